@@ -1,0 +1,1 @@
+"""Reinforcement learning for vision-language models that reason over several images."""
