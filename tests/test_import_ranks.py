@@ -1,4 +1,4 @@
-"""A module imports only from ranks below its own or from its own folder: the layout stays a layering."""
+"""A module imports only from ranks below its own or from its own folder, without circles."""
 
 import ast
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "perl_jax"
 
 RANKS = {
-    "types": 0, "mesh": 0, "attention": 0, "buckets": 0, "objectives": 0,
+    "types": 0, "hub": 0, "mesh": 0, "attention": 0, "buckets": 0, "objectives": 0,
     "permutation": 1, "rewards": 1, "filtering": 1, "processing": 1, "models": 1, "testing": 1,
     "rollout": 2,
     "data": 3,
@@ -21,7 +21,7 @@ def modules():
 
 
 def unit(path: Path) -> str:
-    """The part of the layout that a file belongs to: its folder or module directly under perl_jax."""
+    """The folder or module directly under perl_jax that a file belongs to."""
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 

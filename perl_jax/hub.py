@@ -1,0 +1,49 @@
+"""From a model's name to the local directory that holds its files."""
+
+import re
+from pathlib import Path
+
+# What a model directory is made of. Nothing else is fetched: no pickles, no code.
+_PATTERNS = ["*.json", "*.safetensors", "*.jinja", "merges.txt", "LICENSE*", "README.md"]
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+
+
+def resolve_directory(path: str | Path) -> Path:
+    """Returns the directory of a model given as a local path or as a hub id.
+
+    Args:
+        path: A local directory, or ``organisation/name``, or ``organisation/name@revision``, which
+            is fetched through huggingface_hub into its cache (or found there).
+
+    Raises:
+        FileNotFoundError: ``path`` is neither a directory nor of the form of a hub id, or the hub
+            could not be reached and its cache does not hold the model.
+        NotADirectoryError: ``path`` is a file.
+    """
+    directory = Path(path).expanduser()
+    if directory.is_dir():
+        return directory
+    if directory.exists():
+        raise NotADirectoryError(f"{path}: expected a model directory, got a file")
+    if not _HUB_ID.fullmatch(str(path)):
+        raise FileNotFoundError(
+            f"{path}: no such directory; expected a directory with config.json and safetensors "
+            "files, or a hub id such as Qwen/Qwen2.5-VL-7B-Instruct"
+        )
+    return _download(str(path))
+
+
+def _download(hub_id: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    name, _, revision = hub_id.partition("@")
+    try:
+        return Path(snapshot_download(name, revision=revision or None, allow_patterns=_PATTERNS))
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise FileNotFoundError(
+            f"{hub_id}: no such directory, and the model hub did not give it "
+            f"({type(error).__name__}). With a network, run `hf download {name}` (gated models "
+            "need `hf auth login`); without one, copy the model's directory to this machine and "
+            "pass its path"
+        ) from error
