@@ -1,0 +1,153 @@
+"""The one attention primitive: queries over a shared prefix and their own tokens, one softmax.
+
+Prefill, decode, the update and the vision tower are the same computation with other sizes. For the
+N rollouts of one prompt (T prefix tokens, R queries, S own tokens; ``#`` is attended):
+
+```
+                 prefix (one per prompt)      own (one per rollout, causal)
+                 t0 t1 t2 .. tT-1             s0 s1 s2 ..
+    query r0      #  #  #  #  #                #  .  .
+    query r1      #  #  #  #  #                #  #  .
+    query r2      #  #  #  #  #                #  #  #
+```
+
+- prefill: no prefix, N = 1, the prompt is its own;
+- decode: the prompt's cache is the prefix, R = 1, own is the response so far;
+- update: as decode with all R response tokens at once;
+- vision: no prefix, every window (or image) is one row, not causal.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+# Scores are held for at most this many (query, key, head) triples at once: 512 MiB in float32.
+# Longer inputs are processed in blocks of queries, so memory grows with the length, not its square.
+_MAX_SCORES = 1 << 27
+
+
+class KeyValues(NamedTuple):
+    """Keys and values of some tokens, rotary positions applied to the keys.
+
+    Attributes:
+        keys: ``[..., S, J, F]``.
+        values: ``[..., S, J, F]``.
+        valid: bool ``[..., S]``, False where a token is padding or not yet written.
+    """
+
+    keys: jax.Array
+    values: jax.Array
+    valid: jax.Array
+
+
+def attend(
+    queries: jax.Array,
+    own: KeyValues,
+    prefix: KeyValues | None = None,
+    *,
+    query_slots: jax.Array | None = None,
+) -> jax.Array:
+    """Grouped-query attention of each row's queries to the prefix and to the row's own tokens.
+
+    Query head h reads key/value head ``h // (H / J)``. Scores and softmax are float32. A query
+    that may attend to nothing (padding) gets a finite value without meaning.
+
+    Args:
+        queries: ``[B, N, R, H, F]``.
+        own: keys and values ``[B, N, S, J, F]``, valid ``[B, N, S]``.
+        prefix: keys and values ``[B, T, J, F]``, valid ``[B, T]``: shared by the N rows. All its
+            valid tokens are attended.
+        query_slots: int ``[B, N, R]``: the query attends to own slots up to and including this
+            one. None attends to all valid own tokens.
+
+    Returns:
+        ``[B, N, R, H, F]`` in the dtype of ``queries``.
+
+    Raises:
+        ValueError: shapes do not fit together.
+    """
+    _check_shapes(queries, own, prefix, query_slots)
+    b, n, r, h, _ = queries.shape
+    keys = own.keys.shape[2] + (0 if prefix is None else prefix.keys.shape[1])
+    block = max(1, _MAX_SCORES // (b * n * h * keys))
+    if r <= block:
+        return _attend(queries, own, prefix, query_slots)
+
+    num_blocks = math.ceil(r / block)
+    block = math.ceil(r / num_blocks)
+    queries = _blocks(queries, num_blocks, block)
+    slots = None if query_slots is None else _blocks(query_slots, num_blocks, block)
+    # Without the checkpoint the backward pass would keep every block's scores.
+    attend_block = jax.checkpoint(lambda block: _attend(block[0], own, prefix, block[1]))
+    out = jax.lax.map(attend_block, (queries, slots))
+    out = jnp.moveaxis(out, 0, 2)
+    return out.reshape(b, n, num_blocks * block, *out.shape[4:])[:, :, :r]
+
+
+def _attend(
+    queries: jax.Array, own: KeyValues, prefix: KeyValues | None, query_slots: jax.Array | None
+) -> jax.Array:
+    b, n, r, h, f = queries.shape
+    j = own.keys.shape[-2]
+    q = queries.reshape(b, n, r, j, h // j, f)
+    masked = jnp.finfo(jnp.float32).min
+
+    def scores(equation: str, keys: jax.Array, allowed: jax.Array) -> jax.Array:
+        products = jnp.einsum(equation, q, keys, preferred_element_type=jnp.float32)
+        return jnp.where(allowed, products * f**-0.5, masked)
+
+    allowed = own.valid[:, :, None, None, None, :]
+    if query_slots is not None:
+        slots = jnp.arange(own.keys.shape[2])
+        causal = slots[None, None, None, :] <= query_slots[..., None]
+        allowed = allowed & causal[:, :, None, None, :, :]
+    parts = [scores("bnrjgf,bnsjf->bnjgrs", own.keys, allowed)]
+    if prefix is not None:
+        allowed = prefix.valid[:, None, None, None, None, :]
+        parts.insert(0, scores("bnrjgf,btjf->bnjgrt", prefix.keys, allowed))
+    weights = jax.nn.softmax(jnp.concatenate(parts, axis=-1), axis=-1).astype(own.values.dtype)
+
+    split = weights.shape[-1] - own.values.shape[2]
+    accumulate = {"preferred_element_type": jnp.float32}
+    out = jnp.einsum("bnjgrs,bnsjf->bnrjgf", weights[..., split:], own.values, **accumulate)
+    if prefix is not None:
+        shared = weights[..., :split]
+        out += jnp.einsum("bnjgrt,btjf->bnrjgf", shared, prefix.values, **accumulate)
+    return out.reshape(b, n, r, h, f).astype(queries.dtype)
+
+
+def _blocks(x: jax.Array, num_blocks: int, block: int) -> jax.Array:
+    """Cuts axis 2 (the queries) into blocks, padded with zeros, and moves the blocks to axis 0."""
+    padding = [(0, 0)] * x.ndim
+    padding[2] = (0, num_blocks * block - x.shape[2])
+    x = jnp.pad(x, padding)
+    return jnp.moveaxis(x.reshape(*x.shape[:2], num_blocks, block, *x.shape[3:]), 2, 0)
+
+
+def _check_shapes(
+    queries: jax.Array, own: KeyValues, prefix: KeyValues | None, query_slots: jax.Array | None
+) -> None:
+    if queries.ndim != 5:
+        raise ValueError(f"queries: expected [B, N, R, H, F], got {queries.shape}")
+    b, n, r, h, f = queries.shape
+    if own.keys.ndim != 5 or own.keys.shape[:2] != (b, n) or own.keys.shape[-1] != f:
+        raise ValueError(f"own.keys: expected [{b}, {n}, S, J, {f}], got {own.keys.shape}")
+    s, j = own.keys.shape[2:4]
+    expected = {
+        "own.values": (own.values.shape, (b, n, s, j, f)),
+        "own.valid": (own.valid.shape, (b, n, s)),
+    }
+    if query_slots is not None:
+        expected["query_slots"] = (query_slots.shape, (b, n, r))
+    if prefix is not None:
+        t = prefix.valid.shape[-1]
+        expected["prefix.keys"] = (prefix.keys.shape, (b, t, j, f))
+        expected["prefix.values"] = (prefix.values.shape, (b, t, j, f))
+        expected["prefix.valid"] = (prefix.valid.shape, (b, t))
+    for name, (got, want) in expected.items():
+        if got != want:
+            raise ValueError(f"{name}: expected {want}, got {got}")
+    if h % j:
+        raise ValueError(f"queries: {h} heads cannot share {j} key/value heads evenly")

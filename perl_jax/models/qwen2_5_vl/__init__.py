@@ -1,0 +1,1 @@
+"""Qwen2.5-VL, exactly as published, from and to its Hugging Face directory."""

@@ -1,0 +1,99 @@
+"""What the vision tower and the language model share: linear maps, norms, rotation, stacking."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+_initialise = jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal", in_axis=1, out_axis=0)
+
+
+class Linear(nnx.Module):
+    """``x Wᵀ + b``. W is (out, in), as checkpoints store it: loading is a copy, not a transpose."""
+
+    def __init__(
+        self, into: int, out: int, *, bias: bool = True, dtype: jnp.dtype, rngs: nnx.Rngs
+    ) -> None:
+        self.weight = nnx.Param(_initialise(rngs.params(), (out, into), dtype))
+        self.bias = nnx.Param(jnp.zeros((out,), dtype)) if bias else None
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps the last axis; weights are cast to the dtype of ``x``."""
+        y = jnp.einsum("...i,oi->...o", x, self.weight[...].astype(x.dtype))
+        if self.bias is None:
+            return y
+        return y + jnp.broadcast_to(self.bias[...].astype(x.dtype), y.shape)
+
+
+class RMSNorm(nnx.Module):
+    """Root-mean-square norm in float32; the weight multiplies after the cast back."""
+
+    def __init__(self, width: int, epsilon: float, *, dtype: jnp.dtype) -> None:
+        self.weight = nnx.Param(jnp.ones((width,), dtype))
+        self.epsilon = epsilon
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Normalises the last axis."""
+        wide = x.astype(jnp.float32)
+        scale = jax.lax.rsqrt(jnp.mean(wide**2, axis=-1, keepdims=True) + self.epsilon)
+        weight = self.weight[...].astype(x.dtype)
+        return (wide * scale).astype(x.dtype) * jnp.broadcast_to(weight, x.shape)
+
+
+class GatedMLP(nnx.Module):
+    """``down(silu(gate(x)) · up(x))``."""
+
+    def __init__(
+        self, width: int, hidden: int, *, bias: bool, dtype: jnp.dtype, rngs: nnx.Rngs
+    ) -> None:
+        self.gate_proj = Linear(width, hidden, bias=bias, dtype=dtype, rngs=rngs)
+        self.up_proj = Linear(width, hidden, bias=bias, dtype=dtype, rngs=rngs)
+        self.down_proj = Linear(hidden, width, bias=bias, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps the last axis."""
+        return self.down_proj(jax.nn.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+def rotate(x: jax.Array, cos: jax.Array, sin: jax.Array) -> jax.Array:
+    """Rotates ``[..., heads, F]`` by angles ``[..., F]``; element i pairs with i + F/2."""
+    first, second = jnp.split(x, 2, axis=-1)
+    turned = jnp.concatenate([-second, first], axis=-1)
+    cos, sin = (jnp.broadcast_to(a[..., None, :], x.shape) for a in (cos, sin))
+    return x * cos + turned * sin
+
+
+def stack(count: int, rngs: nnx.Rngs, build: Callable[[nnx.Rngs], nnx.Module]) -> Any:
+    """Builds ``count`` equal layers as one module whose parameters have a leading layer axis."""
+
+    @nnx.split_rngs(splits=count)
+    @nnx.vmap(in_axes=0, out_axes=0)
+    def build_each(rngs: nnx.Rngs) -> nnx.Module:
+        return build(rngs)
+
+    return build_each(rngs)
+
+
+def scan_layers(
+    layers: nnx.Module, apply: Callable[[Any, Any, Any], tuple[Any, Any]], carry: Any, inputs: Any
+) -> tuple[Any, Any]:
+    """Runs stacked layers one after the other in one compiled body.
+
+    Args:
+        layers: What `stack` built.
+        apply: ``(layer, carry, input) -> (carry, output)`` for one layer.
+        carry: What passes from layer to layer.
+        inputs: A pytree with a leading layer axis, one slice for each layer.
+
+    Returns:
+        The last carry, and the outputs with a leading layer axis.
+    """
+    definition, parameters = nnx.split(layers)
+
+    def body(carry: Any, slices: Any) -> tuple[Any, Any]:
+        parameters, layer_input = slices
+        return apply(nnx.merge(definition, parameters), carry, layer_input)
+
+    return jax.lax.scan(body, carry, (parameters, inputs))

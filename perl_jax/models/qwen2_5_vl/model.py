@@ -1,0 +1,138 @@
+"""Qwen2.5-VL (arXiv 2502.13923): images and text in, next-token logits out."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from perl_jax.attention import KeyValues
+from perl_jax.models.qwen2_5_vl.config import Qwen2_5_VLConfig
+from perl_jax.models.qwen2_5_vl.inputs import Array, ImageInputs, PromptInputs, pack_prompts
+from perl_jax.models.qwen2_5_vl.layers import Linear
+from perl_jax.models.qwen2_5_vl.source import Source
+from perl_jax.models.qwen2_5_vl.text import TextModel
+from perl_jax.models.qwen2_5_vl.vision import VisionTower
+from perl_jax.types import Prompt
+
+
+class Qwen2_5_VL(nnx.Module):
+    """The policy.
+
+    Attributes:
+        config: Its sizes.
+        source: Where it was loaded from; None for a model with fresh weights.
+        compute_dtype: The dtype of activations; parameters are cast to it where they are used.
+    """
+
+    def __init__(
+        self,
+        config: Qwen2_5_VLConfig,
+        *,
+        dtype: jnp.dtype,
+        compute_dtype: jnp.dtype | None = None,
+        source: Source | None = None,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.config = config
+        self.source = source
+        self.compute_dtype = jnp.dtype(compute_dtype or dtype)
+        self.vision = VisionTower(config.vision, dtype=dtype, rngs=rngs)
+        self.text = TextModel(config.text, dtype=dtype, rngs=rngs)
+        self.lm_head = None
+        if not config.tied:
+            width, vocab = config.text.hidden_size, config.text.vocab_size
+            self.lm_head = Linear(width, vocab, bias=False, dtype=dtype, rngs=rngs)
+
+    @property
+    def unembedding(self) -> jax.Array:
+        """``[V, D]``: the embedding itself where the model ties them."""
+        module = self.text.embed_tokens if self.lm_head is None else self.lm_head
+        return module.weight[...]
+
+    def encode_images(self, images: ImageInputs) -> jax.Array:
+        """Features ``[M, D]`` of the packed images, one per image token, in reading order."""
+        return self.vision(images, self.compute_dtype)
+
+    def embed(
+        self,
+        tokens: Array,
+        features: jax.Array | None = None,
+        feature_rows: Array | None = None,
+    ) -> jax.Array:
+        """Embeds tokens ``[...]`` as ``[..., D]``.
+
+        Where ``feature_rows`` (int ``[...]``) is not negative, that row of ``features`` ``[M, D]``
+        stands in the token's place. Any number of tokens may show one row: the gradient adds up.
+        """
+        x = self.text.embed_tokens.weight[...][tokens].astype(self.compute_dtype)
+        if features is None or feature_rows is None:
+            return x
+        shown = features[jnp.maximum(feature_rows, 0)].astype(x.dtype)
+        return jnp.where((feature_rows >= 0)[..., None], shown, x)
+
+    def prefill(self, inputs: PromptInputs) -> tuple[jax.Array, KeyValues]:
+        """Reads whole prompts.
+
+        Returns:
+            Hidden states ``[B, T, D]``, and the keys and values ``[L, B, T, J, F]`` (valid
+            ``[B, T]``) that responses to these prompts take as their prefix.
+        """
+        features = None if inputs.images is None else self.encode_images(inputs.images)
+        embeddings = self.embed(inputs.tokens, features, inputs.feature_rows)
+        hidden, own = self.text(
+            embeddings[:, None],
+            jnp.asarray(inputs.positions)[:, :, None],
+            valid=jnp.asarray(inputs.valid)[:, None],
+        )
+        return hidden[:, 0], KeyValues(own.keys[:, :, 0], own.values[:, :, 0], own.valid[:, 0])
+
+    def respond(
+        self,
+        tokens: jax.Array,
+        positions: jax.Array,
+        *,
+        prefix: KeyValues,
+        cache: KeyValues,
+        slot: jax.Array | int,
+    ) -> tuple[jax.Array, KeyValues]:
+        """Reads the next R tokens of N responses to each of B prompts.
+
+        Args:
+            tokens: int ``[B, N, R]``.
+            positions: int ``[B, N, R]``; text has the same position on all three axes.
+            prefix: What `prefill` returned.
+            cache: keys and values ``[L, B, N, S, J, F]`` of the responses so far, valid
+                ``[B, N, S]`` with the slots of these R tokens already marked.
+            slot: Where in the cache these R tokens are written.
+
+        Returns:
+            Hidden states ``[B, N, R, D]`` and the cache.
+        """
+        return self.text(
+            self.embed(tokens),
+            jnp.broadcast_to(positions[None], (3, *positions.shape)),
+            valid=cache.valid,
+            prefix=prefix,
+            cache=cache,
+            slot=slot,
+        )
+
+    def unembed(self, hidden: jax.Array) -> jax.Array:
+        """Logits, float32 ``[..., V]``, of hidden states ``[..., D]``."""
+        weight = self.unembedding.astype(hidden.dtype)
+        return jnp.einsum("...d,vd->...v", hidden, weight, preferred_element_type=jnp.float32)
+
+    def logits(self, prompt: Prompt) -> jax.Array:
+        """Next-token logits at every token of one prompt: float32 ``[T, V]``."""
+        inputs = pack_prompts([prompt], self.config)
+        definition, parameters = nnx.split(self)
+        return _logits(definition, parameters, inputs)[0, : len(prompt.tokens)]
+
+
+@partial(jax.jit, static_argnums=0)
+def _logits(definition: Any, parameters: Any, inputs: PromptInputs) -> jax.Array:
+    model = nnx.merge(definition, parameters)
+    hidden, _ = model.prefill(inputs)
+    return model.unembed(hidden)

@@ -1,0 +1,88 @@
+"""Reading the tensors of a directory of safetensors files, one slice at a time."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """Where a tensor lies and what it is."""
+
+    file: Path
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+def read_headers(directory: Path) -> dict[str, TensorInfo]:
+    """Lists every tensor of a directory without reading any: stored name -> where and what.
+
+    Raises:
+        FileNotFoundError: no safetensors file, or one that the index names is missing.
+        ValueError: the index or a file is damaged.
+    """
+    tensors: dict[str, TensorInfo] = {}
+    for file in _files(directory):
+        with _open(file) as content:
+            for name in content.keys():  # noqa: SIM118 - not a mapping
+                if name in tensors:
+                    raise ValueError(f"{file}: tensor {name} is also in {tensors[name].file.name}")
+                part = content.get_slice(name)
+                shape = tuple(part.get_shape())
+                tensors[name] = TensorInfo(file, name, shape, part.get_dtype())
+    return tensors
+
+
+def read_slice(tensor: TensorInfo, index: tuple[slice, ...]) -> np.ndarray:
+    """Reads a part of a tensor; nothing else of the file stays in memory."""
+    with _open(tensor.file) as content:
+        part = content.get_slice(tensor.name)
+        return part[index] if index else content.get_tensor(tensor.name)
+
+
+def _open(file: Path) -> Any:
+    try:
+        # Not a memory map: its pages count as the process's memory until it is closed.
+        return safe_open(file, framework="np", backend="pread")
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{file}: not a complete safetensors file ({error})") from error
+
+
+def _files(directory: Path) -> list[Path]:
+    index = directory / INDEX
+    if index.is_file():
+        return _indexed_files(index)
+    single = directory / SINGLE
+    if single.is_file():
+        return [single]
+    others = sorted(f.name for f in directory.iterdir() if f.suffix in {".bin", ".pt", ".pth"})
+    hint = f"; {', '.join(others)}: pickled weights are never read" if others else ""
+    raise FileNotFoundError(f"{directory}: expected {SINGLE} or {INDEX}{hint}")
+
+
+def _indexed_files(index: Path) -> list[Path]:
+    try:
+        weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        names = sorted(set(weight_map.values()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{index}: expected an object with a weight_map ({error!r})") from error
+    outside = [name for name in names if Path(name).name != name or Path(name).suffix == ".bin"]
+    if outside:
+        raise ValueError(
+            f"{index}: weight_map: expected safetensors files of this directory, got {outside[0]!r}"
+        )
+    missing = [name for name in names if not (index.parent / name).is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"{index.parent}: missing {', '.join(missing)} of the {len(names)} files that "
+            f"{index.name} names"
+        )
+    return [index.parent / name for name in names]

@@ -1,0 +1,134 @@
+"""The vision tower: patches of images in, one feature per language-model token out.
+
+Attention stays within an image, in most blocks within a window of it, so the features of an image
+do not depend on which images stand beside it.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from perl_jax.attention import KeyValues, attend
+from perl_jax.models.qwen2_5_vl.config import VisionConfig
+from perl_jax.models.qwen2_5_vl.inputs import Array, ImageInputs, Segments
+from perl_jax.models.qwen2_5_vl.layers import GatedMLP, Linear, RMSNorm, rotate, scan_layers, stack
+
+
+class VisionAttention(nnx.Module):
+    """Bidirectional attention within segments."""
+
+    def __init__(self, config: VisionConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> None:
+        width = config.hidden_size
+        self.heads = (config.num_heads, config.head_dim)
+        self.qkv = Linear(width, 3 * width, dtype=dtype, rngs=rngs)
+        self.proj = Linear(width, width, dtype=dtype, rngs=rngs)
+
+    def __call__(
+        self,
+        x: jax.Array,
+        rotary: tuple[jax.Array, jax.Array],
+        is_full: jax.Array,
+        inputs: ImageInputs,
+    ) -> jax.Array:
+        """Attends ``[P, D]`` within images where ``is_full``, else within windows."""
+        q, k, v = jnp.moveaxis(self.qkv(x).reshape(-1, 3, *self.heads), 1, 0)
+        # The rotation is float32 whatever the dtype of the activations.
+        q = rotate(q.astype(jnp.float32), *rotary).astype(x.dtype)
+        k = rotate(k.astype(jnp.float32), *rotary).astype(x.dtype)
+        out = jax.lax.cond(
+            is_full,
+            lambda: attend_within(inputs.images, q, k, v),
+            lambda: attend_within(inputs.windows, q, k, v),
+        )
+        return self.proj(out.reshape(x.shape))
+
+
+class VisionBlock(nnx.Module):
+    """Pre-norm attention and gated MLP."""
+
+    def __init__(self, config: VisionConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> None:
+        width = config.hidden_size
+        self.norm1 = RMSNorm(width, config.rms_norm_eps, dtype=dtype)
+        self.norm2 = RMSNorm(width, config.rms_norm_eps, dtype=dtype)
+        self.attn = VisionAttention(config, dtype=dtype, rngs=rngs)
+        self.mlp = GatedMLP(width, config.intermediate_size, bias=True, dtype=dtype, rngs=rngs)
+
+    def __call__(
+        self,
+        x: jax.Array,
+        rotary: tuple[jax.Array, jax.Array],
+        is_full: jax.Array,
+        inputs: ImageInputs,
+    ) -> jax.Array:
+        """Maps ``[P, D]``."""
+        x = x + self.attn(self.norm1(x), rotary, is_full, inputs)
+        return x + self.mlp(self.norm2(x))
+
+
+class PatchMerger(nnx.Module):
+    """Joins the patches of a unit and maps them to the language model's width."""
+
+    def __init__(self, config: VisionConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> None:
+        self.width = config.hidden_size * config.patches_per_unit
+        self.ln_q = RMSNorm(config.hidden_size, config.rms_norm_eps, dtype=dtype)
+        self.hidden = Linear(self.width, self.width, dtype=dtype, rngs=rngs)
+        self.out = Linear(self.width, config.out_hidden_size, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps ``[P, D]`` to ``[M, text width]``."""
+        units = self.ln_q(x).reshape(-1, self.width)
+        # The exact GELU: its usual approximation by tanh moves the logits by 3e-4.
+        return self.out(jax.nn.gelu(self.hidden(units), approximate=False))
+
+
+class VisionTower(nnx.Module):
+    """Patch embedding, blocks, merger."""
+
+    def __init__(self, config: VisionConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> None:
+        self.config = config
+        # A convolution whose stride is its size is a linear map of flattened patches.
+        self.patch_embed = Linear(
+            config.patch_width, config.hidden_size, bias=False, dtype=dtype, rngs=rngs
+        )
+        self.blocks = stack(
+            config.depth, rngs, lambda rngs: VisionBlock(config, dtype=dtype, rngs=rngs)
+        )
+        self.merger = PatchMerger(config, dtype=dtype, rngs=rngs)
+
+    def __call__(self, inputs: ImageInputs, dtype: jnp.dtype) -> jax.Array:
+        """Encodes images.
+
+        Args:
+            inputs: The packed images.
+            dtype: Of the computation.
+
+        Returns:
+            ``[M, text width]``: image after image in the order they were packed, units in raster
+            order; rows beyond the images are padding without meaning.
+        """
+        rotary = rotary_angles(inputs.coordinates, self.config)
+        is_full = jnp.zeros(self.config.depth, bool)
+        is_full = is_full.at[jnp.array(self.config.full_attention_blocks, int)].set(True)
+
+        def apply(block: VisionBlock, x: jax.Array, is_full: jax.Array) -> tuple[jax.Array, None]:
+            return block(x, rotary, is_full, inputs), None
+
+        x = self.patch_embed(jnp.asarray(inputs.patches, dtype))
+        x, _ = scan_layers(self.blocks, apply, x, is_full)
+        return self.merger(x)[inputs.reading_order]
+
+
+def attend_within(segments: Segments, q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+    """Attention of patches ``[P, H, F]`` to the patches of their own segment."""
+    q, k, v = (x[segments.patches][:, None] for x in (q, k, v))
+    out = attend(q, KeyValues(k, v, jnp.asarray(segments.valid)[:, None]))
+    return out.reshape(-1, *out.shape[-2:])[segments.place]
+
+
+def rotary_angles(coordinates: Array, config: VisionConfig) -> tuple[jax.Array, jax.Array]:
+    """Cosine and sine, float32 ``[P, F]``, of the angles [rows | columns] repeated twice."""
+    quarter = config.head_dim // 4
+    frequencies = config.rope_theta ** (-jnp.arange(quarter, dtype=jnp.float32) / quarter)
+    angles = jnp.asarray(coordinates, jnp.float32)[:, :, None] * frequencies[None, None, :]
+    angles = jnp.tile(angles.reshape(-1, 2 * quarter), (1, 2))
+    return jnp.cos(angles), jnp.sin(angles)
