@@ -7,6 +7,7 @@ one (with the usual initialisation, a wrong vision RoPE moves the logits by less
 """
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -195,16 +196,18 @@ def tensor_shapes(
     return shapes
 
 
-def _random(rng: np.random.Generator, name: str, shape: tuple[int, ...], dtype: type) -> np.ndarray:
+def _random(
+    rng: np.random.Generator, name: str, shape: tuple[int, ...], dtype: type
+) -> np.ndarray:
+    if "norm" in name or "ln_q" in name:
+        return rng.uniform(0.5, 1.5, shape).astype(dtype)
     if name.endswith("bias"):
-        values = rng.normal(0, 0.2, shape)
-    elif "norm" in name or "ln_q" in name:
-        values = rng.uniform(0.5, 1.5, shape)
+        deviation = 0.2
     elif "embed_tokens" in name or "lm_head" in name:
-        values = rng.normal(0, 0.6, shape)
+        deviation = 0.6
     else:
-        values = rng.normal(0, 1.2 / np.sqrt(np.prod(shape[1:])), shape)
-    return values.astype(np.float32).astype(dtype)
+        deviation = 1.2 / math.sqrt(math.prod(shape[1:]))
+    return (rng.standard_normal(shape, np.float32) * np.float32(deviation)).astype(dtype)
 
 
 def _v5_name(name: str) -> str:

@@ -40,10 +40,10 @@ class Qwen2_5_VL(nnx.Module):
         self.compute_dtype = jnp.dtype(compute_dtype or dtype)
         self.vision = VisionTower(config.vision, dtype=dtype, rngs=rngs)
         self.text = TextModel(config.text, dtype=dtype, rngs=rngs)
-        self.lm_head = None
-        if not config.tied:
-            width, vocab = config.text.hidden_size, config.text.vocab_size
-            self.lm_head = Linear(width, vocab, bias=False, dtype=dtype, rngs=rngs)
+        width, vocab = config.text.hidden_size, config.text.vocab_size
+        self.lm_head = (
+            None if config.tied else Linear(width, vocab, bias=False, dtype=dtype, rngs=rngs)
+        )
 
     @property
     def unembedding(self) -> jax.Array:

@@ -1,0 +1,63 @@
+"""Prompts that cover what image sizes can do to the model, and the checkpoints they run on."""
+
+import numpy as np
+
+from perl_jax.processing import Processor
+from perl_jax.types import Prompt
+
+# name -> text and image sizes (height, width); every size is kept by the resize.
+PROMPTS = {
+    "window_divisible": ("<image>Which digit is it?", [(224, 224)]),
+    "ragged": ("<image>Which digit is it?", [(140, 196)]),
+    "thin": ("Is it left or right? <image>", [(28, 308)]),
+    "below_a_window": ("Which <image> is it?", [(56, 84)]),
+    "two_images": ("<image><image>Which image shows the largest digit?", [(140, 196), (56, 84)]),
+    "three_images": (
+        "Picture 1: <image> Picture 2: <image> Picture 3: <image> the first?",
+        [(56, 84), (196, 140), (28, 308)],
+    ),
+    "text_only": ("You are a helpful assistant . Which is the largest digit?", []),
+}
+
+
+def random_image(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
+    return rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+
+
+def fixture_prompts(processor: Processor) -> dict[str, Prompt]:
+    """Every named prompt, and two that begin and end with an image, template left out."""
+    rng = np.random.default_rng(7)
+    prompts = {}
+    for name, (text, sizes) in PROMPTS.items():
+        prompts[name] = processor.encode(text, [random_image(rng, size) for size in sizes])
+    whole = prompts["below_a_window"]
+    is_image = np.flatnonzero(whole.tokens == processor.image_token)
+    prompts["begins_with_an_image"] = part_of(whole, is_image[0] - 1, len(whole.tokens), processor)
+    prompts["ends_with_an_image"] = part_of(whole, 0, is_image[-1] + 2, processor)
+    return prompts
+
+
+def part_of(prompt: Prompt, start: int, stop: int, processor: Processor) -> Prompt:
+    """The tokens from start to stop of a prompt, all its images among them."""
+    from perl_jax.processing import multimodal_positions
+
+    tokens = prompt.tokens[start:stop]
+    positions, delta = multimodal_positions(
+        tokens == processor.image_token,
+        [image.grid for image in prompt.images],
+        merge_size=processor.image_settings.merge_size,
+    )
+    return Prompt(tokens, positions, delta, prompt.images)
+
+
+def relative_error(got: np.ndarray, want: np.ndarray) -> float:
+    got, want = np.asarray(got, np.float64), np.asarray(want, np.float64)
+    return float(np.linalg.norm(got - want) / np.linalg.norm(want))
+
+
+def assert_close(got: np.ndarray, want: np.ndarray) -> None:
+    """The bounds for float32: 1e-5 in L2 and 2e-5 of the largest value, and equal winners."""
+    assert got.shape == want.shape
+    assert relative_error(got, want) <= 1e-5
+    assert np.abs(got - want).max() <= 2e-5 * np.abs(want).max()
+    np.testing.assert_array_equal(got.argmax(-1), want.argmax(-1))
