@@ -23,6 +23,8 @@ class Reference:
             output_loading_info=True,
         )
         self.model.eval()
+        # Generation is compared token by token, past the point where it would end.
+        self.model.generation_config.eos_token_id = None
 
     def inputs(self, prompts: list[Prompt], *, side: str = "right") -> dict:
         """The arguments of the model's forward for a padded batch."""
@@ -83,9 +85,7 @@ class Reference:
                 do_sample=False,
                 repetition_penalty=1.0,
                 temperature=None,
-                min_new_tokens=count,
                 max_new_tokens=count,
-                eos_token_id=-1,
                 suppress_tokens=suppress or None,
             )
         return ids[0, len(prompt.tokens) :].tolist()
