@@ -1,7 +1,7 @@
 """Sizes that arrays are padded to, so that the number of compiled programs stays small."""
 
 
-def bucket(size: int, *, minimum: int = 16) -> int:
+def bucket(size: int, *, minimum: int = 1) -> int:
     """The smallest of 2^k and 3·2^k that is at least ``size`` and ``minimum``.
 
     Padding adds less than half, and a range of sizes up to 2^k needs about 2k programs.

@@ -1,0 +1,27 @@
+import pytest
+
+from perl_jax.buckets import bucket
+
+
+def test_sizes_grow_to_the_next_power_of_two_or_three_quarters_of_it():
+    assert [bucket(n) for n in (1, 2, 3, 4, 5, 6, 7, 9, 13, 24, 25, 97, 1000)] == [
+        1, 2, 3, 4, 6, 6, 8, 12, 16, 24, 32, 128, 1024,
+    ]  # fmt: skip
+
+
+def test_a_bucket_holds_its_size_and_wastes_at_most_half():
+    for size in range(1, 5000):
+        assert size <= bucket(size) <= 1.5 * size
+
+
+def test_buckets_are_their_own_buckets():
+    assert all(bucket(bucket(size)) == bucket(size) for size in range(1, 5000))
+
+
+def test_small_sizes_share_the_smallest_bucket():
+    assert {bucket(size, minimum=16) for size in range(17)} == {16}
+
+
+def test_a_negative_size_is_an_error():
+    with pytest.raises(ValueError, match="size: expected at least 0, got -1"):
+        bucket(-1)

@@ -1,0 +1,41 @@
+import jax
+import pytest
+from jax.sharding import PartitionSpec as P
+
+from perl_jax.mesh import make_mesh, sharding_of
+
+TABLE = {r".*\.proj\.weight": P("fsdp", "tensor"), r".*\.bias": P("tensor"), r"norm": P()}
+
+
+@pytest.fixture(scope="module")
+def mesh():
+    return make_mesh(data=1, fsdp=4, tensor=2)
+
+
+def test_a_mesh_covers_all_devices_in_three_axes(mesh):
+    assert dict(mesh.shape) == {"data": 1, "fsdp": 4, "tensor": 2}
+    assert mesh.size == jax.device_count()
+
+
+def test_a_mesh_of_another_size_is_refused():
+    with pytest.raises(ValueError, match=r"= 8 devices, got 2 x 2 x 1 = 4"):
+        make_mesh(data=2, fsdp=2)
+
+
+def test_the_first_pattern_that_matches_the_whole_path_counts(mesh):
+    assert sharding_of("a.proj.weight", (8, 8), TABLE, mesh).spec == P("fsdp", "tensor")
+    assert sharding_of("norm", (8,), TABLE, mesh).spec == P(None)
+
+
+def test_a_leading_layer_axis_stays_whole(mesh):
+    assert sharding_of("a.proj.weight", (5, 8, 8), TABLE, mesh).spec == P(None, "fsdp", "tensor")
+    assert sharding_of("a.bias", (6, 8), TABLE, mesh).spec == P(None, "tensor")
+
+
+def test_an_axis_that_the_mesh_does_not_divide_stays_whole(mesh):
+    assert sharding_of("a.proj.weight", (6, 8), TABLE, mesh).spec == P(None, "tensor")
+
+
+def test_a_path_without_a_pattern_is_an_error(mesh):
+    with pytest.raises(KeyError, match="no pattern of the sharding table matches"):
+        sharding_of("unknown", (8,), TABLE, mesh)
