@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         max_new_tokens=args.max_new_tokens,
         temperature=args.temperature,
         stop_tokens=processor.stop_tokens,
-        banned_tokens=processor.banned_tokens,
+        banned=processor.banned_rows(model.config.text.vocab_size),
         seed=args.seed,
     )
     drawn: list[np.ndarray] = []

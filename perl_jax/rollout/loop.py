@@ -13,6 +13,7 @@ from perl_jax.attention import KeyValues
 from perl_jax.buckets import bucket
 from perl_jax.models import Qwen2_5_VL
 from perl_jax.models.qwen2_5_vl.inputs import PromptInputs, pack_prompts
+from perl_jax.models.qwen2_5_vl.text import ResponseCache
 from perl_jax.types import Prompt
 
 STOPPED = -1
@@ -26,7 +27,7 @@ def stream_tokens(
     max_new_tokens: int,
     temperature: float = 0.0,
     stop_tokens: Sequence[int] = (),
-    banned_tokens: Sequence[int] = (),
+    banned: np.ndarray | None = None,
     seed: int = 0,
 ) -> Iterator[np.ndarray]:
     """Draws responses to one prompt, which is read once for all of them.
@@ -38,7 +39,7 @@ def stream_tokens(
         max_new_tokens: The most tokens of a response.
         temperature: 0 takes the most probable token.
         stop_tokens: A response ends with the first of these that it draws.
-        banned_tokens: Never drawn.
+        banned: bool ``[V]``, the tokens that are never drawn.
         seed: The same seed gives the same responses.
 
     Yields:
@@ -57,11 +58,11 @@ def stream_tokens(
     definition, parameters = nnx.split(model)
     inputs = pack_prompts([prompt], model.config)
     length = len(prompt.tokens)
-    banned = np.zeros(model.config.text.vocab_size, bool)
-    banned[list(banned_tokens)] = True
+    if banned is None:
+        banned = np.zeros(model.config.text.vocab_size, bool)
 
     hidden, prefix = _prefill(definition, parameters, inputs, length - 1)
-    cache = _empty_cache(prefix, num_samples, bucket(max_new_tokens))
+    cache = model.empty_cache(1, num_samples, bucket(max_new_tokens))
     hidden = jnp.broadcast_to(hidden, (num_samples, *hidden.shape[1:]))
     running = np.ones(num_samples, bool)
     key = jax.random.key(seed)
@@ -77,12 +78,6 @@ def stream_tokens(
         # A generated token's position counts the tokens before it, images as they advance it.
         position = length + prompt.rope_delta + slot
         hidden, cache = _step(definition, parameters, drawn, position, slot, prefix, cache)
-
-
-def _empty_cache(prefix: KeyValues, num_samples: int, slots: int) -> KeyValues:
-    layers, _, _, *head = prefix.keys.shape
-    empty = jnp.zeros((layers, 1, num_samples, slots, *head), prefix.keys.dtype)
-    return KeyValues(empty, empty, jnp.ones((1, num_samples, slots), bool))
 
 
 @partial(jax.jit, static_argnums=0)
@@ -102,14 +97,16 @@ def _step(
     position: int,
     slot: int,
     prefix: KeyValues,
-    cache: KeyValues,
-) -> tuple[jax.Array, KeyValues]:
+    cache: ResponseCache,
+) -> tuple[jax.Array, ResponseCache]:
     """Reads one token of each response; returns hidden states ``[N, D]`` and the cache."""
-    tokens = tokens[None, :, None]
-    hidden, cache = nnx.merge(definition, parameters).respond(
-        tokens, jnp.full_like(tokens, position), prefix=prefix, cache=cache, slot=slot
-    )
-    return hidden[0, :, 0], cache
+    tokens = tokens[None]
+    slots = jnp.arange(cache.keys.shape[2])[None, None]
+    valid = jnp.broadcast_to(slots <= slot, (*tokens.shape, slots.shape[-1]))
+    positions = jnp.full_like(tokens, position)
+    model = nnx.merge(definition, parameters)
+    hidden, cache = model.decode(tokens, positions, valid, prefix, cache, slot)
+    return hidden[0], cache
 
 
 @partial(jax.jit, static_argnums=0)

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from perl_jax.attention import KeyValues
 from perl_jax.models import load_model, save_model
 from perl_jax.models.qwen2_5_vl.inputs import pack_images, pack_prompts
 from perl_jax.rollout.loop import stream_tokens
@@ -39,11 +38,7 @@ def compiled():
         "prefill": nnx.jit(lambda model, inputs: model.prefill(inputs)),
         "unembed": nnx.jit(lambda model, hidden: model.unembed(hidden)),
         "encode": nnx.jit(lambda model, images: model.encode_images(images)),
-        "respond": nnx.jit(
-            lambda model, tokens, positions, prefix, cache, slot: model.respond(
-                tokens, positions, prefix=prefix, cache=cache, slot=slot
-            )
-        ),
+        "decode": nnx.jit(lambda model, *arguments: model.decode(*arguments)),
     }
 
 
@@ -106,15 +101,15 @@ def test_cached_steps_equal_one_pass_over_the_whole_sequence(
     want = np.stack([reference.logits([append(prompt, r)])[0, length:] for r in responses])
 
     _, prefix = compiled["prefill"](model, pack_prompts([prompt], model.config))
-    layers, _, _, *head = prefix.keys.shape
-    zeros = jnp.zeros((layers, 1, 3, 8, *head))
-    cache = KeyValues(zeros, zeros, jnp.ones((1, 3, 8), bool))
+    cache = model.empty_cache(1, 3, 8)
     got = []
     for slot in range(8):
-        tokens = jnp.asarray(responses[None, :, slot : slot + 1])
+        tokens = jnp.asarray(responses[None, :, slot])
         positions = jnp.full_like(tokens, length + prompt.rope_delta + slot)
-        hidden, cache = compiled["respond"](model, tokens, positions, prefix, cache, slot)
-        got.append(np.asarray(compiled["unembed"](model, hidden))[0, :, 0])
+        valid = jnp.broadcast_to(jnp.arange(8)[None, None] <= slot, (1, 3, 8))
+        arguments = (tokens, positions, valid, prefix, cache, slot)
+        hidden, cache = compiled["decode"](model, *arguments)
+        got.append(np.asarray(compiled["unembed"](model, hidden))[0])
     assert_close(np.stack(got, axis=1), want)
 
 
@@ -125,10 +120,10 @@ def append(prompt: Prompt, tokens: np.ndarray) -> Prompt:
 
 @pytest.mark.parametrize("name", ["two_images", "text_only"])
 def test_greedy_tokens_equal_those_of_generate(name, model, reference, prompts, processor):
-    banned = [*processor.banned_tokens, *range(processor.vocab_size, model.config.text.vocab_size)]
-    steps = stream_tokens(model, prompts[name], max_new_tokens=16, banned_tokens=banned)
+    banned = processor.banned_rows(model.config.text.vocab_size)
+    steps = stream_tokens(model, prompts[name], max_new_tokens=16, banned=banned)
     got = [int(tokens[0]) for tokens in steps]
-    assert got == reference.greedy(prompts[name], 16, suppress=banned)
+    assert got == reference.greedy(prompts[name], 16, suppress=np.flatnonzero(banned).tolist())
 
 
 @pytest.mark.parametrize(("layout", "tied", "shards"), VARIANTS)

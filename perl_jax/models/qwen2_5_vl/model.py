@@ -12,7 +12,7 @@ from perl_jax.models.qwen2_5_vl.config import Qwen2_5_VLConfig
 from perl_jax.models.qwen2_5_vl.inputs import Array, ImageInputs, PromptInputs, pack_prompts
 from perl_jax.models.qwen2_5_vl.layers import Linear
 from perl_jax.models.qwen2_5_vl.source import Source
-from perl_jax.models.qwen2_5_vl.text import TextModel
+from perl_jax.models.qwen2_5_vl.text import ResponseCache, TextModel
 from perl_jax.models.qwen2_5_vl.vision import VisionTower
 from perl_jax.types import Prompt
 
@@ -81,43 +81,48 @@ class Qwen2_5_VL(nnx.Module):
         """
         features = None if inputs.images is None else self.encode_images(inputs.images)
         embeddings = self.embed(inputs.tokens, features, inputs.feature_rows)
-        hidden, own = self.text(
-            embeddings[:, None],
-            jnp.asarray(inputs.positions)[:, :, None],
-            valid=jnp.asarray(inputs.valid)[:, None],
+        return self.read_prompts(embeddings, inputs.positions, inputs.valid)
+
+    def read_prompts(
+        self, embeddings: jax.Array, positions: Array, valid: Array
+    ) -> tuple[jax.Array, KeyValues]:
+        """As `prefill`, of ``[B, T, D]`` at positions ``[3, B, T]``, valid ``[B, T]``."""
+        hidden, own = self.text.read(
+            embeddings[:, None], jnp.asarray(positions)[:, :, None], jnp.asarray(valid)[:, None]
         )
         return hidden[:, 0], KeyValues(own.keys[:, :, 0], own.values[:, :, 0], own.valid[:, 0])
 
-    def respond(
+    def decode(
         self,
         tokens: jax.Array,
         positions: jax.Array,
-        *,
+        valid: jax.Array,
         prefix: KeyValues,
-        cache: KeyValues,
+        cache: ResponseCache,
         slot: jax.Array | int,
-    ) -> tuple[jax.Array, KeyValues]:
-        """Reads the next R tokens of N responses to each of B prompts.
+    ) -> tuple[jax.Array, ResponseCache]:
+        """Reads the next token of N responses to each of B prompts.
 
         Args:
-            tokens: int ``[B, N, R]``.
-            positions: int ``[B, N, R]``; text has the same position on all three axes.
+            tokens: int ``[B, N]``.
+            positions: int ``[B, N]``; text has the same position on all three axes.
+            valid: bool ``[B, N, S]``, the slots of the cache that a response attends to, this
+                token's among them.
             prefix: What `prefill` returned.
-            cache: keys and values ``[L, B, N, S, J, F]`` of the responses so far, valid
-                ``[B, N, S]`` with the slots of these R tokens already marked.
-            slot: Where in the cache these R tokens are written.
+            cache: From `empty_cache`, or what the last call returned.
+            slot: Where in the cache this token's keys and values are written.
 
         Returns:
-            Hidden states ``[B, N, R, D]`` and the cache.
+            Hidden states ``[B, N, D]``, and the cache.
         """
-        return self.text(
-            self.embed(tokens),
-            jnp.broadcast_to(positions[None], (3, *positions.shape)),
-            valid=cache.valid,
-            prefix=prefix,
-            cache=cache,
-            slot=slot,
-        )
+        positions = jnp.broadcast_to(positions[None], (3, *positions.shape))
+        return self.text.extend(self.embed(tokens), positions, valid, prefix, cache, slot)
+
+    def empty_cache(self, prompts: int, responses: int, slots: int) -> ResponseCache:
+        """A cache for ``responses`` of ``slots`` tokens to each of ``prompts``."""
+        text = self.config.text
+        shape = (text.num_layers, text.num_kv_heads, slots, prompts, responses, text.head_dim)
+        return ResponseCache(*(jnp.zeros(shape, self.compute_dtype) for _ in range(2)))
 
     def unembed(self, hidden: jax.Array) -> jax.Array:
         """Logits, float32 ``[..., V]``, of hidden states ``[..., D]``."""

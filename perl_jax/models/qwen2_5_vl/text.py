@@ -1,5 +1,7 @@
 """The language model: a decoder over embeddings with multimodal rotary positions."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,8 +20,38 @@ class Embedding(nnx.Module):
         self.weight = nnx.Param(normal(rngs.params(), (count, width), dtype))
 
 
+class ResponseCache(NamedTuple):
+    """Keys and values of the responses so far, all layers together.
+
+    Slots stand before rows: so XLA writes a step's keys and values where they are. With rows first
+    a compiled decode step holds a second copy of the whole cache.
+
+    Attributes:
+        keys: ``[L, J, S, B, N, F]``.
+        values: ``[L, J, S, B, N, F]``.
+    """
+
+    keys: jax.Array
+    values: jax.Array
+
+    def write(
+        self, layer: jax.Array, slot: jax.Array, keys: jax.Array, values: jax.Array
+    ) -> "ResponseCache":
+        """Puts a layer's new ``[B, N, R, J, F]`` at ``slot`` and after."""
+        start = (layer, 0, slot, 0, 0, 0)
+        new = (jnp.moveaxis(part, (3, 2), (0, 1))[None] for part in (keys, values))
+        return ResponseCache(
+            *(jax.lax.dynamic_update_slice(*pair, start) for pair in zip(self, new, strict=True))
+        )
+
+    def read(self, layer: jax.Array, valid: jax.Array) -> KeyValues:
+        """A layer's ``[B, N, S, J, F]``."""
+        keys, values = (jnp.moveaxis(part[layer], (0, 1), (3, 2)) for part in self)
+        return KeyValues(keys, values, valid)
+
+
 class TextAttention(nnx.Module):
-    """Grouped-query attention over a prefix and the row's own tokens."""
+    """The projections of grouped-query attention."""
 
     def __init__(self, config: TextConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> None:
         width, head = config.hidden_size, config.head_dim
@@ -29,29 +61,15 @@ class TextAttention(nnx.Module):
         self.v_proj = Linear(width, config.num_kv_heads * head, dtype=dtype, rngs=rngs)
         self.o_proj = Linear(config.num_heads * head, width, bias=False, dtype=dtype, rngs=rngs)
 
-    def __call__(
-        self,
-        x: jax.Array,
-        rotary: tuple[jax.Array, jax.Array],
-        prefix: KeyValues | None,
-        cache: KeyValues | None,
-        valid: jax.Array,
-        slot: jax.Array,
-    ) -> tuple[jax.Array, KeyValues]:
-        """Attends ``[B, N, R, D]``; returns the result and the row's own keys and values."""
+    def project(
+        self, x: jax.Array, rotary: tuple[jax.Array, jax.Array]
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Queries ``[..., H, F]``, keys and values ``[..., J, F]`` of ``[..., D]``."""
         q, k, v = (
             projection(x).reshape(*x.shape[:-1], -1, self.head_dim)
             for projection in (self.q_proj, self.k_proj, self.v_proj)
         )
-        q, k = (rotate(y, *rotary) for y in (q, k))
-        if cache is not None:
-            start = (0, 0, slot, 0, 0)
-            k = jax.lax.dynamic_update_slice(cache.keys, k, start)
-            v = jax.lax.dynamic_update_slice(cache.values, v, start)
-        own = KeyValues(k, v, valid)
-        slots = jnp.broadcast_to(slot + jnp.arange(x.shape[2])[None, None], x.shape[:3])
-        out = attend(q, own, prefix, query_slots=slots)
-        return self.o_proj(out.reshape(*x.shape[:-1], -1)), own
+        return rotate(q, *rotary), rotate(k, *rotary), v
 
 
 class TextLayer(nnx.Module):
@@ -64,19 +82,16 @@ class TextLayer(nnx.Module):
         self.self_attn = TextAttention(config, dtype=dtype, rngs=rngs)
         self.mlp = GatedMLP(width, config.intermediate_size, bias=False, dtype=dtype, rngs=rngs)
 
-    def __call__(
-        self,
-        x: jax.Array,
-        rotary: tuple[jax.Array, jax.Array],
-        prefix: KeyValues | None,
-        cache: KeyValues | None,
-        valid: jax.Array,
-        slot: jax.Array,
-    ) -> tuple[jax.Array, KeyValues]:
-        """Maps ``[B, N, R, D]``; returns also the row's own keys and values."""
-        attended, own = self.self_attn(self.input_layernorm(x), rotary, prefix, cache, valid, slot)
-        x = x + attended
-        return x + self.mlp(self.post_attention_layernorm(x)), own
+    def project(
+        self, x: jax.Array, rotary: tuple[jax.Array, jax.Array]
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """What the layer asks with, offers and tells: queries, keys, values of ``[..., D]``."""
+        return self.self_attn.project(self.input_layernorm(x), rotary)
+
+    def finish(self, x: jax.Array, attended: jax.Array) -> jax.Array:
+        """The layer's output, of its input ``[..., D]`` and what it attended to ``[..., H, F]``."""
+        x = x + self.self_attn.o_proj(attended.reshape(*x.shape[:-1], -1))
+        return x + self.mlp(self.post_attention_layernorm(x))
 
 
 class TextModel(nnx.Module):
@@ -90,51 +105,87 @@ class TextModel(nnx.Module):
         )
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps, dtype=dtype)
 
-    def __call__(
+    def read(
         self,
         embeddings: jax.Array,
         positions: jax.Array,
-        *,
         valid: jax.Array,
         prefix: KeyValues | None = None,
-        cache: KeyValues | None = None,
-        slot: jax.Array | int = 0,
     ) -> tuple[jax.Array, KeyValues]:
-        """Runs the decoder over N rows for each of B prefixes.
+        """Reads N whole rows after each of B prefixes, or after none.
 
         Args:
             embeddings: ``[B, N, R, D]``.
             positions: int ``[3, B, N, R]``: temporal, height, width.
-            valid: bool ``[B, N, S]`` of the rows' own tokens: S = R without a cache, else the
-                slots of the cache, those written by this call included.
+            valid: bool ``[B, N, R]``, False at padding.
             prefix: keys and values ``[L, B, T, J, F]``, valid ``[B, T]``.
-            cache: keys and values ``[L, B, N, S, J, F]`` of the rows' earlier tokens.
-            slot: Where in the cache this call's R tokens are written.
 
         Returns:
-            Normalised hidden states ``[B, N, R, D]``, and the rows' own keys and values
-            ``[L, B, N, S, J, F]`` with ``valid``.
+            Normalised hidden states ``[B, N, R, D]``, and the rows' keys and values
+            ``[L, B, N, R, J, F]`` with ``valid``.
         """
         rotary = rotary_angles(positions, self.config, embeddings.dtype)
+        slots = jnp.broadcast_to(jnp.arange(valid.shape[-1])[None, None], valid.shape)
+
+        def apply(
+            layer: TextLayer, x: jax.Array, prefix: KeyValues | None
+        ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+            q, k, v = layer.project(x, rotary)
+            attended = attend(q, KeyValues(k, v, valid), prefix, query_slots=slots)
+            return layer.finish(x, attended), (k, v)
+
+        x, (keys, values) = scan_layers(self.layers, apply, embeddings, self._by_layer(prefix))
+        return self.norm(x), KeyValues(keys, values, valid)
+
+    def extend(
+        self,
+        embeddings: jax.Array,
+        positions: jax.Array,
+        valid: jax.Array,
+        prefix: KeyValues,
+        cache: ResponseCache,
+        slot: jax.Array | int,
+    ) -> tuple[jax.Array, ResponseCache]:
+        """Reads the next token of N responses to each of B prompts.
+
+        Args:
+            embeddings: ``[B, N, D]``.
+            positions: int ``[3, B, N]``.
+            valid: bool ``[B, N, S]``, the slots of the cache that a response attends to, this
+                token's among them.
+            prefix: keys and values ``[L, B, T, J, F]``, valid ``[B, T]``.
+            cache: The responses' earlier tokens.
+            slot: Where in the cache this token's keys and values are written.
+
+        Returns:
+            Normalised hidden states ``[B, N, D]``, and the cache.
+        """
+        rotary = rotary_angles(positions[..., None], self.config, embeddings.dtype)
         slot = jnp.asarray(slot, jnp.int32)
 
         def apply(
-            layer: TextLayer, x: jax.Array, stored: tuple[KeyValues | None, KeyValues | None]
-        ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-            x, own = layer(x, rotary, *stored, valid, slot)
-            return x, (own.keys, own.values)
+            layer: TextLayer,
+            carry: tuple[jax.Array, ResponseCache],
+            layer_input: tuple[jax.Array, KeyValues],
+        ) -> tuple[tuple[jax.Array, ResponseCache], None]:
+            x, cache = carry
+            number, prefix = layer_input
+            q, k, v = layer.project(x, rotary)
+            cache = cache.write(number, slot, k, v)
+            attended = attend(q, cache.read(number, valid), prefix)
+            return (layer.finish(x, attended), cache), None
 
-        stored = (_per_layer(prefix, self.config), _per_layer(cache, self.config))
-        x, (keys, values) = scan_layers(self.layers, apply, embeddings, stored)
-        return self.norm(x), KeyValues(keys, values, valid)
+        inputs = (jnp.arange(self.config.num_layers), self._by_layer(prefix))
+        carry = (embeddings[:, :, None], cache)
+        (x, cache), _ = scan_layers(self.layers, apply, carry, inputs)
+        return self.norm(x)[:, :, 0], cache
 
-
-def _per_layer(stored: KeyValues | None, config: TextConfig) -> KeyValues | None:
-    """Gives ``valid``, which is the same for every layer, the layer axis of keys and values."""
-    if stored is None:
-        return None
-    valid = jnp.broadcast_to(stored.valid[None], (config.num_layers, *stored.valid.shape))
-    return stored._replace(valid=valid)
+    def _by_layer(self, stored: KeyValues | None) -> KeyValues | None:
+        """Gives ``valid``, which is the same for every layer, the layer axis of keys and values."""
+        if stored is None:
+            return None
+        valid = jnp.broadcast_to(stored.valid[None], (self.config.num_layers, *stored.valid.shape))
+        return stored._replace(valid=valid)
 
 
 def rotary_angles(

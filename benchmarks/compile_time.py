@@ -1,0 +1,80 @@
+"""Seconds to trace and compile the forward pass at 4 and at 28 layers.
+
+    python benchmarks/compile_time.py
+
+Layers are scanned, so the time must not grow with their number (bound: 30 %). Both depths are
+compiled in turn, several times, in one process; the table gives medians.
+"""
+
+import json
+import statistics
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from perl_jax.models.qwen2_5_vl.config import Qwen2_5_VLConfig, TextConfig, VisionConfig
+from perl_jax.models.qwen2_5_vl.inputs import pack_prompts
+from perl_jax.models.qwen2_5_vl.load import abstract_model
+from perl_jax.types import ImagePatches, Prompt
+
+REPEATS = 5
+IMAGE_TOKEN = 1
+
+
+def config(layers: int) -> Qwen2_5_VLConfig:
+    text = TextConfig(
+        vocab_size=1024, hidden_size=256, intermediate_size=512, num_layers=layers, num_heads=4,
+        num_kv_heads=2, rms_norm_eps=1e-6, rope_theta=1e6, mrope_section=(8, 12, 12),
+    )  # fmt: skip
+    vision = VisionConfig(
+        depth=layers, hidden_size=64, intermediate_size=128, num_heads=4, out_hidden_size=256,
+        patch_size=14, temporal_patch_size=2, in_channels=3, spatial_merge_size=2, window_size=112,
+        full_attention_blocks=(layers - 1,),
+    )  # fmt: skip
+    return Qwen2_5_VLConfig(text=text, vision=vision, tied=True, image_token=IMAGE_TOKEN)
+
+
+def prompt() -> Prompt:
+    grid = (16, 16)
+    tokens = np.array([2, *[IMAGE_TOKEN] * 64, *[3] * 31], np.int32)
+    positions = np.broadcast_to(np.arange(len(tokens), dtype=np.int32), (3, len(tokens)))
+    patches = np.zeros((grid[0] * grid[1], 1176), np.float32)
+    return Prompt(tokens, positions, 0, (ImagePatches(patches, grid),))
+
+
+def seconds(layers: int) -> float:
+    """Traces, lowers and compiles the forward pass anew."""
+    sizes = config(layers)
+    definition, parameters = nnx.split(abstract_model(sizes, dtype=jnp.bfloat16))
+    inputs = pack_prompts([prompt()], sizes)
+
+    def forward(parameters, inputs):
+        model = nnx.merge(definition, parameters)
+        hidden, _ = model.prefill(inputs)
+        return model.unembed(hidden)
+
+    jax.clear_caches()
+    start = time.perf_counter()
+    jax.jit(forward).lower(parameters, inputs).compile()
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    seconds(4)  # the first compilation of a process also starts the compiler
+    times: dict[int, list[float]] = {4: [], 28: []}
+    for _ in range(REPEATS):
+        for layers in times:
+            times[layers].append(seconds(layers))
+    medians = {layers: statistics.median(values) for layers, values in times.items()}
+    for layers, values in times.items():
+        spread = f"{min(values):.2f} to {max(values):.2f}"
+        print(f"{layers:3d} layers: {medians[layers]:.2f} s (of {REPEATS}: {spread})")
+    ratio = medians[28] / medians[4]
+    print(json.dumps({"seconds": medians, "ratio": round(ratio, 3), "jax": jax.__version__}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""Text and images to model inputs: decoding, preprocessing, chat template, tokens, positions."""
+
+from perl_jax.processing.conversation import Conversation, read_conversation
+from perl_jax.processing.decode import load_rgb
+from perl_jax.processing.errors import ImageError, PromptError
+from perl_jax.processing.images import (
+    ImageSettings,
+    extract_patches,
+    read_image_settings,
+    smart_resize,
+)
+from perl_jax.processing.placeholders import Slot, split_placeholders
+from perl_jax.processing.positions import multimodal_positions
+from perl_jax.processing.processor import Processor, load_processor
+
+__all__ = [
+    "Conversation",
+    "ImageError",
+    "ImageSettings",
+    "Processor",
+    "PromptError",
+    "Slot",
+    "extract_patches",
+    "load_processor",
+    "load_rgb",
+    "multimodal_positions",
+    "read_conversation",
+    "read_image_settings",
+    "smart_resize",
+    "split_placeholders",
+]

@@ -1,0 +1,35 @@
+"""JSON files of a model directory, read with errors that name the file and the field."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads a JSON object.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is not a JSON object.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: the model directory lacks this file")
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not valid JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{path}: expected a JSON object, got {type(value).__name__}")
+    return value
+
+
+def read_optional_json(path: Path) -> dict[str, Any]:
+    """Reads a JSON object; a file that is absent reads as an empty one."""
+    return read_json(path) if path.is_file() else {}
+
+
+def integer(value: Any, where: str, *, minimum: int = 1) -> int:
+    """Returns ``value`` if it is an integer of at least ``minimum``; ``where`` names it."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+        raise ValueError(f"{where}: expected an integer of at least {minimum}, got {value!r}")
+    return value

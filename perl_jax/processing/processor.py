@@ -1,0 +1,273 @@
+"""From text and images to a prompt, and from tokens back to text."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from perl_jax.hub import resolve_directory
+from perl_jax.processing.chat import ChatTemplate, read_chat_template
+from perl_jax.processing.conversation import check_texts, read_conversation
+from perl_jax.processing.decode import load_rgb
+from perl_jax.processing.errors import ImageError
+from perl_jax.processing.files import integer, read_json, read_optional_json
+from perl_jax.processing.images import ImageSettings, extract_patches, read_image_settings
+from perl_jax.processing.positions import multimodal_positions
+from perl_jax.types import ImagePatches, Prompt
+
+# Names, not ids: which of them a tokenizer has, and where, its files say.
+_VISION_TOKENS = (
+    "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>",
+)  # fmt: skip
+_VISION_FIELDS = (
+    "image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id",
+    "vision_token_id",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Processor:
+    """Encodes prompts for a model, and decodes what it says.
+
+    Attributes:
+        tokenizer: The transformers tokenizer of the model directory.
+        chat_template: How messages are written out.
+        image_settings: How images are preprocessed.
+        image_token: The id that stands for one merged feature of an image.
+        pad_token: The id that fills batches.
+        stop_tokens: The ids that end a response.
+        banned_tokens: The ids that stand for images and videos or delimit them; a response that
+            held one could not be read back, so a policy must never emit them. See `banned_rows`.
+        special_tokens: The control tokens, as text; prompts that hold one are refused.
+        vocab_size: The number of tokens; the embedding may have more rows.
+    """
+
+    tokenizer: Any
+    chat_template: ChatTemplate
+    image_settings: ImageSettings
+    image_token: int
+    pad_token: int
+    stop_tokens: tuple[int, ...]
+    banned_tokens: tuple[int, ...]
+    special_tokens: tuple[str, ...]
+    vocab_size: int
+
+    def encode(
+        self,
+        text_or_messages: str | Sequence[Mapping[str, Any]],
+        images: Sequence[Any] | None = (),
+    ) -> Prompt:
+        """Encodes a prompt.
+
+        ``<image>`` in the text shows the next image; ``<image 2>``, ``<image2>`` or ``<image_2>``
+        show the second one. The assistant's turn is opened at the end, unless the last message is
+        the assistant's.
+
+        Args:
+            text_or_messages: What the user says, or messages with ``role`` and ``content``: see
+                `perl_jax.processing.read_conversation`.
+            images: Anything that `load_rgb` reads, or what `preprocess` returned: an image that
+                several prompts show is then preprocessed once.
+
+        Returns:
+            The prompt. An image that is shown twice is one object at two places of
+            ``Prompt.images``.
+
+        Raises:
+            PromptError: The text or its placeholders are unusable.
+            ImageError: An image is; the message names it as "image k of the prompt".
+        """
+        conversation = read_conversation(text_or_messages, images)
+        check_texts(conversation.texts, self.special_tokens)
+        patches = [
+            self.preprocess(image, name=f"image {number} of the prompt")
+            for number, image in enumerate(conversation.images, 1)
+        ]
+        shown = tuple(patches[k] for k in conversation.shown)
+        rendered = self.chat_template.render(self.tokenizer, conversation.messages)
+        ids = np.asarray(self.tokenizer(rendered)["input_ids"], np.int32)
+        tokens = self._expand(ids, shown)
+        positions, rope_delta = multimodal_positions(
+            tokens == self.image_token,
+            [image.grid for image in shown],
+            merge_size=self.image_settings.merge_size,
+        )
+        return Prompt(tokens, positions, rope_delta, shown)
+
+    def preprocess(self, image: Any, *, name: str = "image") -> ImagePatches:
+        """Decodes, resizes, normalises and cuts an image; patches are returned as they are.
+
+        Args:
+            image: Anything that `load_rgb` reads, or patches of this processor.
+            name: What errors call the image.
+
+        Raises:
+            ImageError: The image is unusable.
+        """
+        try:
+            if isinstance(image, ImagePatches):
+                self._check_patches(image)
+                return image
+            return extract_patches(load_rgb(image), self.image_settings)
+        except ImageError as error:
+            raise ImageError(f"{name}: {error}") from error
+
+    def decode(
+        self, tokens: Sequence[int] | np.ndarray, *, skip_special_tokens: bool = True
+    ) -> str:
+        """Returns the text of tokens, int ``[R]``; control tokens are left out by default."""
+        return self.tokenizer.decode(
+            np.asarray(tokens, np.int64).tolist(),
+            skip_special_tokens=skip_special_tokens,
+            clean_up_tokenization_spaces=False,
+        )
+
+    def banned_rows(self, num_rows: int) -> np.ndarray:
+        """Which rows of an unembedding a policy must never draw: bool ``[num_rows]``.
+
+        They are `banned_tokens`, and the rows beyond the vocabulary, which no token has.
+
+        Raises:
+            ValueError: There are fewer rows than tokens.
+        """
+        if num_rows < self.vocab_size:
+            raise ValueError(
+                f"the model has {num_rows} vocabulary rows for a tokenizer of {self.vocab_size}"
+            )
+        banned = np.arange(num_rows) >= self.vocab_size
+        banned[list(self.banned_tokens)] = True
+        return banned
+
+    def _expand(self, ids: np.ndarray, images: Sequence[ImagePatches]) -> np.ndarray:
+        """Repeats each image token as often as its image has merged features."""
+        is_image = ids == self.image_token
+        if np.count_nonzero(is_image) != len(images):
+            raise ValueError(
+                f"{self.chat_template.source}: the chat template gives "
+                f"{np.count_nonzero(is_image)} image tokens for {len(images)} images"
+            )
+        repeats = np.ones(len(ids), np.int64)
+        repeats[is_image] = [
+            image.grid[0] * image.grid[1] // self.image_settings.merge_size**2 for image in images
+        ]
+        return np.repeat(ids, repeats)
+
+    def _check_patches(self, image: ImagePatches) -> None:
+        settings = self.image_settings
+        width = 3 * settings.temporal_patch_size * settings.patch_size**2
+        rows, columns = image.grid
+        if image.patches.shape != (rows * columns, width) or image.patches.dtype != np.float32:
+            raise ImageError(
+                f"patches {image.patches.dtype} {list(image.patches.shape)} for a grid of "
+                f"{rows}x{columns}: expected float32 [{rows * columns}, {width}]"
+            )
+        if rows % settings.merge_size or columns % settings.merge_size:
+            raise ImageError(f"a grid of {rows}x{columns} is not made of whole tokens")
+
+
+def load_processor(
+    path: str | Path, *, min_pixels: int | None = None, max_pixels: int | None = None
+) -> Processor:
+    """Loads the processor of a model: its tokenizer, chat template and image settings.
+
+    Args:
+        path: A model directory or a hub id.
+        min_pixels: Images of a smaller area are enlarged to it; by default the directory's value.
+        max_pixels: Images of a larger area are reduced to it; by default the directory's value.
+            Every 784 pixels (28x28) cost one token.
+
+    Raises:
+        FileNotFoundError: ``path`` is no model, or lacks a file.
+        ValueError: A file of the directory or an argument is wrong; the message names the field.
+    """
+    directory = resolve_directory(path)
+    image_settings = read_image_settings(directory, min_pixels=min_pixels, max_pixels=max_pixels)
+    config = read_json(directory / "config.json")
+    _check_vision_config(config, image_settings, directory)
+    where = f"{directory / 'config.json'}: image_token_id"
+    image_token = integer(config.get("image_token_id"), where, minimum=0)
+    chat_template = read_chat_template(directory)
+    tokenizer = _load_tokenizer(directory)
+    generation = read_optional_json(directory / "generation_config.json")
+    return Processor(
+        tokenizer=tokenizer,
+        chat_template=chat_template,
+        image_settings=image_settings,
+        image_token=image_token,
+        pad_token=_pad_token(tokenizer, generation, directory),
+        stop_tokens=_stop_tokens(tokenizer, generation, directory),
+        banned_tokens=_banned_tokens(tokenizer, config),
+        special_tokens=_special_tokens(tokenizer),
+        vocab_size=len(tokenizer),
+    )
+
+
+def _load_tokenizer(directory: Path) -> Any:
+    # Imported here: it takes seconds, and image preprocessing alone does not need it.
+    from transformers import AutoTokenizer
+
+    if not any((directory / name).is_file() for name in ("tokenizer.json", "vocab.json")):
+        raise FileNotFoundError(f"{directory}: the model directory lacks tokenizer.json")
+    try:
+        return AutoTokenizer.from_pretrained(
+            directory, trust_remote_code=False, local_files_only=True
+        )
+    # The tokenizers library raises bare Exception for a file that it cannot parse.
+    except Exception as error:
+        raise ValueError(f"{directory}: the tokenizer cannot be loaded: {error}") from error
+
+
+def _check_vision_config(
+    config: Mapping[str, Any], settings: ImageSettings, directory: Path
+) -> None:
+    """Patches of another size than the model's would fail far from here, or not at all."""
+    vision = config.get("vision_config") or {}
+    for field, value in (
+        ("patch_size", settings.patch_size),
+        ("temporal_patch_size", settings.temporal_patch_size),
+        ("spatial_merge_size", settings.merge_size),
+    ):
+        if vision.get(field, value) != value:
+            raise ValueError(
+                f"{directory / 'config.json'}: vision_config.{field} is {vision[field]}, but the "
+                f"image processor's settings say {value}"
+            )
+
+
+def _stop_tokens(tokenizer: Any, generation: Mapping[str, Any], directory: Path) -> tuple[int, ...]:
+    value = generation.get("eos_token_id")
+    if value is None:
+        value = tokenizer.eos_token_id
+    values = value if isinstance(value, list) else [value]
+    if not values or None in values:
+        raise ValueError(
+            f"{directory}: no end-of-sequence token: expected eos_token_id in "
+            "generation_config.json or eos_token in tokenizer_config.json"
+        )
+    where = f"{directory / 'generation_config.json'}: eos_token_id"
+    return tuple(integer(item, where, minimum=0) for item in values)
+
+
+def _pad_token(tokenizer: Any, generation: Mapping[str, Any], directory: Path) -> int:
+    value = tokenizer.pad_token_id
+    if value is None:
+        value = generation.get("pad_token_id")
+    if value is None:
+        raise ValueError(
+            f"{directory}: no padding token: expected pad_token in tokenizer_config.json or "
+            "pad_token_id in generation_config.json"
+        )
+    return integer(value, f"{directory}: pad_token_id", minimum=0)
+
+
+def _banned_tokens(tokenizer: Any, config: Mapping[str, Any]) -> tuple[int, ...]:
+    ids = {config[field] for field in _VISION_FIELDS if config.get(field) is not None}
+    added = {token.content: id for id, token in tokenizer.added_tokens_decoder.items()}
+    return tuple(sorted(ids | {added[token] for token in _VISION_TOKENS if token in added}))
+
+
+def _special_tokens(tokenizer: Any) -> tuple[str, ...]:
+    special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+    return tuple(sorted(special | set(tokenizer.all_special_tokens)))
