@@ -1,0 +1,377 @@
+"""Which groups inform the policy, and how many more to draw until a batch is full of them.
+
+A group whose rollouts are all right, or all wrong, has no advantages: it costs as much as any
+other and teaches nothing. Everything here decides on raw accuracy, before any other reward is
+mixed in, and is a pure function of what it is given: hosts that see the same accuracies decide
+alike, so gather the accuracies of all hosts first. NumPy only.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+class Verdict(IntEnum):
+    """What a filter says of a group, by the mean accuracy of its scored rollouts."""
+
+    INFORMATIVE = 0
+    TOO_EASY = 1
+    TOO_HARD = 2
+    UNSCORED = 3
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The mean accuracies that are kept.
+
+    The defaults drop the groups that are all right or all wrong, as DAPO's dynamic sampling does
+    (arXiv 2503.14476). ``Bounds(inclusive=True)`` keeps every group with a score.
+
+    Attributes:
+        low: Groups below are too hard.
+        high: Groups above are too easy.
+        inclusive: Whether groups exactly on a bound are kept.
+    """
+
+    low: float = 0.0
+    high: float = 1.0
+    inclusive: bool = False
+
+    def __post_init__(self) -> None:
+        for name, value in (("low", self.low), ("high", self.high)):
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name}: expected a mean accuracy in [0, 1]; got {value!r}")
+        if self.low > self.high or (self.low == self.high and not self.inclusive):
+            raise ValueError(
+                f"low, high: expected bounds with something between them; got {self.low!r} and "
+                f"{self.high!r} with inclusive={self.inclusive}"
+            )
+
+
+def informative_groups(
+    accuracy_BxG: ArrayLike,
+    mask_BxG: ArrayLike | None = None,
+    *,
+    low: float = 0.0,
+    high: float = 1.0,
+    inclusive: bool = False,
+) -> NDArray[np.bool_]:
+    """Which groups have a mean accuracy between two bounds.
+
+    The last axis is the group. ``[B, G]`` pools all orders of an example, as PeRL does, and gives
+    ``[B]``. ``[B, K, N]`` has a group per order and gives ``[B, K]``; ``.any(axis=1)`` of it says
+    which examples have something to teach.
+
+    Args:
+        accuracy_BxG: The raw grade of each rollout, in [0, 1] and mostly 0 or 1: not the reward
+            that is optimised, where a format bonus would hide a group without information.
+        mask_BxG: Bool, of the same shape: false where a rollout is missing or could not be
+            graded. Such rollouts do not count; a group without any other is not informative.
+            None: all count.
+        low: Mean accuracies must be above.
+        high: Mean accuracies must be below.
+        inclusive: Whether the bounds themselves are kept.
+
+    Returns:
+        Bool, the shape of the accuracies without their last axis.
+
+    Raises:
+        ValueError: For shapes that differ, bounds outside [0, 1], or an unmasked accuracy that is
+            NaN or outside [0, 1].
+    """
+    bounds = Bounds(low, high, inclusive)
+    return judge_groups(accuracy_BxG, mask_BxG, bounds) == Verdict.INFORMATIVE
+
+
+def judge_groups(
+    accuracy_BxG: ArrayLike, mask_BxG: ArrayLike | None = None, bounds: Bounds | None = None
+) -> NDArray[np.int8]:
+    """The `Verdict` on every group: `informative_groups`, with the reason for each no.
+
+    Args:
+        accuracy_BxG: ``[..., G]``, as for `informative_groups`.
+        mask_BxG: As for `informative_groups`.
+        bounds: None for the defaults of `Bounds`.
+
+    Returns:
+        int8 ``[...]``, values of `Verdict`.
+    """
+    bounds = bounds or Bounds()
+    mean, scored = _mean_accuracy(accuracy_BxG, mask_BxG)
+    too_hard = mean < bounds.low if bounds.inclusive else mean <= bounds.low
+    too_easy = mean > bounds.high if bounds.inclusive else mean >= bounds.high
+    verdicts = np.full(mean.shape, Verdict.INFORMATIVE, np.int8)
+    verdicts[too_easy] = Verdict.TOO_EASY
+    verdicts[too_hard] = Verdict.TOO_HARD
+    verdicts[~scored] = Verdict.UNSCORED
+    return verdicts
+
+
+@dataclass(frozen=True, eq=False)
+class DifficultySelection:
+    """Which examples of a data set are kept for training, and why the others are not.
+
+    Attributes:
+        keep: Bool ``[E]``.
+        verdicts: int8 ``[E]``, values of `Verdict`.
+        mean_accuracy: float64 ``[E]``; NaN for an example without a score.
+        bounds: What was kept.
+    """
+
+    keep: NDArray[np.bool_]
+    verdicts: NDArray[np.int8]
+    mean_accuracy: NDArray[np.float64]
+    bounds: Bounds
+
+    def counts(self) -> dict[str, int]:
+        """How many examples there are and how many met each verdict, as plain numbers."""
+        return {"examples": len(self.keep), **_count_verdicts(self.verdicts)}
+
+    def report(self) -> str:
+        """The counts, and a histogram of the mean accuracies, as text."""
+        lines = [f"{name:12} {count:8d}" for name, count in self.counts().items()]
+        scored = self.mean_accuracy[~np.isnan(self.mean_accuracy)]
+        bins, edges = np.histogram(scored, bins=10, range=(0, 1))
+        lines += ["", "mean accuracy  examples"]
+        for count, start, end in zip(bins, edges, edges[1:], strict=False):
+            bar = "#" * round(40 * count / max(len(scored), 1))
+            lines.append(f"{start:.1f} to {end:.1f}     {count:8d} {bar}".rstrip())
+        return "\n".join(lines)
+
+
+def select_by_difficulty(
+    accuracy_ExN: ArrayLike, mask_ExN: ArrayLike | None = None, bounds: Bounds | None = None
+) -> DifficultySelection:
+    """Offline difficulty filtering: which examples to keep, from graded rollouts of each.
+
+    PeRL grades 10 responses of the base model per question and keeps those of medium mean
+    accuracy; its thresholds are not published. MM-Eureka's are 0.1 and 0.9.
+
+    Args:
+        accuracy_ExN: ``[E, N]``: raw grades, in [0, 1], of N rollouts of each of E examples.
+        mask_ExN: Bool ``[E, N]``: false where a rollout is missing or could not be graded.
+        bounds: The mean accuracies to keep; None for the defaults of `Bounds`.
+
+    Returns:
+        The decision with its reasons. An example without a score is not kept.
+    """
+    accuracy = np.asarray(accuracy_ExN)
+    if accuracy.ndim != 2:
+        raise ValueError(f"accuracy_ExN: expected axes [E, N]; got shape {list(accuracy.shape)}")
+    bounds = bounds or Bounds()
+    verdicts = judge_groups(accuracy, mask_ExN, bounds)
+    mean, _ = _mean_accuracy(accuracy, mask_ExN)
+    return DifficultySelection(verdicts == Verdict.INFORMATIVE, verdicts, mean, bounds)
+
+
+@dataclass(frozen=True)
+class Refill:
+    """The state of one step's draw: groups are drawn until enough of them inform.
+
+    The loop that it drives:
+
+        refill = Refill(target=B, max_groups=4 * B)
+        while not refill.done:
+            accuracy, mask = roll_out_and_grade(next_examples(refill.next_draw))
+            refill = refill.add(accuracy, mask)
+        slots, real = refill.batch()
+
+    Groups are numbered in the order in which they are drawn, from 0, over all rounds. The batch
+    is made of the first ``target`` informative ones; informative groups beyond (``surplus``) are
+    dropped rather than kept for a later step, whose policy did not sample them. When the cap ends
+    the draw early the batch keeps its shape: the open slots repeat a drawn group and are marked
+    not real, to be masked out of the loss (see `batch`).
+
+    Attributes:
+        target: B, how many informative groups make a batch.
+        max_groups: The cap on groups drawn. At least ``target``.
+        bounds: Which groups inform.
+        multiple: The number of groups in a draw is rounded up to a multiple of it: what the mesh
+            or the compiled shapes of the sampler ask for.
+        indices: Numbers of the groups kept, in the order drawn, at most ``target``.
+        drawn: How many groups were drawn: how far to move the data iterator.
+        too_easy: How many were dropped because their accuracy is too high,
+        too_hard: because it is too low,
+        unscored: because no rollout of theirs has a grade,
+        surplus: because the batch was already full.
+        rounds: How many draws there were.
+    """
+
+    target: int
+    max_groups: int
+    bounds: Bounds = Bounds()
+    multiple: int = 1
+    indices: tuple[int, ...] = ()
+    drawn: int = 0
+    too_easy: int = 0
+    too_hard: int = 0
+    unscored: int = 0
+    surplus: int = 0
+    rounds: int = 0
+
+    def __post_init__(self) -> None:
+        for name, value, least in (
+            ("target", self.target, 1),
+            ("multiple", self.multiple, 1),
+            ("max_groups", self.max_groups, self.target),
+        ):
+            if value < least:
+                raise ValueError(f"{name}: expected at least {least}; got {value!r}")
+        if self.max_groups % self.multiple:
+            raise ValueError(
+                f"max_groups: expected a multiple of {self.multiple} (multiple), so that the "
+                f"last draw is one too; got {self.max_groups!r}"
+            )
+
+    @property
+    def kept(self) -> int:
+        """How many groups of the batch have been found."""
+        return len(self.indices)
+
+    @property
+    def refills(self) -> int:
+        """How many draws there were after the first."""
+        return max(self.rounds - 1, 0)
+
+    @property
+    def missing(self) -> int:
+        """How many informative groups the batch still lacks."""
+        return self.target - self.kept
+
+    @property
+    def cap_reached(self) -> bool:
+        """Whether the cap ended the draw before the batch was full."""
+        return self.missing > 0 and self.drawn >= self.max_groups
+
+    @property
+    def done(self) -> bool:
+        """Whether to stop drawing: the batch is full, or the cap is reached."""
+        return self.missing == 0 or self.cap_reached
+
+    @property
+    def next_draw(self) -> int:
+        """How many groups to draw now: those missing, rounded up, within the cap; 0 when done."""
+        if self.done:
+            return 0
+        rounded = -(-self.missing // self.multiple) * self.multiple
+        return min(rounded, self.max_groups - self.drawn)
+
+    def add(self, accuracy_BxG: ArrayLike, mask_BxG: ArrayLike | None = None) -> "Refill":
+        """The state after one more draw.
+
+        Args:
+            accuracy_BxG: ``[b, G]``, b groups in the order drawn, pooled over orders; or
+                ``[b, K, N]`` for groups per order, of which one that informs is enough to keep
+                the example. Without one the example is too easy if all its scored orders are,
+                and otherwise too hard. b may differ from `next_draw`, since a data set can end.
+            mask_BxG: Bool of the same shape, as for `informative_groups`.
+
+        Returns:
+            A new state.
+
+        Raises:
+            ValueError: For arrays of the wrong shape, no groups, or more than the cap allows.
+        """
+        accuracy = np.asarray(accuracy_BxG)
+        if accuracy.ndim not in (2, 3):
+            raise ValueError(
+                f"accuracy_BxG: expected axes [b, G] or [b, K, N]; got shape {list(accuracy.shape)}"
+            )
+        room = self.max_groups - self.drawn
+        if not 1 <= len(accuracy) <= room:
+            raise ValueError(f"accuracy_BxG: expected 1 to {room} groups; got {len(accuracy)}")
+        verdicts = judge_groups(accuracy, mask_BxG, self.bounds)
+        if verdicts.ndim == 2:
+            verdicts = _judge_examples(verdicts)
+        found = (self.drawn + np.flatnonzero(verdicts == Verdict.INFORMATIVE)).tolist()
+        counts = _count_verdicts(verdicts)
+        return replace(
+            self,
+            indices=self.indices + tuple(found[: self.missing]),
+            drawn=self.drawn + len(accuracy),
+            too_easy=self.too_easy + counts["too_easy"],
+            too_hard=self.too_hard + counts["too_hard"],
+            unscored=self.unscored + counts["unscored"],
+            surplus=self.surplus + max(len(found) - self.missing, 0),
+            rounds=self.rounds + 1,
+        )
+
+    def batch(self) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Which groups make the batch, always ``target`` of them, so that no shape changes.
+
+        Returns:
+            ``(indices, real)``, ``[target]`` each: the numbers of the groups, in the order drawn,
+            and which slots hold a group of their own. A slot that is not real repeats the first
+            group of the batch (or group 0 if none was kept) and must be masked out of advantages
+            and loss. A batch without any real slot calls for skipping the update: its gradient is
+            zero, but momentum and weight decay would still move the parameters.
+
+        Raises:
+            ValueError: Before anything was drawn.
+        """
+        if self.drawn == 0:
+            raise ValueError("batch: expected at least one draw before it; got none")
+        filler = self.indices[0] if self.indices else 0
+        indices = np.array(self.indices + (filler,) * self.missing, np.int64)
+        return indices, np.arange(self.target) < self.kept
+
+    def counts(self) -> dict[str, int]:
+        """The bookkeeping as plain numbers, to be logged."""
+        return {
+            "groups_drawn": self.drawn,
+            "groups_kept": self.kept,
+            "groups_too_easy": self.too_easy,
+            "groups_too_hard": self.too_hard,
+            "groups_unscored": self.unscored,
+            "groups_surplus": self.surplus,
+            "refills": self.refills,
+            "cap_reached": int(self.cap_reached),
+        }
+
+
+def _mean_accuracy(
+    accuracy: ArrayLike, mask: ArrayLike | None
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """The mean over the scored rollouts of each group (NaN without one), and which have one."""
+    values = np.asarray(accuracy, np.float64)
+    if values.ndim == 0:
+        raise ValueError("accuracy_BxG: expected axes [..., G]; got a scalar")
+    keep = np.ones(values.shape, bool) if mask is None else np.asarray(mask) != 0
+    if keep.shape != values.shape:
+        raise ValueError(f"mask_BxG: expected shape {list(values.shape)}; got {list(keep.shape)}")
+    _check_range(values, keep)
+    count = keep.sum(axis=-1)
+    # One exact sum and one division: 3 of 10 compares equal to a bound of 0.3.
+    total = np.where(keep, values, 0.0).sum(axis=-1)
+    mean = np.full(count.shape, np.nan)
+    np.divide(total, count, out=mean, where=count > 0)
+    return mean, count > 0
+
+
+def _check_range(values: NDArray[np.float64], keep: NDArray[np.bool_]) -> None:
+    wrong = np.argwhere(keep & ~((values >= 0) & (values <= 1)))
+    if len(wrong):
+        place = wrong[0].tolist()
+        raise ValueError(
+            f"accuracy_BxG: expected raw accuracies in [0, 1], and a mask that is false where "
+            f"there is none; got {values[tuple(place)]} at {place}"
+        )
+
+
+def _count_verdicts(verdicts: NDArray[np.int8]) -> dict[str, int]:
+    return {kind.name.lower(): int(np.sum(verdicts == kind)) for kind in Verdict}
+
+
+def _judge_examples(verdicts_BxK: NDArray[np.int8]) -> NDArray[np.int8]:
+    """One verdict an example, from one a group where every order is a group of its own."""
+
+    def judge(orders: Sequence[int]) -> Verdict:
+        for verdict in (Verdict.INFORMATIVE, Verdict.TOO_HARD, Verdict.TOO_EASY):
+            if verdict in orders:
+                return verdict
+        return Verdict.UNSCORED
+
+    return np.array([judge(orders) for orders in verdicts_BxK.tolist()], np.int8)

@@ -1,0 +1,164 @@
+"""How much better a rollout did than the others: what a policy gradient multiplies."""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from perl_jax.objectives import checks
+from perl_jax.objectives.masking import keep
+
+Baseline = Literal["mean", "leave_one_out", "none"]
+Scale = Literal["std", "batch_std", "none"]
+BASELINES: tuple[Baseline, ...] = ("mean", "leave_one_out", "none")
+SCALES: tuple[Scale, ...] = ("std", "batch_std", "none")
+
+
+def group_advantages(
+    rewards_BxG: ArrayLike,
+    mask_BxG: ArrayLike | None = None,
+    *,
+    baseline: Baseline = "mean",
+    scale: Scale = "std",
+    ddof: int = 1,
+    epsilon: float = 1e-6,
+) -> jax.Array:
+    r"""Advantages of rollouts relative to their group.
+
+    ``A_i = (r_i - b_i) / (s + epsilon)`` with, over the n unmasked rollouts of the group,
+
+    =================  ==============================================================
+    baseline           b_i
+    =================  ==============================================================
+    ``mean``           the group's mean reward (GRPO, arXiv 2402.03300)
+    ``leave_one_out``  the mean of the other n - 1 rewards (RLOO, arXiv 2402.14740)
+    ``none``           0
+    =================  ==============================================================
+
+    =============  ==================================================================
+    scale          s
+    =============  ==================================================================
+    ``std``        the group's standard deviation (GRPO)
+    ``batch_std``  that of all rewards of the batch, groups mixed (arXiv 2508.08221)
+    ``none``       not divided at all, epsilon included (Dr. GRPO, arXiv 2503.20783)
+    =============  ==================================================================
+
+    A standard deviation divides its sum of squares by ``count - ddof``. The papers leave ddof
+    open; verl and TRL take 1, PyTorch's default, and so do we.
+
+    The last axis is the group. ``[B, G]`` pools all orders of an example under one baseline, as
+    PeRL does (arXiv 2506.14907); rewards reshaped to ``[B, K, N]`` give every order its own.
+
+    Edge cases, all of them finite:
+
+    - A masked rollout gets 0 and counts nowhere, even where its reward is NaN.
+    - A group of one has nothing to compare with: 0 with baseline ``mean`` or
+      ``leave_one_out``. (verl passes such a reward through as its own advantage.)
+    - Where the rewards that ``scale`` looks at are all equal, the advantages are exactly 0, not
+      rounding noise divided by epsilon; with baseline ``none`` too.
+    - An empty mask gives zeros.
+
+    Args:
+        rewards_BxG: Real numbers ``[..., G]``.
+        mask_BxG: Bool, or 0 and 1, of the same shape; which rollouts count. None: all.
+        baseline: What is subtracted.
+        scale: What divides.
+        ddof: 0 for the population's standard deviation, 1 for the sample's.
+        epsilon: Added to the standard deviation, in units of reward.
+
+    Returns:
+        float32, of the shape of the rewards.
+
+    Raises:
+        ValueError: For an unknown baseline or scale, or a mask of another shape.
+    """
+    checks.choice("baseline", baseline, BASELINES)
+    checks.choice("scale", scale, SCALES)
+    checks.at_least("ddof", ddof, 0)
+    checks.at_least("epsilon", epsilon, 0)
+    rewards = checks.real("rewards_BxG", rewards_BxG)
+    checks.min_rank("rewards_BxG", rewards, 1, "[..., G]")
+    mask = checks.boolean("mask_BxG", mask_BxG, rewards.shape)
+
+    rewards = keep(rewards, mask)
+    advantages = _minus_baseline(rewards, mask, baseline)
+    if scale == "none":
+        return advantages
+    axes = (-1,) if scale == "std" else tuple(range(rewards.ndim))
+    std = _std(rewards, mask, axes, ddof)
+    # The two selects keep 0 / 0 out when epsilon is 0.
+    divisor = jnp.where(std > 0, std + epsilon, jnp.ones_like(std))
+    return jnp.where(std > 0, advantages / divisor, jnp.zeros_like(advantages))
+
+
+def normalize_advantages(
+    advantages: ArrayLike,
+    mask: ArrayLike | None = None,
+    *,
+    ddof: int = 1,
+    epsilon: float = 1e-6,
+) -> jax.Array:
+    r"""Advantages with mean 0 and standard deviation 1 over the whole batch.
+
+    ``(A - mean(A)) / (std(A) + epsilon)`` over everything that the mask keeps: the batch
+    normalisation of REINFORCE++ (arXiv 2501.03262). REINFORCE++ itself applies it to the rewards
+    (baseline ``none``, scale ``none``), its variant with a baseline to rewards minus their
+    group's mean. Given ``[B, G]`` every rollout weighs the same; given advantages and a mask per
+    token, ``[..., R]``, long responses weigh more, which is what verl's whitening does.
+
+    Edge cases: masked entries get 0 and do not count; without spread (a single entry, all equal)
+    or with an empty mask, everything is 0.
+
+    Args:
+        advantages: Real numbers of any shape.
+        mask: Bool, or 0 and 1, of the same shape. None: all count.
+        ddof: Subtracted from the count under the standard deviation.
+        epsilon: Added to the standard deviation.
+
+    Returns:
+        float32, of the same shape.
+    """
+    checks.at_least("ddof", ddof, 0)
+    checks.at_least("epsilon", epsilon, 0)
+    values = checks.real("advantages", advantages)
+    keep_mask = checks.boolean("mask", mask, values.shape)
+    values = keep(values, keep_mask)
+    axes = tuple(range(values.ndim))
+    std = _std(values, keep_mask, axes, ddof)
+    divisor = jnp.where(std > 0, std + epsilon, jnp.ones_like(std))
+    return _centred(values, keep_mask, axes) / divisor
+
+
+def _minus_baseline(rewards: jax.Array, mask: jax.Array, baseline: Baseline) -> jax.Array:
+    """Rewards minus their baseline; 0 outside the mask."""
+    if baseline == "none":
+        return rewards
+    centred = _centred(rewards, mask, (-1,))
+    if baseline == "mean":
+        return centred
+    # r_i - (sum - r_i) / (n - 1) is n / (n - 1) times r_i minus the mean.
+    count = _count(rewards, mask, (-1,))
+    return centred * count / jnp.maximum(count - 1, 1)
+
+
+def _centred(values: jax.Array, mask: jax.Array, axes: tuple[int, ...]) -> jax.Array:
+    """Values minus their mean over the axes; 0 outside the mask.
+
+    The smallest value goes first: equal values then give exact zeros, where the mean of twelve
+    times 0.9 is not 0.9 in float32.
+    """
+    least = jnp.min(values, axis=axes, keepdims=True, initial=jnp.inf, where=mask)
+    shifted = keep(values - least, mask)
+    mean = jnp.sum(shifted, axis=axes, keepdims=True) / jnp.maximum(_count(values, mask, axes), 1)
+    return keep(shifted - mean, mask)
+
+
+def _std(values: jax.Array, mask: jax.Array, axes: tuple[int, ...], ddof: int) -> jax.Array:
+    """The standard deviation over the axes, which stay; 0 where it is not defined."""
+    squares = jnp.sum(_centred(values, mask, axes) ** 2, axis=axes, keepdims=True)
+    return jnp.sqrt(squares / jnp.maximum(_count(values, mask, axes) - ddof, 1))
+
+
+def _count(values: jax.Array, mask: jax.Array, axes: tuple[int, ...]) -> jax.Array:
+    return jnp.sum(mask, axis=axes, keepdims=True, dtype=values.dtype)

@@ -1,0 +1,61 @@
+"""What arrays and settings must look like where they enter a public function.
+
+Everything here runs while a function is traced: a compiled function pays nothing for it.
+"""
+
+import difflib
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+
+def choice(name: str, value: str, choices: Sequence[str]) -> None:
+    """Raises ValueError unless a setting is one of its choices."""
+    if value in choices:
+        return
+    close = difflib.get_close_matches(str(value), choices, n=1)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    raise ValueError(f"{name}: expected one of {', '.join(choices)}; got {value!r}{hint}")
+
+
+def at_least(name: str, value: Any, bound: float, *, exclusive: bool = False) -> None:
+    """Raises ValueError for a Python number below its bound; a traced number cannot be checked."""
+    if isinstance(value, int | float) and not (value > bound if exclusive else value >= bound):
+        sign = ">" if exclusive else ">="
+        raise ValueError(f"{name}: expected a number {sign} {bound:g}; got {value!r}")
+
+
+def real(name: str, values: ArrayLike) -> jax.Array:
+    """The values as a float32 array, or float64 where the caller works in float64."""
+    array = jnp.asarray(values)
+    if not (jnp.issubdtype(array.dtype, jnp.number) or array.dtype == jnp.bool_):
+        raise TypeError(f"{name}: expected real numbers; got dtype {array.dtype}")
+    if jnp.issubdtype(array.dtype, jnp.complexfloating):
+        raise TypeError(f"{name}: expected real numbers; got dtype {array.dtype}")
+    return array.astype(jnp.promote_types(array.dtype, jnp.float32))
+
+
+def boolean(name: str, mask: ArrayLike | None, shape: tuple[int, ...]) -> jax.Array:
+    """The mask as a boolean array of the given shape: all true for None, else nonzero is true."""
+    if mask is None:
+        return jnp.ones(shape, bool)
+    array = jnp.asarray(mask)
+    same_shape(name, array, shape)
+    if jnp.issubdtype(array.dtype, jnp.complexfloating):
+        raise TypeError(f"{name}: expected bool, or 0 and 1; got dtype {array.dtype}")
+    return array if array.dtype == jnp.bool_ else array != 0
+
+
+def same_shape(name: str, array: jax.Array, shape: tuple[int, ...]) -> None:
+    """Raises ValueError unless an array has exactly this shape."""
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {list(shape)}; got {list(array.shape)}")
+
+
+def min_rank(name: str, array: jax.Array, rank: int, axes: str) -> None:
+    """Raises ValueError for an array with too few axes to have the documented ones."""
+    if array.ndim < rank:
+        raise ValueError(f"{name}: expected axes {axes}; got shape {list(array.shape)}")

@@ -1,0 +1,74 @@
+"""How far the policy has moved from its reference, estimated from the tokens it drew."""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from perl_jax.objectives import checks
+from perl_jax.objectives.masking import keep
+
+KLKind = Literal["k1", "k2", "k3", "abs"]
+KL_KINDS: tuple[KLKind, ...] = ("k1", "k2", "k3", "abs")
+
+MAX_LOG_RATIO = 20.0
+MAX_K3 = 10.0
+
+
+def kl_penalty(
+    logprobs: ArrayLike,
+    reference_logprobs: ArrayLike,
+    kind: KLKind = "k3",
+    *,
+    mask: ArrayLike | None = None,
+) -> jax.Array:
+    r"""An estimate, per token, of KL(policy || reference) from tokens that the policy drew.
+
+    With ``d = logprobs - reference_logprobs``:
+
+    =======  =====================  ==========================================================
+    kind     value                  as an estimate, and as a loss
+    =======  =====================  ==========================================================
+    ``k1``   ``d``                  Unbiased, noisy, can be negative. Its gradient does not
+                                    depend on the reference: use it in a reward, not as a loss.
+    ``k2``   ``d^2 / 2``            Biased, low variance. On tokens of the policy itself its
+                                    gradient is that of the KL.
+    ``k3``   ``exp(-d) - 1 + d``    Unbiased, low variance, never negative: GRPO's penalty
+                                    (arXiv 2402.03300 eq. 4).
+    ``abs``  ``|d|``                The absolute value of k1.
+    =======  =====================  ==========================================================
+
+    The estimators are J. Schulman's (joschu.net/blog/kl-approx.html). ``k3`` is bounded as verl's
+    ``low_var_kl`` is: d to [-20, 20] before the exponential, and the result to at most 10 (verl's
+    lower bound of -10 never acts). A bound also stops the gradient: a token of d < -2.6 (the
+    policy gives it less than 1/13.6 of the reference's probability) or of d > 11 is no longer
+    pulled back.
+
+    No gradient flows into the reference.
+
+    Args:
+        logprobs: float ``[..., R]`` of the policy.
+        reference_logprobs: float, the same shape.
+        kind: The estimator.
+        mask: Bool, or 0 and 1, of the same shape: elsewhere the result and its gradient are 0,
+            even where a log-probability is NaN or infinite. None: every token counts.
+
+    Returns:
+        float32 of the same shape.
+    """
+    checks.choice("kind", kind, KL_KINDS)
+    policy = checks.real("logprobs", logprobs)
+    reference = checks.real("reference_logprobs", reference_logprobs)
+    checks.same_shape("reference_logprobs", reference, policy.shape)
+    keep_mask = checks.boolean("mask", mask, policy.shape)
+    difference = keep(policy, keep_mask) - jax.lax.stop_gradient(keep(reference, keep_mask))
+    if kind == "k1":
+        return difference
+    if kind == "k2":
+        return 0.5 * difference**2
+    if kind == "abs":
+        return jnp.abs(difference)
+    difference = jnp.clip(difference, -MAX_LOG_RATIO, MAX_LOG_RATIO)
+    # expm1: exp(-d) - 1 loses all digits of a small d, where k3 is about d^2 / 2.
+    return jnp.minimum(jnp.expm1(-difference) + difference, MAX_K3)

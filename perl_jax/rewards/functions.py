@@ -1,0 +1,80 @@
+"""Reward functions of the user: any Python function, named by where it is imported from."""
+
+import difflib
+import importlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class RewardFunction:
+    """A function of the user, checked at every call.
+
+    Attributes:
+        path: ``package.module:function``, as messages name it.
+        function: Called as ``function(responses, answers, metadata)``, with one text, one ground
+            truth and one mapping a row; returns one finite number a row.
+    """
+
+    path: str
+    function: Callable[[Sequence[str], Sequence[Any], Sequence[Mapping[str, Any]]], Sequence[float]]
+
+    def __call__(
+        self,
+        responses: Sequence[str],
+        answers: Sequence[Any],
+        metadata: Sequence[Mapping[str, Any]] | None = None,
+    ) -> np.ndarray:
+        """Returns the rewards, float32.
+
+        Raises:
+            RuntimeError: The function raised; its own exception is the cause.
+            ValueError: It returned another number of rewards than there are rows, or something that
+                is not a finite number (None, NaN); names the function and the row.
+        """
+        if metadata is None:
+            metadata = [{}] * len(responses)
+        try:
+            rewards = self.function(responses, answers, metadata)
+        except Exception as error:
+            raise RuntimeError(f"reward {self.path} raised {error!r}") from error
+        return _checked(self.path, rewards, len(responses))
+
+
+def load_reward(path: str) -> RewardFunction:
+    """Imports the reward function at ``package.module:function``.
+
+    Raises:
+        ValueError: The path has another form, or the module has no such function.
+        ImportError: The module cannot be imported; names the path and the cause.
+    """
+    module_name, separator, name = path.partition(":")
+    if not separator or not module_name or not name.isidentifier():
+        raise ValueError(f"reward function: expected 'package.module:function'; got {path!r}")
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        raise ImportError(f"reward {path}: cannot import {module_name}: {error!r}") from error
+    function = vars(module).get(name)
+    if not callable(function):
+        known = [key for key, value in vars(module).items() if callable(value)]
+        close = difflib.get_close_matches(name, known, 1)
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        raise ValueError(f"reward {path}: {module_name} has no function {name!r}{hint}")
+    return RewardFunction(path, function)
+
+
+def _checked(path: str, rewards: Any, rows: int) -> np.ndarray:
+    if isinstance(rewards, str | Mapping) or not hasattr(rewards, "__len__"):
+        raise ValueError(f"reward {path}: expected {rows} numbers; got {type(rewards).__name__}")
+    if len(rewards) != rows:
+        raise ValueError(f"reward {path}: expected {rows} numbers; got {len(rewards)}")
+    for row, value in enumerate(rewards):
+        if not isinstance(value, Real) or not math.isfinite(value):
+            raise ValueError(f"reward {path}, row {row}: expected a finite number; got {value!r}")
+    return np.asarray(rewards, dtype=np.float32)

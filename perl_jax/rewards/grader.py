@@ -1,0 +1,246 @@
+"""Grades responses: one score, one zero with its reason, or none at all where grading failed."""
+
+import os
+import threading
+from collections import Counter, OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Literal
+
+import numpy as np
+
+from perl_jax.rewards.answers import answer_text
+from perl_jax.rewards.extract import Boxed, last_boxed
+from perl_jax.rewards.matching import Match, match
+from perl_jax.rewards.normalise import as_latex, clean
+from perl_jax.rewards.numeric import Tolerance
+from perl_jax.rewards.workers import GradingError, Result, Task, WorkerPool
+
+Outcome = Literal["scored", "zero", "unscored"]
+
+_MAX_WORKERS = 8
+_CACHED = 65536
+# Below this many a share says nothing; above it, errors of our own are a fault to mend.
+_FAILURES_TOLERATED = 0.01
+
+
+@dataclass(frozen=True)
+class Grade:
+    r"""What one response earned.
+
+    Attributes:
+        score: Accuracy, 1.0 or 0.0; None where the outcome is ``unscored``.
+        outcome: ``scored`` is a verdict on an answer, right or wrong. ``zero`` is a response that
+            gives nothing to compare: its score is 0.0. ``unscored`` says that grading failed: such
+            a response belongs into no mean, no deviation and no loss.
+        detail: A short fixed word. Scored: what decided (``exact``, ``letter``, ``number``,
+            ``list``, ``text``, ``symbolic``). Zero: ``no_box``, ``unclosed_box``, ``empty_box``,
+            ``too_long``, ``invisible_characters``, ``malformed`` or ``undefined`` (0/0). Unscored:
+            ``deadline``, ``memory``, ``crashed`` (the worker died), ``undecided`` (math-verify
+            raised) or ``failed`` (our own program raised).
+        message: More on an unscored grade, for a log.
+    """
+
+    score: float | None
+    outcome: Outcome
+    detail: str
+    message: str = ""
+
+
+class Grader:
+    r"""Grades responses by the last ``\boxed{}`` they hold.
+
+    Strings decide first: equal text, option letters, plain numbers, lists, orders, words. Only what
+    is left, an expression against an expression, is compared symbolically, by math-verify in worker
+    processes with a memory limit and a deadline that kills. No other grade depends on a killed one.
+
+    Use it as a context manager, or call ``close()``; several threads may share it.
+
+    Args:
+        num_workers: Worker processes; one per processor and at most 8 unless given.
+        deadline: Seconds that one symbolic comparison may take.
+        memory_bytes: Address space of one worker.
+        absolute_tolerance: Numbers may differ from the true one by this much ...
+        relative_tolerance: ... or by this share of its magnitude, whichever is more. Numbers must
+            agree exactly where both are zero.
+
+    Raises:
+        ValueError: A setting is out of its range.
+        GradingError: Workers cannot start; the message names the cause.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_workers: int | None = None,
+        deadline: float = 2.0,
+        memory_bytes: int = 2 * 1024**3,
+        absolute_tolerance: float = 0.0,
+        relative_tolerance: float = 0.0,
+    ) -> None:
+        if num_workers is None:
+            num_workers = min(os.cpu_count() or 1, _MAX_WORKERS)
+        _require("num_workers", num_workers, at_least=1)
+        _require("deadline", deadline, at_least=0.01)
+        _require("memory_bytes", memory_bytes, at_least=128 * 1024**2)
+        _require("absolute_tolerance", absolute_tolerance, at_least=0)
+        _require("relative_tolerance", relative_tolerance, at_least=0)
+        self._tolerance = Tolerance(absolute_tolerance, relative_tolerance)
+        self._cache: OrderedDict[Task, Result] = OrderedDict()
+        self._lock = threading.Lock()
+        self._pool: WorkerPool | None = WorkerPool(num_workers, deadline, memory_bytes)
+
+    def __enter__(self) -> "Grader":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the worker processes. Closing twice does nothing."""
+        with self._lock:
+            if self._pool is not None:
+                self._pool.close()
+            self._pool = None
+
+    def grade(self, responses: Sequence[str], answers: Sequence[Any]) -> list[Grade]:
+        """Grades each response against the answer of the same row.
+
+        Args:
+            responses: What the model wrote.
+            answers: The ground truth: text, a number, or a list of these (see ``answer_text``).
+
+        Raises:
+            ValueError: The lengths differ, or an answer can never be matched; names the row.
+            TypeError: A response is no text, or an answer of no known type; names the row.
+            GradingError: The grader is closed, or its workers fail on more than 1% of the rows.
+        """
+        if isinstance(responses, str) or len(responses) != len(answers):
+            raise ValueError(
+                "grade: expected a list of responses and as many answers; "
+                f"got {type(responses).__name__} of {len(responses)} and {len(answers)}"
+            )
+        truths = [_truth(row, answer) for row, answer in enumerate(answers)]
+        boxes = [_box(row, response) for row, response in enumerate(responses)]
+        graded: dict[tuple[str, str], Match] = {}
+        for key in zip((box.text for box in boxes), truths, strict=True):
+            if key[0] and key not in graded:
+                graded[key] = match(*key, self._tolerance)
+        results = self._symbolic([self._task(m.pairs) for m in graded.values() if m.pairs])
+        grades = [
+            _zero(box.problem) if box.problem else self._grade(graded[box.text, truth], results)
+            for box, truth in zip(boxes, truths, strict=True)
+        ]
+        _stop_at_failures(grades)
+        return grades
+
+    def check_gold(self, answers: Sequence[Any]) -> list[str]:
+        """Says why an answer cannot serve as ground truth, or ``""`` where it can, for each row.
+
+        An answer is good if a response that repeats it is graded 1 and, where it is mathematics, if
+        the symbolic comparison can read it: otherwise no equivalent form would ever be accepted.
+        """
+        problems, texts = [""] * len(answers), [""] * len(answers)
+        for row, answer in enumerate(answers):
+            try:
+                texts[row] = answer_text(answer)
+            except (TypeError, ValueError) as error:
+                problems[row] = str(error)
+        tasks = {row: self._self_task(text) for row, text in enumerate(texts) if text}
+        results = self._symbolic([task for task in tasks.values() if task is not None])
+        for row, task in tasks.items():
+            if task is not None and results[task].verdict != "equal":
+                problems[row] = f"{texts[row]!r} does not match itself: {results[task].verdict}"
+        return problems
+
+    def _self_task(self, text: str) -> Task | None:
+        """The symbolic comparison of a text with itself, where one would be needed at all."""
+        # No answer equals this name, so strings decide only what never becomes symbolic.
+        found = match("z_{1}", text, self._tolerance)
+        latex = as_latex(clean(text))
+        return self._task(((latex, latex),)) if found.pairs else None
+
+    def _task(self, pairs: tuple[tuple[str, str], ...]) -> Task:
+        return Task(pairs, self._tolerance.absolute, self._tolerance.relative)
+
+    def _symbolic(self, tasks: Sequence[Task]) -> dict[Task, Result]:
+        """Decides tasks in the workers, each distinct one once; verdicts are remembered."""
+        with self._lock:
+            if self._pool is None:
+                raise GradingError("this grader is closed: grade within its `with` block")
+            known = {task: self._cache[task] for task in tasks if task in self._cache}
+            new = [task for task in dict.fromkeys(tasks) if task not in known]
+            results = dict(zip(new, self._pool.run(new), strict=True))
+            # A grade lost on a busy machine deserves another chance: only verdicts are kept.
+            self._cache.update({t: r for t, r in results.items() if r.verdict in _SCORES})
+            while len(self._cache) > _CACHED:
+                self._cache.popitem(last=False)
+            return known | results
+
+    def _grade(self, found: Match, results: dict[Task, Result]) -> Grade:
+        if found.equal is not None:
+            return Grade(float(found.equal), "scored", found.how)
+        result = results[self._task(found.pairs)]
+        if result.verdict in ("malformed", "undefined"):
+            return _zero(result.verdict)
+        if result.verdict in _SCORES:
+            # A truth that is no mathematics was compared as text, and text differed.
+            how = "text" if result.verdict == "bad_truth" else "symbolic"
+            return Grade(_SCORES[result.verdict], "scored", how)
+        return Grade(None, "unscored", result.verdict, result.message)
+
+
+_SCORES = {"equal": 1.0, "different": 0.0, "bad_truth": 0.0, "malformed": 0.0, "undefined": 0.0}
+
+
+def grade_arrays(grades: Sequence[Grade]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns ``(scores, mask)``: float32 scores, and False (score 0) where a grade is unscored."""
+    mask = np.array([grade.score is not None for grade in grades], dtype=bool)
+    scores = np.array([grade.score or 0.0 for grade in grades], dtype=np.float32)
+    return scores, mask
+
+
+def count_grades(grades: Sequence[Grade]) -> dict[str, int]:
+    """Counts grades per outcome (``zero``) and per reason (``zero/no_box``), for metrics."""
+    outcomes = Counter({"scored": 0, "zero": 0, "unscored": 0})
+    outcomes.update(grade.outcome for grade in grades)
+    reasons = Counter(f"{grade.outcome}/{grade.detail}" for grade in grades)
+    return dict(outcomes) | dict(sorted(reasons.items()))
+
+
+def _zero(reason: str) -> Grade:
+    return Grade(0.0, "zero", reason)
+
+
+def _truth(row: int, answer: Any) -> str:
+    try:
+        return answer_text(answer)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"answers[{row}]: {error}") from error
+
+
+def _box(row: int, response: Any) -> Boxed:
+    if not isinstance(response, str):
+        raise TypeError(f"responses[{row}]: expected str; got {type(response).__name__}")
+    return last_boxed(response)
+
+
+def _require(name: str, value: float, *, at_least: float) -> None:
+    # Written so that NaN fails as well.
+    if not value >= at_least:
+        raise ValueError(f"Grader: {name} must be at least {at_least}; got {value!r}")
+
+
+def _stop_at_failures(grades: Sequence[Grade]) -> None:
+    failed = [grade for grade in grades if grade.detail == "failed"]
+    if len(failed) > max(1, _FAILURES_TOLERATED * len(grades)):
+        raise GradingError(
+            f"the symbolic grader failed on {len(failed)} of {len(grades)} rows: "
+            f"{failed[-1].message}"
+        )

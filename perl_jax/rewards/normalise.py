@@ -1,0 +1,104 @@
+r"""Writes an answer in one form: the same characters, without what only changes its looks."""
+# ruff: noqa: RUF001 (the table of look-alikes holds them)
+
+import re
+import unicodedata
+
+# Look-alikes that models write in earnest. The fullwidth block is added below.
+_CHARACTERS = {
+    "−": "-", "–": "-", "，": ",", "、": ",", "。": ".", "×": r"\times ", "÷": "/", "·": r"\cdot ",
+    "π": r"\pi ", "∞": r"\infty ", "≤": r"\leq ", "≥": r"\geq ", "≠": r"\neq ", "∪": r"\cup ",
+    "±": r"\pm ", "°": r"^{\circ}", "²": "^{2}", "³": "^{3}", "½": r"\frac{1}{2}",
+    "⇒": "→", "➔": "→", "➡": "→", "⟶": "→",
+}  # fmt: skip
+_TRANSLATION = str.maketrans(
+    _CHARACTERS | {chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}
+)
+_ARROW = re.compile(r"\\(?:long)?rightarrow(?![a-zA-Z])|\\to(?![a-zA-Z])|\\Rightarrow|-+>|=+>")
+_LOOKS = re.compile(r"\\(?:left|right|displaystyle|limits)(?![a-zA-Z])|\\[!]|\\q?quad(?![a-zA-Z])")
+_THIN_SPACE = re.compile(r"\\[,;: ]|~|\s+")
+_TEXT = re.compile(
+    r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mbox|bf|rm)\s*\{([^{}]*)\}"
+)
+_WHOLE_MATH = re.compile(r"\$\$?([^$]*)\$\$?|\\\((.*)\\\)|\\\[(.*)\\\]", re.DOTALL)
+_COMMAND = re.compile(r"\\[a-zA-Z]+")
+_FUNCTION = re.compile(
+    r"\b(?:arc)?(?:sin|cos|tan|cot|sec|csc|log|ln|exp|max|min|lim|gcd|lcm|mod|det)\b"
+)
+_SQRT = re.compile(r"(?<![\\a-zA-Z])sqrt\s*(?:\(([^()]*)\)|\{([^{}]*)\})")
+_ROOT_SIGN = re.compile(r"√\s*(?:\(([^()]*)\)|([0-9]+|[a-zA-Z]))")
+_PI = re.compile(r"(?<![\\a-zA-Z])pi(?![a-zA-Z])")
+
+
+def clean(text: str) -> str:
+    r"""Returns ``text`` with ASCII digits and signs, plain spaces and no dressing around it.
+
+    Digits of every script (``５``, ``٥``) become ASCII digits: they are the same number. Arrows
+    become ``→``, ``\dfrac`` becomes ``\frac``, and math delimiters, bold marks and a final full
+    stop around the whole answer go.
+    """
+    text = text.translate(_TRANSLATION)
+    if not text.isascii():
+        text = "".join(_ascii_digit(character) for character in text)
+    text = _ARROW.sub("→", text)
+    text = re.sub(r"\\[dt]frac", r"\\frac", text)
+    text = re.sub(r"(?<=[0-9])\\,(?=[0-9])", "", text)
+    text = text.replace("{,}", ",").replace("\\$", "").replace("\\%", "%")
+    text = _THIN_SPACE.sub(" ", _LOOKS.sub("", text))
+    return _undressed(text)
+
+
+def prose(text: str) -> str:
+    r"""Returns a cleaned text as words: no ``\text{}``, one case, no punctuation around it."""
+    return " ".join(_TEXT.sub(r"\1", text).split()).strip(" .,;:!?\"'`*").casefold()
+
+
+def is_prose(text: str) -> bool:
+    r"""Whether a cleaned text consists of words rather than of mathematics.
+
+    Words are compared as text: as a product of letters, "listen" would equal "silent".
+    """
+    bare = _FUNCTION.sub(" ", _COMMAND.sub(" ", _PI.sub(" ", _TEXT.sub(r"\1", text))))
+    if re.search(r"(?<![a-zA-Z])sqrt", bare):
+        bare = bare.replace("sqrt", " ")
+    if re.search(r"[a-zA-Z]{4}", bare):
+        return True
+    has_mathematics = bare != _TEXT.sub(r"\1", text) or re.search(r"[0-9+*/^_=<>|{}-]", bare)
+    return not has_mathematics and re.search(r"[a-zA-Z]{2}", bare) is not None
+
+
+def as_latex(text: str) -> str:
+    r"""Returns a cleaned mathematical text as the LaTeX that the symbolic grader reads."""
+    text = text.replace("**", "^")
+    text = _SQRT.sub(lambda match: rf"\sqrt{{{match[1] or match[2] or ''}}}", text)
+    text = _ROOT_SIGN.sub(lambda match: rf"\sqrt{{{match[1] or match[2]}}}", text)
+    return _PI.sub(r"\\pi ", text).replace("$", "")
+
+
+def unwrapped_text(text: str) -> str:
+    r"""Returns ``text`` without a ``\text{}`` (or its kin) that holds all of it."""
+    match = _TEXT.fullmatch(text)
+    return match[1].strip() if match else text
+
+
+def _ascii_digit(character: str) -> str:
+    digit = unicodedata.decimal(character, None)
+    return character if digit is None else str(digit)
+
+
+def _undressed(text: str) -> str:
+    """Peels what may stand around a whole answer; every round shortens it."""
+    for _ in range(8):
+        before = text
+        text = text.strip().strip("*`").strip()
+        if text.endswith(".") and not text.endswith(".."):
+            text = text[:-1].strip()
+        match = _WHOLE_MATH.fullmatch(text)
+        if match:
+            text = next(group for group in match.groups() if group is not None)
+        if text.startswith("{") and text.endswith("}") and "{" not in text[1:-1]:
+            text = text[1:-1] if "}" not in text[1:-1] else text
+        text = unwrapped_text(text)
+        if text == before:
+            break
+    return text

@@ -1,0 +1,290 @@
+"""The program that decides by mathematics: it runs in processes of its own and is never imported.
+
+Started as a script by ``workers.py``. The first process imports math-verify and stays idle; it
+forks one worker for every socket that it is sent, so that a worker starts within milliseconds.
+Workers are held in by limits of the kernel, and answer requests, one JSON line each, until they are
+killed. The file imports nothing of perl_jax: no NumPy, no threads, a small address space to fork.
+
+math-verify has two ways to ``sympy.parse_expr``, which evaluates Python: its reader of plain
+expressions, which is not used here, and the numbers that its LaTeX reader finds, which SymPy takes
+as strings. So ``parse_expr`` itself is replaced by a reader of digits before math-verify is
+imported. Besides, workers are refused every way out of the process.
+"""
+
+import ast
+import ctypes
+import importlib.abc
+import importlib.machinery
+import json
+import logging
+import os
+import re
+import resource
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Sequence
+from types import CodeType, ModuleType
+from typing import Any
+
+# Only these may be asked of the operating system's modules: what a late import asks.
+_ALLOWED_EVENTS = ("os.listdir", "os.scandir")
+_FORBIDDEN_MODULES = ("os.", "subprocess.", "socket.", "shutil.", "ctypes.", "tempfile.")
+_WARM_UP = (
+    (r"\frac{x^{2}-1}{x-1}", "x+1"),
+    (r"\frac{\sqrt{3}}{2}", r"\cos(\pi/6)"),
+    ("(1, 2)", r"\{1, 2\}"),
+    (r"x \leq 5", "5 \\geq x"),
+    (r"2\sqrt{3}+50\%", r"\pi"),
+    (r"\int_{0}^{1} x dx", r"\frac{1}{2}+a"),
+    (r"\sum_{n=1}^{3} n", "6"),
+    ("y=2x+1", "2x-y+1=0"),
+    (r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}", r"\begin{pmatrix} 1 \\ \frac{4}{2} \end{pmatrix}"),
+    ("(x-1)(x+1)", "x^{2}-1"),
+)
+
+
+class _KeepMemoryError(ast.NodeTransformer):
+    """Puts ``except MemoryError: raise`` before every other handler."""
+
+    def visit_Try(self, node: ast.Try) -> ast.Try:
+        self.generic_visit(node)
+        if node.handlers:
+            kind = ast.Name("MemoryError", ast.Load())
+            node.handlers.insert(0, ast.ExceptHandler(kind, None, [ast.Raise(None, None)]))
+        return ast.fix_missing_locations(node)
+
+
+class _FaithfulLoader(importlib.machinery.SourceFileLoader):
+    """Loads a module from source so that its ``except Exception`` lets MemoryError through.
+
+    math-verify takes every exception for "not equal". At the memory limit that would be a wrong
+    answer of ours, not of the response: it has to reach the worker's loop.
+    """
+
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.get_filename(fullname)
+        tree = _KeepMemoryError().visit(ast.parse(self.get_data(path), path))
+        return compile(tree, path, "exec", dont_inherit=True)
+
+
+class _FaithfulFinder(importlib.abc.MetaPathFinder):
+    """Finds the modules of math-verify and of its LaTeX reader, without the generated parser."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        package, *rest = fullname.split(".")
+        if package not in ("math_verify", "latex2sympy2_extended") or "gen" in rest:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
+        if spec is not None and isinstance(spec.loader, importlib.machinery.SourceFileLoader):
+            spec.loader = _FaithfulLoader(fullname, spec.loader.path)
+        return spec
+
+
+def compare(answer: str, truth: str, absolute: float, relative: float) -> str:
+    """Decides whether two LaTeX texts are equal.
+
+    Returns ``equal`` or ``different``; ``malformed`` or ``undefined`` (0/0) where that is what the
+    answer is; ``bad_truth`` where the truth cannot be read.
+    """
+    from math_verify import verify
+
+    expression, true = _read(answer), _read(truth)
+    if true is None or _is_undefined(true):
+        return "bad_truth"
+    if expression is None:
+        return "malformed"
+    if _is_undefined(expression):
+        return "undefined"
+    # Deadlines are kept from outside: SIGALRM cannot interrupt one long operation on big integers.
+    equal = verify([true], [expression], timeout_seconds=None, raise_on_error=True)
+    return "equal" if equal or _close(expression, true, absolute, relative) else "different"
+
+
+def compare_all(pairs: Sequence[Sequence[str]], absolute: float, relative: float) -> str:
+    """Compares the pairs of a list; the first that is not equal decides."""
+    for answer, truth in pairs:
+        verdict = compare(answer, truth, absolute, relative)
+        if verdict != "equal":
+            return verdict
+    return "equal"
+
+
+def _digits(text: str, *_: Any, **__: Any) -> Any:
+    """Stands for ``sympy.parse_expr``: reads an unsigned decimal number or one name, nothing else.
+
+    Names are what SymPy's own modules ask for.
+    """
+    import sympy  # type: ignore[import-untyped]
+
+    if re.fullmatch(r"[0-9]+", text):
+        return sympy.Integer(int(text))
+    if re.fullmatch(r"[0-9]*\.?[0-9]*(?:[eE][+-]?[0-9]+)?", text):
+        return sympy.Float(text)
+    if text.isidentifier():
+        known = vars(sympy).get(text)
+        return known if isinstance(known, sympy.Basic) else sympy.Symbol(text)
+    raise sympy.SympifyError(text)
+
+
+def _replace_evaluator() -> None:
+    import sympy.parsing  # type: ignore[import-untyped]
+    import sympy.parsing.sympy_parser  # type: ignore[import-untyped]
+
+    sympy.parsing.sympy_parser.parse_expr = _digits
+    sympy.parsing.parse_expr = _digits
+    sympy.parse_expr = _digits
+
+
+def _read(text: str) -> Any:
+    from math_verify import LatexExtractionConfig, parse
+
+    found = parse(
+        "\\boxed{" + text + "}",
+        [LatexExtractionConfig(boxed_match_priority=0)],
+        fallback_mode="no_fallback",
+        parsing_timeout=None,
+    )
+    return found[0] if found else None
+
+
+def _is_undefined(expression: Any) -> bool:
+    import sympy
+
+    if not isinstance(expression, sympy.Expr):
+        return False
+    if expression.has(sympy.nan, sympy.zoo):
+        return True
+    both = expression.has(sympy.oo) and expression.has(-sympy.oo)
+    return both and expression.doit() is sympy.nan
+
+
+def _close(expression: Any, true: Any, absolute: float, relative: float) -> bool:
+    """Whether two constants agree within the tolerance of numbers."""
+    import sympy
+
+    numbers = all(isinstance(e, sympy.Expr) and not e.free_symbols for e in (expression, true))
+    if not numbers or not (absolute or relative):
+        return False
+    value, true_value = complex(expression.evalf()), complex(true.evalf())
+    return abs(value - true_value) <= max(absolute, relative * abs(true_value))
+
+
+def _answer(request: dict[str, Any]) -> dict[str, str]:
+    """One reply to one request. Every way to fail has a name: a failure is never a verdict."""
+    try:
+        return {"verdict": compare_all(request["pairs"], request["absolute"], request["relative"])}
+    except MemoryError:
+        return {"verdict": "memory"}
+    except Exception as error:
+        # An error inside the library is about this pair; one of our own would come every time.
+        frames = traceback.extract_tb(error.__traceback__)
+        ours = all(frame.filename == __file__ for frame in frames)
+        message = "".join(traceback.format_exception_only(error))[:500]
+        return {"verdict": "failed" if ours else "undecided", "message": message}
+
+
+def _refuse_ways_out(event: str, arguments: tuple[Any, ...]) -> None:
+    """An audit hook: no files but to read, no processes, no network."""
+    if event.startswith(_FORBIDDEN_MODULES) and event not in _ALLOWED_EVENTS:
+        raise PermissionError(f"a grading worker may not use {event}")
+    if event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+        raise PermissionError("a grading worker may not write files")
+
+
+def _limit(memory_bytes: int) -> None:
+    for kind, value in (
+        (resource.RLIMIT_AS, memory_bytes),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        # macOS refuses a limit of address space; the deadline still holds there.
+        try:
+            resource.setrlimit(kind, (value, value))
+        except ValueError:
+            if sys.platform != "darwin":
+                raise
+
+
+def _work(connection: socket.socket, memory_bytes: int) -> None:
+    """The life of a worker."""
+    _limit(memory_bytes)
+    sys.addaudithook(_refuse_ways_out)
+    connection.sendall(b'{"verdict": "ready"}\n')
+    for line in connection.makefile("rb"):
+        connection.sendall(json.dumps(_answer(json.loads(line))).encode() + b"\n")
+
+
+def _die_with_parent() -> None:
+    """Asks Linux to kill this worker with the process that forked it, even amid a computation."""
+    if sys.platform == "linux":
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+
+
+def _fork(control: socket.socket, descriptor: int, memory_bytes: int) -> int:
+    child = os.fork()
+    if child:
+        os.close(descriptor)
+        return child
+    status = 1
+    try:
+        control.close()
+        _die_with_parent()
+        _work(socket.socket(fileno=descriptor), memory_bytes)
+        status = 0
+    finally:
+        # Never back into the loop of the process that forked.
+        os._exit(status)
+
+
+def _serve(control: socket.socket, memory_bytes: int) -> None:
+    """Forks and kills workers on request, until the other end of ``control`` closes."""
+    children: set[int] = set()
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(control, 64, 1)
+        if not message:
+            break
+        if descriptors:
+            reply = _fork(control, descriptors[0], memory_bytes)
+            children.add(reply)
+        else:
+            # Not yet waited for, so the number cannot belong to another process by now.
+            child = int(message)
+            reply = _kill(child) if child in children else 0
+            children.discard(child)
+        control.sendall(b"%d\n" % reply)
+    for child in children:
+        _kill(child)
+
+
+def _kill(child: int) -> int:
+    os.kill(child, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def main() -> None:
+    """Serves on the socket whose number is the first argument."""
+    control = socket.socket(fileno=int(sys.argv[1]))
+    try:
+        sys.dont_write_bytecode = True
+        logging.disable(logging.CRITICAL)
+        sys.meta_path.insert(0, _FaithfulFinder())
+        _replace_evaluator()
+        # Also fills the parser's caches, which every worker then inherits.
+        for answer, truth in _WARM_UP:
+            compare(answer, truth, 0.0, 0.0)
+        verdict = compare("1+x", "x+1", 0.0, 0.0)
+        status = "ready" if verdict == "equal" else f"self-test: x+1 and 1+x are {verdict}"
+    except BaseException as error:
+        status = "".join(traceback.format_exception_only(error)).strip()
+    control.sendall(json.dumps({"status": status}).encode() + b"\n")
+    if status == "ready":
+        _serve(control, int(sys.argv[2]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from perl_jax.objectives import entropy, kl_penalty
+
+KINDS = ["k1", "k2", "k3", "abs"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        # d = -1 - (-1.5) = 0.5 and -2 - (-1) = -1.
+        ("k1", [0.5, -1.0]),
+        ("k2", [0.125, 0.5]),  # 0.25 / 2, 1 / 2
+        ("k3", [0.1065307, 0.7182818]),  # exp(-0.5) - 1 + 0.5, exp(1) - 1 - 1
+        ("abs", [0.5, 1.0]),
+    ],
+)
+def test_each_kind_has_its_formula(kind, expected):
+    penalty = kl_penalty(jnp.array([-1.0, -2.0]), jnp.array([-1.5, -1.0]), kind)
+    np.testing.assert_allclose(penalty, expected, 1e-6)
+
+
+def test_k3_of_nearly_equal_policies_keeps_its_digits():
+    # About d^2 / 2 = 2^-21; the naive form in float32 gives a multiple of 2^-23 or so.
+    penalty = kl_penalty(jnp.array([2.0**-10]), jnp.array([0.0]), "k3")
+    np.testing.assert_allclose(penalty, [2.0**-21], rtol=1e-3)
+
+
+def test_k3_is_bounded_at_ten_and_its_gradient_stops_there():
+    # d = -3: exp(3) - 1 - 3 = 16.09, bounded to 10. d = -2.5: 12.182 - 3.5 = 8.682, not bounded.
+    # d = -1000 does not overflow. Gradient in the free region: 1 - exp(-d) = 1 - 12.182.
+    logprobs, reference = jnp.array([-3.0, -2.5, -1000.0]), jnp.zeros(3)
+    np.testing.assert_allclose(kl_penalty(logprobs, reference, "k3"), [10, 8.682494, 10], 1e-6)
+    gradient = jax.grad(lambda x: jnp.sum(kl_penalty(x, reference, "k3")))(logprobs)
+    np.testing.assert_allclose(gradient, [0, -11.182494, 0], 1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_gradient_agrees_with_finite_differences_and_spares_the_reference(kind):
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(2)
+        logprobs, reference = -rng.exponential(1.0, (2, 4, 3))
+
+        @jax.jit
+        def total(logprobs, reference):
+            return jnp.sum(kl_penalty(logprobs, reference, kind))
+
+        gradient, into_reference = jax.grad(total, argnums=(0, 1))(logprobs, reference)
+        step = 1e-6
+        for place in np.ndindex(4, 3):
+            bump = np.zeros((4, 3))
+            bump[place] = step
+            difference = total(logprobs + bump, reference) - total(logprobs - bump, reference)
+            np.testing.assert_allclose(gradient[place], difference / (2 * step), rtol=1e-6)
+        np.testing.assert_array_equal(into_reference, np.zeros((4, 3)))
+
+
+@pytest.mark.parametrize("kind", ["k1", "k3"])
+def test_the_unbiased_kinds_average_to_the_exact_divergence(kind):
+    # Expectation over the policy's own draws: sum_v p_v * estimate(v) = KL(p || q).
+    p, q = np.array([0.5, 0.3, 0.2]), np.array([0.2, 0.5, 0.3])
+    estimates = kl_penalty(jnp.log(p), jnp.log(q), kind)
+    np.testing.assert_allclose(np.sum(p * np.asarray(estimates)), np.sum(p * np.log(p / q)), 1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_masked_changes_neither_penalty_nor_gradient(kind):
+    logprobs = jnp.array([-1.0, jnp.nan, -jnp.inf])
+    reference = jnp.array([-2.0, 0.0, -jnp.inf])
+    mask = jnp.array([1, 0, 0])
+    penalty = kl_penalty(logprobs, reference, kind, mask=mask)
+    alone = kl_penalty(logprobs[:1], reference[:1], kind)
+    np.testing.assert_array_equal(penalty, [alone[0], 0, 0])
+    gradient = jax.grad(lambda x: jnp.sum(kl_penalty(x, reference, kind, mask=mask)))(logprobs)
+    assert gradient[0] != 0
+    np.testing.assert_array_equal(gradient[1:], [0, 0])
+
+
+def test_an_unknown_kind_and_unequal_shapes_are_refused():
+    with pytest.raises(ValueError, match="kind: expected one of k1, k2, k3, abs; got 'k4'"):
+        kl_penalty(jnp.ones(2), jnp.ones(2), "k4")
+    with pytest.raises(ValueError, match=r"reference_logprobs: expected shape \[2\]; got \[1\]"):
+        jax.eval_shape(kl_penalty, jnp.ones(2), jnp.ones(1))
+
+
+def test_entropy_is_that_of_the_softmax():
+    # Uniform over 4: log 4 = 1.386294. p = (0.75, 0.25): 0.75 * 0.287682 + 0.25 * 1.386294
+    # = 0.562335; a logit of -inf adds nothing.
+    logits = jnp.array([[0.0, 0, 0, 0], [jnp.log(3.0), 0, -jnp.inf, -jnp.inf]])
+    np.testing.assert_allclose(entropy(logits), [1.386294, 0.5623351], 1e-6)
+
+
+def test_the_gradient_of_the_entropy_is_minus_p_times_log_p_plus_entropy():
+    logits = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    exact = -np.sum(p * np.log(p), axis=1, keepdims=True)
+    gradient = jax.grad(lambda x: jnp.sum(entropy(x)))(logits)
+    np.testing.assert_allclose(gradient, -p * (np.log(p) + exact), rtol=1e-4, atol=1e-6)
+
+
+def test_banned_and_masked_logits_leave_the_gradient_of_the_entropy_finite():
+    logits = jnp.array([[1.0, 0.0, -jnp.inf], [jnp.nan, jnp.inf, 0.0]])
+
+    def total(logits):
+        return jnp.sum(entropy(logits, mask=jnp.array([True, False])))
+
+    value, gradient = jax.value_and_grad(total)(logits)
+    np.testing.assert_allclose(value, entropy(jnp.array([1.0, 0.0])), 1e-6)
+    assert np.all(np.isfinite(gradient))
+    np.testing.assert_array_equal(gradient[1], np.zeros(3))
+    assert gradient[0, 2] == 0
+    assert gradient[0, 0] != 0
+
+
+def test_a_nan_logit_that_counts_is_not_hidden():
+    assert np.isnan(entropy(jnp.array([1.0, jnp.nan])))

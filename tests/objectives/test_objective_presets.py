@@ -1,0 +1,114 @@
+import dataclasses
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from perl_jax.objectives import (
+    PRESETS,
+    Objective,
+    aggregate,
+    group_advantages,
+    kl_penalty,
+    policy_loss,
+)
+
+
+@partial(jax.jit, static_argnums=0)
+def loss(objective, logprobs, old, reference, rewards_BxG, mask):
+    """The loss of B groups of G responses, spelled out of a preset's fields."""
+    advantages = group_advantages(
+        rewards_BxG, baseline=objective.baseline, scale=objective.scale, ddof=objective.ddof
+    )
+    per_token, _ = policy_loss(
+        logprobs,
+        old,
+        advantages,
+        mask,
+        clip_low=objective.clip_low,
+        clip_high=objective.clip_high,
+        dual_clip=objective.dual_clip,
+        level=objective.level,
+    )
+    penalty = kl_penalty(logprobs, reference, objective.kl, mask=mask)
+    per_token += objective.kl_coefficient * penalty
+    return aggregate(per_token, mask, objective.aggregation, length=4)
+
+
+# One group of two responses, of 1 and 2 tokens. Every ratio is 1 but the first response's, 1.25.
+LOGPROBS = jnp.array([[[-1.0, 0], [-1, -1]]])
+OLD = LOGPROBS.at[0, 0, 0].add(-jnp.log(1.25))
+REFERENCE = LOGPROBS.at[0, 0, 0].add(jnp.log(2.0))
+REWARDS = jnp.array([[1.0, 0.0]])
+MASK = jnp.array([[[1, 0], [1, 1]]])
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        # Advantages +-0.5 / 0.70711 = +-0.70711 (sample std, epsilon is lost in rounding).
+        # k3 of the first token: d = -log 2, exp(log 2) - 1 - log 2 = 0.306853.
+        # Clipped at 1.2: ((-1.2 * 0.70711 + 0.04 * 0.306853) + 0.70711) / 2.
+        ("grpo", (-1.2 * 0.7071068 + 0.04 * 0.3068528 + 0.7071068) / 2),
+        # Advantages +-0.5: (-1.2 * 0.5 + 2 * 0.5) / (2 responses * length 4).
+        ("dr_grpo", (-1.2 * 0.5 + 2 * 0.5) / 8),
+        # The clip is at 1.28, so 1.25 stays; three tokens.
+        ("dapo", (-1.25 * 0.7071068 + 2 * 0.7071068) / 3),
+        # The first response's ratio is 1.25 as a sequence too, clipped at 1.0004.
+        ("gspo", (-1.0004 * 0.7071068 + 0.7071068) / 2),
+        # Leave-one-out: 1 - 0 and 0 - 1; sums of tokens, mean of two responses.
+        ("rloo", (-1.2 * 1 + 2 * 1) / 2),
+        # As grpo, over tokens, with a coefficient of 0.01.
+        ("perl", (-1.2 * 0.7071068 + 0.01 * 0.3068528 + 2 * 0.7071068) / 3),
+    ],
+)
+def test_each_preset_gives_its_loss_by_hand(name, expected):
+    value = loss(PRESETS[name], LOGPROBS, OLD, REFERENCE, REWARDS, MASK)
+    np.testing.assert_allclose(value, expected, rtol=2e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_is_finite_and_differentiable_for_groups_without_signal(name):
+    gradient = jax.grad(lambda x: loss(PRESETS[name], x, OLD, REFERENCE, REWARDS * 0, MASK))
+    assert np.all(np.isfinite(gradient(LOGPROBS)))
+    nothing = jnp.zeros_like(MASK)
+    gradient = jax.grad(lambda x: loss(PRESETS[name], x, OLD, REFERENCE, REWARDS, nothing))
+    np.testing.assert_array_equal(gradient(LOGPROBS), np.zeros(LOGPROBS.shape))
+
+
+def test_only_perl_bounds_the_ratio_of_a_negative_advantage():
+    # The second response becomes exp(2) = 7.389 times likelier, token by token: 3 times with the
+    # dual clip. Its advantage is -0.70711 and its share of the token mean 2 / 3. The clipped gain
+    # of the first response and the penalty are those of above.
+    old = OLD.at[0, 1].add(-2.0)
+    first = -1.2 * 0.7071068 + 0.01 * 0.3068528
+    perl = loss(PRESETS["perl"], LOGPROBS, old, REFERENCE, REWARDS, MASK)
+    np.testing.assert_allclose(perl, (first + 2 * 3 * 0.7071068) / 3, rtol=2e-5)
+    unbounded = {name: preset.dual_clip for name, preset in PRESETS.items() if name != "perl"}
+    assert set(unbounded.values()) == {None}
+
+
+def test_a_preset_is_frozen_and_changed_by_making_another():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        PRESETS["grpo"].clip_high = 0.3
+    assert dataclasses.replace(PRESETS["grpo"], clip_high=0.3).clip_high == 0.3
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("baseline", "average", "baseline: expected one of mean, leave_one_out, none"),
+        ("scale", "stdd", r"scale: .* \(did you mean 'std'\?\)"),
+        ("level", "word", "level: expected one of token, sequence"),
+        ("aggregation", "mean", "aggregation: expected one of token_mean"),
+        ("kl", "k5", "kl: expected one of k1, k2, k3, abs"),
+        ("clip_high", -1, "clip_high: expected a number >= 0; got -1"),
+        ("kl_coefficient", -0.1, "kl_coefficient: expected a number >= 0"),
+        ("dual_clip", 0.5, "dual_clip: expected a number > 1"),
+    ],
+)
+def test_a_wrong_field_is_an_error_where_the_objective_is_made(field, value, message):
+    with pytest.raises(ValueError, match=message):
+        Objective(**{field: value})
