@@ -1,5 +1,8 @@
 """Sizes that arrays are padded to, so that the number of compiled programs stays small."""
 
+from dataclasses import dataclass
+from itertools import pairwise
+
 
 def bucket(size: int, *, minimum: int = 1) -> int:
     """The smallest of 2^k and 3·2^k that is at least ``size`` and ``minimum``.
@@ -15,3 +18,34 @@ def bucket(size: int, *, minimum: int = 1) -> int:
     power = 1 << (size - 1).bit_length()
     three_quarters = power // 4 * 3
     return three_quarters if three_quarters >= size else power
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """The sizes that arrays of one kind may have.
+
+    Attributes:
+        name: What is measured, for errors.
+        rungs: Rising sizes.
+    """
+
+    name: str
+    rungs: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        rising = all(low < high for low, high in pairwise(self.rungs))
+        if not self.rungs or not rising or self.rungs[0] < 1:
+            raise ValueError(f"{self.name}: expected rising positive sizes, got {self.rungs}")
+
+    def fit(self, size: int, what: str) -> int:
+        """The smallest rung that holds ``size``.
+
+        Raises:
+            ValueError: ``what`` is larger than the largest rung.
+        """
+        for rung in self.rungs:
+            if size <= rung:
+                return rung
+        raise ValueError(
+            f"{what}: {size} is more than the largest of {self.name}, {self.rungs[-1]}"
+        )

@@ -1,5 +1,6 @@
 """Device meshes and the tables that say how arrays lie on them."""
 
+import math
 import re
 from collections.abc import Mapping
 
@@ -45,9 +46,22 @@ def sharding_of(
     spec = next((spec for pattern, spec in table.items() if re.fullmatch(pattern, path)), None)
     if spec is None:
         raise KeyError(f"{path}: no pattern of the sharding table matches")
-    parts = [None] * (len(shape) - len(spec)) + list(spec)
-    whole = [
-        None if name is None or size % mesh.shape[name] else name
-        for name, size in zip(parts, shape, strict=True)
-    ]
+    leading = (None,) * (len(shape) - len(spec))
+    return fit_sharding(shape, PartitionSpec(*leading, *spec), mesh)
+
+
+def fit_sharding(shape: tuple[int, ...], spec: PartitionSpec, mesh: Mesh) -> NamedSharding:
+    """The sharding of an array with this shape; an axis that does not divide is left whole.
+
+    Args:
+        shape: Of the array.
+        spec: For each axis, a mesh axis, several, or None.
+        mesh: The devices.
+    """
+
+    def fits(size: int, axes: str | tuple[str, ...] | None) -> bool:
+        names = (axes,) if isinstance(axes, str) else axes or ()
+        return size % math.prod(mesh.shape[name] for name in names) == 0
+
+    whole = [axes if fits(size, axes) else None for size, axes in zip(shape, spec, strict=True)]
     return NamedSharding(mesh, PartitionSpec(*whole))

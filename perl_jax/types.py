@@ -1,6 +1,7 @@
 """The dataclasses that flow from the data source to the policy."""
 
-from collections.abc import Mapping
+import builtins
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,3 +64,77 @@ class Prompt:
     positions: np.ndarray
     rope_delta: int
     images: tuple[ImagePatches, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """One example under K orders: what is sampled together.
+
+    Attributes:
+        id: Names the example. With the sampler's key it fixes the random streams of its rollouts,
+            wherever in whatever batch it stands.
+        prompts: K prompts, the identity order first.
+        images: The I distinct images that the prompts show.
+        slots: For each prompt, which of ``images`` stands in each of its slots.
+    """
+
+    id: str
+    prompts: tuple[Prompt, ...]
+    images: tuple[ImagePatches, ...]
+    slots: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def of(cls, id: str, prompts: Sequence[Prompt]) -> "Group":
+        """Makes a group; an image object that several prompts hold counts once.
+
+        Raises:
+            ValueError: There are no prompts.
+        """
+        if not prompts:
+            raise ValueError(f"group {id!r}: expected at least one prompt, got none")
+        shown = [image for prompt in prompts for image in prompt.images]
+        images = tuple({builtins.id(image): image for image in shown}.values())
+        number = {builtins.id(image): n for n, image in enumerate(images)}
+        slots = tuple(tuple(number[builtins.id(i)] for i in prompt.images) for prompt in prompts)
+        return cls(id, tuple(prompts), images, slots)
+
+
+@dataclass(frozen=True, eq=False)
+class Rollouts:
+    """The responses to B groups: up to K orders each, N rollouts an order, up to R tokens.
+
+    Attributes:
+        tokens: int32 ``[B, K, N, R]``, the end token or the token that completed a stop string
+            included; padding after it.
+        logprobs: float32 ``[B, K, N, R]``, of the policy at the sampling temperature; 0 at padding.
+        lengths: int32 ``[B, K, N]``; 0 where a group has fewer than K orders.
+        stopped: bool ``[B, K, N]``, True where the response ended itself, False where it was cut
+            off at the most tokens allowed.
+        stats: What the sampler did: counts of programs, tokens and padding.
+    """
+
+    tokens: np.ndarray
+    logprobs: np.ndarray
+    lengths: np.ndarray
+    stopped: np.ndarray
+    stats: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def mask(self) -> np.ndarray:
+        """Bool ``[B, K, N, R]``, True at the tokens of a response."""
+        return np.arange(self.tokens.shape[-1]) < self.lengths[..., None]
+
+    def texts(self, decode: Callable[[np.ndarray], str]) -> list[list[list[str]]]:
+        """The responses as text, nested as groups, orders, rollouts.
+
+        Args:
+            decode: Turns tokens into text, such as ``processor.decode``.
+        """
+        return [
+            [
+                [decode(row[:length]) for row, length in zip(*order, strict=True)]
+                for order in zip(*group, strict=True)
+                if order[1].any()
+            ]
+            for group in zip(self.tokens, self.lengths, strict=True)
+        ]

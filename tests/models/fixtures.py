@@ -1,9 +1,15 @@
 """Prompts that cover what image sizes can do to the model, and the checkpoints they run on."""
 
+import dataclasses
+
 import numpy as np
 
 from perl_jax.processing import Processor
+from perl_jax.rollout import Group, Sampler, SamplerConfig, Strategy
 from perl_jax.types import Prompt
+
+# Rows of the tiny checkpoint's embedding: its tokenizer has 503 tokens.
+VOCABULARY_ROWS = 544
 
 # name -> text and image sizes (height, width); every size is kept by the resize.
 PROMPTS = {
@@ -66,3 +72,21 @@ def assert_close(got: np.ndarray, want: np.ndarray) -> None:
 def sample_rows(array: np.ndarray) -> np.ndarray:
     """Eight rows spread over an array, the last among them: enough to see any defect."""
     return array[np.linspace(0, len(array) - 1, 8).round().astype(int)]
+
+
+def banned_tokens(processor: Processor) -> list[int]:
+    """The ids that are never drawn of the fixture's 544 rows."""
+    return np.flatnonzero(processor.banned_rows(VOCABULARY_ROWS)).tolist()
+
+
+def greedy_tokens(model, processor: Processor, prompt: Prompt, count: int) -> list[int]:
+    """The sampler's ``count`` most probable tokens, past any stop token."""
+    config = SamplerConfig(prompt_lengths=(128,), patches=(512,), chunk=count)
+    endless = dataclasses.replace(processor, stop_tokens=())
+    rollouts = Sampler(model, endless, config).sample(
+        [Group.of("prompt", [prompt])],
+        num_rollouts=1,
+        max_new_tokens=count,
+        strategy=Strategy(temperature=0),
+    )
+    return rollouts.tokens[0, 0, 0].tolist()

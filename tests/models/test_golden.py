@@ -10,8 +10,7 @@ import pytest
 from perl_jax.attention import attend
 from perl_jax.models.qwen2_5_vl import inputs, layers, model, text, vision
 from perl_jax.models.qwen2_5_vl.inputs import pack_images
-from perl_jax.rollout.loop import stream_tokens
-from tests.models.fixtures import assert_close, sample_rows
+from tests.models.fixtures import assert_close, greedy_tokens, sample_rows
 from tests.models.make_golden import GOLDEN
 
 
@@ -43,9 +42,9 @@ def test_image_features_equal_the_golden_ones(model, prompts, golden):
             assert_close(sample_rows(np.asarray(features)[:count]), golden[f"{name}/features"])
 
 
-def test_greedy_tokens_equal_the_golden_ones(model, prompts, golden):
-    steps = stream_tokens(model, prompts["two_images"], max_new_tokens=16)
-    assert [int(tokens[0]) for tokens in steps] == golden["two_images/greedy"].tolist()
+def test_greedy_tokens_equal_the_golden_ones(model, processor, prompts, golden):
+    got = greedy_tokens(model, processor, prompts["two_images"], 16)
+    assert got == golden["two_images/greedy"].tolist()
 
 
 # Each defect was found in some implementation of this model (or its like), under our own names.
@@ -173,8 +172,7 @@ def test_a_defect_in_the_model_is_seen(inject, model, prompts, golden, monkeypat
     jax.clear_caches()
 
 
-def test_a_wrong_position_of_generated_tokens_is_seen(model, prompts, golden):
+def test_a_wrong_position_of_generated_tokens_is_seen(model, processor, prompts, golden):
     """Positions counted from the padded length, or without the images' own advance."""
     prompt = dataclasses.replace(prompts["two_images"], rope_delta=0)
-    steps = stream_tokens(model, prompt, max_new_tokens=16)
-    assert [int(tokens[0]) for tokens in steps] != golden["two_images/greedy"].tolist()
+    assert greedy_tokens(model, processor, prompt, 16) != golden["two_images/greedy"].tolist()

@@ -90,7 +90,7 @@ def test_features_of_a_batch_are_numbered_in_reading_order():
     first = prompt([1, token, token, token, token, token, token, 2], [(4, 6)])
     text = prompt([1, 2, 3], [])
     second = prompt([token] * 4, [(4, 4)])
-    inputs = pack_prompts([first, text, second], CONFIG, pad=lambda n: n)
+    inputs = pack_prompts([first, text, second], CONFIG, length=8)
     assert inputs.feature_rows.tolist() == [
         [-1, 0, 1, 2, 3, 4, 5, -1],
         [-1] * 8,

@@ -8,10 +8,17 @@ from flax import nnx
 
 from perl_jax.models import load_model, save_model
 from perl_jax.models.qwen2_5_vl.inputs import pack_images, pack_prompts
-from perl_jax.rollout.loop import stream_tokens
+from perl_jax.models.qwen2_5_vl.text import ResponseCache
 from perl_jax.testing import write_tiny_checkpoint
 from perl_jax.types import Prompt
-from tests.models.fixtures import PROMPTS, assert_close, random_image, relative_error
+from tests.models.fixtures import (
+    PROMPTS,
+    assert_close,
+    banned_tokens,
+    greedy_tokens,
+    random_image,
+    relative_error,
+)
 
 pytestmark = pytest.mark.parity
 
@@ -66,7 +73,8 @@ def test_positions_equal_those_of_transformers(name, reference, prompts):
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_padded_batches_give_the_logits_of_transformers(side, model, reference, prompts, compiled):
     batch = [prompts[name] for name in ("two_images", "text_only", "window_divisible")]
-    inputs = pack_prompts(batch, model.config, pad=lambda size: size)
+    longest = max(len(prompt.tokens) for prompt in batch)
+    inputs = pack_prompts(batch, model.config, length=longest)
     if side == "left":
         inputs = pad_left(inputs, [len(prompt.tokens) for prompt in batch])
     hidden, _ = compiled["prefill"](model, inputs)
@@ -101,7 +109,7 @@ def test_cached_steps_equal_one_pass_over_the_whole_sequence(
     want = np.stack([reference.logits([append(prompt, r)])[0, length:] for r in responses])
 
     _, prefix = compiled["prefill"](model, pack_prompts([prompt], model.config))
-    cache = model.empty_cache(1, 3, 8)
+    cache = ResponseCache.empty(model.config.text, 1, 3, 8, "float32")
     got = []
     for slot in range(8):
         tokens = jnp.asarray(responses[None, :, slot])
@@ -120,10 +128,9 @@ def append(prompt: Prompt, tokens: np.ndarray) -> Prompt:
 
 @pytest.mark.parametrize("name", ["two_images", "text_only"])
 def test_greedy_tokens_equal_those_of_generate(name, model, reference, prompts, processor):
-    banned = processor.banned_rows(model.config.text.vocab_size)
-    steps = stream_tokens(model, prompts[name], max_new_tokens=16, banned=banned)
-    got = [int(tokens[0]) for tokens in steps]
-    assert got == reference.greedy(prompts[name], 16, suppress=np.flatnonzero(banned).tolist())
+    banned = banned_tokens(processor)
+    got = greedy_tokens(model, processor, prompts[name], 16)
+    assert got == reference.greedy(prompts[name], 16, suppress=banned)
 
 
 @pytest.mark.parametrize(("layout", "tied", "shards"), VARIANTS)

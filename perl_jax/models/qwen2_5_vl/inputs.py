@@ -4,7 +4,7 @@ The order of patches, the windows and the images are data, not control flow: one
 serves every combination of image sizes that fits its padded sizes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -15,7 +15,6 @@ from perl_jax.buckets import bucket
 from perl_jax.models.qwen2_5_vl.config import Qwen2_5_VLConfig, VisionConfig
 from perl_jax.types import ImagePatches, Prompt
 
-Pad = Callable[[int], int]
 # NumPy on the host, traced arrays inside a compiled program.
 Array = jax.Array | np.ndarray
 
@@ -129,25 +128,29 @@ def segments(
 
 
 def pack_images(
-    images: Sequence[ImagePatches], vision: VisionConfig, *, pad: Pad = bucket
+    images: Sequence[ImagePatches], vision: VisionConfig, *, num_patches: int | None = None
 ) -> ImageInputs:
     """Packs images of any sizes into one padded row of patches.
 
     Args:
         images: In the order in which their features shall come out.
         vision: The vision tower's configuration.
-        pad: Gives the padded size for a size (of patches, windows, images, the longest image).
+        num_patches: P, a multiple of the patches in a unit; by default the sum's `bucket`.
 
     Raises:
-        ValueError: an image's patches do not fit its grid or the vision tower.
+        ValueError: an image's patches do not fit its grid or the vision tower, or P.
     """
     for number, image in enumerate(images, start=1):
         _check_image(number, image, vision)
     unit = vision.patches_per_unit
     orders, window_units = zip(*(window_order(i.grid, vision) for i in images), strict=True)
     sizes = [len(image.patches) for image in images]
-    num_units = pad(sum(sizes) // unit)
-    num_patches = num_units * unit
+    num_patches = num_patches or bucket(sum(sizes) // unit) * unit
+    if sum(sizes) > num_patches or num_patches % unit:
+        raise ValueError(
+            f"num_patches: expected a multiple of {unit}, at least {sum(sizes)}, got {num_patches}"
+        )
+    num_units = num_patches // unit
     patches = np.zeros((num_patches, vision.patch_width), np.float32)
     coordinates = np.zeros((num_patches, 2), np.int32)
     reading_order = np.arange(num_units, dtype=np.int32)
@@ -163,44 +166,44 @@ def pack_images(
         patches=patches,
         coordinates=coordinates,
         windows=segments(
-            window_sizes, num_patches, pad(len(window_sizes)), vision.window_units**2 * unit
+            window_sizes, num_patches, bucket(len(window_sizes)), vision.window_units**2 * unit
         ),
-        images=segments(sizes, num_patches, pad(len(sizes)), pad(max(sizes) // unit) * unit),
+        images=segments(sizes, num_patches, bucket(len(sizes)), bucket(max(sizes) // unit) * unit),
         reading_order=reading_order,
     )
 
 
 def pack_prompts(
-    prompts: Sequence[Prompt], config: Qwen2_5_VLConfig, *, pad: Pad = bucket
+    prompts: Sequence[Prompt], config: Qwen2_5_VLConfig, *, length: int | None = None
 ) -> PromptInputs:
     """Pads prompts to one length and packs their images.
 
     Args:
         prompts: At least one; with different numbers of images, or none.
         config: The model's configuration.
-        pad: Gives the padded size for a size.
+        length: T; by default the `bucket` of the longest prompt.
 
     Raises:
         ValueError: a prompt is empty, or its image tokens are not as many as its images' features.
     """
     if not prompts:
         raise ValueError("prompts: expected at least one, got none")
-    shape = (len(prompts), pad(max(len(prompt.tokens) for prompt in prompts)))
+    shape = (len(prompts), length or bucket(max(len(prompt.tokens) for prompt in prompts)))
     tokens = np.zeros(shape, np.int32)
     positions = np.zeros((3, *shape), np.int32)
     valid = np.zeros(shape, bool)
     feature_rows = np.full(shape, -1, np.int32)
     next_row = 0
     for row, prompt in enumerate(prompts):
-        length = len(prompt.tokens)
+        end = len(prompt.tokens)
         rows = _feature_rows(row, prompt, config, next_row)
         next_row = max(next_row, rows.max() + 1)
-        tokens[row, :length] = prompt.tokens
-        positions[:, row, :length] = prompt.positions
-        valid[row, :length] = True
-        feature_rows[row, :length] = rows
+        tokens[row, :end] = prompt.tokens
+        positions[:, row, :end] = prompt.positions
+        valid[row, :end] = True
+        feature_rows[row, :end] = rows
     images = [image for prompt in prompts for image in prompt.images]
-    packed = pack_images(images, config.vision, pad=pad) if images else None
+    packed = pack_images(images, config.vision) if images else None
     return PromptInputs(tokens, positions, valid, feature_rows, packed)
 
 

@@ -109,7 +109,7 @@ class Qwen2_5_VL(nnx.Module):
             valid: bool ``[B, N, S]``, the slots of the cache that a response attends to, this
                 token's among them.
             prefix: What `prefill` returned.
-            cache: From `empty_cache`, or what the last call returned.
+            cache: `ResponseCache.empty`, or what the last call returned.
             slot: Where in the cache this token's keys and values are written.
 
         Returns:
@@ -117,12 +117,6 @@ class Qwen2_5_VL(nnx.Module):
         """
         positions = jnp.broadcast_to(positions[None], (3, *positions.shape))
         return self.text.extend(self.embed(tokens), positions, valid, prefix, cache, slot)
-
-    def empty_cache(self, prompts: int, responses: int, slots: int) -> ResponseCache:
-        """A cache for ``responses`` of ``slots`` tokens to each of ``prompts``."""
-        text = self.config.text
-        shape = (text.num_layers, text.num_kv_heads, slots, prompts, responses, text.head_dim)
-        return ResponseCache(*(jnp.zeros(shape, self.compute_dtype) for _ in range(2)))
 
     def unembed(self, hidden: jax.Array) -> jax.Array:
         """Logits, float32 ``[..., V]``, of hidden states ``[..., D]``."""

@@ -34,6 +34,14 @@ class ResponseCache(NamedTuple):
     keys: jax.Array
     values: jax.Array
 
+    @classmethod
+    def empty(
+        cls, config: TextConfig, prompts: int, responses: int, slots: int, dtype: jnp.dtype
+    ) -> "ResponseCache":
+        """Room for ``responses`` of ``slots`` tokens to each of ``prompts``."""
+        shape = (config.num_layers, config.num_kv_heads, slots, prompts, responses, config.head_dim)
+        return cls(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
+
     def write(
         self, layer: jax.Array, slot: jax.Array, keys: jax.Array, values: jax.Array
     ) -> "ResponseCache":

@@ -1,0 +1,143 @@
+"""Answers to one question on the screen, or to a file of questions in a file."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from perl_jax.processing import Processor, PromptError
+from perl_jax.types import Group, Rollouts
+
+# `Sampler.sample` with every argument but groups and on_tokens bound.
+Sample = Callable[..., Rollouts]
+
+
+@dataclass(eq=False)
+class TextStream:
+    """Prints tokens as text; half of a multi-byte character waits for its rest."""
+
+    processor: Processor
+    tokens: list[int] = field(default_factory=list)
+    shown: str = ""
+
+    def __call__(self, group: int, order: int, rollout: int, tokens: np.ndarray) -> None:
+        """Takes the next tokens of the one response."""
+        self.tokens += tokens.tolist()
+        text = self.processor.decode(self.tokens)
+        if not text.endswith("\N{REPLACEMENT CHARACTER}"):
+            print(text[len(self.shown) :], end="", flush=True)
+            self.shown = text
+
+
+def answer_file(
+    sample: Sample, processor: Processor, questions: Path, answers: Path, *, batch: int
+) -> Counter[str]:
+    """Answers every line of a JSONL file.
+
+    A line is an object with ``prompt``, and perhaps ``images`` (paths, relative to the file) and
+    ``id``. The answered line has ``responses`` beside its own fields, each with ``text``,
+    ``tokens`` and ``finish_reason``; a line that cannot be encoded has ``error`` instead.
+
+    Args:
+        sample: `Sampler.sample`, all its arguments but groups and on_tokens bound.
+        processor: Encodes questions and decodes answers.
+        questions: The file to read.
+        answers: The file to write.
+        batch: Questions sampled together.
+
+    Returns:
+        How many questions were answered and skipped, and how many tokens were drawn.
+
+    Raises:
+        ValueError: a line is not such an object.
+    """
+    rows = read_questions(questions)
+    counts: Counter[str] = Counter()
+    start = time.perf_counter()
+    with answers.open("w", encoding="utf-8") as output, tqdm(total=len(rows)) as bar:
+
+        def on_tokens(group: int, order: int, rollout: int, tokens: np.ndarray) -> None:
+            counts["tokens"] += len(tokens)
+            rate = counts["tokens"] / (time.perf_counter() - start)
+            bar.set_postfix_str(f"{counts['tokens']} tokens, {rate:.0f} tokens/s")
+
+        for first in range(0, len(rows), batch):
+            part = rows[first : first + batch]
+            groups, encoded = _encode(part, processor, questions.parent)
+            if groups:
+                _add_responses(encoded, sample(groups, on_tokens=on_tokens), processor)
+            output.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in part)
+            counts["answered"] += len(encoded)
+            counts["skipped"] += len(part) - len(encoded)
+            bar.update(len(part))
+    return counts
+
+
+def read_questions(path: Path) -> list[dict[str, Any]]:
+    """Reads a JSONL file of questions; a line without an ``id`` gets its number as one.
+
+    Raises:
+        ValueError: a line is not an object with a string ``prompt``, two have one id, or there
+            are none.
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        where = f"{path}:{number}"
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise ValueError(f"{where}: not JSON ({error})") from error
+        if not isinstance(row, dict) or not isinstance(row.get("prompt"), str):
+            raise ValueError(f"{where}: expected an object with a string 'prompt', got {line[:80]}")
+        if not isinstance(row.get("images", []), list):
+            raise ValueError(f"{where}: images: expected a list of paths, got {row['images']!r}")
+        id = str(row.get("id", number))
+        if id in rows:
+            raise ValueError(f"{where}: id {id!r} is that of an earlier line too")
+        rows[id] = {**row, "id": id}
+    if not rows:
+        raise ValueError(f"{path}: expected at least one line, got none")
+    return list(rows.values())
+
+
+def _encode(
+    rows: Sequence[dict[str, Any]], processor: Processor, directory: Path
+) -> tuple[list[Group], list[dict[str, Any]]]:
+    groups, encoded = [], []
+    for row in rows:
+        try:
+            images = [directory / str(image) for image in row.get("images", [])]
+            groups.append(Group.of(row["id"], [processor.encode(row["prompt"], images)]))
+            encoded.append(row)
+        except PromptError as error:
+            row["error"] = str(error)
+            tqdm.write(f"skipped {row['id']}: {error}")
+    return groups, encoded
+
+
+def _add_responses(
+    rows: Sequence[dict[str, Any]], rollouts: Rollouts, processor: Processor
+) -> None:
+    for g, (row, texts) in enumerate(zip(rows, rollouts.texts(processor.decode), strict=True)):
+        row["responses"] = [
+            {
+                "text": text,
+                "tokens": int(rollouts.lengths[g, 0, n]),
+                "finish_reason": "stop" if rollouts.stopped[g, 0, n] else "length",
+            }
+            for n, text in enumerate(texts[0])
+        ]
+
+
+def print_answers(rollouts: Rollouts, processor: Processor) -> None:
+    """Prints the responses to the first prompt of the first group, numbered."""
+    for number, text in enumerate(rollouts.texts(processor.decode)[0][0], start=1):
+        print(f"--- {number}\n{text}")

@@ -1,0 +1,38 @@
+"""How the sampler cuts its work."""
+
+from dataclasses import dataclass
+
+from perl_jax.buckets import Ladder
+
+
+@dataclass(frozen=True)
+class SamplerConfig:
+    """How work is cut into compiled calls; none of it changes what is sampled.
+
+    Attributes:
+        prompt_lengths: The ladder of padded prompt lengths, in tokens.
+        response_lengths: The ladder of the caches for responses, in tokens.
+        patches: The ladder of patches encoded in one call; no image may have more than the last.
+        rows: The most rollouts decoded at once (more where one order alone has more).
+        prefill_tokens: The most prompt tokens read in one call (more where one prompt is longer).
+        chunk: Decode steps in one call, after which the host looks.
+        refill: Whether, between calls, orders that are done make room for waiting ones and the
+            batch shrinks. Without it a batch runs until its last response ends.
+    """
+
+    prompt_lengths: tuple[int, ...] = (
+        256, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 12288, 16384,
+    )  # fmt: skip
+    response_lengths: tuple[int, ...] = (128, 256, 512, 1024, 2048, 4096)
+    patches: tuple[int, ...] = (1024, 2048, 4096, 8192, 16384, 32768, 65536)
+    rows: int = 192
+    prefill_tokens: int = 16384
+    chunk: int = 32
+    refill: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("prompt_lengths", "response_lengths", "patches"):
+            Ladder(name, getattr(self, name))
+        for name in ("rows", "prefill_tokens", "chunk"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")

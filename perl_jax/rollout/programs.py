@@ -1,0 +1,315 @@
+"""The compiled programs of the sampler: pure functions of the model's parameters and arrays.
+
+Each is compiled once for every combination of the padded sizes of its arrays.
+"""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.sharding import Mesh, PartitionSpec
+
+from perl_jax.attention import KeyValues
+from perl_jax.mesh import fit_sharding
+from perl_jax.models.qwen2_5_vl.config import TextConfig
+from perl_jax.models.qwen2_5_vl.inputs import Array, ImageInputs, PromptInputs
+from perl_jax.models.qwen2_5_vl.text import ResponseCache
+from perl_jax.rollout.strategies import StrategyParameters, draw
+
+# Orders are split over everything that is not split within a layer.
+_ORDERS = ("data", "fsdp")
+
+
+class DecodeState(NamedTuple):
+    """What stays on the device between calls, for O orders of N rollouts each.
+
+    Attributes:
+        prefix: The orders' prompts: ``[L, O, T, J, F]``, valid ``[O, T]``.
+        cache: The rollouts' own tokens, S slots. All rollouts write the same slot at a step:
+            slots are time, and a rollout owns those from its start on.
+        tokens: int32 ``[O, N]``, drawn but not yet read.
+        seen: bool ``[O, N, V]``, tokens of prompt and response, or None if nothing asks.
+    """
+
+    prefix: KeyValues
+    cache: ResponseCache
+    tokens: jax.Array
+    seen: jax.Array | None
+
+
+class Rows(NamedTuple):
+    """What the host says about every rollout when it calls.
+
+    Attributes:
+        start: int32 ``[O]``, the slot of the order's first response token.
+        position: int32 ``[O]``, the position of that token.
+        streams: uint32 ``[O, N, 2]``, the rollouts' key data.
+        done: bool ``[O, N]``.
+    """
+
+    start: Array
+    position: Array
+    streams: Array
+    done: Array
+
+
+class Drawing(NamedTuple):
+    """How tokens are drawn and when responses end.
+
+    Attributes:
+        parameters: Of the strategy.
+        banned: bool ``[V]``.
+        stops: int32 ``[E]``, the tokens that end a response.
+        limit: int32, the most tokens of a response.
+    """
+
+    parameters: StrategyParameters
+    banned: Array
+    stops: Array
+    limit: Array
+
+
+@partial(jax.jit, static_argnums=0)
+def encode(definition: Any, parameters: Any, images: ImageInputs) -> jax.Array:
+    """Features ``[M, D]`` of packed images."""
+    return nnx.merge(definition, parameters).encode_images(images)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def prefill(
+    definition: Any,
+    mesh: Mesh | None,
+    parameters: Any,
+    features: jax.Array,
+    prompts: PromptInputs,
+) -> tuple[jax.Array, KeyValues]:
+    """Reads P prompts; returns the logits ``[P, V]`` of their next tokens, and their cache."""
+    model = nnx.merge(definition, parameters)
+    embeddings = model.embed(prompts.tokens, features, prompts.feature_rows)
+    embeddings = _fix(embeddings, mesh, _ORDERS, None, None)
+    hidden, prefix = model.read_prompts(embeddings, prompts.positions, prompts.valid)
+    last = jnp.sum(prompts.valid, axis=-1) - 1
+    hidden = jnp.take_along_axis(hidden, jnp.maximum(last, 0)[:, None, None], axis=1)
+    return model.unembed(hidden[:, 0]), prefix
+
+
+@partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
+def admit(
+    ranked: bool,
+    mesh: Mesh | None,
+    state: DecodeState,
+    logits: jax.Array,
+    prefix: KeyValues,
+    slots: jax.Array,
+    streams: jax.Array,
+    prompt_tokens: jax.Array,
+    drawing: Drawing,
+) -> tuple[DecodeState, jax.Array, jax.Array]:
+    """Puts P prefilled orders into the state and draws the first token of each rollout.
+
+    Args:
+        ranked: `Strategy.ranked`.
+        mesh: The devices of the state.
+        state: Donated.
+        logits: float32 ``[P, V]``, shared by the rollouts of an order.
+        prefix: Of the P orders.
+        slots: int32 ``[P]``, where each order goes; O, which is nowhere, for padding.
+        streams: uint32 ``[P, N, 2]``.
+        prompt_tokens: int32 ``[P, T]``, for the repetition penalty.
+        drawing: How to draw.
+
+    Returns:
+        The state, the tokens and their log-probabilities ``[P, N]``.
+    """
+    count, n = streams.shape[:2]
+    logits = jnp.broadcast_to(logits[:, None], (count, n, logits.shape[-1]))
+    seen = all_seen = None
+    if state.seen is not None:
+        in_prompt = jnp.zeros((count, logits.shape[-1]), bool)
+        rows = jnp.arange(count)[:, None]
+        in_prompt = in_prompt.at[rows, prompt_tokens].max(prefix.valid)
+        seen = jnp.broadcast_to(in_prompt[:, None], logits.shape)
+    index = jnp.zeros((count, n), jnp.int32)
+    tokens, logprobs = _draw(ranked, logits, streams, index, drawing, seen)
+    if state.seen is not None and seen is not None:
+        all_seen = state.seen.at[slots].set(_mark(seen, tokens), mode="drop")
+    state = DecodeState(
+        prefix=KeyValues(
+            state.prefix.keys.at[:, slots].set(prefix.keys, mode="drop"),
+            state.prefix.values.at[:, slots].set(prefix.values, mode="drop"),
+            state.prefix.valid.at[slots].set(prefix.valid, mode="drop"),
+        ),
+        cache=state.cache,
+        tokens=state.tokens.at[slots].set(tokens, mode="drop"),
+        seen=all_seen,
+    )
+    return constrain(state, mesh), tokens, logprobs
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 3), donate_argnums=5)
+def decode(
+    definition: Any,
+    ranked: bool,
+    mesh: Mesh | None,
+    steps: int,
+    parameters: Any,
+    state: DecodeState,
+    time: jax.Array,
+    rows: Rows,
+    drawing: Drawing,
+) -> tuple[DecodeState, jax.Array, jax.Array, jax.Array]:
+    """Draws up to ``steps`` tokens for every rollout, and ends early when all are done.
+
+    Args:
+        definition: Of the model.
+        ranked: `Strategy.ranked`.
+        mesh: The devices of the state.
+        steps: C.
+        parameters: Of the model.
+        state: Donated.
+        time: int32, the slot that the first step writes.
+        rows: What the host says about every rollout.
+        drawing: How to draw and when to end.
+
+    Returns:
+        The state; tokens and log-probabilities ``[O, N, C]``, of rollouts that are done too; the
+        number of steps taken.
+    """
+    model = nnx.merge(definition, parameters)
+    shape = (*state.tokens.shape, steps)
+    slots = jnp.arange(state.cache.keys.shape[2])
+
+    def step(carry: Any) -> Any:
+        number, state, done, tokens, logprobs = carry
+        now = time + number
+        index = jnp.broadcast_to((now - rows.start)[:, None], done.shape)
+        owned = (slots[None, :] >= rows.start[:, None]) & (slots <= now)[None, :]
+        hidden, cache = model.decode(
+            state.tokens,
+            index + rows.position[:, None],
+            jnp.broadcast_to(owned[:, None], (*done.shape, len(slots))),
+            state.prefix,
+            state.cache,
+            now,
+        )
+        logits = model.unembed(hidden)
+        drawn, logprob = _draw(ranked, logits, rows.streams, index + 1, drawing, state.seen)
+        seen = None if state.seen is None else _mark(state.seen, drawn)
+        state = constrain(DecodeState(state.prefix, cache, drawn, seen), mesh)
+        done |= jnp.isin(drawn, drawing.stops) | (index + 2 >= drawing.limit)
+        tokens = jax.lax.dynamic_update_index_in_dim(tokens, drawn, number, axis=2)
+        logprobs = jax.lax.dynamic_update_index_in_dim(logprobs, logprob, number, axis=2)
+        return number + 1, state, done, tokens, logprobs
+
+    empty = (jnp.zeros(shape, jnp.int32), jnp.zeros(shape, jnp.float32))
+    carry = (jnp.int32(0), state, jnp.asarray(rows.done), *empty)
+    number, state, _, tokens, logprobs = jax.lax.while_loop(
+        lambda carry: (carry[0] < steps) & ~jnp.all(carry[2]), step, carry
+    )
+    return state, tokens, logprobs, number
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def regroup(
+    mesh: Mesh | None,
+    num_slots: int,
+    state: DecodeState,
+    orders: jax.Array,
+    rollouts: jax.Array,
+    shift: jax.Array,
+) -> DecodeState:
+    """Keeps some orders, some of their rollouts, and the slots from ``shift`` on.
+
+    Args:
+        mesh: The devices of the state.
+        num_slots: How many slots the new cache has.
+        state: The old state.
+        orders: int32 ``[O']``.
+        rollouts: int32 ``[O', N']``, of the old rollouts of each order kept.
+        shift: int32, the old slot that becomes slot 0.
+    """
+    rows = orders[:, None]
+
+    def of_cache(part: jax.Array) -> jax.Array:
+        part = part[:, :, :, rows, rollouts]
+        padding = [(0, 0)] * part.ndim
+        padding[2] = (0, num_slots)
+        return jax.lax.dynamic_slice_in_dim(jnp.pad(part, padding), shift, num_slots, axis=2)
+
+    prefix = state.prefix
+    kept = DecodeState(
+        prefix=KeyValues(prefix.keys[:, orders], prefix.values[:, orders], prefix.valid[orders]),
+        cache=ResponseCache(*(of_cache(part) for part in state.cache)),
+        tokens=state.tokens[rows, rollouts],
+        seen=None if state.seen is None else state.seen[rows, rollouts],
+    )
+    return constrain(kept, mesh)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
+def empty_state(
+    config: TextConfig,
+    dtype: jnp.dtype,
+    mesh: Mesh | None,
+    sizes: tuple[int, int, int, int],
+    penalises: bool,
+) -> DecodeState:
+    """A state without orders, of sizes (O, N, T, S)."""
+    orders, rollouts, length, slots = sizes
+    shape = (config.num_layers, orders, length, config.num_kv_heads, config.head_dim)
+    seen = jnp.zeros((orders, rollouts, config.vocab_size), bool) if penalises else None
+    state = DecodeState(
+        prefix=KeyValues(
+            jnp.zeros(shape, dtype), jnp.zeros(shape, dtype), jnp.zeros((orders, length), bool)
+        ),
+        cache=ResponseCache.empty(config, orders, rollouts, slots, dtype),
+        tokens=jnp.zeros((orders, rollouts), jnp.int32),
+        seen=seen,
+    )
+    return constrain(state, mesh)
+
+
+def constrain(state: DecodeState, mesh: Mesh | None) -> DecodeState:
+    """Fixes how the state lies on the mesh: orders are split, and heads over the tensor axis."""
+    prefix, cache = state.prefix, state.cache
+    of_prefix = (None, _ORDERS, None, "tensor", None)
+    of_cache = (None, "tensor", None, _ORDERS, None, None)
+    return DecodeState(
+        prefix=KeyValues(
+            _fix(prefix.keys, mesh, *of_prefix),
+            _fix(prefix.values, mesh, *of_prefix),
+            _fix(prefix.valid, mesh, _ORDERS, None),
+        ),
+        cache=ResponseCache(_fix(cache.keys, mesh, *of_cache), _fix(cache.values, mesh, *of_cache)),
+        tokens=_fix(state.tokens, mesh, _ORDERS, None),
+        seen=None if state.seen is None else _fix(state.seen, mesh, _ORDERS, None, None),
+    )
+
+
+def _fix(x: jax.Array, mesh: Mesh | None, *spec: Any) -> jax.Array:
+    if mesh is None:
+        return x
+    return jax.lax.with_sharding_constraint(x, fit_sharding(x.shape, PartitionSpec(*spec), mesh))
+
+
+def _draw(
+    ranked: bool,
+    logits: jax.Array,
+    streams: Array,
+    index: jax.Array,
+    drawing: Drawing,
+    seen: jax.Array | None,
+) -> tuple[jax.Array, jax.Array]:
+    """Draws token number ``index`` of each rollout from the rollout's own stream."""
+    keys = jax.vmap(jax.vmap(jax.random.fold_in))(
+        jax.random.wrap_key_data(jnp.asarray(streams)), index
+    )
+    return draw(logits, keys, drawing.parameters, ranked=ranked, banned=drawing.banned, seen=seen)
+
+
+def _mark(seen: jax.Array, tokens: jax.Array) -> jax.Array:
+    """Adds a token of each rollout to those seen."""
+    orders, rollouts = (jnp.arange(size) for size in tokens.shape)
+    return seen.at[orders[:, None], rollouts[None, :], tokens].set(True)

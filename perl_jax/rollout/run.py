@@ -1,0 +1,322 @@
+"""One call of the sampler: the host loop around the compiled programs."""
+
+import hashlib
+import logging
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding
+
+from perl_jax.buckets import Ladder, bucket
+from perl_jax.models import Qwen2_5_VL
+from perl_jax.models.qwen2_5_vl.inputs import PromptInputs, pack_images
+from perl_jax.rollout import programs
+from perl_jax.rollout.config import SamplerConfig
+from perl_jax.rollout.features import plan_encoding
+from perl_jax.rollout.programs import DecodeState, Drawing
+from perl_jax.rollout.schedule import Order, Table
+from perl_jax.rollout.stopping import Ending, Response
+from perl_jax.rollout.strategies import Strategy
+from perl_jax.types import Group
+
+logger = logging.getLogger(__name__)
+
+# Called with (group, order, rollout, new tokens).
+OnTokens = Callable[[int, int, int, np.ndarray], None]
+
+
+class Run:
+    """What one call of `Sampler.sample` holds while it works.
+
+    Attributes:
+        stats: Counts of what was done.
+    """
+
+    def __init__(
+        self,
+        model: Qwen2_5_VL,
+        config: SamplerConfig,
+        strategy: Strategy,
+        ending: Ending,
+        banned: np.ndarray,
+        num_rollouts: int,
+        calls: Counter[tuple[Any, ...]],
+        on_tokens: OnTokens | None,
+    ) -> None:
+        self.model_config = model.config
+        self.dtype = model.compute_dtype
+        self.definition, self.parameters = nnx.split(model)
+        self.mesh = _mesh_of(self.parameters)
+        self.config = config
+        self.strategy = strategy
+        self.ending = ending
+        self.drawing = Drawing(
+            strategy.parameters(),
+            banned,
+            np.array(ending.stop_tokens, np.int32),
+            np.array(ending.limit, np.int32),
+        )
+        self.num_rollouts = num_rollouts
+        self.calls = calls
+        self.on_tokens = on_tokens
+        self.stats: Counter[str] = Counter()
+
+    def encode(self, groups: Sequence[Group], key: jax.Array) -> list[Order]:
+        """Encodes every distinct image once; returns all orders, ready to be read."""
+        unit = self.model_config.vision.patches_per_unit
+        images = [image for group in groups for image in group.images]
+        plan = plan_encoding(images, Ladder("patches", self.config.patches), unit)
+        orders = self._orders(groups, plan.first_row, key)
+        tables = []
+        for batch, num_patches in plan.calls:
+            packed = pack_images(batch, self.model_config.vision, num_patches=num_patches)
+            tables.append(self._call(programs.encode, self.definition, self.parameters, packed))
+            self.stats["images"] += len(batch)
+            self.stats["patches"] += sum(len(image.patches) for image in batch)
+            self.stats["patches_padded"] += num_patches
+        # One more row, so that a batch of text alone has a table too.
+        padding = bucket(plan.num_rows + 1) - plan.num_rows
+        width = self.model_config.text.hidden_size
+        self.features = jnp.concatenate([*tables, jnp.zeros((padding, width), self.dtype)])
+        return orders
+
+    def decode(self, orders: Sequence[Order], length: int) -> None:
+        """Completes the responses of orders whose prompts are padded to ``length``."""
+        queue = deque(orders)
+        table, state = self._new_table(len(queue), length)
+        while queue or table.active:
+            if self.config.refill or not table.active:
+                state = self._admit(state, table, queue, length)
+            if table.active:
+                state = self._make_room(state, table, waiting=bool(queue))
+                state = self._advance(state, table)
+
+    def _orders(
+        self, groups: Sequence[Group], first_row: dict[int, int], key: jax.Array
+    ) -> list[Order]:
+        names = [(g, k) for g, group in enumerate(groups) for k in range(len(group.prompts))]
+        ids = np.array([_stable_hash(groups[g].id) for g, _ in names], np.uint32)
+        numbers = np.array([k for _, k in names], np.uint32)
+        streams = np.asarray(_streams(key, ids, numbers, self.num_rollouts))
+        return [
+            Order(
+                group=g,
+                order=k,
+                prompt=groups[g].prompts[k],
+                feature_rows=self._feature_rows(groups[g], k, first_row),
+                streams=stream,
+                responses=[Response() for _ in range(self.num_rollouts)],
+            )
+            for (g, k), stream in zip(names, streams, strict=True)
+        ]
+
+    def _feature_rows(self, group: Group, k: int, first_row: dict[int, int]) -> np.ndarray:
+        unit = self.model_config.vision.patches_per_unit
+        tokens = group.prompts[k].tokens
+        rows = [np.arange(0)]
+        for slot in group.slots[k]:
+            image = group.images[slot]
+            rows.append(first_row[id(image)] + np.arange(len(image.patches) // unit))
+        is_image = tokens == self.model_config.image_token
+        shown = np.concatenate(rows)
+        if np.count_nonzero(is_image) != len(shown):
+            raise ValueError(
+                f"group {group.id!r}, order {k}: expected as many image tokens as image features, "
+                f"got {np.count_nonzero(is_image)} and {len(shown)}"
+            )
+        feature_rows = np.full(len(tokens), -1, np.int32)
+        feature_rows[is_image] = shown
+        return feature_rows
+
+    def _new_table(self, num_orders: int, length: int) -> tuple[Table, DecodeState]:
+        places = self._places(min(num_orders, max(1, self.config.rows // self.num_rollouts)))
+        sizes = (places, self.num_rollouts, length, self._slots(self.config.chunk))
+        state = programs.empty_state(
+            self.model_config.text, self.dtype, self.mesh, sizes, self.strategy.penalises
+        )
+        return Table(places, self.num_rollouts), state
+
+    def _admit(
+        self, state: DecodeState, table: Table, queue: deque[Order], length: int
+    ) -> DecodeState:
+        """Reads waiting orders into free places and draws their first tokens."""
+        most = max(1, self.config.prefill_tokens // length)
+        while queue and table.free:
+            orders, places = table.admit(queue, most)
+            padded = min(_power_of_two(len(orders)), most)
+            prompts = self._prompts(orders, padded, length)
+            logits, prefix = self._call(
+                programs.prefill,
+                self.definition,
+                self.mesh,
+                self.parameters,
+                self.features,
+                prompts,
+            )
+            slots = np.full(padded, table.shape[0], np.int32)
+            slots[: len(orders)] = places
+            streams = np.zeros((padded, self.num_rollouts, 2), np.uint32)
+            streams[: len(orders)] = [order.streams for order in orders]
+            state, tokens, logprobs = self._call(
+                programs.admit,
+                self.strategy.ranked,
+                self.mesh,
+                state,
+                logits,
+                prefix,
+                slots,
+                streams,
+                prompts.tokens,
+                self.drawing,
+            )
+            tokens, logprobs = np.asarray(tokens)[..., None], np.asarray(logprobs)[..., None]
+            for row, order in enumerate(orders):
+                for n, response in enumerate(order.responses):
+                    self._take(order, n, response, tokens[row, n], logprobs[row, n])
+            table.release()
+            self.stats["orders"] += len(orders)
+            self.stats["prompt_tokens"] += sum(len(order.prompt.tokens) for order in orders)
+            self.stats["prompt_tokens_padded"] += padded * length
+        return state
+
+    def _prompts(self, orders: Sequence[Order], padded: int, length: int) -> PromptInputs:
+        tokens = np.zeros((padded, length), np.int32)
+        positions = np.zeros((3, padded, length), np.int32)
+        valid = np.zeros((padded, length), bool)
+        feature_rows = np.full((padded, length), -1, np.int32)
+        for row, order in enumerate(orders):
+            end = len(order.prompt.tokens)
+            tokens[row, :end] = order.prompt.tokens
+            positions[:, row, :end] = order.prompt.positions
+            valid[row, :end] = True
+            feature_rows[row, :end] = order.feature_rows
+        return PromptInputs(tokens, positions, valid, feature_rows, None)
+
+    def _make_room(self, state: DecodeState, table: Table, *, waiting: bool) -> DecodeState:
+        """Leaves out what is done, where that halves the batch; finds slots for the next chunk."""
+        places, columns = table.shape
+        if self.config.refill and not waiting:
+            fewer = self._places(len(table.active))
+            most = max(len(order.running) for order in table.active)
+            narrower = min(_power_of_two(most), columns)
+            if 2 * fewer * narrower <= places * columns:
+                places, columns = fewer, narrower
+        slots = state.cache.keys.shape[2]
+        if (places, columns) == table.shape and table.time + self.config.chunk <= slots:
+            return state
+        plan = table.regroup(places, columns)
+        return self._call(
+            programs.regroup,
+            self.mesh,
+            self._slots(table.time + self.config.chunk),
+            state,
+            plan.orders,
+            plan.rollouts,
+            np.int32(plan.shift),
+        )
+
+    def _advance(self, state: DecodeState, table: Table) -> DecodeState:
+        """Decodes one chunk."""
+        running = table.responses()
+        state, tokens, logprobs, steps = self._call(
+            programs.decode,
+            self.definition,
+            self.strategy.ranked,
+            self.mesh,
+            self.config.chunk,
+            self.parameters,
+            state,
+            np.int32(table.time),
+            table.rows(),
+            self.drawing,
+        )
+        taken = int(steps)
+        tokens, logprobs = np.asarray(tokens)[..., :taken], np.asarray(logprobs)[..., :taken]
+        for place, column, order, n in running:
+            drawn = (tokens[place, column], logprobs[place, column])
+            self._take(order, n, order.responses[n], *drawn)
+        table.time += taken
+        table.release()
+        self.stats["decode_steps"] += taken
+        self.stats["decode_rows"] += taken * tokens.shape[0] * tokens.shape[1]
+        return state
+
+    def _take(
+        self, order: Order, n: int, response: Response, tokens: np.ndarray, logprobs: np.ndarray
+    ) -> None:
+        """Adds drawn tokens to a response."""
+        before = len(response.tokens)
+        taken = response.extend(tokens, logprobs, self.ending)
+        if np.isnan(response.logprobs[before:]).any():
+            place = before + int(np.flatnonzero(np.isnan(response.logprobs[before:]))[0])
+            raise ValueError(
+                f"the model's logits are NaN or infinite: group number {order.group}, order "
+                f"{order.order}, rollout {n}, response token {place}; check the parameters"
+            )
+        self.stats["response_tokens"] += taken
+        if self.on_tokens is not None and taken:
+            self.on_tokens(order.group, order.order, n, tokens[:taken])
+
+    def _places(self, count: int) -> int:
+        """A number of places that divides over the devices: few values, so few programs."""
+        shards = 1 if self.mesh is None else self.mesh.shape["data"] * self.mesh.shape["fsdp"]
+        return shards * _power_of_two(-(-count // shards))
+
+    def _slots(self, needed: int) -> int:
+        """A cache size: a rung of the ladder, or room for the longest response and a chunk."""
+        largest = self.ending.limit + self.config.chunk
+        rungs = [rung for rung in self.config.response_lengths if rung < largest]
+        return next((rung for rung in rungs if rung >= needed), largest)
+
+    def _call(self, program: Any, *arguments: Any) -> Any:
+        """Runs a program; logs when its combination of shapes is new and so is compiled."""
+        # The model is the same at every call, and the largest part of the arguments.
+        shapes = [
+            jax.tree.map(_shape, a)
+            for a in arguments
+            if a is not self.parameters and a is not self.definition
+        ]
+        leaves, structure = jax.tree.flatten(shapes)
+        signature = (program.__name__, structure, tuple(leaves))
+        if signature not in self.calls:
+            logger.info("compiling %s for %s", program.__name__, shapes)
+            self.stats["compilations"] += 1
+        self.calls[signature] += 1
+        return program(*arguments)
+
+
+def _shape(leaf: Any) -> Any:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) if hasattr(leaf, "dtype") else leaf
+
+
+def _mesh_of(parameters: Any) -> Mesh | None:
+    sharding = jax.tree.leaves(parameters)[0].sharding
+    if not isinstance(sharding, NamedSharding):
+        return None
+    assert isinstance(sharding.mesh, Mesh)
+    return sharding.mesh
+
+
+def _power_of_two(size: int) -> int:
+    return 1 << (size - 1).bit_length()
+
+
+def _stable_hash(id: str) -> int:
+    return int.from_bytes(hashlib.blake2s(id.encode(), digest_size=4).digest(), "little")
+
+
+@partial(jax.jit, static_argnums=3)
+def _streams(key: jax.Array, ids: jax.Array, orders: jax.Array, num_rollouts: int) -> jax.Array:
+    """Key data, uint32 ``[O, N, 2]``, of the rollouts of orders of groups."""
+
+    def of_order(id: jax.Array, order: jax.Array) -> jax.Array:
+        stream = jax.random.fold_in(jax.random.fold_in(key, id), order)
+        return jax.vmap(partial(jax.random.fold_in, stream))(jnp.arange(num_rollouts))
+
+    return jax.random.key_data(jax.vmap(of_order)(ids, orders))

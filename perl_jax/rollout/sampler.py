@@ -1,0 +1,135 @@
+"""Samples groups of prompts: each image is encoded once, each order read once, for all rollouts."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from perl_jax.buckets import Ladder
+from perl_jax.models import Qwen2_5_VL
+from perl_jax.processing import Processor
+from perl_jax.rollout.config import SamplerConfig
+from perl_jax.rollout.run import OnTokens, Run
+from perl_jax.rollout.schedule import Order
+from perl_jax.rollout.stopping import Ending
+from perl_jax.rollout.strategies import Strategy
+from perl_jax.types import Group, Rollouts
+
+
+class Sampler:
+    """Samples responses to groups of prompts.
+
+    Attributes:
+        model: The policy; its parameters are read anew at every call.
+        processor: Of the same directory.
+        config: How work is cut.
+        calls: How often each compiled program ran, by its name and the shapes of its arguments:
+            one entry is one compilation.
+    """
+
+    def __init__(
+        self, model: Qwen2_5_VL, processor: Processor, config: SamplerConfig | None = None
+    ) -> None:
+        self.model = model
+        self.processor = processor
+        self.config = config or SamplerConfig()
+        self.calls: Counter[tuple[Any, ...]] = Counter()
+
+    def sample(
+        self,
+        groups: Sequence[Group],
+        *,
+        num_rollouts: int,
+        max_new_tokens: int,
+        strategy: Strategy | None = None,
+        key: jax.Array | int = 0,
+        on_tokens: OnTokens | None = None,
+    ) -> Rollouts:
+        """Draws ``num_rollouts`` responses to every prompt of every group.
+
+        What is drawn for a rollout depends on the parameters, the prompt, the strategy, the key,
+        the group's id and the numbers of the order and the rollout, and on nothing else: not on
+        the rest of the batch, padding, refilling or the devices.
+
+        Args:
+            groups: At least one, with different ids.
+            num_rollouts: N.
+            max_new_tokens: The most tokens of a response.
+            strategy: How tokens are drawn; by default at temperature 1.
+            key: A typed PRNG key, or a seed.
+            on_tokens: Called with new tokens as they arrive: ``(group, order, rollout, tokens)``.
+
+        Returns:
+            The rollouts. Their ``stats`` count distinct ``images``, ``patches``, ``orders``,
+            ``prompt_tokens`` and ``response_tokens``; the same with padding (``patches_padded``,
+            ``prompt_tokens_padded``, and ``decode_rows``, rows times steps); ``decode_steps``; and
+            ``compilations``.
+
+        Raises:
+            ValueError: An argument is out of its range, a prompt or an image is larger than the
+                ladders allow, or the model's logits are NaN.
+        """
+        _check_arguments(groups, num_rollouts, max_new_tokens)
+        lengths = self._padded_lengths(groups)
+        strategy = strategy or Strategy()
+        processor = self.processor
+        run = Run(
+            self.model,
+            self.config,
+            strategy,
+            Ending(processor.stop_tokens, strategy.stop, max_new_tokens, processor.decode),
+            processor.banned_rows(self.model.config.text.vocab_size),
+            num_rollouts,
+            self.calls,
+            on_tokens,
+        )
+        orders = run.encode(groups, jax.random.key(key) if isinstance(key, int) else key)
+        for length in sorted(set(lengths), reverse=True):
+            run.decode([o for o, of in zip(orders, lengths, strict=True) if of == length], length)
+        shape = (len(groups), max(len(group.prompts) for group in groups), num_rollouts)
+        return _collect(orders, shape, processor.pad_token, run.stats)
+
+    def _padded_lengths(self, groups: Sequence[Group]) -> list[int]:
+        ladder = Ladder("prompt_lengths", self.config.prompt_lengths)
+        return [
+            ladder.fit(len(prompt.tokens), f"group {group.id!r}, order {k}: prompt length")
+            for group in groups
+            for k, prompt in enumerate(group.prompts)
+        ]
+
+
+def _check_arguments(groups: Sequence[Group], num_rollouts: int, max_new_tokens: int) -> None:
+    if not groups:
+        raise ValueError("groups: expected at least one, got none")
+    for group in groups:
+        if not group.prompts:
+            raise ValueError(f"group {group.id!r}: expected at least one prompt, got none")
+        if any(len(prompt.tokens) == 0 for prompt in group.prompts):
+            raise ValueError(f"group {group.id!r}: expected prompts of at least one token")
+    id, count = Counter(group.id for group in groups).most_common(1)[0]
+    if count > 1:
+        raise ValueError(f"groups: expected different ids, got {id!r} {count} times")
+    if num_rollouts < 1:
+        raise ValueError(f"num_rollouts: expected at least 1, got {num_rollouts}")
+    if max_new_tokens < 1:
+        raise ValueError(f"max_new_tokens: expected at least 1, got {max_new_tokens}")
+
+
+def _collect(
+    orders: Sequence[Order], shape: tuple[int, int, int], pad: int, stats: Counter[str]
+) -> Rollouts:
+    longest = max(len(response.tokens) for order in orders for response in order.responses)
+    tokens = np.full((*shape, longest), pad, np.int32)
+    logprobs = np.zeros((*shape, longest), np.float32)
+    lengths = np.zeros(shape, np.int32)
+    stopped = np.zeros(shape, bool)
+    for order in orders:
+        for n, response in enumerate(order.responses):
+            where = (order.group, order.order, n)
+            length = lengths[where] = len(response.tokens)
+            tokens[where][:length] = response.tokens
+            logprobs[where][:length] = response.logprobs
+            stopped[where] = response.stopped
+    return Rollouts(tokens, logprobs, lengths, stopped, dict(stats))

@@ -1,0 +1,49 @@
+import jax
+import jax.numpy as jnp
+
+from perl_jax.flops import count_flops
+
+A = jnp.zeros((3, 5))
+B = jnp.zeros((5, 7))
+PRODUCT = 2 * 3 * 5 * 7
+
+
+def test_a_product_counts_two_operations_for_each_multiply_add():
+    assert count_flops(lambda a, b: a @ b, A, B) == PRODUCT
+
+
+def test_batch_axes_multiply():
+    a, b = jnp.zeros((2, 3, 5)), jnp.zeros((2, 5, 7))
+    assert count_flops(lambda a, b: jnp.einsum("nij,njk->nik", a, b), a, b) == 2 * PRODUCT
+
+
+def test_a_scan_counts_its_length():
+    def layers(a, b):
+        return jax.lax.scan(lambda carry, _: (carry, a @ b), 0, None, length=28)
+
+    assert count_flops(layers, A, B) == 28 * PRODUCT
+
+
+def test_a_while_loop_counts_the_steps_it_is_said_to_take():
+    def loop(a, b):
+        body = lambda carry: (carry[0] + 1, a @ b)  # noqa: E731
+        return jax.lax.while_loop(lambda carry: carry[0] < 9, body, (0, a @ b))
+
+    assert count_flops(loop, A, B, steps=9) == 10 * PRODUCT
+
+
+def test_a_conditional_counts_its_most_expensive_branch():
+    def branches(a, b):
+        return jax.lax.cond(a[0, 0] > 0, lambda: a @ b, lambda: (a @ b) @ b.T @ b)
+
+    assert count_flops(branches, A, B) == 3 * PRODUCT
+
+
+def test_functions_inside_functions_count_once():
+    inner = jax.jit(jax.checkpoint(lambda a, b: a @ b))
+    assert count_flops(lambda a, b: inner(a, b), A, B) == PRODUCT
+
+
+def test_a_gradient_counts_its_products():
+    loss = lambda a, b: (a @ b).sum()  # noqa: E731
+    assert count_flops(jax.grad(loss, argnums=(0, 1)), A, B) == 3 * PRODUCT
