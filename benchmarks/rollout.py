@@ -1,0 +1,164 @@
+"""Tokens per second of the sampler beside transformers' batched ``generate``.
+
+    python benchmarks/rollout.py [--model tiny|small] [--size 112] [--repeats 3]
+
+8 prompts x 2 orders x 8 rollouts, 2 images each, 64 new tokens, prefill and images included, float32
+on the CPU. Both run in one process on the one core that it is pinned to, in turn; every figure is
+the median of the repeats, after one warm-up. The responses never end early, on either side.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+
+PROMPTS, ORDERS, ROLLOUTS, NEW_TOKENS = 8, 2, 8, 64
+
+MODELS = {
+    "tiny": {},
+    "small": {
+        "text": {
+            "hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 4,
+            "num_attention_heads": 4, "num_key_value_heads": 2,
+        },
+        "vision": {"hidden_size": 64, "intermediate_size": 128, "num_heads": 2},
+        "mrope_section": [8, 12, 12],
+    },
+}  # fmt: skip
+
+
+def main() -> None:
+    args = _parse()
+    # Before jax and torch start their threads: one core each is the only fair comparison here.
+    os.sched_setaffinity(0, {args.core})
+    os.environ.update(OMP_NUM_THREADS="1", JAX_PLATFORMS="cpu")
+    results = []
+    for name in args.model:
+        with tempfile.TemporaryDirectory() as directory:
+            results += [compare(directory, name, size, args.repeats) for size in args.size]
+    for row in results:
+        print(json.dumps(row))
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", nargs="+", default=list(MODELS), choices=list(MODELS))
+    parser.add_argument("--size", nargs="+", type=int, default=[112, 504], help="pixels a side")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--core", type=int, default=0)
+    return parser.parse_args()
+
+
+def compare(directory: str, name: str, size: int, repeats: int) -> dict:
+    import numpy as np
+
+    from perl_jax.models import load_model
+    from perl_jax.processing import load_processor
+    from perl_jax.rollout import Group
+    from perl_jax.testing import write_tiny_checkpoint
+
+    write_tiny_checkpoint(directory, dtype="float32", **MODELS[name])
+    processor = load_processor(directory)
+    rng = np.random.default_rng(0)
+    groups = []
+    for number in range(PROMPTS):
+        images = [
+            processor.preprocess(rng.integers(0, 256, (size, size, 3), dtype=np.uint8))
+            for _ in range(2)
+        ]
+        text = "<image><image> Which image shows the largest digit? Answer in boxed."
+        orders = [processor.encode(text, images), processor.encode(text, images[::-1])]
+        groups.append(Group.of(str(number), orders))
+    ours = Ours(load_model(directory, dtype="float32"), processor, groups)
+    theirs = Theirs(directory, groups)
+    seconds: dict[str, list[float]] = {"perl_jax": [], "transformers": []}
+    for turn in range(repeats + 1):
+        for side, run in (("perl_jax", ours), ("transformers", theirs)):
+            start = time.perf_counter()
+            count = run()
+            if turn:
+                seconds[side].append(time.perf_counter() - start)
+            assert count == PROMPTS * ORDERS * ROLLOUTS * NEW_TOKENS, (side, count)
+    median = {side: statistics.median(times) for side, times in seconds.items()}
+    row = {
+        "model": name,
+        "pixels": size,
+        "prompt_tokens": len(groups[0].prompts[0].tokens),
+        "tokens_per_second": {side: round(count / s) for side, s in median.items()},
+        "seconds": {side: [round(s, 2) for s in times] for side, times in seconds.items()},
+        "ratio": round(median["transformers"] / median["perl_jax"], 2),
+    }
+    print(row, file=sys.stderr)
+    return row
+
+
+class Ours:
+    """The sampler."""
+
+    def __init__(self, model, processor, groups) -> None:
+        import dataclasses
+
+        from perl_jax.rollout import Sampler, SamplerConfig, Strategy
+
+        length = len(groups[0].prompts[0].tokens)
+        config = SamplerConfig(prompt_lengths=(-(-length // 32) * 32,), chunk=NEW_TOKENS - 1)
+        endless = dataclasses.replace(processor, stop_tokens=())
+        self.sampler = Sampler(model, endless, config)
+        self.groups = groups
+        self.strategy = Strategy(temperature=1.0)
+
+    def __call__(self) -> int:
+        rollouts = self.sampler.sample(
+            self.groups,
+            num_rollouts=ROLLOUTS,
+            max_new_tokens=NEW_TOKENS,
+            strategy=self.strategy,
+            key=0,
+        )
+        return int(rollouts.lengths.sum())
+
+
+class Theirs:
+    """transformers' generate, all prompts and orders in one batch."""
+
+    def __init__(self, directory: str, groups) -> None:
+        import numpy as np
+        import torch
+        from transformers import AutoModelForImageTextToText
+
+        torch.set_num_threads(1)
+        self.torch = torch
+        self.model = AutoModelForImageTextToText.from_pretrained(directory, dtype=torch.float32)
+        self.model.eval()
+        prompts = [prompt for group in groups for prompt in group.prompts]
+        ids = torch.tensor(np.stack([prompt.tokens for prompt in prompts]), dtype=torch.long)
+        images = [image for prompt in prompts for image in prompt.images]
+        self.arguments = {
+            "input_ids": ids,
+            "attention_mask": torch.ones_like(ids),
+            "mm_token_type_ids": (ids == self.model.config.image_token_id).long(),
+            "pixel_values": torch.tensor(np.concatenate([image.patches for image in images])),
+            "image_grid_thw": torch.tensor([[1, *image.grid] for image in images]),
+        }
+
+    def __call__(self) -> int:
+        with self.torch.no_grad():
+            out = self.model.generate(
+                **self.arguments,
+                do_sample=True,
+                temperature=1.0,
+                top_k=0,
+                top_p=1.0,
+                repetition_penalty=1.0,
+                num_return_sequences=ROLLOUTS,
+                min_new_tokens=NEW_TOKENS,
+                max_new_tokens=NEW_TOKENS,
+            )
+        return out[:, self.arguments["input_ids"].shape[1] :].numel()
+
+
+if __name__ == "__main__":
+    main()

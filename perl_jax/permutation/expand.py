@@ -1,0 +1,87 @@
+"""All orders in which one example is shown at one step, and the rate that really happened."""
+
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+
+from perl_jax.permutation.orders import sample_orders
+from perl_jax.permutation.permute import movable_slots, permute
+from perl_jax.permutation.refusal import CannotPermute
+from perl_jax.permutation.rules import Rule
+from perl_jax.permutation.schedule import is_permuted
+from perl_jax.types import Example
+
+
+@dataclass(frozen=True, eq=False)
+class Orders:
+    """The orders of one example at one step.
+
+    Attributes:
+        orders: int64 ``[K, S]``; row 0 is the identity.
+        examples: The example under each of the K orders.
+        drawn: Whether the gate chose this example to be permuted.
+        reason: Where it was chosen but keeps its own order alone: the code of the reason.
+    """
+
+    orders: np.ndarray
+    examples: tuple[Example, ...]
+    drawn: bool
+    reason: str | None = None
+
+
+def orders_for(
+    example: Example, rule: Rule, *, seed: int, step: int, rate: float, num_orders: int
+) -> Orders:
+    """Draws the orders that an example is shown in: its own, and up to ``num_orders`` others.
+
+    Args:
+        example: The example in its own order.
+        rule: The rule of its source.
+        seed: The seed of the run.
+        step: The training step.
+        rate: The probability that it is permuted at all, from `permutation_rate`.
+        num_orders: How many permuted orders are wanted (PeRL: 1). An order under which the text
+            cannot be rewritten is left out, not replaced.
+    """
+    own = np.arange(len(example.images), dtype=np.int64)[None]
+    if not is_permuted(seed, step, example.id, rate):
+        return Orders(own, (example,), drawn=False)
+    orders, examples, reason = [own[0]], [example], None
+    try:
+        movable = movable_slots(example, rule)
+    except CannotPermute as error:
+        return Orders(own, (example,), drawn=True, reason=error.reason)
+    for order in sample_orders(
+        seed, step, example.id, len(example.images), num_orders, movable=movable
+    ):
+        try:
+            examples.append(permute(example, order.tolist(), rule))
+        except CannotPermute as error:
+            reason = reason or error.reason
+        else:
+            orders.append(order)
+    reason = reason if len(orders) == 1 else None
+    return Orders(np.stack(orders), tuple(examples), drawn=True, reason=reason)
+
+
+def permutation_metrics(batch: Collection[Orders]) -> dict[str, float]:
+    """What happened in a batch, as metrics.
+
+    Returns:
+        ``permutation/rate_drawn``: the share of examples that the gate chose; it follows the
+        schedule. ``permutation/rate_realised``: the share that was really shown in another order.
+        ``permutation/orders``: the mean number of orders, the own one included. And for every
+        reason that occurred, ``permutation/kept/<reason>``: the share that it kept in order.
+    """
+    total = max(len(batch), 1)
+    metrics = {
+        "permutation/rate_drawn": sum(item.drawn for item in batch) / total,
+        "permutation/rate_realised": sum(len(item.orders) > 1 for item in batch) / total,
+        "permutation/orders": sum(len(item.orders) for item in batch) / total,
+    }
+    reasons = Counter(item.reason for item in batch if item.reason is not None)
+    return metrics | {
+        f"permutation/kept/{reason}": count / total for reason, count in sorted(reasons.items())
+    }

@@ -1,0 +1,137 @@
+"""Reports what share of a data set can be permuted, why the rest cannot, and what changes."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from perl_jax.permutation.expand import Orders, orders_for
+from perl_jax.permutation.refusal import REASONS
+from perl_jax.permutation.rules import Rules
+from perl_jax.permutation.sources import rule_for
+from perl_jax.types import Example
+
+
+@dataclass(frozen=True)
+class Rewrite:
+    """One example of a change: the text of a field before and after, and the order."""
+
+    example_id: str
+    order: tuple[int, ...]
+    field: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
+class LintReport:
+    """What linting found.
+
+    Attributes:
+        total: Examples read.
+        permuted: Examples that at least one of the sampled orders permutes.
+        reasons: For each reason, how many examples it keeps in their own order.
+        samples: For each reason, the ids of the first such examples.
+        sources: For each source, examples read and examples permuted.
+        rewrites: Changes of text and answer, the first of each source and field.
+    """
+
+    total: int
+    permuted: int
+    reasons: Mapping[str, int]
+    samples: Mapping[str, tuple[str, ...]]
+    sources: Mapping[str, tuple[int, int]]
+    rewrites: tuple[Rewrite, ...]
+
+    @property
+    def share(self) -> float:
+        """The share of all examples that can be permuted; 0 of none."""
+        return self.permuted / self.total if self.total else 0.0
+
+    def table(self) -> str:
+        """The report as text of at most 100 columns."""
+        lines = [f"{self.permuted} of {self.total} examples can be permuted ({self.share:.1%})", ""]
+        lines.append(f"{'source':<48}{'examples':>10}{'permuted':>10}{'share':>8}")
+        for source, (total, permuted) in sorted(self.sources.items()):
+            lines.append(
+                f"{_short(source, 46):<48}{total:>10}{permuted:>10}{permuted / total:>8.1%}"
+            )
+        if self.reasons:
+            lines += ["", f"{'kept in order because':<30}{'examples':>10}  such as"]
+        for reason, count in sorted(self.reasons.items(), key=lambda item: (-item[1], item[0])):
+            lines.append(f"{reason:<30}{count:>10}  {_short(', '.join(self.samples[reason]), 58)}")
+            lines.append(f"    {_short(REASONS.get(reason, 'the rule lets nothing move'), 96)}")
+        for rewrite in self.rewrites:
+            lines += ["", f"{rewrite.field} of {rewrite.example_id}, order {list(rewrite.order)}"]
+            lines += [f"  - {_short(rewrite.before, 96)}", f"  + {_short(rewrite.after, 96)}"]
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return self.table()
+
+
+def lint(
+    examples: Iterable[Example],
+    *,
+    rules: Rules | None = None,
+    unknown: str = "keep",
+    seed: int = 0,
+    num_orders: int = 2,
+    num_samples: int = 3,
+) -> LintReport:
+    """Tries to permute every example of a data set and reports what happens.
+
+    Args:
+        examples: The data set, read once.
+        rules: Your own rules by source, before the shipped ones.
+        unknown: What to do about undeclared sources, as in `rule_for`.
+        seed: The seed of the orders that are tried.
+        num_orders: How many orders are tried for each example.
+        num_samples: How many ids are kept for each reason, and rewrites for each source and field.
+    """
+    reasons: Counter[str] = Counter()
+    samples: dict[str, list[str]] = {}
+    totals: Counter[str] = Counter()
+    permuted: Counter[str] = Counter()
+    rewrites: dict[tuple[str, str], list[Rewrite]] = {}
+    for example in examples:
+        rule = rule_for(example, rules=rules, unknown=unknown)
+        result = orders_for(example, rule, seed=seed, step=0, rate=1.0, num_orders=num_orders)
+        totals[example.source] += 1
+        if len(result.orders) > 1:
+            permuted[example.source] += 1
+            for rewrite in _changes(result):
+                kept = rewrites.setdefault((example.source, rewrite.field), [])
+                kept.extend([rewrite][: num_samples - len(kept)])
+        elif result.reason is not None:
+            reasons[result.reason] += 1
+            ids = samples.setdefault(result.reason, [])
+            ids.extend([example.id][: num_samples - len(ids)])
+    return LintReport(
+        total=sum(totals.values()),
+        permuted=sum(permuted.values()),
+        reasons=dict(reasons),
+        samples={reason: tuple(ids) for reason, ids in samples.items()},
+        sources={source: (total, permuted[source]) for source, total in totals.items()},
+        rewrites=tuple(rewrite for kept in rewrites.values() for rewrite in kept),
+    )
+
+
+def _changes(result: Orders) -> list[Rewrite]:
+    """The fields that the first permuted order changes."""
+    own, other = result.examples[:2]
+    order = tuple(result.orders[1].tolist())
+    texts = [
+        ("question", own.question, other.question),
+        ("options", " ".join(own.options), " ".join(other.options)),
+        ("answer", own.answer, other.answer),
+    ]
+    return [
+        Rewrite(own.id, order, field, before, after)
+        for field, before, after in texts
+        if before != after
+    ]
+
+
+def _short(text: str, width: int) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= width else text[: width - 3] + "..."

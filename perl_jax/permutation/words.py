@@ -1,0 +1,130 @@
+"""The words that name one of several images, read and spelled.
+
+A *style* is one way to count: digits, ordinals, counting from the end, sides. Rewriting keeps the
+style, and within a style every slot has at most one spelling: that is what lets the inverse order
+restore a text exactly.
+"""
+
+import re
+
+CARDINALS = (
+    "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
+    "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen",
+    "nineteen", "twenty",
+)  # fmt: skip
+ORDINALS = (
+    "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth",
+    "eleventh", "twelfth", "thirteenth", "fourteenth", "fifteenth", "sixteenth", "seventeenth",
+    "eighteenth", "nineteenth", "twentieth",
+)  # fmt: skip
+LATIN = ("primary", "secondary", "tertiary", "quaternary")
+
+# Read, but never written: their slot has a plainer word, so a moved one is refused.
+_FROM_START = dict.fromkeys(
+    ("initial", "opening", "foremost", "lead", "leading", "premiere", "premier"), 0
+) | {"forth": 3}
+_FROM_END = (
+    dict.fromkeys(("end", "ending", "closing", "concluding"), 0)
+    | dict.fromkeys(("penultimate", "next-to-last", "next to last", "second last"), 1)
+    | {"antepenultimate": 2}
+)
+
+_counted = "|".join(ORDINALS[1:])
+POSITION = (
+    rf"(?:(?:{_counted})-(?:to|from)-last|(?:{_counted}) (?:to|from) last|next[- ]to[- ]last"
+    rf"|second last|{'|'.join(ORDINALS)}|\d{{1,3}}(?:st|nd|rd|th)|last|final"
+    rf"|{'|'.join(LATIN)}|{'|'.join(_FROM_START)}"
+    r"|end|ending|closing|concluding|penultimate|antepenultimate)"
+)
+SIDE = r"(?:(?:left|right)(?:[- ]?most|[- ]?hand)?|middle|center|centre|central)"
+NUMBER = rf"(?:\d{{1,3}}|{'|'.join(CARDINALS)})"
+
+Reading = tuple[str, int]  # style and slot
+
+
+def read_number(token: str, base: int) -> Reading:
+    """The style and slot of a digit string (counted from ``base``) or a cardinal word."""
+    if token.isdigit():
+        return "digits", int(token) - base
+    return "cardinal", CARDINALS.index(token.lower())
+
+
+def read_position(token: str, num_slots: int) -> Reading:
+    """The style and slot of a token that matches `POSITION`; the slot may lie outside."""
+    word = token.lower()
+    if word in ORDINALS:
+        return "ordinal", ORDINALS.index(word)
+    if word[0].isdigit():
+        return "ordinal_digits", int(word[:-2]) - 1
+    if word in ("last", "final"):
+        return f"from_{word}", num_slots - 1
+    if word in LATIN:
+        return "latin", LATIN.index(word)
+    if word in _FROM_START:
+        return "fixed", _FROM_START[word]
+    if word in _FROM_END:
+        return "fixed", num_slots - 1 - _FROM_END[word]
+    back, link, _ = re.split(r"[- ]", word)
+    style = {"to": "from_last", "from": "from_final"}[link] if "-" in word else "fixed"
+    return style, (num_slots - 2 if back == "next" else num_slots - 1 - ORDINALS.index(back))
+
+
+def read_side(token: str, num_slots: int) -> Reading | None:
+    """The style and slot of a token that matches `SIDE`, where it names one of the slots."""
+    word = token.lower()
+    plain = word in ("left", "right")
+    if word.startswith(("left", "right")):
+        if num_slots > 3 and not word.endswith("most"):
+            return None
+        slot = 0 if word.startswith("left") else num_slots - 1
+        return ("side" if plain else "outer_side"), slot
+    if num_slots != 3:
+        return None
+    return ("side" if word == "middle" else "fixed"), 1
+
+
+def spell(style: str, slot: int, num_slots: int, base: int, names: tuple[str, ...]) -> str | None:
+    """The word of a style for a slot in lower case, or None where the style has none."""
+    from_end = num_slots - 1 - slot
+    match style:
+        case "digits":
+            return str(slot + base)
+        case "cardinal":
+            return CARDINALS[slot] if slot < len(CARDINALS) else None
+        case "ordinal":
+            return ORDINALS[slot] if slot < len(ORDINALS) else None
+        case "ordinal_digits":
+            return f"{slot + 1}{_suffix(slot + 1)}"
+        case "from_last" | "from_final" if from_end == 0:
+            return style.removeprefix("from_")
+        case "from_last" | "from_final" if from_end < len(ORDINALS):
+            return f"{ORDINALS[from_end]}-{'to' if style == 'from_last' else 'from'}-last"
+        case "ends":
+            return {0: "first", num_slots - 1: "last"}.get(slot)
+        case "latin":
+            return LATIN[slot] if slot < len(LATIN) else None
+        case "side" if num_slots <= 3:
+            return {0: "left", num_slots - 1: "right"}.get(slot, "middle")
+        case "outer_side":
+            return {0: "left", num_slots - 1: "right"}.get(slot)
+        case "name":
+            return names[slot]
+    return None
+
+
+def like(original: str, word: str) -> str:
+    """The word in the letter case, or with the leading zeros, of the original token."""
+    if original.isdigit():
+        return word.zfill(len(original)) if original.startswith("0") else word
+    letters = [character for character in original if character.isalpha()]
+    if len(letters) > 1 and all(letter.isupper() for letter in letters):
+        return word.upper()
+    if original[0].isupper():
+        return word[0].upper() + word[1:]
+    return word
+
+
+def _suffix(number: int) -> str:
+    if number % 100 in (11, 12, 13):
+        return "th"
+    return {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
