@@ -1,10 +1,13 @@
 """Tokens per second of the sampler beside transformers' batched ``generate``.
 
-    python benchmarks/rollout.py [--model tiny|small] [--size 112] [--repeats 3]
+    python benchmarks/rollout.py [--model tiny small] [--size 112 504] [--repeats 3]
 
-8 prompts x 2 orders x 8 rollouts, 2 images each, 64 new tokens, prefill and images included, float32
-on the CPU. Both run in one process on the one core that it is pinned to, in turn; every figure is
-the median of the repeats, after one warm-up. The responses never end early, on either side.
+8 prompts x 2 orders x 8 rollouts, 2 images each, 64 new tokens, prefill and images included,
+float32 on the CPU. Both run in one process on the one core that it is pinned to, in turn; every
+figure is the median of the repeats, after one warm-up. No response ends early, on either side.
+
+Then the sampler alone, 128 rollouts as 32 orders x 4 and as 8 orders x 16: seconds of 63 decode
+steps, that is of a call with 64 new tokens less one with a single one.
 """
 
 import argparse
@@ -39,6 +42,7 @@ def main() -> None:
     for name in args.model:
         with tempfile.TemporaryDirectory() as directory:
             results += [compare(directory, name, size, args.repeats) for size in args.size]
+            results += [sharing(directory, name, repeats=args.repeats)]
     for row in results:
         print(json.dumps(row))
 
@@ -52,19 +56,15 @@ def _parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def compare(directory: str, name: str, size: int, repeats: int) -> dict:
+def make_groups(processor, count: int, size: int) -> list:
+    """Groups of two orders of two random images."""
     import numpy as np
 
-    from perl_jax.models import load_model
-    from perl_jax.processing import load_processor
     from perl_jax.rollout import Group
-    from perl_jax.testing import write_tiny_checkpoint
 
-    write_tiny_checkpoint(directory, dtype="float32", **MODELS[name])
-    processor = load_processor(directory)
     rng = np.random.default_rng(0)
     groups = []
-    for number in range(PROMPTS):
+    for number in range(count):
         images = [
             processor.preprocess(rng.integers(0, 256, (size, size, 3), dtype=np.uint8))
             for _ in range(2)
@@ -72,6 +72,45 @@ def compare(directory: str, name: str, size: int, repeats: int) -> dict:
         text = "<image><image> Which image shows the largest digit? Answer in boxed."
         orders = [processor.encode(text, images), processor.encode(text, images[::-1])]
         groups.append(Group.of(str(number), orders))
+    return groups
+
+
+def sharing(directory: str, name: str, repeats: int, size: int = 112) -> dict:
+    """Decode time as the same number of rollouts shares fewer prefixes."""
+    from perl_jax.models import load_model
+    from perl_jax.processing import load_processor
+
+    model, processor = load_model(directory, dtype="float32"), load_processor(directory)
+    seconds: dict[int, list[float]] = {4: [], 16: []}
+    runs = {n: Ours(model, processor, make_groups(processor, 64 // n, size)) for n in seconds}
+    for turn in range(repeats + 1):
+        for n, run in runs.items():
+            times = []
+            for new_tokens in (1, NEW_TOKENS):
+                start = time.perf_counter()
+                run(num_rollouts=n, max_new_tokens=new_tokens)
+                times.append(time.perf_counter() - start)
+            if turn:
+                seconds[n].append(times[1] - times[0])
+    median = {n: statistics.median(times) for n, times in seconds.items()}
+    row = {
+        "model": name,
+        "decode_seconds": {f"N={n}": round(s, 3) for n, s in median.items()},
+        "ratio_16_to_4": round(median[16] / median[4], 3),
+    }
+    print(row, file=sys.stderr)
+    return row
+
+
+def compare(directory: str, name: str, size: int, repeats: int) -> dict:
+    """Both sides in turn."""
+    from perl_jax.models import load_model
+    from perl_jax.processing import load_processor
+    from perl_jax.testing import write_tiny_checkpoint
+
+    write_tiny_checkpoint(directory, dtype="float32", **MODELS[name])
+    processor = load_processor(directory)
+    groups = make_groups(processor, PROMPTS, size)
     ours = Ours(load_model(directory, dtype="float32"), processor, groups)
     theirs = Theirs(directory, groups)
     seconds: dict[str, list[float]] = {"perl_jax": [], "transformers": []}
@@ -103,18 +142,25 @@ class Ours:
 
         from perl_jax.rollout import Sampler, SamplerConfig, Strategy
 
-        length = len(groups[0].prompts[0].tokens)
-        config = SamplerConfig(prompt_lengths=(-(-length // 32) * 32,), chunk=NEW_TOKENS - 1)
+        length = -(-len(groups[0].prompts[0].tokens) // 32) * 32
+        config = SamplerConfig(
+            prompt_lengths=(length,),
+            response_lengths=(16, 32, 48, 64),
+            patches=(2 * len(groups[0].images[0].patches),),
+            prefill_tokens=4 * length,
+            chunk=16,
+        )
         endless = dataclasses.replace(processor, stop_tokens=())
         self.sampler = Sampler(model, endless, config)
         self.groups = groups
         self.strategy = Strategy(temperature=1.0)
 
-    def __call__(self) -> int:
+    def __call__(self, num_rollouts: int = ROLLOUTS, max_new_tokens: int = NEW_TOKENS) -> int:
+        """Samples; returns the number of tokens drawn."""
         rollouts = self.sampler.sample(
             self.groups,
-            num_rollouts=ROLLOUTS,
-            max_new_tokens=NEW_TOKENS,
+            num_rollouts=num_rollouts,
+            max_new_tokens=max_new_tokens,
             strategy=self.strategy,
             key=0,
         )
@@ -145,6 +191,7 @@ class Theirs:
         }
 
     def __call__(self) -> int:
+        """Samples; returns the number of tokens drawn."""
         with self.torch.no_grad():
             out = self.model.generate(
                 **self.arguments,

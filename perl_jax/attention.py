@@ -98,23 +98,25 @@ def _attend(
         products = jnp.einsum(equation, q, keys, preferred_element_type=jnp.float32)
         return jnp.where(allowed, products * f**-0.5, masked)
 
-    allowed = own.valid[:, :, None, None, None, :]
+    # Scores are [B, J, N, R, G, keys], the order in which the products come: without a prefix, or
+    # with one row a prefix, nothing of their size is ever transposed.
+    allowed = own.valid[:, None, :, None, None, :]
     if query_slots is not None:
         slots = jnp.arange(own.keys.shape[2])
         causal = slots[None, None, None, :] <= query_slots[..., None]
-        allowed = allowed & causal[:, :, None, None, :, :]
-    parts = [scores("bnrjgf,bnsjf->bnjgrs", own.keys, allowed)]
+        allowed = allowed & causal[:, None, :, :, None, :]
+    parts = [scores("bnrjgf,bnsjf->bjnrgs", own.keys, allowed)]
     if prefix is not None:
         allowed = prefix.valid[:, None, None, None, None, :]
-        parts.insert(0, scores("bnrjgf,btjf->bnjgrt", prefix.keys, allowed))
+        parts.insert(0, scores("bnrjgf,btjf->bjnrgt", prefix.keys, allowed))
     weights = jax.nn.softmax(jnp.concatenate(parts, axis=-1), axis=-1).astype(own.values.dtype)
 
     split = weights.shape[-1] - own.values.shape[2]
     accumulate = {"preferred_element_type": jnp.float32}
-    out = jnp.einsum("bnjgrs,bnsjf->bnrjgf", weights[..., split:], own.values, **accumulate)
+    out = jnp.einsum("bjnrgs,bnsjf->bnrjgf", weights[..., split:], own.values, **accumulate)
     if prefix is not None:
         shared = weights[..., :split]
-        out += jnp.einsum("bnjgrt,btjf->bnrjgf", shared, prefix.values, **accumulate)
+        out += jnp.einsum("bjnrgt,btjf->bnrjgf", shared, prefix.values, **accumulate)
     return out.reshape(b, n, r, h, f).astype(queries.dtype)
 
 

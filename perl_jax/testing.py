@@ -196,9 +196,7 @@ def tensor_shapes(
     return shapes
 
 
-def _random(
-    rng: np.random.Generator, name: str, shape: tuple[int, ...], dtype: type
-) -> np.ndarray:
+def _random(rng: np.random.Generator, name: str, shape: tuple[int, ...], dtype: type) -> np.ndarray:
     if "norm" in name or "ln_q" in name:
         return rng.uniform(0.5, 1.5, shape).astype(dtype)
     if name.endswith("bias"):

@@ -11,11 +11,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh, PartitionSpec
 
-from perl_jax.attention import KeyValues
 from perl_jax.mesh import fit_sharding
+from perl_jax.models.qwen2_5_vl.cache import PromptCache, ResponseCache
 from perl_jax.models.qwen2_5_vl.config import TextConfig
 from perl_jax.models.qwen2_5_vl.inputs import Array, ImageInputs, PromptInputs
-from perl_jax.models.qwen2_5_vl.text import ResponseCache
 from perl_jax.rollout.strategies import StrategyParameters, draw
 
 # Orders are split over everything that is not split within a layer.
@@ -26,14 +25,14 @@ class DecodeState(NamedTuple):
     """What stays on the device between calls, for O orders of N rollouts each.
 
     Attributes:
-        prefix: The orders' prompts: ``[L, O, T, J, F]``, valid ``[O, T]``.
+        prefix: The orders' prompts.
         cache: The rollouts' own tokens, S slots. All rollouts write the same slot at a step:
             slots are time, and a rollout owns those from its start on.
         tokens: int32 ``[O, N]``, drawn but not yet read.
         seen: bool ``[O, N, V]``, tokens of prompt and response, or None if nothing asks.
     """
 
-    prefix: KeyValues
+    prefix: PromptCache
     cache: ResponseCache
     tokens: jax.Array
     seen: jax.Array | None
@@ -84,7 +83,7 @@ def prefill(
     parameters: Any,
     features: jax.Array,
     prompts: PromptInputs,
-) -> tuple[jax.Array, KeyValues]:
+) -> tuple[jax.Array, PromptCache]:
     """Reads P prompts; returns the logits ``[P, V]`` of their next tokens, and their cache."""
     model = nnx.merge(definition, parameters)
     embeddings = model.embed(prompts.tokens, features, prompts.feature_rows)
@@ -101,7 +100,7 @@ def admit(
     mesh: Mesh | None,
     state: DecodeState,
     logits: jax.Array,
-    prefix: KeyValues,
+    prefix: PromptCache,
     slots: jax.Array,
     streams: jax.Array,
     prompt_tokens: jax.Array,
@@ -136,7 +135,7 @@ def admit(
     if state.seen is not None and seen is not None:
         all_seen = state.seen.at[slots].set(_mark(seen, tokens), mode="drop")
     state = DecodeState(
-        prefix=KeyValues(
+        prefix=PromptCache(
             state.prefix.keys.at[:, slots].set(prefix.keys, mode="drop"),
             state.prefix.values.at[:, slots].set(prefix.values, mode="drop"),
             state.prefix.valid.at[slots].set(prefix.valid, mode="drop"),
@@ -240,7 +239,7 @@ def regroup(
 
     prefix = state.prefix
     kept = DecodeState(
-        prefix=KeyValues(prefix.keys[:, orders], prefix.values[:, orders], prefix.valid[orders]),
+        prefix=PromptCache(prefix.keys[:, orders], prefix.values[:, orders], prefix.valid[orders]),
         cache=ResponseCache(*(of_cache(part) for part in state.cache)),
         tokens=state.tokens[rows, rollouts],
         seen=None if state.seen is None else state.seen[rows, rollouts],
@@ -258,12 +257,9 @@ def empty_state(
 ) -> DecodeState:
     """A state without orders, of sizes (O, N, T, S)."""
     orders, rollouts, length, slots = sizes
-    shape = (config.num_layers, orders, length, config.num_kv_heads, config.head_dim)
     seen = jnp.zeros((orders, rollouts, config.vocab_size), bool) if penalises else None
     state = DecodeState(
-        prefix=KeyValues(
-            jnp.zeros(shape, dtype), jnp.zeros(shape, dtype), jnp.zeros((orders, length), bool)
-        ),
+        prefix=PromptCache.empty(config, orders, length, dtype),
         cache=ResponseCache.empty(config, orders, rollouts, slots, dtype),
         tokens=jnp.zeros((orders, rollouts), jnp.int32),
         seen=seen,
@@ -274,10 +270,10 @@ def empty_state(
 def constrain(state: DecodeState, mesh: Mesh | None) -> DecodeState:
     """Fixes how the state lies on the mesh: orders are split, and heads over the tensor axis."""
     prefix, cache = state.prefix, state.cache
-    of_prefix = (None, _ORDERS, None, "tensor", None)
+    of_prefix = (None, _ORDERS, "tensor", None, None)
     of_cache = (None, "tensor", None, _ORDERS, None, None)
     return DecodeState(
-        prefix=KeyValues(
+        prefix=PromptCache(
             _fix(prefix.keys, mesh, *of_prefix),
             _fix(prefix.values, mesh, *of_prefix),
             _fix(prefix.valid, mesh, _ORDERS, None),

@@ -7,8 +7,8 @@ import pytest
 from flax import nnx
 
 from perl_jax.models import load_model, save_model
+from perl_jax.models.qwen2_5_vl.cache import ResponseCache
 from perl_jax.models.qwen2_5_vl.inputs import pack_images, pack_prompts
-from perl_jax.models.qwen2_5_vl.text import ResponseCache
 from perl_jax.testing import write_tiny_checkpoint
 from perl_jax.types import Prompt
 from tests.models.fixtures import (

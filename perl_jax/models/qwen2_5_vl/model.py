@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from perl_jax.attention import KeyValues
+from perl_jax.models.qwen2_5_vl.cache import PromptCache, ResponseCache
 from perl_jax.models.qwen2_5_vl.config import Qwen2_5_VLConfig
 from perl_jax.models.qwen2_5_vl.inputs import Array, ImageInputs, PromptInputs, pack_prompts
 from perl_jax.models.qwen2_5_vl.layers import Linear
 from perl_jax.models.qwen2_5_vl.source import Source
-from perl_jax.models.qwen2_5_vl.text import ResponseCache, TextModel
+from perl_jax.models.qwen2_5_vl.text import TextModel
 from perl_jax.models.qwen2_5_vl.vision import VisionTower
 from perl_jax.types import Prompt
 
@@ -72,12 +72,11 @@ class Qwen2_5_VL(nnx.Module):
         shown = features[jnp.maximum(feature_rows, 0)].astype(x.dtype)
         return jnp.where((feature_rows >= 0)[..., None], shown, x)
 
-    def prefill(self, inputs: PromptInputs) -> tuple[jax.Array, KeyValues]:
+    def prefill(self, inputs: PromptInputs) -> tuple[jax.Array, PromptCache]:
         """Reads whole prompts.
 
         Returns:
-            Hidden states ``[B, T, D]``, and the keys and values ``[L, B, T, J, F]`` (valid
-            ``[B, T]``) that responses to these prompts take as their prefix.
+            Hidden states ``[B, T, D]``, and the prefix that responses to these prompts take.
         """
         features = None if inputs.images is None else self.encode_images(inputs.images)
         embeddings = self.embed(inputs.tokens, features, inputs.feature_rows)
@@ -85,19 +84,19 @@ class Qwen2_5_VL(nnx.Module):
 
     def read_prompts(
         self, embeddings: jax.Array, positions: Array, valid: Array
-    ) -> tuple[jax.Array, KeyValues]:
+    ) -> tuple[jax.Array, PromptCache]:
         """As `prefill`, of ``[B, T, D]`` at positions ``[3, B, T]``, valid ``[B, T]``."""
         hidden, own = self.text.read(
             embeddings[:, None], jnp.asarray(positions)[:, :, None], jnp.asarray(valid)[:, None]
         )
-        return hidden[:, 0], KeyValues(own.keys[:, :, 0], own.values[:, :, 0], own.valid[:, 0])
+        return hidden[:, 0], PromptCache.of(own)
 
     def decode(
         self,
         tokens: jax.Array,
         positions: jax.Array,
         valid: jax.Array,
-        prefix: KeyValues,
+        prefix: PromptCache,
         cache: ResponseCache,
         slot: jax.Array | int,
     ) -> tuple[jax.Array, ResponseCache]:

@@ -1,13 +1,12 @@
 """The language model: a decoder over embeddings with multimodal rotary positions."""
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from perl_jax.attention import KeyValues, attend
+from perl_jax.models.qwen2_5_vl.cache import PromptCache, ResponseCache, of_layer
 from perl_jax.models.qwen2_5_vl.config import TextConfig
 from perl_jax.models.qwen2_5_vl.layers import GatedMLP, Linear, RMSNorm, rotate, scan_layers, stack
 
@@ -18,44 +17,6 @@ class Embedding(nnx.Module):
     def __init__(self, count: int, width: int, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> None:
         normal = jax.nn.initializers.normal(0.02)
         self.weight = nnx.Param(normal(rngs.params(), (count, width), dtype))
-
-
-class ResponseCache(NamedTuple):
-    """Keys and values of the responses so far, all layers together.
-
-    Slots stand before rows: so XLA writes a step's keys and values where they are. With rows first
-    a compiled decode step holds a second copy of the whole cache.
-
-    Attributes:
-        keys: ``[L, J, S, B, N, F]``.
-        values: ``[L, J, S, B, N, F]``.
-    """
-
-    keys: jax.Array
-    values: jax.Array
-
-    @classmethod
-    def empty(
-        cls, config: TextConfig, prompts: int, responses: int, slots: int, dtype: jnp.dtype
-    ) -> "ResponseCache":
-        """Room for ``responses`` of ``slots`` tokens to each of ``prompts``."""
-        shape = (config.num_layers, config.num_kv_heads, slots, prompts, responses, config.head_dim)
-        return cls(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
-
-    def write(
-        self, layer: jax.Array, slot: jax.Array, keys: jax.Array, values: jax.Array
-    ) -> "ResponseCache":
-        """Puts a layer's new ``[B, N, R, J, F]`` at ``slot`` and after."""
-        start = (layer, 0, slot, 0, 0, 0)
-        new = (jnp.moveaxis(part, (3, 2), (0, 1))[None] for part in (keys, values))
-        return ResponseCache(
-            *(jax.lax.dynamic_update_slice(*pair, start) for pair in zip(self, new, strict=True))
-        )
-
-    def read(self, layer: jax.Array, valid: jax.Array) -> KeyValues:
-        """A layer's ``[B, N, S, J, F]``."""
-        keys, values = (jnp.moveaxis(part[layer], (0, 1), (3, 2)) for part in self)
-        return KeyValues(keys, values, valid)
 
 
 class TextAttention(nnx.Module):
@@ -118,7 +79,7 @@ class TextModel(nnx.Module):
         embeddings: jax.Array,
         positions: jax.Array,
         valid: jax.Array,
-        prefix: KeyValues | None = None,
+        prefix: PromptCache | None = None,
     ) -> tuple[jax.Array, KeyValues]:
         """Reads N whole rows after each of B prefixes, or after none.
 
@@ -126,7 +87,7 @@ class TextModel(nnx.Module):
             embeddings: ``[B, N, R, D]``.
             positions: int ``[3, B, N, R]``: temporal, height, width.
             valid: bool ``[B, N, R]``, False at padding.
-            prefix: keys and values ``[L, B, T, J, F]``, valid ``[B, T]``.
+            prefix: The prompts that the rows follow.
 
         Returns:
             Normalised hidden states ``[B, N, R, D]``, and the rows' keys and values
@@ -136,13 +97,17 @@ class TextModel(nnx.Module):
         slots = jnp.broadcast_to(jnp.arange(valid.shape[-1])[None, None], valid.shape)
 
         def apply(
-            layer: TextLayer, x: jax.Array, prefix: KeyValues | None
+            layer: TextLayer, x: jax.Array, stored: tuple[jax.Array, ...] | None
         ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
             q, k, v = layer.project(x, rotary)
-            attended = attend(q, KeyValues(k, v, valid), prefix, query_slots=slots)
+            shared = None
+            if prefix is not None and stored is not None:
+                shared = of_layer(stored[0], stored[1], prefix.valid)
+            attended = attend(q, KeyValues(k, v, valid), shared, query_slots=slots)
             return layer.finish(x, attended), (k, v)
 
-        x, (keys, values) = scan_layers(self.layers, apply, embeddings, self._by_layer(prefix))
+        stored = None if prefix is None else (prefix.keys, prefix.values)
+        x, (keys, values) = scan_layers(self.layers, apply, embeddings, stored)
         return self.norm(x), KeyValues(keys, values, valid)
 
     def extend(
@@ -150,7 +115,7 @@ class TextModel(nnx.Module):
         embeddings: jax.Array,
         positions: jax.Array,
         valid: jax.Array,
-        prefix: KeyValues,
+        prefix: PromptCache,
         cache: ResponseCache,
         slot: jax.Array | int,
     ) -> tuple[jax.Array, ResponseCache]:
@@ -161,7 +126,7 @@ class TextModel(nnx.Module):
             positions: int ``[3, B, N]``.
             valid: bool ``[B, N, S]``, the slots of the cache that a response attends to, this
                 token's among them.
-            prefix: keys and values ``[L, B, T, J, F]``, valid ``[B, T]``.
+            prefix: The prompts.
             cache: The responses' earlier tokens.
             slot: Where in the cache this token's keys and values are written.
 
@@ -174,26 +139,20 @@ class TextModel(nnx.Module):
         def apply(
             layer: TextLayer,
             carry: tuple[jax.Array, ResponseCache],
-            layer_input: tuple[jax.Array, KeyValues],
+            layer_input: tuple[jax.Array, jax.Array, jax.Array],
         ) -> tuple[tuple[jax.Array, ResponseCache], None]:
             x, cache = carry
-            number, prefix = layer_input
+            number, stored_keys, stored_values = layer_input
+            shared = of_layer(stored_keys, stored_values, prefix.valid)
             q, k, v = layer.project(x, rotary)
             cache = cache.write(number, slot, k, v)
-            attended = attend(q, cache.read(number, valid), prefix)
+            attended = attend(q, cache.read(number, valid), shared)
             return (layer.finish(x, attended), cache), None
 
-        inputs = (jnp.arange(self.config.num_layers), self._by_layer(prefix))
+        inputs = (jnp.arange(self.config.num_layers), prefix.keys, prefix.values)
         carry = (embeddings[:, :, None], cache)
         (x, cache), _ = scan_layers(self.layers, apply, carry, inputs)
         return self.norm(x)[:, :, 0], cache
-
-    def _by_layer(self, stored: KeyValues | None) -> KeyValues | None:
-        """Gives ``valid``, which is the same for every layer, the layer axis of keys and values."""
-        if stored is None:
-            return None
-        valid = jnp.broadcast_to(stored.valid[None], (self.config.num_layers, *stored.valid.shape))
-        return stored._replace(valid=valid)
 
 
 def rotary_angles(
