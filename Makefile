@@ -1,15 +1,30 @@
-# make test   lint, formatting, types, import ranks and the whole test suite, in its own environment
-# TORCH=1     also installs torch, so that the parity tests against transformers run instead of skipping
+# make demo   one group from question to loss, on real digits and an untrained policy
+# make test   lint, formatting, types, import ranks and the whole test suite
+#
+# Both make their own environment in .venv; they need make and Python >= 3.11 and nothing else.
+# FULL=1      also installs torch and libtpu: the parity tests against transformers and the
+#             compilations for TPU topologies then run instead of skipping
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 comma := ,
-EXTRAS := test$(if $(TORCH),$(comma)parity)
+EXTRAS := test$(if $(FULL),$(comma)parity$(comma)aot)
 STAMP := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
-PYTEST_ARGS ?= -n auto
+PYTEST_ARGS ?= -n auto --dist loadfile
 
-.PHONY: test check setup format clean
+.PHONY: demo test check setup format clean
+
+demo: $(STAMP)
+	$(BIN)/python -m perl_jax.demo
+
+test: check
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 setup: $(STAMP)
 
@@ -19,14 +34,6 @@ $(STAMP): requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[$(EXTRAS)]'
 	touch $@
-
-check: $(STAMP)
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-
-test: check
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

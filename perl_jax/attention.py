@@ -18,14 +18,17 @@ N rollouts of one prompt (T prefix tokens, R queries, S own tokens; ``#`` is att
 """
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-# Scores are held for at most this many (query, key, head) triples at once: 512 MiB in float32.
-# Longer inputs are processed in blocks of queries, so memory grows with the length, not its square.
+# Scores are held for at most this many (query, key, head) triples at once; longer inputs are
+# processed in blocks of queries, so memory grows with the length, not its square. An accelerator
+# wants large blocks (512 MiB in float32); a CPU wants them to stay in its cache (4 MiB).
 _MAX_SCORES = 1 << 27
+_MAX_SCORES_CPU = 1 << 20
 
 
 class KeyValues(NamedTuple):
@@ -69,9 +72,26 @@ def attend(
         ValueError: shapes do not fit together.
     """
     _check_shapes(queries, own, prefix, query_slots)
+    return jax.lax.platform_dependent(
+        queries,
+        own,
+        prefix,
+        query_slots,
+        cpu=partial(_attend_in_blocks, _MAX_SCORES_CPU),
+        default=partial(_attend_in_blocks, _MAX_SCORES),
+    )
+
+
+def _attend_in_blocks(
+    max_scores: int,
+    queries: jax.Array,
+    own: KeyValues,
+    prefix: KeyValues | None,
+    query_slots: jax.Array | None,
+) -> jax.Array:
     b, n, r, h, _ = queries.shape
     keys = own.keys.shape[2] + (0 if prefix is None else prefix.keys.shape[1])
-    block = max(1, _MAX_SCORES // (b * n * h * keys))
+    block = max(1, max_scores // (b * n * h * keys))
     if r <= block:
         return _attend(queries, own, prefix, query_slots)
 
@@ -113,10 +133,11 @@ def _attend(
 
     split = weights.shape[-1] - own.values.shape[2]
     accumulate = {"preferred_element_type": jnp.float32}
-    out = jnp.einsum("bjnrgs,bnsjf->bnrjgf", weights[..., split:], own.values, **accumulate)
+    out = jnp.einsum("bjnrgs,bnsjf->bjnrgf", weights[..., split:], own.values, **accumulate)
     if prefix is not None:
         shared = weights[..., :split]
-        out += jnp.einsum("bjnrgt,btjf->bnrjgf", shared, prefix.values, **accumulate)
+        out += jnp.einsum("bjnrgt,btjf->bjnrgf", shared, prefix.values, **accumulate)
+    out = jnp.transpose(out, (0, 2, 3, 1, 4, 5))
     return out.reshape(b, n, r, h, f).astype(queries.dtype)
 
 

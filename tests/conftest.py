@@ -18,7 +18,7 @@ jax.config.update("jax_default_matmul_precision", "highest")
 
 def pytest_collection_modifyitems(items):
     if importlib.util.find_spec("torch") is None:
-        reason = "torch is not installed; the golden arrays stand in (make test TORCH=1 runs it)"
+        reason = "torch is not installed; the golden arrays stand in (make test FULL=1 runs it)"
         for item in items:
             if "parity" in item.keywords:
                 item.add_marker(pytest.mark.skip(reason=reason))

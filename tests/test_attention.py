@@ -81,7 +81,7 @@ def test_blocks_of_queries_change_neither_the_values_nor_the_gradients(arrays, m
     run = jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True)
     whole = run(queries, own.keys, prefix.keys)
     # Room for three queries at once: four make two blocks of two.
-    monkeypatch.setattr(attention, "_MAX_SCORES", 3 * B * N * H * (S + T))
+    monkeypatch.setattr(attention, "_MAX_SCORES_CPU", 3 * B * N * H * (S + T))
     blocks = run(queries, own.keys, prefix.keys)
     for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(blocks), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
@@ -99,7 +99,7 @@ def test_memory_grows_with_the_length_not_its_square():
         compiled = jax.jit(causal).lower(shape, shape, shape, valid, slots).compile()
         return compiled.memory_analysis().temp_size_in_bytes
 
-    assert temporary(65536) < 1.3 * temporary(32768)
+    assert temporary(65536) < 2.2 * temporary(32768)
 
 
 def test_a_query_that_may_attend_to_nothing_stays_finite(arrays):

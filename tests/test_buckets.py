@@ -1,6 +1,8 @@
+import re
+
 import pytest
 
-from perl_jax.buckets import bucket
+from perl_jax.buckets import Ladder, bucket
 
 
 def test_sizes_grow_to_the_next_power_of_two_or_three_quarters_of_it():
@@ -25,3 +27,21 @@ def test_small_sizes_share_the_smallest_bucket():
 def test_a_negative_size_is_an_error():
     with pytest.raises(ValueError, match="size: expected at least 0, got -1"):
         bucket(-1)
+
+
+def test_a_ladder_gives_the_smallest_rung_that_holds_a_size():
+    ladder = Ladder("prompt_lengths", (4, 6, 16))
+    assert [ladder.fit(n, "prompt") for n in (0, 1, 4, 5, 6, 7, 16)] == [4, 4, 4, 6, 6, 16, 16]
+
+
+def test_a_size_beyond_the_ladder_is_named_with_its_largest_rung():
+    message = "^prompt 3: 17 is more than the largest of prompt_lengths, 16$"
+    with pytest.raises(ValueError, match=message):
+        Ladder("prompt_lengths", (4, 16)).fit(17, "prompt 3")
+
+
+@pytest.mark.parametrize("rungs", [(), (4, 4), (8, 4), (0, 4), (-2, 4)], ids=str)
+def test_a_ladder_must_rise_from_at_least_one(rungs):
+    message = re.escape(f"patches: expected rising positive sizes, got {rungs}")
+    with pytest.raises(ValueError, match=message):
+        Ladder("patches", rungs)

@@ -2,7 +2,7 @@ import jax
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from perl_jax.mesh import make_mesh, sharding_of
+from perl_jax.mesh import fit_sharding, make_mesh, sharding_of
 
 TABLE = {r".*\.proj\.weight": P("fsdp", "tensor"), r".*\.bias": P("tensor"), r"norm": P()}
 
@@ -39,3 +39,22 @@ def test_an_axis_that_the_mesh_does_not_divide_stays_whole(mesh):
 def test_a_path_without_a_pattern_is_an_error(mesh):
     with pytest.raises(KeyError, match="no pattern of the sharding table matches"):
         sharding_of("unknown", (8,), TABLE, mesh)
+
+
+def test_an_axis_may_be_split_over_several_mesh_axes_if_their_product_divides_it(mesh):
+    spec = P(("data", "fsdp"), ("fsdp", "tensor"), None)
+    assert fit_sharding((4, 8, 3), spec, mesh).spec == spec
+    # 4 is a multiple of fsdp = 4 and of tensor = 2, and not of both together.
+    assert fit_sharding((4, 4, 3), spec, mesh).spec == P(("data", "fsdp"), None, None)
+    assert fit_sharding((6, 16, 3), spec, mesh).spec == P(None, ("fsdp", "tensor"), None)
+
+
+def test_a_fitted_sharding_splits_an_array_into_equal_parts(mesh):
+    sharding = fit_sharding((16, 6, 5), P(("fsdp", "tensor"), "fsdp", None), mesh)
+    assert sharding.shard_shape((16, 6, 5)) == (2, 6, 5)
+    assert sharding.mesh == mesh
+
+
+def test_a_partition_must_name_every_axis_of_the_shape(mesh):
+    with pytest.raises(ValueError, match="shorter"):
+        fit_sharding((8, 8), P("fsdp"), mesh)
