@@ -38,8 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         counts = answer_file(sample, processor, args.input, args.output, batch=args.batch)
         print(f"{counts['answered']} answered, {counts['skipped']} skipped", file=sys.stderr)
     elif args.num_samples == 1:
-        sample([Group.of("0", [prompt])], on_tokens=TextStream(processor))
-        print()
+        stream = TextStream(processor)
+        sample([Group.of("0", [prompt])], on_tokens=stream)
+        stream.finish()
     else:
         print_answers(sample([Group.of("0", [prompt])]), processor)
 
@@ -69,6 +70,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error("expected either --prompt, or --input and --output")
     if args.input and args.image:
         parser.error("--image goes with --prompt; lines of --input name their own images")
+    if args.batch < 1:
+        parser.error(f"--batch: expected at least 1, got {args.batch}")
     return args
 
 

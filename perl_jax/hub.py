@@ -5,7 +5,7 @@ from pathlib import Path
 
 # What a model directory is made of. Nothing else is fetched: no pickles, no code.
 _PATTERNS = ["*.json", "*.safetensors", "*.jinja", "merges.txt", "LICENSE*", "README.md"]
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+_HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*(@[\w./-]+)?")
 
 
 def resolve_directory(path: str | Path) -> Path:
@@ -35,12 +35,12 @@ def resolve_directory(path: str | Path) -> Path:
 
 def _download(hub_id: str) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     name, _, revision = hub_id.partition("@")
     try:
         return Path(snapshot_download(name, revision=revision or None, allow_patterns=_PATTERNS))
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
         raise FileNotFoundError(
             f"{hub_id}: no such directory, and the model hub did not give it "
             f"({type(error).__name__}). With a network, run `hf download {name}` (gated models "

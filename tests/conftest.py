@@ -22,3 +22,24 @@ def pytest_collection_modifyitems(items):
         for item in items:
             if "parity" in item.keywords:
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory):
+    from perl_jax.testing import write_tiny_checkpoint
+
+    return write_tiny_checkpoint(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def model(checkpoint):
+    from perl_jax.models import load_model
+
+    return load_model(checkpoint, dtype="float32")
+
+
+@pytest.fixture(scope="session")
+def processor(checkpoint):
+    from perl_jax.processing import load_processor
+
+    return load_processor(checkpoint)

@@ -42,11 +42,10 @@ def test_a_path_without_a_pattern_is_an_error(mesh):
 
 
 def test_an_axis_may_be_split_over_several_mesh_axes_if_their_product_divides_it(mesh):
-    spec = P(("data", "fsdp"), ("fsdp", "tensor"), None)
-    assert fit_sharding((4, 8, 3), spec, mesh).spec == spec
-    # 4 is a multiple of fsdp = 4 and of tensor = 2, and not of both together.
-    assert fit_sharding((4, 4, 3), spec, mesh).spec == P(("data", "fsdp"), None, None)
-    assert fit_sharding((6, 16, 3), spec, mesh).spec == P(None, ("fsdp", "tensor"), None)
+    spec = P(None, ("fsdp", "tensor"), "data")
+    assert fit_sharding((5, 16, 3), spec, mesh).spec == spec
+    # 12 is a multiple of fsdp = 4 and of tensor = 2, and not of both together.
+    assert fit_sharding((5, 12, 3), spec, mesh).spec == P(None, None, "data")
 
 
 def test_a_fitted_sharding_splits_an_array_into_equal_parts(mesh):

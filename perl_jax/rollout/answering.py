@@ -20,7 +20,7 @@ Sample = Callable[..., Rollouts]
 
 @dataclass(eq=False)
 class TextStream:
-    """Prints tokens as text; half of a multi-byte character waits for its rest."""
+    """Prints tokens as text; part of a multi-byte character waits for its rest."""
 
     processor: Processor
     tokens: list[int] = field(default_factory=list)
@@ -29,10 +29,13 @@ class TextStream:
     def __call__(self, group: int, order: int, rollout: int, tokens: np.ndarray) -> None:
         """Takes the next tokens of the one response."""
         self.tokens += tokens.tolist()
-        text = self.processor.decode(self.tokens)
-        if not text.endswith("\N{REPLACEMENT CHARACTER}"):
-            print(text[len(self.shown) :], end="", flush=True)
-            self.shown = text
+        text = self.processor.decode(self.tokens).rstrip("\N{REPLACEMENT CHARACTER}")
+        print(text[len(self.shown) :], end="", flush=True)
+        self.shown = text
+
+    def finish(self) -> None:
+        """Prints what still waits, and ends the line."""
+        print(self.processor.decode(self.tokens)[len(self.shown) :])
 
 
 def answer_file(
@@ -87,7 +90,8 @@ def read_questions(path: Path) -> list[dict[str, Any]]:
             are none.
     """
     rows: dict[str, dict[str, Any]] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    # Not splitlines: JSON strings may hold the other separators that it splits at, such as U+2028.
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
         if not line.strip():
             continue
         where = f"{path}:{number}"

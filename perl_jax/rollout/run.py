@@ -4,6 +4,7 @@ import hashlib
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -16,6 +17,7 @@ from jax.sharding import Mesh, NamedSharding
 from perl_jax.buckets import Ladder, bucket
 from perl_jax.models import Qwen2_5_VL
 from perl_jax.models.qwen2_5_vl.inputs import PromptInputs, pack_images
+from perl_jax.processing import Processor
 from perl_jax.rollout import programs
 from perl_jax.rollout.config import SamplerConfig
 from perl_jax.rollout.features import plan_encoding
@@ -31,6 +33,17 @@ logger = logging.getLogger(__name__)
 OnTokens = Callable[[int, int, int, np.ndarray], None]
 
 
+@dataclass(frozen=True)
+class Request:
+    """What is asked of the sampler: the arguments of `Sampler.sample` beside the groups."""
+
+    num_rollouts: int
+    max_new_tokens: int
+    strategy: Strategy
+    key: jax.Array
+    on_tokens: OnTokens | None
+
+
 class Run:
     """What one call of `Sampler.sample` holds while it works.
 
@@ -41,38 +54,38 @@ class Run:
     def __init__(
         self,
         model: Qwen2_5_VL,
+        processor: Processor,
         config: SamplerConfig,
-        strategy: Strategy,
-        ending: Ending,
-        banned: np.ndarray,
-        num_rollouts: int,
+        request: Request,
         calls: Counter[tuple[Any, ...]],
-        on_tokens: OnTokens | None,
     ) -> None:
         self.model_config = model.config
         self.dtype = model.compute_dtype
         self.definition, self.parameters = nnx.split(model)
         self.mesh = _mesh_of(self.parameters)
         self.config = config
-        self.strategy = strategy
-        self.ending = ending
-        self.drawing = Drawing(
-            strategy.parameters(),
-            banned,
-            np.array(ending.stop_tokens, np.int32),
-            np.array(ending.limit, np.int32),
+        self.key = request.key
+        self.strategy = request.strategy
+        self.num_rollouts = request.num_rollouts
+        self.on_tokens = request.on_tokens
+        self.ending = Ending(
+            processor.stop_tokens, self.strategy.stop, request.max_new_tokens, processor.decode
         )
-        self.num_rollouts = num_rollouts
+        self.drawing = Drawing(
+            self.strategy.parameters(),
+            processor.banned_rows(model.config.text.vocab_size),
+            np.array(processor.stop_tokens, np.int32),
+            np.array(request.max_new_tokens, np.int32),
+        )
         self.calls = calls
-        self.on_tokens = on_tokens
         self.stats: Counter[str] = Counter()
 
-    def encode(self, groups: Sequence[Group], key: jax.Array) -> list[Order]:
+    def encode(self, groups: Sequence[Group]) -> list[Order]:
         """Encodes every distinct image once; returns all orders, ready to be read."""
         unit = self.model_config.vision.patches_per_unit
         images = [image for group in groups for image in group.images]
         plan = plan_encoding(images, Ladder("patches", self.config.patches), unit)
-        orders = self._orders(groups, plan.first_row, key)
+        orders = self._orders(groups, plan.first_row)
         tables = []
         for batch, num_patches in plan.calls:
             packed = pack_images(batch, self.model_config.vision, num_patches=num_patches)
@@ -97,13 +110,11 @@ class Run:
                 state = self._make_room(state, table, waiting=bool(queue))
                 state = self._advance(state, table)
 
-    def _orders(
-        self, groups: Sequence[Group], first_row: dict[int, int], key: jax.Array
-    ) -> list[Order]:
+    def _orders(self, groups: Sequence[Group], first_row: dict[int, int]) -> list[Order]:
         names = [(g, k) for g, group in enumerate(groups) for k in range(len(group.prompts))]
         ids = np.array([_stable_hash(groups[g].id) for g, _ in names], np.uint32)
         numbers = np.array([k for _, k in names], np.uint32)
-        streams = np.asarray(_streams(key, ids, numbers, self.num_rollouts))
+        streams = np.asarray(_streams(self.key, ids, numbers, self.num_rollouts))
         return [
             Order(
                 group=g,

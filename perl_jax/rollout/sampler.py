@@ -11,9 +11,8 @@ from perl_jax.buckets import Ladder
 from perl_jax.models import Qwen2_5_VL
 from perl_jax.processing import Processor
 from perl_jax.rollout.config import SamplerConfig
-from perl_jax.rollout.run import OnTokens, Run
+from perl_jax.rollout.run import OnTokens, Request, Run
 from perl_jax.rollout.schedule import Order
-from perl_jax.rollout.stopping import Ending
 from perl_jax.rollout.strategies import Strategy
 from perl_jax.types import Group, Rollouts
 
@@ -73,23 +72,19 @@ class Sampler:
         """
         _check_arguments(groups, num_rollouts, max_new_tokens)
         lengths = self._padded_lengths(groups)
-        strategy = strategy or Strategy()
-        processor = self.processor
-        run = Run(
-            self.model,
-            self.config,
-            strategy,
-            Ending(processor.stop_tokens, strategy.stop, max_new_tokens, processor.decode),
-            processor.banned_rows(self.model.config.text.vocab_size),
+        request = Request(
             num_rollouts,
-            self.calls,
+            max_new_tokens,
+            strategy or Strategy(),
+            jax.random.key(key) if isinstance(key, int) else key,
             on_tokens,
         )
-        orders = run.encode(groups, jax.random.key(key) if isinstance(key, int) else key)
+        run = Run(self.model, self.processor, self.config, request, self.calls)
+        orders = run.encode(groups)
         for length in sorted(set(lengths), reverse=True):
             run.decode([o for o, of in zip(orders, lengths, strict=True) if of == length], length)
         shape = (len(groups), max(len(group.prompts) for group in groups), num_rollouts)
-        return _collect(orders, shape, processor.pad_token, run.stats)
+        return _collect(orders, shape, self.processor.pad_token, run.stats)
 
     def _padded_lengths(self, groups: Sequence[Group]) -> list[int]:
         ladder = Ladder("prompt_lengths", self.config.prompt_lengths)

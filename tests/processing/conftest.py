@@ -5,18 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from perl_jax.processing import load_processor
 from perl_jax.testing import write_tiny_checkpoint
-
-
-@pytest.fixture(scope="session")
-def hub_directory(tmp_path_factory):
-    return write_tiny_checkpoint(tmp_path_factory.mktemp("hub"), layout="hub")
-
-
-@pytest.fixture(scope="session")
-def processor(hub_directory):
-    return load_processor(hub_directory)
 
 
 @pytest.fixture

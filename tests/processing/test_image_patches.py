@@ -15,8 +15,8 @@ PUBLISHED = {"factor": 28, "min_pixels": 3136, "max_pixels": 12845056}
 
 
 @pytest.fixture(scope="module")
-def settings(hub_directory):
-    return read_image_settings(hub_directory)
+def settings(checkpoint):
+    return read_image_settings(checkpoint)
 
 
 @pytest.mark.parametrize(
@@ -184,8 +184,8 @@ def test_other_means_and_deviations_are_honoured(directory, edit, picture):
     assert patches[0, 0] == np.float32(picture(56, 56)[0, 0, 0] / 255)
 
 
-def test_arguments_replace_the_limits_of_the_directory(hub_directory, settings):
-    replaced = read_image_settings(hub_directory, min_pixels=784, max_pixels=100352)
+def test_arguments_replace_the_limits_of_the_directory(checkpoint, settings):
+    replaced = read_image_settings(checkpoint, min_pixels=784, max_pixels=100352)
     assert replaced == dataclasses.replace(settings, min_pixels=784, max_pixels=100352)
 
 
@@ -200,9 +200,9 @@ def test_arguments_replace_the_limits_of_the_directory(hub_directory, settings):
         ({"max_pixels": 784}, "min_pixels is 3136, more than max_pixels, 784"),
     ],
 )
-def test_impossible_limits_are_errors(hub_directory, arguments, message):
+def test_impossible_limits_are_errors(checkpoint, arguments, message):
     with pytest.raises(ValueError, match=message):
-        read_image_settings(hub_directory, **arguments)
+        read_image_settings(checkpoint, **arguments)
 
 
 @pytest.mark.parametrize(

@@ -20,18 +20,18 @@ pytestmark = pytest.mark.parity
 
 
 @pytest.fixture(scope="module")
-def reference(hub_directory):
+def reference(checkpoint):
     """The image processor of transformers that works with Pillow."""
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import (
         Qwen2VLImageProcessorPil,
     )
 
-    return Qwen2VLImageProcessorPil.from_pretrained(hub_directory)
+    return Qwen2VLImageProcessorPil.from_pretrained(checkpoint)
 
 
 @pytest.fixture(scope="module")
-def image_settings(hub_directory):
-    return read_image_settings(hub_directory)
+def image_settings(checkpoint):
+    return read_image_settings(checkpoint)
 
 
 def load_reference(directory):
@@ -80,13 +80,11 @@ def test_pixels_are_bit_equal(reference, image_settings, picture, size):
     ("low", "high"), [(3136, 100352), (784, 784), (100352, 200704), (401408, 12845056)]
 )
 @pytest.mark.parametrize("size", [(333, 512), (30, 40), (900, 31), (28, 28)], ids=str)
-def test_pixels_are_bit_equal_under_other_limits(
-    hub_directory, reference, picture, size, low, high
-):
+def test_pixels_are_bit_equal_under_other_limits(checkpoint, reference, picture, size, low, high):
     rgb = picture(*size)
     limits = {"shortest_edge": low, "longest_edge": high}
     expected = reference(Image.fromarray(rgb), size=limits, return_tensors="np")
-    ours = read_image_settings(hub_directory, min_pixels=low, max_pixels=high)
+    ours = read_image_settings(checkpoint, min_pixels=low, max_pixels=high)
     assert_same_patches(extract_patches(rgb, ours), expected)
 
 

@@ -111,8 +111,8 @@ def test_encoding_is_deterministic_and_survives_pickling(processor, picture):
     np.testing.assert_array_equal(first.images[0].patches, second.images[0].patches)
 
 
-def test_limits_on_pixels_change_the_number_of_tokens(hub_directory, picture):
-    small = load_processor(hub_directory, min_pixels=784, max_pixels=3136)
+def test_limits_on_pixels_change_the_number_of_tokens(checkpoint, picture):
+    small = load_processor(checkpoint, min_pixels=784, max_pixels=3136)
     prompt = small.encode("<image><image>", [picture(400, 400), picture(28, 28)])
     assert [image.grid for image in prompt.images] == [(4, 4), (2, 2)]
 

@@ -1,10 +1,7 @@
 import numpy as np
 import pytest
 
-from perl_jax.models import load_model
-from perl_jax.processing import load_processor
 from perl_jax.rollout import Group, Sampler, SamplerConfig, Strategy
-from perl_jax.testing import write_tiny_checkpoint
 from tests.models.fixtures import random_image
 
 # Small ladders: few compilations, and every mechanism has something to do.
@@ -18,21 +15,6 @@ CONFIG = SamplerConfig(
 )
 # The fixture's logits are far apart; at this temperature responses differ and some end early.
 WARM = Strategy(temperature=3.0)
-
-
-@pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory):
-    return write_tiny_checkpoint(tmp_path_factory.mktemp("tiny"))
-
-
-@pytest.fixture(scope="session")
-def model(checkpoint):
-    return load_model(checkpoint, dtype="float32")
-
-
-@pytest.fixture(scope="session")
-def processor(checkpoint):
-    return load_processor(checkpoint)
 
 
 @pytest.fixture(scope="session")
