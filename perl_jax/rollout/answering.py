@@ -1,6 +1,7 @@
 """Answers to one question on the screen, or to a file of questions in a file."""
 
 import json
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -123,7 +124,7 @@ def _encode(
             encoded.append(row)
         except PromptError as error:
             row["error"] = str(error)
-            tqdm.write(f"skipped {row['id']}: {error}")
+            tqdm.write(f"skipped {row['id']}: {error}", file=sys.stderr)
     return groups, encoded
 
 
