@@ -70,6 +70,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error("expected either --prompt, or --input and --output")
     if args.input and args.image:
         parser.error("--image goes with --prompt; lines of --input name their own images")
+    if args.input and args.input.resolve() == args.output.resolve():
+        parser.error("--output would overwrite --input")
     if args.batch < 1:
         parser.error(f"--batch: expected at least 1, got {args.batch}")
     return args

@@ -1,0 +1,127 @@
+"""What decoding takes on TPUs, compiled for them without one: the caches, once, and little else."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jax.sharding import AxisType, Mesh
+
+from perl_jax.mesh import AXES, sharding_of
+from perl_jax.models.qwen2_5_vl.config import parse_config
+from perl_jax.models.qwen2_5_vl.load import abstract_model
+from perl_jax.models.qwen2_5_vl.sharding import SHARDING
+from perl_jax.rollout import Strategy, programs
+from tests.models.published import published_config
+
+ROOT = Path(__file__).parents[2]
+ORDERS, ROLLOUTS, PROMPT, SLOTS, CHUNK = 64, 6, 1280, 512, 32
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("libtpu") is None,
+    reason="libtpu is not installed; it compiles for TPUs (pip install libtpu runs it)",
+)
+def test_decoding_7b_on_sixteen_chips_holds_the_caches_once():
+    sizes = compile_in_a_process_of_its_own()
+    # bfloat16 keys and values of 28 layers, 4 heads of 128: 1/4 of heads and of orders a chip.
+    of_token = 2 * 2 * 28 * (4 // 4) * 128
+    caches = of_token * (64 // 4) * (1280 + 6 * 512)
+    assert sizes["caches"] == caches
+    assert sizes["alias"] >= caches
+    assert sizes["temporary"] < 0.05 * caches
+
+
+def compile_in_a_process_of_its_own():
+    """The compiler for TPUs locks its library: one process at a time, and never twice in one."""
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1"}
+    for attempt in range(5):
+        run = subprocess.run(
+            [sys.executable, "-m", __name__],
+            cwd=ROOT, env=environment, capture_output=True, text=True,
+        )  # fmt: skip
+        if run.returncode == 0:
+            return json.loads(run.stdout.splitlines()[-1])
+        if "lockfile" not in run.stderr and "ABORTED" not in run.stderr:
+            break
+        time.sleep(10 * (attempt + 1))
+    pytest.fail(run.stderr)
+
+
+def sizes_of_a_decode_call():
+    """Bytes on one of sixteen v5e chips: of the caches, reused in place, and temporary."""
+    from jax.experimental.topologies import get_topology_desc
+
+    devices = get_topology_desc(platform="tpu", topology_name="v5e:4x4").devices
+    mesh = Mesh(np.array(devices).reshape(4, 1, 4), AXES, axis_types=(AxisType.Auto,) * 3)
+    config = parse_config(published_config("7B"))
+    definition, parameters = nnx.split(abstract_model(config, dtype=jnp.bfloat16))
+    state = abstract_state(config, mesh)
+    shape = jax.ShapeDtypeStruct
+    rows = programs.Rows(
+        start=shape((ORDERS,), jnp.int32),
+        position=shape((ORDERS,), jnp.int32),
+        streams=shape((ORDERS, ROLLOUTS, 2), jnp.uint32),
+        done=shape((ORDERS, ROLLOUTS), bool),
+    )
+    drawing = programs.Drawing(
+        parameters=Strategy().parameters(),
+        banned=shape((config.text.vocab_size,), bool),
+        stops=shape((2,), jnp.int32),
+        limit=shape((), jnp.int32),
+    )
+    parameters = sharded(parameters, mesh)
+    arguments = (parameters, state, shape((), jnp.int32), rows, drawing)
+    lowered = programs.decode.lower(definition, False, mesh, CHUNK, *arguments)
+    memory = lowered.compile().memory_analysis()
+    caches = [state.prefix.keys, state.prefix.values, *state.cache]
+    return {
+        "caches": sum(bytes_of_a_shard(part) for part in caches),
+        "alias": memory.alias_size_in_bytes,
+        "temporary": memory.temp_size_in_bytes,
+    }
+
+
+def abstract_state(config, mesh):
+    """What `programs.empty_state` returns, lying as it returns it."""
+    arguments = (config.text, jnp.bfloat16, mesh, (ORDERS, ROLLOUTS, PROMPT, SLOTS), False)
+    shardings = programs.empty_state.lower(*arguments).compile().output_shardings
+    return jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        jax.eval_shape(lambda: programs.empty_state(*arguments)),
+        shardings,
+    )
+
+
+def sharded(parameters, mesh):
+    return nnx.from_flat_state(
+        [
+            (
+                path,
+                leaf.replace(
+                    jax.ShapeDtypeStruct(
+                        leaf.shape,
+                        leaf.dtype,
+                        sharding=sharding_of(".".join(path), leaf.shape, SHARDING, mesh),
+                    )
+                ),
+            )
+            for path, leaf in nnx.to_flat_state(parameters)
+        ]
+    )
+
+
+def bytes_of_a_shard(leaf):
+    return int(np.prod(leaf.sharding.shard_shape(leaf.shape))) * leaf.dtype.itemsize
+
+
+if __name__ == "__main__":
+    print(json.dumps(sizes_of_a_decode_call()))

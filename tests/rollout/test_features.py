@@ -1,0 +1,95 @@
+"""How images are cut into encoding calls, and at which row of the results each begins."""
+
+import numpy as np
+import pytest
+
+from perl_jax.buckets import Ladder
+from perl_jax.rollout.features import plan_encoding
+from perl_jax.types import ImagePatches
+
+LADDER = Ladder("patches", (16, 32, 64))
+UNIT = 4
+
+
+def image(num_patches):
+    return ImagePatches(np.zeros((num_patches, 1), np.float32), (2, num_patches // 2))
+
+
+def sizes(plan):
+    """Of each call, the patches of its images, and its padded number of patches."""
+    return [([len(i.patches) for i in images], padded) for images, padded in plan.calls]
+
+
+def plan_of(*num_patches):
+    """The plan for distinct images of these sizes, and the first row of each."""
+    images = [image(count) for count in num_patches]
+    plan = plan_encoding(images, LADDER, UNIT)
+    return plan, [plan.first_row[id(i)] for i in images]
+
+
+def test_one_call_is_padded_to_the_next_rung():
+    plan, first_rows = plan_of(8, 12, 4)
+    assert sizes(plan) == [([8, 12, 4], 32)]
+    assert first_rows == [0, 2, 5]
+    assert plan.num_rows == 8
+
+
+def test_a_call_that_fills_a_rung_is_not_padded():
+    plan, _ = plan_of(8, 8)
+    assert sizes(plan) == [([8, 8], 16)]
+    assert plan.num_rows == 4
+
+
+def test_calls_are_filled_in_order_up_to_the_largest_rung():
+    plan, _ = plan_of(40, 24, 4, 60, 8)
+    assert sizes(plan) == [([40, 24], 64), ([4, 60], 64), ([8], 16)]
+
+
+def test_rows_count_the_padding_of_earlier_calls():
+    """48 and then 20 patches: the first call is padded to 64, so the second begins at row 16."""
+    plan, first_rows = plan_of(8, 40, 20, 44)
+    assert sizes(plan) == [([8, 40], 64), ([20, 44], 64)]
+    assert first_rows == [0, 2, 16, 21]
+    assert plan.num_rows == 32
+
+
+def test_an_image_object_that_comes_twice_is_encoded_once_where_it_came_first():
+    first, second = image(8), image(12)
+    plan = plan_encoding([first, second, first, second, first], LADDER, UNIT)
+    assert [images for images, _ in plan.calls] == [[first, second]]
+    assert plan.first_row == {id(first): 0, id(second): 2}
+
+
+def test_images_that_are_equal_but_not_the_same_object_are_encoded_apart():
+    plan, first_rows = plan_of(8, 8, 8)
+    assert sizes(plan) == [([8, 8, 8], 32)]
+    assert first_rows == [0, 2, 4]
+
+
+def test_features_stand_in_the_table_where_the_plan_says():
+    """The features of a call are those of its images, one after the other, and then padding."""
+    rng = np.random.default_rng(0)
+    images = [image(4 * int(rng.integers(1, 17))) for _ in range(40)]
+    number = {id(i): n for n, i in enumerate(images)}
+    plan = plan_encoding(images, LADDER, UNIT)
+    table = []
+    for batch, padded in plan.calls:
+        rows = [number[id(i)] for i in batch for _ in range(len(i.patches) // UNIT)]
+        table += rows + [-1] * (padded // UNIT - len(rows))
+    assert len(table) == plan.num_rows
+    for i in images:
+        first, count = plan.first_row[id(i)], len(i.patches) // UNIT
+        assert table[first : first + count] == [number[id(i)]] * count
+
+
+def test_the_largest_rung_holds_an_image_of_its_size_and_none_larger():
+    plan, _ = plan_of(64)
+    assert sizes(plan) == [([64], 64)]
+    message = "patches of an image: 68 is more than the largest of patches, 64"
+    with pytest.raises(ValueError, match=message):
+        plan_of(8, 68)
+
+
+def test_without_images_there_is_nothing_to_encode():
+    plan = plan_encoding([], LADDER, UNIT)
+    assert (plan.calls, plan.first_row, plan.num_rows) == ([], {}, 0)

@@ -1,0 +1,302 @@
+"""Which rollout sits where: the host's table, and what moves when it is regrouped."""
+
+from collections import deque
+
+import numpy as np
+import pytest
+
+from perl_jax.rollout.schedule import Order, Table
+from perl_jax.rollout.stopping import Response
+from perl_jax.types import Prompt
+
+
+def order(number, num_rollouts=2, *, length=3, rope_delta=0):
+    """Order ``number``; the stream of its rollout n is (number, n)."""
+    return Order(
+        group=number,
+        order=0,
+        prompt=Prompt(np.zeros(length, np.int32), np.zeros((3, length), np.int32), rope_delta),
+        feature_rows=np.full(length, -1, np.int32),
+        streams=np.array([[number, n] for n in range(num_rollouts)], np.uint32),
+        responses=[Response() for _ in range(num_rollouts)],
+    )
+
+
+def queue_of(count, num_rollouts=2):
+    return deque(order(number, num_rollouts) for number in range(count))
+
+
+def end(order, *rollouts):
+    for n in rollouts:
+        order.responses[n].done = True
+
+
+def where(table):
+    """Where each running rollout stands: (order, rollout) -> (place, column)."""
+    return {(order.group, n): (place, column) for place, column, order, n in table.responses()}
+
+
+# Orders.
+
+
+def test_an_orders_first_response_token_follows_its_prompt_on_the_rope():
+    assert order(0, length=10).position == 10
+    assert order(0, length=10, rope_delta=-4).position == 6
+
+
+def test_the_running_rollouts_are_those_that_are_not_done():
+    one = order(0, 4)
+    end(one, 0, 2)
+    assert one.running == [1, 3]
+
+
+# Admission and release.
+
+
+def test_a_new_table_is_free_and_has_nothing_to_decode():
+    table = Table(3, 2)
+    assert (table.shape, table.time, table.free) == ((3, 2), 0, [0, 1, 2])
+    assert table.active == []
+    assert table.responses() == []
+    assert table.rows().done.all()
+
+
+def test_orders_are_admitted_in_turn_into_free_places():
+    table, queue = Table(3, 2), queue_of(5)
+    zero, one, two, three, four = queue
+    assert table.admit(queue, 2) == ([zero, one], [0, 1])
+    assert table.admit(queue, 2) == ([two], [2])
+    assert table.admit(queue, 2) == ([], [])
+    assert list(queue) == [three, four]
+    assert table.active == [zero, one, two]
+
+
+def test_no_more_orders_are_admitted_than_wait():
+    table, queue = Table(4, 2), queue_of(1)
+    (only,) = queue
+    assert table.admit(queue, 4) == ([only], [0])
+    assert table.free == [1, 2, 3]
+
+
+def test_an_order_starts_at_the_slot_that_the_next_step_writes():
+    table, queue = Table(3, 2), queue_of(3)
+    table.admit(queue, 1)
+    table.time += 5
+    table.admit(queue, 1)
+    table.time += 2
+    table.admit(queue, 1)
+    assert table.rows().start.tolist() == [0, 5, 7]
+
+
+def test_a_place_is_free_again_when_the_last_rollout_of_its_order_is_done():
+    table, queue = Table(2, 2), queue_of(3)
+    zero, one, two = queue
+    table.admit(queue, 2)
+    end(zero, 0, 1)
+    end(one, 1)
+    assert table.free == []
+    table.release()
+    assert table.free == [0]
+    assert table.active == [one]
+    table.time = 4
+    assert table.admit(queue, 2) == ([two], [0])
+    assert table.rows().start.tolist() == [4, 0]
+
+
+# What the device is told.
+
+
+def test_rows_tell_positions_streams_and_who_is_done():
+    table = Table(3, 2)
+    queue = deque([order(7, length=10, rope_delta=-4), order(8, length=5)])
+    end(queue[0], 1)
+    table.admit(queue, 2)
+    rows = table.rows()
+    assert rows.position.tolist() == [6, 5, 0]
+    assert rows.streams[:2].tolist() == [[[7, 0], [7, 1]], [[8, 0], [8, 1]]]
+    assert rows.done.tolist() == [[False, True], [False, False], [True, True]]
+    assert [part.dtype for part in rows] == [np.int32, np.int32, np.uint32, bool]
+
+
+def test_rows_are_a_copy_that_later_admissions_do_not_change():
+    table, queue = Table(1, 2), queue_of(2)
+    table.admit(queue, 1)
+    before = table.rows()
+    end(table.active[0], 0, 1)
+    table.release()
+    table.time = 9
+    table.admit(queue, 1)
+    assert before.start.tolist() == [0]
+    assert table.rows().start.tolist() == [9]
+
+
+def test_responses_leave_out_what_is_done():
+    table, queue = Table(2, 2), queue_of(2)
+    zero, one = queue
+    table.admit(queue, 2)
+    end(zero, 0)
+    assert table.responses() == [(0, 1, zero, 1), (1, 0, one, 0), (1, 1, one, 1)]
+
+
+# Regrouping.
+
+
+@pytest.fixture
+def mixed():
+    """Time 9; of four orders of four rollouts, 1 (from 2) and 3 (from 6) still run in part."""
+    table, queue = Table(4, 4), queue_of(4, 4)
+    for start in (0, 2, 2, 6):
+        table.time = start
+        table.admit(queue, 1)
+    zero, one, two, three = table.active
+    table.time = 9
+    end(zero, 0, 1, 2, 3)
+    end(one, 0, 2)
+    end(two, 0, 1, 2, 3)
+    end(three, 1, 2, 3)
+    table.release()
+    return table
+
+
+def test_regrouping_keeps_running_rollouts_in_their_order(mixed):
+    plan = mixed.regroup(2, 2)
+    assert plan.orders.tolist() == [1, 3]
+    assert plan.rollouts[0].tolist() == [1, 3]
+    assert plan.rollouts[1, 0] == 0
+    assert mixed.shape == (2, 2)
+    assert where(mixed) == {(1, 1): (0, 0), (1, 3): (0, 1), (3, 0): (1, 0)}
+
+
+def test_regrouping_drops_the_slots_before_the_earliest_start(mixed):
+    plan = mixed.regroup(2, 2)
+    assert plan.shift == 2
+    assert mixed.time == 7
+    assert mixed.rows().start.tolist() == [0, 4]
+
+
+def test_streams_and_done_follow_the_rollouts_that_were_moved(mixed):
+    mixed.regroup(2, 2)
+    rows = mixed.rows()
+    assert rows.streams[0].tolist() == [[1, 1], [1, 3]]
+    assert rows.streams[1, 0].tolist() == [3, 0]
+    assert rows.done.tolist() == [[False, False], [False, True]]
+
+
+def test_regrouping_into_a_table_with_room_leaves_the_rest_empty(mixed):
+    plan = mixed.regroup(4, 4)
+    assert plan.orders.shape == (4,)
+    assert plan.rollouts.shape == (4, 4)
+    # What fills the rest is any index that exists: nobody reads those rows.
+    assert plan.orders.max() < 4
+    assert plan.rollouts.max() < 4
+    assert mixed.free == [2, 3]
+    assert where(mixed) == {(1, 1): (0, 0), (1, 3): (0, 1), (3, 0): (1, 0)}
+    assert mixed.rows().done.sum() == 16 - 3
+
+
+def test_regrouping_twice_finds_rollouts_where_the_first_put_them(mixed):
+    mixed.regroup(2, 2)
+    end(mixed.active[0], 1)
+    plan = mixed.regroup(2, 1)
+    assert plan.orders.tolist() == [0, 1]
+    assert plan.rollouts.tolist() == [[1], [0]]
+    assert plan.shift == 0
+    assert where(mixed) == {(1, 3): (0, 0), (3, 0): (1, 0)}
+
+
+def test_regrouping_an_empty_table_drops_every_slot():
+    table = Table(2, 2)
+    table.time = 8
+    plan = table.regroup(2, 2)
+    assert (plan.shift, table.time) == (8, 0)
+
+
+def test_an_order_admitted_after_a_regrouping_has_all_its_columns(mixed):
+    mixed.regroup(4, 4)
+    late = order(9, 4)
+    assert mixed.admit(deque([late]), 1) == ([late], [2])
+    rows = mixed.rows()
+    assert rows.streams[2].tolist() == [[9, 0], [9, 1], [9, 2], [9, 3]]
+    assert not rows.done[2].any()
+    assert rows.start[2] == mixed.time == 7
+
+
+def test_an_order_that_takes_the_place_of_a_regrouped_one_has_all_its_columns(mixed):
+    mixed.regroup(4, 4)
+    end(mixed.active[0], 1, 3)
+    mixed.release()
+    late = order(9, 4)
+    assert mixed.admit(deque([late]), 1) == ([late], [0])
+    assert {n: at for (group, n), at in where(mixed).items() if group == 9} == {
+        n: (0, n) for n in range(4)
+    }
+
+
+# All of it together.
+
+
+class Device:
+    """A cache ``[S, O, N]`` of marks, written and moved as the compiled programs do it."""
+
+    def __init__(self, slots, places, columns):
+        self.cache = np.zeros((slots, places, columns), np.int64)
+
+    def write(self, time, marks):
+        assert time < len(self.cache)
+        self.cache[time] = marks
+
+    def regroup(self, plan, slots):
+        part = self.cache[:, plan.orders[:, None], plan.rollouts]
+        part = np.pad(part, [(0, slots), (0, 0), (0, 0)])
+        self.cache = part[plan.shift : plan.shift + slots]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_rollout_finds_its_own_marks_whatever_was_moved(seed):
+    """Each step leaves a mark of rollout and token number; from its start on, all are there."""
+    rng = np.random.default_rng(seed)
+    places, num_rollouts, chunk = int(rng.integers(1, 5)), int(rng.integers(1, 5)), 4
+    orders = queue_of(int(rng.integers(1, 12)), num_rollouts)
+    lengths = {(o.group, n): int(rng.integers(1, 30)) for o in orders for n in range(num_rollouts)}
+    queue, table = deque(orders), Table(places, num_rollouts)
+    device = Device(8, places, num_rollouts)
+    while queue or table.active:
+        table.admit(queue, int(rng.integers(1, 4)))
+        if not queue and rng.random() < 0.5:
+            widest = max(len(o.running) for o in table.active)
+            regroup(table, device, (len(table.active), widest), slots=table.time + chunk)
+        elif table.time + chunk > len(device.cache) or rng.random() < 0.2:
+            regroup(table, device, table.shape, slots=table.time + chunk)
+        for _ in range(chunk):
+            step(table, device, lengths)
+        table.release()
+    ended = {(o.group, n): len(r.tokens) for o in orders for n, r in enumerate(o.responses)}
+    assert ended == lengths
+
+
+def regroup(table, device, shape, slots):
+    device.regroup(table.regroup(*shape), slots)
+    assert table.shape == device.cache.shape[1:] == shape
+
+
+def step(table, device, lengths):
+    """One token for every running rollout, after which each finds all of its own."""
+    marks = np.full(table.shape, -1)
+    running = table.responses()
+    streams = table.rows().streams
+    for place, column, order, n in running:
+        assert streams[place, column].tolist() == [order.group, n]
+        marks[place, column] = mark(order.group, n, len(order.responses[n].tokens))
+        order.responses[n].tokens.append(0)
+    device.write(table.time, marks)
+    table.time += 1
+    start = table.rows().start
+    for place, column, order, n in running:
+        response = order.responses[n]
+        found = device.cache[start[place] : table.time, place, column]
+        assert found.tolist() == [mark(order.group, n, t) for t in range(len(response.tokens))]
+        response.done = len(response.tokens) == lengths[order.group, n]
+
+
+def mark(group, rollout, token):
+    return group * 10_000 + rollout * 100 + token

@@ -1,0 +1,78 @@
+"""Groups and rollouts: who shows which image, and which tokens are a response's."""
+
+import numpy as np
+import pytest
+
+from perl_jax.types import Group, ImagePatches, Prompt, Rollouts
+
+
+def image():
+    return ImagePatches(np.zeros((4, 1), np.float32), (2, 2))
+
+
+def prompt(*images):
+    return Prompt(np.zeros(3, np.int32), np.zeros((3, 3), np.int32), 0, images)
+
+
+# Groups.
+
+
+def test_an_image_that_several_orders_show_is_held_once():
+    a, b, c = image(), image(), image()
+    prompts = [prompt(a, b, c), prompt(c, a, b), prompt(b, a, c)]
+    group = Group.of("7", prompts)
+    assert group.id == "7"
+    assert group.prompts == tuple(prompts)
+    assert group.images == (a, b, c)
+    assert group.slots == ((0, 1, 2), (2, 0, 1), (1, 0, 2))
+
+
+def test_an_image_that_one_prompt_shows_twice_is_held_once():
+    a, b = image(), image()
+    group = Group.of("7", [prompt(a, b, a)])
+    assert group.images == (a, b)
+    assert group.slots == ((0, 1, 0),)
+
+
+def test_images_with_equal_pixels_are_two_images():
+    group = Group.of("7", [prompt(image(), image())])
+    assert len(group.images) == 2
+    assert group.slots == ((0, 1),)
+
+
+def test_orders_may_show_different_images():
+    a, b, c = image(), image(), image()
+    group = Group.of("7", [prompt(a), prompt(b, c), prompt()])
+    assert group.images == (a, b, c)
+    assert group.slots == ((0,), (1, 2), ())
+
+
+def test_a_group_without_prompts_is_an_error_that_names_it():
+    with pytest.raises(ValueError, match="group '7': expected at least one prompt, got none"):
+        Group.of("7", [])
+
+
+# Rollouts.
+
+
+@pytest.fixture
+def rollouts():
+    """A group of two orders and a group of one, two rollouts each, up to three tokens."""
+    lengths = np.array([[[3, 1], [2, 2]], [[1, 3], [0, 0]]], np.int32)
+    tokens = np.arange(2 * 2 * 2 * 3, dtype=np.int32).reshape(2, 2, 2, 3)
+    return Rollouts(tokens, np.zeros(tokens.shape, np.float32), lengths, lengths < 3)
+
+
+def test_the_mask_is_true_at_the_tokens_of_each_response(rollouts):
+    assert rollouts.mask.astype(int).tolist() == [
+        [[[1, 1, 1], [1, 0, 0]], [[1, 1, 0], [1, 1, 0]]],
+        [[[1, 0, 0], [1, 1, 1]], [[0, 0, 0], [0, 0, 0]]],
+    ]
+
+
+def test_texts_leave_out_padding_and_the_orders_that_a_group_does_not_have(rollouts):
+    texts = rollouts.texts(lambda tokens: " ".join(map(str, tokens)))
+    assert texts == [
+        [["0 1 2", "3"], ["6 7", "9 10"]],
+        [["12", "15 16 17"]],
+    ]
