@@ -4,10 +4,16 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 
-def bucket(size: int, *, minimum: int = 1) -> int:
-    """The smallest of 2^k and 3·2^k that is at least ``size`` and ``minimum``.
+def bucket(size: int, *, minimum: int = 1, steps: int = 2) -> int:
+    """Rounds a size up to one of few.
 
-    Padding adds less than half, and a range of sizes up to 2^k needs about 2k programs.
+    Between one power of two and the next there are ``steps`` sizes, evenly spaced: padding adds at
+    most 1 / steps, and sizes up to 2^k need about ``k * steps`` programs.
+
+    Args:
+        size: What has to fit.
+        minimum: The smallest size to give.
+        steps: A power of two.
 
     Raises:
         ValueError: ``size`` is negative.
@@ -15,9 +21,8 @@ def bucket(size: int, *, minimum: int = 1) -> int:
     if size < 0:
         raise ValueError(f"size: expected at least 0, got {size}")
     size = max(size, minimum)
-    power = 1 << (size - 1).bit_length()
-    three_quarters = power // 4 * 3
-    return three_quarters if three_quarters >= size else power
+    step = max(1, (1 << (size.bit_length() - 1)) // steps)
+    return -(-size // step) * step
 
 
 @dataclass(frozen=True)

@@ -27,15 +27,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     prompt = None if args.prompt is None else processor.encode(args.prompt, args.image)
     # On the screen, the tokens of each call appear when it returns: short calls read better.
     config = SamplerConfig() if prompt is None else SamplerConfig(chunk=4)
+    sampler = Sampler(load_model(args.model, dtype=args.dtype), processor, config)
     sample = partial(
-        Sampler(load_model(args.model, dtype=args.dtype), processor, config).sample,
+        sampler.sample,
         num_rollouts=args.num_samples,
         max_new_tokens=args.max_new_tokens,
         strategy=strategy,
         key=args.seed,
     )
     if prompt is None:
-        counts = answer_file(sample, processor, args.input, args.output, batch=args.batch)
+        counts = answer_file(sampler, sample, args.input, args.output, batch=args.batch)
         print(f"{counts['answered']} answered, {counts['skipped']} skipped", file=sys.stderr)
     elif args.num_samples == 1:
         stream = TextStream(processor)

@@ -16,8 +16,18 @@ def test_a_bucket_holds_its_size_and_wastes_at_most_half():
         assert size <= bucket(size) <= 1.5 * size
 
 
+def test_more_steps_waste_less():
+    assert [bucket(n, steps=8) for n in (7, 9, 16, 17, 33, 324, 1000)] == [
+        7, 9, 16, 18, 36, 352, 1024,
+    ]  # fmt: skip
+    for size in range(1, 5000):
+        assert size <= bucket(size, steps=8) <= 1.125 * size
+
+
 def test_buckets_are_their_own_buckets():
-    assert all(bucket(bucket(size)) == bucket(size) for size in range(1, 5000))
+    for steps in (2, 8):
+        once = [bucket(size, steps=steps) for size in range(1, 5000)]
+        assert [bucket(size, steps=steps) for size in once] == once
 
 
 def test_small_sizes_share_the_smallest_bucket():

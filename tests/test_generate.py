@@ -12,19 +12,12 @@ from sklearn.datasets import load_digits
 
 from perl_jax.generate import main
 from perl_jax.models import load_model
-from perl_jax.processing import load_processor
 from perl_jax.rollout import Group, Sampler, SamplerConfig, Strategy
 from perl_jax.rollout.answering import TextStream, read_questions
-from perl_jax.testing import write_tiny_checkpoint
 
 QUESTION = "<image><image> Which is the largest digit?"
 # Long enough that the compiled calls of 4 steps have a chunk of their own to print.
 MAX_NEW_TOKENS = 11
-
-
-@pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory):
-    return write_tiny_checkpoint(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="session")
@@ -36,11 +29,6 @@ def digits(tmp_path_factory):
         pixels = np.kron(images[number] * 15, np.ones((7, 7))).astype(np.uint8)
         Image.fromarray(pixels).save(directory / name)
     return directory
-
-
-@pytest.fixture(scope="session")
-def processor(checkpoint):
-    return load_processor(checkpoint)
 
 
 @pytest.fixture(scope="session")
@@ -187,6 +175,24 @@ def test_every_line_of_a_file_is_answered_beside_its_fields(
     assert shown.out == ""
     assert "3 answered, 2 skipped" in shown.err
     assert "skipped 3: " in shown.err
+
+
+def test_a_question_that_is_too_long_is_skipped_and_the_others_are_answered(
+    generate, questions, tmp_path
+):
+    path = questions({"prompt": "a " * 20000}, {"prompt": "Which?"})
+    output = tmp_path / "answers.jsonl"
+    generate(f"--input={path}", f"--output={output}")
+    long, short = map(json.loads, output.read_text("utf-8").splitlines())
+    assert "is more than the largest of prompt_lengths, 16384" in long["error"]
+    assert len(short["responses"]) == 1
+
+
+def test_a_file_of_questions_is_never_overwritten(generate, questions):
+    path = questions({"prompt": "Which?"})
+    with pytest.raises(SystemExit):
+        generate(f"--input={path}", f"--output={path.parent / '.' / path.name}")
+    assert json.loads(path.read_text())["prompt"] == "Which?"
 
 
 def test_a_question_may_hold_any_character_that_json_does(questions):

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from perl_jax.processing import Processor, PromptError
+from perl_jax.processing import Processor
+from perl_jax.rollout.sampler import Sampler
 from perl_jax.types import Group, Rollouts
 
 # `Sampler.sample` with every argument but groups and on_tokens bound.
@@ -40,17 +41,17 @@ class TextStream:
 
 
 def answer_file(
-    sample: Sample, processor: Processor, questions: Path, answers: Path, *, batch: int
+    sampler: Sampler, sample: Sample, questions: Path, answers: Path, *, batch: int
 ) -> Counter[str]:
     """Answers every line of a JSONL file.
 
     A line is an object with ``prompt``, and perhaps ``images`` (paths, relative to the file) and
     ``id``. The answered line has ``responses`` beside its own fields, each with ``text``,
-    ``tokens`` and ``finish_reason``; a line that cannot be encoded has ``error`` instead.
+    ``tokens`` and ``finish_reason``; a line that cannot be encoded or does not fit has ``error``.
 
     Args:
-        sample: `Sampler.sample`, all its arguments but groups and on_tokens bound.
-        processor: Encodes questions and decodes answers.
+        sampler: Has the processor, and says which questions fit.
+        sample: Its `Sampler.sample`, all arguments but groups and on_tokens bound.
         questions: The file to read.
         answers: The file to write.
         batch: Questions sampled together.
@@ -73,9 +74,9 @@ def answer_file(
 
         for first in range(0, len(rows), batch):
             part = rows[first : first + batch]
-            groups, encoded = _encode(part, processor, questions.parent)
+            groups, encoded = _encode(part, sampler, questions.parent)
             if groups:
-                _add_responses(encoded, sample(groups, on_tokens=on_tokens), processor)
+                _add_responses(encoded, sample(groups, on_tokens=on_tokens), sampler.processor)
             output.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in part)
             counts["answered"] += len(encoded)
             counts["skipped"] += len(part) - len(encoded)
@@ -114,15 +115,17 @@ def read_questions(path: Path) -> list[dict[str, Any]]:
 
 
 def _encode(
-    rows: Sequence[dict[str, Any]], processor: Processor, directory: Path
+    rows: Sequence[dict[str, Any]], sampler: Sampler, directory: Path
 ) -> tuple[list[Group], list[dict[str, Any]]]:
     groups, encoded = [], []
     for row in rows:
         try:
             images = [directory / str(image) for image in row.get("images", [])]
-            groups.append(Group.of(row["id"], [processor.encode(row["prompt"], images)]))
+            group = Group.of(row["id"], [sampler.processor.encode(row["prompt"], images)])
+            sampler.check(group)
+            groups.append(group)
             encoded.append(row)
-        except PromptError as error:
+        except ValueError as error:  # a PromptError, or larger than the ladders
             row["error"] = str(error)
             tqdm.write(f"skipped {row['id']}: {error}", file=sys.stderr)
     return groups, encoded

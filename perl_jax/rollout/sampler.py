@@ -11,6 +11,7 @@ from perl_jax.buckets import Ladder
 from perl_jax.models import Qwen2_5_VL
 from perl_jax.processing import Processor
 from perl_jax.rollout.config import SamplerConfig
+from perl_jax.rollout.features import plan_encoding
 from perl_jax.rollout.run import OnTokens, Request, Run
 from perl_jax.rollout.schedule import Order
 from perl_jax.rollout.strategies import Strategy
@@ -85,6 +86,12 @@ class Sampler:
             run.decode([o for o, of in zip(orders, lengths, strict=True) if of == length], length)
         shape = (len(groups), max(len(group.prompts) for group in groups), num_rollouts)
         return _collect(orders, shape, self.processor.pad_token, run.stats)
+
+    def check(self, group: Group) -> None:
+        """Raises ValueError if a prompt or an image of the group is larger than the ladders."""
+        self._padded_lengths([group])
+        unit = self.model.config.vision.patches_per_unit
+        plan_encoding(group.images, Ladder("patches", self.config.patches), unit)
 
     def _padded_lengths(self, groups: Sequence[Group]) -> list[int]:
         ladder = Ladder("prompt_lengths", self.config.prompt_lengths)

@@ -79,7 +79,12 @@ def test_sizes_in_one_bucket_give_arrays_of_one_shape():
         tuple(
             array.shape for array in (packed.patches, packed.windows.patches, packed.images.patches)
         )
-        for grids in ([(10, 14)], [(14, 12)], [(12, 16)], [(16, 10)])
+        for grids in (
+            [(10, 14), (12, 16)],
+            [(16, 12), (14, 10)],
+            [(14, 12), (12, 16)],
+            [(16, 12), (16, 12)],
+        )
         for packed in [pack_images([image(grid) for grid in grids], VISION)]
     }
     assert len(shapes) == 1

@@ -168,7 +168,10 @@ def pack_images(
         windows=segments(
             window_sizes, num_patches, bucket(len(window_sizes)), vision.window_units**2 * unit
         ),
-        images=segments(sizes, num_patches, bucket(len(sizes)), bucket(max(sizes) // unit) * unit),
+        # Attention over whole images is quadratic in the longest: padding it costs twice.
+        images=segments(
+            sizes, num_patches, bucket(len(sizes)), bucket(max(sizes) // unit, steps=8) * unit
+        ),
         reading_order=reading_order,
     )
 
