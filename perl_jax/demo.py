@@ -69,10 +69,10 @@ def main() -> None:
             [one.answer for one in examples for _ in range(ROLLOUTS)],
         )
     accuracy, graded = (array[None] for array in grade_arrays(grades))
-    print("\naccuracy, two answers put in by hand:", accuracy[0].tolist())
+    print("\naccuracy, two answers put in by hand:", accuracy[0])
     print("informative:", bool(informative_groups(accuracy, graded)[0]))
     advantages = group_advantages(accuracy, graded)
-    print("advantages: ", np.round(np.asarray(advantages[0]), 3).tolist())
+    print("advantages:", np.round(np.asarray(advantages[0]), 2))
     shape = (1, ORDERS * ROLLOUTS, rollouts.tokens.shape[-1])
     logprobs, mask = (jnp.asarray(a).reshape(shape) for a in (rollouts.logprobs, rollouts.mask))
     loss, stats = policy_loss(logprobs, logprobs, advantages, mask)

@@ -1,5 +1,6 @@
 """From text and images to a prompt, and from tokens back to text."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -205,6 +206,8 @@ def load_processor(
 
 
 def _load_tokenizer(directory: Path) -> Any:
+    # Only its tokenizers are used: that it finds no PyTorch is not worth a warning.
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     # Imported here: it takes seconds, and image preprocessing alone does not need it.
     from transformers import AutoTokenizer
 
