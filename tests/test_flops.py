@@ -26,7 +26,9 @@ def test_a_scan_counts_its_length():
 
 def test_a_while_loop_counts_the_steps_it_is_said_to_take():
     def loop(a, b):
-        body = lambda carry: (carry[0] + 1, a @ b)  # noqa: E731
+        def body(carry):
+            return carry[0] + 1, a @ b
+
         return jax.lax.while_loop(lambda carry: carry[0] < 9, body, (0, a @ b))
 
     assert count_flops(loop, A, B, steps=9) == 10 * PRODUCT
@@ -45,5 +47,7 @@ def test_functions_inside_functions_count_once():
 
 
 def test_a_gradient_counts_its_products():
-    loss = lambda a, b: (a @ b).sum()  # noqa: E731
+    def loss(a, b):
+        return (a @ b).sum()
+
     assert count_flops(jax.grad(loss, argnums=(0, 1)), A, B) == 3 * PRODUCT

@@ -118,7 +118,7 @@ def _digits(text: str, *_: Any, **__: Any) -> Any:
 
     Names are what SymPy's own modules ask for.
     """
-    import sympy  # type: ignore[import-untyped]
+    import sympy
 
     if re.fullmatch(r"[0-9]+", text):
         return sympy.Integer(int(text))
@@ -131,8 +131,8 @@ def _digits(text: str, *_: Any, **__: Any) -> Any:
 
 
 def _replace_evaluator() -> None:
-    import sympy.parsing  # type: ignore[import-untyped]
-    import sympy.parsing.sympy_parser  # type: ignore[import-untyped]
+    import sympy.parsing
+    import sympy.parsing.sympy_parser
 
     sympy.parsing.sympy_parser.parse_expr = _digits
     sympy.parsing.parse_expr = _digits

@@ -1,6 +1,7 @@
 """What the sampler draws: exactly what each rollout alone would, however the work is cut."""
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -234,12 +235,12 @@ def programs_run(sampler, groups, num_rollouts):
     for (name, structure, leaves), count in fresh.calls.items():
         if name == "encode":
             (images,) = jax.tree.unflatten(structure, leaves)
-            run = lambda p, images: programs.encode(definition, p, images)  # noqa: E731
-            flops[name] += count * count_flops(run, parameters, images)
+            encode = partial(programs.encode, definition)
+            flops[name] += count * count_flops(encode, parameters, images)
         if name == "prefill":
             _, features, prompts = jax.tree.unflatten(structure, leaves)
-            run = lambda p, f, x: programs.prefill(definition, None, p, f, x)  # noqa: E731
-            flops[name] += count * count_flops(run, parameters, features, prompts)
+            prefill = partial(programs.prefill, definition, None)
+            flops[name] += count * count_flops(prefill, parameters, features, prompts)
     return flops
 
 
@@ -319,12 +320,12 @@ def test_memory_of_reading_a_prompt_grows_with_its_length_not_its_square(model):
     definition, parameters = nnx.split(model)
 
     def temporary(length):
-        shape = lambda *s, d=jnp.int32: jax.ShapeDtypeStruct(s, d)  # noqa: E731
-        prompts = programs.PromptInputs(
-            shape(1, length), shape(3, 1, length), shape(1, length, d=bool), shape(1, length), None
-        )
+        tokens = jax.ShapeDtypeStruct((1, length), jnp.int32)
+        positions = jax.ShapeDtypeStruct((3, 1, length), jnp.int32)
+        valid = jax.ShapeDtypeStruct((1, length), bool)
+        prompts = programs.PromptInputs(tokens, positions, valid, tokens, None)
         lowered = programs.prefill.lower(
-            definition, None, parameters, shape(64, 64, d=jnp.float32), prompts
+            definition, None, parameters, jax.ShapeDtypeStruct((64, 64), jnp.float32), prompts
         )
         return lowered.compile().memory_analysis().temp_size_in_bytes
 

@@ -66,7 +66,7 @@ class TextConfig:
     num_kv_heads: int
     rms_norm_eps: float
     rope_theta: float
-    mrope_section: tuple[int, int, int]
+    mrope_section: tuple[int, ...]  # three: temporal, height, width
 
     @property
     def head_dim(self) -> int:
@@ -211,7 +211,7 @@ def _text(section: _Section) -> TextConfig:
         num_kv_heads=section.size("num_key_value_heads"),
         rms_norm_eps=section.number("rms_norm_eps"),
         rope_theta=theta,
-        mrope_section=rope.integers("mrope_section"),  # type: ignore[arg-type]
+        mrope_section=rope.integers("mrope_section"),
     )
     if len(config.mrope_section) != 3 or 2 * sum(config.mrope_section) != config.head_dim:
         raise ValueError(
