@@ -1,9 +1,10 @@
-# make demo   one group from question to loss, on real digits and an untrained policy
+# make demo   trains a tiny policy on questions about handwritten digits and shows what it learned
 # make test   lint, formatting, types, import ranks and the whole test suite
 #
 # Both make their own environment in .venv; they need make and Python >= 3.11 and nothing else.
 # FULL=1      also installs torch and libtpu: the parity tests against transformers and the
 #             compilations for TPU topologies then run instead of skipping
+# WORKDIR=... and ARGS='--config.seed=1' are passed to the demo
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -11,12 +12,13 @@ BIN := $(VENV)/bin
 comma := ,
 EXTRAS := test$(if $(FULL),$(comma)parity$(comma)aot)
 STAMP := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
+WORKDIR ?= runs/demo
 PYTEST_ARGS ?= -n auto --dist loadfile
 
 .PHONY: demo test check setup format clean
 
 demo: $(STAMP)
-	$(BIN)/python -m perl_jax.demo
+	$(BIN)/python -m perl_jax.train --config=configs/demo.py --workdir=$(WORKDIR) $(ARGS)
 
 test: check
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

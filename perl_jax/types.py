@@ -138,3 +138,25 @@ class Rollouts:
             ]
             for group in zip(self.tokens, self.lengths, strict=True)
         ]
+
+
+@dataclass(frozen=True, eq=False)
+class TrainBatch:
+    """What one step learns from: B groups of up to K orders of N rollouts of up to R tokens.
+
+    Attributes:
+        groups: B of them.
+        tokens: int32 ``[B, K, N, R]``, the responses; anything at padding.
+        lengths: int32 ``[B, K, N]``; 0 where a group has fewer than K orders.
+        logprobs: float32 ``[B, K, N, R]``, as the sampler reported them.
+        advantages: float32 ``[B, K, N]``.
+        mask: bool ``[B, K, N, R]``: the tokens that count in the loss. Rollouts without a grade,
+            and groups that only fill the batch up, have none.
+    """
+
+    groups: tuple[Group, ...]
+    tokens: np.ndarray
+    lengths: np.ndarray
+    logprobs: np.ndarray
+    advantages: np.ndarray
+    mask: np.ndarray

@@ -15,7 +15,7 @@ def test_every_python_example_of_the_readme_runs(checkpoint, tmp_path, monkeypat
     for name in ("a.png", "b.png", "before.png", "after.png"):
         Image.fromarray(np.full((56, 84, 3), 200, np.uint8)).save(tmp_path / name)
     examples = re.findall(r"^```python\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
-    assert len(examples) == 6
+    assert len(examples) == 7
     namespace: dict = {}
     for example in examples:
         exec(compile(example, str(README), "exec"), namespace)

@@ -142,6 +142,17 @@ _MUIR = RuleByColumn(
     otherwise=OPTION_IMAGES,
 )
 
+# The built-in demo, perl_jax.data.digits.
+_DIGITS = RuleByColumn(
+    "question_type",
+    {
+        "position": REWRITE,
+        "property": OPTION_IMAGES,
+        "match": OPTION_IMAGES,
+        "order": _ORDERING,
+    },
+)
+
 
 def _named(rule: Rule | RuleByColumn, *names: str) -> Rules:
     return dict.fromkeys(names, rule)
@@ -165,6 +176,7 @@ BUILT_IN: Rules = {
     **_named(OPTION_IMAGES, "MV-MATH", "PeijieWang/MV-MATH"),
     **_named(_MUIR, "MuirBench", "MUIRBENCH/MUIRBENCH"),
     **_named(OPTION_IMAGES, "MMMU", "MMMU/MMMU"),
+    "digits": _DIGITS,
 }
 """The shipped rules by source; the letter case of a name does not count."""
 

@@ -115,6 +115,15 @@ class Processor:
         except ImageError as error:
             raise ImageError(f"{name}: {error}") from error
 
+    def encode_response(self, text: str) -> np.ndarray:
+        """The tokens of a response, int32 ``[R]``, the one that ends it included.
+
+        Raises:
+            PromptError: The text holds a control token.
+        """
+        check_texts([text], self.special_tokens)
+        return np.asarray([*self.tokenizer(text)["input_ids"], self.stop_tokens[0]], np.int32)
+
     def decode(
         self, tokens: Sequence[int] | np.ndarray, *, skip_special_tokens: bool = True
     ) -> str:

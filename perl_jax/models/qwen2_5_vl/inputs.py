@@ -128,7 +128,11 @@ def segments(
 
 
 def pack_images(
-    images: Sequence[ImagePatches], vision: VisionConfig, *, num_patches: int | None = None
+    images: Sequence[ImagePatches],
+    vision: VisionConfig,
+    *,
+    num_patches: int | None = None,
+    num_images: int | None = None,
 ) -> ImageInputs:
     """Packs images of any sizes into one padded row of patches.
 
@@ -136,6 +140,7 @@ def pack_images(
         images: In the order in which their features shall come out.
         vision: The vision tower's configuration.
         num_patches: P, a multiple of the patches in a unit; by default the sum's `bucket`.
+        num_images: Padded; by default their number's `bucket`.
 
     Raises:
         ValueError: an image's patches do not fit its grid or the vision tower, or P.
@@ -166,11 +171,17 @@ def pack_images(
         patches=patches,
         coordinates=coordinates,
         windows=segments(
-            window_sizes, num_patches, bucket(len(window_sizes)), vision.window_units**2 * unit
+            window_sizes,
+            num_patches,
+            bucket(len(window_sizes), minimum=num_images or 1),
+            vision.window_units**2 * unit,
         ),
         # Attention over whole images is quadratic in the longest: padding it costs twice.
         images=segments(
-            sizes, num_patches, bucket(len(sizes)), bucket(max(sizes) // unit, steps=8) * unit
+            sizes,
+            num_patches,
+            num_images or bucket(len(sizes)),
+            bucket(max(sizes) // unit, steps=8) * unit,
         ),
         reading_order=reading_order,
     )

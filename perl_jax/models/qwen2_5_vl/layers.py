@@ -1,13 +1,21 @@
 """What the vision tower and the language model share: linear maps, norms, rotation, stacking."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 _initialise = jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal", in_axis=1, out_axis=0)
+
+# What the backward pass of a layer computes again instead of keeping it: nothing, everything but
+# the results of the linear maps, everything.
+Remat = Literal["none", "activations", "layers"]
+_REMAT_POLICIES = {
+    "activations": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "layers": jax.checkpoint_policies.nothing_saveable,
+}
 
 
 class Linear(nnx.Module):
@@ -77,7 +85,11 @@ def stack(count: int, rngs: nnx.Rngs, build: Callable[[nnx.Rngs], nnx.Module]) -
 
 
 def scan_layers(
-    layers: nnx.Module, apply: Callable[[Any, Any, Any], tuple[Any, Any]], carry: Any, inputs: Any
+    layers: nnx.Module,
+    apply: Callable[[Any, Any, Any], tuple[Any, Any]],
+    carry: Any,
+    inputs: Any,
+    remat: Remat = "none",
 ) -> tuple[Any, Any]:
     """Runs stacked layers one after the other in one compiled body.
 
@@ -86,6 +98,7 @@ def scan_layers(
         apply: ``(layer, carry, input) -> (carry, output)`` for one layer.
         carry: What passes from layer to layer.
         inputs: A pytree with a leading layer axis, one slice for each layer.
+        remat: What the backward pass computes again.
 
     Returns:
         The last carry, and the outputs with a leading layer axis.
@@ -96,4 +109,6 @@ def scan_layers(
         parameters, layer_input = slices
         return apply(nnx.merge(definition, parameters), carry, layer_input)
 
+    if remat != "none":
+        body = jax.checkpoint(body, policy=_REMAT_POLICIES[remat], prevent_cse=False)
     return jax.lax.scan(body, carry, (parameters, inputs))

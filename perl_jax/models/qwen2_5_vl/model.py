@@ -10,7 +10,7 @@ from flax import nnx
 from perl_jax.models.qwen2_5_vl.cache import PromptCache, ResponseCache
 from perl_jax.models.qwen2_5_vl.config import Qwen2_5_VLConfig
 from perl_jax.models.qwen2_5_vl.inputs import Array, ImageInputs, PromptInputs, pack_prompts
-from perl_jax.models.qwen2_5_vl.layers import Linear
+from perl_jax.models.qwen2_5_vl.layers import Linear, Remat
 from perl_jax.models.qwen2_5_vl.source import Source
 from perl_jax.models.qwen2_5_vl.text import TextModel
 from perl_jax.models.qwen2_5_vl.vision import VisionTower
@@ -51,9 +51,9 @@ class Qwen2_5_VL(nnx.Module):
         module = self.text.embed_tokens if self.lm_head is None else self.lm_head
         return module.weight[...]
 
-    def encode_images(self, images: ImageInputs) -> jax.Array:
+    def encode_images(self, images: ImageInputs, remat: Remat = "none") -> jax.Array:
         """Features ``[M, D]`` of the packed images, one per image token, in reading order."""
-        return self.vision(images, self.compute_dtype)
+        return self.vision(images, self.compute_dtype, remat)
 
     def embed(
         self,
@@ -83,13 +83,37 @@ class Qwen2_5_VL(nnx.Module):
         return self.read_prompts(embeddings, inputs.positions, inputs.valid)
 
     def read_prompts(
-        self, embeddings: jax.Array, positions: Array, valid: Array
+        self, embeddings: jax.Array, positions: Array, valid: Array, remat: Remat = "none"
     ) -> tuple[jax.Array, PromptCache]:
         """As `prefill`, of ``[B, T, D]`` at positions ``[3, B, T]``, valid ``[B, T]``."""
         hidden, own = self.text.read(
-            embeddings[:, None], jnp.asarray(positions)[:, :, None], jnp.asarray(valid)[:, None]
+            embeddings[:, None],
+            jnp.asarray(positions)[:, :, None],
+            jnp.asarray(valid)[:, None],
+            remat=remat,
         )
         return hidden[:, 0], PromptCache.of(own)
+
+    def read_responses(
+        self, tokens: jax.Array, start: Array, valid: Array, prefix: PromptCache, remat: Remat
+    ) -> jax.Array:
+        """Reads N whole responses to each of B prompts.
+
+        Args:
+            tokens: int ``[B, N, R]``.
+            start: int ``[B]``, the position of a response's first token.
+            valid: bool ``[B, N, R]``, False at padding.
+            prefix: What `prefill` returned.
+            remat: What the backward pass computes again.
+
+        Returns:
+            Hidden states ``[B, N, R, D]``.
+        """
+        positions = jnp.asarray(start)[:, None, None] + jnp.arange(tokens.shape[-1])[None, None]
+        positions = jnp.broadcast_to(positions[None], (3, *tokens.shape))
+        embeddings = self.embed(tokens)
+        hidden, _ = self.text.read(embeddings, positions, jnp.asarray(valid), prefix, remat)
+        return hidden
 
     def decode(
         self,

@@ -8,7 +8,15 @@ from flax import nnx
 from perl_jax.attention import KeyValues, attend
 from perl_jax.models.qwen2_5_vl.cache import PromptCache, ResponseCache, of_layer
 from perl_jax.models.qwen2_5_vl.config import TextConfig
-from perl_jax.models.qwen2_5_vl.layers import GatedMLP, Linear, RMSNorm, rotate, scan_layers, stack
+from perl_jax.models.qwen2_5_vl.layers import (
+    GatedMLP,
+    Linear,
+    Remat,
+    RMSNorm,
+    rotate,
+    scan_layers,
+    stack,
+)
 
 
 class Embedding(nnx.Module):
@@ -80,6 +88,7 @@ class TextModel(nnx.Module):
         positions: jax.Array,
         valid: jax.Array,
         prefix: PromptCache | None = None,
+        remat: Remat = "none",
     ) -> tuple[jax.Array, KeyValues]:
         """Reads N whole rows after each of B prefixes, or after none.
 
@@ -88,6 +97,7 @@ class TextModel(nnx.Module):
             positions: int ``[3, B, N, R]``: temporal, height, width.
             valid: bool ``[B, N, R]``, False at padding.
             prefix: The prompts that the rows follow.
+            remat: What the backward pass computes again.
 
         Returns:
             Normalised hidden states ``[B, N, R, D]``, and the rows' keys and values
@@ -107,7 +117,7 @@ class TextModel(nnx.Module):
             return layer.finish(x, attended), (k, v)
 
         stored = None if prefix is None else (prefix.keys, prefix.values)
-        x, (keys, values) = scan_layers(self.layers, apply, embeddings, stored)
+        x, (keys, values) = scan_layers(self.layers, apply, embeddings, stored, remat)
         return self.norm(x), KeyValues(keys, values, valid)
 
     def extend(

@@ -11,7 +11,15 @@ from flax import nnx
 from perl_jax.attention import KeyValues, attend
 from perl_jax.models.qwen2_5_vl.config import VisionConfig
 from perl_jax.models.qwen2_5_vl.inputs import Array, ImageInputs, Segments
-from perl_jax.models.qwen2_5_vl.layers import GatedMLP, Linear, RMSNorm, rotate, scan_layers, stack
+from perl_jax.models.qwen2_5_vl.layers import (
+    GatedMLP,
+    Linear,
+    Remat,
+    RMSNorm,
+    rotate,
+    scan_layers,
+    stack,
+)
 
 
 class VisionAttention(nnx.Module):
@@ -95,12 +103,13 @@ class VisionTower(nnx.Module):
         )
         self.merger = PatchMerger(config, dtype=dtype, rngs=rngs)
 
-    def __call__(self, inputs: ImageInputs, dtype: jnp.dtype) -> jax.Array:
+    def __call__(self, inputs: ImageInputs, dtype: jnp.dtype, remat: Remat = "none") -> jax.Array:
         """Encodes images.
 
         Args:
             inputs: The packed images.
             dtype: Of the computation.
+            remat: What the backward pass computes again.
 
         Returns:
             ``[M, text width]``: image after image in the order they were packed, units in raster
@@ -114,7 +123,7 @@ class VisionTower(nnx.Module):
             return block(x, rotary, is_full, inputs), None
 
         x = self.patch_embed(jnp.asarray(inputs.patches, dtype))
-        x, _ = scan_layers(self.blocks, apply, x, is_full)
+        x, _ = scan_layers(self.blocks, apply, x, is_full, remat)
         return self.merger(x)[inputs.reading_order]
 
 

@@ -1,0 +1,42 @@
+"""Qwen2.5-VL-3B on one big GPU (80 GB or more), on one's own rows.
+
+    python -m perl_jax.train --config=configs/qwen2_5_vl_3b_gpu.py --workdir=runs/3b \
+        --config.data.train.parquet.paths="('/data/train.parquet',)"
+
+Parameters and the moments of AdamW take 45 GB in float32; the gradients 15 GB more. It has not been
+run: neither run time nor score is known.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    config = ConfigDict()
+    config.model = {
+        "path": "Qwen/Qwen2.5-VL-3B-Instruct",
+        "dtype": "float32",
+        "compute_dtype": "bfloat16",
+        "max_pixels": 262144,
+    }
+    config.data = {
+        "train": {"parquet": {"paths": ("data/train.parquet",)}},
+        "max_prompt_tokens": 4096,
+        "pipeline": {"workers": 4},
+    }
+    config.steps = 200
+    config.objective = {"dual_clip": 3.0, "aggregation": "token_mean", "kl_coefficient": 0.0}
+    config.rollout = {
+        "groups": 32,
+        "num_rollouts": 6,
+        "max_new_tokens": 1024,
+        "sampler": {"rows": 384},
+    }
+    config.permutation = {"num_orders": 1, "schedule": {"kind": "linear"}}
+    config.learner = {
+        "remat": "layers",
+        "frozen": (r"vision\..*",),
+        "packing": {"micro_groups": 2},
+    }
+    config.optimizer = {"learning_rate": 1e-6, "state_dtype": "bfloat16"}
+    config.checkpoint = {"every": 25}
+    return config

@@ -1,0 +1,308 @@
+"""From a configuration file to the frozen dataclasses of every part, checked before anything runs.
+
+A file defines ``get_config()``, which returns an ``ml_collections.ConfigDict``; fields are
+overridden as ``--config.rollout.num_rollouts=8``. Each part's fields are documented beside the code
+that they configure.
+"""
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from perl_jax.data.pipeline import PipelineConfig
+from perl_jax.data.sources import SourceConfig
+from perl_jax.evaluation import EvaluationConfig
+from perl_jax.models.fresh import FreshModel
+from perl_jax.objectives import PRESETS, Objective
+from perl_jax.training.checkpoint import CheckpointConfig
+from perl_jax.training.collect import FilterConfig, PermutationConfig, RolloutConfig
+from perl_jax.training.learner import UpdateConfig
+from perl_jax.training.loop import EarlyStop
+from perl_jax.training.optimizer import OptimizerConfig
+from perl_jax.training.rewarding import RewardConfig
+from perl_jax.training.writers import LoggingConfig
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The policy.
+
+    Attributes:
+        path: A model directory or a hub id.
+        dtype: Of the parameters.
+        compute_dtype: Of the activations.
+        min_pixels: Smaller images are enlarged to this area; None: the directory's value.
+        max_pixels: Larger images are reduced to this area; None: the directory's value.
+    """
+
+    path: str = ""
+    dtype: str = "float32"
+    compute_dtype: str = "bfloat16"
+    min_pixels: int | None = None
+    max_pixels: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("dtype", "compute_dtype"):
+            if getattr(self, name) not in ("float32", "bfloat16"):
+                raise ValueError(
+                    f"{name}: expected float32 or bfloat16; got {getattr(self, name)!r}"
+                )
+
+
+@dataclass(frozen=True)
+class MeshConfig:
+    """How the devices are laid out; the product is their number. See `perl_jax.mesh.make_mesh`."""
+
+    data: int = 1
+    fsdp: int = 1
+    tensor: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("data", "fsdp", "tensor"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected at least 1; got {getattr(self, name)}")
+
+    @property
+    def devices(self) -> int:
+        """How many there are."""
+        return self.data * self.fsdp * self.tensor
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What is trained and evaluated on.
+
+    Attributes:
+        train: The rows to train on.
+        held_out: The rows to evaluate on; None does not evaluate.
+        max_prompt_tokens: Rows with a longer prompt are skipped and counted.
+        pipeline: How rows are read.
+    """
+
+    train: SourceConfig
+    held_out: SourceConfig | None = None
+    max_prompt_tokens: int = 8192
+    pipeline: PipelineConfig = field(default_factory=PipelineConfig)
+
+    def __post_init__(self) -> None:
+        if self.max_prompt_tokens < 1:
+            raise ValueError(
+                f"max_prompt_tokens: expected at least 1; got {self.max_prompt_tokens}"
+            )
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What every run has.
+
+    Attributes:
+        model: The policy that it starts from.
+        data: What it reads.
+        steps: How many.
+        seed: Of everything drawn.
+        mesh: The layout of the devices; None: the first device alone.
+        learner: How batches become updates.
+        optimizer: How gradients move parameters.
+        evaluation: Of the held-out rows.
+        checkpoint: What is kept.
+        logging: Where metrics go.
+        early_stop: When to stop before ``steps``.
+        export: Whether the last policy is written as a Hugging Face directory when the run ends.
+    """
+
+    model: ModelConfig
+    data: DataConfig
+    steps: int
+    seed: int = 0
+    mesh: MeshConfig | None = None
+    learner: UpdateConfig = field(default_factory=UpdateConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    logging: LoggingConfig = field(default_factory=LoggingConfig)
+    early_stop: EarlyStop = field(default_factory=EarlyStop)
+    export: bool = True
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"steps: expected at least 1; got {self.steps}")
+
+
+@dataclass(frozen=True)
+class TrainConfig(RunConfig):
+    """A run of reinforcement learning.
+
+    Attributes:
+        objective: What is optimised.
+        rollout: How responses are drawn.
+        permutation: In which orders examples are shown.
+        filtering: Which groups inform.
+        reward: What responses earn.
+    """
+
+    objective: Objective = field(default_factory=lambda: PRESETS["perl"])
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    permutation: PermutationConfig = field(default_factory=PermutationConfig)
+    filtering: FilterConfig = field(default_factory=FilterConfig)
+    reward: RewardConfig = field(default_factory=RewardConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.model.path:
+            raise ValueError("model.path: expected a model directory or a hub id; got ''")
+        groups, updates = self.rollout.groups, self.learner.updates_per_batch
+        if groups % updates:
+            raise ValueError(
+                f"learner.updates_per_batch: expected a divisor of rollout.groups = {groups}; "
+                f"got {updates}"
+            )
+        if (1 + self.permutation.num_orders) * self.rollout.num_rollouts < 2:
+            raise ValueError(
+                "rollout.num_rollouts: expected a group of at least 2 rollouts, as advantages "
+                "compare them; got 1 of 1 order"
+            )
+        longest = self.learner.packing.response_lengths[-1]
+        if self.rollout.max_new_tokens > longest:
+            raise ValueError(
+                f"learner.packing.response_lengths: expected a rung for rollout.max_new_tokens = "
+                f"{self.rollout.max_new_tokens}; the largest is {longest}"
+            )
+        for name, rungs in (
+            ("learner.packing.prompt_lengths", self.learner.packing.prompt_lengths),
+            ("rollout.sampler.prompt_lengths", self.rollout.sampler.prompt_lengths),
+        ):
+            if self.data.max_prompt_tokens > rungs[-1]:
+                raise ValueError(
+                    f"{name}: expected a rung for data.max_prompt_tokens = "
+                    f"{self.data.max_prompt_tokens}; the largest is {rungs[-1]}"
+                )
+
+
+@dataclass(frozen=True)
+class WarmstartConfig(RunConfig):
+    """A run of supervised training on given responses.
+
+    Attributes:
+        fresh: A model with random weights to start from; ``model.path`` is then not given.
+        rows: Examples in a step.
+        max_response_tokens: Rows with a longer response are an error.
+        rollout: How responses are drawn for evaluation.
+        permutation: The orders that evaluation shows.
+    """
+
+    fresh: FreshModel | None = None
+    rows: int = 64
+    max_response_tokens: int = 2048
+    permutation: PermutationConfig = field(default_factory=PermutationConfig)
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.rows < 1:
+            raise ValueError(f"rows: expected at least 1; got {self.rows}")
+        if (self.fresh is None) == (not self.model.path):
+            raise ValueError("model.path: expected it or fresh, and not both")
+
+
+def read_config(kind: type[T], config: Mapping[str, Any], path: str = "config") -> T:
+    """Builds a dataclass, and those that it holds, from a plain mapping.
+
+    Args:
+        kind: The dataclass.
+        config: Its fields; a ConfigDict will do.
+        path: What messages call the mapping.
+
+    Raises:
+        ValueError: A key is unknown (with a suggestion), a required one is missing, or a value is
+            out of its range; the message has the path of the field.
+        TypeError: A value has the wrong type.
+    """
+    if not isinstance(config, Mapping) and not hasattr(config, "to_dict"):
+        raise TypeError(f"{path}: expected fields of {kind.__name__}; got {config!r}")
+    values = config.to_dict() if hasattr(config, "to_dict") else dict(config)
+    from_config = vars(kind).get("from_config")
+    if from_config is not None:
+        return getattr(kind, "from_config")(values, path)  # noqa: B009 - mypy knows no such method
+    fields = {item.name: item for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    for name in values:
+        if name not in fields:
+            close = difflib.get_close_matches(name, fields, 1)
+            hint = f" (did you mean {close[0]!r}?)" if close else ""
+            raise ValueError(
+                f"{path}.{name}: unknown key{hint}; expected some of {', '.join(fields)}"
+            )
+    hints = typing.get_type_hints(kind)
+    read = {name: _read(hints[name], value, f"{path}.{name}") for name, value in values.items()}
+    missing = [
+        item.name
+        for item in fields.values()
+        if item.name not in read
+        and item.default is dataclasses.MISSING
+        and item.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise ValueError(f"{path}: expected {', '.join(missing)}; got only {', '.join(read)}")
+    try:
+        return kind(**read)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{path}.{error}") from error
+
+
+def _read(hint: Any, value: Any, path: str) -> Any:
+    """A value as its annotation wants it."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        (hint,) = (argument for argument in arguments if argument is not type(None))
+        return _read(hint, value, path)
+    if dataclasses.is_dataclass(hint):
+        return read_config(hint, value, path)  # type: ignore[arg-type]
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise TypeError(f"{path}: expected a list; got {value!r}")
+        kinds = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
+        if len(kinds) != len(value):
+            raise TypeError(f"{path}: expected {len(kinds)} values; got {value!r}")
+        return tuple(
+            _read(kind, item, f"{path}[{n}]")
+            for n, (kind, item) in enumerate(zip(kinds, value, strict=True))
+        )
+    if origin is typing.Literal:
+        if value not in arguments:
+            close = difflib.get_close_matches(str(value), map(str, arguments), 1)
+            hint = f" (did you mean {close[0]!r}?)" if close else ""
+            raise ValueError(
+                f"{path}: expected one of {', '.join(map(str, arguments))}; got {value!r}{hint}"
+            )
+        return value
+    return _read_plain(origin or hint, value, path)
+
+
+def _read_plain(kind: Any, value: Any, path: str) -> Any:
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if kind is Any:
+        return value
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        name = getattr(kind, "__name__", str(kind))
+        raise TypeError(f"{path}: expected {name}; got {type(value).__name__} {value!r}")
+    return value
+
+
+def plain(config: Any) -> Any:
+    """A configuration as JSON would hold it: to be stored, compared and fingerprinted."""
+    if dataclasses.is_dataclass(config):
+        return {f.name: plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
+    if isinstance(config, Mapping):
+        return {str(name): plain(value) for name, value in config.items()}
+    if isinstance(config, list | tuple):
+        return [plain(value) for value in config]
+    return str(config) if isinstance(config, Path) else config

@@ -1,0 +1,8 @@
+"""Data: sources of examples, and the pipeline that shuffles, shards and prepares them."""
+
+from perl_jax.data.parquet import ParquetSource
+from perl_jax.data.pipeline import Pipeline, PipelineConfig
+from perl_jax.data.prepare import Preparer
+from perl_jax.data.source import BadRow, Source
+
+__all__ = ["BadRow", "ParquetSource", "Pipeline", "PipelineConfig", "Preparer", "Source"]

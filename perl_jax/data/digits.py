@@ -1,0 +1,261 @@
+"""The built-in demo: questions about several real handwritten digits, in PeRL's four kinds.
+
+The images are scikit-learn's bundled scans (Alpaydin and Kaynak, UCI 1998, CC BY 4.0), the answers
+are computed from their labels. Images of the training and the held-out rows are disjoint.
+
+========  =====================================================  ==============================
+kind      question                                               after
+========  =====================================================  ==============================
+position  is a statement about images named by their place true  NLVR2
+property  which of the lettered images has a property            IconQA
+match     which of the lettered images shows the same digit      DreamSim
+order     put the images in order                                ShowHowTo
+========  =====================================================  ==============================
+"""
+
+import functools
+import hashlib
+import io
+import json
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from PIL import Image
+
+from perl_jax.types import Example
+
+KINDS = ("position", "property", "match", "order")
+SPLITS = ("train", "held_out")
+
+_LETTERS = "ABCD"
+_ORDINALS = ("first", "second", "third", "fourth")
+_SIDE = 28
+
+
+@dataclass(frozen=True)
+class DigitsConfig:
+    """Which questions are made.
+
+    Attributes:
+        split: ``train`` or ``held_out``: they share no image.
+        rows: How many.
+        seed: Of the questions; the split of the images does not depend on it.
+        kinds: Which kinds there are, each equally often.
+        images: The least and the most images of a question, within 2 to 4.
+        skew: The share of rows whose right answer stands first, as in data with a positional
+            bias; the others are spread evenly over the other places. None: all places equally.
+        first_responses: The share of rows whose ``response`` answers with the first place
+            whatever is right: what a policy with a positional bias would say.
+        first_from: The row from which on there are such responses.
+    """
+
+    split: str = "train"
+    rows: int = 4096
+    seed: int = 0
+    kinds: tuple[str, ...] = KINDS
+    images: tuple[int, int] = (2, 4)
+    skew: float | None = None
+    first_responses: float = 0.0
+    first_from: int = 0
+
+    def __post_init__(self) -> None:
+        if self.split not in SPLITS:
+            raise ValueError(f"split: expected one of {', '.join(SPLITS)}; got {self.split!r}")
+        for name, least in (("rows", 1), ("first_from", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}: expected at least {least}; got {getattr(self, name)}")
+        unknown = [kind for kind in self.kinds if kind not in KINDS]
+        if unknown or not self.kinds:
+            raise ValueError(f"kinds: expected some of {', '.join(KINDS)}; got {self.kinds}")
+        low, high = self.images
+        if not 2 <= low <= high <= 4 or ("match" in self.kinds and high < 3):
+            raise ValueError(
+                f"images: expected a range within 2 to 4, up to 3 at least for kind match; "
+                f"got {self.images}"
+            )
+        for name, share in (("skew", self.skew), ("first_responses", self.first_responses)):
+            if share is not None and not 0 <= share <= 1:
+                raise ValueError(f"{name}: expected a share from 0 to 1; got {share}")
+
+
+class Digits:
+    """The source: row i is a function of the configuration and i alone.
+
+    Every example's metadata has ``question_type`` (its kind) and ``response``, a worked answer for
+    supervised training: what every image shows, by letter; what follows from it; and the answer in
+    a box.
+    """
+
+    def __init__(self, config: DigitsConfig) -> None:
+        self.config = config
+
+    def __len__(self) -> int:
+        return self.config.rows
+
+    def __getitem__(self, index: int) -> Example:
+        config = self.config
+        if not 0 <= index < config.rows:
+            raise IndexError(f"digits: expected a row from 0 to {config.rows - 1}; got {index}")
+        kind = config.kinds[index % len(config.kinds)]
+        id = f"{config.split}-{config.seed}-{index}"
+        rng = random.Random(f"digits {id}")
+        task = _TASKS[kind](rng, config)
+        biased = rng.random() < config.first_responses and index >= config.first_from
+        answer = task.first if biased else task.answer
+        seen = " ".join(
+            f"{name}{digit}" for name, digit in zip(task.names, task.digits, strict=True)
+        )
+        return Example(
+            id=id,
+            source="digits",
+            question=task.question,
+            images=tuple(_scan(rng, config.split, digit) for digit in task.digits),
+            answer=task.answer,
+            metadata={
+                "question_type": kind,
+                "response": f"<think> {seen}={task.found}</think>\\boxed{{{answer}}}",
+            },
+        )
+
+    def fingerprint(self) -> str:
+        """A digest of what decides the content."""
+        content = json.dumps(asdict(self.config), sort_keys=True) + self[0].question
+        return hashlib.sha256(content.encode()).hexdigest()
+
+
+def words() -> tuple[str, ...]:
+    """What the questions and the responses are written with: the vocabulary of a small policy."""
+    texts = [
+        *_ORDINALS,
+        "The image shows a larger digit than the image.",
+        "\nA. True\nB. False\nC.\nD.",
+        "Which image shows the largest smallest digit?",
+        "Reference:",
+        "Which image shows the same digit?",
+        "Put the images in order from the smallest to the largest.",
+        "<think> A B C D R</think>\\boxed{A} {B} {C} {D} =A =B =C =D True False",
+        "→",
+        "system user assistant You are a helpful assistant.",
+    ]
+    pieces = re.findall(r"[^\w\s]?[^\W\d_]+|[^\w\s]+", " ".join(texts))
+    return tuple(dict.fromkeys(pieces))
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A question, what its images show and are called, what follows, right and first answers."""
+
+    question: str
+    digits: tuple[int, ...]
+    names: str
+    found: str
+    answer: str
+    first: str
+
+
+def _position(rng: random.Random, config: DigitsConfig) -> _Task:
+    count = rng.randint(*config.images)
+    digits = _distinct(rng, count)
+    one, other = rng.sample(range(count), 2)
+    truth = rng.random() < 0.5
+    larger, smaller = (one, other) if (digits[one] > digits[other]) == truth else (other, one)
+    place = _place(rng, 2, config.skew)  # of the right option
+    words = ("True", "False") if (place == 0) == truth else ("False", "True")
+    statement = (
+        f"The {_ORDINALS[larger]} image shows a larger digit than the {_ORDINALS[smaller]} image."
+    )
+    question = f"{'<image>' * count}{statement}\nA. {words[0]}\nB. {words[1]}"
+    found = " ".join(f"{_LETTERS[slot]}{digits[slot]}" for slot in (larger, smaller))
+    return _Task(question, digits, _LETTERS[:count], f"{found} {truth}", _LETTERS[place], "A")
+
+
+def _property(rng: random.Random, config: DigitsConfig) -> _Task:
+    count = rng.randint(*config.images)
+    digits = _distinct(rng, count)
+    place = _place(rng, count, config.skew)
+    wanted = rng.choice(("largest", "smallest"))
+    target = max(digits) if wanted == "largest" else min(digits)
+    digits = _with(digits, target, place)
+    question = f"Which image shows the {wanted} digit?{_options(count)}"
+    found = f"{target}{_LETTERS[place]}"
+    return _Task(question, digits, _LETTERS[:count], found, _LETTERS[place], "A")
+
+
+def _match(rng: random.Random, config: DigitsConfig) -> _Task:
+    count = rng.randint(max(2, config.images[0] - 1), config.images[1] - 1)
+    digits = _distinct(rng, count)
+    place = _place(rng, count, config.skew)
+    question = f"Reference: <image>\nWhich image shows the same digit?{_options(count)}"
+    found = f"{digits[place]}{_LETTERS[place]}"
+    shown = (digits[place], *digits)
+    return _Task(question, shown, "R" + _LETTERS[:count], found, _LETTERS[place], "A")
+
+
+def _order(rng: random.Random, config: DigitsConfig) -> _Task:
+    count = rng.randint(*config.images)
+    digits = _distinct(rng, count)
+    falling = rng.random() < 0.5
+    ranked = sorted(digits, reverse=falling)
+    if config.skew is not None:
+        in_order = rng.random() < config.skew
+        while (list(digits) == ranked) != in_order:
+            digits = tuple(rng.sample(digits, count))
+    ends = ("largest", "smallest") if falling else ("smallest", "largest")
+    question = f"{'<image>' * count}Put the images in order from the {ends[0]} to the {ends[1]}."
+    answer = "→".join(str(digits.index(digit) + 1) for digit in ranked)
+    first = "→".join(str(place + 1) for place in range(count))
+    found = " ".join(f"{digit}{_LETTERS[digits.index(digit)]}" for digit in ranked)
+    return _Task(question, digits, _LETTERS[:count], found, answer, first)
+
+
+_TASKS = {"position": _position, "property": _property, "match": _match, "order": _order}
+
+
+def _options(count: int) -> str:
+    return "".join(f"\n{letter}. <image>" for letter in _LETTERS[:count])
+
+
+def _distinct(rng: random.Random, count: int) -> tuple[int, ...]:
+    return tuple(rng.sample(range(10), count))
+
+
+def _place(rng: random.Random, count: int, skew: float | None) -> int:
+    """Where the right one of several answers stands."""
+    if skew is None:
+        return rng.randrange(count)
+    return 0 if rng.random() < skew else rng.randrange(1, count)
+
+
+def _with(digits: Sequence[int], target: int, place: int) -> tuple[int, ...]:
+    """The digits with this one of them at this place."""
+    others = [digit for digit in digits if digit != target]
+    return (*others[:place], target, *others[place:])
+
+
+def _scan(rng: random.Random, split: str, digit: int) -> bytes:
+    return rng.choice(_scans(split)[digit])
+
+
+@functools.cache
+def _scans(split: str) -> tuple[tuple[bytes, ...], ...]:
+    """The PNG files of a split, by digit."""
+    # Imported here: it takes a second, and only the demo needs it.
+    from sklearn.datasets import load_digits
+
+    data = load_digits()
+    files: list[list[bytes]] = [[] for _ in range(10)]
+    for number, (pixels, digit) in enumerate(zip(data.images, data.target, strict=True)):
+        # Every fourth scan is held out.
+        if (number % 4 == 3) == (split == "held_out"):
+            files[digit].append(_png(pixels))
+    return tuple(map(tuple, files))
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    image = Image.fromarray((255 - pixels * (255 / 16)).astype(np.uint8))
+    file = io.BytesIO()
+    image.resize((_SIDE, _SIDE), Image.Resampling.BICUBIC).save(file, "PNG")
+    return file.getvalue()

@@ -1,0 +1,61 @@
+"""The encoded bytes of an image as rows hold it: in the row, or in a file below a directory."""
+
+import errno
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path, PurePath
+from typing import Any
+
+from perl_jax.data.source import BadRow
+from perl_jax.processing.decode import MAX_BYTES
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|data:")
+# What a path can be wrong in; every other failure is one of the storage, and ends the run: rows
+# that are dropped while a disk does not answer would be others at every run.
+_NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES}
+
+
+def encoded_image(image: Any, root: Path | None, row: str) -> bytes:
+    """Returns the encoded bytes of an image, which are not looked at.
+
+    Args:
+        image: Bytes, a path, or a mapping with ``bytes`` and ``path``, where bytes go first.
+        root: The directory that paths are relative to; nothing outside is read.
+        row: Names the row.
+
+    Raises:
+        BadRow: ``missing_image`` or ``unsafe_path``.
+        OSError: The storage fails.
+    """
+    path = image
+    if isinstance(image, bytes):
+        return image
+    if isinstance(image, Mapping):
+        if image.get("bytes") is not None:
+            return image["bytes"]
+        path = image.get("path")
+    if not path:
+        raise BadRow("missing_image", row, "an image has neither bytes nor a path")
+    if root is None:
+        raise BadRow("missing_image", row, f"{path!r} is a path, but no image_root is given")
+    return _read_below(root, path, row)
+
+
+def _read_below(root: Path, name: str, row: str) -> bytes:
+    pure = PurePath(name)
+    if _URL.match(name) or "\0" in name or pure.is_absolute() or ".." in pure.parts:
+        raise BadRow("unsafe_path", row, f"{name!r} is not a path below image_root")
+    try:
+        path = Path(os.path.realpath(root / name, strict=True))
+        if not path.is_relative_to(os.path.realpath(root)):
+            raise BadRow("unsafe_path", row, f"{name!r} leads out of image_root")
+        # Anything but a regular file may block for ever (a pipe) or never end (a device).
+        if not path.is_file():
+            raise BadRow("unsafe_path", row, f"{name!r} is not a regular file")
+        with open(path, "rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except OSError as error:
+        if error.errno not in _NO_FILE:
+            raise
+        raise BadRow("missing_image", row, f"{name!r}: {error.strerror}") from error

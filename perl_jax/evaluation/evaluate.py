@@ -1,0 +1,162 @@
+"""Asks a policy held-out examples under several orders of their images."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from perl_jax.data.prompting import prompt_text
+from perl_jax.evaluation.config import EvaluationConfig
+from perl_jax.evaluation.consistency import Order, is_consistent, orders_of
+from perl_jax.evaluation.results import Evaluation, Record
+from perl_jax.permutation import Rule, Rules, rule_for
+from perl_jax.processing import Processor
+from perl_jax.rewards import Grader, answer_text, last_boxed
+from perl_jax.rollout import Group, Rollouts, Sampler, Strategy
+from perl_jax.types import Example
+
+KIND_COLUMN = "question_type"
+"""The metadata column by which the examples of a source are told apart in the results."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """One example under all its orders, ready to be sampled."""
+
+    rule: Rule
+    orders: tuple[Order, ...]
+    examples: tuple[Example, ...]
+    group: Group
+
+
+def evaluate(
+    sampler: Sampler,
+    examples: Iterable[Example],
+    *,
+    grader: Grader,
+    config: EvaluationConfig,
+    rules: Rules | None = None,
+    seed: int = 0,
+) -> Evaluation:
+    """Asks every example under its own order and others, and grades and compares the answers.
+
+    A function of the policy's parameters and the arguments: the same seed asks the same orders, so
+    that evaluations of one run compare.
+
+    Args:
+        sampler: Has the policy and its processor.
+        examples: Held-out rows; the first ``config.examples`` of them are asked. Each image is
+            anything that the processor encodes, patches included.
+        grader: Grades every response against the answer of its order.
+        config: How many examples, orders and tokens.
+        rules: Your own permutation rules by source, besides the shipped ones.
+        seed: Draws the orders, and the responses where the temperature is above 0.
+
+    Raises:
+        ValueError: There are no examples, or one cannot be asked or graded; names the example. Or
+            a source of several images has no rule, unless no orders are asked for.
+    """
+    chosen = list(islice(examples, config.examples))
+    if not chosen:
+        raise ValueError("examples: expected at least one to evaluate; got none")
+    named = list(zip(_unique_ids(chosen), chosen, strict=True))
+    records: list[Record] = []
+    for first in range(0, len(named), config.batch):
+        tasks = []
+        for name, example in named[first : first + config.batch]:
+            # Without other orders, a source needs no rule.
+            rule = rule_for(example, rules=rules, unknown="error" if config.num_orders else "keep")
+            orders = orders_of(example, rule, config.num_orders, seed)
+            tasks.append(_task(name, rule, orders, sampler.processor))
+        rollouts = sampler.sample(
+            [task.group for task in tasks],
+            num_rollouts=config.num_rollouts,
+            max_new_tokens=config.max_new_tokens,
+            strategy=Strategy(temperature=config.temperature),
+            key=seed,
+        )
+        records += _records(tasks, rollouts, sampler.processor, grader)
+    return Evaluation.of(records)
+
+
+def _unique_ids(examples: Sequence[Example]) -> list[str]:
+    """One id for each example: its own, or that and a number where it is taken."""
+    taken: dict[str, None] = {}
+    for example in examples:
+        name, number = example.id, 1
+        while name in taken:
+            number += 1
+            name = f"{example.id}#{number}"
+        taken[name] = None
+    return list(taken)
+
+
+def _task(
+    name: str,
+    rule: Rule,
+    orders: Sequence[tuple[Order, Example]],
+    processor: Processor,
+) -> _Task:
+    own = orders[0][1]
+    try:
+        answer_text(own.answer)
+        # One object for each image: the orders share it, and it is encoded once.
+        patches = {id(image): processor.preprocess(image) for image in own.images}
+        prompts = [
+            processor.encode(prompt_text(one), [patches[id(image)] for image in one.images])
+            for _, one in orders
+        ]
+    except ValueError as error:
+        raise ValueError(f"example {own.id!r} of {own.source!r}: {error}") from error
+    shown = tuple(example for _, example in orders)
+    return _Task(rule, tuple(order for order, _ in orders), shown, Group.of(name, prompts))
+
+
+def _records(
+    tasks: Sequence[_Task], rollouts: Rollouts, processor: Processor, grader: Grader
+) -> list[Record]:
+    """One record for every response, by example, order and rollout."""
+    texts = rollouts.texts(processor.decode)
+    places = [
+        (g, k, n)
+        for g, task in enumerate(tasks)
+        for k in range(len(task.orders))
+        for n in range(rollouts.tokens.shape[2])
+    ]
+    grades = grader.grade(
+        [texts[g][k][n] for g, k, n in places], [tasks[g].examples[k].answer for g, k, _ in places]
+    )
+    consistent = [_consistent(*pair) for pair in zip(tasks, texts, strict=True)]
+    return [
+        Record(
+            id=tasks[g].group.id,
+            source=tasks[g].examples[k].source,
+            kind=_kind(tasks[g].examples[k]),
+            order=tasks[g].orders[k],
+            rollout=n,
+            response=texts[g][k][n],
+            answer=tasks[g].examples[k].answer,
+            prediction=_prediction(texts[g][k][n]),
+            grade=grade,
+            consistent=consistent[g][n],
+            tokens=int(rollouts.lengths[g, k, n]),
+            truncated=not rollouts.stopped[g, k, n],
+        )
+        for (g, k, n), grade in zip(places, grades, strict=True)
+    ]
+
+
+def _consistent(task: _Task, texts_KxN: Sequence[Sequence[str]]) -> list[bool | None]:
+    """Of every rollout, whether its answers agree under all orders."""
+    return [
+        is_consistent(task.examples[0], task.rule, task.orders, [_prediction(t) for t in texts_K])
+        for texts_K in zip(*texts_KxN, strict=True)
+    ]
+
+
+def _prediction(response: str) -> str | None:
+    return last_boxed(response).text or None
+
+
+def _kind(example: Example) -> str | None:
+    kind = example.metadata.get(KIND_COLUMN)
+    return None if kind is None else str(kind)

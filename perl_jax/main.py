@@ -1,0 +1,48 @@
+"""What the command lines of runs share: flags in, one line of error out."""
+
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from absl import app, flags
+from absl import logging as absl_logging
+from ml_collections import config_flags
+
+from perl_jax.config import read_config
+from perl_jax.training.checkpoint import CheckpointError
+from perl_jax.training.workdir import WorkdirError
+
+_ERRORS = (
+    CheckpointError, FloatingPointError, ImportError, OSError, TypeError, ValueError, WorkdirError,
+)  # fmt: skip
+
+
+def run_main(description: str | None, kind: type[Any], run: Callable[[Any, str], Any]) -> None:
+    """Parses ``--config`` and ``--workdir`` and runs; exits with 0, or with an error in one line.
+
+    Args:
+        description: What ``--help`` says.
+        kind: The dataclass of the configuration.
+        run: Takes the configuration and the work directory.
+    """
+    config = config_flags.DEFINE_config_file("config", None, "Configuration file.")
+    workdir = flags.DEFINE_string("workdir", None, "Directory of the run.")
+    debug = flags.DEFINE_bool("debug", False, "Show where an error comes from.")
+    flags.mark_flags_as_required(["config", "workdir"])
+    sys.modules["__main__"].__doc__ = description or ""
+
+    def main(arguments: Sequence[str]) -> None:
+        if len(arguments) > 1:
+            raise app.UsageError(f"unexpected arguments: {' '.join(arguments[1:])}")
+        # Orbax tells of every file.
+        absl_logging.set_verbosity(absl_logging.WARNING)
+        logging.getLogger("perl_jax").setLevel(logging.INFO)
+        try:
+            run(read_config(kind, config.value), str(workdir.value))
+        except _ERRORS as error:
+            if debug.value:
+                raise
+            sys.exit(f"error: {error}")
+
+    app.run(main)

@@ -1,0 +1,366 @@
+"""Runs: everything that a configuration asks for, put together, run, and reported."""
+
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from perl_jax.config import (
+    ModelConfig,
+    RunConfig,
+    TrainConfig,
+    WarmstartConfig,
+    plain,
+    read_config,
+)
+from perl_jax.data.pipeline import Pipeline
+from perl_jax.data.prepare import Preparer
+from perl_jax.data.source import BadRow, Source
+from perl_jax.data.sources import SourceConfig, open_source
+from perl_jax.evaluation import Evaluation, evaluate
+from perl_jax.hub import resolve_directory
+from perl_jax.mesh import make_mesh
+from perl_jax.models import Qwen2_5_VL, load_model, save_model
+from perl_jax.models.fresh import write_fresh_model
+from perl_jax.permutation import rules_from_config
+from perl_jax.processing import Processor, load_processor
+from perl_jax.rewards import Grader
+from perl_jax.rollout import Sampler
+from perl_jax.training.checkpoint import CheckpointConfig, Checkpoints
+from perl_jax.training.collect import Collector
+from perl_jax.training.curves import plot_curves
+from perl_jax.training.learner import Learner, UpdateConfig
+from perl_jax.training.loop import (
+    Loop,
+    Outcome,
+    RolloutLog,
+    Stepper,
+    start_or_resume,
+)
+from perl_jax.training.progress import Progress, final_table
+from perl_jax.training.reinforce import Reinforce
+from perl_jax.training.rewarding import RewardConfig, Rewarder, make_grader
+from perl_jax.training.state import Policy
+from perl_jax.training.supervised import Supervised
+from perl_jax.training.workdir import (
+    Preemption,
+    fingerprint_of_code,
+    fingerprint_of_config,
+    lock_workdir,
+)
+from perl_jax.training.writers import METRICS_FILE, MetricsWriter
+from perl_jax.types import Example
+
+logger = logging.getLogger(__name__)
+
+CHECKPOINTS = "checkpoints"
+EXPORT = "export"
+CONFIG = "config.json"
+SUMMARY = "summary.json"
+CURVES = "curves.png"
+
+
+@dataclass(frozen=True, eq=False)
+class _Parts:
+    """What both kinds of run are made of."""
+
+    mesh: Mesh | None
+    model: Qwen2_5_VL
+    processor: Processor
+    prepare: Preparer
+    source: Source
+    pipeline: Pipeline
+    sampler: Sampler
+    grader: Grader
+
+
+def train(config: TrainConfig, workdir: str | Path) -> Outcome:
+    """Trains a policy by reinforcement learning, from the start or from where it stopped.
+
+    Args:
+        config: What to do.
+        workdir: Holds everything of the run; see `perl_jax.train`.
+    """
+
+    def stepper(parts: _Parts) -> Stepper:
+        rewarder = Rewarder(config.reward, parts.grader, config.rollout.max_new_tokens)
+        learner = Learner(
+            parts.model,
+            parts.processor.banned_rows(parts.model.config.text.vocab_size),
+            config=config.learner,
+            optimizer=config.optimizer,
+            total_updates=config.steps * config.learner.updates_per_batch,
+            objective=config.objective,
+            length=config.rollout.max_new_tokens,
+            temperature=config.rollout.temperature,
+            mesh=parts.mesh,
+        )
+        collector = Collector(
+            parts.sampler,
+            lambda: next(parts.pipeline),
+            rewarder,
+            rollout=config.rollout,
+            permutation=config.permutation,
+            filtering=config.filtering,
+            objective=config.objective,
+            response_lengths=config.learner.packing.response_lengths,
+            seed=config.seed,
+            total_steps=config.steps,
+        )
+        return Reinforce(learner, collector, parts.pipeline)
+
+    return _run(config, Path(workdir), config.reward, stepper)
+
+
+def warmstart(config: WarmstartConfig, workdir: str | Path) -> Outcome:
+    """Trains a policy on given responses, from the start or from where it stopped."""
+
+    def stepper(parts: _Parts) -> Stepper:
+        learner = Learner(
+            parts.model,
+            parts.processor.banned_rows(parts.model.config.text.vocab_size),
+            config=config.learner,
+            optimizer=config.optimizer,
+            total_updates=config.steps,
+            mesh=parts.mesh,
+        )
+        return Supervised(
+            learner,
+            parts.pipeline,
+            parts.processor,
+            rows=config.rows,
+            max_response_tokens=config.max_response_tokens,
+        )
+
+    return _run(config, Path(workdir), RewardConfig(), stepper)
+
+
+def _run(
+    config: TrainConfig | WarmstartConfig,
+    workdir: Path,
+    reward: RewardConfig,
+    make_stepper: Callable[[_Parts], Stepper],
+) -> Outcome:
+    with ExitStack() as stack:
+        workdir = stack.enter_context(lock_workdir(workdir))
+        config = _with_model(config, workdir)
+        parts = _open(config, reward, stack)
+        stepper = make_stepper(parts)
+        checkpoints = stack.enter_context(
+            Checkpoints(
+                workdir / CHECKPOINTS,
+                config.checkpoint,
+                fingerprint=fingerprint(config, parts.source),
+            )
+        )
+        key = jax.random.key(config.seed)
+        state, step, progression = start_or_resume(checkpoints, stepper, parts.model, key)
+        if step >= config.steps:
+            raise ValueError(
+                f"{workdir}: this run is finished: {step} of {config.steps} steps are done; give "
+                "another work directory to run again"
+            )
+        (workdir / CONFIG).write_text(json.dumps(plain(config), indent=2) + "\n", encoding="utf-8")
+        records = RolloutLog(workdir / "rollouts.jsonl", step if step else -1)
+        stack.callback(records.close)
+        loop = Loop(
+            stepper=stepper,
+            checkpoints=checkpoints,
+            writer=stack.enter_context(
+                MetricsWriter(
+                    workdir,
+                    config.logging,
+                    run_name=workdir.name,
+                    settings=plain(config),
+                    resume_step=step or None,
+                )
+            ),
+            progress=Progress(config.steps, initial_step=step, enabled=config.logging.console),
+            preemption=stack.enter_context(Preemption()),
+            steps=config.steps,
+            evaluate=_evaluator(config, parts),
+            evaluate_every=config.evaluation.every,
+            early_stop=config.early_stop,
+            record=records,
+            max_skipped=config.optimizer.max_skipped,
+            max_logprob_gap=config.learner.max_logprob_gap,
+        )
+        stack.callback(loop.progress.close)
+        outcome = loop.run(state, step, progression)
+    if outcome.finished:
+        _finish(config, workdir, stepper.learner, outcome)
+    else:
+        print(f"stopped as asked after step {outcome.step}; the same command goes on from there")
+    return outcome
+
+
+def _with_model(
+    config: TrainConfig | WarmstartConfig, workdir: Path
+) -> TrainConfig | WarmstartConfig:
+    """The configuration with the path of its model, which is made if a fresh one is asked for."""
+    if not isinstance(config, WarmstartConfig) or config.fresh is None:
+        return config
+    path = workdir / "fresh_model"
+    if not path.exists():
+        partial = workdir / ".fresh_model.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        write_fresh_model(partial, config.fresh).replace(path)
+    return replace(config, fresh=None, model=replace(config.model, path=str(path)))
+
+
+def _open(config: TrainConfig | WarmstartConfig, reward: RewardConfig, stack: ExitStack) -> _Parts:
+    mesh = None
+    if config.mesh is not None:
+        mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
+    model, processor = open_model(config.model, mesh)
+    source = open_source(config.data.train)
+    prepare = Preparer(processor, max_prompt_tokens=config.data.max_prompt_tokens)
+    pipeline = stack.enter_context(
+        Pipeline(source, prepare, config.data.pipeline, seed=config.seed)
+    )
+    sampler = Sampler(model, processor, config.rollout.sampler)
+    grader = stack.enter_context(make_grader(reward))
+    return _Parts(mesh, model, processor, prepare, source, pipeline, sampler, grader)
+
+
+def open_model(config: ModelConfig, mesh: Mesh | None = None) -> tuple[Qwen2_5_VL, Processor]:
+    """Loads the policy and its processor."""
+    processor = load_processor(
+        config.path, min_pixels=config.min_pixels, max_pixels=config.max_pixels
+    )
+    model = load_model(
+        config.path, dtype=config.dtype, compute_dtype=config.compute_dtype, mesh=mesh
+    )
+    return model, processor
+
+
+def fingerprint(config: RunConfig, source: Source) -> dict[str, str]:
+    """What must not change between runs that share checkpoints."""
+    settings = plain(config)
+    # Neither changes what is computed.
+    for name in ("logging", "checkpoint", "export"):
+        del settings[name]
+    return {
+        "config": fingerprint_of_config(settings),
+        "data": source.fingerprint(),
+        "model": _fingerprint_of_model(resolve_directory(config.model.path)),
+        "code": fingerprint_of_code(),
+    }
+
+
+def _fingerprint_of_model(directory: Path) -> str:
+    files = {
+        file.name: file.stat().st_size
+        for file in sorted(directory.iterdir())
+        if file.suffix in (".json", ".safetensors", ".txt")
+    }
+    return fingerprint_of_config(files)
+
+
+def _evaluator(
+    config: TrainConfig | WarmstartConfig, parts: _Parts
+) -> Callable[[Qwen2_5_VL], Evaluation] | None:
+    if config.data.held_out is None:
+        return None
+    examples = _held_out(config.data.held_out, parts.prepare, config.evaluation.examples)
+    rules = rules_from_config(config.permutation.rules)
+
+    def of(model: Qwen2_5_VL) -> Evaluation:
+        parts.sampler.model = model
+        return evaluate(
+            parts.sampler,
+            examples,
+            rules=rules,
+            grader=parts.grader,
+            config=config.evaluation,
+            seed=config.seed,
+        )
+
+    return of
+
+
+def _held_out(config: SourceConfig, prepare: Preparer, count: int) -> list[Example]:
+    """The first so many rows that can be used."""
+    source = open_source(config)
+    examples: list[Example] = []
+    for index in range(len(source)):
+        if len(examples) == count:
+            break
+        try:
+            examples.append(prepare(source[index]))
+        except BadRow as error:
+            logger.warning("held-out row skipped: %s", error)
+    if not examples:
+        raise ValueError("data.held_out: expected at least one row that can be used; got none")
+    return examples
+
+
+def _finish(config: RunConfig, workdir: Path, learner: Learner, outcome: Outcome) -> None:
+    progression = outcome.progression
+    summary: dict[str, Any] = {
+        "before": progression.before,
+        "after": progression.after,
+        "steps": outcome.step,
+        "seconds": round(progression.seconds, 1),
+        "seed": config.seed,
+    }
+    rows = {"metrics": METRICS_FILE, "checkpoints": CHECKPOINTS}
+    if config.export:
+        target = workdir / EXPORT
+        if target.exists():
+            target = workdir / f"{EXPORT}-{time.strftime('%Y%m%d-%H%M%S')}"
+        save_model(learner.model(outcome.state), target)
+        summary["export"] = str(target)
+        rows |= {"exported model": target.name}
+    plot_curves(workdir / METRICS_FILE, workdir / CURVES)
+    rows |= {"learning curves": CURVES, "summary": SUMMARY}
+    (workdir / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    if progression.before:
+        print(final_table(progression.before, progression.after))
+    for name, file in rows.items():
+        print(f"{name:16} {workdir / file}")
+
+
+def export(settings: dict[str, Any], workdir: Path, out: Path, step: str) -> int:
+    """Writes the policy of a checkpoint as a Hugging Face directory.
+
+    Args:
+        settings: The content of the run's ``config.json``.
+        workdir: Of the run.
+        out: A new or empty directory.
+        step: A number, ``latest`` or ``best``.
+
+    Returns:
+        The step.
+
+    Raises:
+        CheckpointError: There is no such step, or none that can be read.
+        ValueError: The run has no checkpoint.
+    """
+    model, _ = open_model(read_config(ModelConfig, settings["model"], "config.model"))
+    update = read_config(UpdateConfig, settings["learner"], "config.learner")
+    policy = Policy(model, update.trainable, update.frozen)
+    abstract = {
+        "params": {
+            path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
+            for path, leaf in policy.split(model).items()
+        }
+    }
+    checkpoints = Checkpoints(workdir / CHECKPOINTS, CheckpointConfig(), fingerprint=None)
+    with checkpoints:
+        wanted = {"latest": checkpoints.latest_step, "best": checkpoints.best_step}
+        number = wanted[step]() if step in wanted else int(step)
+        if number is None:
+            raise ValueError(f"{workdir}: expected a run with checkpoints; got none")
+        restored = checkpoints.restore(abstract, number)
+    assert restored is not None
+    save_model(policy.merge(restored.arrays["params"]), out)
+    return number

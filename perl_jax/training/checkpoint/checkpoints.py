@@ -1,0 +1,374 @@
+"""Saves and restores the state of a training run, one atomic and verified step at a time."""
+
+import logging
+import math
+import os
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import jax
+import orbax.checkpoint as ocp
+from etils import epath
+
+from perl_jax.training.checkpoint.checksums import checksums
+from perl_jax.training.checkpoint.config import (
+    Best,
+    CheckpointConfig,
+    rank_by_metric,
+    steps_to_keep,
+)
+from perl_jax.training.checkpoint.files import ARRAYS, RECORD, StepFiles
+from perl_jax.training.checkpoint.hosts import common, describe, gather, together
+from perl_jax.training.checkpoint.leaves import (
+    abstract_data_of,
+    check_abstract,
+    check_arrays,
+    data_of,
+    fill_empty,
+    leaf_records,
+    misfits,
+    name_leaves,
+    rebuild,
+)
+from perl_jax.training.checkpoint.record import (
+    CheckpointError,
+    FingerprintError,
+    Record,
+    check_fingerprint,
+    check_json,
+)
+from perl_jax.training.checkpoint.writer import Writer
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A training state that was read and verified.
+
+    Attributes:
+        step: The number of updates made.
+        arrays: The pytree, laid out as asked.
+        host: This host's state.
+        metric: What was given when it was saved.
+    """
+
+    step: int
+    arrays: Any
+    host: dict[str, Any]
+    metric: float | None
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """A save that was not read back yet."""
+
+    record: Record
+    data: dict[str, jax.ShapeDtypeStruct]
+
+
+class Checkpoints:
+    """The checkpoints of a run, in a directory of their own: a context manager.
+
+    A step is one directory that appears under its name by a single rename when all of it is
+    written: arrays, the state of the hosts, the run's fingerprint, and checksums of everything.
+    Opening and restoring change nothing on the disk. A save first removes what an earlier process
+    left unfinished. Once it was read back, which happens at the next save or `wait`, all steps go
+    that are not kept, that cannot be read, or that are newer than the one that was restored.
+
+    A save that fails in the background raises at the next call and leaves the older steps as they
+    were; another one may be tried. A run must have the directory to itself (`lock_workdir`); on
+    several hosts, all of them make the same calls.
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        config: CheckpointConfig,
+        *,
+        fingerprint: Mapping[str, str] | None,
+        best: Best = "max",
+    ) -> None:
+        """Looks at what is there.
+
+        Args:
+            directory: Made at the first save.
+            config: When to save, what to keep.
+            fingerprint: Names and digests of what must not change between runs that share these
+                checkpoints (data, configuration, code). None opens them for reading only, and
+                compares nothing.
+            best: Whether a high or a low metric is good.
+        """
+        if best not in ("max", "min"):
+            raise ValueError(f"best: expected max or min; got {best!r}")
+        check_json("fingerprint", dict(fingerprint or {}))
+        self._config = config
+        self._fingerprint = None if fingerprint is None else dict(fingerprint)
+        self._best: Best = best
+        path = epath.Path(directory).expanduser().absolute()
+        self._files = StepFiles(path)
+        self._writer = Writer(path, asynchronous=config.asynchronous)
+        self._pending: _Pending | None = None
+        # By step, of those that count: readable, and not newer than the one restored.
+        self._metrics = self._read_metrics()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.close()
+        else:
+            # Other hosts may not come here, so that nothing waits for them but the save that is
+            # under way; and the failure of that must not hide the error.
+            self._pending = None
+            self._writer.close()
+
+    def steps(self) -> list[int]:
+        """The complete steps, ascending; the one being written is not among them."""
+        self._raise_failure()
+        return sorted(self._metrics)
+
+    def latest_step(self) -> int | None:
+        """The newest complete step, or None."""
+        return max(self.steps(), default=None)
+
+    def best_step(self) -> int | None:
+        """The complete step with the best metric (of equal ones the newest), or None."""
+        self._raise_failure()
+        return next(iter(rank_by_metric(self._metrics, self._best)), None)
+
+    def save(
+        self,
+        step: int,
+        arrays: Any,
+        host: Mapping[str, Any],
+        *,
+        metric: float | None = None,
+        force: bool = False,
+    ) -> bool:
+        """Saves a step if it is due.
+
+        Returns as soon as the arrays are copied (unless the config says otherwise): their buffers
+        may then be donated.
+
+        Args:
+            step: The number of updates made.
+            arrays: A pytree of jax.Arrays: on any mesh over any hosts, empty ones and typed keys
+                too. Weakly typed ones come back strongly typed.
+            host: This host's state, JSON-able (position in the data, counters).
+            metric: What the best steps are chosen by, if it was measured.
+            force: Save even if the step is not due.
+
+        Returns:
+            Whether it saves: False if the step is not due, or is the latest saved already.
+
+        Raises:
+            CheckpointError: An earlier save or this one failed; older steps are still there.
+            ValueError: For arguments that cannot be saved, or a step older than the latest.
+        """
+        if not force and step % self._config.every:
+            self._raise_failure()
+            return False
+        self._settle()
+        latest = self.latest_step()
+        if step == latest:
+            return False
+        least = 0 if latest is None else latest + 1
+        if step < least:
+            raise ValueError(f"step: expected at least {least}, after those saved; got {step}")
+        record, data = self._describe(step, arrays, host, metric)
+        items = {ARRAYS: ocp.args.StandardSave(data), RECORD: ocp.args.JsonSave(record.to_json())}
+        self._writer.save(step, ocp.args.Composite(**items))
+        abstract = {n: jax.ShapeDtypeStruct(array.shape, array.dtype) for n, array in data.items()}
+        self._pending = _Pending(record, abstract)
+        if not self._config.asynchronous:
+            self._settle()
+        return True
+
+    def restore(
+        self,
+        abstract_arrays: Any,
+        step: int | None = None,
+        *,
+        partial: bool = False,
+        allow_changes: Collection[str] = (),
+    ) -> Restored | None:
+        """Reads the newest step that is whole.
+
+        A step that cannot be read, whose checksums differ, or that holds other arrays than those
+        asked for is reported in the log as an error, and the next older one is tried.
+
+        Args:
+            abstract_arrays: The pytree of jax.ShapeDtypeStructs, each with its sharding; the mesh
+                may be another one than that of the save.
+            step: Read this one and no other. Newer ones do not count from now on.
+            partial: Read only the arrays that are asked for, whatever else the step holds.
+            allow_changes: Entries of the fingerprint that may differ.
+
+        Returns:
+            None if there is no step at all.
+
+        Raises:
+            FingerprintError: The step belongs to a run with another fingerprint.
+            CheckpointError: There are steps and none is whole, or not the one asked for.
+            ValueError: For abstract arrays without shardings.
+        """
+        self._settle()
+        check_abstract(name_leaves(abstract_arrays))
+        there = self._files.steps()
+        if step is not None and step not in there:
+            choices = ", ".join(map(str, there)) or "none"
+            raise CheckpointError(f"step {step} is not in {self._files.directory} ({choices} is)")
+        causes: dict[int, str] = {}
+        for candidate in reversed(there) if step is None else [step]:
+            try:
+                restored = self._read(candidate, abstract_arrays, partial, allow_changes)
+            except FingerprintError:
+                raise
+            except Exception as error:
+                # Kept as text, since an exception would keep the arrays of that step alive.
+                cause = causes[candidate] = describe(error)
+                logger.error("checkpoint %s is of no use: %s", self._files.path(candidate), cause)
+            else:
+                self._forget_newer(there, candidate)
+                return restored
+        if not causes:
+            return None
+        lines = "\n".join(f"  step {bad}: {cause}" for bad, cause in causes.items())
+        raise CheckpointError(
+            f"no usable checkpoint in {self._files.directory}, which is not empty (training from "
+            f"the start needs another work directory):\n{lines}"
+        )
+
+    def wait(self) -> None:
+        """Waits until the save under way is complete, and deletes what is not kept.
+
+        Raises:
+            CheckpointError: The save failed, or cannot be read back.
+        """
+        self._settle()
+
+    def close(self) -> None:
+        """As `wait`, and lets go of what saving needs."""
+        try:
+            self._settle()
+        finally:
+            self._writer.close()
+
+    def _read_metrics(self) -> dict[int, float | None]:
+        metrics: dict[int, float | None] = {}
+        for step in self._files.steps():
+            try:
+                metrics[step] = self._files.record(step).metric
+            except Exception as error:
+                place = self._files.path(step)
+                logger.warning("checkpoint %s cannot be read: %s", place, describe(error))
+        return {step: metrics[step] for step in common(metrics)}
+
+    def _describe(
+        self, step: int, arrays: Any, host: Mapping[str, Any], metric: float | None
+    ) -> tuple[Record, dict[str, jax.Array]]:
+        """The record of a step, and the arrays to store."""
+        if self._fingerprint is None:
+            raise ValueError("fingerprint: expected one to save under; got None")
+        if metric is not None and not math.isfinite(metric):
+            raise ValueError(f"metric: expected a finite number or None; got {metric!r}")
+        check_json("host", host)
+        named = name_leaves(arrays)
+        check_arrays(named)
+        data = data_of(named)
+        metric = None if metric is None else float(metric)
+        leaves = leaf_records(named, data)
+        record = Record(step, metric, self._fingerprint, gather(dict(host)), leaves)
+        # Orbax does not store arrays without elements.
+        return record, {name: array for name, array in data.items() if array.size}
+
+    def _raise_failure(self) -> None:
+        """Raises if the save under way has failed by now; waits for nothing and for no host."""
+        if self._pending is not None and not self._writer.busy:
+            self._join()
+
+    def _join(self) -> None:
+        """Waits until the save under way is written, or raises its failure."""
+        assert self._pending is not None
+        try:
+            self._writer.join(self._pending.record.step)
+        except CheckpointError:
+            self._pending = None
+            raise
+
+    def _settle(self) -> None:
+        """Waits for the save under way, reads it back, and deletes what is not kept."""
+        if self._pending is None:
+            return
+        self._join()
+        pending, self._pending = self._pending, None
+        step = pending.record.step
+        try:
+            together(lambda: self._files.check(pending.record, pending.data))
+        except Exception as error:
+            raise CheckpointError(
+                f"{self._files.path(step)} was saved and cannot be read back, older steps are "
+                f"still there: {describe(error)}"
+            ) from error
+        metrics = {**self._metrics, step: pending.record.metric}
+        kept = steps_to_keep(metrics, self._config, self._best)
+        self._writer.delete_all_but(kept)
+        self._metrics = {step: metric for step, metric in metrics.items() if step in kept}
+
+    def _read(
+        self, step: int, tree: Any, partial: bool, allow_changes: Collection[str]
+    ) -> Restored:
+        """Reads one step and checks what was read."""
+        named = name_leaves(tree)
+        record, host = together(lambda: self._read_record(step, allow_changes))
+        wrong = misfits(record.leaves, named, partial=partial)
+        if wrong:
+            more = f"; and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+            raise ValueError("other arrays than expected: " + "; ".join(wrong[:5]) + more)
+        abstract = abstract_data_of(named)
+        data = fill_empty(self._files.arrays(step, abstract), abstract)
+        sums = checksums(data)
+        broken = [name for name in named if record.leaves[name].checksum != sums[name]]
+        if broken:
+            raise ValueError(f"{len(broken)} checksums differ, the first of {broken[0]}")
+        return Restored(step, rebuild(tree, data, record.leaves), host, record.metric)
+
+    def _read_record(
+        self, step: int, allow_changes: Collection[str]
+    ) -> tuple[Record, dict[str, Any]]:
+        """The record of a step of this run, and this host's state."""
+        record, place = self._files.record(step), str(self._files.path(step))
+        if self._fingerprint is not None:
+            changed = check_fingerprint(place, record.fingerprint, self._fingerprint, allow_changes)
+            for name in changed:
+                logger.warning("checkpoint %s: %s has changed since, as is allowed", place, name)
+        return record, _host_state(record.hosts, place)
+
+    def _forget_newer(self, there: list[int], step: int) -> None:
+        """Newer steps belong to a future that is not this run's, whatever is in them."""
+        newer = [other for other in there if other > step]
+        if newer and self._fingerprint is not None:
+            place = self._files.directory
+            logger.warning("%s: the newer steps %s go at the next save", place, newer)
+            self._metrics = {s: metric for s, metric in self._metrics.items() if s <= step}
+
+
+def _host_state(hosts: list[Any], place: str) -> dict[str, Any]:
+    """This host's state; on another number of hosts only one that all hosts shared."""
+    if len(hosts) == jax.process_count():
+        return hosts[jax.process_index()]
+    if any(host != hosts[0] for host in hosts):
+        raise FingerprintError(
+            f"{place} was saved by {len(hosts)} hosts, each with a state of its own; this run has "
+            f"{jax.process_count()}"
+        )
+    return hosts[0]

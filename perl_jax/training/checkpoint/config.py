@@ -1,0 +1,58 @@
+"""When checkpoints are saved, and which of them are kept."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Best = Literal["max", "min"]
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    """When to save, and what to keep.
+
+    Attributes:
+        every: Steps between saves: the steps that it divides are saved.
+        keep_last: How many of the newest are kept.
+        keep_best: How many of those with the best metric are kept; None for none.
+        keep_every: Steps that it divides are kept for ever; None for none.
+        asynchronous: Whether the files are written while training goes on.
+    """
+
+    every: int = 50
+    keep_last: int = 2
+    keep_best: int | None = 1
+    keep_every: int | None = None
+    asynchronous: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("every", "keep_last", "keep_best", "keep_every"):
+            value = getattr(self, name)
+            if value is None and name in ("keep_best", "keep_every"):
+                continue
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{name}: expected a whole number of at least 1; got {value!r}")
+
+
+def rank_by_metric(metrics: Mapping[int, float | None], best: Best) -> list[int]:
+    """The steps that have a metric, best first; of equal ones the newest first."""
+    sign = 1 if best == "max" else -1
+    scored = [(sign * metric, step) for step, metric in metrics.items() if metric is not None]
+    return [step for _, step in sorted(scored, reverse=True)]
+
+
+def steps_to_keep(
+    metrics: Mapping[int, float | None], config: CheckpointConfig, best: Best
+) -> set[int]:
+    """Which of the steps are kept.
+
+    Args:
+        metrics: For every step that is there its metric, or None.
+        config: The rules; a step that any of them keeps is kept.
+        best: Whether a high or a low metric is good.
+    """
+    kept = set(sorted(metrics)[-config.keep_last :])
+    kept |= set(rank_by_metric(metrics, best)[: config.keep_best or 0])
+    if config.keep_every is not None:
+        kept |= {step for step in metrics if step % config.keep_every == 0}
+    return kept

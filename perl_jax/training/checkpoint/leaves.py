@@ -1,0 +1,118 @@
+"""The arrays of a pytree by name, as they are stored: no keys, no arrays without elements."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from perl_jax.training.checkpoint.checksums import checksums
+from perl_jax.training.checkpoint.record import Leaf
+
+
+def name_leaves(tree: Any) -> dict[str, Any]:
+    """The leaves of a pytree by their dotted paths.
+
+    Raises:
+        ValueError: There are none, or two have the same path.
+    """
+    named: dict[str, Any] = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        name = jax.tree_util.keystr(path, simple=True, separator=".") or "array"
+        if name in named:
+            raise ValueError(f"{name}: expected different paths; got this one twice")
+        named[name] = leaf
+    if not named:
+        raise ValueError("arrays: expected at least one; got none")
+    return named
+
+
+def check_arrays(named: Mapping[str, Any]) -> None:
+    """Raises ValueError for a leaf that is not a jax.Array."""
+    for name, leaf in named.items():
+        if not isinstance(leaf, jax.Array):
+            raise ValueError(f"{name}: expected a jax.Array; got {type(leaf).__name__}")
+
+
+def check_abstract(named: Mapping[str, Any]) -> None:
+    """Raises ValueError for a leaf that does not say what to restore, and where to."""
+    for name, leaf in named.items():
+        if getattr(leaf, "sharding", None) is None:
+            raise ValueError(
+                f"{name}: expected a jax.ShapeDtypeStruct with a sharding; got {leaf!r:.200}"
+            )
+
+
+def data_of(named: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+    """The arrays, with the words of typed keys in place of the keys."""
+    return {
+        name: jax.random.key_data(leaf) if _is_key(leaf) else leaf for name, leaf in named.items()
+    }
+
+
+def abstract_data_of(named: Mapping[str, Any]) -> dict[str, jax.ShapeDtypeStruct]:
+    """What `data_of` makes of arrays like these, with their shardings."""
+    abstract = {}
+    for name, leaf in named.items():
+        data = jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+        if _is_key(leaf):
+            # The words of a key are a new last axis, which the key's own sharding leaves whole.
+            data = jax.eval_shape(jax.random.key_data, data)
+        abstract[name] = jax.ShapeDtypeStruct(data.shape, data.dtype, sharding=leaf.sharding)
+    return abstract
+
+
+def leaf_records(named: Mapping[str, jax.Array], data: Mapping[str, jax.Array]) -> dict[str, Leaf]:
+    """What the record says of every array."""
+    sums = checksums(data)
+    return {
+        name: Leaf(
+            shape=tuple(leaf.shape),
+            dtype=str(leaf.dtype),
+            checksum=sums[name],
+            key=str(jax.random.key_impl(leaf)) if _is_key(leaf) else None,
+        )
+        for name, leaf in named.items()
+    }
+
+
+def misfits(saved: Mapping[str, Leaf], wanted: Mapping[str, Any], *, partial: bool) -> list[str]:
+    """How the arrays of a step differ from those wanted, one line each."""
+    lines = [f"{name} is not in the checkpoint" for name in wanted if name not in saved]
+    if not partial:
+        lines += [f"{name} is not in this run" for name in saved if name not in wanted]
+    for name, leaf in wanted.items():
+        if name in saved:
+            there = f"{saved[name].dtype}{list(saved[name].shape)}"
+            here = f"{leaf.dtype}{list(leaf.shape)}"
+            if there != here:
+                lines.append(f"{name} is {there} in the checkpoint and {here} in this run")
+    return lines
+
+
+def fill_empty(
+    data: Mapping[str, jax.Array], abstract: Mapping[str, jax.ShapeDtypeStruct]
+) -> dict[str, jax.Array]:
+    """Adds the arrays without elements, which are not stored."""
+
+    def make(like: jax.ShapeDtypeStruct) -> jax.Array:
+        # A jitted function's empty output has shards of the wrong shape.
+        zeros = np.zeros(like.shape, like.dtype)
+        return jax.make_array_from_callback(like.shape, like.sharding, lambda index: zeros[index])
+
+    return {name: data[name] if name in data else make(like) for name, like in abstract.items()}
+
+
+def rebuild(tree: Any, data: Mapping[str, jax.Array], saved: Mapping[str, Leaf]) -> Any:
+    """The pytree like ``tree`` that holds this data, keys being keys again."""
+    leaves = [
+        jax.random.wrap_key_data(data[name], impl=saved[name].key)
+        if saved[name].key is not None
+        else data[name]
+        for name in name_leaves(tree)
+    ]
+    return jax.tree.unflatten(jax.tree.structure(tree), leaves)
+
+
+def _is_key(leaf: Any) -> bool:
+    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)

@@ -1,0 +1,123 @@
+"""The record of a step: what was saved, by which run, and how to tell that it is still the same."""
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+_VERSION = 1
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint could not be written, or none could be read."""
+
+
+class FingerprintError(CheckpointError):
+    """The checkpoint was made by a run with other data, configuration or code."""
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One array of a checkpoint.
+
+    Attributes:
+        shape: Of the array; of typed keys, without the axis of their words.
+        dtype: Its name.
+        checksum: Of its bits (see ``checksums``).
+        key: For typed keys, the name of their generator.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    checksum: str
+    key: str | None = None
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is stored beside the arrays of a step.
+
+    Attributes:
+        step: The number of updates made.
+        metric: What the best steps are chosen by, or None.
+        fingerprint: Names and digests of what must not change.
+        hosts: The state of every host, JSON.
+        leaves: The arrays by name.
+    """
+
+    step: int
+    metric: float | None
+    fingerprint: dict[str, str]
+    hosts: list[Any]
+    leaves: dict[str, Leaf]
+
+    def to_json(self) -> dict[str, Any]:
+        """The record with a digest of itself."""
+        content = {"version": _VERSION, **asdict(self)}
+        return {**content, "sha256": _digest(content)}
+
+    @classmethod
+    def from_json(cls, value: Any) -> "Record":
+        """Reads what `to_json` made.
+
+        Raises:
+            ValueError: It is something else, or was changed.
+        """
+        if not isinstance(value, dict) or "sha256" not in value:
+            raise ValueError("the record is not one of ours")
+        content = {name: entry for name, entry in value.items() if name != "sha256"}
+        if _digest(content) != value["sha256"]:
+            raise ValueError("the record was changed after it was written: its digest differs")
+        version = content.pop("version")
+        if version != _VERSION:
+            raise ValueError(f"the record has version {version!r}; expected {_VERSION}")
+        leaves = {
+            name: Leaf(**{**leaf, "shape": tuple(leaf["shape"])})
+            for name, leaf in content.pop("leaves").items()
+        }
+        return cls(**content, leaves=leaves)
+
+
+def check_json(name: str, value: Any) -> None:
+    """Raises ValueError unless JSON gives the value back as it was."""
+    try:
+        same = json.loads(json.dumps(value, allow_nan=False)) == value
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}: expected what JSON can hold; {error}") from error
+    if not same:
+        raise ValueError(
+            f"{name}: expected what JSON gives back as it was (text as keys, lists instead of "
+            f"tuples); got {value!r:.200}"
+        )
+
+
+def check_fingerprint(
+    place: str, saved: Mapping[str, str], now: Mapping[str, str], allow_changes: Collection[str]
+) -> list[str]:
+    """Compares the fingerprints of a checkpoint and of this run.
+
+    Returns:
+        The entries that differ, all of which are allowed to.
+
+    Raises:
+        FingerprintError: Others differ; it lists them.
+    """
+    names = sorted(saved.keys() | now.keys())
+    changed = [name for name in names if saved.get(name) != now.get(name)]
+    refused = [name for name in changed if name not in allow_changes]
+    if refused:
+        lines = [
+            f"  {name}: saved as {saved.get(name, 'nothing')}, now {now.get(name, 'nothing')}"
+            for name in refused
+        ]
+        raise FingerprintError(
+            f"{place} belongs to another run:\n" + "\n".join(lines) + "\nUse another work "
+            f"directory, or allow changes of {', '.join(refused)}."
+        )
+    return changed
+
+
+def _digest(content: dict[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

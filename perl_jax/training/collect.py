@@ -1,0 +1,404 @@
+"""One step's rollouts: draw examples, permute, sample, grade, filter, until the batch is full."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import numpy as np
+
+from perl_jax.buckets import Ladder
+from perl_jax.data.prompting import prompt_text
+from perl_jax.filtering import Bounds, Refill
+from perl_jax.objectives import Objective, group_advantages
+from perl_jax.permutation import (
+    Orders,
+    Schedule,
+    orders_for,
+    permutation_metrics,
+    permutation_rate,
+    rule_for,
+    rules_from_config,
+)
+from perl_jax.processing import Processor
+from perl_jax.rollout import Group, Rollouts, Sampler, SamplerConfig, Strategy
+from perl_jax.training.rewarding import Rewarder, Rewards
+from perl_jax.types import Example, TrainBatch
+
+
+@dataclass(frozen=True)
+class RolloutConfig:
+    """How responses are drawn.
+
+    Attributes:
+        groups: B, the informative groups of a step.
+        num_rollouts: N, of every order.
+        max_new_tokens: The most tokens of a response.
+        temperature: Divides the logits; the update does the same.
+        sampler: How work is cut.
+    """
+
+    groups: int = 128
+    num_rollouts: int = 6
+    max_new_tokens: int = 2048
+    temperature: float = 1.0
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("groups", "num_rollouts", "max_new_tokens"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected at least 1; got {getattr(self, name)}")
+        if not self.temperature > 0:
+            raise ValueError(
+                f"temperature: expected a positive number, as greedy rollouts of a prompt are all "
+                f"the same; got {self.temperature}"
+            )
+
+
+@dataclass(frozen=True)
+class PermutationConfig:
+    """In which orders examples are shown.
+
+    Attributes:
+        num_orders: Permuted orders beside an example's own; 0 is plain GRPO.
+        schedule: The course of the rate at which examples get them.
+        rules: The user's rules by source, as `rules_from_config` reads them; they come before the
+            built-in ones.
+        unknown: ``error``, or ``keep`` to leave examples of an undeclared source in order.
+    """
+
+    num_orders: int = 1
+    schedule: Schedule = field(default_factory=Schedule)
+    rules: Mapping[str, Any] = field(default_factory=dict)
+    unknown: str = "error"
+
+    def __post_init__(self) -> None:
+        if self.num_orders < 0:
+            raise ValueError(f"num_orders: expected at least 0; got {self.num_orders}")
+        rules_from_config(self.rules)
+        if self.unknown not in ("error", "keep"):
+            raise ValueError(f"unknown: expected error or keep; got {self.unknown!r}")
+
+
+@dataclass(frozen=True)
+class FilterConfig:
+    """Which groups inform.
+
+    Attributes:
+        enabled: Whether groups that do not inform are dropped and replaced.
+        bounds: The mean accuracies that are kept.
+        max_draws: At most so many times ``groups`` are drawn for a step.
+    """
+
+    enabled: bool = True
+    bounds: Bounds = field(default_factory=Bounds)
+    max_draws: int = 4
+
+    def __post_init__(self) -> None:
+        if self.max_draws < 1:
+            raise ValueError(f"max_draws: expected at least 1; got {self.max_draws}")
+
+    def refill(self, groups: int) -> Refill:
+        """The state of a step's draw."""
+        bounds = self.bounds if self.enabled else Bounds(0.0, 1.0, inclusive=True)
+        return Refill(groups, self.max_draws * groups if self.enabled else groups, bounds)
+
+
+@dataclass(frozen=True, eq=False)
+class Collected:
+    """One step's rollouts.
+
+    Attributes:
+        batch: What the update takes; None where no group informs.
+        metrics: By their names in the logs.
+        record: What was drawn: ids, orders, tokens and rewards.
+    """
+
+    batch: TrainBatch | None
+    metrics: dict[str, float]
+    record: dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class _Draw:
+    """Examples that were rolled out and graded; arrays are ``[b, K, N]`` and ``[b, K, N, R]``."""
+
+    orders: Sequence[Orders]
+    groups: Sequence[Group]
+    rollouts: Rollouts
+    rewards: Mapping[str, np.ndarray]
+
+
+class Collector:
+    """Makes the batches of a run.
+
+    Args:
+        sampler: Of the policy; its model is replaced by the caller after every update.
+        next_example: Gives the next prepared example, its images preprocessed.
+        rewarder: Computes rewards.
+        rollout: How responses are drawn.
+        permutation: In which orders examples are shown.
+        filtering: Which groups inform.
+        objective: How rewards become advantages.
+        response_lengths: The ladder that batches are padded to, in tokens.
+        seed: Of the run.
+        total_steps: Of the run.
+    """
+
+    def __init__(
+        self,
+        sampler: Sampler,
+        next_example: Callable[[], Example],
+        rewarder: Rewarder,
+        *,
+        rollout: RolloutConfig,
+        permutation: PermutationConfig,
+        filtering: FilterConfig,
+        objective: Objective,
+        response_lengths: tuple[int, ...],
+        seed: int,
+        total_steps: int,
+    ) -> None:
+        self.sampler = sampler
+        self.next_example = next_example
+        self.rewarder = rewarder
+        self.rollout = rollout
+        self.permutation = permutation
+        self.rules = rules_from_config(permutation.rules)
+        self.filtering = filtering
+        self.objective = objective
+        self.lengths = Ladder("response_lengths", response_lengths)
+        self.seed = seed
+        self.total_steps = total_steps
+
+    def collect(self, step: int, key: jax.Array) -> Collected:
+        """Draws groups until enough of them inform.
+
+        Args:
+            step: From 0.
+            key: Of the step.
+        """
+        rate = permutation_rate(step, self.total_steps, self.permutation.schedule)
+        refill = self.filtering.refill(self.rollout.groups)
+        seconds = {"rollout": 0.0, "reward": 0.0}
+        draws: list[_Draw] = []
+        while not refill.done:
+            examples = [self.next_example() for _ in range(refill.next_draw)]
+            draw = self._draw(step, rate, key, refill.drawn, examples, seconds)
+            draws.append(draw)
+            accuracy, scored = draw.rewards["accuracy"], draw.rewards["scored"]
+            shape = (len(examples), -1)
+            refill = refill.add(accuracy.reshape(shape), scored.reshape(shape))
+        drawn = _concatenate(draws)
+        indices, real = refill.batch()
+        batch = self._batch(drawn, indices, real) if real.any() else None
+        metrics = {
+            "permutation/rate": rate,
+            **permutation_metrics(drawn.orders),
+            **_filter_metrics(refill),
+            **_rollout_metrics(drawn),
+            **{f"perf/{name}_seconds": value for name, value in seconds.items()},
+        }
+        if batch is not None:
+            metrics["advantage/std"] = float(batch.advantages[batch.mask.any(-1)].std())
+        record = _record(drawn, indices[real])
+        record["first_response"] = self.sampler.processor.decode(
+            drawn.rollouts.tokens[0, 0, 0, : drawn.rollouts.lengths[0, 0, 0]]
+        )
+        return Collected(batch, metrics, record)
+
+    def _draw(
+        self,
+        step: int,
+        rate: float,
+        key: jax.Array,
+        first: int,
+        examples: Sequence[Example],
+        seconds: dict[str, float],
+    ) -> _Draw:
+        start = time.perf_counter()
+        orders = [self._orders(step, rate, example) for example in examples]
+        # An example may come twice in one step; its number keeps its streams apart.
+        groups = [
+            encode_group(f"{first + n}/{one.examples[0].id}", one, self.sampler.processor)
+            for n, one in enumerate(orders)
+        ]
+        rollouts = self.sampler.sample(
+            groups,
+            num_rollouts=self.rollout.num_rollouts,
+            max_new_tokens=self.rollout.max_new_tokens,
+            strategy=Strategy(temperature=self.rollout.temperature),
+            key=key,
+        )
+        rollouts = self._padded(rollouts)
+        sampled = time.perf_counter()
+        rewards = self._reward(orders, rollouts)
+        seconds["rollout"] += sampled - start
+        seconds["reward"] += time.perf_counter() - sampled
+        return _Draw(orders, groups, rollouts, rewards)
+
+    def _orders(self, step: int, rate: float, example: Example) -> Orders:
+        rule = rule_for(example, rules=self.rules, unknown=self.permutation.unknown)
+        return orders_for(
+            example,
+            rule,
+            seed=self.seed,
+            step=step,
+            rate=rate if self.permutation.num_orders else 0.0,
+            num_orders=self.permutation.num_orders,
+        )
+
+    def _padded(self, rollouts: Rollouts) -> Rollouts:
+        """Padded to all orders and a rung of the ladder, so that later shapes are few."""
+        _, k, _, r = rollouts.tokens.shape
+        length = self.lengths.fit(r, "response length")
+        orders = (0, 1 + self.permutation.num_orders - k)
+        rows = [(0, 0), orders, (0, 0)]
+        return Rollouts(
+            tokens=np.pad(rollouts.tokens, [*rows, (0, length - r)]),
+            logprobs=np.pad(rollouts.logprobs, [*rows, (0, length - r)]),
+            lengths=np.pad(rollouts.lengths, rows),
+            stopped=np.pad(rollouts.stopped, rows),
+            stats=rollouts.stats,
+        )
+
+    def _reward(self, orders: Sequence[Orders], rollouts: Rollouts) -> dict[str, np.ndarray]:
+        """Arrays ``[b, K, N]``: reward, accuracy, scored and the components."""
+        where = np.nonzero(rollouts.lengths > 0)
+        examples = [orders[int(b)].examples[int(k)] for b, k, _ in zip(*where, strict=True)]
+        decode = self.sampler.processor.decode
+        texts = [
+            decode(tokens[:length])
+            for tokens, length in zip(rollouts.tokens[where], rollouts.lengths[where], strict=True)
+        ]
+        rewards = self.rewarder(
+            texts,
+            [example.answer for example in examples],
+            [example.metadata for example in examples],
+            rollouts.lengths[where],
+            rollouts.stopped[where],
+        )
+        return {
+            name: _scatter(values, where, rollouts.lengths.shape)
+            for name, values in _named(rewards).items()
+        }
+
+    def _batch(self, drawn: _Draw, indices: np.ndarray, real: np.ndarray) -> TrainBatch:
+        reward, scored = drawn.rewards["reward"][indices], drawn.rewards["scored"][indices]
+        counts = scored & real[:, None, None]
+        pooled = (len(indices), -1)
+        advantages = group_advantages(
+            jax.device_put(reward.reshape(pooled)),
+            jax.device_put(counts.reshape(pooled)),
+            baseline=self.objective.baseline,
+            scale=self.objective.scale,
+            ddof=self.objective.ddof,
+        )
+        rollouts = drawn.rollouts
+        return TrainBatch(
+            groups=tuple(drawn.groups[n] for n in indices),
+            tokens=rollouts.tokens[indices],
+            lengths=rollouts.lengths[indices],
+            logprobs=rollouts.logprobs[indices],
+            advantages=np.asarray(advantages).reshape(reward.shape),
+            mask=rollouts.mask[indices] & counts[..., None],
+        )
+
+
+def encode_group(id: str, orders: Orders, processor: Processor) -> Group:
+    """An example under its orders, as it is sampled."""
+    prompts = [processor.encode(prompt_text(one), one.images) for one in orders.examples]
+    return Group.of(id, prompts)
+
+
+def _named(rewards: Rewards) -> dict[str, np.ndarray]:
+    components = {f"component/{name}": values for name, values in rewards.components.items()}
+    return components | {
+        "reward": rewards.reward,
+        "accuracy": rewards.accuracy,
+        "scored": rewards.scored,
+    }
+
+
+def _scatter(
+    values: np.ndarray, where: tuple[np.ndarray, ...], shape: tuple[int, ...]
+) -> np.ndarray:
+    out = np.zeros(shape, values.dtype)
+    out[where] = values
+    return out
+
+
+def _concatenate(draws: Sequence[_Draw]) -> _Draw:
+    longest = max(draw.rollouts.tokens.shape[-1] for draw in draws)
+
+    def join(name: str) -> np.ndarray:
+        arrays = [getattr(draw.rollouts, name) for draw in draws]
+        if arrays[0].ndim == 4:
+            padding = [(0, 0)] * 3
+            arrays = [np.pad(a, [*padding, (0, longest - a.shape[-1])]) for a in arrays]
+        return np.concatenate(arrays)
+
+    stats: Counter[str] = Counter()
+    for draw in draws:
+        stats.update(draw.rollouts.stats)
+    rollouts = Rollouts(join("tokens"), join("logprobs"), join("lengths"), join("stopped"), stats)
+    names = draws[0].rewards
+    return _Draw(
+        [one for draw in draws for one in draw.orders],
+        [one for draw in draws for one in draw.groups],
+        rollouts,
+        {name: np.concatenate([draw.rewards[name] for draw in draws]) for name in names},
+    )
+
+
+def _filter_metrics(refill: Refill) -> dict[str, float]:
+    counts = refill.counts()
+    names = ("too_easy", "too_hard", "unscored", "surplus")
+    return {
+        "filter/drawn": counts["groups_drawn"],
+        "filter/kept": counts["groups_kept"],
+        **{f"filter/{name}": counts[f"groups_{name}"] for name in names},
+        "filter/refills": counts["refills"],
+        "filter/cap_reached": counts["cap_reached"],
+    }
+
+
+def _rollout_metrics(drawn: _Draw) -> dict[str, float]:
+    """Means over all rollouts that were drawn, whether their group was kept or not."""
+    rollouts, rewards = drawn.rollouts, drawn.rewards
+    real = rollouts.lengths > 0
+    scored = rewards["scored"]
+    components = [name for name in rewards if name.startswith("component/")]
+    prompts = sum(
+        len(prompt.tokens) * int((rollouts.lengths[b, k] > 0).sum())
+        for b, group in enumerate(drawn.groups)
+        for k, prompt in enumerate(group.prompts)
+    )
+    return {
+        "reward/mean": _mean(rewards["reward"][scored]),
+        **{f"reward/{n.split('/')[1]}": _mean(rewards[n][scored]) for n in components},
+        "reward/unscored": _mean(~scored[real]),
+        "rollout/length": _mean(rollouts.lengths[real]),
+        "rollout/length_max": float(rollouts.lengths.max()),
+        "rollout/truncated": _mean(~rollouts.stopped[real]),
+        "rollout/tokens": float(rollouts.lengths.sum() + prompts),
+        "perf/compilations": float(rollouts.stats.get("compilations", 0)),
+    }
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(np.mean(values)) if values.size else 0.0
+
+
+def _record(drawn: _Draw, kept: np.ndarray) -> dict[str, Any]:
+    rollouts = drawn.rollouts
+    return {
+        "ids": [one.examples[0].id for one in drawn.orders],
+        "orders": [one.orders.tolist() for one in drawn.orders],
+        "tokens": rollouts.tokens,
+        "lengths": rollouts.lengths,
+        "reward": drawn.rewards["reward"],
+        "kept": kept.tolist(),
+    }

@@ -1,0 +1,72 @@
+"""The shared-prefix forward pass: log-probabilities of all responses of a micro-batch.
+
+Every distinct image is encoded once, every order read once, and its N responses beside it. Logits
+and gradients are those of the O * N sequences one by one.
+"""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+
+from perl_jax.models import Qwen2_5_VL
+from perl_jax.models.qwen2_5_vl.inputs import Array
+from perl_jax.models.qwen2_5_vl.layers import Remat
+from perl_jax.objectives import token_logprobs
+from perl_jax.training.packing import MicroBatch
+
+
+@dataclass(frozen=True)
+class Head:
+    """How log-probabilities are computed.
+
+    Attributes:
+        temperature: That of the sampler.
+        remat: What the backward pass computes again.
+        chunk: Rows of the vocabulary at a time, see `token_logprobs`.
+    """
+
+    temperature: float = 1.0
+    remat: Remat = "none"
+    chunk: int = 2048
+
+
+def response_logprobs(
+    model: Qwen2_5_VL, batch: MicroBatch, banned: Array, head: Head
+) -> tuple[jax.Array, jax.Array]:
+    """Log-probabilities of the responses' tokens, and the entropies they were drawn with.
+
+    Args:
+        model: The policy.
+        batch: Orders and responses.
+        banned: Bool ``[V]``, as the sampler bans.
+        head: How to compute them.
+
+    Returns:
+        float32 ``[O, N, R]`` each, 0 at padding.
+    """
+    prompts, valid = batch.prompts, jnp.asarray(batch.valid)
+    features = None if prompts.images is None else model.encode_images(prompts.images, head.remat)
+    embeddings = model.embed(prompts.tokens, features, prompts.feature_rows)
+    hidden, prefix = model.read_prompts(embeddings, prompts.positions, prompts.valid, head.remat)
+    end = jnp.maximum(jnp.sum(prompts.valid, axis=-1) - 1, 0)
+    end = jnp.take_along_axis(hidden, end[:, None, None], axis=1)[:, None]  # [O, 1, 1, D]
+
+    # Token r is predicted where token r - 1 was read; the first one at the prompt's end. The last
+    # token is never read.
+    tokens = jnp.asarray(batch.tokens)
+    hidden = jnp.broadcast_to(end, (*tokens.shape[:2], 1, end.shape[-1]))
+    if tokens.shape[-1] > 1:
+        own = model.read_responses(
+            tokens[..., :-1], batch.start, valid[..., :-1], prefix, head.remat
+        )
+        hidden = jnp.concatenate([hidden, own], axis=2)
+    logprobs, entropy = token_logprobs(
+        hidden,
+        model.unembedding,
+        tokens,
+        temperature=head.temperature,
+        banned=banned,
+        chunk=head.chunk,
+    )
+    return jnp.where(valid, logprobs, 0.0), jnp.where(valid, entropy, 0.0)

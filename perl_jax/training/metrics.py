@@ -1,0 +1,160 @@
+"""Every number that a run logs: its name, its meaning, and how a log interval is reduced."""
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Reduction = Literal["mean", "sum", "min", "max", "last"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric, or a family of them.
+
+    Attributes:
+        meaning: Of its value at one step.
+        unit: Of its value.
+        reduction: What becomes of the values of several steps.
+    """
+
+    meaning: str
+    unit: str
+    reduction: Reduction = "mean"
+
+
+# A name with angle brackets is a family: anything stands in them.
+METRICS: dict[str, Metric] = {
+    "reward/mean": Metric("reward of the scored rollouts drawn, before the filter", "reward"),
+    "reward/accuracy": Metric("accuracy of the scored rollouts drawn", "share"),
+    "reward/format": Metric("rollouts drawn whose format is right", "share"),
+    "reward/unscored": Metric("rollouts drawn that could not be graded", "share"),
+    "reward/<component>": Metric("one reward function, over the scored rollouts drawn", "reward"),
+    "advantage/std": Metric("standard deviation of the advantages trained on", "1"),
+    "policy/loss": Metric("what the update minimises", "1"),
+    "policy/entropy": Metric("entropy of the policy at a response's tokens", "nats per token"),
+    "policy/kl": Metric("penalty against the reference policy", "nats per token"),
+    "policy/approx_kl": Metric("divergence of the policy from the one sampled", "nats per token"),
+    "policy/clip_fraction_high": Metric("tokens that the upper clip holds back", "share"),
+    "policy/clip_fraction_low": Metric("tokens that the lower clip holds back", "share"),
+    "policy/dual_clip_fraction": Metric("tokens that the dual clip holds back", "share"),
+    "policy/ratio_mean": Metric("probability under the policy over that when sampled", "1"),
+    "policy/ratio_min": Metric("its least", "1", "min"),
+    "policy/ratio_max": Metric("its greatest", "1", "max"),
+    "policy/logprob_gap_mean": Metric(
+        "absolute difference of the sampler's and the trainer's log-probability", "nats per token"
+    ),
+    "policy/logprob_gap_max": Metric("its greatest", "nats", "max"),
+    "policy/importance_weight_mean": Metric(
+        "weight that corrects for the gap between sampler and trainer", "1"
+    ),
+    "policy/importance_weight_truncated": Metric("tokens whose weight was cut to its cap", "share"),
+    "optimizer/learning_rate": Metric("learning rate of the last update", "1", "last"),
+    "optimizer/grad_norm": Metric("global norm of the gradient before clipping", "1"),
+    "optimizer/update_norm": Metric("global norm of what was added to the parameters", "1"),
+    "optimizer/param_norm": Metric("global norm of the trainable parameters", "1", "last"),
+    "optimizer/skipped": Metric("updates skipped for not being finite", "updates", "sum"),
+    "rollout/length": Metric("length of a response", "tokens"),
+    "rollout/length_max": Metric("length of the longest response", "tokens", "max"),
+    "rollout/truncated": Metric("responses cut off at the token limit", "share"),
+    "rollout/tokens": Metric("prompt and response tokens of all rollouts drawn", "tokens"),
+    "permutation/rate": Metric("scheduled probability that an example is permuted", "share"),
+    "permutation/rate_drawn": Metric("examples that the gate chose to permute", "share"),
+    "permutation/rate_realised": Metric("examples that have permuted orders", "share"),
+    "permutation/orders": Metric("orders of an example, its own among them", "orders"),
+    "permutation/kept/<reason>": Metric("examples that it kept from being permuted", "share"),
+    "filter/kept": Metric("informative groups that were trained on", "groups"),
+    "filter/drawn": Metric("groups drawn until the batch was full", "groups"),
+    "filter/too_easy": Metric("groups dropped because nearly all is right", "groups"),
+    "filter/too_hard": Metric("groups dropped because nearly all is wrong", "groups"),
+    "filter/unscored": Metric("groups dropped because nothing could be graded", "groups"),
+    "filter/surplus": Metric("informative groups dropped because the batch was full", "groups"),
+    "filter/refills": Metric("draws after the first", "draws"),
+    "filter/cap_reached": Metric("steps whose batch stayed incomplete", "steps", "sum"),
+    "data/epoch": Metric("passes over the data so far", "epochs", "last"),
+    "skipped/<reason>": Metric("rows of the data left out since the run began", "rows", "last"),
+    "perf/step_seconds": Metric("the whole step", "seconds"),
+    "perf/rollout_seconds": Metric("sampling", "seconds"),
+    "perf/reward_seconds": Metric("grading", "seconds"),
+    "perf/update_seconds": Metric("log-probabilities, gradients and updates", "seconds"),
+    "perf/evaluation_seconds": Metric("evaluating on held-out examples", "seconds"),
+    "perf/tokens_per_second": Metric(
+        "`rollout/tokens` over the step's time", "tokens/s per device"
+    ),
+    "perf/mfu": Metric("useful operations over what the devices could do", "share"),
+    "perf/compilations": Metric("programs compiled during the step", "programs", "sum"),
+    "eval/accuracy": Metric("greedy accuracy on held-out examples", "share", "last"),
+    "eval/accuracy/<source>": Metric("the same for one source", "share", "last"),
+    "eval/accuracy_all_orders": Metric("the same under all orders", "share", "last"),
+    "eval/order_consistency": Metric(
+        "held-out examples answered alike under all orders", "share", "last"
+    ),
+    "eval/order_consistency/<source>": Metric("the same for one source", "share", "last"),
+    "eval/length": Metric("length of a held-out response", "tokens", "last"),
+    "eval/truncated": Metric("held-out responses cut off at the token limit", "share", "last"),
+    "eval/unscored": Metric("held-out responses that could not be graded", "share", "last"),
+    "eval/examples": Metric("held-out examples", "examples", "last"),
+    "supervised/loss": Metric("cross-entropy of the responses", "nats per token"),
+    "supervised/likely": Metric(
+        "tokens of the responses with more than half of the probability", "share"
+    ),
+}
+
+_REDUCE: dict[str, Callable[[Sequence[float]], float]] = {
+    "mean": lambda values: math.fsum(values) / len(values),
+    "sum": math.fsum,
+    "min": min,
+    "max": max,
+    "last": lambda values: values[-1],
+}
+
+
+def describe() -> str:
+    """The table of all metrics as Markdown."""
+    header = ["| metric | meaning | unit | over several steps |", "|---|---|---|---|"]
+    rows = [
+        f"| `{name}` | {metric.meaning} | {metric.unit} | {metric.reduction} |"
+        for name, metric in METRICS.items()
+    ]
+    return "\n".join(header + rows)
+
+
+def unknown_metrics(names: Iterable[str]) -> list[str]:
+    """The names that are neither in the table nor of a family in it, in the order given."""
+    return [name for name in names if _find(name) is None]
+
+
+def reduce_metrics(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """One row for several steps, each metric reduced as its table says.
+
+    Args:
+        rows: The metrics of consecutive steps. One may lack what another has. Values that are not
+            finite count as lacking; a metric without any other is NaN.
+
+    Returns:
+        Every metric of any row, in the order of their first appearance.
+
+    Raises:
+        KeyError: A name is not in the table.
+    """
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: _reduce(name, [row[name] for row in rows if name in row]) for name in names}
+
+
+def _reduce(name: str, values: Sequence[float]) -> float:
+    metric = _find(name)
+    reduce = _REDUCE["mean" if metric is None else metric.reduction]
+    finite = [value for value in values if math.isfinite(value)]
+    return reduce(finite) if finite else math.nan
+
+
+def _find(name: str) -> Metric | None:
+    if name in METRICS:
+        return None if "<" in name else METRICS[name]
+    families = (family for family in METRICS if "<" in family)
+    return next((METRICS[f] for f in families if re.fullmatch(_pattern(f), name)), None)
+
+
+def _pattern(family: str) -> str:
+    return re.sub(r"<\w+>", ".+", re.escape(family))

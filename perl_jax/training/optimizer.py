@@ -1,0 +1,319 @@
+"""The optimizer: what a gradient does to the parameters, as optax transformations.
+
+Parameters, gradients and updates are flat dicts of dotted paths. Matrices are (out, in); what is
+stacked has a leading layer axis, and every layer of it is treated as a parameter of its own.
+"""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from perl_jax.objectives import checks
+
+OPTIMIZERS = ("adamw", "adafactor", "muon")
+SCHEDULES = ("constant", "linear", "cosine")
+STATE_DTYPES = ("float32", "bfloat16")
+
+# Modules whose parameters have a leading layer axis.
+STACKED = ("text.layers", "vision.blocks")
+
+# Muon is for maps between hidden states. These matrices look rows up or face the outside.
+_OUTER_MATRICES = r"(.*\.)?(embed_tokens|lm_head|patch_embed)\.weight"
+_MUON_MOMENTUM = 0.95
+# Scales an orthogonal update to the root mean square of AdamW's, arXiv 2502.16982 section 2.2, so
+# that both kinds of parameters share a learning rate and a weight decay.
+_MUON_RMS = 0.2
+# Adafactor's cap on the root mean square of an update, arXiv 1804.04235 section 6.
+_ADAFACTOR_CLIP = 1.0
+
+Params = Mapping[str, jax.Array]
+Tree = TypeVar("Tree")
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """How gradients move parameters.
+
+    The learning rate has one meaning for all three optimizers: an element of an update has about
+    its size (a fifth of it in Muon's matrices, and in AdamW's once gradients disagree).
+
+    Attributes:
+        name: ``adamw`` (arXiv 1711.05101); ``adafactor`` (arXiv 1804.04235), which keeps no first
+            moment and a factored second one, and takes steps of the learning rate rather than of
+            a share of the parameter; or ``muon`` (arXiv 2502.16982) on every matrix but
+            embeddings, ``lm_head`` and the patch embedding, which get AdamW like all vectors.
+        learning_rate: The peak.
+        schedule: After the warm-up: ``constant``; ``linear`` or ``cosine`` down to
+            ``final_scale`` of the peak at the end of the run.
+        warmup_updates: W: update u < W, from 0, is made at (u + 1) / W of the peak.
+        final_scale: A share of the peak; ``constant`` does not use it.
+        b1: Decay of AdamW's first moment. Muon's momentum is 0.95.
+        b2: Decay of AdamW's second moment.
+        epsilon: Added to AdamW's denominator.
+        weight_decay: Decoupled: per update, this times the learning rate is taken off.
+        no_decay: Patterns of the paths that do not decay; each must match the whole path.
+        max_grad_norm: Gradients of a larger global norm are scaled down to it; None: never.
+        max_skipped: After so many updates skipped in a row for not being finite, the run stops.
+        state_dtype: Of the first moment, ``float32`` or ``bfloat16``; all else is float32.
+    """
+
+    name: str = "adamw"
+    learning_rate: float = 1e-6
+    schedule: str = "constant"
+    warmup_updates: int = 0
+    final_scale: float = 0.0
+    b1: float = 0.9
+    b2: float = 0.999
+    epsilon: float = 1e-8
+    weight_decay: float = 0.01
+    no_decay: tuple[str, ...] = (r".*\.bias", r".*norm\d?\.weight", r".*\.ln_q\.weight")
+    max_grad_norm: float | None = 1.0
+    max_skipped: int = 5
+    state_dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        checks.choice("name", self.name, OPTIMIZERS)
+        checks.choice("schedule", self.schedule, SCHEDULES)
+        checks.choice("state_dtype", self.state_dtype, STATE_DTYPES)
+        for field, valid, expected in (
+            ("learning_rate", lambda x: 0 < x < math.inf, "a positive number"),
+            ("final_scale", lambda x: 0 <= x <= 1, "a share from 0 to 1"),
+            ("b1", lambda x: 0 <= x < 1, "a number from 0 to below 1"),
+            ("b2", lambda x: 0 <= x < 1, "a number from 0 to below 1"),
+            # Below the least normal float32, AdamW's denominator could be 0.
+            ("epsilon", lambda x: 1e-37 <= x < math.inf, "a number of at least 1e-37"),
+            ("weight_decay", lambda x: 0 <= x < math.inf, "a number of at least 0"),
+            ("max_grad_norm", lambda x: 0 < x < math.inf, "a positive number or None"),
+            ("warmup_updates", lambda x: isinstance(x, int) and x >= 0, "an integer of at least 0"),
+            ("max_skipped", lambda x: isinstance(x, int) and x >= 1, "an integer of at least 1"),
+        ):
+            _check_number(field, getattr(self, field), valid, expected)
+        _check_patterns(self.no_decay)
+
+
+def learning_rate_schedule(config: OptimizerConfig, total_updates: int) -> optax.Schedule:
+    """The learning rate as a function of how many updates were applied before.
+
+    Args:
+        config: Peak, warm-up, course and end.
+        total_updates: Of the run, T. A decay starts at the peak with update W (``warmup_updates``)
+            and would reach ``final_scale`` of it with update T, the first that is not made.
+
+    Raises:
+        ValueError: The run is over before the warm-up is.
+    """
+    peak, warmup = config.learning_rate, config.warmup_updates
+    if total_updates < 1:
+        raise ValueError(f"total_updates: expected at least 1; got {total_updates!r}")
+    if warmup >= total_updates:
+        raise ValueError(
+            f"warmup_updates: expected fewer than the run's {total_updates} updates; got {warmup}"
+        )
+    rest = total_updates - warmup
+    if config.schedule == "linear":
+        decay = optax.linear_schedule(peak, peak * config.final_scale, rest)
+    elif config.schedule == "cosine":
+        decay = optax.cosine_decay_schedule(peak, rest, config.final_scale)
+    else:
+        decay = optax.constant_schedule(peak)
+    if warmup == 0:
+        return decay
+    rise = optax.linear_schedule(0.0, peak, warmup)
+    # A first update at 0 of the peak would be a wasted one.
+    return optax.join_schedules([lambda count: rise(count + 1), decay], [warmup])
+
+
+def make_optimizer(
+    config: OptimizerConfig, total_updates: int, params: Mapping[str, Any]
+) -> optax.GradientTransformation:
+    """Builds the optimizer of these parameters.
+
+    In order: clipping by the global norm, the optimizer's direction, weight decay, the learning
+    rate. It works and keeps its state in float32 whatever the dtype of parameters and gradients,
+    but for ``state_dtype``.
+
+    Args:
+        config: Which, and how.
+        total_updates: Of the run, for the schedule.
+        params: The trainable parameters by their paths: arrays, or anything with a shape.
+
+    Raises:
+        ValueError: There are no parameters, or the schedule does not fit the run.
+    """
+    if not params:
+        raise ValueError("params: expected at least one trainable parameter; got none")
+    schedule = learning_rate_schedule(config, total_updates)
+    decays = {path: not _matches(path, config.no_decay) for path in params}
+    clip = [] if config.max_grad_norm is None else [optax.clip_by_global_norm(config.max_grad_norm)]
+    return _in_float32(
+        optax.chain(
+            *clip,
+            _direction(config, params),
+            optax.add_decayed_weights(config.weight_decay, decays),
+            optax.scale_by_learning_rate(schedule),
+        )
+    )
+
+
+def applied_updates(optimizer_state: Any) -> jax.Array:
+    """How many updates made this state, int32: those skipped do not count.
+
+    It is the argument of `learning_rate_schedule` for the next update.
+    """
+    return optimizer_state[-1].count
+
+
+def apply_gradients(
+    optimizer: optax.GradientTransformation,
+    params: Params,
+    optimizer_state: Any,
+    gradients: Params,
+) -> tuple[dict[str, jax.Array], Any, dict[str, jax.Array]]:
+    """Makes one update, or none if it is not finite.
+
+    Pure, and safe to compile with ``params`` and ``optimizer_state`` donated.
+
+    Args:
+        optimizer: From `make_optimizer`.
+        params: By path.
+        optimizer_state: ``optimizer.init(params)``, or what the last call returned.
+        gradients: By path, of the parameters' shapes.
+
+    Returns:
+        Parameters, state, and scalars: ``grad_norm`` before clipping, ``update_norm``,
+        ``param_norm`` after the update, all global and float32, and ``skipped``, int32. Where the
+        norm of the gradients or of the update is not finite, ``skipped`` is 1, ``update_norm`` 0,
+        and parameters and state are those that were given, counters included.
+
+    Raises:
+        ValueError: Gradients and parameters differ in paths or shapes.
+    """
+    _check_gradients(params, gradients)
+    grad_norm = optax.tree.norm(_as_float32(gradients))
+    updates, moved_state = optimizer.update(gradients, optimizer_state, params)
+    update_norm = optax.tree.norm(updates)
+    finite = jnp.isfinite(grad_norm) & jnp.isfinite(update_norm)
+
+    def keep(new: jax.Array, old: jax.Array) -> jax.Array:
+        return jnp.where(finite, new, old)
+
+    def move(value: jax.Array, update: jax.Array) -> jax.Array:
+        return keep((value.astype(jnp.float32) + update).astype(value.dtype), value)
+
+    moved = {path: move(value, updates[path]) for path, value in params.items()}
+    stats = {
+        "grad_norm": grad_norm,
+        "update_norm": jnp.where(finite, update_norm, 0.0),
+        "param_norm": optax.tree.norm(_as_float32(moved)),
+        "skipped": jnp.where(finite, 0, 1).astype(jnp.int32),
+    }
+    return moved, jax.tree.map(keep, moved_state, optimizer_state), stats
+
+
+def _direction(config: OptimizerConfig, params: Mapping[str, Any]) -> optax.GradientTransformation:
+    """What the optimizer makes of gradients, before decay and learning rate."""
+    if config.name == "adafactor":
+        return _adafactor(params)
+    dtype = jnp.dtype(config.state_dtype)
+    adam = optax.scale_by_adam(config.b1, config.b2, config.epsilon, mu_dtype=dtype)
+    return adam if config.name == "adamw" else _muon(dtype, params, adam)
+
+
+def _muon(
+    dtype: jnp.dtype, params: Mapping[str, Any], adam: optax.GradientTransformation
+) -> optax.GradientTransformation:
+    labels = {
+        path: "muon" if _is_hidden_matrix(path, value.shape) else "adam"
+        for path, value in params.items()
+    }
+    into_and_out = optax.contrib.MuonDimensionNumbers(reduction_axis=-1, output_axis=-2)
+    numbers = {
+        path: into_and_out if label == "muon" else optax.MaskedNode()
+        for path, label in labels.items()
+    }
+    orthogonal = optax.contrib.scale_by_muon(
+        beta=_MUON_MOMENTUM, mu_dtype=dtype, weight_dimension_numbers=numbers
+    )
+
+    def match_rms(update: jax.Array, _: Any) -> jax.Array:
+        return update * (_MUON_RMS * math.sqrt(max(update.shape[-2:])))
+
+    muon = optax.chain(orthogonal, optax.stateless_with_tree_map(match_rms))
+    return optax.partition({"muon": muon, "adam": adam}, labels)
+
+
+def _adafactor(params: Mapping[str, Any]) -> optax.GradientTransformation:
+    # optax factors the two largest axes, which a layer axis may be one of, and clips whole arrays:
+    # mapped over the layers, both see one matrix at a time.
+    each = optax.chain(optax.scale_by_factored_rms(), optax.clip_by_block_rms(_ADAFACTOR_CLIP))
+    mapped = optax.GradientTransformation(jax.vmap(each.init), jax.vmap(each.update))
+    labels = {path: _stack(path) or "single" for path in params}
+    transformations = {label: mapped if label in STACKED else each for label in labels.values()}
+    return optax.partition(transformations, labels)
+
+
+def _stack(path: str) -> str | None:
+    """The stack that a parameter belongs to, if any."""
+    return next((module for module in STACKED if path.startswith(module + ".")), None)
+
+
+def _is_hidden_matrix(path: str, shape: tuple[int, ...]) -> bool:
+    rank = len(shape) - (1 if _stack(path) else 0)
+    return rank == 2 and not re.fullmatch(_OUTER_MATRICES, path)
+
+
+def _matches(path: str, patterns: tuple[str, ...]) -> bool:
+    return any(re.fullmatch(pattern, path) for pattern in patterns)
+
+
+def _in_float32(inner: optax.GradientTransformation) -> optax.GradientTransformation:
+    def init(params: Any) -> Any:
+        return inner.init(_as_float32(params))
+
+    def update(updates: Any, state: Any, params: Any = None) -> Any:
+        return inner.update(_as_float32(updates), state, _as_float32(params))
+
+    return optax.GradientTransformation(init, update)
+
+
+def _as_float32(tree: Tree) -> Tree:
+    return jax.tree.map(lambda x: x.astype(jnp.float32), tree)
+
+
+def _check_number(field: str, value: Any, valid: Callable[[float], bool], expected: str) -> None:
+    if value is None and field == "max_grad_norm":
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float) or not valid(value):
+        raise ValueError(f"{field}: expected {expected}; got {value!r}")
+
+
+def _check_patterns(patterns: tuple[str, ...]) -> None:
+    if isinstance(patterns, str):
+        raise ValueError(f"no_decay: expected a list of patterns; got {patterns!r}")
+    for pattern in patterns:
+        try:
+            re.compile(pattern)
+        except (re.error, TypeError) as error:
+            raise ValueError(
+                f"no_decay: expected regular expressions; got {pattern!r} ({error})"
+            ) from None
+
+
+def _check_gradients(params: Params, gradients: Params) -> None:
+    if odd := sorted(params.keys() ^ gradients.keys()):
+        raise ValueError(
+            f"gradients: expected one for each of {len(params)} parameters; {odd[0]!r} is among "
+            f"{'the parameters' if odd[0] in params else 'the gradients'} only"
+        )
+    for path, value in params.items():
+        if gradients[path].shape != value.shape:
+            raise ValueError(
+                f"gradients: {path}: expected shape {list(value.shape)}; "
+                f"got {list(gradients[path].shape)}"
+            )

@@ -1,0 +1,237 @@
+"""From groups and their responses to the padded arrays of one micro-batch, on the host.
+
+A micro-batch holds whole groups, so that every distinct image is encoded once for all orders and
+rollouts that show it. Its orders stand one after the other, whichever group they belong to: what a
+group shares beside its images is in the advantages already.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+
+from perl_jax.buckets import Ladder, bucket
+from perl_jax.models.qwen2_5_vl.config import Qwen2_5_VLConfig
+from perl_jax.models.qwen2_5_vl.inputs import Array, ImageInputs, PromptInputs, pack_images
+from perl_jax.types import Group, ImagePatches
+
+
+@dataclass(frozen=True)
+class PackingConfig:
+    """The sizes that the arrays of an update are padded to; none of them changes its result.
+
+    Attributes:
+        micro_groups: Groups in one forward and backward pass; gradients add up over the passes.
+        prompt_lengths: The ladder of padded prompt lengths, in tokens.
+        response_lengths: The ladder of padded response lengths, in tokens.
+        patches: The ladder of the patches of a micro-batch's distinct images.
+        images: The ladder of their number; empty lets it follow from the batch.
+    """
+
+    micro_groups: int = 4
+    prompt_lengths: tuple[int, ...] = (
+        256, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 12288, 16384,
+    )  # fmt: skip
+    response_lengths: tuple[int, ...] = (128, 256, 512, 1024, 2048, 4096)
+    patches: tuple[int, ...] = (1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072)
+    images: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.micro_groups < 1:
+            raise ValueError(f"micro_groups: expected at least 1; got {self.micro_groups}")
+        for name in ("prompt_lengths", "response_lengths", "patches"):
+            Ladder(name, getattr(self, name))
+        if self.images:
+            Ladder("images", self.images)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class MicroBatch:
+    """O orders and N responses to each, padded on the right.
+
+    Attributes:
+        prompts: The orders; their ``images`` are the distinct images of the micro-batch.
+        start: int32 ``[O]``, the position of a response's first token.
+        tokens: int32 ``[O, N, R]``, the responses.
+        valid: bool ``[O, N, R]``, True at their tokens.
+        values: float32 by name: what a loss needs of every rollout ``[O, N]`` or of every token
+            ``[O, N, R]``; 0 at padding.
+    """
+
+    prompts: PromptInputs
+    start: Array
+    tokens: Array
+    valid: Array
+    values: Mapping[str, Array]
+
+
+@dataclass(frozen=True, eq=False)
+class Responses:
+    """The responses to B groups, as the trainer reads them.
+
+    Attributes:
+        tokens: int32 ``[B, K, N, R]``; anything at padding.
+        lengths: int32 ``[B, K, N]``; 0 where a group has fewer than K orders.
+    """
+
+    tokens: np.ndarray
+    lengths: np.ndarray
+
+    def __post_init__(self) -> None:
+        if self.tokens.ndim != 4 or self.tokens.shape[:3] != self.lengths.shape:
+            raise ValueError(
+                f"responses: expected tokens [B, K, N, R] and lengths [B, K, N]; "
+                f"got {list(self.tokens.shape)} and {list(self.lengths.shape)}"
+            )
+        if (self.lengths > self.tokens.shape[-1]).any():
+            raise ValueError(
+                f"responses: expected lengths of at most R = {self.tokens.shape[-1]}; "
+                f"got {self.lengths.max()}"
+            )
+
+    def __getitem__(self, groups: slice) -> "Responses":
+        """Those to some of the groups."""
+        return Responses(self.tokens[groups], self.lengths[groups])
+
+    @property
+    def valid(self) -> np.ndarray:
+        """Bool ``[B, K, N, R]``, True at the tokens of a response."""
+        return np.arange(self.tokens.shape[-1]) < self.lengths[..., None]
+
+
+def pack(
+    groups: Sequence[Group],
+    responses: Responses,
+    values: Mapping[str, np.ndarray],
+    config: PackingConfig,
+    model: Qwen2_5_VLConfig,
+    *,
+    multiple: int = 1,
+) -> MicroBatch:
+    """Packs whole groups and their responses.
+
+    Args:
+        groups: B groups.
+        responses: To them.
+        values: By name, ``[B, K, N]`` or ``[B, K, N, R]``: becomes `MicroBatch.values`. What stands
+            at padding is not read.
+        config: The padded sizes.
+        model: The model's configuration.
+        multiple: The number of orders is padded to a multiple of it: the devices they lie on.
+
+    Raises:
+        ValueError: A prompt, a response or the images do not fit the ladders, or groups, responses
+            and images do not fit each other; names the group where there is one.
+    """
+    where = [(g, k) for g, group in enumerate(groups) for k in range(len(group.prompts))]
+    _check_orders(groups, responses.lengths)
+    orders = -(-bucket(len(where)) // multiple) * multiple
+    index = tuple(np.array(part) for part in zip(*where, strict=True))
+    longest = max(1, int(responses.lengths.max()))
+    length = Ladder("response_lengths", config.response_lengths).fit(longest, "response length")
+
+    def gather(array: np.ndarray) -> np.ndarray:
+        """``[B, K, N, ...]`` to ``[O, N, ...]``, a token axis cut or padded to R."""
+        rows = array[index]
+        if rows.ndim == 3:
+            rows = rows[..., :length]
+            rows = np.pad(rows, [(0, 0), (0, 0), (0, length - rows.shape[-1])])
+        return np.pad(rows, [(0, orders - len(rows)), *[(0, 0)] * (rows.ndim - 1)])
+
+    prompts, start = _pack_prompts(groups, orders, config, model)
+    held = {3: gather(responses.lengths) > 0, 4: gather(responses.valid)}
+    return MicroBatch(
+        prompts=prompts,
+        start=start,
+        tokens=np.where(held[4], gather(responses.tokens), 0).astype(np.int32),
+        valid=held[4],
+        values={
+            name: np.where(held[array.ndim], gather(array), 0).astype(np.float32)
+            for name, array in values.items()
+        },
+    )
+
+
+def _check_orders(groups: Sequence[Group], lengths: np.ndarray) -> None:
+    if len(groups) != len(lengths) or not groups:
+        raise ValueError(f"responses: expected them to {len(groups)} groups; got {len(lengths)}")
+    for group, of_group in zip(groups, lengths, strict=True):
+        count = len(group.prompts)
+        if count > len(of_group) or of_group[count:].any():
+            raise ValueError(
+                f"group {group.id!r}: expected responses to its {count} orders; got them to "
+                f"{1 + max(np.flatnonzero(of_group.any(-1)), default=-1)} of {len(of_group)}"
+            )
+
+
+def _pack_prompts(
+    groups: Sequence[Group], orders: int, config: PackingConfig, model: Qwen2_5_VLConfig
+) -> tuple[PromptInputs, np.ndarray]:
+    """The orders of all groups one after the other, and where responses to them start."""
+    ladder = Ladder("prompt_lengths", config.prompt_lengths)
+    length = max(
+        ladder.fit(len(prompt.tokens), f"group {group.id!r}: prompt length")
+        for group in groups
+        for prompt in group.prompts
+    )
+    tokens = np.zeros((orders, length), np.int32)
+    positions = np.zeros((3, orders, length), np.int32)
+    valid = np.zeros((orders, length), bool)
+    feature_rows = np.full((orders, length), -1, np.int32)
+    start = np.zeros(orders, np.int32)
+    images, rows_of = _distinct_images(groups, model.vision.patches_per_unit)
+    every = ((group, k, prompt) for group in groups for k, prompt in enumerate(group.prompts))
+    for row, (group, k, prompt) in enumerate(every):
+        end = len(prompt.tokens)
+        tokens[row, :end] = prompt.tokens
+        positions[:, row, :end] = prompt.positions
+        valid[row, :end] = True
+        is_image = prompt.tokens == model.image_token
+        feature_rows[row, :end][is_image] = _shown_rows(group, k, rows_of, is_image)
+        start[row] = end + prompt.rope_delta
+    packed = _pack_images(images, config, model) if images else None
+    return PromptInputs(tokens, positions, valid, feature_rows, packed), start
+
+
+def _distinct_images(
+    groups: Sequence[Group], unit: int
+) -> tuple[list[ImagePatches], dict[int, np.ndarray]]:
+    """The images of a micro-batch, each once, and the rows of each one's features by its id."""
+    images = {id(image): image for group in groups for image in group.images}
+    rows_of, row = {}, 0
+    for key, image in images.items():
+        features = len(image.patches) // unit
+        rows_of[key] = row + np.arange(features)
+        row += features
+    return list(images.values()), rows_of
+
+
+def _shown_rows(
+    group: Group, k: int, rows_of: Mapping[int, np.ndarray], is_image: np.ndarray
+) -> np.ndarray:
+    """The rows of the features that an order of a group shows, one after the other."""
+    shown = [rows_of[id(group.images[slot])] for slot in group.slots[k]]
+    rows = np.concatenate([np.arange(0), *shown])
+    if len(rows) != np.count_nonzero(is_image):
+        raise ValueError(
+            f"group {group.id!r}, order {k}: expected as many image tokens as image features; "
+            f"got {np.count_nonzero(is_image)} and {len(rows)}"
+        )
+    return rows
+
+
+def _pack_images(
+    images: Sequence[ImagePatches], config: PackingConfig, model: Qwen2_5_VLConfig
+) -> ImageInputs:
+    patches = sum(len(image.patches) for image in images)
+    num_images = None
+    if config.images:
+        num_images = Ladder("images", config.images).fit(len(images), "images of a micro-batch")
+    return pack_images(
+        images,
+        model.vision,
+        num_patches=Ladder("patches", config.patches).fit(patches, "patches of a micro-batch"),
+        num_images=num_images,
+    )

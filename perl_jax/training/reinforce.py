@@ -1,0 +1,73 @@
+"""A step of reinforcement learning: collect a batch, update on it."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from perl_jax.data.pipeline import Pipeline
+from perl_jax.training.collect import Collector
+from perl_jax.training.learner import Learner
+from perl_jax.training.loop import StepResult
+from perl_jax.training.state import TrainState
+
+_TOTALS = ("filter/drawn", "filter/kept", "filter/too_easy", "filter/too_hard", "filter/unscored")
+
+
+class Reinforce:
+    """The stepper of reinforcement learning.
+
+    Args:
+        learner: Updates the policy.
+        collector: Makes batches.
+        pipeline: What the collector draws its examples from.
+    """
+
+    def __init__(self, learner: Learner, collector: Collector, pipeline: Pipeline) -> None:
+        self.learner = learner
+        self.collector = collector
+        self.pipeline = pipeline
+        self.totals: Counter[str] = Counter()
+
+    def start(self, state: TrainState) -> None:
+        """Gives the sampler the policy of a state."""
+        self.collector.sampler.model = self.learner.model(state)
+
+    def step(self, number: int, state: TrainState) -> StepResult:
+        """Collects and updates; a batch in which nothing informs changes nothing."""
+        collected = self.collector.collect(number, jax.random.fold_in(state.key, number))
+        stats: Mapping[str, jax.Array] = {}
+        if collected.batch is not None:
+            state, stats = self.learner.reinforce(state, collected.batch)
+            self.start(state)
+        metrics = collected.metrics
+        self.totals.update({name: int(metrics[name]) for name in _TOTALS})
+        metrics |= {f"skipped/{name}": n for name, n in self.pipeline.skipped.items()}
+        return StepResult(state, metrics, stats, _as_json(collected.record))
+
+    def host_state(self) -> dict[str, Any]:
+        """The position in the data, and what the filter has done so far."""
+        return {"data": self.pipeline.state(), "filter": dict(self.totals)}
+
+    def restore(self, host: dict[str, Any]) -> None:
+        """Goes on from there."""
+        self.pipeline.restore(host["data"])
+        self.totals = Counter(host["filter"])
+
+
+def _as_json(record: dict[str, Any]) -> dict[str, Any]:
+    """The record of a step: what was drawn, tokens as a digest."""
+    tokens = np.ascontiguousarray(record["tokens"])
+    held = np.arange(tokens.shape[-1]) < record["lengths"][..., None]
+    digest = hashlib.sha256(np.where(held, tokens, -1).tobytes()).hexdigest()
+    return {
+        "ids": record["ids"],
+        "orders": record["orders"],
+        "kept": record["kept"],
+        "reward": np.round(record["reward"].astype(float), 6).tolist(),
+        "tokens_sha256": digest,
+        "first_response": record["first_response"],
+    }

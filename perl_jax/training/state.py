@@ -1,0 +1,91 @@
+"""What training changes, and the policy that it is the state of."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+from flax import nnx
+
+from perl_jax.models import Qwen2_5_VL
+
+Params = dict[str, jax.Array]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class TrainState:
+    """What a step changes and a checkpoint holds.
+
+    Attributes:
+        params: The trainable parameters by dotted path.
+        optimizer: The optimizer's state.
+        key: The run's PRNG key; a step folds its number in.
+        skipped_in_a_row: int32, updates skipped since the last one that was made.
+    """
+
+    params: Params
+    optimizer: Any
+    key: jax.Array
+    skipped_in_a_row: jax.Array
+
+
+class Policy:
+    """A model apart from its parameters.
+
+    Attributes:
+        definition: Of the NNX module: static and hashable.
+        frozen: The parameters that training leaves alone, by path.
+        paths: The trainable ones.
+    """
+
+    def __init__(
+        self, model: Qwen2_5_VL, trainable: Sequence[str] = (".*",), frozen: Sequence[str] = ()
+    ) -> None:
+        self.definition, state = nnx.split(model)
+        params = flatten(state)
+        self._state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
+        for name, patterns in (("trainable", trainable), ("frozen", frozen)):
+            for pattern in patterns:
+                if not any(re.fullmatch(pattern, path) for path in params):
+                    raise ValueError(
+                        f"{name}: {pattern!r} matches no parameter; they are such as "
+                        f"{', '.join(sorted(params)[:3])}"
+                    )
+        self.paths = tuple(
+            path for path in params if _matches(path, trainable) and not _matches(path, frozen)
+        )
+        if not self.paths:
+            raise ValueError("trainable, frozen: expected some parameter to be left; got none")
+        self.frozen = {path: leaf for path, leaf in params.items() if path not in self.paths}
+
+    def split(self, model: Qwen2_5_VL) -> Params:
+        """The trainable parameters of a model of this kind."""
+        params = flatten(nnx.state(model))
+        return {path: params[path] for path in self.paths}
+
+    def merge(self, params: Mapping[str, jax.Array]) -> Qwen2_5_VL:
+        """The model with these trainable parameters, or with all of them; nothing is copied."""
+        return nnx.merge(self.definition, self._unflatten({**self.frozen, **params}))
+
+    def _unflatten(self, params: Mapping[str, Any]) -> Any:
+        flat = [
+            (path, leaf.replace(params[dotted(path)]))
+            for path, leaf in nnx.to_flat_state(self._state)
+        ]
+        return nnx.from_flat_state(flat)
+
+
+def flatten(state: Any) -> Params:
+    """The arrays of an NNX state by dotted path."""
+    return {dotted(path): leaf[...] for path, leaf in nnx.to_flat_state(state)}
+
+
+def dotted(path: Sequence[Any]) -> str:
+    """A path as one string."""
+    return ".".join(map(str, path))
+
+
+def _matches(path: str, patterns: Sequence[str]) -> bool:
+    return any(re.fullmatch(pattern, path) for pattern in patterns)

@@ -1,0 +1,52 @@
+"""Statistics of micro-batches and updates, put together on the device.
+
+A name says how parts are combined: ``sum/...`` and ``count/...`` add up; ``mean/...`` are sums over
+tokens, in the end divided by ``count/tokens``; ``max/...`` and ``min/...`` do what they say.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+
+Stats = dict[str, jax.Array]
+
+_COMBINE = {"max": jnp.max, "min": jnp.min}
+# Of several updates: their sum, or what the last one says. Of all others extremes or the mean.
+_SUMMED = ("tokens", "skipped")
+_LAST = ("learning_rate", "skipped_in_a_row", "param_norm")
+
+
+def over_tokens(means: Mapping[str, jax.Array], mask: jax.Array) -> Stats:
+    """Means over the tokens of a mask, as statistics that can be combined."""
+    count = jnp.sum(mask, dtype=jnp.float32)
+    return {f"mean/{name}": mean * count for name, mean in means.items()} | {"count/tokens": count}
+
+
+def of_update(parts: Sequence[Mapping[str, jax.Array]]) -> Stats:
+    """The statistics of the micro-batches of one update as one, by their plain names."""
+    tokens = jnp.maximum(sum(part["count/tokens"] for part in parts), 1)
+    combined = {}
+    for name in parts[0]:
+        kind, plain = name.split("/", 1)
+        value = _COMBINE.get(kind, jnp.sum)(jnp.stack([part[name] for part in parts]))
+        combined[plain] = value / tokens if kind == "mean" else value
+    return combined
+
+
+def of_batch(updates: Sequence[Mapping[str, jax.Array]]) -> Stats:
+    """The statistics of the updates of one batch as one."""
+
+    def combine(name: str) -> jax.Array:
+        values = jnp.stack([update[name] for update in updates])
+        if name in _LAST:
+            return values[-1]
+        if name in _SUMMED:
+            return jnp.sum(values)
+        if name.endswith("_max"):
+            return jnp.max(values)
+        if name.endswith("_min"):
+            return jnp.min(values)
+        return jnp.mean(values)
+
+    return {name: combine(name) for name in updates[0]}

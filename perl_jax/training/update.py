@@ -1,0 +1,148 @@
+"""The compiled programs of the update: pure functions of parameters and arrays."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from perl_jax.models import Qwen2_5_VL
+from perl_jax.training.forward import Head, response_logprobs
+from perl_jax.training.optimizer import applied_updates, apply_gradients
+from perl_jax.training.packing import MicroBatch
+from perl_jax.training.placement import Placement, shardings_of
+from perl_jax.training.state import Params, Policy, TrainState
+from perl_jax.training.stats import Stats, of_batch, of_update
+
+# The share of a micro-batch in the loss of its mini-batch: (model, batch, banned) -> share, stats.
+Loss = Callable[[Qwen2_5_VL, MicroBatch, jax.Array], tuple[jax.Array, Stats]]
+
+
+class Programs:
+    """The compiled programs of one learner.
+
+    It is fixed where results lie: left to itself the compiler may hold gradients whole on every
+    device, and moments, which are zeros of nothing, whole on one.
+
+    Attributes:
+        start: ``(params, key) -> state``, in memory of its own.
+        zeros: ``() -> gradients``.
+        add: `add_gradients` of ``(gradients, params, frozen, batch, banned)``, gradients donated.
+        apply: `apply` of ``(state, gradients)``, the state donated.
+        score: `score` of ``(params, frozen, batch, banned)``.
+        of_update: `perl_jax.training.stats.of_update`.
+        of_batch: `perl_jax.training.stats.of_batch`.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        params: Params,
+        *,
+        loss: Loss,
+        head: Head,
+        optimizer: optax.GradientTransformation,
+        schedule: optax.Schedule,
+        placement: Placement,
+    ) -> None:
+        like_params, everywhere = shardings_of(params), placement.everywhere
+        like_state: Any = placement.of_state(jax.eval_shape(optimizer.init, params), params)
+        self.start = jax.jit(partial(start, optimizer), out_shardings=like_state)
+        self.zeros = jax.jit(partial(zero_gradients, params), out_shardings=like_params)
+        self.add = jax.jit(
+            partial(add_gradients, policy, loss),
+            out_shardings=(like_params, everywhere),
+            donate_argnums=0,
+        )
+        self.apply = jax.jit(
+            partial(apply, optimizer, schedule),
+            out_shardings=(like_state, everywhere),
+            donate_argnums=0,
+        )
+        self.score = jax.jit(partial(score, policy, head))
+        self.of_update = jax.jit(of_update)
+        self.of_batch = jax.jit(of_batch)
+
+
+def start(optimizer: optax.GradientTransformation, params: Params, key: jax.Array) -> TrainState:
+    """The state before the first update. Everything is copied: updates give its memory back."""
+    return TrainState(
+        params=jax.tree.map(jnp.copy, params),
+        optimizer=optimizer.init(params),
+        key=jnp.copy(key),
+        skipped_in_a_row=jnp.zeros((), jnp.int32),
+    )
+
+
+def zero_gradients(params: Params) -> Params:
+    """Where gradients are added up: float32 whatever the dtype of the parameters."""
+    return {path: jnp.zeros(leaf.shape, jnp.float32) for path, leaf in params.items()}
+
+
+def add_gradients(
+    policy: Policy,
+    loss: Loss,
+    total: Params,
+    params: Params,
+    frozen: Params,
+    batch: MicroBatch,
+    banned: jax.Array,
+) -> tuple[Params, Stats]:
+    """Adds the gradients of a micro-batch's share to ``total``; nothing flows into ``frozen``."""
+
+    def share(params: Params) -> tuple[jax.Array, Stats]:
+        return loss(policy.merge({**frozen, **params}), batch, banned)
+
+    gradients, stats = jax.grad(share, has_aux=True)(params)
+    return {path: total[path] + gradients[path].astype(jnp.float32) for path in total}, stats
+
+
+def apply(
+    optimizer: optax.GradientTransformation,
+    schedule: optax.Schedule,
+    state: TrainState,
+    gradients: Params,
+) -> tuple[TrainState, Stats]:
+    """Makes one update, or none where gradients are not finite; see `apply_gradients`."""
+    rate = jnp.asarray(schedule(applied_updates(state.optimizer)), jnp.float32)
+    params, optimizer_state, stats = apply_gradients(
+        optimizer, state.params, state.optimizer, gradients
+    )
+    skipped = jnp.where(stats["skipped"] > 0, state.skipped_in_a_row + 1, 0)
+    state = TrainState(params, optimizer_state, state.key, skipped)
+    return state, stats | {"learning_rate": rate, "skipped_in_a_row": skipped}
+
+
+def score(
+    policy: Policy, head: Head, params: Params, frozen: Params, batch: MicroBatch, banned: jax.Array
+) -> jax.Array:
+    """Log-probabilities of the responses under some parameters, ``[O, N, R]``."""
+    return response_logprobs(policy.merge({**frozen, **params}), batch, banned, head)[0]
+
+
+def copy_as(params: Params, dtype: jnp.dtype) -> Params:
+    """The parameters in memory of their own, cast to a dtype."""
+
+    def cast(params: Params) -> Params:
+        return jax.tree.map(lambda leaf: jnp.copy(leaf.astype(dtype)), params)
+
+    return jax.jit(cast, out_shardings=shardings_of(params))(params)
+
+
+class Pending:
+    """Results of micro-batches. Waits for all but the last: the devices hold two at most.
+
+    Attributes:
+        results: In order; the last one may still be computed.
+    """
+
+    def __init__(self) -> None:
+        self.results: list[Any] = []
+
+    def add(self, result: Any) -> None:
+        """Takes a result that is being computed."""
+        if self.results:
+            jax.block_until_ready(self.results[-1])
+        self.results.append(result)

@@ -1,0 +1,166 @@
+"""A lock on the work directory, fingerprints of what made it, and an orderly end on signals."""
+
+import fcntl
+import hashlib
+import json
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from io import RawIOBase
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+import numpy as np
+from jax.experimental import multihost_utils
+
+import perl_jax
+
+_LOCK = ".lock"
+# A process never conflicts with its own record locks, and closing any file of it drops the lock.
+_held: set[Path] = set()
+
+
+class WorkdirError(RuntimeError):
+    """The work directory cannot be used."""
+
+
+@contextmanager
+def lock_workdir(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Makes a work directory and keeps other processes out of it.
+
+    The lock ends with the block or with the process, however that ends; children of the process
+    do not inherit it. On several hosts that share a directory, one of them locks it.
+
+    Args:
+        path: A directory on a file system with POSIX locks; it and its parents are made.
+
+    Yields:
+        The directory.
+
+    Raises:
+        WorkdirError: It cannot be made or written to, or another job has it; names that job.
+    """
+    directory = Path(path).expanduser().absolute()
+    resolved = directory.resolve()
+    if resolved in _held:
+        raise WorkdirError(f"workdir {directory}: in use by this process, {_this_process()}")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        # Unbuffered: closing would try once more to write what a full disk refused.
+        file = (directory / _LOCK).open("a+b", buffering=0)
+    except OSError as error:
+        raise _cannot_write(directory, error) from error
+    with file:
+        _take(file, directory)
+        _held.add(resolved)
+        try:
+            yield directory
+        finally:
+            _held.remove(resolved)
+
+
+def fingerprint_of_config(config: Mapping[str, Any]) -> str:
+    """A digest of a nested configuration that does not depend on the order of its entries.
+
+    Args:
+        config: Of what JSON can hold; tuples count as lists.
+
+    Raises:
+        ValueError: It holds something else.
+    """
+    try:
+        text = json.dumps(config, sort_keys=True, separators=(",", ":"))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"config: expected what JSON can hold; {error}") from error
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def fingerprint_of_code() -> str:
+    """A digest of the Python files of this package, their names included."""
+    assert perl_jax.__file__ is not None
+    root = Path(perl_jax.__file__).parent
+    digest = hashlib.sha256()
+    for file in sorted(root.rglob("*.py"), key=lambda file: file.relative_to(root).as_posix()):
+        content = file.read_bytes()
+        digest.update(f"{file.relative_to(root).as_posix()}\0{len(content)}\0".encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+class Preemption:
+    """Turns SIGTERM and the first SIGINT into a request: a context manager for the main thread.
+
+    A step or a save that is under way goes on undisturbed, however many SIGTERMs come. A second
+    SIGINT does what it did before, so that an impatient user can interrupt. When the block ends,
+    so does all of this; a handler that was not installed from Python becomes the default one.
+
+    Attributes:
+        received: The first signal that came, or None.
+    """
+
+    def __init__(self) -> None:
+        self.received: signal.Signals | None = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    @property
+    def requested(self) -> bool:
+        """Whether this host was asked to stop."""
+        return self.received is not None
+
+    def agreed(self) -> bool:
+        """Whether any host was asked to stop: the same answer on all, which all must ask for."""
+        return bool(np.any(multihost_utils.process_allgather(np.bool_(self.requested))))
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is not threading.main_thread():
+            raise RuntimeError("Preemption: expected the main thread, which receives signals")
+        for number in (signal.SIGTERM, signal.SIGINT):
+            before = signal.signal(number, self._receive)
+            self._before[number] = signal.SIG_DFL if before is None else before
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        # Logging here could interrupt a write to the same stream and fail.
+        self.received = self.received or signal.Signals(number)
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, self._before[signal.SIGINT])
+
+
+def _take(file: RawIOBase, directory: Path) -> None:
+    """Locks the file and writes into it who holds it."""
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError) as error:
+        file.seek(0)
+        holder = (file.read() or b"").decode(errors="replace") or "another process"
+        raise WorkdirError(
+            f"workdir {directory}: in use by {holder}; stop that job or use another directory"
+        ) from error
+    except OSError as error:
+        raise WorkdirError(f"workdir {directory}: cannot be locked: {error}") from error
+    try:
+        file.truncate(0)
+        file.write(_this_process().encode())
+    except OSError as error:
+        raise _cannot_write(directory, error) from error
+
+
+def _this_process() -> str:
+    return f"process {os.getpid()} on {socket.gethostname()}"
+
+
+def _cannot_write(directory: Path, error: OSError) -> WorkdirError:
+    return WorkdirError(f"workdir {directory}: expected a directory to write to; got {error}")

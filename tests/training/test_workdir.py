@@ -1,0 +1,211 @@
+"""One job per work directory, fingerprints that see every change, and signals that only ask."""
+
+import hashlib
+import os
+import resource
+import signal
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+import perl_jax
+from perl_jax.training.workdir import (
+    Preemption,
+    WorkdirError,
+    fingerprint_of_code,
+    fingerprint_of_config,
+    lock_workdir,
+)
+
+
+def test_the_directory_is_made_and_holds_a_note_of_its_holder(tmp_path):
+    with lock_workdir(tmp_path / "runs" / "first") as directory:
+        assert directory == tmp_path / "runs" / "first"
+        note = (directory / ".lock").read_text()
+    assert note == f"process {os.getpid()} on {socket.gethostname()}"
+
+
+def test_a_lock_cannot_be_taken_twice_but_again(tmp_path):
+    (tmp_path / "other name").symlink_to(tmp_path / "run")
+    for _ in range(2):
+        with lock_workdir(tmp_path / "run"):
+            for name in ("run", "other name"):
+                with (
+                    pytest.raises(
+                        WorkdirError, match=f"in use by this process, process {os.getpid()}"
+                    ),
+                    lock_workdir(tmp_path / name),
+                ):
+                    pass
+            with lock_workdir(tmp_path / "another run"):
+                pass
+
+
+def test_a_failed_block_gives_the_lock_back(tmp_path):
+    with pytest.raises(KeyError), lock_workdir(tmp_path):
+        raise KeyError
+    with lock_workdir(tmp_path):
+        pass
+
+
+def test_what_is_no_directory_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file", tmp_path / "file" / "run"):
+        with (
+            pytest.raises(WorkdirError, match=rf"workdir {path}: expected a directory to write to"),
+            lock_workdir(path),
+        ):
+            pass
+
+
+def test_a_directory_without_permission_is_refused(tmp_path):
+    tmp_path.chmod(0o500)
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        with pytest.raises(WorkdirError, match="Permission denied"), lock_workdir(tmp_path):
+            pass
+    finally:
+        if root:
+            os.seteuid(0)
+        tmp_path.chmod(0o700)
+
+
+def test_a_directory_without_room_is_refused(tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        with pytest.raises(WorkdirError, match="File too large"), lock_workdir(tmp_path):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with lock_workdir(tmp_path):
+        pass
+
+
+CONFIG = {"seed": 1, "model": {"layers": 2, "rates": [0.1, 0.2], "name": None, "frozen": True}}
+
+
+def test_a_fingerprint_of_a_config_does_not_depend_on_order_or_kind_of_sequence():
+    other = {
+        "model": {"frozen": True, "name": None, "rates": (0.1, 0.2), "layers": 2},
+        "seed": 1,
+    }
+    assert fingerprint_of_config(CONFIG) == fingerprint_of_config(other)
+    text = '{"model":{"frozen":true,"layers":2,"name":null,"rates":[0.1,0.2]},"seed":1}'
+    assert fingerprint_of_config(CONFIG) == hashlib.sha256(text.encode()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 2},
+        {"seed": 1.0},
+        {"seed": "1"},
+        {"new": None},
+        {"model": {}},
+        {"model": {**CONFIG["model"], "rates": [0.2, 0.1]}},
+        {"model": {**CONFIG["model"], "rates": [0.1, 0.20000000000000004]}},
+        {"model": {**CONFIG["model"], "frozen": 1}},
+        {"model": {**CONFIG["model"], "name": "null"}},
+    ],
+    ids=str,
+)
+def test_a_fingerprint_of_a_config_changes_with_every_entry(change):
+    assert fingerprint_of_config({**CONFIG, **change}) != fingerprint_of_config(CONFIG)
+
+
+@pytest.mark.parametrize(
+    "value", [{1, 2}, Path("x"), object(), lambda: 0], ids=["set", "path", "object", "function"]
+)
+def test_a_config_that_json_cannot_hold_has_no_fingerprint(value):
+    with pytest.raises(ValueError, match="config: expected what JSON can hold"):
+        fingerprint_of_config({"entry": value})
+
+
+def test_a_fingerprint_of_the_code_changes_with_content_and_names(tmp_path, monkeypatch):
+    def fingerprint(files):
+        root = tmp_path / str(len(list(tmp_path.iterdir())))
+        for name, content in files.items():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_bytes(content)
+        monkeypatch.setattr(perl_jax, "__file__", str(root / "__init__.py"))
+        return fingerprint_of_code()
+
+    files = {"__init__.py": b"", "a.py": b"1", "b/c.py": b"2"}
+    original = fingerprint(files)
+    assert fingerprint(dict(reversed(files.items()))) == original
+    assert fingerprint({**files, "notes.txt": b"3", "b/__pycache__/c.pyc": b"4"}) == original
+    changes = [
+        {**files, "b/c.py": b"3"},
+        {**files, "b/d.py": b""},
+        {"__init__.py": b"", "a.py": b"1", "b/d.py": b"2"},
+        {"__init__.py": b"", "a.py": b"2", "b/c.py": b"1"},
+        {"__init__.py": b"", "a.py": b"1"},
+    ]
+    assert len({original, *map(fingerprint, changes)}) == 6
+
+
+def test_a_fingerprint_of_the_code_is_that_of_this_package():
+    assert fingerprint_of_code() == fingerprint_of_code()
+    assert len(fingerprint_of_code()) == 64
+
+
+def handlers():
+    return signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+
+
+def test_any_number_of_sigterms_is_one_request():
+    before = handlers()
+    with Preemption() as preemption:
+        assert (preemption.requested, preemption.agreed()) == (False, False)
+        for _ in range(3):
+            signal.raise_signal(signal.SIGTERM)
+            assert preemption.received is signal.SIGTERM
+        assert (preemption.requested, preemption.agreed()) == (True, True)
+    assert handlers() == before
+
+
+def test_the_first_interrupt_asks_and_the_second_interrupts():
+    before = handlers()
+    with Preemption() as preemption:
+        signal.raise_signal(signal.SIGINT)
+        assert preemption.received is signal.SIGINT
+        signal.raise_signal(signal.SIGTERM)
+        assert preemption.received is signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert preemption.requested
+    assert handlers() == before
+
+
+def test_handlers_of_others_come_back():
+    seen = []
+    original = signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))
+    try:
+        with Preemption():
+            signal.raise_signal(signal.SIGTERM)
+        assert seen == []
+        signal.raise_signal(signal.SIGTERM)
+        assert seen == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, original)
+
+
+def test_signals_are_received_by_the_main_thread_only():
+    caught = []
+
+    def enter():
+        try:
+            with Preemption():
+                pass
+        except RuntimeError as error:
+            caught.append(str(error))
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert caught == ["Preemption: expected the main thread, which receives signals"]
