@@ -126,7 +126,7 @@ class _Worker:
 
 def _end(workers: Sequence[_Worker]) -> None:
     for worker in workers:
-        pass
+        worker.process.kill()
     for worker in workers:
         worker.process.wait()
         # A thread that waits for an answer now sees the end of the connection, and lets go of it.
