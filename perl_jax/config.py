@@ -2,17 +2,10 @@
 
 A file defines ``get_config()``, which returns an ``ml_collections.ConfigDict``; fields are
 overridden as ``--config.rollout.num_rollouts=8``. Each part's fields are documented beside the code
-that they configure.
+that they configure; `perl_jax.settings` reads them.
 """
 
-import dataclasses
-import difflib
-import types
-import typing
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, TypeVar
 
 from perl_jax.data.pipeline import PipelineConfig
 from perl_jax.data.sources import SourceConfig
@@ -26,8 +19,6 @@ from perl_jax.training.loop import EarlyStop
 from perl_jax.training.optimizer import OptimizerConfig
 from perl_jax.training.rewarding import RewardConfig
 from perl_jax.training.writers import LoggingConfig
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -209,100 +200,3 @@ class WarmstartConfig(RunConfig):
             raise ValueError(f"rows: expected at least 1; got {self.rows}")
         if (self.fresh is None) == (not self.model.path):
             raise ValueError("model.path: expected it or fresh, and not both")
-
-
-def read_config(kind: type[T], config: Mapping[str, Any], path: str = "config") -> T:
-    """Builds a dataclass, and those that it holds, from a plain mapping.
-
-    Args:
-        kind: The dataclass.
-        config: Its fields; a ConfigDict will do.
-        path: What messages call the mapping.
-
-    Raises:
-        ValueError: A key is unknown (with a suggestion), a required one is missing, or a value is
-            out of its range; the message has the path of the field.
-        TypeError: A value has the wrong type.
-    """
-    if not isinstance(config, Mapping) and not hasattr(config, "to_dict"):
-        raise TypeError(f"{path}: expected fields of {kind.__name__}; got {config!r}")
-    values = config.to_dict() if hasattr(config, "to_dict") else dict(config)
-    from_config = vars(kind).get("from_config")
-    if from_config is not None:
-        return getattr(kind, "from_config")(values, path)  # noqa: B009 - mypy knows no such method
-    fields = {item.name: item for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    for name in values:
-        if name not in fields:
-            close = difflib.get_close_matches(name, fields, 1)
-            hint = f" (did you mean {close[0]!r}?)" if close else ""
-            raise ValueError(
-                f"{path}.{name}: unknown key{hint}; expected some of {', '.join(fields)}"
-            )
-    hints = typing.get_type_hints(kind)
-    read = {name: _read(hints[name], value, f"{path}.{name}") for name, value in values.items()}
-    missing = [
-        item.name
-        for item in fields.values()
-        if item.name not in read
-        and item.default is dataclasses.MISSING
-        and item.default_factory is dataclasses.MISSING
-    ]
-    if missing:
-        raise ValueError(f"{path}: expected {', '.join(missing)}; got only {', '.join(read)}")
-    try:
-        return kind(**read)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"{path}.{error}") from error
-
-
-def _read(hint: Any, value: Any, path: str) -> Any:
-    """A value as its annotation wants it."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        if value is None and type(None) in arguments:
-            return None
-        (hint,) = (argument for argument in arguments if argument is not type(None))
-        return _read(hint, value, path)
-    if dataclasses.is_dataclass(hint):
-        return read_config(hint, value, path)  # type: ignore[arg-type]
-    if origin is tuple:
-        if not isinstance(value, list | tuple):
-            raise TypeError(f"{path}: expected a list; got {value!r}")
-        kinds = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
-        if len(kinds) != len(value):
-            raise TypeError(f"{path}: expected {len(kinds)} values; got {value!r}")
-        return tuple(
-            _read(kind, item, f"{path}[{n}]")
-            for n, (kind, item) in enumerate(zip(kinds, value, strict=True))
-        )
-    if origin is typing.Literal:
-        if value not in arguments:
-            close = difflib.get_close_matches(str(value), map(str, arguments), 1)
-            hint = f" (did you mean {close[0]!r}?)" if close else ""
-            raise ValueError(
-                f"{path}: expected one of {', '.join(map(str, arguments))}; got {value!r}{hint}"
-            )
-        return value
-    return _read_plain(origin or hint, value, path)
-
-
-def _read_plain(kind: Any, value: Any, path: str) -> Any:
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if kind is Any:
-        return value
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        name = getattr(kind, "__name__", str(kind))
-        raise TypeError(f"{path}: expected {name}; got {type(value).__name__} {value!r}")
-    return value
-
-
-def plain(config: Any) -> Any:
-    """A configuration as JSON would hold it: to be stored, compared and fingerprinted."""
-    if dataclasses.is_dataclass(config):
-        return {f.name: plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
-    if isinstance(config, Mapping):
-        return {str(name): plain(value) for name, value in config.items()}
-    if isinstance(config, list | tuple):
-        return [plain(value) for value in config]
-    return str(config) if isinstance(config, Path) else config

@@ -6,8 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from perl_jax.runs import CONFIG, export
-from perl_jax.training.checkpoint import CheckpointError
+from perl_jax.runs import CONFIG, RUN_ERRORS, export
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -27,5 +26,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 if __name__ == "__main__":
     try:
         main()
-    except (CheckpointError, OSError, ValueError) as error:
+    except (*RUN_ERRORS, OSError, ValueError) as error:
         sys.exit(f"error: {error}")

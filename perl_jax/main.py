@@ -9,22 +9,27 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
-from perl_jax.config import read_config
-from perl_jax.training.checkpoint import CheckpointError
-from perl_jax.training.workdir import WorkdirError
+from perl_jax.settings import read_config
 
-_ERRORS = (
-    CheckpointError, FloatingPointError, ImportError, OSError, TypeError, ValueError, WorkdirError,
+_ERRORS: tuple[type[Exception], ...] = (
+    FloatingPointError, ImportError, OSError, TypeError, ValueError,
 )  # fmt: skip
 
 
-def run_main(description: str | None, kind: type[Any], run: Callable[[Any, str], Any]) -> None:
+def run_main(
+    description: str | None,
+    kind: type[Any],
+    run: Callable[[Any, str], Any],
+    *,
+    errors: tuple[type[Exception], ...] = (),
+) -> None:
     """Parses ``--config`` and ``--workdir`` and runs; exits with 0, or with an error in one line.
 
     Args:
         description: What ``--help`` says.
         kind: The dataclass of the configuration.
         run: Takes the configuration and the work directory.
+        errors: What else than wrong values and failing storage is told in one line.
     """
     config = config_flags.DEFINE_config_file("config", None, "Configuration file.")
     workdir = flags.DEFINE_string("workdir", None, "Directory of the run.")
@@ -40,7 +45,7 @@ def run_main(description: str | None, kind: type[Any], run: Callable[[Any, str],
         logging.getLogger("perl_jax").setLevel(logging.INFO)
         try:
             run(read_config(kind, config.value), str(workdir.value))
-        except _ERRORS as error:
+        except _ERRORS + errors as error:
             if debug.value:
                 raise
             sys.exit(f"error: {error}")

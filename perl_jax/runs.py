@@ -18,11 +18,9 @@ from perl_jax.config import (
     RunConfig,
     TrainConfig,
     WarmstartConfig,
-    plain,
-    read_config,
 )
 from perl_jax.data.pipeline import Pipeline
-from perl_jax.data.prepare import Preparer
+from perl_jax.data.preparer import Preparer
 from perl_jax.data.source import BadRow, Source
 from perl_jax.data.sources import SourceConfig, open_source
 from perl_jax.evaluation import Evaluation, evaluate
@@ -34,7 +32,8 @@ from perl_jax.permutation import rules_from_config
 from perl_jax.processing import Processor, load_processor
 from perl_jax.rewards import Grader
 from perl_jax.rollout import Sampler
-from perl_jax.training.checkpoint import CheckpointConfig, Checkpoints
+from perl_jax.settings import plain, read_config
+from perl_jax.training.checkpoint import CheckpointConfig, CheckpointError, Checkpoints
 from perl_jax.training.collect import Collector
 from perl_jax.training.curves import plot_curves
 from perl_jax.training.learner import Learner, UpdateConfig
@@ -52,6 +51,7 @@ from perl_jax.training.state import Policy
 from perl_jax.training.supervised import Supervised
 from perl_jax.training.workdir import (
     Preemption,
+    WorkdirError,
     fingerprint_of_code,
     fingerprint_of_config,
     lock_workdir,
@@ -66,6 +66,9 @@ EXPORT = "export"
 CONFIG = "config.json"
 SUMMARY = "summary.json"
 CURVES = "curves.png"
+
+RUN_ERRORS = (CheckpointError, WorkdirError)
+"""What a run may end with besides wrong values and failing storage."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ the policy as a Hugging Face directory in ``export``.
 
 from perl_jax.config import TrainConfig
 from perl_jax.main import run_main
-from perl_jax.runs import train
+from perl_jax.runs import RUN_ERRORS, train
 
 if __name__ == "__main__":
-    run_main(__doc__, TrainConfig, train)
+    run_main(__doc__, TrainConfig, train, errors=RUN_ERRORS)

@@ -8,7 +8,7 @@ Starts from any model directory, or from a fresh small model; reads any source w
 
 from perl_jax.config import WarmstartConfig
 from perl_jax.main import run_main
-from perl_jax.runs import warmstart
+from perl_jax.runs import RUN_ERRORS, warmstart
 
 if __name__ == "__main__":
-    run_main(__doc__, WarmstartConfig, warmstart)
+    run_main(__doc__, WarmstartConfig, warmstart, errors=RUN_ERRORS)

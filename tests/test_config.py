@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from ml_collections import ConfigDict
 
-from perl_jax.config import TrainConfig, WarmstartConfig, plain, read_config
+from perl_jax.config import TrainConfig, WarmstartConfig
 from perl_jax.permutation import Schedule
+from perl_jax.settings import plain, read_config
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 LEAST = {

@@ -2,7 +2,7 @@
 
 from perl_jax.data.parquet import ParquetSource
 from perl_jax.data.pipeline import Pipeline, PipelineConfig
-from perl_jax.data.prepare import Preparer
+from perl_jax.data.preparer import Preparer
 from perl_jax.data.source import BadRow, Source
 
 __all__ = ["BadRow", "ParquetSource", "Pipeline", "PipelineConfig", "Preparer", "Source"]
