@@ -49,6 +49,7 @@ from perl_jax.training.reinforce import Reinforce
 from perl_jax.training.rewarding import RewardConfig, Rewarder, make_grader
 from perl_jax.training.state import Policy
 from perl_jax.training.supervised import Supervised
+from perl_jax.training.throughput import Throughput, peak_of
 from perl_jax.training.workdir import (
     Preemption,
     WorkdirError,
@@ -195,6 +196,7 @@ def _run(
             record=records,
             max_skipped=config.optimizer.max_skipped,
             max_logprob_gap=config.learner.max_logprob_gap,
+            throughput=_throughput(parts.mesh),
         )
         stack.callback(loop.progress.close)
         outcome = loop.run(state, step, progression)
@@ -243,6 +245,11 @@ def open_model(config: ModelConfig, mesh: Mesh | None = None) -> tuple[Qwen2_5_V
         config.path, dtype=config.dtype, compute_dtype=config.compute_dtype, mesh=mesh
     )
     return model, processor
+
+
+def _throughput(mesh: Mesh | None) -> Throughput:
+    devices = jax.local_devices()[:1] if mesh is None else list(mesh.devices.flat)
+    return Throughput(len(devices), peak_of(devices[0]))
 
 
 def fingerprint(config: RunConfig, source: Source) -> dict[str, str]:

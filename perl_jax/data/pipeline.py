@@ -137,6 +137,11 @@ class Pipeline:
         """Of the worker processes that are not ended."""
         return () if self._pool is None or self._closed else self._pool.process_ids
 
+    def metrics(self) -> dict[str, float]:
+        """What was taken and left out since the run began, by their names in the logs."""
+        skipped = {f"skipped/{reason}": float(n) for reason, n in self.skipped.items()}
+        return {"data/epoch": self.rows / self.epoch_rows, **skipped}
+
     def __iter__(self) -> "Pipeline":
         return self
 

@@ -296,7 +296,7 @@ class Run:
         leaves, structure = jax.tree.flatten(shapes)
         signature = (program.__name__, structure, tuple(leaves))
         if signature not in self.calls:
-            logger.info("compiling %s for %s", program.__name__, shapes)
+            logger.debug("compiling %s for %s", program.__name__, shapes)
             self.stats["compilations"] += 1
         self.calls[signature] += 1
         return program(*arguments)

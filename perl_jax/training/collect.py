@@ -24,7 +24,9 @@ from perl_jax.permutation import (
 )
 from perl_jax.processing import Processor
 from perl_jax.rollout import Group, Rollouts, Sampler, SamplerConfig, Strategy
+from perl_jax.training.packing import Responses
 from perl_jax.training.rewarding import Rewarder, Rewards
+from perl_jax.training.throughput import forward_operations
 from perl_jax.types import Example, TrainBatch
 
 
@@ -113,11 +115,13 @@ class Collected:
     Attributes:
         batch: What the update takes; None where no group informs.
         metrics: By their names in the logs.
+        operations: Floating-point operations that drawing could not do without.
         record: What was drawn: ids, orders, tokens and rewards.
     """
 
     batch: TrainBatch | None
     metrics: dict[str, float]
+    operations: int
     record: dict[str, Any]
 
 
@@ -207,7 +211,11 @@ class Collector:
         record["first_response"] = self.sampler.processor.decode(
             drawn.rollouts.tokens[0, 0, 0, : drawn.rollouts.lengths[0, 0, 0]]
         )
-        return Collected(batch, metrics, record)
+        return Collected(batch, metrics, self._operations(drawn), record)
+
+    def _operations(self, drawn: _Draw) -> int:
+        responses = Responses(drawn.rollouts.tokens, drawn.rollouts.lengths)
+        return forward_operations(self.sampler.model.config, drawn.groups, responses).forward()
 
     def _draw(
         self,

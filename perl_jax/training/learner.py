@@ -23,6 +23,7 @@ from perl_jax.training.packing import MicroBatch, PackingConfig, Responses, pack
 from perl_jax.training.placement import Placement
 from perl_jax.training.state import Params, Policy, TrainState
 from perl_jax.training.stats import Stats
+from perl_jax.training.throughput import forward_operations
 from perl_jax.training.update import Loss, Pending, Programs, copy_as
 from perl_jax.training.weights import check_aggregation, token_weights
 from perl_jax.types import Group, TrainBatch
@@ -200,7 +201,7 @@ class Learner:
             parts.append((batch.groups[rows], responses[rows], values))
         # All of them before the first update.
         old: list[Scores | None] = [None] * len(parts)
-        if self.config.updates_per_batch > 1 or self.config.recompute_old:
+        if self._scores_old:
             old = [self._scores(state.params, self._micro_batches(*part)) for part in parts]
         stats = []
         for part, scores in zip(parts, old, strict=True):
@@ -237,6 +238,25 @@ class Learner:
         values = {"weights": token_weights(valid)}
         state, stats = self._update(state, self._micro_batches(groups, responses, values))
         return state, self.programs.of_batch([stats])
+
+    def operations(self, batch: TrainBatch) -> int:
+        """Floating-point operations that `reinforce` cannot do without, of rollouts that count."""
+        lengths = np.where(batch.mask.any(-1), batch.lengths, 0)
+        return self.operations_of(batch.groups, Responses(batch.tokens, lengths))
+
+    def operations_of(self, groups: Sequence[Group], responses: Responses) -> int:
+        """As `operations`, of all responses; of `supervise`, too."""
+        once = forward_operations(self.model_config, groups, responses)
+        scored = self._scores_old + (self.reference is not None)
+        vision = [path.startswith("vision.") for path in self.policy.paths]
+        update = once.update(vision_trained=any(vision), text_trained=not all(vision))
+        return update + scored * once.forward()
+
+    @property
+    def _scores_old(self) -> bool:
+        """Whether the log-probabilities before the first update take a pass of their own."""
+        several = self.config.updates_per_batch > 1 or self.config.recompute_old
+        return self.objective is not None and several
 
     def _update(
         self, state: TrainState, micro_batches: Iterable[MicroBatch]

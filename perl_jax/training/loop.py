@@ -21,6 +21,7 @@ from perl_jax.training.compilations import CompilationCounter
 from perl_jax.training.learner import Learner
 from perl_jax.training.progress import Progress
 from perl_jax.training.state import TrainState
+from perl_jax.training.throughput import Throughput
 from perl_jax.training.workdir import Preemption
 from perl_jax.training.writers import MetricsWriter
 
@@ -56,12 +57,14 @@ class StepResult:
         state: After it.
         metrics: Known on the host.
         stats: On the device: reading them waits for the update.
+        operations: Floating-point operations that the step could not do without.
         record: What was drawn, for the log of rollouts; None where nothing is.
     """
 
     state: TrainState
     metrics: dict[str, float]
     stats: Mapping[str, jax.Array]
+    operations: int
     record: dict[str, Any] | None = None
 
 
@@ -148,6 +151,7 @@ class Loop:
         record: Takes the record of a step, as JSON.
         max_skipped: Updates that may be skipped in a row.
         max_logprob_gap: How far sampler and trainer may disagree on a token.
+        throughput: What the devices can do.
     """
 
     stepper: Stepper
@@ -162,6 +166,7 @@ class Loop:
     record: Callable[[int, dict[str, Any]], None]
     max_skipped: int
     max_logprob_gap: float | None
+    throughput: Throughput
 
     def run(self, state: TrainState, step: int, progression: Progression) -> Outcome:
         """Runs from a step to the end, or until asked to stop.
@@ -185,7 +190,7 @@ class Loop:
                 }
                 seconds = time.perf_counter() - start
                 progression.seconds += seconds
-                metrics = {**result.metrics, **_named(stats), **_speed(result, seconds)}
+                metrics = {**result.metrics, **_named(stats), **self._speed(result, seconds)}
                 metrics["perf/compilations"] = compilations.take()
                 if result.record is not None:
                     self.record(step, result.record)
@@ -241,6 +246,15 @@ class Loop:
                 f"more than learner.max_logprob_gap = {self.max_logprob_gap}"
             )
 
+    def _speed(self, result: StepResult, seconds: float) -> dict[str, float]:
+        tokens = result.metrics["rollout/tokens"]
+        drawn = ("perf/rollout_seconds", "perf/reward_seconds")
+        return {
+            "perf/step_seconds": seconds,
+            "perf/update_seconds": seconds - sum(result.metrics.get(n, 0.0) for n in drawn),
+            **self.throughput.metrics(tokens, result.operations, seconds),
+        }
+
     def _stops_early(self, progression: Progression) -> bool:
         target, patience = self.early_stop.accuracy, self.early_stop.patience
         return (target is not None and progression.best >= target) or (
@@ -264,16 +278,6 @@ def _named(stats: Mapping[str, float]) -> dict[str, float]:
         elif name not in ("tokens", "skipped_in_a_row"):
             names[f"policy/{name}"] = value
     return names
-
-
-def _speed(result: StepResult, seconds: float) -> dict[str, float]:
-    speed = {"perf/step_seconds": seconds}
-    tokens = result.metrics.get("rollout/tokens")
-    if tokens is not None:
-        speed["perf/tokens_per_second"] = tokens / seconds / jax.device_count()
-        drawn = ("perf/rollout_seconds", "perf/reward_seconds")
-        speed["perf/update_seconds"] = seconds - sum(result.metrics.get(n, 0.0) for n in drawn)
-    return speed
 
 
 def start_or_resume(

@@ -60,6 +60,7 @@ def policy_gradient_loss(
         level=objective.level,
     )
     del means["tokens"]
+    means["clip_fraction"] = means["clip_fraction_high"] + means["clip_fraction_low"]
     extremes = {"max/ratio_max": means.pop("ratio_max"), "min/ratio_min": means.pop("ratio_min")}
     importance, gap = truncated_importance_weights(
         old, values["sampled"], mask, cap=importance_cap or 1.0

@@ -36,6 +36,7 @@ METRICS: dict[str, Metric] = {
     "policy/entropy": Metric("entropy of the policy at a response's tokens", "nats per token"),
     "policy/kl": Metric("penalty against the reference policy", "nats per token"),
     "policy/approx_kl": Metric("divergence of the policy from the one sampled", "nats per token"),
+    "policy/clip_fraction": Metric("tokens that either clip holds back", "share"),
     "policy/clip_fraction_high": Metric("tokens that the upper clip holds back", "share"),
     "policy/clip_fraction_low": Metric("tokens that the lower clip holds back", "share"),
     "policy/dual_clip_fraction": Metric("tokens that the dual clip holds back", "share"),

@@ -40,13 +40,15 @@ class Reinforce:
         """Collects and updates; a batch in which nothing informs changes nothing."""
         collected = self.collector.collect(number, jax.random.fold_in(state.key, number))
         stats: Mapping[str, jax.Array] = {}
+        operations = collected.operations
         if collected.batch is not None:
+            operations += self.learner.operations(collected.batch)
             state, stats = self.learner.reinforce(state, collected.batch)
             self.start(state)
         metrics = collected.metrics
         self.totals.update({name: int(metrics[name]) for name in _TOTALS})
-        metrics |= {f"skipped/{name}": n for name, n in self.pipeline.skipped.items()}
-        return StepResult(state, metrics, stats, _as_json(collected.record))
+        metrics |= self.pipeline.metrics()
+        return StepResult(state, metrics, stats, operations, _as_json(collected.record))
 
     def host_state(self) -> dict[str, Any]:
         """The position in the data, and what the filter has done so far."""

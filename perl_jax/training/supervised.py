@@ -60,9 +60,10 @@ class Supervised:
         prompts = sum(len(group.prompts[0].tokens) for group in groups)
         metrics = {
             "rollout/tokens": float(prompts + responses.lengths.sum()),
-            **{f"skipped/{name}": float(n) for name, n in self.pipeline.skipped.items()},
+            **self.pipeline.metrics(),
         }
-        return StepResult(state, metrics, stats)
+        operations = self.learner.operations_of(groups, responses)
+        return StepResult(state, metrics, stats, operations)
 
     def host_state(self) -> dict[str, Any]:
         """The position in the data."""

@@ -1,0 +1,74 @@
+"""Operations by formula, against those counted in the model's own programs."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+from perl_jax.flops import count_flops
+from perl_jax.models.qwen2_5_vl.inputs import pack_images, pack_prompts, window_order
+from perl_jax.models.qwen2_5_vl.operations import image_operations, text_operations
+from tests.models.fixtures import random_image
+
+
+@pytest.fixture
+def prompt(processor):
+    return processor.encode("Which is the largest digit?", [])
+
+
+def counted(model, function, *arguments):
+    """What a function of the model and arrays multiplies, by its jaxpr."""
+    definition, state = nnx.split(model)
+    return count_flops(lambda state, *rest: function(nnx.merge(definition, state), *rest), state,
+                       *arguments)  # fmt: skip
+
+
+def test_text_that_is_read_and_predicted_costs_what_its_program_multiplies(model, prompt):
+    length = len(prompt.tokens)
+    inputs = pack_prompts([prompt], model.config, length=length)
+
+    def logits(model, inputs):
+        return model.unembed(model.prefill(inputs)[0])
+
+    # The program multiplies every pair of tokens and masks half of them away.
+    want = text_operations(
+        model.config.text, tokens=length, pairs=length**2, predicted=length
+    )  # fmt: skip
+    assert counted(model, logits, inputs) == want
+
+
+def test_an_image_costs_what_its_program_multiplies(model, processor):
+    # One window, so that neither kind of attention is padded.
+    image = processor.preprocess(random_image(np.random.default_rng(0), (112, 112)))
+    vision = model.config.vision
+    inputs = pack_images([image], vision, num_patches=len(image.patches), num_images=1)
+    got = counted(model, lambda model, images: model.encode_images(images), inputs)
+    assert got == image_operations(vision, image.grid)
+
+
+@pytest.mark.parametrize("grid", [(8, 8), (12, 20), (2, 2), (10, 26)])
+def test_a_block_that_attends_within_windows_costs_less_by_the_pairs_across_them(grid, model):
+    vision = model.config.vision
+    blocks = tuple(range(vision.depth))
+    whole = dataclasses.replace(vision, full_attention_blocks=blocks)
+    windowed = dataclasses.replace(vision, full_attention_blocks=blocks[1:])
+    _, units = window_order(grid, vision)
+    pairs = (grid[0] * grid[1]) ** 2 - int(((units * vision.patches_per_unit) ** 2).sum())
+    saved = image_operations(whole, grid) - image_operations(windowed, grid)
+    # A product with the keys and one with the values, of all heads: two operations each.
+    assert saved == 4 * vision.hidden_size * pairs
+
+
+def test_gradients_cost_twice_what_they_are_the_gradients_of(model, prompt):
+    length = len(prompt.tokens)
+    inputs = pack_prompts([prompt], model.config, length=length)
+
+    def total(model, inputs):
+        return model.unembed(model.prefill(inputs)[0]).sum()
+
+    forward = counted(model, total, inputs)
+    definition, state = nnx.split(model)
+    gradient = jax.grad(lambda state: total(nnx.merge(definition, state), inputs))
+    assert count_flops(gradient, state) == 3 * forward
