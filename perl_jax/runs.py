@@ -370,7 +370,7 @@ def export(settings: dict[str, Any], workdir: Path, out: Path, step: str) -> int
         number = wanted[step]() if step in wanted else int(step)
         if number is None:
             raise ValueError(f"{workdir}: expected a run with checkpoints; got none")
-        restored = checkpoints.restore(abstract, number)
+        restored = checkpoints.restore(abstract, number, partial=True)
     assert restored is not None
     save_model(policy.merge(restored.arrays["params"]), out)
     return number

@@ -129,12 +129,13 @@ class Evaluation(Scores):
         return {name: value for name, value in values.items() if not math.isnan(value)}
 
     def summary(self) -> dict[str, float]:
-        """Accuracy, order consistency and the number of examples."""
-        return {
+        """Accuracy, order consistency and the number of examples; undefined ones are left out."""
+        values = {
             "accuracy": self.accuracy,
             "order_consistency": self.order_consistency,
-            "examples": float(self.examples),
+            "examples": self.examples,
         }
+        return {name: value for name, value in values.items() if not math.isnan(value)}
 
     def table(self) -> str:
         """The scores of all examples and of every source, in percent, as text."""
