@@ -1,10 +1,9 @@
 """Which words of a text changed, in the old text and in the new one."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from itertools import groupby
 
 # A placeholder, a word (hyphens belong to it: "second-to-last"), white space, or one other sign.
 _TOKEN = re.compile(r"<image[ _]?\d*>|\w+(?:-\w+)*|\s+|.", re.DOTALL)
@@ -12,10 +11,22 @@ _TOKEN = re.compile(r"<image[ _]?\d*>|\w+(?:-\w+)*|\s+|.", re.DOTALL)
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of a text, and whether it changed."""
+    """A part of a text.
+
+    Attributes:
+        text: As it stands.
+        changed: Whether the other text lacks it here.
+        placeholder: Whether it is one of an image.
+    """
 
     text: str
     changed: bool = False
+    placeholder: bool = False
+
+    @property
+    def marked(self) -> bool:
+        """Whether it is to be told from the text around it."""
+        return self.changed or self.placeholder
 
 
 def word_diff(before: str, after: str) -> tuple[tuple[Piece, ...], tuple[Piece, ...]]:
@@ -54,13 +65,10 @@ def _aligned(old: Sequence[str], new: Sequence[str]) -> tuple[list[bool], list[b
 
 def _pieces(tokens: Sequence[str], changed: Sequence[bool]) -> tuple[Piece, ...]:
     """The tokens, with neighbours that stayed as one piece."""
-
-    def joined() -> Iterator[Piece]:
-        pairs = list(zip(tokens, changed, strict=True))
-        for is_changed, group in groupby(pairs, key=lambda pair: pair[1]):
-            texts = [token for token, _ in group]
-            yield from (
-                map(Piece, texts, [True] * len(texts)) if is_changed else [Piece("".join(texts))]
-            )
-
-    return tuple(joined())
+    pieces: list[Piece] = []
+    for token, is_changed in zip(tokens, changed, strict=True):
+        piece = Piece(token, is_changed, token.startswith("<image"))
+        if pieces and not (piece.marked or pieces[-1].marked):
+            piece = Piece(pieces.pop().text + token)
+        pieces.append(piece)
+    return tuple(pieces)
