@@ -23,11 +23,6 @@ class Piece:
     changed: bool = False
     placeholder: bool = False
 
-    @property
-    def marked(self) -> bool:
-        """Whether it is to be told from the text around it."""
-        return self.changed or self.placeholder
-
 
 def word_diff(before: str, after: str) -> tuple[tuple[Piece, ...], tuple[Piece, ...]]:
     """Both texts in pieces; in each, exactly the words that the other lacks there are changed.
@@ -66,9 +61,14 @@ def _aligned(old: Sequence[str], new: Sequence[str]) -> tuple[list[bool], list[b
 def _pieces(tokens: Sequence[str], changed: Sequence[bool]) -> tuple[Piece, ...]:
     """The tokens, with neighbours that stayed as one piece."""
     pieces: list[Piece] = []
-    for token, is_changed in zip(tokens, changed, strict=True):
-        piece = Piece(token, is_changed, token.startswith("<image"))
-        if pieces and not (piece.marked or pieces[-1].marked):
-            piece = Piece(pieces.pop().text + token)
-        pieces.append(piece)
-    return tuple(pieces)
+    staying: list[str] = []
+    for token, is_changed in zip((*tokens, ""), (*changed, True), strict=True):
+        placeholder = token.startswith("<image")
+        if not (is_changed or placeholder):
+            staying.append(token)
+            continue
+        if staying:
+            pieces.append(Piece("".join(staying)))
+            staying = []
+        pieces.append(Piece(token, is_changed, placeholder))
+    return tuple(pieces[:-1])  # without the end mark

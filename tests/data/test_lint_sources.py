@@ -80,7 +80,7 @@ def test_bad_rows_are_counted_and_named_beside_it(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "2 of 6 rows cannot be used (33.3%)" in printed
     assert "missing_image                          1  rows.parquet:1: 'gone.png'" in printed
-    assert "image_count                            1  digits/train/2: 1 image placeholders" in printed
+    assert "image_count                            1  digits/train/2: 1 image pl" in printed
 
 
 def test_too_many_bad_rows_make_the_exit_code_1(tmp_path, capsys):
