@@ -53,7 +53,7 @@ class Preparer:
             ValueError: The model directory is at fault, not the row.
         """
         text = prompt_text(example)
-        _check_text(example, text)
+        check_text(example, text)
         prepared = replace(example, images=self._preprocess(example))
         try:
             prompt = self.processor.encode(text, prepared.images)
@@ -96,8 +96,16 @@ def _alike(a: ImagePatches, b: ImagePatches) -> bool:
     return a.grid == b.grid and np.array_equal(a.patches, b.patches)
 
 
-def _check_text(example: Example, text: str) -> None:
-    """What can be told without looking at an image, and cheaply."""
+def check_text(example: Example, text: str) -> None:
+    """Checks what can be told without looking at an image, and cheaply.
+
+    Args:
+        example: A row.
+        text: Its `prompt_text`.
+
+    Raises:
+        BadRow: ``too_long``, ``image_count`` or ``letter_outside_options``.
+    """
     if len(text) > MAX_CHARACTERS:
         raise BadRow("too_long", example.id, f"{len(text)} characters of text")
     slots = [piece for piece in split_placeholders(text) if isinstance(piece, Slot)]

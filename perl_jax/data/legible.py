@@ -1,0 +1,21 @@
+"""Text of the data made safe to look at: what a reader sees is what there is."""
+
+import re
+
+# Controls (a terminal obeys them), marks that turn the direction of the text around them, and lone
+# surrogates (no file can hold them).
+_UNSEEN = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def legible(text: str, limit: int | None = None) -> str:
+    r"""The text with its unseen characters spelled, as ``\u202e``; line ends and tabs stay.
+
+    Args:
+        text: Any text.
+        limit: The most characters that are kept; how many more there are is said.
+    """
+    if limit is not None and len(text) > limit:
+        text = f"{text[:limit]}... ({len(text) - limit} more characters)"
+    return _UNSEEN.sub(lambda match: f"\\u{ord(match[0]):04x}", text.replace("\r\n", "\n"))

@@ -1,0 +1,63 @@
+"""Small copies of images, to stand inside a page."""
+
+import base64
+import io
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
+
+from perl_jax.processing import load_rgb
+
+# Up to here a picture is stored exactly; photographs become JPEG.
+_MAX_PNG_BYTES = 2**15
+# Smaller pictures, such as scans of digits, are shown enlarged by a whole factor.
+_LEAST_SIDE = 84
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """A picture as a page holds it.
+
+    Attributes:
+        uri: A data URI with a PNG or JPEG file.
+        width: In pixels of the page.
+        height: As width.
+        original: The size of the image that it was made of, in words.
+        enlarged: Whether the page shows each of its pixels as several.
+    """
+
+    uri: str
+    width: int
+    height: int
+    original: str
+    enlarged: bool
+
+
+def thumbnail(image: Any, max_side: int) -> Thumbnail:
+    """A copy of an image, no side longer than ``max_side``; smaller images keep their pixels.
+
+    It is encoded anew from what was decoded: no byte of the original gets into the page.
+
+    Args:
+        image: What `perl_jax.processing.load_rgb` takes.
+        max_side: In pixels.
+
+    Raises:
+        ImageError: The image cannot be decoded.
+    """
+    picture = Image.fromarray(load_rgb(image))
+    original = f"{picture.width} by {picture.height}"
+    picture.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+    kind, data = "png", _encoded(picture, "PNG")
+    if len(data) > _MAX_PNG_BYTES:
+        kind, data = "jpeg", _encoded(picture, "JPEG", quality=85)
+    factor = max(1, _LEAST_SIDE // max(picture.size))
+    uri = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+    return Thumbnail(uri, picture.width * factor, picture.height * factor, original, factor > 1)
+
+
+def _encoded(picture: Image.Image, kind: str, **options: int) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, kind, **options)
+    return file.getvalue()
