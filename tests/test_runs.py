@@ -5,8 +5,10 @@ import subprocess
 import sys
 from functools import partial
 
+import jax
 import numpy as np
 import pytest
+from jax.experimental.compilation_cache.compilation_cache import reset_cache
 from ml_collections import ConfigDict
 from PIL import Image
 from safetensors.numpy import load_file
@@ -68,6 +70,15 @@ def settings(**changes):
         "logging": {"console": False},
         **changes,
     }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiled_once(tmp_path_factory):
+    """Several runs here compile the same programs: the first one keeps them for the others."""
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
+    yield
+    jax.config.update("jax_compilation_cache_dir", None)
+    reset_cache()
 
 
 @pytest.fixture(scope="module")
