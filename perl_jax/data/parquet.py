@@ -22,7 +22,7 @@ from perl_jax.data.storage import (
     StorageError,
     find_files,
     is_url,
-    open_file,
+    open_ranges,
     short_names,
 )
 from perl_jax.types import Example
@@ -178,7 +178,7 @@ class ParquetSource:
             path = self._paths[file]
             # A few large requests instead of one for each column.
             opened = pq.ParquetFile(
-                open_file(path) if is_url(path) else path, pre_buffer=is_url(path)
+                open_ranges(path) if is_url(path) else path, pre_buffer=is_url(path)
             )
         self._files[file] = opened
         if len(self._files) > _OPEN_FILES:

@@ -146,14 +146,19 @@ def read_start(directory: str, name: str, limit: int) -> bytes:
 
 
 def open_file(path: str) -> BinaryIO:
-    """Opens a file for reading at any place; of one in a bucket, only what is read is fetched."""
+    """Opens a file to be read from its beginning to its end, which needs few requests."""
     if is_url(path):
         return io.BufferedReader(_RemoteFile(path), _BUFFER_BYTES)
     return open(path, "rb")
 
 
+def open_ranges(url: str) -> io.RawIOBase:
+    """Opens a file in a bucket to be read at any place; no more is fetched than is read."""
+    return _RemoteFile(url)
+
+
 class _RemoteFile(io.RawIOBase):
-    """A file in a bucket. Every read is a request of its own, so it can be tried again."""
+    """A file in a bucket. Every read is a request of its own, so that it can be tried again."""
 
     def __init__(self, url: str):
         self._url = url
@@ -194,8 +199,11 @@ def _find_local(path: str) -> list[str]:
 
 def _find_remote(url: str) -> list[str]:
     system, inner = _system(url)
-    matches = _retried(url, lambda: [inner] if system.isfile(inner) else sorted(system.glob(inner)))
-    return [str(system.unstrip_protocol(match)) for match in matches]
+    if _retried(url, lambda: system.isfile(inner)):
+        return [str(system.unstrip_protocol(inner))]
+    matches = _retried(url, lambda: system.glob(inner, detail=True))
+    files = sorted(path for path, info in matches.items() if info["type"] == "file")
+    return [str(system.unstrip_protocol(path)) for path in files]
 
 
 def _system(url: str) -> tuple[fsspec.AbstractFileSystem, str]:

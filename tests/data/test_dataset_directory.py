@@ -131,7 +131,7 @@ def test_a_column_of_the_wrong_type_is_an_error(tmp_path, columns, message):
 
 
 def test_what_is_no_such_directory_is_an_error(tmp_path):
-    with pytest.raises(FileNotFoundError, match="gone: .* it has no state.json"):
+    with pytest.raises(FileNotFoundError, match=r"gone: .* it has no state\.json"):
         DatasetDirectorySource(tmp_path / "gone", columns=COLUMNS)
     path = write_directory(tmp_path / "set", table(), shards=2)
     (path / "data-00001-of-00002.arrow").unlink()
