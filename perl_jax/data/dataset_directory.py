@@ -15,8 +15,8 @@ import pyarrow as pa
 from perl_jax.data.columns import ColumnsConfig, Row, RowOptions, read_row
 from perl_jax.data.identity import check_rows
 from perl_jax.data.image_files import image_directory
-from perl_jax.data.layouts import Layout, schema_layout
-from perl_jax.data.shards import check_same_columns, sample
+from perl_jax.data.layouts import Layout, schema_layout, top_level
+from perl_jax.data.shards import check_same_columns, rows_of, sample
 from perl_jax.data.source import BadRow
 from perl_jax.types import Example
 
@@ -123,20 +123,11 @@ class DatasetDirectorySource:
         self._layout = first[0]
 
     def _identities(self) -> Iterator[tuple[str, Row]]:
-        """The name, the answer and the id of every row; one that cannot be read has none."""
+        """The name and the telling columns of every row."""
         for file, first, batch in self._batches:
-            schema = batch.schema
-            heads = [
-                path if path in schema.names else path.partition(".")[0]
-                for path in self._layout.identity()
-            ]
-            columns = batch.select(list(dict.fromkeys(n for n in heads if n in schema.names)))
-            for offset in range(batch.num_rows):
-                name = f"{self._paths[file].name}:{first + offset}"
-                try:
-                    yield name, _row(columns, offset, name)
-                except BadRow:
-                    yield name, {}
+            names = top_level(self._layout.identity(), batch.schema)
+            for offset, row in enumerate(rows_of(batch.select(names))):
+                yield f"{self._paths[file].name}:{first + offset}", row
 
 
 def _row(batch: pa.RecordBatch, offset: int, name: str) -> Row:

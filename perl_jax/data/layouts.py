@@ -1,6 +1,6 @@
 """The columns of files in verl's and EasyR1's row layout, or as mapped; and whether they fit."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -90,8 +90,14 @@ def schema_layout(schema: pa.Schema, columns: ColumnsConfig | None, where: str) 
             raise ValueError(
                 f"{where}: column {path}: expected {expected.words}; got {fields[path]}"
             )
-    names = [path if path in schema.names else path.partition(".")[0] for path in columns.paths()]
-    return Layout("its own", columns, dict.fromkeys(names, _ANYTHING), {})
+    names = top_level(columns.paths(), schema)
+    return Layout("the mapping", columns, dict.fromkeys(names, _ANYTHING), {})
+
+
+def top_level(paths: Iterable[str], schema: pa.Schema) -> list[str]:
+    """The columns of a file that hold what these paths name, each once."""
+    names = (path if path in schema.names else path.partition(".")[0] for path in paths)
+    return [name for name in dict.fromkeys(names) if name in schema.names]
 
 
 def _fields(

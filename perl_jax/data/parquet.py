@@ -16,7 +16,13 @@ from perl_jax.data.columns import ColumnsConfig, RowOptions, read_row
 from perl_jax.data.identity import check_rows
 from perl_jax.data.image_files import image_directory
 from perl_jax.data.layouts import Layout, schema_layout
-from perl_jax.data.shards import LARGE_ROW_GROUP, check_row_groups, check_same_columns, sample
+from perl_jax.data.shards import (
+    LARGE_ROW_GROUP,
+    check_row_groups,
+    check_same_columns,
+    rows_of,
+    sample,
+)
 from perl_jax.data.source import BadRow
 from perl_jax.data.storage import (
     StorageError,
@@ -228,26 +234,9 @@ class ParquetSource:
                 raise
             except OSError as error:
                 raise ValueError(f"{error}; expected a whole parquet file") from error
-            lists = [_values(table[name]) for name in table.column_names]
-            for offset, values in enumerate(zip(*lists, strict=True)):
-                row = dict(zip(table.column_names, values, strict=True))
+            for offset, row in enumerate(rows_of(table)):
                 yield f"{self._names[file]}:{first + offset}", row
 
 
 def _size(tables: OrderedDict[tuple[int, int], pa.Table]) -> int:
     return sum(table.nbytes for table in tables.values())
-
-
-def _values(column: pa.ChunkedArray) -> list[Any]:
-    try:
-        return column.to_pylist()
-    except UnicodeDecodeError:
-        return [_value(scalar) for scalar in column]
-
-
-def _value(scalar: pa.Scalar) -> Any:
-    """A value, or nothing where its text is not UTF-8: reading that row says so."""
-    try:
-        return scalar.as_py()
-    except UnicodeDecodeError:
-        return None

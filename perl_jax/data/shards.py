@@ -1,5 +1,8 @@
 """The files of a source: whether they agree, and what a fingerprint sees of them."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -58,3 +61,24 @@ def sample(path: str) -> bytes:
     starts = sorted({last * i // (_BLOCKS - 1) for i in range(_BLOCKS)})
     blocks = [read_range(path, start, min(start + _BLOCK_BYTES, size)) for start in starts]
     return b"".join((str(size).encode(), *blocks))
+
+
+def rows_of(table: pa.Table | pa.RecordBatch) -> Iterator[dict[str, Any]]:
+    """The rows of a table; a text that is not UTF-8 is None, as reading its row says what it is."""
+    columns = map(_values, table.columns)
+    for values in zip(*columns, strict=True):
+        yield dict(zip(table.schema.names, values, strict=True))
+
+
+def _values(column: pa.Array | pa.ChunkedArray) -> list[Any]:
+    try:
+        return column.to_pylist()
+    except UnicodeDecodeError:
+        return [_value(scalar) for scalar in column]
+
+
+def _value(scalar: pa.Scalar) -> Any:
+    try:
+        return scalar.as_py()
+    except UnicodeDecodeError:
+        return None

@@ -12,7 +12,6 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from perl_jax.data import BadRow, ColumnsConfig, JsonlSource, ParquetSource
 from perl_jax.data.storage import StorageError, find_files, open_file, open_ranges, read_range
-from perl_jax.processing.decode import MAX_BYTES
 
 COLUMNS = ColumnsConfig(question="q", answer="a", images=("images",))
 
@@ -231,12 +230,13 @@ def test_no_path_leads_out_of_a_directory_in_a_bucket(bucket, path, reason):
     assert source[1].images == (b"deep", b"png")
 
 
-def test_of_an_image_no_more_is_fetched_than_can_be_decoded(bucket):
-    bucket.pipe_file("/images/large.png", bytes(MAX_BYTES + 1000))
+def test_of_an_image_no_more_is_fetched_than_can_be_decoded(bucket, monkeypatch):
+    monkeypatch.setattr("perl_jax.data.image_files.MAX_BYTES", 2000)
+    bucket.pipe_file("/images/large.png", bytes(3000))
     bucket.pipe_file("/images/empty.png", b"")
     put_jsonl(bucket, "/x.jsonl", rows(1, ["large.png", "empty.png"]))
     source = JsonlSource("memory://x.jsonl", columns=COLUMNS, image_root="memory://images")
-    assert [len(image) for image in source[0].images] == [MAX_BYTES + 1, 0]
+    assert [len(image) for image in source[0].images] == [2001, 0]
 
 
 def test_a_directory_of_images_that_is_missing_is_an_error(bucket):
