@@ -18,7 +18,8 @@ def check_rows(
         columns: What is where in a row.
         options: Of the source.
         files: The name of every file, and bytes that change with its content.
-        rows: The name of every row, and at least its answer and what its id is made of.
+        rows: The name of every row, and at least what its id is made of; also its answer, where
+            the bytes of its file are a sample.
 
     Raises:
         ValueError: An id stands twice; names both rows.

@@ -20,6 +20,7 @@ from perl_jax.data.columns import (
     column_paths,
     has_path,
     read_row,
+    value_at,
 )
 from perl_jax.data.identity import check_rows
 from perl_jax.data.image_files import image_directory
@@ -82,7 +83,7 @@ class JsonlSource:
         self._columns = columns or layout_of(seen.names, self._paths[0]).columns
         if columns is not None:
             check_columns(seen.missing, seen.names, ", ".join(self._names))
-        rows = self._rows() if self._columns.id else ()
+        rows = self._identities() if self._columns.id else ()
         files = zip(self._names, digests, strict=True)
         self._fingerprint = check_rows(self._columns, self._options, files, rows)
 
@@ -110,12 +111,13 @@ class JsonlSource:
         """A digest of the names and the whole content of all files."""
         return self._fingerprint
 
-    def _rows(self) -> Iterator[tuple[str, Row]]:
-        """The name and the columns of every row that can be read."""
+    def _identities(self) -> Iterator[tuple[str, Row]]:
+        """The name of every row that can be read, and what its id is made of."""
         for file in self._files:
             for name, line in file.lines():
                 with contextlib.suppress(BadRow):
-                    yield name, _parse(line, name)
+                    row = _parse(line, name)
+                    yield name, {path: value_at(row, path) for path in self._columns.id}
 
 
 class _Seen:

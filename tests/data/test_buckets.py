@@ -216,7 +216,9 @@ def test_an_answer_that_is_too_short_is_tried_again(bucket, monkeypatch):
         ("*.png", "missing_image"),
     ],
 )
-def test_no_path_leads_out_of_a_directory_in_a_bucket(bucket, path, reason):
+def test_no_path_leads_out_of_a_directory_in_a_bucket(bucket, monkeypatch, path, reason):
+    urls, resolve = set(), fsspec.url_to_fs
+    monkeypatch.setattr(fsspec, "url_to_fs", lambda url: urls.add(url) or resolve(url))
     bucket.pipe_file("/secret.png", b"secret")
     bucket.pipe_file("/images/a.png", b"png")
     bucket.pipe_file("/images/deep/b.png", b"deep")
@@ -228,6 +230,8 @@ def test_no_path_leads_out_of_a_directory_in_a_bucket(bucket, path, reason):
     assert caught.value.reason == reason
     assert [path for path, _ in bucket.fetched] == ["/x.jsonl"]
     assert source[1].images == (b"deep", b"png")
+    # What a row says is never read as a URL: "x::memory://y" would be two of them.
+    assert urls == {"memory://x.jsonl", "memory:///x.jsonl", "memory://images"}
 
 
 def test_of_an_image_no_more_is_fetched_than_can_be_decoded(bucket, monkeypatch):
