@@ -172,6 +172,8 @@ class ParquetSource:
     def _read(self, file: int, group: int, columns: list[str]) -> pa.Table:
         try:
             return self._file(file).read_row_group(group, columns=columns)
+        except StorageError:
+            raise
         except (pa.ArrowException, OSError) as error:
             cause = " ".join(str(error).split())
             raise OSError(

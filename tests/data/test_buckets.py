@@ -131,12 +131,13 @@ def test_an_open_file_seeks_and_reads_like_one_on_a_disk(bucket, tmp_path, opene
 
 
 def failing(monkeypatch, errors):
-    """Lets the next reads of the bucket fail with these errors, one each."""
+    """Lets the next reads of the bucket fail with these errors, one each; None is no error."""
     fetch = MemoryFileSystem.cat_file
 
     def broken(self, path, **options):
-        if errors:
-            raise errors.pop(0)
+        error = errors.pop(0) if errors else None
+        if error is not None:
+            raise error
         return fetch(self, path, **options)
 
     monkeypatch.setattr(MemoryFileSystem, "cat_file", broken)
@@ -171,6 +172,12 @@ def test_after_the_last_try_the_error_names_the_file_and_ends_the_run(bucket, mo
     for source, name in zip(sources, ("x.jsonl", "x.parquet"), strict=True):
         with pytest.raises(OSError, match=rf"{name}.*cannot be read.*4 tries: HttpError: 503"):
             pickle.loads(pickle.dumps(source))[0]
+
+
+@pytest.mark.parametrize("good", range(3))
+def test_a_bucket_that_fails_while_parquet_is_opened_is_no_broken_file(bucket, monkeypatch, good):
+    put_parquet(bucket, "/x.parquet", pa.Table.from_pylist(rows()))
+    failing(monkeypatch, [None] * good + [HttpError("503")] * 1000)
     with pytest.raises(StorageError, match=r"x\.parquet: cannot be read, at 4 tries"):
         ParquetSource("memory://x.parquet", columns=COLUMNS)
 
