@@ -1,8 +1,21 @@
 """Data: sources of examples, and the pipeline that shuffles, shards and prepares them."""
 
+from perl_jax.data.columns import ColumnsConfig
+from perl_jax.data.dataset_directory import DatasetDirectorySource
+from perl_jax.data.jsonl import JsonlSource
 from perl_jax.data.parquet import ParquetSource
 from perl_jax.data.pipeline import Pipeline, PipelineConfig
 from perl_jax.data.preparer import Preparer
 from perl_jax.data.source import BadRow, Source
 
-__all__ = ["BadRow", "ParquetSource", "Pipeline", "PipelineConfig", "Preparer", "Source"]
+__all__ = [
+    "BadRow",
+    "ColumnsConfig",
+    "DatasetDirectorySource",
+    "JsonlSource",
+    "ParquetSource",
+    "Pipeline",
+    "PipelineConfig",
+    "Preparer",
+    "Source",
+]

@@ -8,6 +8,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from perl_jax.data.source import BadRow
+from perl_jax.data.storage import find_directory, read_start
 from perl_jax.processing.decode import MAX_BYTES
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|data:")
@@ -16,36 +17,51 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|data:")
 _NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES}
 
 
-def encoded_image(image: Any, root: Path | None, row: str) -> bytes:
+def image_directory(root: str | Path | None) -> Path | str | None:
+    """The directory that image paths are relative to, as an absolute path or a URL.
+
+    Raises:
+        FileNotFoundError: It is missing.
+    """
+    try:
+        return None if root is None else find_directory(root)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"image_root: {error}") from error
+
+
+def encoded_image(image: Any, root: Path | str | None, row: str) -> bytes:
     """Returns the encoded bytes of an image, which are not looked at.
 
     Args:
         image: Bytes, a path, or a mapping with ``bytes`` and ``path``, where bytes go first.
-        root: The directory that paths are relative to; nothing outside is read.
+        root: The directory that paths are relative to, or its URL; nothing outside is read.
         row: Names the row.
 
     Raises:
-        BadRow: ``missing_image`` or ``unsafe_path``.
+        BadRow: ``missing_image``, ``unsafe_path``, or ``bad_image`` where it is none of these.
         OSError: The storage fails.
     """
     path = image
-    if isinstance(image, bytes):
-        return image
     if isinstance(image, Mapping):
-        if image.get("bytes") is not None:
-            return image["bytes"]
-        path = image.get("path")
+        path = image.get("path") if image.get("bytes") is None else image["bytes"]
+    if isinstance(path, bytes):
+        return path
     if not path:
         raise BadRow("missing_image", row, "an image has neither bytes nor a path")
+    if not isinstance(path, str):
+        got = type(path).__name__
+        raise BadRow("bad_image", row, f"expected bytes, a path, or both; got {got} {path!r:.50}")
     if root is None:
         raise BadRow("missing_image", row, f"{path!r} is a path, but no image_root is given")
     return _read_below(root, path, row)
 
 
-def _read_below(root: Path, name: str, row: str) -> bytes:
+def _read_below(root: Path | str, name: str, row: str) -> bytes:
     pure = PurePath(name)
     if _URL.match(name) or "\0" in name or pure.is_absolute() or ".." in pure.parts:
         raise BadRow("unsafe_path", row, f"{name!r} is not a path below image_root")
+    if isinstance(root, str):
+        return _read_remote(root, str(pure), row)
     try:
         path = Path(os.path.realpath(root / name, strict=True))
         if not path.is_relative_to(os.path.realpath(root)):
@@ -59,3 +75,12 @@ def _read_below(root: Path, name: str, row: str) -> bytes:
         if error.errno not in _NO_FILE:
             raise
         raise BadRow("missing_image", row, f"{name!r}: {error.strerror}") from error
+
+
+def _read_remote(root: str, name: str, row: str) -> bytes:
+    try:
+        return read_start(root, name, MAX_BYTES + 1)
+    except IsADirectoryError as error:
+        raise BadRow("unsafe_path", row, f"{name!r} is not a regular file") from error
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise BadRow("missing_image", row, f"{name!r}: no such file in {root}") from error

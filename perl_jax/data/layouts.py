@@ -1,33 +1,11 @@
-"""The row layouts of parquet files, verl's and EasyR1's: their columns, and rows as examples."""
+"""The columns of files in verl's and EasyR1's row layout, or as mapped; and whether they fit."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
-from perl_jax.data.image_files import encoded_image
-from perl_jax.data.source import BadRow
-from perl_jax.rewards.answers import answer_text
-from perl_jax.types import Example
-
-Row = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class RowOptions:
-    """What is the same for all rows of a source.
-
-    Attributes:
-        image_root: The directory that image paths are relative to.
-        prompt_suffix: Put after every question.
-        source: Takes the place of what rows say that they come from.
-    """
-
-    image_root: Path | None
-    prompt_suffix: str
-    source: str | None
+from perl_jax.data.columns import ColumnsConfig, check_columns
 
 
 @dataclass(frozen=True)
@@ -44,52 +22,101 @@ class Layout:
 
     Attributes:
         name: What errors call it.
-        required: The columns that must be there.
+        columns: What an example is made of.
+        required: The columns that must be there, and their types.
         optional: The columns that are read where they are there.
-        identity: The columns, or fields of columns, that tell rows apart.
-        read: Makes an example of a row, given its name, the stem of its file, and the options.
-        example_id: The id of a row, given its name.
     """
 
     name: str
+    columns: ColumnsConfig
     required: Mapping[str, _Type]
     optional: Mapping[str, _Type]
-    identity: tuple[str, ...]
-    read: Callable[[Row, str, str, RowOptions], Example]
-    example_id: Callable[[Row, str], str]
 
-    def missing(self, schema: pa.Schema) -> list[str]:
-        """The required columns that a file lacks."""
-        return [name for name in self.required if name not in schema.names]
+    def missing(self, names: Collection[str]) -> list[str]:
+        """The required columns that are not among the columns of a file."""
+        return [name for name in self.required if name not in names]
 
-    def columns(self, schema: pa.Schema) -> list[str]:
+    def read_columns(self, schema: pa.Schema) -> list[str]:
         """The columns of a file that are read."""
         return [name for name in (*self.required, *self.optional) if name in schema.names]
 
+    def identity(self) -> list[str]:
+        """The columns, or fields of columns, that tell rows apart."""
+        return list(dict.fromkeys((*self.columns.id, self.columns.answer)))
+
     def check(self, schema: pa.Schema, where: str) -> None:
         """Raises ValueError at a column of the wrong type."""
-        for name in self.columns(schema):
+        for name in self.read_columns(schema):
             expected = {**self.required, **self.optional}[name]
             given = schema.field(name).type
             if not expected.fits(_value_type(given)):
                 raise ValueError(f"{where}: column {name}: expected {expected.words}; got {given}")
 
 
-def detect_layout(schema: pa.Schema, where: str) -> Layout:
-    """The layout of a file.
+def layout_of(names: Collection[str], where: str) -> Layout:
+    """The layout of a file with columns of these names.
 
     Raises:
-        ValueError: Columns are missing for each, or one has the wrong type.
+        ValueError: Columns are missing for each.
     """
     for layout in (VERL, EASYR1):
-        if not layout.missing(schema):
-            layout.check(schema, where)
-            return layout
+        if not layout.missing(names):
+            columns = layout.columns
+            if columns.source is None:
+                source = next((name for name in ("source", "data_source") if name in names), None)
+                columns = replace(columns, source=source)
+            return replace(layout, columns=columns)
     lacking = "; ".join(
-        f"for the layout of {layout.name} it lacks {', '.join(layout.missing(schema))}"
+        f"for the layout of {layout.name} it lacks {', '.join(layout.missing(names))}"
         for layout in (VERL, EASYR1)
     )
-    raise ValueError(f"{where}: its columns are {', '.join(schema.names)}: {lacking}")
+    raise ValueError(f"{where}: its columns are {', '.join(names)}: {lacking}")
+
+
+def schema_layout(schema: pa.Schema, columns: ColumnsConfig | None, where: str) -> Layout:
+    """The layout of a file: that of a mapping, else the one that its columns tell.
+
+    Raises:
+        ValueError: Columns are missing, or one has the wrong type.
+    """
+    if columns is None:
+        layout = layout_of(schema.names, where)
+        layout.check(schema, where)
+        return layout
+    fields = dict(_fields(schema))
+    check_columns([path for path in columns.paths() if path not in fields], fields, where)
+    for path, expected in _mapped_types(columns):
+        if not expected.fits(_value_type(fields[path])):
+            raise ValueError(
+                f"{where}: column {path}: expected {expected.words}; got {fields[path]}"
+            )
+    names = top_level(columns.paths(), schema)
+    return Layout("the mapping", columns, dict.fromkeys(names, _ANYTHING), {})
+
+
+def top_level(paths: Iterable[str], schema: pa.Schema) -> list[str]:
+    """The columns of a file that hold what these paths name, each once."""
+    names = (path if path in schema.names else path.partition(".")[0] for path in paths)
+    return [name for name in dict.fromkeys(names) if name in schema.names]
+
+
+def _fields(
+    fields: pa.Schema | pa.StructType, prefix: str = ""
+) -> Iterator[tuple[str, pa.DataType]]:
+    """The paths and types of columns, and of the fields within them."""
+    for field in fields:
+        yield f"{prefix}{field.name}", field.type
+        if pa.types.is_struct(field.type):
+            yield from _fields(field.type, f"{prefix}{field.name}.")
+
+
+def _mapped_types(columns: ColumnsConfig) -> Iterator[tuple[str, _Type]]:
+    yield columns.question, _QUESTION
+    yield from ((path, _IMAGES) for path in columns.images)
+    if columns.options is not None:
+        yield columns.options, _OPTIONS
+    if columns.source is not None:
+        yield columns.source, _TEXT_OR_NULL
 
 
 def same_type(a: pa.DataType, b: pa.DataType) -> bool:
@@ -126,6 +153,10 @@ def _is_list(kind: pa.DataType) -> bool:
     return pa.types.is_list(kind) or pa.types.is_large_list(kind)
 
 
+def _is_nested(kind: pa.DataType) -> bool:
+    return _is_list(kind) or pa.types.is_struct(kind) or pa.types.is_binary(kind)
+
+
 def _is_messages(kind: pa.DataType) -> bool:
     if not _is_list(kind) or not pa.types.is_struct(kind.value_type):
         return False
@@ -152,6 +183,7 @@ def _or_null(fits: Callable[[pa.DataType], bool]) -> Callable[[pa.DataType], boo
     return lambda kind: fits(kind) or pa.types.is_null(kind)
 
 
+_MESSAGES = _Type("a list of messages, each a struct of role and content", _is_messages)
 _TEXT = _Type("text", _is_text)
 _TEXT_OR_NULL = _Type("text", _or_null(_is_text))
 _IMAGES = _Type(
@@ -164,109 +196,32 @@ _COMMON = {
     "question_type": _TEXT_OR_NULL,
     "response": _TEXT_OR_NULL,
 }
-
-
-def _text(value: Any, name: str, row: str) -> str:
-    if value is None:
-        raise BadRow(f"{name}_null", row, f"{name} is null")
-    return value
-
-
-def _answer(value: Any, row: str) -> str:
-    """The ground truth as it is graded."""
-    try:
-        return answer_text(value)
-    except TypeError as error:
-        raise BadRow("answer_null" if value is None else "bad_answer", row, str(error)) from error
-    except ValueError as error:
-        raise BadRow("bad_answer", row, str(error)) from error
-
-
-def _question(text: str | None, options: RowOptions, row: str) -> str:
-    if not (text or "").strip():
-        raise BadRow("empty_prompt", row, "the question is empty")
-    assert text is not None
-    if "<video>" in text:
-        raise BadRow("video", row, "the question shows a <video>; only images are read")
-    return text + options.prompt_suffix
-
-
-def _images(value: Any, options: RowOptions, row: str) -> tuple[bytes, ...]:
-    images = value if isinstance(value, list) else [] if value is None else [value]
-    return tuple(encoded_image(image, options.image_root, row) for image in images)
-
-
-def _common(row: Row) -> dict[str, Any]:
-    return {name: row[name] for name in _COMMON if row.get(name) is not None}
-
-
-def _scalars(extra: Row) -> dict[str, Any]:
-    return {
-        name: value for name, value in extra.items() if isinstance(value, str | int | float | bool)
-    }
-
-
-def _read_verl(row: Row, name: str, stem: str, options: RowOptions) -> Example:
-    messages = row["prompt"] or []
-    roles = [message["role"] for message in messages]
-    if not messages:
-        raise BadRow("empty_prompt", name, "there is no message")
-    if roles != ["user"]:
-        raise BadRow(
-            "bad_prompt",
-            name,
-            f"expected one message, the user's; got {', '.join(map(str, roles))} (what a system "
-            "message says belongs into the question or prompt_suffix)",
-        )
-    return Example(
-        id=_verl_id(row, name),
-        source=options.source or _text(row["data_source"], "data_source", name),
-        question=_question(messages[0]["content"], options, name),
-        images=_images(row["images"], options, name),
-        answer=_answer((row["reward_model"] or {}).get("ground_truth"), name),
-        metadata={**_scalars(row.get("extra_info") or {}), **_common(row)},
-    )
-
-
-def _verl_id(row: Row, name: str) -> str:
-    extra = row.get("extra_info") or {}
-    if extra.get("index") is None:
-        return name
-    parts = (row["data_source"], extra.get("split"), extra["index"])
-    return "/".join(str(part) for part in parts if part is not None)
-
-
-def _read_easyr1(row: Row, name: str, stem: str, options: RowOptions) -> Example:
-    column = next((column for column in ("source", "data_source") if column in row), None)
-    source = options.source or (_text(row[column], column, name) if column else stem)
-    return Example(
-        id=name,
-        source=source,
-        question=_question(row["problem"], options, name),
-        images=_images(row["images"], options, name),
-        answer=_answer(row["answer"], name),
-        metadata=_common(row),
-    )
-
-
+_QUESTION = _Type("text, or a list of messages", lambda kind: _is_text(kind) or _is_messages(kind))
+_OPTIONS = _Type(
+    "text, or a list of texts",
+    lambda kind: _or_null(_is_text)(kind) or (_is_list(kind) and not _is_nested(kind.value_type)),
+)
 VERL = Layout(
     "verl",
+    ColumnsConfig(
+        question="prompt",
+        answer="reward_model.ground_truth",
+        images=("images",),
+        id=("data_source", "extra_info.split", "extra_info.index"),
+        source="data_source",
+        metadata=("extra_info", *_COMMON),
+    ),
     {
         "data_source": _TEXT,
-        "prompt": _Type("a list of messages, each a struct of role and content", _is_messages),
+        "prompt": _MESSAGES,
         "images": _IMAGES,
         "reward_model": _Type("a struct with a ground_truth", _is_truth),
     },
     {"extra_info": _Type("a struct", _or_null(pa.types.is_struct)), **_COMMON},
-    ("data_source", "extra_info.split", "extra_info.index", "reward_model.ground_truth"),
-    _read_verl,
-    _verl_id,
 )
 EASYR1 = Layout(
     "EasyR1",
+    ColumnsConfig(question="problem", answer="answer", images=("images",), metadata=tuple(_COMMON)),
     {"problem": _TEXT, "answer": _ANYTHING, "images": _IMAGES},
     {"source": _TEXT, "data_source": _TEXT, **_COMMON},
-    ("answer",),
-    _read_easyr1,
-    lambda row, name: name,
 )

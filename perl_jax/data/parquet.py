@@ -1,28 +1,36 @@
-"""Rows of local parquet files, in the layout of verl (which PeRL's are) or of EasyR1."""
+"""Rows of parquet files, in the layout of verl (which PeRL's are), of EasyR1, or as mapped."""
 
 import bisect
-import hashlib
 import logging
 import operator
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from perl_jax.data.layouts import Layout, RowOptions, detect_layout
+from perl_jax.data.columns import ColumnsConfig, RowOptions, read_row
+from perl_jax.data.identity import check_rows
+from perl_jax.data.image_files import image_directory
+from perl_jax.data.layouts import Layout, schema_layout
 from perl_jax.data.shards import (
     LARGE_ROW_GROUP,
     check_row_groups,
     check_same_columns,
-    find_files,
+    rows_of,
     sample,
-    short_names,
 )
 from perl_jax.data.source import BadRow
+from perl_jax.data.storage import (
+    StorageError,
+    find_files,
+    is_url,
+    open_ranges,
+    short_names,
+)
 from perl_jax.types import Example
 
 _log = logging.getLogger(__name__)
@@ -33,7 +41,7 @@ _OPEN_FILES = 16
 class ParquetSource:
     """One or several parquet files of one layout, as a source.
 
-    The layout is told by the columns. An optional column is read where it is there.
+    Without a mapping, the columns tell the layout. An optional column is read where it is there.
 
     =====================  ==============================  ============================
     of an example          verl                            EasyR1
@@ -62,9 +70,11 @@ class ParquetSource:
 
     Args:
         paths: Files, or patterns such as ``data/train-*.parquet``, which stand for all the files
-            that they match, sorted by name.
-        image_root: The directory that paths of images are relative to. Nothing outside is read:
-            neither absolute paths nor ``..`` nor links that lead out.
+            that they match, sorted by name; of this machine, or URLs such as ``gs://``, of which
+            only what is needed is fetched.
+        columns: What an example is made of; None: the layout of verl or of EasyR1.
+        image_root: The directory that paths of images are relative to, or its URL. Nothing outside
+            is read: neither absolute paths nor ``..`` nor links that lead out.
         prompt_suffix: Put after every question as it is, instructions for example.
         source: Every example's source, whatever the files say.
         cache_bytes: How much of decoded row groups is kept, at least the last one; every worker
@@ -80,6 +90,7 @@ class ParquetSource:
         self,
         paths: str | Path | Sequence[str | Path],
         *,
+        columns: ColumnsConfig | None = None,
         image_root: str | Path | None = None,
         prompt_suffix: str = "",
         source: str | None = None,
@@ -87,8 +98,8 @@ class ParquetSource:
     ):
         self._paths = find_files(paths)
         self._names = short_names(self._paths)
-        root = None if image_root is None else _directory(Path(image_root))
-        self._options = RowOptions(root, prompt_suffix, source)
+        self._options = RowOptions(image_directory(image_root), prompt_suffix, source)
+        self._mapping = columns
         self._cache_bytes = cache_bytes
         self._open_caches()
         # For every row group: its file, its number there, and the number of its first row.
@@ -97,8 +108,13 @@ class ParquetSource:
         self._length = 0
         self._layout, self._schema = self._read_schemas()
         if not self._length:
-            raise ValueError(f"{', '.join(map(str, self._paths))}: expected rows; got none")
-        self._fingerprint = self._check_rows()
+            raise ValueError(f"{', '.join(self._paths)}: expected rows; got none")
+        self._fingerprint = check_rows(
+            self._layout.columns,
+            self._options,
+            ((name, sample(path)) for name, path in zip(self._names, self._paths, strict=True)),
+            self._identities(),
+        )
 
     def __len__(self) -> int:
         return self._length
@@ -122,7 +138,8 @@ class ParquetSource:
             row = self._row_group(file, group).slice(offset, 1).to_pylist()[0]
         except UnicodeDecodeError as error:
             raise BadRow("bad_text", name, f"a text is not UTF-8: {error}") from error
-        return self._layout.read(row, name, self._paths[file].stem, self._options)
+        stem = PurePath(self._paths[file]).stem
+        return read_row(self._layout.columns, row, name, stem, self._options)
 
     def fingerprint(self) -> str:
         """A digest of names, sizes, ids, answers and a sample of the bytes of all files."""
@@ -134,7 +151,7 @@ class ParquetSource:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._layout = detect_layout(self._schema, str(self._paths[0]))
+        self._layout = schema_layout(self._schema, self._mapping, self._paths[0])
         self._open_caches()
 
     def _open_caches(self) -> None:
@@ -146,7 +163,7 @@ class ParquetSource:
         with self._lock:
             table = self._tables.pop((file, group), None)
             if table is None:
-                table = self._read(file, group, self._layout.columns(self._schema))
+                table = self._read(file, group, self._layout.read_columns(self._schema))
             self._tables[file, group] = table
             while len(self._tables) > 1 and _size(self._tables) > self._cache_bytes:
                 self._tables.popitem(last=False)
@@ -155,6 +172,8 @@ class ParquetSource:
     def _read(self, file: int, group: int, columns: list[str]) -> pa.Table:
         try:
             return self._file(file).read_row_group(group, columns=columns)
+        except StorageError:
+            raise
         except (pa.ArrowException, OSError) as error:
             cause = " ".join(str(error).split())
             raise OSError(
@@ -162,7 +181,13 @@ class ParquetSource:
             ) from error
 
     def _file(self, file: int) -> pq.ParquetFile:
-        opened = self._files.pop(file, None) or pq.ParquetFile(self._paths[file])
+        opened = self._files.pop(file, None)
+        if opened is None:
+            path = self._paths[file]
+            # A few large requests instead of one for each column.
+            opened = pq.ParquetFile(
+                open_ranges(path) if is_url(path) else path, pre_buffer=is_url(path)
+            )
         self._files[file] = opened
         if len(self._files) > _OPEN_FILES:
             self._files.popitem(last=False)[1].close()
@@ -175,12 +200,15 @@ class ParquetSource:
         for file, path in enumerate(self._paths):
             try:
                 opened = self._file(file)
+            except StorageError:
+                raise
             except (pa.ArrowInvalid, OSError) as error:
                 raise ValueError(f"{path}: expected a whole parquet file: {error}") from error
             if first is None:
-                first = detect_layout(opened.schema_arrow, str(path)), opened.schema_arrow
-            check_same_columns(*first, opened.schema_arrow, str(path), str(self._paths[0]))
-            largest = max(largest, check_row_groups(opened.metadata, str(path)))
+                schema = opened.schema_arrow
+                first = schema_layout(schema, self._mapping, path), schema
+            check_same_columns(*first, opened.schema_arrow, path, self._paths[0])
+            largest = max(largest, check_row_groups(opened.metadata, path))
             row = 0
             for group in range(opened.metadata.num_row_groups):
                 if num_rows := opened.metadata.row_group(group).num_rows:
@@ -198,56 +226,19 @@ class ParquetSource:
         assert first is not None
         return first
 
-    def _check_rows(self) -> str:
-        """Checks that no id stands twice, and takes the fingerprint on the way."""
-        digest = hashlib.blake2b(digest_size=16)
-        digest.update(repr((self._options.prompt_suffix, self._options.source)).encode())
-        for name, path in zip(self._names, self._paths, strict=True):
-            digest.update(name.encode("utf-8", "surrogateescape"))
-            digest.update(sample(path))
-        seen: dict[str, str] = {}
-        for name, row in self._identities():
-            digest.update(repr(row).encode("utf-8", "backslashreplace"))
-            id = self._layout.example_id(row, name)
-            if id in seen:
-                raise ValueError(f"{name}: expected an id of its own; {seen[id]} has {id!r} too")
-            seen[id] = name
-        return digest.hexdigest()
-
     def _identities(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """The name and the telling columns of every row."""
-        columns = list(self._layout.identity)
+        columns = self._layout.identity()
         for file, group, first in self._groups:
             try:
                 table = self._read(file, group, columns)
+            except StorageError:
+                raise
             except OSError as error:
                 raise ValueError(f"{error}; expected a whole parquet file") from error
-            lists = [_values(table[name]) for name in table.column_names]
-            for offset, values in enumerate(zip(*lists, strict=True)):
-                row = dict(zip(table.column_names, values, strict=True))
+            for offset, row in enumerate(rows_of(table)):
                 yield f"{self._names[file]}:{first + offset}", row
-
-
-def _directory(path: Path) -> Path:
-    if not path.is_dir():
-        raise FileNotFoundError(f"image_root: {path} is not a directory")
-    return path.absolute()
 
 
 def _size(tables: OrderedDict[tuple[int, int], pa.Table]) -> int:
     return sum(table.nbytes for table in tables.values())
-
-
-def _values(column: pa.ChunkedArray) -> list[Any]:
-    try:
-        return column.to_pylist()
-    except UnicodeDecodeError:
-        return [_value(scalar) for scalar in column]
-
-
-def _value(scalar: pa.Scalar) -> Any:
-    """A value, or nothing where its text is not UTF-8: reading that row says so."""
-    try:
-        return scalar.as_py()
-    except UnicodeDecodeError:
-        return None

@@ -1,14 +1,13 @@
-"""The files of a parquet source: which they are, what they are called, whether they agree."""
+"""The files of a source: whether they agree, and what a fingerprint sees of them."""
 
-import glob
-import os
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from perl_jax.data.layouts import Layout, same_type
+from perl_jax.data.storage import read_range, size_of
 
 # Every random access reads a whole row group: beyond this, shuffled reading is slow.
 LARGE_ROW_GROUP = 2**28
@@ -18,47 +17,11 @@ _MAX_COLUMN_BYTES = 2**31 - 1
 _BLOCKS, _BLOCK_BYTES = 8, 2**16
 
 
-def find_files(paths: str | Path | Sequence[str | Path]) -> list[Path]:
-    """The files that paths and patterns name, as absolute paths, in the order given.
-
-    Raises:
-        FileNotFoundError: A path is missing, or a pattern matches nothing.
-        ValueError: There are no paths.
-    """
-    found: list[Path] = []
-    for path in [paths] if isinstance(paths, str | Path) else paths:
-        if Path(path).is_file():
-            found.append(Path(path))
-            continue
-        matches = sorted(glob.glob(str(path), recursive=True))
-        if not matches:
-            raise FileNotFoundError(f"{path}: no such file, and no pattern that matches one")
-        found += map(Path, matches)
-    if not found:
-        raise ValueError("paths: expected at least one file; got none")
-    return [Path(os.path.abspath(path)) for path in found]
-
-
-def short_names(paths: Sequence[Path]) -> list[str]:
-    """The shortest ends of the paths that tell them apart: file names, mostly.
-
-    Raises:
-        ValueError: A path stands twice.
-    """
-    parts = [path.parts for path in paths]
-    for length in range(1, max(map(len, parts)) + 1):
-        names = ["/".join(part[-length:]) for part in parts]
-        if len(set(names)) == len(names):
-            return names
-    twice = next(path for path in paths if paths.count(path) > 1)
-    raise ValueError(f"{twice}: expected every file once; got it twice")
-
-
 def check_same_columns(
     layout: Layout, expected: pa.Schema, given: pa.Schema, where: str, first: str
 ) -> None:
     """Raises ValueError where a file's columns are not those of the first one."""
-    wanted, got = layout.columns(expected), layout.columns(given)
+    wanted, got = layout.read_columns(expected), layout.read_columns(given)
     if wanted != got:
         raise ValueError(
             f"{where}: expected the columns of {first}, {', '.join(wanted)}; got {', '.join(got)}"
@@ -91,13 +54,31 @@ def check_row_groups(metadata: pq.FileMetaData, where: str) -> int:
     return largest
 
 
-def sample(path: Path) -> bytes:
+def sample(path: str) -> bytes:
     """The size of a file and blocks spread evenly over it, the last one at its end."""
-    size = path.stat().st_size
+    size = size_of(path)
     last = max(0, size - _BLOCK_BYTES)
-    blocks = [str(size).encode()]
-    with open(path, "rb") as file:
-        for start in sorted({last * i // (_BLOCKS - 1) for i in range(_BLOCKS)}):
-            file.seek(start)
-            blocks.append(file.read(_BLOCK_BYTES))
-    return b"".join(blocks)
+    starts = sorted({last * i // (_BLOCKS - 1) for i in range(_BLOCKS)})
+    blocks = [read_range(path, start, min(start + _BLOCK_BYTES, size)) for start in starts]
+    return b"".join((str(size).encode(), *blocks))
+
+
+def rows_of(table: pa.Table | pa.RecordBatch) -> Iterator[dict[str, Any]]:
+    """The rows of a table; a text that is not UTF-8 is None, as reading its row says what it is."""
+    columns = map(_values, table.columns)
+    for values in zip(*columns, strict=True):
+        yield dict(zip(table.schema.names, values, strict=True))
+
+
+def _values(column: pa.Array | pa.ChunkedArray) -> list[Any]:
+    try:
+        return column.to_pylist()
+    except UnicodeDecodeError:
+        return [_value(scalar) for scalar in column]
+
+
+def _value(scalar: pa.Scalar) -> Any:
+    try:
+        return scalar.as_py()
+    except UnicodeDecodeError:
+        return None

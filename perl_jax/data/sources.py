@@ -1,29 +1,74 @@
 """Which source a configuration asks for."""
 
 from dataclasses import dataclass, fields
+from typing import Any
 
+from perl_jax.data.columns import ColumnsConfig
+from perl_jax.data.dataset_directory import DatasetDirectorySource
 from perl_jax.data.digits import Digits, DigitsConfig
+from perl_jax.data.jsonl import JsonlSource
 from perl_jax.data.parquet import ParquetSource
 from perl_jax.data.source import Source
 
 
-@dataclass(frozen=True)
-class ParquetConfig:
-    """Rows of parquet files in the layout of verl or EasyR1.
+@dataclass(frozen=True, kw_only=True)
+class RowsConfig:
+    """What rows of any kind of file become.
 
     Attributes:
-        paths: Files, or patterns such as ``data/train-*.parquet``.
-        image_root: The directory that image paths are relative to; None: rows hold the bytes.
+        columns: Which columns an example is made of; None: the layout of verl or of EasyR1.
+        image_root: The directory that image paths are relative to, or its URL; None: rows hold the
+            bytes.
         prompt_suffix: Put after every question.
+        source: Every example's source, whatever its row says.
+    """
+
+    columns: ColumnsConfig | None = None
+    image_root: str | None = None
+    prompt_suffix: str = ""
+    source: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParquetConfig(RowsConfig):
+    """Rows of parquet files.
+
+    Attributes:
+        paths: Files, or patterns such as ``data/train-*.parquet``, on a disk or in a bucket
+            (``gs://``, ``s3://``).
     """
 
     paths: tuple[str, ...]
-    image_root: str | None = None
-    prompt_suffix: str = ""
 
     def __post_init__(self) -> None:
-        if not self.paths:
-            raise ValueError("paths: expected at least one file; got none")
+        _check_paths(self.paths)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JsonlConfig(RowsConfig):
+    """Rows of JSONL files, a JSON object on every line.
+
+    Attributes:
+        paths: Files, or patterns such as ``data/train-*.jsonl``, on a disk or in a bucket.
+    """
+
+    paths: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        _check_paths(self.paths)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetDirectoryConfig(RowsConfig):
+    """Rows of a directory that ``save_to_disk`` of the ``datasets`` library wrote.
+
+    Attributes:
+        path: The directory.
+        split: Which one of a ``DatasetDict``; None for a directory without splits.
+    """
+
+    path: str
+    split: str | None = None
 
 
 @dataclass(frozen=True)
@@ -33,10 +78,14 @@ class SourceConfig:
     Attributes:
         digits: The built-in demo.
         parquet: Parquet files.
+        jsonl: JSONL files.
+        dataset_directory: A Hugging Face data set on a disk.
     """
 
     digits: DigitsConfig | None = None
     parquet: ParquetConfig | None = None
+    jsonl: JsonlConfig | None = None
+    dataset_directory: DatasetDirectoryConfig | None = None
 
     def __post_init__(self) -> None:
         given = [field.name for field in fields(self) if getattr(self, field.name) is not None]
@@ -54,9 +103,19 @@ def open_source(config: SourceConfig) -> Source:
     """
     if config.digits is not None:
         return Digits(config.digits)
-    assert config.parquet is not None
-    return ParquetSource(
-        config.parquet.paths,
-        image_root=config.parquet.image_root,
-        prompt_suffix=config.parquet.prompt_suffix,
-    )
+    if config.parquet is not None:
+        return ParquetSource(config.parquet.paths, **_options(config.parquet))
+    if config.jsonl is not None:
+        return JsonlSource(config.jsonl.paths, **_options(config.jsonl))
+    assert config.dataset_directory is not None
+    directory = config.dataset_directory
+    return DatasetDirectorySource(directory.path, split=directory.split, **_options(directory))
+
+
+def _options(config: RowsConfig) -> dict[str, Any]:
+    return {field.name: getattr(config, field.name) for field in fields(RowsConfig)}
+
+
+def _check_paths(paths: tuple[str, ...]) -> None:
+    if not paths:
+        raise ValueError("paths: expected at least one file; got none")

@@ -1,0 +1,258 @@
+"""Files on a disk or in a bucket: found, opened and read by ranges, with another try at failures.
+
+A path is one of this machine, a ``file://`` URL, or a URL that fsspec knows, such as ``gs://`` and
+``s3://``. Web addresses are not among them: what stands there may change during a run.
+"""
+
+import glob
+import io
+import itertools
+import logging
+import os
+import re
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path, PurePath
+from typing import BinaryIO, TypeVar
+
+import fsspec
+from fsspec.registry import known_implementations
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+_URL = re.compile(r"(?!https?:)[A-Za-z][A-Za-z0-9+.-]*://")
+# Seconds before each further try: a bucket that is overloaded recovers within a minute.
+_DELAYS = (1.0, 2.0, 4.0, 8.0, 16.0)
+# No further try changes these.
+_LASTING = (
+    FileNotFoundError,
+    PermissionError,
+    IsADirectoryError,
+    NotADirectoryError,
+    ImportError,
+    NotImplementedError,
+    TypeError,
+)
+_BUFFER_BYTES = 2**20
+_failures = itertools.count(1)
+
+
+class StorageError(OSError):
+    """A bucket did not answer, again and again; the message names the file."""
+
+
+def is_url(path: str | Path) -> bool:
+    """Whether a path is one in a bucket."""
+    return bool(_URL.match(str(path))) and not str(path).startswith("file://")
+
+
+def find_files(paths: str | Path | Sequence[str | Path]) -> list[str]:
+    """The files that paths and patterns name, as absolute paths or URLs, in the order given.
+
+    Raises:
+        FileNotFoundError: A path is missing, or a pattern matches nothing.
+        ValueError: There are no paths.
+        ImportError: What reads such a URL is not installed; says what to install.
+    """
+    found: list[str] = []
+    for path in [paths] if isinstance(paths, str | Path) else paths:
+        matches = _find_remote(str(path)) if is_url(path) else _find_local(str(path))
+        if not matches:
+            raise FileNotFoundError(f"{path}: no such file, and no pattern that matches one")
+        found += matches
+    if not found:
+        raise ValueError("paths: expected at least one file; got none")
+    return found
+
+
+def find_directory(path: str | Path) -> Path | str:
+    """A directory, as an absolute path or a URL.
+
+    Raises:
+        FileNotFoundError: It is missing.
+        ImportError: As of `find_files`.
+    """
+    if is_url(path):
+        url = str(path).rstrip("/")
+        system, inner = _system(url)
+        if not _retried(url, lambda: system.isdir(inner)):
+            raise FileNotFoundError(f"{path} is not a directory")
+        return url
+    local = Path(_local(str(path)))
+    if not local.is_dir():
+        raise FileNotFoundError(f"{path} is not a directory")
+    return local.absolute()
+
+
+def short_names(paths: Sequence[str]) -> list[str]:
+    """The shortest ends of the paths that tell them apart: file names, mostly.
+
+    Raises:
+        ValueError: A path stands twice.
+    """
+    parts = [PurePath(path).parts for path in paths]
+    for length in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(part[-length:]) for part in parts]
+        if len(set(names)) == len(names):
+            return names
+    twice = next(path for path in paths if paths.count(path) > 1)
+    raise ValueError(f"{twice}: expected every file once; got it twice")
+
+
+def size_of(path: str) -> int:
+    """The bytes of a file."""
+    if not is_url(path):
+        return os.path.getsize(path)
+    system, inner = _system(path)
+    return _retried(path, lambda: _size(system, inner))
+
+
+def read_range(path: str, start: int, stop: int) -> bytes:
+    """The bytes ``start:stop`` of a file; nothing else of it is fetched.
+
+    Raises:
+        StorageError: A bucket does not answer.
+        OSError: The file is missing, cannot be read, or ends before.
+    """
+    if start == stop:
+        return b""
+    if is_url(path):
+        system, inner = _system(path)
+        return _retried(path, lambda: _fetch(system, inner, start, stop))
+    with open(path, "rb") as file:
+        file.seek(start)
+        data = file.read(stop - start)
+    if len(data) != stop - start:
+        raise OSError(f"{path}: expected {stop} bytes; it ends at {start + len(data)}")
+    return data
+
+
+def read_start(directory: str, name: str, limit: int) -> bytes:
+    """A file below a directory in a bucket, or its first bytes where it is longer than the limit.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        IsADirectoryError: It is no file.
+        StorageError: The bucket does not answer.
+    """
+    # The name is never read as a part of a URL: fsspec's may lead anywhere, as in "a::file://b".
+    system, root = _system(directory)
+    path = f"{root}/{name}"
+    url = f"{directory}/{name}"
+    stop = min(limit, _retried(url, lambda: _size(system, path)))
+    return _retried(url, lambda: _fetch(system, path, 0, stop)) if stop else b""
+
+
+def open_file(path: str) -> BinaryIO:
+    """Opens a file to be read from its beginning to its end, which needs few requests."""
+    if is_url(path):
+        return io.BufferedReader(_RemoteFile(path), _BUFFER_BYTES)
+    return open(path, "rb")
+
+
+def open_ranges(url: str) -> io.RawIOBase:
+    """Opens a file in a bucket to be read at any place; no more is fetched than is read."""
+    return _RemoteFile(url)
+
+
+class _RemoteFile(io.RawIOBase):
+    """A file in a bucket. Every read is a request of its own, so that it can be tried again."""
+
+    def __init__(self, url: str):
+        self._url = url
+        self._size = size_of(url)
+        self._place = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._place
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
+        self._place = origin + offset
+        return self._place
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        start, stop = self._place, min(self._place + len(buffer), self._size)
+        data = read_range(self._url, start, stop) if start < stop else b""
+        buffer[: len(data)] = data
+        self._place += len(data)
+        return len(data)
+
+
+def _local(path: str) -> str:
+    return path.removeprefix("file://")
+
+
+def _find_local(path: str) -> list[str]:
+    path = _local(path)
+    matches = [path] if os.path.isfile(path) else sorted(glob.glob(path, recursive=True))
+    return [os.path.abspath(match) for match in matches]
+
+
+def _find_remote(url: str) -> list[str]:
+    system, inner = _system(url)
+    if _retried(url, lambda: system.isfile(inner)):
+        return [str(system.unstrip_protocol(inner))]
+    matches = _retried(url, lambda: system.glob(inner, detail=True))
+    files = sorted(path for path, info in matches.items() if info["type"] == "file")
+    return [str(system.unstrip_protocol(path)) for path in files]
+
+
+def _system(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """What reads a URL, and the path that it knows the file by."""
+    try:
+        return fsspec.url_to_fs(url)
+    except ImportError as error:
+        protocol = url.partition("://")[0]
+        package = known_implementations[protocol]["class"].partition(".")[0]
+        raise ImportError(f"{url}: {protocol}:// needs {package}: pip install {package}") from error
+    except ValueError as error:
+        raise ValueError(f"{url}: expected a path, gs://, s3:// or the like: {error}") from error
+
+
+def _size(system: fsspec.AbstractFileSystem, path: str) -> int:
+    info = system.info(path)
+    if info["type"] != "file":
+        raise IsADirectoryError(f"{path} is not a file")
+    return info["size"]
+
+
+def _fetch(system: fsspec.AbstractFileSystem, path: str, start: int, stop: int) -> bytes:
+    data = system.cat_file(path, start=start, end=stop)
+    if len(data) != stop - start:
+        raise OSError(f"expected {stop - start} bytes from {start} on; got {len(data)}")
+    return data
+
+
+def _retried(url: str, operation: Callable[[], T]) -> T:
+    """What an operation returns, tried again after a failure that may pass.
+
+    Raises:
+        StorageError: It failed at every try.
+    """
+    for delay in (*_DELAYS, None):
+        try:
+            return operation()
+        except _LASTING:
+            raise
+        # Each bucket's client has errors of its own, and many are no OSError.
+        except Exception as error:
+            cause = f"{type(error).__name__}: {error}"
+            count = next(_failures)
+            if delay is None:
+                tries = len(_DELAYS) + 1
+                raise StorageError(f"{url}: cannot be read, at {tries} tries: {cause}") from error
+            _log.warning(
+                "%s: a read failed (the %d. failure of this process), next try in %g s: %s",
+                url, count, delay, cause,
+            )  # fmt: skip
+            time.sleep(delay)
+    raise AssertionError
