@@ -16,7 +16,12 @@ from absl import flags
 from ml_collections import config_flags
 
 from perl_jax.data.digits import DigitsConfig
-from perl_jax.data.sources import ParquetConfig, SourceConfig
+from perl_jax.data.sources import (
+    DatasetDirectoryConfig,
+    JsonlConfig,
+    ParquetConfig,
+    SourceConfig,
+)
 from perl_jax.permutation import Rules, rules_from_config
 from perl_jax.settings import read_config
 
@@ -67,7 +72,7 @@ def find_source(
         raise ValueError(f"{name}: expected one of these: {kinds}")
     if overrides and not _is_config(name):
         raise ValueError(f"{overrides[0]}: only fields of a configuration file are set so")
-    if image_root is not None and found.source.parquet is None:
+    if image_root is not None and (request.name == "digits" or _is_config(name)):
         raise ValueError(f"image_root: expected with files that are named; got it with {name}")
     return found
 
@@ -138,13 +143,35 @@ def _config_file(request: _Request) -> Named | None:
 def _parquet(request: _Request) -> Named | None:
     if not request.name.endswith(".parquet"):
         return None
-    config = ParquetConfig((request.name,), image_root=request.image_root)
+    config = ParquetConfig(paths=(request.name,), image_root=request.image_root)
     return Named(SourceConfig(parquet=config))
+
+
+def _jsonl(request: _Request) -> Named | None:
+    if not request.name.endswith(".jsonl"):
+        return None
+    config = JsonlConfig(paths=(request.name,), image_root=request.image_root)
+    return Named(SourceConfig(jsonl=config))
+
+
+def _dataset_directory(request: _Request) -> Named | None:
+    """``DIR`` for a directory without splits, ``DIR/SPLIT`` for one of them."""
+    path = Path(request.name)
+    if not (path / "state.json").is_file():
+        return None
+    splits = path.parent / "dataset_dict.json"
+    directory, split = (path.parent, path.name) if splits.is_file() else (path, None)
+    config = DatasetDirectoryConfig(
+        path=str(directory), split=split, image_root=request.image_root
+    )
+    return Named(SourceConfig(dataset_directory=config))
 
 
 KINDS: Mapping[str, Callable[[_Request], Named | None]] = {
     "digits, the built-in demo": _digits,
     "FILE.parquet, or a pattern such as 'data/train-*.parquet'": _parquet,
+    "FILE.jsonl, or a pattern": _jsonl,
+    "a directory that save_to_disk wrote, DIR or DIR/SPLIT": _dataset_directory,
     "a configuration file CONFIG.py, whose data.train it is": _config_file,
 }
 """In words, what a name may be, and what recognises it."""

@@ -2,7 +2,12 @@ import pytest
 
 from perl_jax.data.digits import DigitsConfig
 from perl_jax.data.naming import find_source, load_rules
-from perl_jax.data.sources import ParquetConfig, SourceConfig
+from perl_jax.data.sources import (
+    DatasetDirectoryConfig,
+    JsonlConfig,
+    ParquetConfig,
+    SourceConfig,
+)
 from perl_jax.permutation import Rule
 
 CONFIG = """
@@ -32,7 +37,23 @@ def test_digits_are_the_demo():
 def test_a_parquet_file_or_pattern_is_named_by_its_ending():
     for name in ("a.parquet", "data/train-*.parquet"):
         named = find_source(name, image_root="pictures")
-        assert named.source == SourceConfig(parquet=ParquetConfig((name,), image_root="pictures"))
+        assert named.source == SourceConfig(parquet=ParquetConfig(paths=(name,), image_root="pictures"))
+
+
+def test_a_jsonl_file_is_named_by_its_ending():
+    named = find_source("rows.jsonl")
+    assert named.source == SourceConfig(jsonl=JsonlConfig(paths=("rows.jsonl",)))
+
+
+def test_a_saved_data_set_is_named_by_its_directory_or_that_of_a_split(tmp_path):
+    for path in (tmp_path / "one", tmp_path / "several" / "train"):
+        path.mkdir(parents=True)
+        (path / "state.json").write_text("{}")
+    (tmp_path / "several" / "dataset_dict.json").write_text("{}")
+    for name, directory, split in (("one", "one", None), ("several/train", "several", "train")):
+        config = DatasetDirectoryConfig(path=str(tmp_path / directory), split=split)
+        found = find_source(str(tmp_path / name)).source
+        assert found == SourceConfig(dataset_directory=config)
 
 
 def test_a_configuration_gives_its_training_rows_rules_and_seed(config):
