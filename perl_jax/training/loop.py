@@ -307,12 +307,13 @@ class RolloutLog:
     def __init__(self, path: Path, resume_step: int) -> None:
         kept = []
         if path.exists():
-            for line in path.read_text(encoding="utf-8").splitlines():
+            # As bytes: a line may be cut off within a character, and hold Unicode's own line ends.
+            for line in path.read_bytes().split(b"\n"):
                 with contextlib.suppress(ValueError):  # cut off when the process died
                     if json.loads(line)["step"] <= resume_step:
-                        kept.append(line + "\n")
+                        kept.append(line + b"\n")
         partial = path.with_suffix(".partial")
-        partial.write_text("".join(kept), encoding="utf-8")
+        partial.write_bytes(b"".join(kept))
         partial.replace(path)
         self._file = path.open("a", encoding="utf-8")
 
