@@ -175,7 +175,8 @@ class Loop:
             if self.evaluate and progression.evaluated < 0:
                 self._evaluate(state, step, {}, progression)
                 progression.before = progression.after
-            while step < self.steps:
+            # A run that was killed between its end and its summary has ended nevertheless.
+            while step < self.steps and not (step and self._stops_early(progression)):
                 start = time.perf_counter()
                 result = self.stepper.step(step, state)
                 state, step = result.state, step + 1
@@ -200,8 +201,6 @@ class Loop:
                 if asked:
                     self.checkpoints.wait()
                     return Outcome(state, step, False, progression)
-                if stop:
-                    break
         self.checkpoints.wait()
         return Outcome(state, step, True, progression)
 
