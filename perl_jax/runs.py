@@ -248,9 +248,11 @@ def open_model(config: ModelConfig, mesh: Mesh | None = None) -> tuple[Qwen2_5_V
 def fingerprint(config: RunConfig, source: Source) -> dict[str, str]:
     """What must not change between runs that share checkpoints."""
     settings = plain(config)
-    # Neither changes what is computed.
+    # None of these changes what is computed: a run goes on with fewer workers on less memory.
     for name in ("logging", "checkpoint", "export"):
         del settings[name]
+    for name in ("workers", "prefetch"):
+        del settings["data"]["pipeline"][name]
     return {
         "config": fingerprint_of_config(settings),
         "data": source.fingerprint(),

@@ -8,6 +8,7 @@ are by
 which shows what each was doing when it died.
 """
 
+import json
 import os
 import shutil
 import signal
@@ -76,12 +77,12 @@ def contents(workdir):
 
 def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(place, variables, reference):
     workdir = place / "killed"
-    # Worker processes read the rows, as they do not in the reference.
-    overrides = ["--config.data.pipeline.workers=1"]
-    for moment in moments(KILLS, STEPS, SEED):
-        run = Run(workdir, variables, *overrides, told=place / "killed.told")
+    for number, moment in enumerate(moments(KILLS, STEPS, SEED)):
+        # Every other time a worker process reads the rows, and none in the reference.
+        workers = f"--config.data.pipeline.workers={(number + 1) % 2}"
+        run = Run(workdir, variables, workers, told=place / "killed.told")
         print(f"{moment}: killed in {moment.strike(run)}")
-    Run(workdir, variables, *overrides).finish()
+    Run(workdir, variables).finish()
     assert differences(reference, workdir) == []
 
 
@@ -114,7 +115,19 @@ def test_a_run_with_other_data_and_settings_is_refused_in_the_same_directory(var
 
 def test_a_finished_run_is_not_run_again(variables, reference):
     (line,) = refuse(reference, variables)
-    assert line.startswith(f"error: {reference}: this run is finished: 6 of 6 steps are done")
+    assert line.startswith(f"error: {reference}: this run is finished: {STEPS} of {STEPS} steps")
+
+
+def test_a_run_killed_before_its_summary_writes_it_when_started_again(place, variables, reference):
+    workdir = shutil.copytree(reference, place / "without_summary")
+    summary = json.loads((workdir / "summary.json").read_text())
+    (workdir / "summary.json").unlink()
+    Run(workdir, variables).finish()
+    again = json.loads((workdir / "summary.json").read_text())
+    # The policy that was exported before is left as it is.
+    assert again.pop("export") != summary.pop("export")
+    assert again == summary
+    assert differences(reference, workdir) == []
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +150,7 @@ NEXT = f"step {STOPPED_AFTER + 1}"
         ("data", {f"{NEXT}: ids", "data", "params"}, {"key"}),
         ("read ahead", {f"{NEXT}: ids", "data", "params"}, {"key"}),
         ("filter", {"filter"}, {"data", "params", "optimizer"}),
-        ("key", {"key", f"{NEXT}: tokens_sha256", "params"}, {f"{NEXT}: orders"}),
+        ("key", {"key", f"{NEXT}: tokens_sha256", "params"}, set()),
         ("optimizer", {"optimizer", "params"}, {"key", f"{NEXT}: tokens_sha256"}),
         ("reference", {"params", f"{NEXT}: policy/kl"}, {"key", f"{NEXT}: tokens_sha256"}),
     ],
