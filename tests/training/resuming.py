@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -246,9 +247,10 @@ def _unequal(prefix: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> s
 
 def _descendants(parent: int) -> Iterator[int]:
     for file in Path(f"/proc/{parent}/task").glob("*/children"):
-        for child in map(int, file.read_text().split()):
-            yield child
-            yield from _descendants(child)
+        with suppress(FileNotFoundError, ProcessLookupError):  # the thread has ended
+            for child in map(int, file.read_text().split()):
+                yield child
+                yield from _descendants(child)
 
 
 def _runs(process: int) -> bool:

@@ -67,7 +67,8 @@ def refuse(workdir, variables, *overrides):
     run = Run(workdir, variables, *overrides)
     assert run.process.wait() == 1
     assert contents(workdir) == before
-    return [line for line in run.output.read_text().splitlines() if not line.startswith("INFO")]
+    output = run.output.read_text()
+    return output[output.index("error: ") :].splitlines()
 
 
 def contents(workdir):
