@@ -86,13 +86,13 @@ class Run:
         assert status == 0, f"exit status {status}:\n{self.output.read_text()}"
         return self.output.read_text()
 
-    def until(self, happened: Callable[[], bool]) -> None:
-        """Looks every millisecond whether something has happened."""
+    def until(self, happened: Callable[[], bool], *, every: float = 0.005) -> None:
+        """Looks every so many seconds whether something has happened."""
         deadline = time.monotonic() + _DEADLINE_SECONDS
         while not happened():
             assert self.process.poll() is None, f"it ended:\n{self.output.read_text()}"
             assert time.monotonic() < deadline, f"nothing happens:\n{self.output.read_text()}"
-            time.sleep(0.001)
+            time.sleep(every)
 
     def has_reached(self, step: int, phase: str) -> bool:
         """Whether the process has said that it begins this, or that it is further."""
@@ -123,7 +123,7 @@ class Run:
             self.signal(signal.SIGCONT)
             return False
 
-        self.until(half_written)
+        self.until(half_written, every=0.001)
         self.kill()
 
     def kill(self) -> None:
