@@ -54,7 +54,8 @@ def get_config() -> ConfigDict:
     }
     config.optimizer = {"learning_rate": 1e-3, "warmup_updates": 2}
     config.filtering = {"max_draws": 3}
-    config.reward = {"workers": 1}
+    # A busy machine must not leave an answer unscored that it scores another time.
+    config.reward = {"workers": 1, "deadline": 120.0}
     config.evaluation = {"every": 3, "examples": 4, "num_orders": 1, "max_new_tokens": 32}
     config.checkpoint = {"every": 1}
     config.logging = {"tensorboard": False, "console": False}
