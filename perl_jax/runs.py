@@ -167,7 +167,7 @@ def _run(
         )
         key = jax.random.key(config.seed)
         state, step, progression = start_or_resume(checkpoints, stepper, parts.model, key)
-        if step >= config.steps:
+        if _is_finished(workdir, step):
             raise ValueError(
                 f"{workdir}: this run is finished: {step} of {config.steps} steps are done; give "
                 "another work directory to run again"
@@ -255,9 +255,11 @@ def _throughput(mesh: Mesh | None) -> Throughput:
 def fingerprint(config: RunConfig, source: Source) -> dict[str, str]:
     """What must not change between runs that share checkpoints."""
     settings = plain(config)
-    # Neither changes what is computed.
+    # None of these changes what is computed: a run goes on with fewer workers on less memory.
     for name in ("logging", "checkpoint", "export"):
         del settings[name]
+    for name in ("workers", "prefetch"):
+        del settings["data"]["pipeline"][name]
     return {
         "config": fingerprint_of_config(settings),
         "data": source.fingerprint(),
@@ -313,6 +315,12 @@ def _held_out(config: SourceConfig, prepare: Preparer, count: int) -> list[Examp
     return examples
 
 
+def _is_finished(workdir: Path, step: int) -> bool:
+    """Whether the run ended with this step; its summary is what it writes last."""
+    file = workdir / SUMMARY
+    return file.exists() and json.loads(file.read_text(encoding="utf-8"))["steps"] == step
+
+
 def _finish(config: RunConfig, workdir: Path, learner: Learner, outcome: Outcome) -> None:
     progression = outcome.progression
     summary: dict[str, Any] = {
@@ -332,7 +340,9 @@ def _finish(config: RunConfig, workdir: Path, learner: Learner, outcome: Outcome
         rows |= {"exported model": target.name}
     plot_curves(workdir / METRICS_FILE, workdir / CURVES)
     rows |= {"learning curves": CURVES, "summary": SUMMARY}
-    (workdir / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    partial = workdir / f".{SUMMARY}.partial"
+    partial.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    partial.replace(workdir / SUMMARY)
     if progression.before:
         print(final_table(progression.before, progression.after))
     for name, file in rows.items():

@@ -180,7 +180,8 @@ class Loop:
             if self.evaluate and progression.evaluated < 0:
                 self._evaluate(state, step, {}, progression)
                 progression.before = progression.after
-            while step < self.steps:
+            # A run that was killed between its end and its summary has ended nevertheless.
+            while step < self.steps and not (step and self._stops_early(progression)):
                 start = time.perf_counter()
                 result = self.stepper.step(step, state)
                 state, step = result.state, step + 1
@@ -205,8 +206,6 @@ class Loop:
                 if asked:
                     self.checkpoints.wait()
                     return Outcome(state, step, False, progression)
-                if stop:
-                    break
         self.checkpoints.wait()
         return Outcome(state, step, True, progression)
 
@@ -311,12 +310,13 @@ class RolloutLog:
     def __init__(self, path: Path, resume_step: int) -> None:
         kept = []
         if path.exists():
-            for line in path.read_text(encoding="utf-8").splitlines():
+            # As bytes: a line may be cut off within a character, and hold Unicode's own line ends.
+            for line in path.read_bytes().split(b"\n"):
                 with contextlib.suppress(ValueError):  # cut off when the process died
                     if json.loads(line)["step"] <= resume_step:
-                        kept.append(line + "\n")
+                        kept.append(line + b"\n")
         partial = path.with_suffix(".partial")
-        partial.write_text("".join(kept), encoding="utf-8")
+        partial.write_bytes(b"".join(kept))
         partial.replace(path)
         self._file = path.open("a", encoding="utf-8")
 

@@ -1,0 +1,169 @@
+"""A run that is killed, stopped or refused, and goes on, is bit by bit the run that never was.
+
+Runs are those of ``python -m perl_jax.train`` in processes of their own. Three are killed here; ten
+are by
+
+    PERL_JAX_KILLS=10 PERL_JAX_KILL_SEED=1 pytest -n 0 -rP tests/training/test_resume.py -k killed
+
+which shows what each was doing when it died.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.training.resume_program import MUTANTS
+from tests.training.resuming import CONFIG, ROOT, Run, differences, environment, moments
+
+KILLS = int(os.environ.get("PERL_JAX_KILLS", "3"))
+SEED = int(os.environ.get("PERL_JAX_KILL_SEED", "0"))
+STEPS = 6
+STOPPED_AFTER = 4
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def variables(place):
+    return environment(place / "compiled")
+
+
+@pytest.fixture(scope="module")
+def reference(place, variables):
+    """The work directory of a run that nothing happened to."""
+    run = Run(place / "reference", variables)
+    run.finish()
+    return run.workdir
+
+
+@pytest.fixture(scope="module")
+def stopped(place, variables, reference):
+    """A run that was told twice to stop: in a step, and while it saved because of that."""
+    run = Run(place / "stopped", variables, told=place / "stopped.told")
+    run.until(lambda: run.has_reached(STOPPED_AFTER, "rollout"))
+    # It stands still in the middle of a step, and has the directory.
+    run.signal(signal.SIGSTOP)
+    second = Run(place / "second", variables, f"--workdir={run.workdir}")
+    second.process.wait()
+    run.signal(signal.SIGTERM)
+    run.signal(signal.SIGCONT)
+    run.until(lambda: run.has_reached(STOPPED_AFTER, "save"))
+    run.signal(signal.SIGTERM)
+    run.finish()
+    return run, second
+
+
+def refuse(workdir, variables, *overrides):
+    """Runs the command, which must fail and change nothing; returns what it says."""
+    before = contents(workdir)
+    run = Run(workdir, variables, *overrides)
+    assert run.process.wait() == 1
+    assert contents(workdir) == before
+    output = run.output.read_text()
+    return output[output.index("error: ") :].splitlines()
+
+
+def contents(workdir):
+    files = (file for file in workdir.rglob("*") if file.is_file() and file.name != ".lock")
+    return {file: file.read_bytes() for file in files}
+
+
+def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(place, variables, reference):
+    workdir = place / "killed"
+    for number, moment in enumerate(moments(KILLS, STEPS, SEED)):
+        # Every other time a worker process reads the rows, and none in the reference.
+        workers = f"--config.data.pipeline.workers={(number + 1) % 2}"
+        run = Run(workdir, variables, workers, told=place / "killed.told")
+        print(f"{moment}: killed in {moment.strike(run)}")
+    Run(workdir, variables).finish()
+    assert differences(reference, workdir) == []
+
+
+def test_a_run_told_to_stop_saves_says_so_and_goes_on_as_if_it_had_not(
+    place, variables, reference, stopped
+):
+    run, _ = stopped
+    message = f"stopped as asked after step {STOPPED_AFTER}; the same command goes on from there"
+    assert message in run.output.read_text().splitlines()
+    workdir = shutil.copytree(run.workdir, place / "resumed")
+    Run(workdir, variables).finish()
+    assert differences(reference, workdir) == []
+
+
+def test_a_second_job_in_a_work_directory_is_refused(stopped):
+    run, second = stopped
+    assert second.process.returncode == 1
+    (line,) = second.output.read_text().splitlines()
+    assert line.startswith(f"error: workdir {run.workdir}: in use by process {run.process.pid} on ")
+
+
+def test_a_run_with_other_data_and_settings_is_refused_in_the_same_directory(variables, stopped):
+    run, _ = stopped
+    lines = refuse(run.workdir, variables, "--config.data.train.digits.rows=19")
+    assert lines[0].startswith("error: ")
+    assert lines[0].endswith(" belongs to another run:")
+    assert [line.split(":")[0].strip() for line in lines[1:3]] == ["config", "data"]
+    assert lines[3].startswith("Use another work directory")
+
+
+def test_a_finished_run_is_not_run_again(variables, reference):
+    (line,) = refuse(reference, variables)
+    assert line.startswith(f"error: {reference}: this run is finished: {STEPS} of {STEPS} steps")
+
+
+def test_a_run_killed_before_its_summary_writes_it_when_started_again(place, variables, reference):
+    workdir = shutil.copytree(reference, place / "without_summary")
+    summary = json.loads((workdir / "summary.json").read_text())
+    (workdir / "summary.json").unlink()
+    Run(workdir, variables).finish()
+    again = json.loads((workdir / "summary.json").read_text())
+    # The policy that was exported before is left as it is.
+    assert again.pop("export") != summary.pop("export")
+    assert again == summary
+    assert differences(reference, workdir) == []
+
+
+@pytest.fixture(scope="module")
+def mutants(place, variables, stopped):
+    run, _ = stopped
+    command = [sys.executable, "-m", "tests.training.resume_program", "forget"]
+    flags = [f"--config={CONFIG}", f"--workdir={place / 'unused'}"]
+    subprocess.run(
+        [*command, run.workdir, place / "mutants", *flags], cwd=ROOT, env=variables, check=True
+    )
+    return place / "mutants"
+
+
+NEXT = f"step {STOPPED_AFTER + 1}"
+
+
+@pytest.mark.parametrize(
+    ("mutant", "found", "not_found"),
+    [
+        ("data", {f"{NEXT}: ids", "data", "params"}, {"key"}),
+        ("read ahead", {f"{NEXT}: ids", "data", "params"}, {"key"}),
+        ("filter", {"filter"}, {"data", "params", "optimizer"}),
+        ("key", {"key", f"{NEXT}: tokens_sha256", "params"}, set()),
+        ("optimizer", {"optimizer", "params"}, {"key", f"{NEXT}: tokens_sha256"}),
+        ("reference", {"params", f"{NEXT}: policy/kl"}, {"key", f"{NEXT}: tokens_sha256"}),
+    ],
+)
+def test_the_comparison_notices_what_a_resumed_run_forgets(
+    mutants, reference, mutant, found, not_found
+):
+    seen = set(differences(reference, mutants / mutant))
+    assert seen >= found
+    assert not seen & not_found
+
+
+def test_the_comparison_finds_nothing_where_nothing_is_forgotten(mutants, reference):
+    assert set(MUTANTS) == {file.name for file in mutants.iterdir() if file.is_dir()}
+    assert differences(reference, mutants / "nothing") == []
