@@ -266,7 +266,14 @@ def test_a_run_ends_when_no_evaluation_got_better_for_long_enough(tmp_path):
     outcome = runs.warmstart(read_config(WarmstartConfig, given), tmp_path / "run")
     assert (outcome.step, outcome.finished) == (3, True)
     assert not (tmp_path / "run" / "export").exists()
-    assert json.loads((tmp_path / "run" / "summary.json").read_text())["steps"] == 3
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["steps"] == 3
+    assert summary["before"] == summary["after"] == {"accuracy": 0, "examples": 2}
+    # Killed before its summary was there, it has ended nevertheless.
+    (tmp_path / "run" / "summary.json").unlink()
+    again = runs.warmstart(read_config(WarmstartConfig, given), tmp_path / "run")
+    assert (again.step, again.finished) == (3, True)
+    assert json.loads((tmp_path / "run" / "summary.json").read_text()) == summary
 
 
 def test_a_response_that_is_too_long_ends_the_run_and_is_named(tmp_path):

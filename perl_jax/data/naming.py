@@ -161,9 +161,7 @@ def _dataset_directory(request: _Request) -> Named | None:
         return None
     splits = path.parent / "dataset_dict.json"
     directory, split = (path.parent, path.name) if splits.is_file() else (path, None)
-    config = DatasetDirectoryConfig(
-        path=str(directory), split=split, image_root=request.image_root
-    )
+    config = DatasetDirectoryConfig(path=str(directory), split=split, image_root=request.image_root)
     return Named(SourceConfig(dataset_directory=config))
 
 

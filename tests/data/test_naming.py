@@ -37,7 +37,9 @@ def test_digits_are_the_demo():
 def test_a_parquet_file_or_pattern_is_named_by_its_ending():
     for name in ("a.parquet", "data/train-*.parquet"):
         named = find_source(name, image_root="pictures")
-        assert named.source == SourceConfig(parquet=ParquetConfig(paths=(name,), image_root="pictures"))
+        assert named.source == SourceConfig(
+            parquet=ParquetConfig(paths=(name,), image_root="pictures")
+        )
 
 
 def test_a_jsonl_file_is_named_by_its_ending():
