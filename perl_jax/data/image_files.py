@@ -42,10 +42,19 @@ def encoded_image(image: Any, root: Path | None, row: str) -> bytes:
     return _read_below(root, path, row)
 
 
-def _read_below(root: Path, name: str, row: str) -> bytes:
+def check_path(name: str, row: str) -> None:
+    """Refuses names that are not paths below some directory.
+
+    Raises:
+        BadRow: ``unsafe_path``: a URL, an absolute path, or one with ``..`` or a null character.
+    """
     pure = PurePath(name)
     if _URL.match(name) or "\0" in name or pure.is_absolute() or ".." in pure.parts:
         raise BadRow("unsafe_path", row, f"{name!r} is not a path below image_root")
+
+
+def _read_below(root: Path, name: str, row: str) -> bytes:
+    check_path(name, row)
     try:
         path = Path(os.path.realpath(root / name, strict=True))
         if not path.is_relative_to(os.path.realpath(root)):
