@@ -26,12 +26,16 @@ def read_question(value: Any, row: str) -> str:
     """The question as it stands.
 
     Raises:
-        BadRow: ``empty_prompt`` or ``bad_prompt``.
+        BadRow: ``empty_prompt``, ``bad_prompt`` or ``bad_text``.
     """
     if value is None or (isinstance(value, str) and not value.strip()):
         raise BadRow("empty_prompt", row, "the question is empty")
     if not isinstance(value, str):
         raise BadRow("bad_prompt", row, f"expected text; got {type(value).__name__}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise BadRow("bad_text", row, f"the question is no Unicode: {error}") from error
     return value
 
 
@@ -53,25 +57,19 @@ def listed(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
-def image_tags(texts: Sequence[str]) -> int:
-    """How many image placeholders texts have, numbered ones included."""
-    return sum(isinstance(piece, Slot) for text in texts for piece in split_placeholders(text))
+def with_image_tags(question: str, num_images: int, row: str, options: Sequence[str] = ()) -> str:
+    """The question with a placeholder for every image of the row.
 
-
-def check_image_count(texts: Sequence[str], num_images: int, row: str) -> None:
-    """Refuses a row whose placeholders are not as many as its images.
+    A single image that has none anywhere is shown before the question: there is no other place that
+    it could belong to.
 
     Raises:
-        BadRow: ``image_count``.
+        BadRow: ``image_count``: question and options have more or fewer placeholders than images.
     """
-    tags = image_tags(texts)
+    pieces = [piece for text in (question, *options) for piece in split_placeholders(text)]
+    tags = sum(isinstance(piece, Slot) for piece in pieces)
+    if num_images == 1 and not tags:
+        return f"<image>{question}"
     if tags != num_images:
         raise BadRow("image_count", row, f"{tags} image placeholders for {num_images} images")
-
-
-def with_images_first(question: str, num_images: int) -> str:
-    """The question with a placeholder for every image before it, where it has none at all.
-
-    So sets are prompted whose rows hold images and text apart.
-    """
-    return question if image_tags([question]) else "<image>" * num_images + question
+    return question

@@ -7,12 +7,11 @@ from typing import Any
 
 from perl_jax.data.published.dataset import DataSet
 from perl_jax.data.published.fields import (
-    check_image_count,
     listed,
     read_answer,
     read_id,
     read_question,
-    with_images_first,
+    with_image_tags,
 )
 from perl_jax.data.published.files import Columns, Row, read_parquet
 from perl_jax.data.published.image_store import ImageStore
@@ -30,16 +29,13 @@ def _read_split(root: Path, *, split: str) -> Iterator[Example | BadRow]:
     store = ImageStore(root)
 
     def read(row: Row, name: str, number: int) -> Example:
-        question = read_question(row["problem"], name)
         images = listed(row["images"])
+        question = read_question(row["problem"], name)
         options, answer = _answer(row, name)
-        if options:  # the rows with choices hold text and diagram apart
-            question = with_images_first(question, len(images))
-        check_image_count([question, *options], len(images), name)
         return Example(
             id=read_id(row.get("id", number), split, name),
             source=SOURCE,
-            question=question,
+            question=with_image_tags(question, len(images), name, options),
             images=tuple(store.read(image, name) for image in images),
             answer=answer,
             options=options,

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from perl_jax.data.published.dataset import DataSet
-from perl_jax.data.published.fields import check_image_count, listed, read_answer, read_question
+from perl_jax.data.published.fields import listed, read_answer, read_question, with_image_tags
 from perl_jax.data.published.files import Columns, Row, read_parquet
 from perl_jax.data.published.image_store import ImageStore
 from perl_jax.data.source import BadRow
@@ -19,13 +19,11 @@ def _read_split(root: Path, *, split: str) -> Iterator[Example | BadRow]:
     store = ImageStore(root)
 
     def read(row: Row, name: str, number: int) -> Example:
-        question = read_question(row["problem"], name)
         images = listed(row["images"])
-        check_image_count([question], len(images), name)
         return Example(
             id=f"{split}/{number}",
             source=SOURCE,
-            question=question,
+            question=with_image_tags(read_question(row["problem"], name), len(images), name),
             images=tuple(store.read(image, name) for image in images),
             answer=read_answer(row["answer"], name),
         )

@@ -9,12 +9,11 @@ from typing import Any
 
 from perl_jax.data.published.dataset import DataSet
 from perl_jax.data.published.fields import (
-    check_image_count,
     listed,
     read_answer,
     read_id,
     read_question,
-    with_images_first,
+    with_image_tags,
 )
 from perl_jax.data.published.files import Columns, Row, read_json_lines, read_parquet
 from perl_jax.data.published.image_store import ImageStore
@@ -30,12 +29,10 @@ def _read_mmk12(root: Path, *, split: str) -> Iterator[Example | BadRow]:
     store = ImageStore(root)
 
     def read(row: Row, name: str, number: int) -> Example:
-        question = with_images_first(read_question(row["question"], name), 1)
-        check_image_count([question], 1, name)
         return Example(
             id=read_id(row["id"], split, name),
             source=_MMK12,
-            question=question,
+            question=with_image_tags(read_question(row["question"], name), 1, name),
             images=(store.read(row["image"], name),),
             answer=read_answer(row["answer"], name),
             metadata={"subject": row["subject"]} if row.get("subject") else {},
@@ -51,12 +48,10 @@ def _read_eureka(root: Path) -> Iterator[Example | BadRow]:
             chat = row.get("message", row.get("conversations"))
             text, images = _user_turn(chat, name)
             images += listed(row.get("image_urls"))
-            question = with_images_first(read_question(text, name), len(images))
-            check_image_count([question], len(images), name)
             return Example(
                 id=read_id(row.get("id"), "train", name),
                 source=_EUREKA,
-                question=question,
+                question=with_image_tags(read_question(text, name), len(images), name),
                 images=tuple(store.read(_as_path(image, name), name) for image in images),
                 answer=read_answer(row.get("answer"), name),
             )

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from perl_jax.data.published.dataset import DataSet
 from perl_jax.data.published.fields import (
-    check_image_count,
     listed,
     read_answer,
     read_id,
     read_question,
+    with_image_tags,
 )
 from perl_jax.data.published.files import Columns, Row, read_parquet
 from perl_jax.data.published.image_store import ImageStore
@@ -33,13 +33,11 @@ def _read(root: Path) -> Iterator[Example | BadRow]:
     with contextlib.closing(ImageStore(root, [root / _ARCHIVE])) as store:
 
         def read(row: Row, name: str, number: int) -> Example:
-            question = read_question(row["question"], name)
             images = listed(row["image"])
-            check_image_count([question], len(images), name)
             return Example(
                 id=read_id(row["qid"], "train", name),
                 source=SOURCE,
-                question=question,
+                question=with_image_tags(read_question(row["question"], name), len(images), name),
                 images=tuple(store.read(image, name) for image in images),
                 answer=read_answer(row["answer"], name),
                 metadata=_metadata(row),
@@ -82,6 +80,6 @@ DATA_SETS: tuple[DataSet, ...] = (
             "MV-MATH is a benchmark."
         ),
         splits={"train": _read},
-        files=(_FILE, _ARCHIVE, f"{_FOLDER}/*"),
+        files=(_FILE, _ARCHIVE),
     ),
 )
