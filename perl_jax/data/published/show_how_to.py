@@ -24,8 +24,9 @@ from perl_jax.types import Example
 
 SOURCE = "ShowHowTo"
 _PROMPTS, _STRIPS = "prompts.json", "imgseqs*/*.jpg"
-# A strip is needed for its own questions, and again where the next ones draw a distractor from it.
-_STRIPS_KEPT = 8
+# A strip is cut frame by frame; distractors come from any other one, which is seldom met again.
+_STRIPS_KEPT = 2
+_TEXTS_KEPT = 2**12
 
 
 class Strips(Sequences):
@@ -57,7 +58,7 @@ class Strips(Sequences):
             raise FileNotFoundError(f"{root / _STRIPS}: no such file")
         self.ids: Sequence[str] = tuple(self._paths)
         self._pixels = lru_cache(_STRIPS_KEPT)(self._read_strip)
-        self._texts = lru_cache(_STRIPS_KEPT)(self._read_steps)
+        self._texts = lru_cache(_TEXTS_KEPT)(self._read_steps)
 
     def steps(self, id: str) -> tuple[str, ...]:
         """The texts of the steps.

@@ -10,9 +10,9 @@ ordering              the texts in order and all the frames, shuffled   for the 
 ====================  ================================================  =======================
 
 The first three have four lettered frames, which are the last four images: the right one, and
-distractors from the same sequence that are not shown otherwise, as far as there are, or from other
-sequences. No distractor has the pixels or the text of the right one. Near duplicates are not
-looked for: two frames of one scene may look much the same.
+distractors from the same sequence that are not shown otherwise, as far as there are, then one each
+from other sequences. No distractor has the pixels or the text of the right one. Near duplicates are
+not looked for: two frames of one scene may look much the same.
 """
 
 import io

@@ -78,7 +78,7 @@ def test_a_text_that_is_not_utf8_is_a_fault_of_its_row(tmp_path):
     assert reasons(rows) == ["0", ("a.parquet:1", "bad_text"), "2"]
 
 
-def test_rows_are_read_in_the_order_of_the_files_and_a_few_at_a_time(tmp_path):
+def test_rows_are_read_in_the_order_of_the_files(tmp_path):
     schema = pa.schema({"text": pa.string()})
     for shard in (1, 0):
         rows = [[f"{shard}-{n}"] for n in range(100)]

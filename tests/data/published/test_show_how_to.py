@@ -11,11 +11,10 @@ import pytest
 from PIL import Image
 
 from perl_jax.data import BadRow
-from perl_jax.data.preparer import _check_text
-from perl_jax.data.prompting import prompt_text
 from perl_jax.data.published.show_how_to import DATA_SETS, read_questions
 from perl_jax.data.published.step_questions import KINDS, names_images
 from perl_jax.permutation import lint, orders_for, rule_for
+from perl_jax.permutation.options import find_options
 from perl_jax.types import Example
 from tests.data.published.strips import (
     frame_pixels,
@@ -144,9 +143,10 @@ def test_lint_says_why_a_question_with_an_unclear_step_stays_in_order(tmp_path):
     assert report.permuted == report.total - report.reasons["ambiguous_noun"]
 
 
-def test_the_pipeline_takes_every_question(examples):
+def test_the_options_are_lettered_as_the_rules_read_them(examples):
     for example in examples:
-        _check_text(example, prompt_text(example))
+        count = 2 if example.images[2:] == () else 4
+        assert [option.letter for option in find_options(example)] == list("ABCD"[:count])
 
 
 def test_the_frames_are_the_crops_of_the_strip(root, examples):
