@@ -56,12 +56,21 @@ def encoded_image(image: Any, root: Path | str | None, row: str) -> bytes:
     return _read_below(root, path, row)
 
 
-def _read_below(root: Path | str, name: str, row: str) -> bytes:
+def check_path(name: str, row: str) -> None:
+    """Refuses names that are not paths below some directory.
+
+    Raises:
+        BadRow: ``unsafe_path``: a URL, an absolute path, or one with ``..`` or a null character.
+    """
     pure = PurePath(name)
     if _URL.match(name) or "\0" in name or pure.is_absolute() or ".." in pure.parts:
         raise BadRow("unsafe_path", row, f"{name!r} is not a path below image_root")
+
+
+def _read_below(root: Path | str, name: str, row: str) -> bytes:
+    check_path(name, row)
     if isinstance(root, str):
-        return _read_remote(root, str(pure), row)
+        return _read_remote(root, str(PurePath(name)), row)
     try:
         path = Path(os.path.realpath(root / name, strict=True))
         if not path.is_relative_to(os.path.realpath(root)):
