@@ -65,6 +65,7 @@ CHECKPOINTS = "checkpoints"
 EXPORT = "export"
 CONFIG = "config.json"
 SUMMARY = "summary.json"
+SKIPPED_ROWS = "skipped_rows.jsonl"
 CURVES = "curves.png"
 
 RUN_ERRORS = (CheckpointError, WorkdirError)
@@ -155,7 +156,7 @@ def _run(
     with ExitStack() as stack:
         workdir = stack.enter_context(lock_workdir(workdir))
         config = _with_model(config, workdir)
-        parts = _open(config, reward, stack)
+        parts = _open(config, reward, workdir, stack)
         stepper = make_stepper(parts)
         checkpoints = stack.enter_context(
             Checkpoints(
@@ -219,7 +220,9 @@ def _with_model(
     return replace(config, fresh=None, model=replace(config.model, path=str(path)))
 
 
-def _open(config: TrainConfig | WarmstartConfig, reward: RewardConfig, stack: ExitStack) -> _Parts:
+def _open(
+    config: TrainConfig | WarmstartConfig, reward: RewardConfig, workdir: Path, stack: ExitStack
+) -> _Parts:
     mesh = None
     if config.mesh is not None:
         mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
@@ -227,7 +230,9 @@ def _open(config: TrainConfig | WarmstartConfig, reward: RewardConfig, stack: Ex
     source = open_source(config.data.train)
     prepare = Preparer(processor, max_prompt_tokens=config.data.max_prompt_tokens)
     pipeline = stack.enter_context(
-        Pipeline(source, prepare, config.data.pipeline, seed=config.seed)
+        Pipeline(
+            source, prepare, config.data.pipeline, seed=config.seed, skip_log=workdir / SKIPPED_ROWS
+        )
     )
     sampler = Sampler(model, processor, config.rollout.sampler)
     grader = stack.enter_context(make_grader(reward))

@@ -1,8 +1,21 @@
 """Data: sources of examples, and the pipeline that shuffles, shards and prepares them."""
 
+from perl_jax.data.mixture import Mixture, Part
 from perl_jax.data.parquet import ParquetSource
 from perl_jax.data.pipeline import Pipeline, PipelineConfig
 from perl_jax.data.preparer import Preparer
+from perl_jax.data.row_filter import FilteredRow, RowFilter
 from perl_jax.data.source import BadRow, Source
 
-__all__ = ["BadRow", "ParquetSource", "Pipeline", "PipelineConfig", "Preparer", "Source"]
+__all__ = [
+    "BadRow",
+    "FilteredRow",
+    "Mixture",
+    "ParquetSource",
+    "Part",
+    "Pipeline",
+    "PipelineConfig",
+    "Preparer",
+    "RowFilter",
+    "Source",
+]

@@ -1,9 +1,11 @@
 """Which source a configuration asks for."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 from perl_jax.data.digits import Digits, DigitsConfig
+from perl_jax.data.mixture import Mixture, Part
 from perl_jax.data.parquet import ParquetSource
+from perl_jax.data.row_filter import RowFilter
 from perl_jax.data.source import Source
 
 
@@ -27,16 +29,39 @@ class ParquetConfig:
 
 
 @dataclass(frozen=True)
+class PartConfig:
+    """A source of a mixture.
+
+    Attributes:
+        source: The rows; no mixture.
+        weight: Its share of the rows, relative to the other parts'.
+        name: Unlike the others'; empty: its number in the mixture, from 1.
+        filters: Which rows are wanted.
+    """
+
+    source: "SourceConfig"
+    weight: float = 1.0
+    name: str = ""
+    filters: RowFilter = field(default_factory=RowFilter)
+
+    def __post_init__(self) -> None:
+        if self.source.mixture is not None:
+            raise ValueError("source: expected no mixture in a mixture; list its parts instead")
+
+
+@dataclass(frozen=True)
 class SourceConfig:
     """One of these.
 
     Attributes:
         digits: The built-in demo.
         parquet: Parquet files.
+        mixture: Several sources, mixed by weight and filtered; or one, filtered.
     """
 
     digits: DigitsConfig | None = None
     parquet: ParquetConfig | None = None
+    mixture: tuple[PartConfig, ...] | None = None
 
     def __post_init__(self) -> None:
         given = [field.name for field in fields(self) if getattr(self, field.name) is not None]
@@ -54,9 +79,20 @@ def open_source(config: SourceConfig) -> Source:
     """
     if config.digits is not None:
         return Digits(config.digits)
+    if config.mixture is not None:
+        return _open_mixture(config.mixture)
     assert config.parquet is not None
     return ParquetSource(
         config.parquet.paths,
         image_root=config.parquet.image_root,
         prompt_suffix=config.parquet.prompt_suffix,
+    )
+
+
+def _open_mixture(parts: tuple[PartConfig, ...]) -> Mixture:
+    return Mixture(
+        [
+            Part(part.name or str(number), open_source(part.source), part.weight, part.filters)
+            for number, part in enumerate(parts, 1)
+        ]
     )

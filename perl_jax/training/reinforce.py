@@ -45,7 +45,7 @@ class Reinforce:
             self.start(state)
         metrics = collected.metrics
         self.totals.update({name: int(metrics[name]) for name in _TOTALS})
-        metrics |= {f"skipped/{name}": n for name, n in self.pipeline.skipped.items()}
+        metrics |= self.pipeline.metrics()
         return StepResult(state, metrics, stats, _as_json(collected.record))
 
     def host_state(self) -> dict[str, Any]:

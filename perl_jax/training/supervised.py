@@ -60,7 +60,7 @@ class Supervised:
         prompts = sum(len(group.prompts[0].tokens) for group in groups)
         metrics = {
             "rollout/tokens": float(prompts + responses.lengths.sum()),
-            **{f"skipped/{name}": float(n) for name, n in self.pipeline.skipped.items()},
+            **self.pipeline.metrics(),
         }
         return StepResult(state, metrics, stats)
 
