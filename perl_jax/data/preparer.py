@@ -101,7 +101,13 @@ class Preparer:
 
 
 def _alike(a: ImagePatches, b: ImagePatches) -> bool:
-    return a.grid == b.grid and np.array_equal(a.patches, b.patches)
+    # Looking at all of them takes milliseconds; nearly all pairs differ in any few.
+    some = slice(None, None, 61)
+    return (
+        a.grid == b.grid
+        and np.array_equal(a.patches[some], b.patches[some])
+        and np.array_equal(a.patches, b.patches)
+    )
 
 
 def _check_text(example: Example, text: str) -> None:
