@@ -4,7 +4,7 @@ import bisect
 import hashlib
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from perl_jax.data.row_filter import RowFilter
@@ -74,6 +74,17 @@ class Mixture:
         if not 0 <= index < len(self):
             raise IndexError(f"mixture: expected a row from 0 to {len(self) - 1}; got {index}")
         return bisect.bisect_right(self.starts, index) - 1
+
+    def in_turns(self) -> Iterator[int]:
+        """The numbers of all rows, once each: by the weights, as long as all parts have some."""
+        turns, left = self.turns(), len(self)
+        for place in itertools.count():
+            if not left:
+                return
+            number, turn = turns[place]
+            if turn < len(self.parts[number].source):
+                left -= 1
+                yield self.starts[number] + turn
 
     def turns(self) -> Turns:
         """Whose row comes when."""

@@ -229,6 +229,16 @@ def test_a_row_of_the_mixture_is_that_of_its_part():
             whole[index]
 
 
+def test_a_pass_in_turns_has_every_row_once_and_the_shares_while_all_parts_last():
+    whole = mixture()
+    order = list(whole.in_turns())
+    assert sorted(order) == list(range(43))
+    parts = [whole.part_of(index) for index in order]
+    assert Counter(parts[:8]) == {0: 5, 1: 2, 2: 1}
+    assert [index for index in order if index < 5] == [0, 1, 2, 3, 4]
+    assert set(parts[-26:]) == {2}
+
+
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
