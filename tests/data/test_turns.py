@@ -105,10 +105,9 @@ def test_a_weight_that_is_no_positive_number_is_refused(weights):
 
 
 def test_shares_without_a_small_common_denominator_are_refused_with_advice():
-    with pytest.raises(
-        ValueError, match=r"(?s)whole numbers whose sum is at most 1,000,000.*0.333"
-    ):
-        Turns((1 / 3, 2 / 3))
+    message = r"whole numbers whose sum is at most 1,000,000.*got \[3\.14"
+    with pytest.raises(ValueError, match=message):
+        Turns((math.pi, 1))
 
 
 def test_grains_own_mixing_would_not_have_these_shares():
@@ -116,5 +115,5 @@ def test_grains_own_mixing_would_not_have_these_shares():
     grain = pytest.importorskip("grain")
     rows = [grain.MapDataset.source([number]).repeat() for number in range(2)]
     mixed = grain.MapDataset.mix(rows, weights=(3, 7))
-    counts = Counter(itertools.islice((mixed[n] for n in range(10**6)), 9990))
-    assert counts[0] != 2997
+    counts = Counter(itertools.islice((mixed[n] for n in range(10**6)), 3330))
+    assert counts[0] != 999
