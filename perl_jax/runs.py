@@ -19,9 +19,11 @@ from perl_jax.config import (
     TrainConfig,
     WarmstartConfig,
 )
+from perl_jax.data.mixture import Mixture
 from perl_jax.data.pipeline import Pipeline
 from perl_jax.data.preparer import Preparer
-from perl_jax.data.source import BadRow, Source
+from perl_jax.data.rows import Filtered, RowReader
+from perl_jax.data.source import Source
 from perl_jax.data.sources import SourceConfig, open_source
 from perl_jax.evaluation import Evaluation, evaluate
 from perl_jax.hub import resolve_directory
@@ -66,6 +68,7 @@ CHECKPOINTS = "checkpoints"
 EXPORT = "export"
 CONFIG = "config.json"
 SUMMARY = "summary.json"
+SKIPPED_ROWS = "skipped_rows.jsonl"
 CURVES = "curves.png"
 
 RUN_ERRORS = (CheckpointError, WorkdirError)
@@ -156,7 +159,7 @@ def _run(
     with ExitStack() as stack:
         workdir = stack.enter_context(lock_workdir(workdir))
         config = _with_model(config, workdir)
-        parts = _open(config, reward, stack)
+        parts = _open(config, reward, workdir, stack)
         stepper = make_stepper(parts)
         checkpoints = stack.enter_context(
             Checkpoints(
@@ -221,15 +224,19 @@ def _with_model(
     return replace(config, fresh=None, model=replace(config.model, path=str(path)))
 
 
-def _open(config: TrainConfig | WarmstartConfig, reward: RewardConfig, stack: ExitStack) -> _Parts:
+def _open(
+    config: TrainConfig | WarmstartConfig, reward: RewardConfig, workdir: Path, stack: ExitStack
+) -> _Parts:
     mesh = None
     if config.mesh is not None:
         mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
     model, processor = open_model(config.model, mesh)
     source = open_source(config.data.train)
     prepare = Preparer(processor, max_prompt_tokens=config.data.max_prompt_tokens)
+    # All hosts read the same rows, since a batch is put on the mesh whole by each of them.
+    skip_log = workdir / SKIPPED_ROWS if jax.process_index() == 0 else None
     pipeline = stack.enter_context(
-        Pipeline(source, prepare, config.data.pipeline, seed=config.seed)
+        Pipeline(source, prepare, config.data.pipeline, seed=config.seed, skip_log=skip_log)
     )
     sampler = Sampler(model, processor, config.rollout.sampler)
     grader = stack.enter_context(make_grader(reward))
@@ -302,14 +309,16 @@ def _evaluator(
 def _held_out(config: SourceConfig, prepare: Preparer, count: int) -> list[Example]:
     """The first so many rows that can be used."""
     source = open_source(config)
+    read = RowReader(source, prepare)
     examples: list[Example] = []
-    for index in range(len(source)):
+    for index in source.in_turns() if isinstance(source, Mixture) else range(len(source)):
         if len(examples) == count:
             break
-        try:
-            examples.append(prepare(source[index]))
-        except BadRow as error:
-            logger.warning("held-out row skipped: %s", error)
+        row = read(index)
+        if isinstance(row, Example):
+            examples.append(row)
+        elif not isinstance(row, Filtered):
+            logger.warning("held-out row skipped: %s: %s", row.reason, row)
     if not examples:
         raise ValueError("data.held_out: expected at least one row that can be used; got none")
     return examples

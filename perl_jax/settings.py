@@ -75,6 +75,8 @@ def _read(hint: Any, value: Any, path: str) -> Any:
             _read(kind, item, f"{path}[{n}]")
             for n, (kind, item) in enumerate(zip(kinds, value, strict=True))
         )
+    if origin is Mapping and isinstance(value, Mapping):
+        return {name: _read(arguments[1], item, f"{path}.{name}") for name, item in value.items()}
     if origin is typing.Literal:
         if value not in arguments:
             close = difflib.get_close_matches(str(value), map(str, arguments), 1)

@@ -94,7 +94,7 @@ class ParquetSource:
         image_root: str | Path | None = None,
         prompt_suffix: str = "",
         source: str | None = None,
-        cache_bytes: int = 2**29,
+        cache_bytes: int = 2**26,
     ):
         self._paths = find_files(paths)
         self._names = short_names(self._paths)

@@ -5,16 +5,18 @@ many rows were taken. So neither the number of workers nor how far they are ahea
 comes, and a state saved with any number of workers is restored with any other.
 """
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from perl_jax.data.order import Order
 from perl_jax.data.pool import WorkerPool
-from perl_jax.data.rows import RowReader, SkipCount, Skipped
+from perl_jax.data.rows import Filtered, RowReader, SkipCount, Skipped
+from perl_jax.data.skiplog import SkipLog
 from perl_jax.data.source import Source
 from perl_jax.types import Example
 
@@ -65,6 +67,10 @@ class Pipeline:
     where it shuffles). Without it, it ends after one epoch of all rows, and the first shards may
     have one row more.
 
+    The parts of a `Mixture` take turns by their weights and repeat each by itself. The weights are
+    those of the rows that are taken: rows that are bad or filtered are replaced by what comes next,
+    which may be of another part.
+
     Args:
         source: The rows.
         prepare: Makes an example ready, such as a `Preparer`; it may raise `BadRow`. With worker
@@ -74,12 +80,14 @@ class Pipeline:
         shard: The number of this host among those that share the rows.
         num_shards: How many hosts there are.
         repeat: Whether another epoch follows an epoch.
+        skip_log: A file to name every row in that cannot be used; see `SkipLog`.
 
     Attributes:
-        epoch_rows: How many rows of an epoch are this shard's.
+        epoch_rows: How many rows of an epoch are this shard's; of a mixture, of all its parts.
 
     Raises:
-        ValueError: ``shard`` is not one of the shards, or ``repeat`` with fewer rows than shards.
+        ValueError: ``shard`` is not one of the shards, or ``repeat`` with fewer rows than shards;
+            or prompts are to be filtered by length, and ``prepare`` is no `Preparer`.
         RuntimeError: A worker process cannot start.
     """
 
@@ -93,33 +101,17 @@ class Pipeline:
         shard: int = 0,
         num_shards: int = 1,
         repeat: bool = True,
+        skip_log: Path | None = None,
     ):
-        if not 0 <= shard < num_shards:
-            raise ValueError(f"shard: expected 0 to {num_shards - 1}; got {shard}")
-        rows = len(source)
-        if repeat and rows < num_shards:
-            raise ValueError(
-                f"source: expected at least one row for each of {num_shards} shards; got {rows}"
-            )
-        self._identity = {
-            "source": source.fingerprint(),
-            "rows": rows,
-            "seed": seed,
-            "shuffle": config.shuffle,
-            "shard": shard,
-            "num_shards": num_shards,
-            "repeat": repeat,
-        }
-        last = rows - rows % num_shards if repeat else rows
-        mine = slice(shard, last, num_shards)
-        self.epoch_rows = len(range(*mine.indices(rows)))
-        self._count = SkipCount(config.max_bad_fraction, self.epoch_rows)
+        self._order = Order(source, config.shuffle, seed, shard, num_shards, repeat)
+        self._identity = self._order.identity()
+        self.epoch_rows = self._order.epoch_rows
+        self._count = SkipCount(config.max_bad_fraction, self.epoch_rows, self._order.parts)
+        self._log = None if skip_log is None else SkipLog(skip_log)
         self._closed = False
         read: Callable[[int], Example | Skipped] = RowReader(source, prepare)
         self._pool = WorkerPool(read, config.workers) if config.workers else None
-        self._iterator = _iterate(
-            rows, mine, read if self._pool is None else self._pool, config, seed, repeat
-        )
+        self._iterator = _iterate(self._order, read if self._pool is None else self._pool, config)
         self._position = self._iterator.get_state()
 
     @property
@@ -128,19 +120,19 @@ class Pipeline:
         return self._count.skipped
 
     @property
+    def filtered(self) -> Counter[str]:
+        """How many rows were not wanted, by reason."""
+        return self._count.filtered
+
+    @property
     def rows(self) -> int:
-        """How many rows were taken, those that could not be used among them."""
+        """How many rows were taken, those among them that were left out."""
         return self._count.rows
 
     @property
     def process_ids(self) -> tuple[int, ...]:
         """Of the worker processes that are not ended."""
         return () if self._pool is None or self._closed else self._pool.process_ids
-
-    def metrics(self) -> dict[str, float]:
-        """What was taken and left out since the run began, by their names in the logs."""
-        skipped = {f"skipped/{reason}": float(n) for reason, n in self.skipped.items()}
-        return {"data/epoch": self.rows / self.epoch_rows, **skipped}
 
     def __iter__(self) -> "Pipeline":
         return self
@@ -157,11 +149,11 @@ class Pipeline:
         """
         if self._closed:
             raise ValueError("the pipeline is closed")
-        rows, skipped = self._count.rows, dict(self._count.skipped)
+        taken = self._counts()
         try:
             while True:
                 row = next(self._iterator)
-                self._count.add(row)
+                self._add(row)
                 if not isinstance(row, Skipped):
                     self._position = self._iterator.get_state()
                     return row
@@ -170,17 +162,40 @@ class Pipeline:
             raise
         except BaseException:
             # What the state says stays what was taken: rows that led to an error were not.
-            self._count.restore(rows, skipped)
+            self._count.restore(**taken)
             self.close()
             raise
+
+    def _add(self, row: Example | Skipped) -> None:
+        place = self._count.rows
+        if self._log and isinstance(row, Skipped) and not isinstance(row, Filtered):
+            self._log.add(place + 1, row)
+        self._count.add(row, self._order.part(place))
+
+    def _counts(self) -> dict[str, Any]:
+        count = self._count
+        return {
+            "rows": count.rows,
+            "skipped": dict(count.skipped),
+            "filtered": dict(count.filtered),
+        }
+
+    def metrics(self) -> dict[str, float]:
+        """What was taken and left out since the run began, by their names in the logs."""
+        kinds = {"skipped": self.skipped, "filtered": self.filtered}
+        left_out = {
+            f"{kind}/{reason}": float(count)
+            for kind, counts in kinds.items()
+            for reason, count in counts.items()
+        }
+        return {"data/epoch": self.rows / self.epoch_rows, **left_out}
 
     def state(self) -> dict[str, Any]:
         """The place in the order, JSON-able: what was taken, whatever is prepared ahead."""
         return {
             "order": dict(self._identity),
             "grain": dict(self._position),
-            "rows": self._count.rows,
-            "skipped": dict(self._count.skipped),
+            **self._counts(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -205,7 +220,9 @@ class Pipeline:
             )
         self._iterator.set_state(dict(state["grain"]))
         self._position = self._iterator.get_state()
-        self._count.restore(state["rows"], state["skipped"])
+        self._count.restore(state["rows"], state["skipped"], state["filtered"])
+        if self._log:
+            self._log.rewind(state["rows"])
 
     def close(self) -> None:
         """Ends what reads ahead: no process is left. `state` still says what was taken."""
@@ -228,36 +245,24 @@ class Pipeline:
         self.close()
 
 
-def _iterate(
-    rows: int,
-    mine: slice,
-    read: Callable[[int], Example | Skipped],
-    config: PipelineConfig,
-    seed: int,
-    repeat: bool,
-) -> Any:
-    """Grain's iterator of rows: shuffled, sharded, repeated and read by threads ahead of need."""
+def _iterate(order: Order, read: Callable[[int], Example | Skipped], config: PipelineConfig) -> Any:
+    """Grain's iterator of rows: read in their order by threads, ahead of need."""
     # Imported here: it imports jax, which worker processes do not need.
     import grain
 
-    order = grain.MapDataset.range(rows)
-    if config.shuffle:
-        order = order.shuffle(seed=_grain_seed(seed))
-    order = order.slice(mine)
-    if repeat:
-        order = order.repeat()
     threads = config.workers or min(_THREADS, config.prefetch)
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=config.prefetch)
-    return iter(order.map(read).to_iter_dataset(options))
-
-
-def _grain_seed(seed: int) -> int:
-    """Grain adds the number of the epoch to it: seeds side by side would share their orders."""
-    return int.from_bytes(hashlib.blake2b(str(seed).encode(), digest_size=4).digest(), "little")
+    return iter(order.dataset().map(read).to_iter_dataset(options))
 
 
 def _check_state(state: Mapping[str, Any]) -> None:
-    expected = {"order": Mapping, "grain": Mapping, "rows": int, "skipped": Mapping}
+    expected = {
+        "order": Mapping,
+        "grain": Mapping,
+        "rows": int,
+        "skipped": Mapping,
+        "filtered": Mapping,
+    }
     for name, kind in expected.items():
         if not isinstance(state.get(name), kind):
             raise ValueError(

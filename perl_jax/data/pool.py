@@ -7,7 +7,6 @@ connection, whose other end nobody else holds, so either side sees at once that 
 """
 
 import os
-import pickle
 import queue
 import subprocess
 import sys
@@ -19,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import cloudpickle
+
+from perl_jax.data.worker import Answer
 
 _PROGRAM = Path(__file__).parent / "worker.py"
 # A process whose connection has closed has ended, or is about to.
@@ -106,13 +107,13 @@ class _Worker:
         with self.lock:
             try:
                 self.connection.send(number)
-                answer = self.connection.recv_bytes()
+                answer = Answer.receive(self.connection)
             except (EOFError, OSError) as error:
                 raise RuntimeError(
                     f"data worker {self.process.pid} {self._ended()} while it had row {number} to "
                     "read"
                 ) from error
-        return pickle.loads(answer)
+        return answer.value()
 
     def _ended(self) -> str:
         try:

@@ -6,6 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from perl_jax.data.mixture import Mixture
+from perl_jax.data.preparer import Preparer
+from perl_jax.data.row_filter import FilteredRow
 from perl_jax.data.source import BadRow, Source
 from perl_jax.types import Example
 
@@ -32,12 +35,30 @@ class Skipped:
         return text if len(text) <= _MAX_CHARACTERS else f"{text[:_MAX_CHARACTERS]}..."
 
 
+class Filtered(Skipped):
+    """A row that is not wanted: it is no bad row."""
+
+
 @dataclass(frozen=True)
 class RowReader:
-    """Reads and prepares a row by its number; it is what worker processes hold."""
+    """Reads and prepares a row by its number; it is what worker processes hold.
+
+    Raises:
+        ValueError: A part of the mixture is filtered by the length of prompts, which only a
+            `Preparer` knows.
+    """
 
     source: Source
     prepare: Callable[[Example], Example]
+
+    def __post_init__(self) -> None:
+        parts = self.source.parts if isinstance(self.source, Mixture) else ()
+        unmeasured = [part.name for part in parts if part.filters.measures_prompts]
+        if unmeasured and not isinstance(self.prepare, Preparer):
+            raise ValueError(
+                f"filters by the length of the prompt, of {unmeasured}: expected prepare to be a "
+                f"Preparer; got {type(self.prepare).__name__}"
+            )
 
     def __call__(self, index: int) -> Example | Skipped:
         """The prepared row, or why there is none.
@@ -47,7 +68,9 @@ class RowReader:
             MemoryError: As above.
         """
         try:
-            return self.prepare(self.source[index])
+            return self._read(index)
+        except FilteredRow as error:
+            return Filtered(error.reason, error.row, error.message)
         except BadRow as error:
             return Skipped(error.reason, error.row, error.message)
         except (OSError, MemoryError):
@@ -55,59 +78,82 @@ class RowReader:
         except Exception as error:
             return Skipped(type(error).__name__, f"row {index} of the source", str(error))
 
+    def _read(self, index: int) -> Example:
+        example = self.source[index]
+        if isinstance(self.source, Mixture) and isinstance(self.prepare, Preparer):
+            filters = self.source.parts[self.source.part_of(index)].filters
+            return self.prepare(example, filters)
+        return self.prepare(example)
+
 
 class SkipCount:
-    """Counts rows, skipped ones by reason, and stops a run that skips too many.
+    """Counts rows, those left out by reason, and stops a run that skips too many.
+
+    Args:
+        max_fraction: How much of the rows that are wanted may be skipped.
+        epoch_rows: The rows of an epoch.
+        parts: The names of what takes turns, with the rows of an epoch of each.
 
     Attributes:
         rows: All rows so far.
-        skipped: The skipped ones, by reason.
+        skipped: Those that cannot be used, by reason.
+        filtered: Those that are not wanted, by reason.
     """
 
-    def __init__(self, max_fraction: float, epoch_rows: int):
+    def __init__(self, max_fraction: float, epoch_rows: int, parts: Mapping[str, int]):
         self._max_fraction = max_fraction
         self._epoch_rows = epoch_rows
-        self._example: dict[str, Skipped] = {}
-        self.restore(0, {})
+        self._parts = parts
+        self._example: dict[tuple[type[Skipped], str], Skipped] = {}
+        self.restore(0, {}, {})
 
-    def restore(self, rows: int, skipped: Mapping[str, int]) -> None:
+    def restore(self, rows: int, skipped: Mapping[str, int], filtered: Mapping[str, int]) -> None:
         """Goes on from other counts."""
         self.rows = rows
         self.skipped = Counter(dict(skipped))
-        self._in_a_row = 0
+        self.filtered = Counter(dict(filtered))
+        self._in_a_row = Counter[str]()
 
-    def add(self, row: Example | Skipped) -> None:
-        """Counts a row.
+    def add(self, row: Example | Skipped, part: str) -> None:
+        """Counts a row, which is of that part.
 
         Raises:
-            ValueError: The share of skipped rows is too high, or a whole epoch was skipped; the
+            ValueError: The share of skipped rows is too high, or a whole epoch was left out; the
                 message has a table of the reasons.
         """
         self.rows += 1
-        self._in_a_row = self._in_a_row + 1 if isinstance(row, Skipped) else 0
+        self._in_a_row[part] = self._in_a_row[part] + 1 if isinstance(row, Skipped) else 0
         if isinstance(row, Skipped):
             self._note(row)
-        if self._in_a_row >= self._epoch_rows:
-            raise ValueError(f"no row of a whole epoch can be used:\n{self._table()}")
+        if self._in_a_row[part] >= self._parts[part]:
+            of = f" of {part!r}" if part else ""
+            raise ValueError(f"no row of a whole epoch{of} can be used:\n{self._table()}")
         total = self.skipped.total()
         if total > self._allowed():
             raise ValueError(
-                f"{total} of {self.rows} rows cannot be used, which is more than max_bad_fraction "
-                f"= {self._max_fraction}:\n{self._table()}"
+                f"{total} of {self._wanted} rows cannot be used, which is more than "
+                f"max_bad_fraction = {self._max_fraction}:\n{self._table()}"
             )
+
+    @property
+    def _wanted(self) -> int:
+        return self.rows - self.filtered.total()
 
     def _allowed(self) -> float:
         """How many of the rows so far may have been skipped."""
-        expected = self._max_fraction * self.rows
+        expected = self._max_fraction * self._wanted
         if self.rows % self._epoch_rows == 0:
             return expected
-        if self.rows < _ROWS_BEFORE_JUDGING:
+        if self._wanted < _ROWS_BEFORE_JUDGING:
             return math.inf
         return expected + _DEVIATIONS * math.sqrt(expected)
 
     def _note(self, row: Skipped) -> None:
+        self._example.setdefault((type(row), row.reason), row)
+        if isinstance(row, Filtered):
+            self.filtered[row.reason] += 1
+            return
         self.skipped[row.reason] += 1
-        self._example.setdefault(row.reason, row)
         total = self.skipped.total()
         if total <= _MAX_LOGGED:
             _log.warning("skipped %s: %s", row.reason, row)
@@ -115,7 +161,9 @@ class SkipCount:
             _log.warning("further skipped rows are only counted")
 
     def _table(self) -> str:
+        counted = [(Skipped, "", self.skipped), (Filtered, "filtered: ", self.filtered)]
         return "\n".join(
-            f"  {reason:<24}{count:>8}  {self._example.get(reason, '')}".rstrip()
-            for reason, count in self.skipped.most_common()
+            f"  {name + reason:<32}{count:>8}  {self._example.get((kind, reason), '')}".rstrip()
+            for kind, name, counts in counted
+            for reason, count in counts.most_common()
         )

@@ -1,13 +1,15 @@
 """Which source a configuration asks for."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from perl_jax.data.columns import ColumnsConfig
 from perl_jax.data.dataset_directory import DatasetDirectorySource
 from perl_jax.data.digits import Digits, DigitsConfig
 from perl_jax.data.jsonl import JsonlSource
+from perl_jax.data.mixture import Mixture, Part
 from perl_jax.data.parquet import ParquetSource
+from perl_jax.data.row_filter import RowFilter
 from perl_jax.data.source import Source
 
 
@@ -72,6 +74,27 @@ class DatasetDirectoryConfig(RowsConfig):
 
 
 @dataclass(frozen=True)
+class PartConfig:
+    """A source of a mixture.
+
+    Attributes:
+        source: The rows; no mixture.
+        weight: Its share of the rows, relative to the other parts'.
+        name: Unlike the others'; empty: its number in the mixture, from 1.
+        filters: Which rows are wanted.
+    """
+
+    source: "SourceConfig"
+    weight: float = 1.0
+    name: str = ""
+    filters: RowFilter = field(default_factory=RowFilter)
+
+    def __post_init__(self) -> None:
+        if self.source.mixture is not None:
+            raise ValueError("source: expected no mixture in a mixture; list its parts instead")
+
+
+@dataclass(frozen=True)
 class SourceConfig:
     """One of these.
 
@@ -80,12 +103,14 @@ class SourceConfig:
         parquet: Parquet files.
         jsonl: JSONL files.
         dataset_directory: A Hugging Face data set on a disk.
+        mixture: Several sources, mixed by weight and filtered; or one, filtered.
     """
 
     digits: DigitsConfig | None = None
     parquet: ParquetConfig | None = None
     jsonl: JsonlConfig | None = None
     dataset_directory: DatasetDirectoryConfig | None = None
+    mixture: tuple[PartConfig, ...] | None = None
 
     def __post_init__(self) -> None:
         given = [field.name for field in fields(self) if getattr(self, field.name) is not None]
@@ -107,6 +132,8 @@ def open_source(config: SourceConfig) -> Source:
         return ParquetSource(config.parquet.paths, **_options(config.parquet))
     if config.jsonl is not None:
         return JsonlSource(config.jsonl.paths, **_options(config.jsonl))
+    if config.mixture is not None:
+        return _open_mixture(config.mixture)
     assert config.dataset_directory is not None
     directory = config.dataset_directory
     return DatasetDirectorySource(directory.path, split=directory.split, **_options(directory))
@@ -114,6 +141,15 @@ def open_source(config: SourceConfig) -> Source:
 
 def _options(config: RowsConfig) -> dict[str, Any]:
     return {field.name: getattr(config, field.name) for field in fields(RowsConfig)}
+
+
+def _open_mixture(parts: tuple[PartConfig, ...]) -> Mixture:
+    return Mixture(
+        [
+            Part(part.name or str(number), open_source(part.source), part.weight, part.filters)
+            for number, part in enumerate(parts, 1)
+        ]
+    )
 
 
 def _check_paths(paths: tuple[str, ...]) -> None:

@@ -74,7 +74,12 @@ METRICS: dict[str, Metric] = {
     "filter/refills": Metric("draws after the first", "draws"),
     "filter/cap_reached": Metric("steps whose batch stayed incomplete", "steps", "sum"),
     "data/epoch": Metric("passes over the data so far", "epochs", "last"),
-    "skipped/<reason>": Metric("rows of the data left out since the run began", "rows", "last"),
+    "skipped/<reason>": Metric(
+        "rows of the data that could not be used since the run began", "rows", "last"
+    ),
+    "filtered/<reason>": Metric(
+        "rows of the data that its filters left out since the run began", "rows", "last"
+    ),
     "perf/step_seconds": Metric("the whole step", "seconds"),
     "perf/rollout_seconds": Metric("sampling", "seconds"),
     "perf/reward_seconds": Metric("grading", "seconds"),
