@@ -95,7 +95,9 @@ def test_filtered_rows_are_counted_apart_from_bad_ones_and_replaced():
         state = rows.state()
         assert state["filtered"] == {"image_count": 6}
         assert state["grain"] == {"next_index": 13}
-        assert rows.metrics() == {"skipped/bad_image": 1.0, "filtered/image_count": 6.0}
+        assert rows.metrics() == {
+        "data/epoch": 1.3, "skipped/bad_image": 1.0, "filtered/image_count": 6.0
+    }  # fmt: skip
     with filtered(source, wanted={"min_images": 2}, max_bad_fraction=0.2) as rows:
         rows.restore(json.loads(json.dumps(state)))
         assert rows.filtered == Counter(image_count=6)
