@@ -27,16 +27,33 @@ class ParquetConfig:
 
 
 @dataclass(frozen=True)
+class TfdsConfig:
+    """A data set that `perl_jax.data.build` built.
+
+    Attributes:
+        directory: With its version, such as ``data/mantis_nlvr2/1.0.0``.
+        split: Which split.
+        prompt_suffix: What every prompt ends with, after the options.
+    """
+
+    directory: str
+    split: str = "train"
+    prompt_suffix: str = ""
+
+
+@dataclass(frozen=True)
 class SourceConfig:
     """One of these.
 
     Attributes:
         digits: The built-in demo.
         parquet: Parquet files.
+        tfds: A data set that `perl_jax.data.build` built.
     """
 
     digits: DigitsConfig | None = None
     parquet: ParquetConfig | None = None
+    tfds: TfdsConfig | None = None
 
     def __post_init__(self) -> None:
         given = [field.name for field in fields(self) if getattr(self, field.name) is not None]
@@ -54,6 +71,14 @@ def open_source(config: SourceConfig) -> Source:
     """
     if config.digits is not None:
         return Digits(config.digits)
+    if config.tfds is not None:
+        from perl_jax.data.tfds_source import TfdsSource  # TFDS takes seconds to import
+
+        return TfdsSource(
+            config.tfds.directory,
+            split=config.tfds.split,
+            prompt_suffix=config.tfds.prompt_suffix,
+        )
     assert config.parquet is not None
     return ParquetSource(
         config.parquet.paths,

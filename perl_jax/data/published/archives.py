@@ -71,7 +71,7 @@ class ImageZips:
         if not found:
             return None
         if len({(member.CRC, member.file_size) for _, member in found}) > 1:
-            names = ", ".join(f"{opened.filename}/{member.filename}" for opened, member in found)
+            names = ", ".join(_where(*one) for one in found)
             raise BadRow("ambiguous_image", row, f"{name!r} may be any of {names}")
         return _read(*found[0], row)
 
@@ -95,7 +95,7 @@ def _open(path: Path) -> tuple[zipfile.ZipFile, list[str]]:
 
 
 def _read(opened: zipfile.ZipFile, member: zipfile.ZipInfo, row: str) -> bytes:
-    where = f"{opened.filename}/{member.filename}"
+    where = _where(opened, member)
     # The upper half holds the mode of Unix, 0 where the file was packed without one.
     kind = stat.S_IFMT(member.external_attr >> 16)
     if member.is_dir() or kind not in (0, stat.S_IFREG):
@@ -111,3 +111,7 @@ def _read(opened: zipfile.ZipFile, member: zipfile.ZipInfo, row: str) -> bytes:
     if len(data) > MAX_BYTES:
         raise BadRow("too_large", row, f"{where}: more than {MAX_BYTES} bytes")
     return data
+
+
+def _where(opened: zipfile.ZipFile, member: zipfile.ZipInfo) -> str:
+    return f"{os.path.basename(opened.filename or '')}/{member.filename}"
