@@ -83,7 +83,8 @@ def _open(path: Path) -> tuple[zipfile.ZipFile, list[str]]:
     except (zipfile.BadZipFile, NotImplementedError) as error:
         raise ValueError(f"{path}: expected a whole zip file: {error}") from error
     folders = [
-        os.path.dirname(member.filename)
+        # An absolute name, which nobody can ask for, lies in no folder.
+        "" if member.filename.startswith("/") else os.path.dirname(member.filename)
         for member in opened.infolist()
         # What macOS adds to zip files is no part of the data.
         if not member.is_dir() and not member.filename.startswith("__MACOSX/")
@@ -98,7 +99,7 @@ def _read(opened: zipfile.ZipFile, member: zipfile.ZipInfo, row: str) -> bytes:
     where = _where(opened, member)
     # The upper half holds the mode of Unix, 0 where the file was packed without one.
     kind = stat.S_IFMT(member.external_attr >> 16)
-    if member.is_dir() or kind not in (0, stat.S_IFREG):
+    if kind not in (0, stat.S_IFREG):
         raise BadRow("unsafe_path", row, f"{where} is not a regular file")
     if member.file_size > MAX_BYTES:
         raise BadRow("too_large", row, f"{where}: {member.file_size} bytes; at most {MAX_BYTES}")

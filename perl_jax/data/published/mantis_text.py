@@ -12,7 +12,7 @@ from perl_jax.rewards.answers import answer_text
 from perl_jax.types import Example
 
 _LABEL = re.compile(r"(?:\(([A-Z])\)|([A-Z])[.):])\s*(?=\S)")
-_ANSWER = re.compile(r"(?:the\s+)?(?:correct\s+)?answer(?:\s+is)?\s*:\s*", re.IGNORECASE)
+_ANSWER = re.compile(r"\A(?:the\s+)?(?:correct\s+)?answer(?:\s+is)?\s*:\s*", re.IGNORECASE)
 # The sentences of dreamsim around the image that they name.
 _MORE_SIMILAR = re.compile(
     r"(?:the\s+image\s+that\s+is\s+more\s+similar\s+to\s+the\s+reference\s+image\s+is\s+)?"
