@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
 from perl_jax.types import Example
 
@@ -30,12 +31,13 @@ FEATURES = tfds.features.FeaturesDict(
 )
 """The fields of an `Example`; images as they were encoded, metadata as JSON text."""
 
+_SERIALIZER = ExampleSerializer(FEATURES.get_serialized_info())
 DECODERS = {"images": _Encoded()}
 """For ``as_data_source``: images are read as the bytes that were written."""
 
 
 def to_record(example: Example) -> bytes:
-    """Serialises an example.
+    """Serialises an example, to the same bytes in every process.
 
     Raises:
         UnicodeEncodeError: A text has half of a surrogate pair.
@@ -55,7 +57,9 @@ def to_record(example: Example) -> bytes:
         "options": [option.encode() for option in example.options],
         "metadata": json.dumps(dict(example.metadata), allow_nan=False),
     }
-    return FEATURES.serialize_example(fields)
+    record = _SERIALIZER.get_tf_example(FEATURES.encode_example(fields))
+    # Without it, the order of the fields differs from process to process.
+    return record.SerializeToString(deterministic=True)
 
 
 def from_fields(fields: Mapping[str, Any]) -> Example:
