@@ -20,7 +20,7 @@ def built(tmp_path_factory):
     root = tmp_path_factory.mktemp("built")
     options = BuildOptions(shard_bytes=2000, show_progress=False)
     return build(
-        DATA_SETS["mantis_nlvr2"], write_nlvr2(root / "published"), root, options
+        DATA_SETS["mantis_nlvr2"], write_nlvr2(root / "published", 7), root, options
     ).directory
 
 
