@@ -39,7 +39,7 @@ def test_a_configuration_opens_it(built):
     assert [row.id for row in rows(source)] == ["val/0", "val/1"]
     with pytest.raises(IndexError, match="the rows are 0 to 1"):
         source[2]
-    with pytest.raises(ValueError, match="exactly one of digits, parquet, tfds"):
+    with pytest.raises(ValueError, match=r"exactly one of .*tfds"):
         SourceConfig()
 
 
