@@ -95,6 +95,21 @@ class PartConfig:
 
 
 @dataclass(frozen=True)
+class TfdsConfig:
+    """A data set that `perl_jax.data.build` built.
+
+    Attributes:
+        directory: With its version, such as ``data/mantis_nlvr2/1.0.0``.
+        split: Which split.
+        prompt_suffix: What every prompt ends with, after the options.
+    """
+
+    directory: str
+    split: str = "train"
+    prompt_suffix: str = ""
+
+
+@dataclass(frozen=True)
 class SourceConfig:
     """One of these.
 
@@ -104,6 +119,7 @@ class SourceConfig:
         jsonl: JSONL files.
         dataset_directory: A Hugging Face data set on a disk.
         mixture: Several sources, mixed by weight and filtered; or one, filtered.
+        tfds: A data set that `perl_jax.data.build` built.
     """
 
     digits: DigitsConfig | None = None
@@ -111,6 +127,7 @@ class SourceConfig:
     jsonl: JsonlConfig | None = None
     dataset_directory: DatasetDirectoryConfig | None = None
     mixture: tuple[PartConfig, ...] | None = None
+    tfds: TfdsConfig | None = None
 
     def __post_init__(self) -> None:
         given = [field.name for field in fields(self) if getattr(self, field.name) is not None]
@@ -134,6 +151,13 @@ def open_source(config: SourceConfig) -> Source:
         return JsonlSource(config.jsonl.paths, **_options(config.jsonl))
     if config.mixture is not None:
         return _open_mixture(config.mixture)
+    if config.tfds is not None:
+        # Imported here: TFDS takes seconds.
+        from perl_jax.data.tfds_source import TfdsSource
+
+        return TfdsSource(
+            config.tfds.directory, split=config.tfds.split, prompt_suffix=config.tfds.prompt_suffix
+        )
     assert config.dataset_directory is not None
     directory = config.dataset_directory
     return DatasetDirectorySource(directory.path, split=directory.split, **_options(directory))

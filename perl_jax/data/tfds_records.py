@@ -1,0 +1,79 @@
+"""An example as one record of a TFDS data set, and back; TensorFlow is never imported."""
+
+import io
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow_datasets as tfds
+from tensorflow_datasets.core.example_serializer import ExampleSerializer
+
+from perl_jax.types import Example
+
+
+class _Encoded(tfds.decode.SkipDecoding):
+    """Leaves a sequence of images encoded: TFDS itself skips only the decoding of single ones."""
+
+    def decode_batch_example_np(self, example: Any) -> Any:
+        return example
+
+
+FEATURES = tfds.features.FeaturesDict(
+    {
+        "id": tfds.features.Text(),
+        "source": tfds.features.Text(),
+        "question": tfds.features.Text(),
+        "images": tfds.features.Sequence(tfds.features.Image()),
+        "answer": tfds.features.Text(),
+        "options": tfds.features.Sequence(tfds.features.Text()),
+        "metadata": tfds.features.Text(),
+    }
+)
+"""The fields of an `Example`; images as they were encoded, metadata as JSON text."""
+
+_SERIALIZER = ExampleSerializer(FEATURES.get_serialized_info())
+DECODERS = {"images": _Encoded()}
+"""For ``as_data_source``: images are read as the bytes that were written."""
+
+
+def to_record(example: Example) -> bytes:
+    """Serialises an example, to the same bytes in every process.
+
+    Raises:
+        UnicodeEncodeError: A text has half of a surrogate pair.
+        TypeError: An image is not bytes, or metadata holds what JSON does not.
+        ValueError: Metadata holds a number that is not finite.
+    """
+    for image in example.images:
+        if not isinstance(image, bytes):
+            raise TypeError(f"{example.id}: expected encoded images; got {type(image).__name__}")
+    fields = {
+        "id": example.id.encode(),
+        "source": example.source.encode(),
+        "question": example.question.encode(),
+        # TFDS takes bytes for the text of a path, and arrays to TensorFlow.
+        "images": [io.BytesIO(image) for image in example.images],
+        "answer": example.answer.encode(),
+        "options": [option.encode() for option in example.options],
+        "metadata": json.dumps(dict(example.metadata), allow_nan=False),
+    }
+    record = _SERIALIZER.get_tf_example(FEATURES.encode_example(fields))
+    # Without it, the order of the fields differs from process to process.
+    return record.SerializeToString(deterministic=True)
+
+
+def from_fields(fields: Mapping[str, Any]) -> Example:
+    """Makes an example of what a TFDS data source gives under `DECODERS`.
+
+    Raises:
+        ValueError: A text is not UTF-8, or metadata is not JSON.
+    """
+    return Example(
+        id=fields["id"].decode(),
+        source=fields["source"].decode(),
+        question=fields["question"].decode(),
+        images=tuple(fields["images"]),
+        answer=fields["answer"].decode(),
+        options=tuple(option.decode() for option in fields["options"]),
+        metadata=json.loads(fields["metadata"]),
+    )
