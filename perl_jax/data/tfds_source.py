@@ -132,5 +132,5 @@ class TfdsSource:
             if found != records:
                 raise ValueError(f"{path}: expected {records} records; got {found}")
             digest.update(path.name.encode())
-            digest.update(sample(path))
+            digest.update(sample(str(path)))
         return digest.hexdigest()
