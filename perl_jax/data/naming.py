@@ -21,6 +21,7 @@ from perl_jax.data.sources import (
     JsonlConfig,
     ParquetConfig,
     SourceConfig,
+    TfdsConfig,
 )
 from perl_jax.permutation import Rules, rules_from_config
 from perl_jax.settings import read_config
@@ -165,11 +166,20 @@ def _dataset_directory(request: _Request) -> Named | None:
     return Named(SourceConfig(dataset_directory=config))
 
 
+def _built(request: _Request) -> Named | None:
+    if not (Path(request.name) / "dataset_info.json").is_file():
+        return None
+    if request.image_root is not None:
+        raise ValueError(f"image_root: expected with files of rows; got it with {request.name}")
+    return Named(SourceConfig(tfds=TfdsConfig(request.name)))
+
+
 KINDS: Mapping[str, Callable[[_Request], Named | None]] = {
     "digits, the built-in demo": _digits,
     "FILE.parquet, or a pattern such as 'data/train-*.parquet'": _parquet,
     "FILE.jsonl, or a pattern": _jsonl,
     "a directory that save_to_disk wrote, DIR or DIR/SPLIT": _dataset_directory,
+    "what perl_jax.data.build built, DIR/NAME/VERSION": _built,
     "a configuration file CONFIG.py, whose data.train it is": _config_file,
 }
 """In words, what a name may be, and what recognises it."""

@@ -1,7 +1,7 @@
 """Runs of training that say what they do, or forget something when they go on.
 
     python -m tests.training.resume_program tell FILE FLAGS...
-    python -m tests.training.resume_program forget STOPPED OUT FLAGS...
+    python -m tests.training.resume_program forget STOPPED OUT MUTANT,MUTANT FLAGS...
 
 The first is ``python -m perl_jax.train FLAGS`` that also writes into a file what it is doing. The
 second copies the work directory of a stopped run for each mutant, in which something of the state
@@ -121,20 +121,20 @@ MUTANTS: dict[str, Patch] = {
 }
 
 
-def forget(stopped: str, out: str) -> None:
-    """Lets every mutant go on, in a copy of the run of its own named as the mutant."""
+def forget(stopped: str, out: str, chosen: str) -> None:
+    """Lets the mutants go on, each in a copy of the run of its own named as the mutant."""
 
     def go_on(config: Any, _: str) -> None:
-        for name, patch in MUTANTS.items():
+        for name in chosen.split(","):
             workdir = shutil.copytree(stopped, Path(out) / name)
-            with patch():
+            with MUTANTS[name]():
                 runs.train(config, workdir)
 
     main.run_main(__doc__, runs.TrainConfig, go_on, errors=runs.RUN_ERRORS)
 
 
 if __name__ == "__main__":
-    mode, count = {"tell": (tell, 1), "forget": (forget, 2)}[sys.argv[1]]
+    mode, count = {"tell": (tell, 1), "forget": (forget, 3)}[sys.argv[1]]
     arguments = sys.argv[2 : 2 + count]
     sys.argv = [sys.argv[0], *sys.argv[2 + count :]]
     mode(*arguments)
