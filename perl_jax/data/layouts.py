@@ -1,5 +1,6 @@
 """The row layouts of parquet files, verl's and EasyR1's: their columns, and rows as examples."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,6 +134,18 @@ def _is_messages(kind: pa.DataType) -> bool:
     return {"role", "content"} <= fields.keys() and _is_text(fields["content"])
 
 
+def _is_example(kind: pa.DataType) -> bool:
+    if not pa.types.is_struct(kind):
+        return False
+    fields = {field.name: field.type for field in kind}
+    return {"id", "options", "metadata"} <= fields.keys() and (
+        _is_text(fields["id"])
+        and _is_text(fields["metadata"])
+        and _is_list(fields["options"])
+        and _is_text(fields["options"].value_type)
+    )
+
+
 def _is_truth(kind: pa.DataType) -> bool:
     return pa.types.is_struct(kind) and kind.get_field_index("ground_truth") >= 0
 
@@ -200,6 +213,16 @@ def _common(row: Row) -> dict[str, Any]:
     return {name: row[name] for name in _COMMON if row.get(name) is not None}
 
 
+def _metadata(text: str | None, row: str) -> dict[str, Any]:
+    try:
+        values = json.loads(text or "{}")
+    except ValueError as error:
+        raise BadRow("bad_metadata", row, f"example.metadata is not JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise BadRow("bad_metadata", row, "example.metadata is not a JSON object")
+    return values
+
+
 def _scalars(extra: Row) -> dict[str, Any]:
     return {
         name: value for name, value in extra.items() if isinstance(value, str | int | float | bool)
@@ -218,17 +241,25 @@ def _read_verl(row: Row, name: str, stem: str, options: RowOptions) -> Example:
             f"expected one message, the user's; got {', '.join(map(str, roles))} (what a system "
             "message says belongs into the question or prompt_suffix)",
         )
+    example = row.get("example") or {}
     return Example(
         id=_verl_id(row, name),
         source=options.source or _text(row["data_source"], "data_source", name),
         question=_question(messages[0]["content"], options, name),
         images=_images(row["images"], options, name),
         answer=_answer((row["reward_model"] or {}).get("ground_truth"), name),
-        metadata={**_scalars(row.get("extra_info") or {}), **_common(row)},
+        options=tuple(example.get("options") or ()),
+        metadata={
+            **_scalars(row.get("extra_info") or {}),
+            **_metadata(example.get("metadata"), name),
+            **_common(row),
+        },
     )
 
 
 def _verl_id(row: Row, name: str) -> str:
+    if row.get("example"):
+        return row["example"]["id"]
     extra = row.get("extra_info") or {}
     if extra.get("index") is None:
         return name
@@ -257,8 +288,19 @@ VERL = Layout(
         "images": _IMAGES,
         "reward_model": _Type("a struct with a ground_truth", _is_truth),
     },
-    {"extra_info": _Type("a struct", _or_null(pa.types.is_struct)), **_COMMON},
-    ("data_source", "extra_info.split", "extra_info.index", "reward_model.ground_truth"),
+    {
+        "extra_info": _Type("a struct", _or_null(pa.types.is_struct)),
+        # What the layout has no place for: `perl_jax.data.shard_writer` writes it.
+        "example": _Type("a struct of id, options and metadata", _is_example),
+        **_COMMON,
+    },
+    (
+        "example.id",
+        "data_source",
+        "extra_info.split",
+        "extra_info.index",
+        "reward_model.ground_truth",
+    ),
     _read_verl,
     _verl_id,
 )

@@ -49,6 +49,9 @@ class ParquetSource:
     metadata (either)      change_needed, question_type, response, as far as they are there
     =====================  ==============================  ============================
 
+    What `perl_jax.data.shard_writer` writes has the layout of verl and a column ``example`` beside,
+    which holds what that has no place for: the id, the options and any other metadata.
+
     ``images`` holds lists of bytes, of paths or of structs of both, in which bytes go first; null
     and an empty list are no images. Images stay encoded. Answers become text as
     `perl_jax.rewards.answer_text` says. Messages of the system are not read: such a row is bad.
@@ -57,8 +60,8 @@ class ParquetSource:
     groups (``row_group_size=64``) are read fast in any order.
 
     Rows that cannot be used raise `BadRow` with the reason ``answer_null``, ``bad_answer``,
-    ``empty_prompt``, ``bad_prompt``, ``video``, ``missing_image``, ``unsafe_path``, ``bad_text`` or
-    ``data_source_null``.
+    ``empty_prompt``, ``bad_prompt``, ``video``, ``missing_image``, ``unsafe_path``, ``bad_text``,
+    ``bad_metadata`` or ``data_source_null``.
 
     Args:
         paths: Files, or patterns such as ``data/train-*.parquet``, which stand for all the files
@@ -73,7 +76,8 @@ class ParquetSource:
     Raises:
         FileNotFoundError: A path is missing, or a pattern matches nothing.
         ValueError: A file is no parquet file, lacks columns, has a column of the wrong type or
-            other columns than the first one; an id stands twice; or there are no rows.
+            other columns than the first one; an id stands twice (in one data_source, where
+            ids have a column); or there are no rows.
     """
 
     def __init__(
@@ -205,13 +209,14 @@ class ParquetSource:
         for name, path in zip(self._names, self._paths, strict=True):
             digest.update(name.encode("utf-8", "surrogateescape"))
             digest.update(sample(path))
-        seen: dict[str, str] = {}
+        seen: dict[tuple[str | None, str], str] = {}
         for name, row in self._identities():
             digest.update(repr(row).encode("utf-8", "backslashreplace"))
             id = self._layout.example_id(row, name)
-            if id in seen:
-                raise ValueError(f"{name}: expected an id of its own; {seen[id]} has {id!r} too")
-            seen[id] = name
+            key = (row.get("data_source") if row.get("example") else None, id)
+            if key in seen:
+                raise ValueError(f"{name}: expected an id of its own; {seen[key]} has {id!r} too")
+            seen[key] = name
         return digest.hexdigest()
 
     def _identities(self) -> Iterator[tuple[str, dict[str, Any]]]:
