@@ -13,6 +13,7 @@ from absl import flags
 from perl_jax.data.preparation.config import PrepareConfig
 from perl_jax.data.preparation.run import STAGES, prepare
 from perl_jax.main import run_main
+from perl_jax.rewards import GradingError
 
 
 def main() -> None:
@@ -23,6 +24,7 @@ def main() -> None:
         __doc__,
         PrepareConfig,
         lambda config, workdir: prepare(config, workdir, stage=stage.value),
+        errors=(GradingError,),
     )
 
 
