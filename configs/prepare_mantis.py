@@ -7,8 +7,8 @@ The rephrasing asks an OpenAI-compatible endpoint, here one on this machine (``v
 Qwen/Qwen2.5-32B-Instruct``); for one that wants a key, set
 ``config.endpoint.api_key_env="OPENAI_API_KEY"``. Without an endpoint, leave out ``rephrase`` and
 ``keep_open``: open-ended questions are dropped then. The difficulty filter needs an accelerator
-that holds the policy; all other stages run on a CPU. ``--stage=difficulty`` with other bounds filters
-again without asking the policy again.
+that holds the policy; all other stages run on a CPU. ``--stage=difficulty`` with other bounds
+filters again without asking the policy again.
 
 Training reads ``runs/mantis/6-split/train/part-*.parquet`` and evaluates on ``held_out`` beside it.
 """

@@ -115,7 +115,7 @@ def chat_server(**settings):
                 trouble = chat.trouble.pop(0) if chat.trouble else None
             try:
                 self.respond(prompt, trouble)
-            except BrokenPipeError:
+            except (BrokenPipeError, ConnectionResetError):
                 pass  # who asked has given up
             finally:
                 with chat.lock:

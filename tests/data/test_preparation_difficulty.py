@@ -1,6 +1,7 @@
 """The difficulty filter, with the tiny policy that comes with the package."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,6 +55,7 @@ def with_scores(scores, bounds, tmp_path, monkeypatch):
             return {(row.source, row.id): next(scored) for row in rows}
 
     monkeypatch.setattr(difficulty, "_Asker", Asker)
+    monkeypatch.setattr(difficulty, "Grader", lambda num_workers: nullcontext())
     return run_stage(filter_difficulty, rows_of(scores), replace(CONFIG, bounds=bounds), tmp_path)
 
 
@@ -107,7 +109,6 @@ def test_accuracies_are_read_as_they_were_written_up_to_a_torn_line(tmp_path):
         Accuracies(path)
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_the_tiny_policy_finds_the_same_rows_as_hard_however_they_are_batched(tmp_path):
     source = Digits(DigitsConfig(rows=5, kinds=("property",), images=(2, 2)))
     long = example(9, question="<image><image>" + " larger" * 90)

@@ -71,7 +71,8 @@ def test_every_stage_reads_what_the_one_before_it_wrote(tmp_path, capsys):
     }  # fmt: skip
     lines = (tmp_path / "1-filter" / "dropped.jsonl").read_text().splitlines()
     assert [json.loads(line)["id"] for line in lines] == [f"train-0-{n}" for n in range(3, 60, 4)]
-    assert "1-filter                            60        45        15         0" in table
+    (line,) = (line for line in table.splitlines() if line.startswith("1-filter"))
+    assert line.split() == ["1-filter", "60", "45", "15", "0"]
     assert "answer_kind" in table
 
 
