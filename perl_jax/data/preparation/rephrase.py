@@ -66,7 +66,11 @@ def rephrase_rows(source: Source, config: RephraseConfig, context: Context) -> I
         def rephrase(row: Example | Skipped) -> Outcome:
             if isinstance(row, Skipped):
                 return row
-            if answer_kind(row.answer) != "open":
+            try:
+                kind = answer_kind(row.answer)
+            except (TypeError, ValueError) as error:
+                return Skipped("bad_answer", row.id, str(error))
+            if kind != "open":
                 return Kept(row, "objective")
             outcome = _rephrased(row, endpoint, prompt, context.seed)
             if isinstance(outcome, Dropped) and config.unusable == "keep":
