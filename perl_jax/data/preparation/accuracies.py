@@ -29,13 +29,17 @@ class Accuracies:
         self._results: dict[tuple[str, str], Result] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("a+b")
-        self._file.seek(0)
-        whole = 0
-        for number, line in enumerate(self._file, 1):
-            if line.endswith(b"\n"):
-                whole += len(line)
-                self._read(line, f"{path}:{number}")
-        self._file.truncate(whole)
+        try:
+            self._file.seek(0)
+            whole = 0
+            for number, line in enumerate(self._file, 1):
+                if line.endswith(b"\n"):
+                    whole += len(line)
+                    self._read(line, f"{path}:{number}")
+            self._file.truncate(whole)
+        except BaseException:
+            self._file.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
