@@ -158,7 +158,8 @@ def test_a_stage_that_fails_leaves_what_it_had_written_before(tmp_path, monkeypa
     before = files_in(tmp_path)
 
     def failing(source, config, context):
-        yield Kept(source[0])
+        # More than is written at once.
+        yield from (Kept(example(n, images=())) for n in range(100))
         raise OSError("the disk is gone")
 
     config = with_stage(monkeypatch, failing, [example(1)])
