@@ -30,9 +30,9 @@ CONFIG = DifficultyConfig(
         num_rollouts=4,
         max_new_tokens=48,
         max_prompt_tokens=80,
-        batch=4,
+        batch=2,
         sampler=SamplerConfig(
-            prompt_lengths=(80,), response_lengths=(64,), patches=(1024,), chunk=48, rows=16
+            prompt_lengths=(80,), response_lengths=(64,), patches=(1024,), chunk=16, rows=8
         ),
     ),
     Bounds(0.0, 1.0, inclusive=True),
@@ -109,24 +109,24 @@ def test_accuracies_are_read_as_they_were_written_up_to_a_torn_line(tmp_path):
         Accuracies(path)
 
 
-def test_the_tiny_policy_finds_the_same_rows_as_hard_however_they_are_batched(tmp_path):
-    source = Digits(DigitsConfig(rows=5, kinds=("property",), images=(2, 2)))
+def test_the_accuracies_of_the_tiny_policy_are_the_same_after_an_interruption(tmp_path):
+    # Two rows of one shape at a time, and one that is not asked: one compilation serves all.
+    source = Digits(DigitsConfig(rows=4, kinds=("property",), images=(2, 2), skew=0.0))
     long = example(9, question="<image><image>" + " larger" * 90)
-    rows = [*(source[n] for n in range(5)), bad_row(), long]
+    rows = [*(source[n] for n in range(4)), bad_row(), long]
     outcomes = run_stage(filter_difficulty, rows, CONFIG, tmp_path / "a")
-    assert told(outcomes)[5:] == ["missing_image", "too_long"]
+    assert told(outcomes)[4:] == ["missing_image", "too_long"]
     means = [row.metadata["accuracy"] for row in kept(outcomes)]
-    assert len(means) == 5
     assert set(means) <= {0.0, 0.25, 0.5, 0.75, 1.0}
-    # The policy knows the answer about half of the time: chance of all right or all wrong is small.
+    # Half of the time the policy names the first answer, which is never right here.
     assert 0 < np.mean(means) < 1
     (file,) = (tmp_path / "a" / "cache").rglob("*.jsonl")
     grades = [json.loads(line) for line in file.read_text().splitlines()]
     scores = {row["id"]: row["scores"] for row in grades if "scores" in row}
-    assert [np.mean(scores[row.id]) for row in rows[:5]] == means
-    # As if killed in the middle: the first three rows and half a line are there.
+    assert [np.mean(scores[row.id]) for row in rows[:4]] == means
+    # As if killed in the middle: the first two rows and half a line are there.
     lines = file.read_bytes().splitlines(keepends=True)
-    torn = b"".join(lines[:3]) + lines[3][:20]
+    torn = b"".join(lines[:2]) + lines[2][:20]
     (tmp_path / "b" / "cache" / "accuracies").mkdir(parents=True)
     (tmp_path / "b" / "cache" / "accuracies" / file.name).write_bytes(torn)
     assert run_stage(filter_difficulty, rows, CONFIG, tmp_path / "b") == outcomes
