@@ -1,6 +1,7 @@
 """Rows as examples: which column is the question, which are the images, which is the answer."""
 
 import difflib
+import json
 import re
 import string
 from collections.abc import Collection, Iterator, Mapping
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from perl_jax.data.image_files import encoded_image
+from perl_jax.data.prompting import PROMPT_SUFFIX
 from perl_jax.data.source import BadRow
 from perl_jax.processing import Slot, split_placeholders
 from perl_jax.rewards.answers import answer_text
@@ -33,13 +35,14 @@ class ColumnsConfig:
         images: A column of one image or a list of images; or several columns, such as ``image_1``
             to ``image_4``, in which null is no image. An image is bytes, a path below
             ``image_root``, or a struct of both, in which bytes go first.
-        options: A list of texts, or one text with an option a line. ``A. ``, ``B. ``, ... is put
-            before them where they have no letters.
+        options: A list of texts, or one text with an option a line.
+        label_options: Whether ``A. ``, ``B. ``, ... is put before options without letters.
         id: Columns that together tell rows apart, joined by ``/`` without the nulls among them. A
             row is called by its file and place where there are none, or the last of them is null.
         source: What says where a row comes from; it selects the permutation rule.
         metadata: What is kept beside, each under the last name of its path; of a struct, its plain
             values under their own names.
+        metadata_json: A text with a JSON object whose entries are kept beside too.
         answer_is: ``text``, which is graded as it is; or ``index``, the number of an option,
             counted from 0, which becomes its letter.
         prepend_missing_images: Whether an ``<image>`` for each image that the question and the
@@ -50,9 +53,11 @@ class ColumnsConfig:
     answer: str
     images: tuple[str, ...] = ()
     options: str | None = None
+    label_options: bool = True
     id: tuple[str, ...] = ()
     source: str | None = None
     metadata: tuple[str, ...] = ()
+    metadata_json: str | None = None
     answer_is: Literal["text", "index"] = "text"
     prepend_missing_images: bool = False
 
@@ -63,7 +68,8 @@ class ColumnsConfig:
 
     def paths(self) -> tuple[str, ...]:
         """The paths of all columns that are read, each once."""
-        optional = (path for path in (self.options, self.source) if path is not None)
+        single = (self.options, self.source, self.metadata_json)
+        optional = (path for path in single if path is not None)
         paths = (self.question, self.answer, *self.images, *optional, *self.id, *self.metadata)
         return tuple(dict.fromkeys(paths))
 
@@ -74,7 +80,7 @@ class RowOptions:
 
     Attributes:
         image_root: The directory that image paths are relative to, or the URL of one.
-        prompt_suffix: Put after every question.
+        prompt_suffix: Put after every question and its options.
         source: Takes the place of what rows say that they come from.
     """
 
@@ -100,7 +106,8 @@ def read_row(
         OSError: An image cannot be read.
     """
     choices = _options(columns, row, name)
-    question = _question(columns, row, name) + options.prompt_suffix
+    question = _question(columns, row, name)
+    suffix = {PROMPT_SUFFIX: options.prompt_suffix} if options.prompt_suffix else {}
     answer = _answer(columns, row, choices, name)
     images = tuple(
         encoded_image(image, options.image_root, name) for image in _images(columns, row)
@@ -114,7 +121,7 @@ def read_row(
         images=images,
         answer=answer,
         options=choices,
-        metadata=_metadata(columns, row),
+        metadata=_json_metadata(columns, row, name) | _metadata(columns, row) | suffix,
     )
 
 
@@ -233,7 +240,8 @@ def _options(columns: ColumnsConfig, row: Row, name: str) -> tuple[str, ...]:
         raise BadRow("bad_options", name, f"expected at most 26 options; got {len(value)}")
     texts = [str(option) for option in value]
     labels = [_LABEL.match(text) for text in texts]
-    if [label and (label[1] or label[2]) for label in labels] == list(_LETTERS[: len(texts)]):
+    letters = [label and (label[1] or label[2]) for label in labels]
+    if not columns.label_options or letters == list(_LETTERS[: len(texts)]):
         return tuple(texts)
     return tuple(f"{letter}. {text}" for letter, text in zip(_LETTERS, texts, strict=False))
 
@@ -270,6 +278,20 @@ def _source(columns: ColumnsConfig, row: Row, name: str, stem: str) -> str:
     if not isinstance(value, str):
         raise BadRow("bad_source", name, f"{columns.source}: expected text; got {_kind(value)}")
     return value
+
+
+def _json_metadata(columns: ColumnsConfig, row: Row, name: str) -> dict[str, Any]:
+    path = columns.metadata_json
+    text = None if path is None else value_at(row, path)
+    if text is None:
+        return {}
+    try:
+        values = json.loads(text)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BadRow("bad_metadata", name, f"{path}: expected a JSON object: {error}") from error
+    if not isinstance(values, dict):
+        raise BadRow("bad_metadata", name, f"{path}: expected a JSON object; got {_kind(values)}")
+    return values
 
 
 def _metadata(columns: ColumnsConfig, row: Row) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The columns of files in verl's and EasyR1's row layout, or as mapped; and whether they fit."""
+"""The columns of files in verl's or EasyR1's row layout, our own, or as mapped; do they fit?"""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -6,6 +6,9 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 
 from perl_jax.data.columns import ColumnsConfig, check_columns
+
+OWN_COLUMN = "perl_jax"
+"""The column of our own shards that tells them from verl's."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,8 @@ class Layout:
 
     def identity(self) -> list[str]:
         """The columns, or fields of columns, that tell rows apart."""
-        return list(dict.fromkeys((*self.columns.id, self.columns.answer)))
+        source = () if self.columns.source is None else (self.columns.source,)
+        return list(dict.fromkeys((*source, *self.columns.id, self.columns.answer)))
 
     def check(self, schema: pa.Schema, where: str) -> None:
         """Raises ValueError at a column of the wrong type."""
@@ -59,7 +63,7 @@ def layout_of(names: Collection[str], where: str) -> Layout:
     Raises:
         ValueError: Columns are missing for each.
     """
-    for layout in (VERL, EASYR1):
+    for layout in (OURS, VERL, EASYR1):
         if not layout.missing(names):
             columns = layout.columns
             if columns.source is None:
@@ -183,6 +187,18 @@ def _or_null(fits: Callable[[pa.DataType], bool]) -> Callable[[pa.DataType], boo
     return lambda kind: fits(kind) or pa.types.is_null(kind)
 
 
+def _is_own(kind: pa.DataType) -> bool:
+    if not pa.types.is_struct(kind):
+        return False
+    fields = {field.name: field.type for field in kind}
+    return (
+        {"id", "options", "metadata"} <= fields.keys()
+        and _is_text(fields["id"])
+        and _is_text(fields["metadata"])
+        and _OPTIONS.fits(fields["options"])
+    )
+
+
 _MESSAGES = _Type("a list of messages, each a struct of role and content", _is_messages)
 _TEXT = _Type("text", _is_text)
 _TEXT_OR_NULL = _Type("text", _or_null(_is_text))
@@ -218,6 +234,20 @@ VERL = Layout(
         "reward_model": _Type("a struct with a ground_truth", _is_truth),
     },
     {"extra_info": _Type("a struct", _or_null(pa.types.is_struct)), **_COMMON},
+)
+# Written by `perl_jax.data.shard_writer`: verl's, and a column for what that has no place for.
+OURS = Layout(
+    "perl_jax",
+    replace(
+        VERL.columns,
+        id=(f"{OWN_COLUMN}.id",),
+        options=f"{OWN_COLUMN}.options",
+        label_options=False,
+        metadata=tuple(_COMMON),
+        metadata_json=f"{OWN_COLUMN}.metadata",
+    ),
+    {**VERL.required, OWN_COLUMN: _Type("a struct of id, options and metadata", _is_own)},
+    _COMMON,
 )
 EASYR1 = Layout(
     "EasyR1",

@@ -21,7 +21,7 @@ from perl_jax.data.legible import legible
 from perl_jax.data.naming import add_source_arguments, parse_source
 from perl_jax.data.preparer import check_text
 from perl_jax.data.prompting import prompt_text
-from perl_jax.data.rows import RowReader, Skipped
+from perl_jax.data.rows import Filtered, RowReader, Skipped
 from perl_jax.data.source import BadRow, Source
 from perl_jax.data.sources import open_source
 from perl_jax.permutation import LintReport, Rules, lint
@@ -118,6 +118,8 @@ def _good_rows(
 ) -> Iterator[Example]:
     for number in tqdm(range(rows), unit="rows", disable=None):
         row = read(number)
+        if isinstance(row, Filtered):
+            continue
         bad.rows += 1
         if isinstance(row, Skipped):
             bad.reasons[row.reason] += 1

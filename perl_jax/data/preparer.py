@@ -131,19 +131,21 @@ def check_text(example: Example, text: str) -> None:
             f"{len(slots)} image placeholders for {len(example.images)} images",
         )
     letter = letter_of(example.answer)
-    if letter is not None and letter not in _letters(example, text, letter):
+    if letter is not None and not letter_is_possible(letter, example):
         raise BadRow(
             "letter_outside_options", example.id, f"the answer {letter} is none of the options"
         )
 
 
-def _letters(example: Example, text: str, letter: str) -> set[str]:
-    """The letters that an answer may be, among them any that the text speaks of otherwise.
+def letter_is_possible(letter: str, example: Example) -> bool:
+    """Whether an answer may be this letter: an option has it, or the text speaks of it otherwise.
 
-    Some data sets say "if none is right, answer E" and list only A to D.
+    Some data sets say "if none is right, answer E" and list only A to D. Where no options can be
+    read, any letter is possible.
     """
     try:
         letters = {option.letter for option in find_options(example)}
     except CannotPermute:
-        letters = set()
-    return letters if letters and not re.search(rf"\b{letter}\b", text) else {letter, *letters}
+        return True
+    spoken = re.search(rf"\b{letter}\b", prompt_text(example))
+    return not letters or letter in letters or spoken is not None
