@@ -28,6 +28,17 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(pytest.mark.skip(reason=reason))
 
 
+@pytest.fixture(scope="module")
+def compiled_once(tmp_path_factory):
+    """Keeps compiled programs: several runs of one module compile the same ones."""
+    from jax.experimental.compilation_cache.compilation_cache import reset_cache
+
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
+    yield
+    jax.config.update("jax_compilation_cache_dir", None)
+    reset_cache()
+
+
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory):
     from perl_jax.testing import write_tiny_checkpoint

@@ -5,10 +5,8 @@ import subprocess
 import sys
 from functools import partial
 
-import jax
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache.compilation_cache import reset_cache
 from ml_collections import ConfigDict
 from PIL import Image
 from safetensors.numpy import load_file
@@ -72,17 +70,11 @@ def settings(**changes):
     }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _compiled_once(tmp_path_factory):
-    """Several runs here compile the same programs: the first one keeps them for the others."""
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
-    yield
-    jax.config.update("jax_compilation_cache_dir", None)
-    reset_cache()
+pytestmark = pytest.mark.usefixtures("compiled_once")
 
 
 @pytest.fixture(scope="module")
-def workdir(tmp_path_factory):
+def workdir(tmp_path_factory, compiled_once):
     directory = tmp_path_factory.mktemp("runs") / "run"
     outcome = runs.train(read_config(TrainConfig, ConfigDict(settings())), directory)
     assert (outcome.step, outcome.finished) == (2, True)
@@ -237,7 +229,7 @@ def warmstart_settings(**changes):
 
 
 @pytest.fixture(scope="module")
-def warmstarted(tmp_path_factory):
+def warmstarted(tmp_path_factory, compiled_once):
     directory = tmp_path_factory.mktemp("runs") / "warmstart"
     runs.warmstart(read_config(WarmstartConfig, warmstart_settings()), directory)
     return directory

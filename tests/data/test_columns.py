@@ -6,6 +6,7 @@ import pytest
 
 from perl_jax.data import BadRow, ColumnsConfig
 from perl_jax.data.columns import RowOptions, read_row
+from perl_jax.data.prompting import prompt_text
 from perl_jax.settings import read_config
 from tests.data.row_files import KINDS, first_name, open_rows
 
@@ -168,7 +169,7 @@ def test_a_pickled_source_reads_the_same_rows(tmp_path, kind):
     source = open_rows(kind, tmp_path, rows, columns=PLAIN, prompt_suffix="!")
     copy = pickle.loads(pickle.dumps(source))
     assert [copy[n] for n in range(20)] == [source[n] for n in range(20)]
-    assert copy[13].question == "13?!"
+    assert prompt_text(copy[13]) == "13?!"
     assert copy.fingerprint() == source.fingerprint()
 
 

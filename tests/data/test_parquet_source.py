@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from perl_jax.data import ParquetSource
+from perl_jax.data.prompting import prompt_text
 from perl_jax.processing import load_rgb
 from tests.data.parquet_files import (
     VERL_TYPES,
@@ -110,7 +111,9 @@ def test_answers_of_other_types_become_the_text_that_is_graded(tmp_path, answer,
 def test_a_suffix_follows_every_question_as_it_is(tmp_path):
     path = write_easyr1(tmp_path / "a.parquet", [easyr1_row(0)])
     source = ParquetSource(path, prompt_suffix=" Think first.")
-    assert source[0].question == "<image> Which digit is it? Think first."
+    assert prompt_text(source[0]) == "<image> Which digit is it? Think first."
+    # It is no part of the question, whose words the rules of permutation read.
+    assert source[0].question == "<image> Which digit is it?"
 
 
 def test_responses_are_kept_where_a_row_has_one(tmp_path):

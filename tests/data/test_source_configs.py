@@ -4,6 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from perl_jax.data.prompting import prompt_text
 from perl_jax.data.sources import SourceConfig, open_source
 from perl_jax.settings import plain, read_config
 from tests.data.row_files import write_directory, write_jsonl
@@ -36,7 +37,7 @@ def test_every_kind_of_file_is_opened_as_configured(tmp_path, files, kind):
     options = {"image_root": str(tmp_path), "prompt_suffix": " Think.", "source": "mine"}
     config = read(**{kind: {**files[kind], "columns": COLUMNS, **options}})
     example = open_source(config)[2]
-    assert (example.question, example.answer) == ("2? Think.", "C")
+    assert (prompt_text(example), example.answer) == ("2? Think.", "C")
     assert (example.images, example.source) == ((b"png",), "mine")
     columns = {**COLUMNS, "source": "set"}
     config = read(**{kind: {**files[kind], "columns": columns, "image_root": str(tmp_path)}})
