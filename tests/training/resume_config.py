@@ -12,20 +12,20 @@ from ml_collections import ConfigDict
 import perl_jax
 
 POLICY = Path(perl_jax.__file__).parent / "assets" / "tiny_policy"
-GROUPS = 4
+GROUPS = 2
 
 
 def get_config() -> ConfigDict:
     config = ConfigDict()
     config.model = {"path": str(POLICY), "compute_dtype": "float32"}
     config.data = {
-        # Fewer than six steps draw: the run crosses the end of an epoch.
-        "train": {"digits": {"rows": 18, "seed": 1, "skew": 0.8}},
+        # Fewer than the steps draw: the run crosses the end of an epoch.
+        "train": {"digits": {"rows": 7, "seed": 1, "skew": 0.8}},
         "held_out": {"digits": {"split": "held_out", "rows": 4}},
         "max_prompt_tokens": 80,
         "pipeline": {"workers": 0, "prefetch": 4},
     }
-    config.steps = 6
+    config.steps = 4
     config.seed = 3
     config.objective = {"kl_coefficient": 0.01}
     config.rollout = {
@@ -53,10 +53,10 @@ def get_config() -> ConfigDict:
         }
     }
     config.optimizer = {"learning_rate": 1e-3, "warmup_updates": 2}
-    config.filtering = {"max_draws": 3}
+    config.filtering = {"max_draws": 2}
     # A busy machine must not leave an answer unscored that it scores another time.
     config.reward = {"workers": 1, "deadline": 120.0}
-    config.evaluation = {"every": 3, "examples": 4, "num_orders": 1, "max_new_tokens": 32}
+    config.evaluation = {"every": 4, "examples": 4, "num_orders": 1, "max_new_tokens": 32}
     config.checkpoint = {"every": 1}
     config.logging = {"tensorboard": False, "console": False}
     return config

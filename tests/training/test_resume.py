@@ -21,8 +21,8 @@ from tests.training.resuming import CONFIG, ROOT, Run, differences, environment,
 
 KILLS = int(os.environ.get("PERL_JAX_KILLS", "3"))
 SEED = int(os.environ.get("PERL_JAX_KILL_SEED", "0"))
-STEPS = 6
-STOPPED_AFTER = 4
+STEPS = 4
+STOPPED_AFTER = 2
 NEXT = f"step {STOPPED_AFTER + 1}"
 
 # What is forgotten, where that shows, and where it does not.
