@@ -32,7 +32,7 @@ from perl_jax.models import Qwen2_5_VL, load_model, save_model
 from perl_jax.models.fresh import write_fresh_model
 from perl_jax.permutation import rules_from_config
 from perl_jax.processing import Processor, load_processor
-from perl_jax.rewards import Grader
+from perl_jax.rewards import Grader, GradingError
 from perl_jax.rollout import Sampler
 from perl_jax.settings import plain, read_config
 from perl_jax.training.checkpoint import CheckpointConfig, CheckpointError, Checkpoints
@@ -71,7 +71,7 @@ SUMMARY = "summary.json"
 SKIPPED_ROWS = "skipped_rows.jsonl"
 CURVES = "curves.png"
 
-RUN_ERRORS = (CheckpointError, WorkdirError)
+RUN_ERRORS = (CheckpointError, GradingError, WorkdirError)
 """What a run may end with besides wrong values and failing storage."""
 
 
@@ -267,6 +267,8 @@ def fingerprint(config: RunConfig, source: Source) -> dict[str, str]:
         del settings[name]
     for name in ("workers", "prefetch"):
         del settings["data"]["pipeline"][name]
+    if "reward" in settings:
+        del settings["reward"]["workers"]
     return {
         "config": fingerprint_of_config(settings),
         "data": source.fingerprint(),
