@@ -1,7 +1,6 @@
 """One step's rollouts: draw examples, permute, sample, grade, filter, until the batch is full."""
 
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +23,7 @@ from perl_jax.permutation import (
 )
 from perl_jax.processing import Processor
 from perl_jax.rollout import Group, Rollouts, Sampler, SamplerConfig, Strategy
+from perl_jax.training.draws import Draw, concatenate, record_of, rollout_metrics
 from perl_jax.training.packing import Responses
 from perl_jax.training.rewarding import Rewarder, Rewards
 from perl_jax.training.throughput import forward_operations
@@ -125,16 +125,6 @@ class Collected:
     record: dict[str, Any]
 
 
-@dataclass(frozen=True, eq=False)
-class _Draw:
-    """Examples that were rolled out and graded; arrays are ``[b, K, N]`` and ``[b, K, N, R]``."""
-
-    orders: Sequence[Orders]
-    groups: Sequence[Group]
-    rollouts: Rollouts
-    rewards: Mapping[str, np.ndarray]
-
-
 class Collector:
     """Makes the batches of a run.
 
@@ -187,7 +177,7 @@ class Collector:
         rate = permutation_rate(step, self.total_steps, self.permutation.schedule)
         refill = self.filtering.refill(self.rollout.groups)
         seconds = {"rollout": 0.0, "reward": 0.0}
-        draws: list[_Draw] = []
+        draws: list[Draw] = []
         while not refill.done:
             examples = [self.next_example() for _ in range(refill.next_draw)]
             draw = self._draw(step, rate, key, refill.drawn, examples, seconds)
@@ -195,25 +185,25 @@ class Collector:
             accuracy, scored = draw.rewards["accuracy"], draw.rewards["scored"]
             shape = (len(examples), -1)
             refill = refill.add(accuracy.reshape(shape), scored.reshape(shape))
-        drawn = _concatenate(draws)
+        drawn = concatenate(draws)
         indices, real = refill.batch()
         batch = self._batch(drawn, indices, real) if real.any() else None
         metrics = {
             "permutation/rate": rate,
             **permutation_metrics(drawn.orders),
             **_filter_metrics(refill),
-            **_rollout_metrics(drawn),
+            **rollout_metrics(drawn),
             **{f"perf/{name}_seconds": value for name, value in seconds.items()},
         }
         if batch is not None:
             metrics["advantage/std"] = float(batch.advantages[batch.mask.any(-1)].std())
-        record = _record(drawn, indices[real])
+        record = record_of(drawn, indices[real])
         record["first_response"] = self.sampler.processor.decode(
             drawn.rollouts.tokens[0, 0, 0, : drawn.rollouts.lengths[0, 0, 0]]
         )
         return Collected(batch, metrics, self._operations(drawn), record)
 
-    def _operations(self, drawn: _Draw) -> int:
+    def _operations(self, drawn: Draw) -> int:
         responses = Responses(drawn.rollouts.tokens, drawn.rollouts.lengths)
         return forward_operations(self.sampler.model.config, drawn.groups, responses).forward()
 
@@ -225,7 +215,7 @@ class Collector:
         first: int,
         examples: Sequence[Example],
         seconds: dict[str, float],
-    ) -> _Draw:
+    ) -> Draw:
         start = time.perf_counter()
         orders = [self._orders(step, rate, example) for example in examples]
         # An example may come twice in one step; its number keeps its streams apart.
@@ -245,7 +235,7 @@ class Collector:
         rewards = self._reward(orders, rollouts)
         seconds["rollout"] += sampled - start
         seconds["reward"] += time.perf_counter() - sampled
-        return _Draw(orders, groups, rollouts, rewards)
+        return Draw(orders, groups, rollouts, rewards)
 
     def _orders(self, step: int, rate: float, example: Example) -> Orders:
         rule = rule_for(example, rules=self.rules, unknown=self.permutation.unknown)
@@ -293,7 +283,7 @@ class Collector:
             for name, values in _named(rewards).items()
         }
 
-    def _batch(self, drawn: _Draw, indices: np.ndarray, real: np.ndarray) -> TrainBatch:
+    def _batch(self, drawn: Draw, indices: np.ndarray, real: np.ndarray) -> TrainBatch:
         reward, scored = drawn.rewards["reward"][indices], drawn.rewards["scored"][indices]
         counts = scored & real[:, None, None]
         pooled = (len(indices), -1)
@@ -338,29 +328,6 @@ def _scatter(
     return out
 
 
-def _concatenate(draws: Sequence[_Draw]) -> _Draw:
-    longest = max(draw.rollouts.tokens.shape[-1] for draw in draws)
-
-    def join(name: str) -> np.ndarray:
-        arrays = [getattr(draw.rollouts, name) for draw in draws]
-        if arrays[0].ndim == 4:
-            padding = [(0, 0)] * 3
-            arrays = [np.pad(a, [*padding, (0, longest - a.shape[-1])]) for a in arrays]
-        return np.concatenate(arrays)
-
-    stats: Counter[str] = Counter()
-    for draw in draws:
-        stats.update(draw.rollouts.stats)
-    rollouts = Rollouts(join("tokens"), join("logprobs"), join("lengths"), join("stopped"), stats)
-    names = draws[0].rewards
-    return _Draw(
-        [one for draw in draws for one in draw.orders],
-        [one for draw in draws for one in draw.groups],
-        rollouts,
-        {name: np.concatenate([draw.rewards[name] for draw in draws]) for name in names},
-    )
-
-
 def _filter_metrics(refill: Refill) -> dict[str, float]:
     counts = refill.counts()
     names = ("too_easy", "too_hard", "unscored", "surplus")
@@ -370,43 +337,4 @@ def _filter_metrics(refill: Refill) -> dict[str, float]:
         **{f"filter/{name}": counts[f"groups_{name}"] for name in names},
         "filter/refills": counts["refills"],
         "filter/cap_reached": counts["cap_reached"],
-    }
-
-
-def _rollout_metrics(drawn: _Draw) -> dict[str, float]:
-    """Means over all rollouts that were drawn, whether their group was kept or not."""
-    rollouts, rewards = drawn.rollouts, drawn.rewards
-    real = rollouts.lengths > 0
-    scored = rewards["scored"]
-    components = [name for name in rewards if name.startswith("component/")]
-    prompts = sum(
-        len(prompt.tokens) * int((rollouts.lengths[b, k] > 0).sum())
-        for b, group in enumerate(drawn.groups)
-        for k, prompt in enumerate(group.prompts)
-    )
-    return {
-        "reward/mean": _mean(rewards["reward"][scored]),
-        **{f"reward/{n.split('/')[1]}": _mean(rewards[n][scored]) for n in components},
-        "reward/unscored": _mean(~scored[real]),
-        "rollout/length": _mean(rollouts.lengths[real]),
-        "rollout/length_max": float(rollouts.lengths.max()),
-        "rollout/truncated": _mean(~rollouts.stopped[real]),
-        "rollout/tokens": float(rollouts.lengths.sum() + prompts),
-        "perf/compilations": float(rollouts.stats.get("compilations", 0)),
-    }
-
-
-def _mean(values: np.ndarray) -> float:
-    return float(np.mean(values)) if values.size else 0.0
-
-
-def _record(drawn: _Draw, kept: np.ndarray) -> dict[str, Any]:
-    rollouts = drawn.rollouts
-    return {
-        "ids": [one.examples[0].id for one in drawn.orders],
-        "orders": [one.orders.tolist() for one in drawn.orders],
-        "tokens": rollouts.tokens,
-        "lengths": rollouts.lengths,
-        "reward": drawn.rewards["reward"],
-        "kept": kept.tolist(),
     }
