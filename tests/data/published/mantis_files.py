@@ -5,8 +5,9 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tests.data.parquet_files import IMAGE
 from tests.data.published import published_files
-from tests.data.published.published_files import IMAGE, image
+from tests.data.published.published_files import image
 
 # As `datasets` writes them: "bytes" is null where the images are in zip files.
 TYPES = pa.schema(

@@ -5,9 +5,8 @@ import zipfile
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tests.data.parquet_files import digit_png
+from tests.data.parquet_files import IMAGE, digit_png
 
-IMAGE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 TEXT = pa.string()
 MMK12 = pa.schema({"id": TEXT, "image": IMAGE, "question": TEXT, "answer": TEXT, "subject": TEXT})
 EASYR1 = pa.schema({"images": pa.list_(IMAGE), "problem": TEXT, "answer": TEXT})
