@@ -2,7 +2,6 @@
 
 import os
 import stat
-import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -14,9 +13,7 @@ from perl_jax.data.source import BadRow
 from perl_jax.processing.decode import MAX_BYTES
 
 # What zipfile raises at a member that is damaged; RuntimeError where it is encrypted.
-_DAMAGE = (
-    zipfile.BadZipFile, zlib.error, struct.error, EOFError, UnicodeError, RuntimeError,
-)  # fmt: skip
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, UnicodeError, RuntimeError)
 # Of these no more is unpacked at once than is asked for.
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
