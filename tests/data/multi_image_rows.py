@@ -12,15 +12,14 @@ import numpy as np
 from PIL import Image
 
 from tests.data.parquet_files import verl_row
+from tests.processing.image_files import encode
 
 # A Golomb ruler: no two pairs of greys are equally far apart, so "more similar" is never a tie.
 GREYS = [20 + 4 * mark for mark in (0, 1, 6, 10, 23, 26, 34, 41, 53, 55)]
 
 
 def square(grey):
-    file = io.BytesIO()
-    Image.fromarray(np.full((28, 28, 3), grey, np.uint8)).save(file, "PNG")
-    return file.getvalue()
+    return encode(Image.fromarray(np.full((28, 28, 3), grey, np.uint8)))
 
 
 def grey_of(image):

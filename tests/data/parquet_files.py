@@ -1,18 +1,21 @@
 """Parquet files for tests: real scans of digits as PNG bytes, in the layouts of verl and EasyR1."""
 
 import functools
-import io
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from tests.processing.image_files import encode
+
+IMAGE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+
 VERL_TYPES = pa.schema(
     {
         "data_source": pa.string(),
         "prompt": pa.list_(pa.struct({"role": pa.string(), "content": pa.string()})),
-        "images": pa.list_(pa.struct({"bytes": pa.binary(), "path": pa.string()})),
+        "images": pa.list_(IMAGE),
         "ability": pa.string(),
         "reward_model": pa.struct({"style": pa.string(), "ground_truth": pa.string()}),
         "extra_info": pa.struct(
@@ -31,10 +34,7 @@ def scans():
 
 def digit_png(number, side=28):
     """The scan of that number of scikit-learn's handwritten digits, encoded."""
-    image = Image.fromarray((scans()[number] * 15).astype("uint8")).resize((side, side))
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
+    return encode(Image.fromarray((scans()[number] * 15).astype("uint8")).resize((side, side)))
 
 
 def verl_row(index=0, images=None, question="<image><image> Which digit is larger?", **changed):

@@ -1,20 +1,24 @@
-"""The rows of published files, parquet and JSON lines, in file order and in little memory."""
+"""The rows of published files, parquet or JSON, in file order and in little memory."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from perl_jax.data.published.json_array import json_array
 from perl_jax.data.source import BadRow
 from perl_jax.types import Example
 
 Row = Mapping[str, Any]
 ReadRow = Callable[[Row, str, int], Example]
 """Makes an example of a row, given its name and its number over all files of the split."""
+# The name of each row, and what decodes it: what is wrong in a row is a fault of that row alone.
+_NamedRows = Iterator[tuple[str, Callable[[], Row]]]
 
 # So many rows are decoded at once: with images, a few dozen megabytes.
 _BATCH_ROWS = 32
@@ -77,19 +81,30 @@ def read_json_lines(root: Path, name: str, read: ReadRow) -> Iterator[Example | 
     """Reads a file of one JSON object a line; arguments and yields are those of `read_parquet`.
 
     A line that is no JSON object is a bad row (``bad_json``), save the last one: then the file is
-    truncated.
+    truncated. Blank lines are no rows.
 
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: The file ends within a row, or within a text that is no JSON at all.
     """
     (path,) = published_files(root, name)
-    yield from _examples(_json_rows(root, path), read)
+    yield from _examples(_line_rows(root, path), read)
 
 
-def _examples(
-    rows: Iterator[tuple[str, Callable[[], Row]]], read: ReadRow
-) -> Iterator[Example | BadRow]:
+def read_json_array(root: Path, name: str, read: ReadRow) -> Iterator[Example | BadRow]:
+    """Reads a file of one array of JSON objects; arguments and yields are those of `read_parquet`.
+
+    An element that is no object is a bad row (``bad_json``).
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is no whole JSON array.
+    """
+    (path,) = published_files(root, name)
+    yield from _examples(_element_rows(root, path), read)
+
+
+def _examples(rows: _NamedRows, read: ReadRow) -> Iterator[Example | BadRow]:
     seen: dict[str, str] = {}
     for number, (name, decode) in enumerate(rows):
         row: Example | BadRow
@@ -103,9 +118,7 @@ def _examples(
         yield row
 
 
-def _parquet_rows(
-    root: Path, path: Path, columns: Columns
-) -> Iterator[tuple[str, Callable[[], Row]]]:
+def _parquet_rows(root: Path, path: Path, columns: Columns) -> _NamedRows:
     number = 0
     name = path.relative_to(root)
     try:
@@ -114,7 +127,7 @@ def _parquet_rows(
             for batch in file.iter_batches(_BATCH_ROWS, columns=names):
                 for offset in range(batch.num_rows):
                     row = f"{name}:{number}"
-                    yield row, _Decoder(batch.slice(offset, 1), row)
+                    yield row, partial(_decode_batch, batch.slice(offset, 1), row)
                     number += 1
     except (pa.ArrowException, OSError) as error:
         if getattr(error, "errno", None) is not None:  # the storage, not the content
@@ -123,18 +136,12 @@ def _parquet_rows(
         raise ValueError(f"{path}: expected a whole parquet file: {cause}") from error
 
 
-@dataclass(frozen=True)
-class _Decoder:
-    """Decodes one row: a fault of its text is a fault of that row alone."""
-
-    batch: pa.RecordBatch
-    name: str
-
-    def __call__(self) -> Row:
-        try:
-            return self.batch.to_pylist()[0]
-        except UnicodeDecodeError as error:
-            raise BadRow("bad_text", self.name, f"a text is not UTF-8: {error}") from error
+def _decode_batch(batch: pa.RecordBatch, name: str) -> Row:
+    """The one row of a batch."""
+    try:
+        return batch.to_pylist()[0]
+    except UnicodeDecodeError as error:
+        raise BadRow("bad_text", name, f"a text is not UTF-8: {error}") from error
 
 
 def _check_columns(schema: pa.Schema, columns: Columns, path: Path) -> list[str]:
@@ -152,36 +159,27 @@ def _check_columns(schema: pa.Schema, columns: Columns, path: Path) -> list[str]
     return [*columns.text, *columns.other, *optional]
 
 
-def _json_rows(root: Path, path: Path) -> Iterator[tuple[str, Callable[[], Row]]]:
+def _line_rows(root: Path, path: Path) -> _NamedRows:
     name = path.relative_to(root)
     with open(path, "rb") as file:
         number = 0
         while line := file.readline(_MAX_LINE_BYTES):
             row = f"{name}:{number}"
-            if not line.endswith(b"\n") and not _is_object(line):
-                raise ValueError(f"{path}: expected a JSON object a line; {row} is not a whole one")
-            yield row, _LineDecoder(line, row)
+            if line.strip():
+                if not line.endswith(b"\n") and not _is_object(line):
+                    raise ValueError(
+                        f"{path}: expected a JSON object a line; {row} is not a whole one"
+                    )
+                yield row, partial(_decode_line, line, row)
             number += 1
 
 
-@dataclass(frozen=True)
-class _LineDecoder:
-    """Decodes one line."""
-
-    line: bytes
-    name: str
-
-    def __call__(self) -> Row:
-        try:
-            row = json.loads(self.line)
-            json.dumps(row, ensure_ascii=False).encode()
-        except UnicodeEncodeError as error:
-            raise BadRow("bad_text", self.name, f"a text is no Unicode: {error}") from error
-        except (ValueError, RecursionError) as error:
-            raise BadRow("bad_json", self.name, f"no JSON: {error}") from error
-        if not isinstance(row, dict):
-            raise BadRow("bad_json", self.name, f"expected an object; got {type(row).__name__}")
-        return row
+def _decode_line(line: bytes, name: str) -> Row:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise BadRow("bad_json", name, f"no JSON: {error}") from error
+    return _as_row(value, name)
 
 
 def _is_object(line: bytes) -> bool:
@@ -189,3 +187,21 @@ def _is_object(line: bytes) -> bool:
         return isinstance(json.loads(line), dict)
     except (ValueError, RecursionError):
         return False
+
+
+def _element_rows(root: Path, path: Path) -> _NamedRows:
+    for number, value in enumerate(json_array(path)):
+        name = f"{path.relative_to(root)}:{number}"
+        yield name, partial(_as_row, value, name)
+
+
+def _as_row(value: Any, name: str) -> Row:
+    if not isinstance(value, dict):
+        raise BadRow("bad_json", name, f"expected an object; got {type(value).__name__}")
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise BadRow("bad_text", name, f"a text is no Unicode: {error}") from error
+    except RecursionError as error:
+        raise BadRow("bad_json", name, f"too deeply nested: {error}") from error
+    return value

@@ -21,15 +21,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from perl_jax.data.image_files import encoded_image
-from perl_jax.data.published.archives import ImageZips
 from perl_jax.data.published.dataset import DataSet
+from perl_jax.data.published.files import (
+    Columns,
+    ReadRow,
+    Row,
+    read_json_array,
+    read_json_lines,
+    read_parquet,
+)
+from perl_jax.data.published.image_store import ImageStore
 from perl_jax.data.published.mantis_text import read_answer, split_options
-from perl_jax.data.published.row_files import Row, json_rows, parquet_rows
 from perl_jax.data.source import BadRow
 from perl_jax.types import Example
 
-_COLUMNS = ("id", "images", "conversation")
+_COLUMNS = Columns(text=(), other=("id", "images", "conversation"))
 _ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
 _IMAGE = "<image>"
 
@@ -75,26 +81,28 @@ _SUBSETS = {
 
 def _read_split(subset: str, split: str, directory: Path) -> Iterator[Example | BadRow]:
     folder = directory / subset
-    rows = _rows(folder, split)
-    with closing(ImageZips(_zip_files(folder, split))) as zips:
-        for number, (name, row) in enumerate(rows):
-            try:
-                if isinstance(row, BadRow):
-                    raise BadRow(row.reason, f"{subset}/{row.row}", row.message)
-                yield _example(subset, f"{split}/{number}", row, f"{subset}/{name}", folder, zips)
-            except BadRow as error:
-                yield error
+    with closing(ImageStore(folder, _zip_files(folder, split))) as store:
+
+        def read(row: Row, name: str, number: int) -> Example:
+            return _example(subset, f"{split}/{number}", row, name, store)
+
+        yield from _read_rows(directory, subset, split, read)
 
 
-def _rows(folder: Path, split: str) -> Iterator[tuple[str, Row | BadRow]]:
-    """The rows of a split, from whichever form is there."""
-    tables = sorted(folder.glob(f"{split}-*.parquet"))
-    if tables:
-        return parquet_rows(tables, _COLUMNS)
-    for name in (f"{split}.json", f"{split}.jsonl"):
-        if (folder / name).is_file():
-            return json_rows(folder / name)
-    raise FileNotFoundError(f"{folder}: expected {split}-*.parquet, {split}.json or {split}.jsonl")
+def _read_rows(
+    directory: Path, subset: str, split: str, read: ReadRow
+) -> Iterator[Example | BadRow]:
+    """Reads the rows of a split from whichever form is there."""
+    stem = f"{subset}/{split}"
+    if any(directory.glob(f"{stem}-*.parquet")):
+        return read_parquet(directory, f"{stem}-*.parquet", _COLUMNS, read)
+    if (directory / f"{stem}.json").is_file():
+        return read_json_array(directory, f"{stem}.json", read)
+    if (directory / f"{stem}.jsonl").is_file():
+        return read_json_lines(directory, f"{stem}.jsonl", read)
+    raise FileNotFoundError(
+        f"{directory / subset}: expected {split}-*.parquet, {split}.json or {split}.jsonl"
+    )
 
 
 def _zip_files(folder: Path, split: str) -> list[Path]:
@@ -117,12 +125,12 @@ def _zip_files(folder: Path, split: str) -> list[Path]:
     return sorted(files)
 
 
-def _example(subset: str, id: str, row: Row, name: str, folder: Path, zips: ImageZips) -> Example:
+def _example(subset: str, id: str, row: Row, name: str, store: ImageStore) -> Example:
     messages = _messages(row, name)
     question, shown = _question(messages, row, name)
     _check_text(name, row.get("id"), question, messages[1][1])
     question, options = split_options(question)
-    images = tuple(_image(image, folder, zips, name) for image in row["images"][:shown])
+    images = tuple(store.read(image, name) for image in row["images"][:shown])
     published = messages[1][1].strip()
     example = Example(id, f"Mantis-Instruct-{subset}", question, images, published, options)
     answer, question_type = read_answer(example, _SUBSETS[subset].answers, name)
@@ -180,23 +188,8 @@ def _question(messages: list[tuple[str, str]], row: Row, name: str) -> tuple[str
 
 def _check_text(name: str, *texts: Any) -> None:
     for text in texts:
-        if isinstance(text, str) and (
-            "\0" in text or any("\ud800" <= character <= "\udfff" for character in text)
-        ):
-            raise BadRow("bad_text", name, f"a text holds NUL or half a character: {text[:50]!r}")
-
-
-def _image(image: Any, folder: Path, zips: ImageZips, name: str) -> bytes:
-    """The bytes of an image: in the row, in a zip file, or in a file below the folder."""
-    image = image if isinstance(image, Mapping) else {"path": image}
-    path = image.get("path")
-    if path is not None and not isinstance(path, str):
-        raise BadRow("missing_image", name, f"expected the path of an image; got {path!r}")
-    if image.get("bytes") is None and path:
-        data = zips.read(path, name)
-        if data is not None:
-            return data
-    return encoded_image(image, folder, name)
+        if isinstance(text, str) and "\0" in text:
+            raise BadRow("bad_text", name, f"a text holds NUL: {text[:50]!r}")
 
 
 def _data_set(subset: str, facts: _Subset) -> DataSet:

@@ -42,7 +42,8 @@ def _read_mmk12(root: Path, *, split: str) -> Iterator[Example | BadRow]:
 
 
 def _read_eureka(root: Path) -> Iterator[Example | BadRow]:
-    with contextlib.closing(ImageStore(root, [root / name for name in _ARCHIVES])) as store:
+    archives = [root / name for name in _ARCHIVES if (root / name).is_file()]
+    with contextlib.closing(ImageStore(root, archives)) as store:
 
         def read(row: Row, name: str, number: int) -> Example:
             chat = row.get("message", row.get("conversations"))
@@ -52,7 +53,7 @@ def _read_eureka(root: Path) -> Iterator[Example | BadRow]:
                 id=read_id(row.get("id"), "train", name),
                 source=_EUREKA,
                 question=with_image_tags(read_question(text, name), len(images), name),
-                images=tuple(store.read(_as_path(image, name), name) for image in images),
+                images=tuple(store.read(image, name) for image in images),
                 answer=read_answer(row.get("answer"), name),
             )
 
@@ -86,12 +87,6 @@ def _user_turn(chat: Any, row: str) -> tuple[str, list[Any]]:
             images.append(part.get("image"))
         texts.append("<image>" if kind == "image" else read_question(part.get("text"), row))
     return "".join(texts), images
-
-
-def _as_path(image: Any, row: str) -> str:
-    if not isinstance(image, str):
-        raise BadRow("missing_image", row, f"expected a path; got {image!r}")
-    return image
 
 
 DATA_SETS: tuple[DataSet, ...] = (

@@ -28,9 +28,10 @@ _COLUMNS = Columns(
 
 
 def _read(root: Path) -> Iterator[Example | BadRow]:
-    if not (root / _FOLDER).is_dir() and not (root / _ARCHIVE).is_file():
+    archives = [root / _ARCHIVE] if (root / _ARCHIVE).is_file() else []
+    if not archives and not (root / _FOLDER).is_dir():
         raise FileNotFoundError(f"{root}: expected {_ARCHIVE}, or the folder {_FOLDER} that it has")
-    with contextlib.closing(ImageStore(root, [root / _ARCHIVE])) as store:
+    with contextlib.closing(ImageStore(root, archives)) as store:
 
         def read(row: Row, name: str, number: int) -> Example:
             images = listed(row["image"])

@@ -1,18 +1,19 @@
 """Small copies of Mantis-Instruct's published files: its columns, types, folders and zip files."""
 
 import json
-import zipfile
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tests.data.parquet_files import digit_png
+from tests.data.parquet_files import IMAGE
+from tests.data.published import published_files
+from tests.data.published.published_files import image
 
 # As `datasets` writes them: "bytes" is null where the images are in zip files.
 TYPES = pa.schema(
     {
         "id": pa.string(),
-        "images": pa.list_(pa.struct({"bytes": pa.binary(), "path": pa.string()})),
+        "images": pa.list_(IMAGE),
         "conversation": pa.list_(pa.struct({"role": pa.string(), "content": pa.string()})),
         "source": pa.string(),
     }
@@ -37,7 +38,7 @@ image? <image> <image> <image>."""
 
 def paths(*names):
     """An image column without bytes."""
-    return [{"bytes": None, "path": name} for name in names]
+    return [image(None, name) for name in names]
 
 
 def talk(*texts):
@@ -69,14 +70,10 @@ def write_json(directory, subset, rows, split="train"):
 
 
 def write_zip(directory, subset, members, name="train_images.zip", listed=False):
-    """A zip file of images, as a mapping of paths to bytes or to the number of a digit."""
+    """An archive of images beside the rows of a subset."""
     path = directory / subset / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(path, "w") as file:
-        for member, image in members.items():
-            # The time of a member is part of the file, and writestr takes the clock's.
-            info = zipfile.ZipInfo(member)
-            file.writestr(info, image if isinstance(image, bytes) else digit_png(image))
+    published_files.write_zip(path, members)
     if listed:
         with open(path.with_name("train_images_zips.txt"), "a") as file:
             file.write(f"{name}\n")

@@ -1,12 +1,12 @@
-"""Small files in the published schemas of the single-file sets."""
+"""Small published files, and the schemas of the single-file sets."""
 
-import json
 import zipfile
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-IMAGE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+from tests.data.parquet_files import IMAGE, digit_png
+
 TEXT = pa.string()
 MMK12 = pa.schema({"id": TEXT, "image": IMAGE, "question": TEXT, "answer": TEXT, "subject": TEXT})
 EASYR1 = pa.schema({"images": pa.list_(IMAGE), "problem": TEXT, "answer": TEXT})
@@ -36,15 +36,19 @@ def write_parquet(path, schema, rows):
     return path
 
 
-def write_json_lines(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
+def write_zip(path, members, compression=zipfile.ZIP_STORED, **changes):
+    """Writes bytes, or the image of the digit of that number, by their path in the archive.
 
-
-def write_zip(path, members):
+    Changes are those of every member's ``ZipInfo``.
+    """
     with zipfile.ZipFile(path, "w") as archive:
         for name, data in members.items():
-            archive.writestr(name, data)
+            # The time of a member is part of the file, and writestr takes the clock's.
+            info = zipfile.ZipInfo(name)
+            for field, value in changes.items():
+                setattr(info, field, value)
+            data = data if isinstance(data, bytes) else digit_png(data)
+            archive.writestr(info, data, compression)
     return path
 
 

@@ -1,10 +1,11 @@
 """ShowHowTo files for tests: strips of frames in plain colours, no two of them the same."""
 
-import io
 import json
 
 import numpy as np
 from PIL import Image
+
+from tests.processing.image_files import encode
 
 VERBS = ("Chop", "Peel", "Fry", "Stir", "Boil", "Grate", "Slice", "Bake", "Mix", "Serve", "Wash")
 THINGS = ("the onion", "a carrot", "some rice", "the dough", "two eggs", "the fish", "a leek")
@@ -24,9 +25,7 @@ def frame_pixels(sequence, number):
 
 
 def jpeg(pixels):
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "JPEG", quality=95)
-    return file.getvalue()
+    return encode(Image.fromarray(pixels), "JPEG", quality=95)
 
 
 def sequence_id(sequence):

@@ -244,5 +244,5 @@ def test_files_that_are_missing_or_broken_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"train-00000-of-00001.parquet: expected a whole parquet"):
         read(tmp_path, "mantis_nlvr2")
     pq.write_table(pa.table({"id": ["1"], "images": [None]}), path)
-    with pytest.raises(ValueError, match="it has no conversation"):
+    with pytest.raises(ValueError, match="it lacks conversation; its columns are id, images"):
         read(tmp_path, "mantis_nlvr2")

@@ -14,10 +14,10 @@ from tests.data.published.published_files import (
     VIRL,
     image,
     reasons,
-    write_json_lines,
     write_parquet,
     write_zip,
 )
+from tests.data.row_files import write_jsonl
 
 SETS = {
     data_set.name: data_set
@@ -100,7 +100,7 @@ def eureka_row(id, content, answer="4", system=True, **more):
 def test_mm_eureka_is_read_from_folders_and_from_archives(tmp_path):
     (tmp_path / "K12").mkdir()
     (tmp_path / "K12" / "a.png").write_bytes(digit_png(1))
-    write_zip(tmp_path / "MMPR.zip", {"export/data/MMPR/images/b.png": digit_png(2)})
+    write_zip(tmp_path / "MMPR.zip", {"export/data/MMPR/images/b.png": 2})
     parts = [
         {"type": "image", "image": "K12/a.png"},
         {"type": "text", "text": "and "},
@@ -112,7 +112,7 @@ def test_mm_eureka_is_read_from_folders_and_from_archives(tmp_path):
         eureka_row(1, "Find x.", "$4$", system=False, image_urls=["MMPR/images/b.png"]),
         {"id": "2", "conversations": [{"role": "user", "content": "1+1?"}], "answer": 2},
     ]
-    write_json_lines(tmp_path / "dataset.jsonl", rows)
+    write_jsonl(tmp_path / "dataset.jsonl", rows)
     first, second, third = read("mm_eureka", "train", tmp_path)
     assert (first.id, first.source) == ("train/0", "MM-Eureka")
     assert first.question == "<image>and <image>: how many?"
@@ -140,7 +140,7 @@ def test_mm_eureka_rows_that_cannot_be_used_say_why(tmp_path):
         ["no", "object"],
         eureka_row("13", "Fine."),
     ]
-    write_json_lines(tmp_path / "dataset.jsonl", rows)
+    write_jsonl(tmp_path / "dataset.jsonl", rows)
     expected = [
         "bad_prompt", "bad_prompt", "bad_prompt", "bad_prompt", "bad_prompt", "empty_prompt",
         "answer_null", "unsafe_path", "missing_image", "missing_image", "image_count", "bad_text",
