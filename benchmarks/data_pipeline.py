@@ -12,12 +12,11 @@ demo     The demo's rows, by threads of this process. A step of the demo draws 1
 memory   Rows of three small images, by worker processes, for as many rows as asked: by how much
          all processes together grow after the first tenth.
 
-Measured on 2 cores of a shared x86 server (Python 3.11), while other work took nearly all of both,
-so that only the processor time says something:
+Measured on 2 cores of a shared x86 server (Python 3.11), while other work took most of one:
 
-    demo     128 rows    0.97 s of processor time    132 rows a second of one core; 5.3 are needed
-    7b       128 rows   15.32 s of processor time    7.7 s on two cores
-    memory   1,500 rows (of --memory-rows 1500)      0 MB more than the 933 MB after a tenth of them
+    demo     512 rows      3.8 s     134 rows a second; 5.3 are needed
+    7b       128 rows     11.8 s     15.3 s of processor time
+    memory   10,000 rows             1 MB more than the 906 MB after a tenth of them
 
 Of the 7b case an image of 512 x 512 takes 5 ms to decode, 16 ms to resize and cut (11 of them in
 Pillow), and 12 ms from process to process; that was 35 ms while its arrays were pickled in place.

@@ -25,7 +25,7 @@ def get_config() -> ConfigDict:
         "held_out": {"digits": {"split": "held_out", "rows": 128}},
         "max_prompt_tokens": 80,
     }
-    config.steps = 30
+    config.steps = 20
     config.seed = 0
     config.objective = {"aggregation": "token_mean", "kl_coefficient": 0.0}
     config.rollout = {

@@ -178,6 +178,7 @@ class Loop:
         self.stepper.start(state)
         with CompilationCounter() as compilations:
             if self.evaluate and progression.evaluated < 0:
+                self.progress.write("evaluating before the first step; compiling takes a while")
                 self._evaluate(state, step, {}, progression)
                 progression.before = progression.after
             # A run that was killed between its end and its summary has ended nevertheless.
