@@ -12,10 +12,10 @@ demo     The demo's rows, by threads of this process. A step of the demo draws 1
 memory   Rows of three small images, by worker processes, for as many rows as asked: by how much
          all processes together grow after the first tenth.
 
-Measured on 2 cores of a shared x86 server (Python 3.11), while other work took most of one:
+Measured on 2 cores of a shared x86 server (Python 3.11):
 
-    demo     512 rows      3.8 s     134 rows a second; 5.3 are needed
-    7b       128 rows     11.8 s     15.3 s of processor time
+    demo     512 rows      3.4 s     150 rows a second; 5.3 are needed
+    7b       128 rows      6.7 s     11.8 s while other work took most of one core
     memory   10,000 rows             1 MB more than the 906 MB after a tenth of them
 
 Of the 7b case an image of 512 x 512 takes 5 ms to decode, 16 ms to resize and cut (11 of them in

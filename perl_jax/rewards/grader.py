@@ -12,7 +12,7 @@ import numpy as np
 
 from perl_jax.rewards.answers import answer_text
 from perl_jax.rewards.extract import Boxed, last_boxed
-from perl_jax.rewards.matching import Match, match
+from perl_jax.rewards.matching import Match, match, read_sequence
 from perl_jax.rewards.normalise import as_latex, clean
 from perl_jax.rewards.numeric import Tolerance
 from perl_jax.rewards.workers import GradingError, Result, Task, WorkerPool
@@ -161,10 +161,12 @@ class Grader:
 
     def _self_task(self, text: str) -> Task | None:
         """The symbolic comparison of a text with itself, where one would be needed at all."""
+        sequence = read_sequence(clean(text))
+        items = (text,) if sequence is None else sequence.items
         # No answer equals this name, so strings decide only what never becomes symbolic.
-        found = match("z_{1}", text, self._tolerance)
-        latex = as_latex(clean(text))
-        return self._task(((latex, latex),)) if found.pairs else None
+        symbolic = [item for item in items if match("z_{1}", item, self._tolerance).pairs]
+        latex = [as_latex(clean(item)) for item in symbolic]
+        return self._task(tuple(zip(latex, latex, strict=True))) if latex else None
 
     def _task(self, pairs: tuple[tuple[str, str], ...]) -> Task:
         return Task(pairs, self._tolerance.absolute, self._tolerance.relative)

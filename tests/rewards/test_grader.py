@@ -200,6 +200,7 @@ def test_numbers_inside_expressions_keep_to_the_tolerance():
 def test_a_truth_is_checked_before_it_is_trained_on(grader):
     truths = ["B", 5, [2, 1, 3], r"\sqrt{3}", r"\boxed{7}", "the left image", r"(\pi, 2)"]
     assert grader.check_gold(truths) == [""] * len(truths)
+    assert grader.check_gold(["2→1→3", "[1, 0, 2]", "(x+1, 2)"]) == [""] * 3
     problems = grader.check_gold([None, "", "+++", "0/0", r"\frac{1}{2", float("nan")])
     words = ["NoneType", "empty", "itself: bad_truth", "itself: bad_truth", "balance", "finite"]
     for problem, word in zip(problems, words, strict=True):
