@@ -2,33 +2,146 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 AXES = ("data", "fsdp", "tensor")
+# What is split by examples is split over everything that is not split within a layer.
+SHARD_AXES = ("data", "fsdp")
 
 
-def make_mesh(data: int = 1, fsdp: int = 1, tensor: int = 1) -> Mesh:
+@dataclass(frozen=True)
+class MeshConfig:
+    """How the devices are laid out; the product is their number. See `make_mesh`."""
+
+    data: int = 1
+    fsdp: int = 1
+    tensor: int = 1
+
+    def __post_init__(self) -> None:
+        for name in AXES:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected at least 1; got {getattr(self, name)}")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """The sizes of the axes."""
+        return self.data, self.fsdp, self.tensor
+
+    @property
+    def devices(self) -> int:
+        """How many there are."""
+        return math.prod(self.shape)
+
+
+def make_mesh(
+    data: int = 1, fsdp: int = 1, tensor: int = 1, *, devices: Sequence[jax.Device] | None = None
+) -> Mesh:
     """Makes a mesh over all devices.
 
     Args:
         data: Copies of the parameters.
         fsdp: Parts that parameters, gradients and optimizer state are split into.
         tensor: Parts that heads and hidden units are split into.
+        devices: Others than all of the run, such as those of a topology that is not at hand.
 
     Raises:
         ValueError: the product is not the number of devices.
     """
     shape = (data, fsdp, tensor)
-    devices = jax.device_count()
-    if data * fsdp * tensor != devices:
+    count = jax.device_count() if devices is None else len(devices)
+    if data * fsdp * tensor != count:
         raise ValueError(
-            f"mesh: expected data x fsdp x tensor = {devices} devices, got "
+            f"mesh: expected data x fsdp x tensor = {count} devices, got "
             f"{data} x {fsdp} x {tensor} = {data * fsdp * tensor}"
         )
-    return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+    return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
+
+
+def rearranged(mesh: Mesh, data: int, fsdp: int, tensor: int) -> Mesh:
+    """Another mesh over the same devices in the same order, as arrays can move between the two.
+
+    Raises:
+        ValueError: the product is not the number of devices.
+    """
+    if data * fsdp * tensor != mesh.devices.size:
+        raise ValueError(
+            f"rollout.mesh: expected data x fsdp x tensor = {mesh.devices.size} devices, as mesh "
+            f"has; got {data} x {fsdp} x {tensor} = {data * fsdp * tensor}"
+        )
+    return Mesh(
+        mesh.devices.reshape(data, fsdp, tensor), AXES, axis_types=(AxisType.Auto,) * len(AXES)
+    )
+
+
+def num_shards(mesh: Mesh | None) -> int:
+    """The parts that a batch is split into: the devices beside each other within no layer."""
+    return 1 if mesh is None else math.prod(mesh.shape[axis] for axis in SHARD_AXES)
+
+
+@dataclass(frozen=True)
+class Feeds:
+    """Which hosts provide for which shards of a batch.
+
+    A feed is all hosts that hold the same shards: one alone, but where the tensor axis spans hosts.
+    They read the same rows; the first of them speaks for all.
+
+    Attributes:
+        shards: The shards of each feed.
+        of_host: The feed of each host.
+        host: The number of this one.
+    """
+
+    shards: tuple[tuple[int, ...], ...]
+    of_host: tuple[int, ...]
+    host: int
+
+    @classmethod
+    def of(cls, mesh: Mesh | None) -> "Feeds":
+        """The feeds of a mesh.
+
+        Raises:
+            ValueError: two hosts share some shards and not others.
+        """
+        if mesh is None:
+            return cls(((0,),), (0,), 0)
+        held: dict[int, set[int]] = {}
+        by_shard = mesh.devices.reshape(num_shards(mesh), -1)
+        for (shard, _), device in np.ndenumerate(by_shard):
+            held.setdefault(device.process_index, set()).add(shard)
+        shards = sorted({tuple(sorted(of_host)) for of_host in held.values()})
+        if sum(map(len, shards)) != num_shards(mesh):
+            raise ValueError(
+                f"mesh: expected hosts that hold the same shards of a batch, or none in common; "
+                f"got {shards}: a tensor axis of {mesh.shape['tensor']} that divides the devices "
+                "of a host, or is a multiple of them, has no such overlap"
+            )
+        of_host = tuple(shards.index(tuple(sorted(held[host]))) for host in sorted(held))
+        return cls(tuple(shards), of_host, mesh.devices.flat[0].client.process_index())
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self.shards)
+
+    @property
+    def here(self) -> int:
+        """The feed of this host."""
+        return self.of_host[self.host]
+
+    @property
+    def speakers(self) -> tuple[int, ...]:
+        """The host that speaks for each feed."""
+        return tuple(self.of_host.index(feed) for feed in range(self.count))
+
+    @property
+    def speaks(self) -> bool:
+        """Whether this host speaks for its feed."""
+        return self.speakers[self.here] == self.host
 
 
 def sharding_of(

@@ -76,12 +76,15 @@ class Group:
         prompts: K prompts, the identity order first.
         images: The I distinct images that the prompts show.
         slots: For each prompt, which of ``images`` stands in each of its slots.
+        feed: On several hosts, those that hold the patches of the images (see
+            `perl_jax.mesh.Feeds`); elsewhere they are empty. None: all of them hold them.
     """
 
     id: str
     prompts: tuple[Prompt, ...]
     images: tuple[ImagePatches, ...]
     slots: tuple[tuple[int, ...], ...]
+    feed: int | None = None
 
     @classmethod
     def of(cls, id: str, prompts: Sequence[Prompt]) -> "Group":

@@ -86,7 +86,7 @@ def prefill(
 ) -> tuple[jax.Array, PromptCache]:
     """Reads P prompts; returns the logits ``[P, V]`` of their next tokens, and their cache."""
     model = nnx.merge(definition, parameters)
-    embeddings = model.embed(prompts.tokens, features, prompts.feature_rows)
+    embeddings = model.embed(prompts.tokens, features[None], prompts.feature_rows)
     embeddings = _fix(embeddings, mesh, _ORDERS, None, None)
     hidden, prefix = model.read_prompts(embeddings, prompts.positions, prompts.valid)
     last = jnp.sum(prompts.valid, axis=-1) - 1

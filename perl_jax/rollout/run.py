@@ -16,7 +16,7 @@ from jax.sharding import Mesh, NamedSharding
 
 from perl_jax.buckets import Ladder, bucket
 from perl_jax.models import Qwen2_5_VL
-from perl_jax.models.qwen2_5_vl.inputs import PromptInputs, pack_images
+from perl_jax.models.qwen2_5_vl.inputs import ImageSizes, PromptInputs, pack_images
 from perl_jax.processing import Processor
 from perl_jax.rollout import programs
 from perl_jax.rollout.config import SamplerConfig
@@ -88,7 +88,9 @@ class Run:
         orders = self._orders(groups, plan.first_row)
         tables = []
         for batch, num_patches in plan.calls:
-            packed = pack_images(batch, self.model_config.vision, num_patches=num_patches)
+            grids = [[image.grid for image in batch]]
+            sizes = ImageSizes.of(grids, self.model_config.vision, num_patches=num_patches)
+            packed = pack_images(batch, self.model_config.vision, sizes)
             tables.append(self._call(programs.encode, self.definition, self.parameters, packed))
             self.stats["images"] += len(batch)
             self.stats["patches"] += sum(len(image.patches) for image in batch)

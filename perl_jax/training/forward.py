@@ -46,7 +46,7 @@ def response_logprobs(
         float32 ``[O, N, R]`` each, 0 at padding.
     """
     prompts, valid = batch.prompts, jnp.asarray(batch.valid)
-    features = None if prompts.images is None else model.encode_images(prompts.images, head.remat)
+    features = None if prompts.images is None else model.encode_shards(prompts.images, head.remat)
     embeddings = model.embed(prompts.tokens, features, prompts.feature_rows)
     hidden, prefix = model.read_prompts(embeddings, prompts.positions, prompts.valid, head.remat)
     end = jnp.maximum(jnp.sum(prompts.valid, axis=-1) - 1, 0)

@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 from perl_jax.models import Qwen2_5_VL
 from perl_jax.models.qwen2_5_vl.layers import Remat
 from perl_jax.objectives import Objective
+from perl_jax.training.assignment import assign
 from perl_jax.training.forward import Head
 from perl_jax.training.losses import policy_gradient_loss, supervised_loss
 from perl_jax.training.optimizer import (
@@ -19,7 +20,7 @@ from perl_jax.training.optimizer import (
     learning_rate_schedule,
     make_optimizer,
 )
-from perl_jax.training.packing import MicroBatch, PackingConfig, Responses, pack
+from perl_jax.training.packing import MicroBatch, PackingConfig, Responses, Sizes, pack
 from perl_jax.training.placement import Placement
 from perl_jax.training.state import Params, Policy, TrainState
 from perl_jax.training.stats import Stats
@@ -294,18 +295,27 @@ class Learner:
     def _micro_batches(
         self, groups: Sequence[Group], responses: Responses, values: Mapping[str, np.ndarray]
     ) -> Iterator[MicroBatch]:
-        packing = self.config.packing
-        for first in range(0, len(groups), packing.micro_groups):
-            part = slice(first, first + packing.micro_groups)
-            packed = pack(
-                groups[part],
-                responses[part],
-                {name: value[part] for name, value in values.items()},
-                packing,
-                self.model_config,
-                multiple=self._placement.shards,
-            )
-            yield self._placement.put(packed)
+        """The groups of a mini-batch, those of each shard cut into equal numbers."""
+        packing, model = self.config.packing, self.model_config
+        assigned = assign(groups, self._placement.feeds)
+        at_once = -(-packing.micro_groups // self._placement.shards)
+        for first in range(0, max(map(len, assigned)), at_once):
+            shards = [numbers[first : first + at_once] for numbers in assigned]
+            members = [[groups[number] for number in numbers] for numbers in shards]
+            everyone = [number for numbers in shards for number in numbers]
+            sizes = Sizes.of(members, responses.lengths[everyone], packing, model.vision)
+
+            def pack_shard(
+                shard: int,
+                shards: Sequence[list[int]] = shards,
+                members: Sequence[list[Group]] = members,
+                sizes: Sizes = sizes,
+            ) -> MicroBatch:
+                numbers = shards[shard]
+                of_shard = {name: value[numbers] for name, value in values.items()}
+                return pack(members[shard], responses[numbers], of_shard, model, sizes)
+
+            yield self._placement.put(pack_shard)
 
 
 def _equal_parts(groups: int, count: int) -> list[slice]:

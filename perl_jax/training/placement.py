@@ -1,6 +1,6 @@
 """Where the arrays of the update lie: on one device, or spread over a mesh."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -8,46 +8,69 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 
-from perl_jax.mesh import fit_sharding
+from perl_jax.mesh import SHARD_AXES, Feeds, num_shards
 from perl_jax.training.packing import MicroBatch
 from perl_jax.training.state import TrainState
-
-# Orders are split over everything that is not split within a layer.
-_ORDERS = ("data", "fsdp")
 
 
 class Placement:
     """Puts arrays where they belong, and knows where results belong.
 
     Attributes:
+        mesh: The devices; None: one of them.
+        feeds: Which host provides for which shards.
         everywhere: A whole copy on every device.
-        shards: The parts that the orders of a micro-batch are split into.
+        shards: The parts that a micro-batch is split into.
     """
 
     def __init__(self, mesh: Mesh | None) -> None:
-        self._mesh = mesh
-        self.shards = 1
-        self.everywhere: Sharding = SingleDeviceSharding(jax.local_devices()[0])
-        if mesh is not None:
-            self.shards = int(np.prod([mesh.shape[axis] for axis in _ORDERS]))
-            self.everywhere = NamedSharding(mesh, PartitionSpec())
-
-    def put(self, micro: MicroBatch) -> MicroBatch:
-        """A micro-batch on the devices: its orders split over them, its images everywhere."""
-        shardings = jax.tree.map(self._split, micro)
-        prompts = replace(
-            shardings.prompts,
-            positions=self._split(micro.prompts.positions, axis=1),
-            images=jax.tree.map(lambda _: self.everywhere, micro.prompts.images),
+        self.mesh = mesh
+        self.feeds = Feeds.of(mesh)
+        self.shards = num_shards(mesh)
+        self.everywhere: Sharding = (
+            SingleDeviceSharding(jax.local_devices()[0])
+            if mesh is None
+            else NamedSharding(mesh, PartitionSpec())
         )
-        return jax.device_put(micro, replace(shardings, prompts=prompts))
 
-    def _split(self, array: Any, axis: int = 0) -> Sharding:
-        if self._mesh is None:
+    def put(self, pack_shard: Callable[[int], MicroBatch]) -> MicroBatch:
+        """A micro-batch on the devices, each shard on its own.
+
+        Args:
+            pack_shard: Packs the shard of this number; called for those of this host, once each.
+        """
+        mine = {shard: pack_shard(shard) for shard in self.feeds.shards[self.feeds.here]}
+        pieces = {shard: jax.tree.leaves(micro) for shard, micro in mine.items()}
+        micro = next(iter(mine.values()))
+        axes = jax.tree.leaves(_split_axes(micro))
+        structure = jax.tree.structure(micro)
+        return jax.tree.unflatten(
+            structure,
+            [
+                self._join({shard: leaves[n] for shard, leaves in pieces.items()}, axis)
+                for n, axis in enumerate(axes)
+            ],
+        )
+
+    def _join(self, pieces: Mapping[int, np.ndarray], axis: int) -> jax.Array:
+        """One array of the pieces of the shards, which follow each other along an axis."""
+        piece = next(iter(pieces.values()))
+        if self.mesh is None:
+            return jax.device_put(piece, self.everywhere)
+        size = piece.shape[axis]
+        shape = (*piece.shape[:axis], size * self.shards, *piece.shape[axis + 1 :])
+
+        def of_device(index: tuple[slice, ...] | None) -> np.ndarray:
+            assert index is not None
+            return pieces[(index[axis].start or 0) // size]
+
+        return jax.make_array_from_callback(shape, self.sharding(axis), of_device)
+
+    def sharding(self, axis: int = 0) -> Sharding:
+        """Of an array that is split along one axis."""
+        if self.mesh is None:
             return self.everywhere
-        spec: list[Any] = [None] * array.ndim
-        spec[axis] = _ORDERS
-        return fit_sharding(array.shape, PartitionSpec(*spec), self._mesh)
+        return NamedSharding(self.mesh, PartitionSpec(*[None] * axis, SHARD_AXES))
 
     def of_state(self, optimizer_state: Any, params: Mapping[str, jax.Array]) -> TrainState:
         """Shardings of a state: what has the shape of a parameter lies as the parameter does.
@@ -73,3 +96,9 @@ class Placement:
 def shardings_of(params: Mapping[str, jax.Array]) -> dict[str, Sharding]:
     """Where parameters lie; their gradients and copies lie there too."""
     return {path: leaf.sharding for path, leaf in params.items()}
+
+
+def _split_axes(micro: MicroBatch) -> MicroBatch:
+    """For every array of a micro-batch, the axis along which shards follow each other."""
+    axes = jax.tree.map(lambda _: 0, micro)
+    return replace(axes, prompts=replace(axes.prompts, positions=1))

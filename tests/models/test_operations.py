@@ -8,7 +8,7 @@ import pytest
 from flax import nnx
 
 from perl_jax.flops import count_flops
-from perl_jax.models.qwen2_5_vl.inputs import pack_images, pack_prompts, window_order
+from perl_jax.models.qwen2_5_vl.inputs import ImageSizes, pack_images, pack_prompts, window_order
 from perl_jax.models.qwen2_5_vl.operations import image_operations, text_operations
 from tests.models.fixtures import random_image
 
@@ -43,7 +43,8 @@ def test_an_image_costs_what_its_program_multiplies(model, processor):
     # One window, so that neither kind of attention is padded.
     image = processor.preprocess(random_image(np.random.default_rng(0), (112, 112)))
     vision = model.config.vision
-    inputs = pack_images([image], vision, num_patches=len(image.patches), num_images=1)
+    sizes = ImageSizes.of([[image.grid]], vision, num_patches=len(image.patches), num_images=1)
+    inputs = pack_images([image], vision, sizes)
     got = counted(model, lambda model, images: model.encode_images(images), inputs)
     assert got == image_operations(vision, image.grid)
 

@@ -49,9 +49,8 @@ OBJECTIVE = Objective(
 )
 # One padded size of each kind, so that all ways to cut a batch share one program.
 PACKING = PackingConfig(
-    prompt_lengths=(72,), response_lengths=(16,), patches=(512,), images=(12,)
-)  # fmt: skip
-PADDED_ORDERS = 12
+    prompt_lengths=(72,), response_lengths=(16,), patches=(512,), images=(12,), orders=(12,)
+)
 
 
 def write_small_checkpoint(path, **changes):
@@ -238,7 +237,6 @@ class SharedPrefixCase:
         self.policy = perturbed(reference, 1)
         self.moved = perturbed(self.policy, 2)
         self.learner = self.learner_on(reference)
-        self.learner._placement.shards = PADDED_ORDERS
         self.plain = Plain(self.policy, self.groups, self.batch, banned, length=96)
         loss = jax.value_and_grad(partial(self.plain.loss, objective=OBJECTIVE), has_aux=True)
         self.plain_loss = jax.jit(loss)

@@ -40,6 +40,9 @@ class Segments:
 class ImageInputs:
     """All images of a batch as one row of patches, in the order of the attention windows.
 
+    Devices that each encode images of their own have a row each: all arrays then have a leading
+    axis of shards.
+
     Attributes:
         patches: float32 ``[P, patch_width]``.
         coordinates: int32 ``[P, 2]``, row and column of each patch in its image.
@@ -127,62 +130,92 @@ def segments(
     return Segments(patches.astype(np.int32), valid, place.astype(np.int32))
 
 
+@dataclass(frozen=True)
+class ImageSizes:
+    """The padded sizes of packed images.
+
+    Attributes:
+        patches: P, a multiple of the patches in a unit.
+        images: How many images there is room for.
+        windows: How many attention windows.
+        longest: Patches of the largest image; attention over whole images is padded to it.
+    """
+
+    patches: int
+    images: int
+    windows: int
+    longest: int
+
+    @classmethod
+    def of(
+        cls,
+        rows: Sequence[Sequence[tuple[int, int]]],
+        vision: VisionConfig,
+        *,
+        num_patches: int | None = None,
+        num_images: int | None = None,
+    ) -> "ImageSizes":
+        """The sizes that hold each of several rows of images.
+
+        Args:
+            rows: The grids of the images of each row; a row may be empty.
+            vision: The vision tower's configuration.
+            num_patches: P; by default the `bucket` of the longest row.
+            num_images: By default the `bucket` of the most.
+        """
+        unit = vision.patches_per_unit
+        patches = [[height * width for height, width in row] for row in rows]
+        windows = [sum(len(window_order(grid, vision)[1]) for grid in row) for row in rows]
+        return cls(
+            patches=num_patches or bucket(max(map(sum, patches)) // unit) * unit,
+            images=num_images or bucket(max(map(len, rows))),
+            windows=bucket(max(windows), minimum=num_images or 1),
+            # Attention over whole images is quadratic in the longest: padding it costs twice.
+            longest=bucket(max(max(row, default=0) for row in patches) // unit, steps=8) * unit,
+        )
+
+
 def pack_images(
-    images: Sequence[ImagePatches],
-    vision: VisionConfig,
-    *,
-    num_patches: int | None = None,
-    num_images: int | None = None,
+    images: Sequence[ImagePatches], vision: VisionConfig, sizes: ImageSizes | None = None
 ) -> ImageInputs:
     """Packs images of any sizes into one padded row of patches.
 
     Args:
-        images: In the order in which their features shall come out.
+        images: In the order in which their features shall come out; none give a row of padding.
         vision: The vision tower's configuration.
-        num_patches: P, a multiple of the patches in a unit; by default the sum's `bucket`.
-        num_images: Padded; by default their number's `bucket`.
+        sizes: The padded sizes; by default those that just hold the images.
 
     Raises:
-        ValueError: an image's patches do not fit its grid or the vision tower, or P.
+        ValueError: an image's patches do not fit its grid or the vision tower, or the sizes.
     """
     for number, image in enumerate(images, start=1):
         _check_image(number, image, vision)
     unit = vision.patches_per_unit
-    orders, window_units = zip(*(window_order(i.grid, vision) for i in images), strict=True)
-    sizes = [len(image.patches) for image in images]
-    num_patches = num_patches or bucket(sum(sizes) // unit) * unit
-    if sum(sizes) > num_patches or num_patches % unit:
+    sizes = sizes or ImageSizes.of([[image.grid for image in images]], vision)
+    lengths = [len(image.patches) for image in images]
+    if sum(lengths) > sizes.patches or sizes.patches % unit:
         raise ValueError(
-            f"num_patches: expected a multiple of {unit}, at least {sum(sizes)}, got {num_patches}"
+            f"sizes.patches: expected a multiple of {unit}, at least {sum(lengths)}, got "
+            f"{sizes.patches}"
         )
-    num_units = num_patches // unit
-    patches = np.zeros((num_patches, vision.patch_width), np.float32)
-    coordinates = np.zeros((num_patches, 2), np.int32)
-    reading_order = np.arange(num_units, dtype=np.int32)
-    bounds = np.cumsum([0, *sizes])
-    for image, order, (start, stop) in zip(images, orders, pairwise(bounds), strict=True):
+    patches = np.zeros((sizes.patches, vision.patch_width), np.float32)
+    coordinates = np.zeros((sizes.patches, 2), np.int32)
+    reading_order = np.arange(sizes.patches // unit, dtype=np.int32)
+    windows: list[int] = []
+    bounds = np.cumsum([0, *lengths])
+    for image, (start, stop) in zip(images, pairwise(bounds), strict=True):
+        order, window_units = window_order(image.grid, vision)
+        windows += (window_units * unit).tolist()
         by_unit = image.patches.reshape(len(order), unit, -1)
         patches[start:stop] = by_unit[order].reshape(stop - start, -1)
         where = patch_coordinates(image.grid, vision.spatial_merge_size)
         coordinates[start:stop] = where.reshape(-1, unit, 2)[order].reshape(-1, 2)
         reading_order[start // unit : stop // unit] = start // unit + np.argsort(order)
-    window_sizes = np.concatenate(window_units) * unit
     return ImageInputs(
         patches=patches,
         coordinates=coordinates,
-        windows=segments(
-            window_sizes,
-            num_patches,
-            bucket(len(window_sizes), minimum=num_images or 1),
-            vision.window_units**2 * unit,
-        ),
-        # Attention over whole images is quadratic in the longest: padding it costs twice.
-        images=segments(
-            sizes,
-            num_patches,
-            num_images or bucket(len(sizes)),
-            bucket(max(sizes) // unit, steps=8) * unit,
-        ),
+        windows=segments(windows, sizes.patches, sizes.windows, vision.window_units**2 * unit),
+        images=segments(lengths, sizes.patches, sizes.images, sizes.longest),
         reading_order=reading_order,
     )
 

@@ -55,22 +55,31 @@ class Qwen2_5_VL(nnx.Module):
         """Features ``[M, D]`` of the packed images, one per image token, in reading order."""
         return self.vision(images, self.compute_dtype, remat)
 
+    def encode_shards(self, images: ImageInputs, remat: Remat = "none") -> jax.Array:
+        """Features ``[S, M, D]`` of S rows of packed images, each row by itself."""
+        if images.patches.shape[0] == 1:
+            return self.encode_images(jax.tree.map(lambda part: part[0], images), remat)[None]
+        return jax.vmap(lambda row: self.encode_images(row, remat))(images)
+
     def embed(
         self,
         tokens: Array,
         features: jax.Array | None = None,
         feature_rows: Array | None = None,
     ) -> jax.Array:
-        """Embeds tokens ``[...]`` as ``[..., D]``.
+        """Embeds tokens ``[B, ...]`` as ``[B, ..., D]``.
 
-        Where ``feature_rows`` (int ``[...]``) is not negative, that row of ``features`` ``[M, D]``
-        stands in the token's place. Any number of tokens may show one row: the gradient adds up.
+        Where ``feature_rows`` (int ``[B, ...]``) is not negative, a row of ``features``
+        ``[S, M, D]`` stands in the token's place: of shard s for the s-th of S equal parts of B,
+        so that nothing moves between the devices of different shards. Any number of tokens may show
+        one row: the gradient adds up.
         """
         x = self.text.embed_tokens.weight[...][tokens].astype(self.compute_dtype)
         if features is None or feature_rows is None:
             return x
-        shown = features[jnp.maximum(feature_rows, 0)].astype(x.dtype)
-        return jnp.where((feature_rows >= 0)[..., None], shown, x)
+        rows = jnp.maximum(feature_rows, 0).reshape(len(features), -1)
+        shown = jax.vmap(lambda of_shard, row: of_shard[row])(features, rows)
+        return jnp.where((feature_rows >= 0)[..., None], shown.reshape(x.shape).astype(x.dtype), x)
 
     def prefill(self, inputs: PromptInputs) -> tuple[jax.Array, PromptCache]:
         """Reads whole prompts.
@@ -78,7 +87,7 @@ class Qwen2_5_VL(nnx.Module):
         Returns:
             Hidden states ``[B, T, D]``, and the prefix that responses to these prompts take.
         """
-        features = None if inputs.images is None else self.encode_images(inputs.images)
+        features = None if inputs.images is None else self.encode_images(inputs.images)[None]
         embeddings = self.embed(inputs.tokens, features, inputs.feature_rows)
         return self.read_prompts(embeddings, inputs.positions, inputs.valid)
 
