@@ -163,6 +163,25 @@ def sharding_of(
     return fit_sharding(shape, PartitionSpec(*leading, *spec), mesh)
 
 
+def split_first_axis(x: jax.Array, mesh: Mesh | None) -> jax.Array:
+    """The array, its first axis split as a batch is and the others whole; unchanged without a mesh.
+
+    Left to itself the compiler may keep a batch whole on every device and split the weights'
+    products instead.
+    """
+    if mesh is None:
+        return x
+    spec = PartitionSpec(SHARD_AXES, *[None] * (x.ndim - 1))
+    return jax.lax.with_sharding_constraint(x, fit_sharding(x.shape, spec, mesh))
+
+
+def whole(x: jax.Array, mesh: Mesh | None) -> jax.Array:
+    """The array, no axis of it split; but for that of a `jax.vmap` with an ``spmd_axis_name``."""
+    if mesh is None:
+        return x
+    return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, PartitionSpec()))
+
+
 def fit_sharding(shape: tuple[int, ...], spec: PartitionSpec, mesh: Mesh) -> NamedSharding:
     """The sharding of an array with this shape; an axis that does not divide is left whole.
 

@@ -17,3 +17,9 @@ SHARDING = {
     r"vision\.patch_embed\.weight": PartitionSpec("fsdp", None),
     r".*": PartitionSpec(),
 }
+
+
+def parameter_sharding(path, shape, config, mesh):
+    from perl_jax.mesh import sharding_of
+
+    return sharding_of(path, shape, SHARDING, mesh)
