@@ -156,11 +156,21 @@ def sharding_of(
     Raises:
         KeyError: no pattern matches.
     """
+    return fit_sharding(shape, partition_of(path, shape, table), mesh)
+
+
+def partition_of(
+    path: str, shape: tuple[int, ...], table: Mapping[str, PartitionSpec]
+) -> PartitionSpec:
+    """What the table has for the parameter at a dotted path, an entry for each axis of the shape.
+
+    Raises:
+        KeyError: no pattern matches.
+    """
     spec = next((spec for pattern, spec in table.items() if re.fullmatch(pattern, path)), None)
     if spec is None:
         raise KeyError(f"{path}: no pattern of the sharding table matches")
-    leading = (None,) * (len(shape) - len(spec))
-    return fit_sharding(shape, PartitionSpec(*leading, *spec), mesh)
+    return PartitionSpec(*(None,) * (len(shape) - len(spec)), *spec)
 
 
 def split_first_axis(x: jax.Array, mesh: Mesh | None) -> jax.Array:
