@@ -156,11 +156,40 @@ def sharding_of(
     Raises:
         KeyError: no pattern matches.
     """
+    return fit_sharding(shape, partition_of(path, shape, table), mesh)
+
+
+def partition_of(
+    path: str, shape: tuple[int, ...], table: Mapping[str, PartitionSpec]
+) -> PartitionSpec:
+    """What the table has for the parameter at a dotted path, an entry for each axis of the shape.
+
+    Raises:
+        KeyError: no pattern matches.
+    """
     spec = next((spec for pattern, spec in table.items() if re.fullmatch(pattern, path)), None)
     if spec is None:
         raise KeyError(f"{path}: no pattern of the sharding table matches")
-    leading = (None,) * (len(shape) - len(spec))
-    return fit_sharding(shape, PartitionSpec(*leading, *spec), mesh)
+    return PartitionSpec(*(None,) * (len(shape) - len(spec)), *spec)
+
+
+def split_first_axis(x: jax.Array, mesh: Mesh | None) -> jax.Array:
+    """The array, its first axis split as a batch is and the others whole; unchanged without a mesh.
+
+    Left to itself the compiler may keep a batch whole on every device and split the weights'
+    products instead.
+    """
+    if mesh is None:
+        return x
+    spec = PartitionSpec(SHARD_AXES, *[None] * (x.ndim - 1))
+    return jax.lax.with_sharding_constraint(x, fit_sharding(x.shape, spec, mesh))
+
+
+def whole(x: jax.Array, mesh: Mesh | None) -> jax.Array:
+    """The array, no axis of it split; but for that of a `jax.vmap` with an ``spmd_axis_name``."""
+    if mesh is None:
+        return x
+    return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, PartitionSpec()))
 
 
 def fit_sharding(shape: tuple[int, ...], spec: PartitionSpec, mesh: Mesh) -> NamedSharding:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
+from perl_jax.mesh import split_first_axis
 from perl_jax.models import Qwen2_5_VL
 from perl_jax.models.qwen2_5_vl.inputs import Array
 from perl_jax.models.qwen2_5_vl.layers import Remat
@@ -24,11 +26,13 @@ class Head:
         temperature: That of the sampler.
         remat: What the backward pass computes again.
         chunk: Rows of the vocabulary at a time, see `token_logprobs`.
+        mesh: The devices over which orders are split; None: one of them.
     """
 
     temperature: float = 1.0
     remat: Remat = "none"
     chunk: int = 2048
+    mesh: Mesh | None = None
 
 
 def response_logprobs(
@@ -46,21 +50,16 @@ def response_logprobs(
         float32 ``[O, N, R]`` each, 0 at padding.
     """
     prompts, valid = batch.prompts, jnp.asarray(batch.valid)
-    features = None if prompts.images is None else model.encode_shards(prompts.images, head.remat)
-    embeddings = model.embed(prompts.tokens, features, prompts.feature_rows)
-    hidden, prefix = model.read_prompts(embeddings, prompts.positions, prompts.valid, head.remat)
-    end = jnp.maximum(jnp.sum(prompts.valid, axis=-1) - 1, 0)
-    end = jnp.take_along_axis(hidden, end[:, None, None], axis=1)[:, None]  # [O, 1, 1, D]
-
     # Token r is predicted where token r - 1 was read; the first one at the prompt's end. The last
     # token is never read.
     tokens = jnp.asarray(batch.tokens)
+    hidden, own = model.read_with_responses(
+        prompts, tokens[..., :-1], batch.start, valid[..., :-1], head.remat, head.mesh
+    )
+    end = jnp.maximum(jnp.sum(prompts.valid, axis=-1) - 1, 0)
+    end = jnp.take_along_axis(hidden, end[:, None, None], axis=1)[:, None]  # [O, 1, 1, D]
     hidden = jnp.broadcast_to(end, (*tokens.shape[:2], 1, end.shape[-1]))
-    if tokens.shape[-1] > 1:
-        own = model.read_responses(
-            tokens[..., :-1], batch.start, valid[..., :-1], prefix, head.remat
-        )
-        hidden = jnp.concatenate([hidden, own], axis=2)
+    hidden = split_first_axis(jnp.concatenate([hidden, own], axis=2), head.mesh)
     logprobs, entropy = token_logprobs(
         hidden,
         model.unembedding,

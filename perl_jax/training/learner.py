@@ -139,7 +139,7 @@ class Learner:
             check_aggregation(objective.aggregation, length)
             if objective.kl_coefficient > 0:
                 self.reference = copy_as(params, jnp.dtype(config.reference_dtype))
-        head = Head(temperature, config.remat, config.logprob_chunk)
+        head = Head(temperature, config.remat, config.logprob_chunk, mesh)
         self.programs = Programs(
             self.policy,
             params,

@@ -79,7 +79,7 @@ class Policy:
 
 def flatten(state: Any) -> Params:
     """The arrays of an NNX state by dotted path."""
-    return {dotted(path): leaf[...] for path, leaf in nnx.to_flat_state(state)}
+    return {dotted(path): leaf.get_value() for path, leaf in nnx.to_flat_state(state)}
 
 
 def dotted(path: Sequence[Any]) -> str:

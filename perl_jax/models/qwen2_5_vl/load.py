@@ -9,12 +9,11 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh, Sharding, SingleDeviceSharding
 
-from perl_jax.mesh import sharding_of
 from perl_jax.models.qwen2_5_vl.config import Qwen2_5_VLConfig, read_config
 from perl_jax.models.qwen2_5_vl.model import Qwen2_5_VL
 from perl_jax.models.qwen2_5_vl.names import Stored, hub_name, stored_tensors
 from perl_jax.models.qwen2_5_vl.safetensors_files import TensorInfo, read_headers, read_slice
-from perl_jax.models.qwen2_5_vl.sharding import SHARDING
+from perl_jax.models.qwen2_5_vl.sharding import parameter_sharding
 from perl_jax.models.qwen2_5_vl.source import Source
 
 FLOATS = {"F32": np.float32, "BF16": ml_dtypes.bfloat16, "F16": np.float16}
@@ -47,7 +46,7 @@ def load(
     # The largest first: what is read last is held beside everything else.
     for path in sorted(leaves, key=lambda path: -leaves[path].size):
         shape = leaves[path].shape
-        sharding = _sharding(path, shape, mesh)
+        sharding = _sharding(path, shape, config, mesh)
         arrays[path] = _read_parameter(stored[path], files, shape, dtype, sharding)
     loaded = [
         (path, leaf.replace(arrays[".".join(map(str, path))]))
@@ -65,10 +64,12 @@ def abstract_model(
     )
 
 
-def _sharding(path: str, shape: tuple[int, ...], mesh: Mesh | None) -> Sharding:
+def _sharding(
+    path: str, shape: tuple[int, ...], config: Qwen2_5_VLConfig, mesh: Mesh | None
+) -> Sharding:
     if mesh is None:
         return SingleDeviceSharding(jax.local_devices()[0])
-    return sharding_of(path, shape, SHARDING, mesh)
+    return parameter_sharding(path, shape, config, mesh)
 
 
 def _read_parameter(

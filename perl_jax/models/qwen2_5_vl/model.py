@@ -6,7 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.sharding import Mesh
 
+from perl_jax.mesh import SHARD_AXES, split_first_axis
 from perl_jax.models.qwen2_5_vl.cache import PromptCache, ResponseCache
 from perl_jax.models.qwen2_5_vl.config import Qwen2_5_VLConfig
 from perl_jax.models.qwen2_5_vl.inputs import Array, ImageInputs, PromptInputs, pack_prompts
@@ -55,11 +57,24 @@ class Qwen2_5_VL(nnx.Module):
         """Features ``[M, D]`` of the packed images, one per image token, in reading order."""
         return self.vision(images, self.compute_dtype, remat)
 
-    def encode_shards(self, images: ImageInputs, remat: Remat = "none") -> jax.Array:
-        """Features ``[S, M, D]`` of S rows of packed images, each row by itself."""
+    def encode_shards(
+        self, images: ImageInputs, remat: Remat = "none", mesh: Mesh | None = None
+    ) -> jax.Array:
+        """Features ``[S, M, D]`` of S rows of packed images, each row by itself.
+
+        Args:
+            images: The rows.
+            remat: What the backward pass computes again.
+            mesh: The devices, each of which encodes the rows of its own shard.
+        """
         if images.patches.shape[0] == 1:
             return self.encode_images(jax.tree.map(lambda part: part[0], images), remat)[None]
-        return jax.vmap(lambda row: self.encode_images(row, remat))(images)
+        images = jax.tree.map(lambda part: split_first_axis(jnp.asarray(part), mesh), images)
+        axes = None if mesh is None else SHARD_AXES
+        encode = jax.vmap(
+            lambda row: self.vision(row, self.compute_dtype, remat, mesh), spmd_axis_name=axes
+        )
+        return split_first_axis(encode(images), mesh)
 
     def embed(
         self,
@@ -92,37 +107,56 @@ class Qwen2_5_VL(nnx.Module):
         return self.read_prompts(embeddings, inputs.positions, inputs.valid)
 
     def read_prompts(
-        self, embeddings: jax.Array, positions: Array, valid: Array, remat: Remat = "none"
+        self, embeddings: jax.Array, positions: Array, valid: Array
     ) -> tuple[jax.Array, PromptCache]:
         """As `prefill`, of ``[B, T, D]`` at positions ``[3, B, T]``, valid ``[B, T]``."""
         hidden, own = self.text.read(
             embeddings[:, None],
             jnp.asarray(positions)[:, :, None],
             jnp.asarray(valid)[:, None],
-            remat=remat,
         )
         return hidden[:, 0], PromptCache.of(own)
 
-    def read_responses(
-        self, tokens: jax.Array, start: Array, valid: Array, prefix: PromptCache, remat: Remat
-    ) -> jax.Array:
-        """Reads N whole responses to each of B prompts.
+    def read_with_responses(
+        self,
+        prompts: PromptInputs,
+        tokens: jax.Array,
+        start: Array,
+        valid: Array,
+        remat: Remat = "none",
+        mesh: Mesh | None = None,
+    ) -> tuple[jax.Array, jax.Array]:
+        """Reads B whole prompts, and N whole responses to each of them beside it.
 
         Args:
+            prompts: Their ``images`` are of S shards, ``[S, ...]``; see `encode_shards`.
             tokens: int ``[B, N, R]``.
             start: int ``[B]``, the position of a response's first token.
             valid: bool ``[B, N, R]``, False at padding.
-            prefix: What `prefill` returned.
             remat: What the backward pass computes again.
+            mesh: The devices, each of which reads the prompts of its own shard.
 
         Returns:
-            Hidden states ``[B, N, R, D]``.
+            Hidden states ``[B, T, D]`` and ``[B, N, R, D]``.
         """
-        positions = jnp.asarray(start)[:, None, None] + jnp.arange(tokens.shape[-1])[None, None]
-        positions = jnp.broadcast_to(positions[None], (3, *tokens.shape))
-        embeddings = self.embed(tokens)
-        hidden, _ = self.text.read(embeddings, positions, jnp.asarray(valid), prefix, remat)
-        return hidden
+        features = None
+        if prompts.images is not None:
+            features = self.encode_shards(prompts.images, remat, mesh)
+        count, width = len(tokens), tokens.shape[1] * tokens.shape[2]
+        follow = jnp.asarray(start)[:, None, None] + jnp.arange(tokens.shape[-1])[None, None]
+        follow = jnp.broadcast_to(follow[None], (3, *tokens.shape)).reshape(3, count, width)
+        no_rows = jnp.full((count, width), -1, jnp.int32)
+        # One look-up for all: the gradient of the embeddings is then added up once.
+        x = self.embed(
+            jnp.concatenate([jnp.asarray(prompts.tokens), tokens.reshape(count, width)], axis=1),
+            features,
+            jnp.concatenate([jnp.asarray(prompts.feature_rows), no_rows], axis=1),
+        )
+        positions = jnp.concatenate([jnp.asarray(prompts.positions), follow], axis=2)
+        prompt_valid = jnp.asarray(prompts.valid)
+        return self.text.read_with_responses(
+            x, positions, prompt_valid, jnp.asarray(valid), remat, mesh
+        )
 
     def decode(
         self,

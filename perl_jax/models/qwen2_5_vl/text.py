@@ -4,8 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh
 
 from perl_jax.attention import KeyValues, attend
+from perl_jax.mesh import split_first_axis
 from perl_jax.models.qwen2_5_vl.cache import PromptCache, ResponseCache, of_layer
 from perl_jax.models.qwen2_5_vl.config import TextConfig
 from perl_jax.models.qwen2_5_vl.layers import (
@@ -87,17 +89,13 @@ class TextModel(nnx.Module):
         embeddings: jax.Array,
         positions: jax.Array,
         valid: jax.Array,
-        prefix: PromptCache | None = None,
-        remat: Remat = "none",
     ) -> tuple[jax.Array, KeyValues]:
-        """Reads N whole rows after each of B prefixes, or after none.
+        """Reads whole rows.
 
         Args:
             embeddings: ``[B, N, R, D]``.
             positions: int ``[3, B, N, R]``: temporal, height, width.
             valid: bool ``[B, N, R]``, False at padding.
-            prefix: The prompts that the rows follow.
-            remat: What the backward pass computes again.
 
         Returns:
             Normalised hidden states ``[B, N, R, D]``, and the rows' keys and values
@@ -107,18 +105,61 @@ class TextModel(nnx.Module):
         slots = jnp.broadcast_to(jnp.arange(valid.shape[-1])[None, None], valid.shape)
 
         def apply(
-            layer: TextLayer, x: jax.Array, stored: tuple[jax.Array, ...] | None
+            layer: TextLayer, x: jax.Array, _: None
         ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
             q, k, v = layer.project(x, rotary)
-            shared = None
-            if prefix is not None and stored is not None:
-                shared = of_layer(stored[0], stored[1], prefix.valid)
-            attended = attend(q, KeyValues(k, v, valid), shared, query_slots=slots)
+            attended = attend(q, KeyValues(k, v, valid), query_slots=slots)
             return layer.finish(x, attended), (k, v)
 
-        stored = None if prefix is None else (prefix.keys, prefix.values)
-        x, (keys, values) = scan_layers(self.layers, apply, embeddings, stored, remat)
+        x, (keys, values) = scan_layers(self.layers, apply, embeddings, None)
         return self.norm(x), KeyValues(keys, values, valid)
+
+    def read_with_responses(
+        self,
+        embeddings: jax.Array,
+        positions: jax.Array,
+        prompt_valid: jax.Array,
+        valid: jax.Array,
+        remat: Remat = "none",
+        mesh: Mesh | None = None,
+    ) -> tuple[jax.Array, jax.Array]:
+        """Reads B whole prompts, and N whole responses to each of them beside it.
+
+        All tokens pass a layer together: each of its matrices is gathered from other devices once,
+        and its gradient is complete when the layer is.
+
+        Args:
+            embeddings: ``[B, T + N * R, D]``: the prompt, then its responses one after the other.
+            positions: int ``[3, B, T + N * R]``.
+            prompt_valid: bool ``[B, T]``, False at padding.
+            valid: bool ``[B, N, R]``, False at padding.
+            remat: What the backward pass computes again.
+            mesh: The devices over which prompts are split.
+
+        Returns:
+            Normalised hidden states ``[B, T, D]`` and ``[B, N, R, D]``.
+        """
+        (b, t), (_, n, r) = prompt_valid.shape, valid.shape
+        rotary = rotary_angles(positions, self.config, embeddings.dtype)
+        prompt_slots = jnp.broadcast_to(jnp.arange(t)[None, None], (b, 1, t))
+        slots = jnp.broadcast_to(jnp.arange(r)[None, None], valid.shape)
+
+        def apply(layer: TextLayer, x: jax.Array, _: None) -> tuple[jax.Array, None]:
+            parts = layer.project(x, rotary)
+            q, k, v = (part[:, t:].reshape(b, n, r, *part.shape[2:]) for part in parts)
+            prompt_q, prompt_k, prompt_v = (part[:, :t] for part in parts)
+            read = KeyValues(prompt_k[:, None], prompt_v[:, None], prompt_valid[:, None])
+            prefix = KeyValues(prompt_k, prompt_v, prompt_valid)
+            of_prompt = attend(prompt_q[:, None], read, query_slots=prompt_slots)
+            own = attend(q, KeyValues(k, v, valid), prefix, query_slots=slots)
+            heads = own.shape[-2:]
+            attended = [of_prompt.reshape(b, t, *heads), own.reshape(b, n * r, *heads)]
+            return split_first_axis(layer.finish(x, jnp.concatenate(attended, axis=1)), mesh), None
+
+        x = split_first_axis(embeddings, mesh)
+        x, _ = scan_layers(self.layers, apply, x, None, remat)
+        x = self.norm(x)
+        return x[:, :t], x[:, t:].reshape(b, n, r, x.shape[-1])
 
     def extend(
         self,

@@ -7,8 +7,10 @@ do not depend on which images stand beside it.
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.sharding import Mesh
 
 from perl_jax.attention import KeyValues, attend
+from perl_jax.mesh import whole
 from perl_jax.models.qwen2_5_vl.config import VisionConfig
 from perl_jax.models.qwen2_5_vl.inputs import Array, ImageInputs, Segments
 from perl_jax.models.qwen2_5_vl.layers import (
@@ -103,13 +105,20 @@ class VisionTower(nnx.Module):
         )
         self.merger = PatchMerger(config, dtype=dtype, rngs=rngs)
 
-    def __call__(self, inputs: ImageInputs, dtype: jnp.dtype, remat: Remat = "none") -> jax.Array:
+    def __call__(
+        self,
+        inputs: ImageInputs,
+        dtype: jnp.dtype,
+        remat: Remat = "none",
+        mesh: Mesh | None = None,
+    ) -> jax.Array:
         """Encodes images.
 
         Args:
             inputs: The packed images.
             dtype: Of the computation.
             remat: What the backward pass computes again.
+            mesh: The devices; each that holds images holds all of their activations.
 
         Returns:
             ``[M, text width]``: image after image in the order they were packed, units in raster
@@ -120,9 +129,9 @@ class VisionTower(nnx.Module):
         is_full = is_full.at[jnp.array(self.config.full_attention_blocks, int)].set(True)
 
         def apply(block: VisionBlock, x: jax.Array, is_full: jax.Array) -> tuple[jax.Array, None]:
-            return block(x, rotary, is_full, inputs), None
+            return whole(block(x, rotary, is_full, inputs), mesh), None
 
-        x = self.patch_embed(jnp.asarray(inputs.patches, dtype))
+        x = whole(self.patch_embed(jnp.asarray(inputs.patches, dtype)), mesh)
         x, _ = scan_layers(self.blocks, apply, x, is_full, remat)
         return self.merger(x)[inputs.reading_order]
 
