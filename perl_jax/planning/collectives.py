@@ -144,7 +144,7 @@ class _Reader:
             return match[1].count(",") + 1
         if match := re.search(r"replica_groups=\[\d+,(\d+)\]<=", line):
             return int(match[1])
-        if match := re.search(r"replica_groups=mesh\[([^\]]*)\] \{([^}]*)\}", line):
+        if match := re.search(r"replica_groups=mesh\[([^\]]*)\][^{]*\{([^}]*)\}", line):
             sizes = dict(re.findall(r"'(\w+)'=(\d+)", match[1]))
             return math.prod(int(sizes[axis]) for axis in re.findall(r"'(\w+)'", match[2]))
         return self.devices

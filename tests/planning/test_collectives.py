@@ -50,13 +50,13 @@ def test_a_loop_counts_its_trips(mesh):
 
     x = ((ROWS, WIDTH), (None, None))
     program = compiled(mesh, layers, x, ((LAYERS, WIDTH, WIDTH), (None, "tensor", None)))
-    found = find_collectives(program, 8)
+    reduce, gather = find_collectives(program, 8)
     # Every layer sums its partial products over the four chips that hold rows of its matrix.
-    assert {(one.kind, one.bytes, one.group) for one in found} == {
-        ("all-reduce", ROWS * WIDTH * 4, 4)
-    }
-    assert sum(one.count for one in found) == LAYERS
-    assert received_bytes(found) == LAYERS * 2 * ROWS * WIDTH * 4 * 3 / 4
+    assert (reduce.kind, reduce.bytes, reduce.group) == ("all-reduce", ROWS * WIDTH * 4, 4)
+    assert reduce.count == LAYERS
+    assert reduce.received == LAYERS * 2 * ROWS * WIDTH * 4 * 3 / 4
+    # The result alone is gathered once.
+    assert (gather.kind, gather.count) == ("all-gather", 1)
 
 
 def test_loops_within_loops_multiply(mesh):
