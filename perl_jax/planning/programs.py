@@ -8,6 +8,21 @@ import jax
 
 
 @dataclass(frozen=True)
+class Work:
+    """What one chip works on in a call, for an estimate of the bytes that it moves.
+
+    Attributes:
+        tokens: Of the text model.
+        pairs: Of a token and one that it may attend to.
+        patches: Of images.
+    """
+
+    tokens: float = 0
+    pairs: float = 0
+    patches: float = 0
+
+
+@dataclass(frozen=True)
 class Program:
     """One compiled program, and how a step uses it.
 
@@ -18,9 +33,7 @@ class Program:
         arguments: Positional ones, static ones among them.
         kinds: What its arguments are, by kind of memory: parameters, caches, ...
         steps: Trips of its open-ended loops.
-        tokens: That one chip works on in a call, for an estimate of bytes moved.
-        pairs: Of a token and one that it may attend to, on one chip in a call.
-        patches: As tokens, of images.
+        work: Of one chip.
         passes: How often a call reads the weights of the text model.
         image_passes: How often it reads those of the vision tower.
     """
@@ -31,9 +44,7 @@ class Program:
     arguments: tuple[Any, ...]
     kinds: Mapping[str, Any]
     steps: int = 1
-    tokens: float = 0
-    pairs: float = 0
-    patches: float = 0
+    work: Work = Work()
     passes: float = 0
     image_passes: float = 0
 

@@ -13,7 +13,7 @@ from perl_jax.config import TrainConfig
 from perl_jax.mesh import SHARD_AXES, num_shards
 from perl_jax.models import Qwen2_5_VL
 from perl_jax.models.qwen2_5_vl.inputs import ImageSizes, PromptInputs, pack_images
-from perl_jax.planning.programs import Program, ceil_div, power_of_two
+from perl_jax.planning.programs import Program, Work, ceil_div, power_of_two
 from perl_jax.planning.shapes import everywhere, on_mesh, results
 from perl_jax.planning.workload import Step, Workload
 from perl_jax.rollout import Strategy, programs
@@ -79,7 +79,7 @@ class _Rollout:
             programs.encode,
             (self.definition, self.parameters, packed),
             {"parameters": self.parameters, "batch": packed},
-            patches=patches,
+            work=Work(patches=patches),
             image_passes=1,
         )
 
@@ -108,8 +108,7 @@ class _Rollout:
             programs.prefill,
             (self.definition, self.mesh, self.parameters, features, prompts),
             {"parameters": self.parameters, "features": features, "batch": prompts},
-            tokens=orders * self.rung / split,
-            pairs=orders * self.rung**2 / split,
+            work=Work(tokens=orders * self.rung / split, pairs=orders * self.rung**2 / split),
             passes=1,
         )
 
@@ -134,7 +133,7 @@ class _Rollout:
             arguments,
             {"parameters": self.parameters, "caches": state},
             steps=chunk,
-            tokens=chunk * places * rollouts / self.shards,
+            work=Work(tokens=chunk * places * rollouts / self.shards),
             passes=chunk,
         )
 

@@ -138,9 +138,9 @@ def traffic_of(
     repeats = 1 if program.name == "decode" else program.passes
     return (
         program.passes * weights * itemsize
-        + program.tokens * repeats * of_token * itemsize
-        + program.pairs * repeats * of_pair
-        + program.image_passes * (vision.depth * block + program.patches * of_patch) * itemsize
+        + program.work.tokens * repeats * of_token * itemsize
+        + program.work.pairs * repeats * of_pair
+        + program.image_passes * (vision.depth * block + program.work.patches * of_patch) * itemsize
         + program.steps * memory.get("caches", 0)
         + 2 * memory.get("gradients", 0)
     )

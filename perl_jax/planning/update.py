@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from perl_jax.config import TrainConfig
 from perl_jax.models import Qwen2_5_VL
-from perl_jax.planning.programs import Program, ceil_div, key_shape
+from perl_jax.planning.programs import Program, Work, ceil_div, key_shape
 from perl_jax.planning.shapes import on_mesh
 from perl_jax.planning.workload import Step, Workload, longest_responses, make_groups
 from perl_jax.training.forward import Head
@@ -129,15 +129,15 @@ class UpdatePrograms:
             for path, leaf in self.params.items()
         }
 
-    def _work(self, shard: MicroBatch) -> dict[str, float]:
+    def _work(self, shard: MicroBatch) -> Work:
         """Tokens and patches of a shard."""
         images, prompts, responses = shard.prompts.images, shard.prompts.tokens, shard.tokens
         length, own = prompts.shape[-1], responses.shape[-1]
-        return {
-            "tokens": float(prompts.size + responses.size),
-            "pairs": float(prompts.size * length + responses.size * (length + own)),
-            "patches": 0.0 if images is None else float(images.patches.shape[1]),
-        }
+        return Work(
+            tokens=prompts.size + responses.size,
+            pairs=prompts.size * length + responses.size * (length + own),
+            patches=0 if images is None else images.patches.shape[1],
+        )
 
     def _score(self, shard: MicroBatch) -> list[Program]:
         """Log-probabilities under the policy before the update, and under the reference."""
@@ -154,7 +154,7 @@ class UpdatePrograms:
                 kinds,
                 passes=1,
                 image_passes=1,
-                **self._work(shard),
+                work=self._work(shard),
             )
 
         found = []
@@ -184,7 +184,7 @@ class UpdatePrograms:
             self._kinds(gradients=gradients, batch=batch),
             passes=1 + _BACKWARD + again,
             image_passes=1 + (_BACKWARD + again) * vision,
-            **self._work(shard),
+            work=self._work(shard),
         )
 
     def _apply(self) -> Program:

@@ -69,11 +69,17 @@ class Step:
             raise ValueError(
                 f"response_tokens: expected at most rollout.max_new_tokens = {longest}; got {mean}"
             )
+        prompt = workload.images * (units**2 + 2) + workload.text_tokens
+        if prompt > config.data.max_prompt_tokens:
+            raise ValueError(
+                f"images, pixels, text_tokens: expected a prompt of at most data.max_prompt_tokens "
+                f"= {config.data.max_prompt_tokens}; got one of {prompt}"
+            )
         return cls(
             orders=config.rollout.groups * orders_of_group,
             orders_of_group=orders_of_group,
             grid=(units * model.vision.spatial_merge_size,) * 2,
-            prompt=workload.images * (units**2 + 2) + workload.text_tokens,
+            prompt=prompt,
             longest=longest,
             mean=mean,
         )
