@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.extend.core
 
 
 def count_flops(function: Callable[..., Any], *arguments: Any, steps: int = 1) -> int:
@@ -21,7 +22,12 @@ def count_flops(function: Callable[..., Any], *arguments: Any, steps: int = 1) -
         arguments: Arrays or `jax.ShapeDtypeStruct`.
         steps: How often the body of each `jax.lax.while_loop` is taken to run.
     """
-    return _count(jax.make_jaxpr(function)(*arguments).jaxpr, steps)
+    return count_in_jaxpr(jax.make_jaxpr(function)(*arguments), steps=steps)
+
+
+def count_in_jaxpr(jaxpr: jax.extend.core.ClosedJaxpr, *, steps: int = 1) -> int:
+    """As `count_flops`, of what is traced already, such as ``jax.stages.Traced.jaxpr``."""
+    return _count(jaxpr.jaxpr, steps)
 
 
 def _count(jaxpr: Any, steps: int) -> int:

@@ -1,7 +1,7 @@
 import jax
 import jax.numpy as jnp
 
-from perl_jax.flops import count_flops
+from perl_jax.flops import count_flops, count_in_jaxpr
 
 A = jnp.zeros((3, 5))
 B = jnp.zeros((5, 7))
@@ -51,3 +51,8 @@ def test_a_gradient_counts_its_products():
         return (a @ b).sum()
 
     assert count_flops(jax.grad(loss, argnums=(0, 1)), A, B) == 3 * PRODUCT
+
+
+def test_a_traced_program_counts_as_its_function():
+    traced = jax.jit(lambda a, b: a @ b).trace(A, B)
+    assert count_in_jaxpr(traced.jaxpr) == PRODUCT

@@ -13,7 +13,7 @@ RANKS = {
     "data": 3,
     "training": 4, "evaluation": 4,
     "config": 5,
-    "runs": 6,
+    "planning": 6, "runs": 6,
     "train": 7, "warmstart": 7, "evaluate": 7, "generate": 7, "plan": 7, "export": 7,
 }  # fmt: skip
 

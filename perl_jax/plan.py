@@ -1,0 +1,73 @@
+"""The wind tunnel: what a run takes on chips that are not at hand, compiled for them.
+
+    python -m perl_jax.plan --config=configs/qwen2_5_vl_7b_perl.py --topology=v5p:2x4x4
+
+Prints, for every ``--topology``, the memory of a chip by kind, seconds by roofline, what chips send
+each other, and whether it fits; if not, the nearest setting that does. TPU slices need libtpu and
+no TPU; ``--topology=gpu:8 --chip=h100`` compiles for eight virtual CPU devices and takes the
+figures of the chip. Any field of the configuration is overridden as ``--config.mesh.tensor=4``.
+Weights are not read. Exits with 1 where something does not fit.
+"""
+
+import json
+import logging
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from perl_jax.config import TrainConfig
+from perl_jax.planning.chips import GIB, parse_topology
+from perl_jax.planning.planner import Request
+from perl_jax.planning.roofline import Assumptions
+from perl_jax.planning.worker import plan_in_a_process
+from perl_jax.planning.workload import Workload
+from perl_jax.settings import read_config
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file.")
+_TOPOLOGY = flags.DEFINE_multi_string("topology", None, "Chips, such as v5e:4x4 or gpu:8.")
+_CHIP = flags.DEFINE_string("chip", None, "Whose figures cpu:N and gpu:N have, such as h100.")
+_JSON = flags.DEFINE_string("json", None, "File for the plans as JSON.")
+_IMAGES = flags.DEFINE_integer("images", Workload.images, "Images of an example.")
+_PIXELS = flags.DEFINE_integer("pixels", Workload.pixels, "Pixels of an image.")
+_TEXT = flags.DEFINE_integer("text_tokens", Workload.text_tokens, "Of a prompt, beside images.")
+_RESPONSE = flags.DEFINE_integer("response_tokens", None, "Of a response on average.")
+_COMPUTE = flags.DEFINE_float("compute", Assumptions.compute, "Share of the peak reached.")
+_MEMORY = flags.DEFINE_float("memory", Assumptions.memory, "Share of HBM bandwidth reached.")
+_LINKS = flags.DEFINE_float("links", Assumptions.links, "Share of link bandwidth reached.")
+_RESERVE = flags.DEFINE_float("reserve", Assumptions.reserve, "Share of HBM left free.")
+_TRIES = flags.DEFINE_integer("tries", Request.tries, "Settings tried where one does not fit.")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Plans for every topology."""
+    if len(arguments) > 1:
+        raise app.UsageError(f"unexpected arguments: {' '.join(arguments[1:])}")
+    logging.getLogger("perl_jax").setLevel(logging.INFO)
+    try:
+        config = read_config(TrainConfig, _CONFIG.value)
+        workload = Workload(_IMAGES.value, _PIXELS.value, _TEXT.value, _RESPONSE.value)
+        shares = Assumptions(_COMPUTE.value, _MEMORY.value, _LINKS.value, _RESERVE.value)
+        topologies = [parse_topology(name, _CHIP.value) for name in _TOPOLOGY.value or ()]
+        command = f"python -m perl_jax.plan {shlex.join(sys.argv[1:])}"
+        answers = []
+        for topology in topologies:
+            request = Request(config, topology, workload, shares, command, _TRIES.value)
+            answers.append(plan_in_a_process(request))
+            print(answers[-1]["text"])
+            took, peak = answers[-1]["seconds"], answers[-1]["peak_host_bytes"] / GIB
+            print(f"Planned in {took:.0f} s with at most {peak:.1f} GiB of host memory.\n")
+        if _JSON.value:
+            Path(_JSON.value).write_text(json.dumps(answers, indent=1) + "\n", encoding="utf-8")
+    except (ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
+        sys.exit(f"error: {error}")
+    sys.exit(0 if all(answer["plan"]["fits"] for answer in answers) else 1)
+
+
+if __name__ == "__main__":
+    flags.mark_flags_as_required(["config", "topology"])
+    sys.modules["__main__"].__doc__ = __doc__
+    app.run(main)

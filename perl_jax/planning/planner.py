@@ -1,0 +1,172 @@
+"""Compiles every program of a run for chips that are not at hand, and says what they take."""
+
+import logging
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from perl_jax.config import MeshConfig, TrainConfig
+from perl_jax.flops import count_in_jaxpr
+from perl_jax.mesh import make_mesh
+from perl_jax.planning.chips import Topology
+from perl_jax.planning.collectives import find_collectives
+from perl_jax.planning.memory import Compiled, memory_by_kind
+from perl_jax.planning.programs import Program
+from perl_jax.planning.report import Plan, ProgramPlan
+from perl_jax.planning.rollout import rollout_programs
+from perl_jax.planning.roofline import Assumptions, seconds_of_call, traffic_of
+from perl_jax.planning.shapes import read_model_config, sharded_model
+from perl_jax.planning.update import UpdatePrograms
+from perl_jax.planning.workload import Step, Workload
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is planned.
+
+    Attributes:
+        config: Of the run.
+        topology: The chips.
+        workload: What a step works on.
+        assumptions: What they reach.
+        command: That asks for it.
+        tries: Settings that are compiled in search of one that fits.
+    """
+
+    config: TrainConfig
+    topology: Topology
+    workload: Workload
+    assumptions: Assumptions
+    command: str = ""
+    tries: int = 3
+
+
+def mesh_for(config: TrainConfig, devices: int) -> tuple[MeshConfig, list[str]]:
+    """The mesh of a run on so many chips, and what was adapted.
+
+    Where the configuration has another number of chips, ``fsdp`` takes the rest.
+
+    Raises:
+        ValueError: The other axes do not divide the number of chips.
+    """
+    asked = config.mesh or MeshConfig(fsdp=devices)
+    if asked.devices == devices:
+        return asked, []
+    others = asked.data * asked.tensor
+    if devices % others:
+        raise ValueError(
+            f"config.mesh: expected data x tensor to divide {devices} chips; got {asked.data} x "
+            f"{asked.tensor}"
+        )
+    mesh = replace(asked, fsdp=devices // others)
+    return mesh, [f"mesh.fsdp is {mesh.fsdp} here, as there are {devices} chips (not {asked.fsdp})"]
+
+
+def make_plan(
+    request: Request, devices: Sequence[Any], only: Collection[str] | None = None
+) -> Plan:
+    """Plans a run.
+
+    Args:
+        request: What is planned.
+        devices: The topology's.
+        only: The programs to compile; None: all.
+
+    Raises:
+        ValueError: The configuration does not fit the chips.
+    """
+    config, topology = request.config, request.topology
+    mesh_config, notes = mesh_for(config, topology.devices)
+    mesh = make_mesh(mesh_config.data, mesh_config.fsdp, mesh_config.tensor, devices=devices)
+    sizes = read_model_config(config.model.path)
+    step = Step.of(config, sizes, request.workload)
+    model = sharded_model(config.model, sizes, mesh)
+    update = UpdatePrograms(config, model, mesh, step, request.workload)
+    programs = [
+        *rollout_programs(config, model, mesh, step, request.workload),
+        *update.listed(),
+    ]
+    compiled = [
+        _compile(request, program, update.resident(), mesh_config, sizes)
+        for program in programs
+        if only is None or program.name in only
+    ]
+    return Plan(
+        command=request.command,
+        model=config.model.path,
+        topology=topology,
+        mesh={axis: getattr(mesh_config, axis) for axis in ("data", "fsdp", "tensor")},
+        step=_in_words(config, step, request.workload, update),
+        assumptions=request.assumptions.lines(),
+        programs=compiled,
+        usable=int(topology.chip.memory * (1 - request.assumptions.reserve)),
+        notes=notes,
+    )
+
+
+def _compile(
+    request: Request,
+    program: Program,
+    resident: Mapping[str, Any],
+    mesh: MeshConfig,
+    sizes: Any,
+) -> ProgramPlan:
+    logger.info("compiling %s for %s", program.name, request.topology.name)
+    began = time.monotonic()
+    traced = program.trace()
+    flops = count_in_jaxpr(traced.jaxpr, steps=program.steps)
+    needed, text = _memory_and_text(traced.lower, program)
+    seconds = time.monotonic() - began
+    memory = memory_by_kind(program, needed, resident)
+    collectives = find_collectives(text, mesh.devices, trips=program.steps) if text else []
+    itemsize = jnp.dtype(request.config.model.compute_dtype).itemsize
+    traffic = traffic_of(program, sizes, memory, tensor=mesh.tensor, itemsize=itemsize)
+    return ProgramPlan(
+        name=program.name,
+        calls=program.calls,
+        memory=memory,
+        flops=flops,
+        traffic=traffic,
+        collectives=collectives,
+        seconds=seconds_of_call(
+            request.topology,
+            request.assumptions,
+            flops=flops,
+            traffic=traffic,
+            collectives=collectives,
+        ),
+        compile_seconds=seconds,
+        refused=text is None,
+    )
+
+
+def _memory_and_text(lower: Callable[[], Any], program: Program) -> tuple[Compiled, str | None]:
+    """What a program needs, and its text; None where the compiler finds no room for it."""
+    try:
+        compiled = lower().compile()
+    except jax.errors.JaxRuntimeError as error:
+        refusal = Compiled.of_refusal(str(error), program)
+        if refusal is None:
+            raise
+        return refusal, None
+    return Compiled.of(compiled.memory_analysis()), compiled.as_text()
+
+
+def _in_words(
+    config: TrainConfig, step: Step, workload: Workload, update: UpdatePrograms
+) -> list[str]:
+    rollout, updates = config.rollout, config.learner.updates_per_batch
+    return [
+        f"A step: {rollout.groups} groups x {step.orders_of_group} orders x "
+        f"{rollout.num_rollouts} rollouts; {workload.images} images of {step.grid[0]} x "
+        f"{step.grid[1]} patches; prompts of {step.prompt} tokens; responses of {step.mean} tokens "
+        f"on average, {step.longest} at most; every group informs.",
+        f"Updates: {updates} of {update.micro_batches} micro-batch(es), {update.at_once} group(s) "
+        f"a shard in each, responses padded to the longest; remat {config.learner.remat}.",
+    ]

@@ -1,0 +1,236 @@
+"""A plan as data and as a table."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from perl_jax.planning.chips import GIB, Topology
+from perl_jax.planning.collectives import Collective, received_bytes
+from perl_jax.planning.roofline import Seconds
+
+# How many collectives of a program a table shows: those that send most.
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class ProgramPlan:
+    """What one compiled program takes on one chip.
+
+    Attributes:
+        name: Of the program.
+        calls: In a step.
+        memory: Bytes by kind.
+        flops: Of all chips together, in a call.
+        traffic: Bytes from and to HBM, in a call.
+        collectives: What it sends.
+        seconds: Of a call.
+        compile_seconds: How long tracing and compiling took.
+        refused: Whether the compiler found no room for it; it then tells nothing of collectives.
+    """
+
+    name: str
+    calls: float
+    memory: Mapping[str, int]
+    flops: float
+    traffic: float
+    collectives: Sequence[Collective]
+    seconds: Seconds
+    compile_seconds: float
+    refused: bool = False
+
+    @property
+    def total(self) -> int:
+        """Bytes of memory."""
+        return sum(self.memory.values())
+
+    @property
+    def received(self) -> float:
+        """Bytes from other chips, in a call."""
+        return received_bytes(self.collectives)
+
+    @property
+    def seconds_of_step(self) -> float:
+        """Of all calls."""
+        return self.calls * self.seconds.total
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run takes on some chips.
+
+    Attributes:
+        command: That makes it.
+        model: The policy.
+        topology: The chips.
+        mesh: Their layout, and that for rollouts where it is another.
+        step: The numbers of a step, in words.
+        assumptions: In words.
+        programs: In the order of a step.
+        usable: Bytes of a chip's HBM that may be used.
+        notes: What was adapted.
+        advice: What to change where it does not fit.
+    """
+
+    command: str
+    model: str
+    topology: Topology
+    mesh: Mapping[str, int]
+    step: Sequence[str]
+    assumptions: Sequence[str]
+    programs: Sequence[ProgramPlan]
+    usable: int
+    notes: Sequence[str] = ()
+    advice: Sequence[str] = ()
+
+    @property
+    def largest(self) -> ProgramPlan:
+        """The program that needs most memory."""
+        return max(self.programs, key=lambda program: program.total)
+
+    @property
+    def too_large(self) -> list[str]:
+        """The programs that need more memory than there is."""
+        return [one.name for one in self.programs if one.refused or one.total > self.usable]
+
+    @property
+    def fits(self) -> bool:
+        """Whether every program has the memory that it needs."""
+        return not self.too_large
+
+    @property
+    def seconds_of_step(self) -> float:
+        """Of all programs."""
+        return sum(program.seconds_of_step for program in self.programs)
+
+    @property
+    def received_of_step(self) -> float:
+        """Bytes that a chip receives from others."""
+        return sum(program.calls * program.received for program in self.programs)
+
+
+def as_json(plan: Plan) -> dict[str, Any]:
+    """A plan as JSON holds it; sizes in bytes, times in seconds."""
+    return {
+        **asdict(plan),
+        "programs": [
+            {
+                **asdict(program),
+                "total": program.total,
+                "received": program.received,
+                "bound": program.seconds.bound,
+                "seconds_of_step": program.seconds_of_step,
+            }
+            for program in plan.programs
+        ],
+        "fits": plan.fits,
+        "too_large": plan.too_large,
+        "seconds_of_step": plan.seconds_of_step,
+        "received_of_step": plan.received_of_step,
+    }
+
+
+def as_text(plan: Plan) -> str:
+    """A plan as a person reads it."""
+    chip, mesh = plan.topology.chip, " ".join(f"{k}={v}" for k, v in plan.mesh.items())
+    blocks = [
+        [plan.command],
+        [
+            f"{plan.model} on {plan.topology.name}: {plan.topology.devices} x {chip.name} of "
+            f"{chip.memory / GIB:.0f} GiB, {plan.usable / GIB:.1f} usable; mesh {mesh}",
+            *plan.step,
+            *plan.notes,
+        ],
+        ["Memory of a chip while a program runs, GiB", *_memory_table(plan)],
+        ["Time, and what a chip does in a call", *_time_table(plan)],
+        ["Collectives that send most: bytes received by a chip in a call", *_collectives(plan)],
+        ["Assumptions", *(f"- {line}" for line in plan.assumptions)],
+        _verdict(plan),
+    ]
+    return "\n\n".join("\n".join(block) for block in blocks) + "\n"
+
+
+def _memory_table(plan: Plan) -> list[str]:
+    kinds = list(dict.fromkeys(kind for program in plan.programs for kind in program.memory))
+    rows = [["", *kinds, "total", ""]]
+    for program in plan.programs:
+        sizes = [program.memory.get(kind) for kind in kinds]
+        cells = ["" if size is None else f"{size / GIB:.2f}" for size in sizes]
+        over = "too large" if program.name in plan.too_large else ""
+        rows.append([program.name, *cells, f"{program.total / GIB:.2f}", over])
+    return _aligned(rows)
+
+
+def _time_table(plan: Plan) -> list[str]:
+    rows = [
+        ["", "calls", "TFLOP", "HBM GB", "links GB", "compute s", "HBM s", "links s", "step s",
+         "bound by", "compiled in s"],
+    ]  # fmt: skip
+    for one in plan.programs:
+        seconds = one.seconds
+        links = ["?", "?"] if one.refused else [f"{one.received / 1e9:.2f}", f"{seconds.links:.3f}"]
+        rows.append(
+            [
+                one.name, f"{one.calls:g}", f"{one.flops / plan.topology.devices / 1e12:.2f}",
+                f"{one.traffic / 1e9:.1f}", links[0], f"{seconds.compute:.3f}",
+                f"{seconds.memory:.3f}", links[1], f"{one.seconds_of_step:.1f}", seconds.bound,
+                f"{one.compile_seconds:.0f}",
+            ]
+        )  # fmt: skip
+    received = plan.received_of_step
+    rows.append(
+        ["step", "", "", "", f"{received / 1e9:.1f}", "", "", "", f"{plan.seconds_of_step:.1f}",
+         "", f"{sum(one.compile_seconds for one in plan.programs):.0f}"]
+    )  # fmt: skip
+    return _aligned(rows)
+
+
+def _collectives(plan: Plan) -> list[str]:
+    rows = []
+    for program in plan.programs:
+        most = sorted(_merged(program.collectives), key=lambda one: -one.received)[:_SHOWN]
+        for one in most:
+            size = f"{one.received / 1e9:.3f} GB"
+            shape = one.shape.split("{")[0].lstrip("(")
+            rows.append(
+                [
+                    program.name,
+                    size,
+                    f"{one.count} x",
+                    one.kind,
+                    shape,
+                    f"of {one.group}",
+                    one.where,
+                ]
+            )
+    return _aligned(rows, left=(0, 3, 4, 5, 6)) if rows else ["none"]
+
+
+def _merged(collectives: Iterable[Collective]) -> list[Collective]:
+    """Equal collectives as one that runs more often."""
+    found: dict[tuple[Any, ...], Collective] = {}
+    for one in collectives:
+        where = one.where.rpartition("closed_call/")[2] or one.where
+        key = (one.kind, one.bytes, one.group, where)
+        count = one.count + (found[key].count if key in found else 0)
+        shape = one.shape
+        found[key] = Collective(one.kind, shape, one.bytes, one.group, count, where)
+    return list(found.values())
+
+
+def _verdict(plan: Plan) -> list[str]:
+    largest = plan.largest
+    used = f"{largest.name} needs {largest.total / GIB:.1f} of {plan.usable / GIB:.1f} GiB"
+    if plan.fits:
+        return [f"Verdict: fits. {used}; a step takes about {plan.seconds_of_step:.0f} s."]
+    return [f"Verdict: does not fit: {', '.join(plan.too_large)}. {used}.", *plan.advice]
+
+
+def _aligned(rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if column in left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]

@@ -1,0 +1,163 @@
+"""The programs of the sampler on a mesh, in the shapes in which a step calls them."""
+
+import math
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+
+from perl_jax.buckets import Ladder, bucket
+from perl_jax.config import TrainConfig
+from perl_jax.mesh import SHARD_AXES, num_shards
+from perl_jax.models import Qwen2_5_VL
+from perl_jax.models.qwen2_5_vl.inputs import ImageSizes, PromptInputs, pack_images
+from perl_jax.planning.programs import Program, Work, ceil_div, power_of_two
+from perl_jax.planning.shapes import everywhere, on_mesh, results
+from perl_jax.planning.workload import Step, Workload
+from perl_jax.rollout import Strategy, programs
+from perl_jax.types import ImagePatches
+
+_STOP_TOKENS = 2
+
+
+def rollout_programs(
+    config: TrainConfig, model: Qwen2_5_VL, mesh: Mesh, step: Step, workload: Workload
+) -> list[Program]:
+    """Encoding, reading and decoding of one step.
+
+    Args:
+        config: Of the run.
+        model: The policy as it lies for rollouts, of shapes.
+        mesh: That it lies on.
+        step: The numbers of a step.
+        workload: Its examples.
+    """
+    return _Rollout(config, model, mesh, step, workload).listed()
+
+
+class _Rollout:
+    def __init__(
+        self, config: TrainConfig, model: Qwen2_5_VL, mesh: Mesh, step: Step, workload: Workload
+    ) -> None:
+        self.config, self.sizes, self.mesh = config, model.config, mesh
+        self.sampler, self.step, self.workload = config.rollout.sampler, step, workload
+        self.dtype = model.compute_dtype
+        self.definition, self.parameters = nnx.split(model)
+        self.shards = num_shards(mesh)
+        self.rung = Ladder("prompt_lengths", self.sampler.prompt_lengths).fit(
+            step.prompt, "prompt length"
+        )
+
+    def listed(self) -> list[Program]:
+        return [
+            *([self._encode()] if self.workload.images else []),
+            self._prefill(),
+            self._decode(),
+        ]
+
+    def _images(self) -> tuple[int, int, int]:
+        """Images of a step, images of a call, and patches of a call."""
+        patches = math.prod(self.step.grid)
+        images = self.config.rollout.groups * self.workload.images
+        ladder = Ladder("patches", self.sampler.patches)
+        most = max(1, ladder.rungs[-1] // patches)
+        per_call = min(images, most)
+        return images, per_call, ladder.fit(per_call * patches, "patches of a call")
+
+    def _encode(self) -> Program:
+        images, per_call, patches = self._images()
+        vision = self.sizes.vision
+        blank = np.broadcast_to(np.float32(0), (math.prod(self.step.grid), vision.patch_width))
+        batch = [ImagePatches(blank, self.step.grid)] * per_call
+        sizes = ImageSizes.of([[self.step.grid] * per_call], vision, num_patches=patches)
+        packed = everywhere(self.mesh, pack_images(batch, vision, sizes))
+        return Program(
+            "encode",
+            ceil_div(images, per_call),
+            programs.encode,
+            (self.definition, self.parameters, packed),
+            {"parameters": self.parameters, "batch": packed},
+            work=Work(patches=patches),
+            image_passes=1,
+        )
+
+    def _features(self) -> Any:
+        images, per_call, patches = self._images()
+        rows = ceil_div(images, per_call) * patches // self.sizes.vision.patches_per_unit
+        shape = (bucket(rows + 1), self.sizes.text.hidden_size)
+        return on_mesh(self.mesh, shape, self.dtype)
+
+    def _prefill(self) -> Program:
+        most = max(1, self.sampler.prefill_tokens // self.rung)
+        orders = min(power_of_two(self._places()), most)
+        shape = (orders, self.rung)
+        prompts = PromptInputs(
+            tokens=on_mesh(self.mesh, shape, jnp.int32),
+            positions=on_mesh(self.mesh, (3, *shape), jnp.int32),
+            valid=on_mesh(self.mesh, shape, bool),
+            feature_rows=on_mesh(self.mesh, shape, jnp.int32),
+            images=None,
+        )
+        features = self._features()
+        split = self.shards if orders % self.shards == 0 else 1
+        return Program(
+            "prefill",
+            ceil_div(self.step.orders, orders),
+            programs.prefill,
+            (self.definition, self.mesh, self.parameters, features, prompts),
+            {"parameters": self.parameters, "features": features, "batch": prompts},
+            work=Work(tokens=orders * self.rung / split, pairs=orders * self.rung**2 / split),
+            passes=1,
+        )
+
+    def _places(self) -> int:
+        at_once = max(1, self.sampler.rows // self.config.rollout.num_rollouts)
+        wanted = min(self.step.orders, at_once)
+        return self.shards * power_of_two(ceil_div(wanted, self.shards))
+
+    def _decode(self) -> Program:
+        places, rollouts = self._places(), self.config.rollout.num_rollouts
+        chunk = self.sampler.chunk
+        sizes = (places, rollouts, self.rung, self.step.longest + chunk)
+        state = results(programs.empty_state, self.sizes.text, self.dtype, self.mesh, sizes, False)
+        arguments = (
+            self.definition, False, self.mesh, chunk, self.parameters, state,
+            on_mesh(self.mesh, (), jnp.int32), self._rows(places, rollouts), self._drawing(),
+        )  # fmt: skip
+        return Program(
+            "decode",
+            ceil_div(self._decode_steps(places), chunk),
+            programs.decode,
+            arguments,
+            {"parameters": self.parameters, "caches": state},
+            steps=chunk,
+            work=Work(tokens=chunk * places * rollouts / self.shards),
+            passes=chunk,
+        )
+
+    def _decode_steps(self, places: int) -> int:
+        """Rows are refilled: the batch is full until the last rollouts, which end one by one."""
+        full = ceil_div(self.step.orders * self.step.mean, places)
+        return full + self.step.longest - self.step.mean
+
+    def _rows(self, places: int, rollouts: int) -> programs.Rows:
+        def of(shape: tuple[int, ...], dtype: Any) -> Any:
+            return on_mesh(self.mesh, shape, dtype, SHARD_AXES)
+
+        return programs.Rows(
+            start=of((places,), jnp.int32),
+            position=of((places,), jnp.int32),
+            streams=of((places, rollouts, 2), jnp.uint32),
+            done=of((places, rollouts), bool),
+        )
+
+    def _drawing(self) -> programs.Drawing:
+        strategy = Strategy(temperature=self.config.rollout.temperature)
+        return programs.Drawing(
+            parameters=everywhere(self.mesh, strategy.parameters()),
+            banned=on_mesh(self.mesh, (self.sizes.text.vocab_size,), bool),
+            stops=on_mesh(self.mesh, (_STOP_TOKENS,), jnp.int32),
+            limit=on_mesh(self.mesh, (), jnp.int32),
+        )

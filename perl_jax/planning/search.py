@@ -1,0 +1,160 @@
+"""The nearest setting that fits, where one does not."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from perl_jax.config import MeshConfig, TrainConfig
+from perl_jax.planning.chips import GIB
+from perl_jax.planning.planner import Request, make_plan, mesh_for
+from perl_jax.planning.programs import ceil_div
+from perl_jax.planning.report import Plan
+
+logger = logging.getLogger(__name__)
+
+# What of the update is computed again, from least to most.
+_REMAT = ("none", "activations", "layers")
+_TENSOR = (1, 2, 4, 8)
+# Temporaries of a smaller micro-batch are estimated as its share of them; candidates that are
+# estimated to need so much more than there is are not compiled.
+_SLACK = 1.25
+_OF_UPDATE = frozenset({"score", "reference", "update"})
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Another setting.
+
+    Attributes:
+        config: With it.
+        changes: Flags that make it.
+        share: Of the temporaries that the programs of the update are estimated to need.
+    """
+
+    config: TrainConfig
+    changes: tuple[str, ...]
+    share: float = 1.0
+
+
+def plan_and_advise(request: Request, devices: Sequence[Any]) -> Plan:
+    """Plans a run; where it does not fit, looks for the nearest setting that does."""
+    plan = make_plan(request, devices)
+    return plan if plan.fits else replace(plan, advice=_advice(request, plan, devices))
+
+
+def candidates(config: TrainConfig, devices: int, too_large: Sequence[str]) -> Iterator[Candidate]:
+    """Other settings, the nearest first: one change, then several.
+
+    Args:
+        config: That does not fit.
+        devices: Chips.
+        too_large: The programs that need too much memory.
+    """
+    singles = list(_singles(config, devices, too_large))
+    yield from singles
+    # What changes the update and what changes its mesh, together.
+    for first in singles:
+        for second in _singles(first.config, devices, too_large):
+            names = {change.partition("=")[0] for change in first.changes}
+            if not any(change.partition("=")[0] in names for change in second.changes):
+                changes = (*first.changes, *second.changes)
+                yield Candidate(second.config, changes, first.share * second.share)
+
+
+def _singles(config: TrainConfig, devices: int, too_large: Sequence[str]) -> Iterator[Candidate]:
+    if _OF_UPDATE & set(too_large):
+        yield from _smaller_micro_batches(config, devices)
+        yield from _more_remat(config)
+    if "decode" in too_large:
+        yield from _of_sampler(config, "rows", config.rollout.num_rollouts)
+    if "prefill" in too_large:
+        yield from _of_sampler(config, "prefill_tokens", config.data.max_prompt_tokens)
+    if config.optimizer.state_dtype == "float32":
+        optimizer = replace(config.optimizer, state_dtype="bfloat16")
+        yield Candidate(
+            replace(config, optimizer=optimizer), ("--config.optimizer.state_dtype=bfloat16",)
+        )
+    yield from _other_meshes(config, devices)
+
+
+def _smaller_micro_batches(config: TrainConfig, devices: int) -> Iterator[Candidate]:
+    """Half as many groups a shard, down to one."""
+    mesh, _ = mesh_for(config, devices)
+    shards = mesh.data * mesh.fsdp
+    packing = config.learner.packing
+    groups = ceil_div(config.rollout.groups // config.learner.updates_per_batch, shards)
+    now = at_once = min(groups, ceil_div(packing.micro_groups, shards))
+    while at_once > 1:
+        at_once = ceil_div(at_once, 2)
+        micro = replace(packing, micro_groups=at_once * shards)
+        learner = replace(config.learner, packing=micro)
+        flag = f"--config.learner.packing.micro_groups={at_once * shards}"
+        yield Candidate(replace(config, learner=learner), (flag,), at_once / now)
+
+
+def _more_remat(config: TrainConfig) -> Iterator[Candidate]:
+    for remat in _REMAT[_REMAT.index(config.learner.remat) + 1 :]:
+        learner = replace(config.learner, remat=remat)  # type: ignore[arg-type]
+        # Unknown until it is compiled, and less.
+        yield Candidate(
+            replace(config, learner=learner), (f"--config.learner.remat={remat}",), 1 / _SLACK
+        )
+
+
+def _of_sampler(config: TrainConfig, name: str, least: int) -> Iterator[Candidate]:
+    value = getattr(config.rollout.sampler, name) // 2
+    while value >= least:
+        sampler = replace(config.rollout.sampler, **{name: value})
+        rollout = replace(config.rollout, sampler=sampler)
+        flag = f"--config.rollout.sampler.{name}={value}"
+        yield Candidate(replace(config, rollout=rollout), (flag,))
+        value //= 2
+
+
+def _other_meshes(config: TrainConfig, devices: int) -> Iterator[Candidate]:
+    """All parameters split over all chips, in other ways."""
+    now, _ = mesh_for(config, devices)
+    for tensor in _TENSOR:
+        mesh = MeshConfig(data=1, fsdp=devices // tensor, tensor=tensor)
+        if devices % tensor == 0 and mesh != now:
+            flags = tuple(f"--config.mesh.{axis}={getattr(mesh, axis)}" for axis in vars(mesh))
+            yield Candidate(replace(config, mesh=mesh), flags)
+
+
+def _advice(request: Request, plan: Plan, devices: Sequence[Any]) -> list[str]:
+    tried: list[str] = []
+    for candidate in candidates(request.config, len(devices), plan.too_large):
+        if len(tried) == request.tries:
+            break
+        if _estimate(plan, candidate) > plan.usable * _SLACK:
+            continue
+        logger.info("trying %s", " ".join(candidate.changes))
+        other = replace(request, config=candidate.config)
+        found = make_plan(other, devices, only=plan.too_large)
+        needed = f"{found.largest.name} {found.largest.total / GIB:.1f} GiB"
+        tried.append(f"{' '.join(candidate.changes)}: {needed}")
+        if found.fits:
+            return [f"The nearest setting that fits: {tried[-1]}", *_misses(tried[:-1])]
+    return [
+        f"None of {len(tried)} settings nearby fits; take more chips, or fewer tokens: "
+        "data.max_prompt_tokens, rollout.max_new_tokens, model.max_pixels.",
+        *_misses(tried),
+    ]
+
+
+def _misses(tried: Sequence[str]) -> list[str]:
+    return [f"Does not fit either: {one}" for one in tried]
+
+
+def _estimate(plan: Plan, candidate: Candidate) -> float:
+    """Bytes that the largest program would need, from what it needed."""
+    sizes = []
+    for program in plan.programs:
+        temporaries = program.memory.get("temporaries", 0)
+        share = candidate.share if program.name in _OF_UPDATE else 1.0
+        # Another mesh or another sampler is worth a try whatever it was before.
+        if program.name in plan.too_large and candidate.share == 1.0:
+            share = 0.0
+        sizes.append(program.total - (1 - share) * temporaries)
+    return max(sizes)

@@ -1,0 +1,120 @@
+"""One topology's plan in a process of its own: libtpu locks itself, and memory is given back.
+
+The parent writes a pickled `Request`; the answer is JSON on the last line of standard output.
+"""
+
+import json
+import logging
+import os
+import pickle
+import re
+import resource
+import subprocess
+import sys
+import time
+from typing import Any
+
+from perl_jax.planning.devices import BusyError
+from perl_jax.planning.planner import Request
+from perl_jax.planning.report import as_json, as_text
+
+logger = logging.getLogger(__name__)
+
+_PREFIX = "plan: "
+_ATTEMPTS = 8
+_WAIT = 10.0
+_BUSY = 75
+
+
+def plan_in_a_process(request: Request) -> dict[str, Any]:
+    """Plans in a process without accelerators; waits where another one holds libtpu.
+
+    Returns:
+        ``plan`` as JSON, its ``text``, ``seconds`` and ``peak_host_bytes`` of the process.
+
+    Raises:
+        RuntimeError: The process failed, with the end of what it said.
+    """
+    for attempt in range(_ATTEMPTS):
+        code, out, said = _run(request)
+        if code == 0:
+            return json.loads(out.splitlines()[-1])
+        if code != _BUSY and "lockfile" not in said:
+            raise RuntimeError(said.strip().splitlines()[-1] if said.strip() else f"exit {code}")
+        wait = _WAIT * (attempt + 1)
+        logger.info("another process compiles for TPUs; trying again in %.0f s", wait)
+        time.sleep(wait)
+    raise RuntimeError(
+        f"libtpu: another process on this machine has held it for {_ATTEMPTS} attempts; end it, or "
+        "plan when it has ended"
+    )
+
+
+def _run(request: Request) -> tuple[int, str, str]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "perl_jax.planning.worker"],
+        env=_environment(request.topology.devices if request.topology.virtual else None),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    with process:
+        process.stdin.write(pickle.dumps(request))
+        process.stdin.close()
+        said = []
+        for raw in process.stderr:
+            line = raw.decode(errors="replace")
+            if line.startswith(_PREFIX):
+                logger.info("%s", line.removeprefix(_PREFIX).rstrip())
+            else:
+                said.append(line)
+        out = process.stdout.read().decode()
+    return process.returncode, out, "".join(said)
+
+
+def _environment(virtual: int | None) -> dict[str, str]:
+    """Of a process that has no accelerators, and as many CPU devices as asked."""
+    flags = re.sub(
+        r"--xla_force_host_platform_device_count=\S+", "", os.environ.get("XLA_FLAGS", "")
+    )
+    if virtual is not None:
+        flags += f" --xla_force_host_platform_device_count={virtual}"
+    return {
+        **os.environ,
+        "JAX_PLATFORMS": "cpu",
+        "TPU_SKIP_MDS_QUERY": "1",
+        "XLA_FLAGS": flags.strip(),
+    }
+
+
+def main() -> None:
+    """Reads a request, answers it."""
+    from perl_jax.planning.devices import devices_of
+    from perl_jax.planning.search import plan_and_advise
+
+    logging.basicConfig(format=f"{_PREFIX}%(message)s", level=logging.WARNING)
+    logging.getLogger("perl_jax").setLevel(logging.INFO)
+    began = time.monotonic()
+    request = pickle.load(sys.stdin.buffer)
+    plan = plan_and_advise(request, devices_of(request.topology))
+    # Kilobytes on Linux.
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+    answer = {
+        "plan": as_json(plan),
+        "text": as_text(plan),
+        "seconds": time.monotonic() - began,
+        "peak_host_bytes": peak,
+    }
+    print(json.dumps(answer))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except BusyError:
+        sys.exit(_BUSY)
+    except (ImportError, OSError, ValueError) as error:
+        sys.exit(str(error))

@@ -1,0 +1,110 @@
+"""What a step is taken to work on: examples of one kind, in the shapes that the ladders give."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from perl_jax.config import TrainConfig
+from perl_jax.models.qwen2_5_vl.config import Qwen2_5_VLConfig
+from perl_jax.training.packing import Responses
+from perl_jax.types import Group, ImagePatches, Prompt
+
+_PIXELS = 512 * 512
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A typical example. Every example of a plan is one.
+
+    Attributes:
+        images: Distinct images of an example, all shown by each of its orders.
+        pixels: Area of an image before ``model.max_pixels`` reduces it; images are square.
+        text_tokens: Of a prompt, beside its images.
+        response_tokens: The mean of responses; None: a quarter of ``rollout.max_new_tokens``.
+            Shapes hold the longest response, ``rollout.max_new_tokens``.
+    """
+
+    images: int = 3
+    pixels: int = _PIXELS
+    text_tokens: int = 192
+    response_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("images", "text_tokens"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected at least 1; got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class Step:
+    """The numbers of one training step.
+
+    Attributes:
+        orders: Prompts that are read for rollouts.
+        orders_of_group: K.
+        grid: Rows and columns of an image, in patches.
+        prompt: Tokens of a prompt.
+        longest: Tokens of the longest response.
+        mean: Tokens of a response on average.
+    """
+
+    orders: int
+    orders_of_group: int
+    grid: tuple[int, int]
+    prompt: int
+    longest: int
+    mean: int
+
+    @classmethod
+    def of(cls, config: TrainConfig, model: Qwen2_5_VLConfig, workload: Workload) -> "Step":
+        """The step of a configuration, every example of which gets all of its permuted orders."""
+        factor = model.vision.patch_size * model.vision.spatial_merge_size
+        pixels = min(workload.pixels, config.model.max_pixels or workload.pixels)
+        units = max(1, math.isqrt(pixels) // factor)
+        orders_of_group = 1 + config.permutation.num_orders
+        longest = config.rollout.max_new_tokens
+        mean = workload.response_tokens or max(1, longest // 4)
+        if mean > longest:
+            raise ValueError(
+                f"response_tokens: expected at most rollout.max_new_tokens = {longest}; got {mean}"
+            )
+        prompt = workload.images * (units**2 + 2) + workload.text_tokens
+        if prompt > config.data.max_prompt_tokens:
+            raise ValueError(
+                f"images, pixels, text_tokens: expected a prompt of at most data.max_prompt_tokens "
+                f"= {config.data.max_prompt_tokens}; got one of {prompt}"
+            )
+        return cls(
+            orders=config.rollout.groups * orders_of_group,
+            orders_of_group=orders_of_group,
+            grid=(units * model.vision.spatial_merge_size,) * 2,
+            prompt=prompt,
+            longest=longest,
+            mean=mean,
+        )
+
+
+def make_groups(
+    count: int, step: Step, workload: Workload, model: Qwen2_5_VLConfig
+) -> tuple[Group, ...]:
+    """Groups of blank images and prompts with the sizes of a step's."""
+    return tuple(_group(number, step, workload, model) for number in range(count))
+
+
+def _group(number: int, step: Step, workload: Workload, model: Qwen2_5_VLConfig) -> Group:
+    patches = math.prod(step.grid)
+    blank = np.broadcast_to(np.float32(0), (patches, model.vision.patch_width))
+    images = tuple(ImagePatches(blank, step.grid) for _ in range(workload.images))
+    tokens = np.zeros(step.prompt, np.int32)
+    tokens[: workload.images * patches // model.vision.patches_per_unit] = model.image_token
+    positions = np.broadcast_to(np.arange(step.prompt, dtype=np.int32), (3, step.prompt))
+    prompt = Prompt(tokens, positions, 0, images)
+    return Group.of(str(number), [prompt] * step.orders_of_group)
+
+
+def longest_responses(groups: int, step: Step, num_rollouts: int) -> Responses:
+    """Responses to groups that are all as long as the longest."""
+    shape = (groups, step.orders_of_group, num_rollouts)
+    tokens = np.broadcast_to(np.int32(0), (*shape, step.longest))
+    return Responses(tokens, np.full(shape, step.longest, np.int32))
