@@ -9,6 +9,7 @@ import re
 import sys
 import time
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -110,7 +111,7 @@ def main(topology, size, layers, dtype, *shape):
     compiled = lowered.compile()
     text = compiled.as_text()
     if len(sys.argv) > 8:
-        open(sys.argv[8], "w").write(text)
+        Path(sys.argv[8]).write_text(text)
     memory = compiled.memory_analysis()
     return {
         "seconds": round(time.monotonic() - began, 1),
@@ -125,7 +126,8 @@ def main(topology, size, layers, dtype, *shape):
 def gathers(text):
     """Bytes of the results of collectives, the largest first: of each kind."""
     found = {}
-    pattern = r"= (.*?) (all-gather|all-gather-start|all-reduce|all-reduce-start|reduce-scatter|all-to-all|collective-permute-start|collective-permute)\("
+    kinds = "all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute"
+    pattern = rf"= (.*?) ((?:{kinds})(?:-start)?)\("
     for match in re.finditer(pattern, text):
         sizes = [
             BYTES.get(kind, 4) * int(np.prod([int(n) for n in dims.split(",") if n] or [1]))
