@@ -56,7 +56,7 @@ class UpdatePrograms:
         self.updates = config.learner.updates_per_batch
         self.compiled = self._programs()
         self.state = self._state()
-        self.at_once, self.micro_batches = num_micro_batches(config, self.placement.shards)
+        self.at_once, self.micro_batches = num_micro_batches(config, self.placement.shards.count)
 
     def listed(self) -> list[Program]:
         """All of them, in the order of a step."""

@@ -78,8 +78,10 @@ def micro_batch(config, placement):
 
     def spread(leaf, axis):
         shape = list(leaf.shape)
-        shape[axis] *= placement.shards
-        return jax.ShapeDtypeStruct(tuple(shape), leaf.dtype, sharding=placement.sharding(axis))
+        shape[axis] *= placement.shards.count
+        return jax.ShapeDtypeStruct(
+            tuple(shape), leaf.dtype, sharding=placement.shards.sharding(axis)
+        )
 
     return jax.tree.map(spread, shard, _split_axes(shard))
 
