@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from perl_jax.data.pipeline import PipelineConfig
 from perl_jax.data.sources import SourceConfig
 from perl_jax.evaluation import EvaluationConfig
+from perl_jax.hosts import HostsConfig
+from perl_jax.mesh import MeshConfig
 from perl_jax.models.fresh import FreshModel
 from perl_jax.objectives import PRESETS, Objective
 from perl_jax.training.checkpoint import CheckpointConfig
@@ -48,25 +50,6 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
-class MeshConfig:
-    """How the devices are laid out; the product is their number. See `perl_jax.mesh.make_mesh`."""
-
-    data: int = 1
-    fsdp: int = 1
-    tensor: int = 1
-
-    def __post_init__(self) -> None:
-        for name in ("data", "fsdp", "tensor"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected at least 1; got {getattr(self, name)}")
-
-    @property
-    def devices(self) -> int:
-        """How many there are."""
-        return self.data * self.fsdp * self.tensor
-
-
-@dataclass(frozen=True)
 class DataConfig:
     """What is trained and evaluated on.
 
@@ -99,6 +82,7 @@ class RunConfig:
         steps: How many.
         seed: Of everything drawn.
         mesh: The layout of the devices; None: the first device alone.
+        hosts: How long hosts wait for each other.
         learner: How batches become updates.
         optimizer: How gradients move parameters.
         evaluation: Of the held-out rows.
@@ -113,6 +97,7 @@ class RunConfig:
     steps: int
     seed: int = 0
     mesh: MeshConfig | None = None
+    hosts: HostsConfig = field(default_factory=HostsConfig)
     learner: UpdateConfig = field(default_factory=UpdateConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)

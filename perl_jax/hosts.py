@@ -16,7 +16,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -25,8 +25,6 @@ from jax.experimental import multihost_utils
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-Distributed = Literal["auto", "on", "off"]
 
 _PREFIX = "perl_jax"
 _FAILURE = f"{_PREFIX}/failure"
@@ -60,7 +58,7 @@ class HostsConfig:
 
 
 def connect(
-    distributed: Distributed = "auto",
+    distributed: str = "auto",
     *,
     coordinator: str | None = None,
     num_hosts: int | None = None,
@@ -82,9 +80,11 @@ def connect(
 
     Raises:
         ValueError: Some of coordinator, num_hosts and host are given and some are not, or with
-            ``off``.
-        RuntimeError: The others were not found.
+            ``off``; or ``distributed`` is none of the three.
+        HostsError: The others were not found.
     """
+    if distributed not in ("auto", "on", "off"):
+        raise ValueError(f"distributed: expected one of auto, on, off; got {distributed!r}")
     explicit = {"coordinator": coordinator, "num_hosts": num_hosts, "host": host}
     given = [name for name, value in explicit.items() if value is not None]
     if given and len(given) < len(explicit):
@@ -96,15 +96,19 @@ def connect(
         raise ValueError(f"host: expected 0 to {num_hosts - 1}; got {host}")
     if distributed == "off" or not (given or distributed == "on" or expects_others(os.environ)):
         return
-    jax.distributed.initialize(
-        coordinator,
-        num_hosts,
-        host,
-        initialization_timeout=connect_seconds,
-        heartbeat_timeout_seconds=heartbeat_seconds,
-        # One host may export a large model while the others are done.
-        shutdown_timeout_seconds=1800,
-    )
+    try:
+        jax.distributed.initialize(
+            coordinator,
+            num_hosts,
+            host,
+            initialization_timeout=connect_seconds,
+            heartbeat_timeout_seconds=heartbeat_seconds,
+            # One host may export a large model while the others are done.
+            shutdown_timeout_seconds=1800,
+        )
+    except (RuntimeError, ValueError) as error:
+        place = coordinator or "what the environment says"
+        raise HostsError(f"distributed: cannot join the other hosts by {place}: {error}") from error
 
 
 def expects_others(environment: os._Environ[str] | dict[str, str]) -> bool:

@@ -9,6 +9,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import config_flags
 
+from perl_jax import hosts
 from perl_jax.settings import read_config
 
 _ERRORS: tuple[type[Exception], ...] = (
@@ -23,7 +24,9 @@ def run_main(
     *,
     errors: tuple[type[Exception], ...] = (),
 ) -> None:
-    """Parses ``--config`` and ``--workdir`` and runs; exits with 0, or with an error in one line.
+    """Parses the flags and runs; exits with 0, or with an error in one line.
+
+    On several hosts the same command starts on each of them, and they end together.
 
     Args:
         description: What ``--help`` says.
@@ -33,6 +36,15 @@ def run_main(
     """
     config = config_flags.DEFINE_config_file("config", None, "Configuration file.")
     workdir = flags.DEFINE_string("workdir", None, "Directory of the run.")
+    distributed = flags.DEFINE_enum(
+        "distributed",
+        "auto",
+        ["auto", "on", "off"],
+        "Whether to join other hosts; auto: where the environment says that there are others.",
+    )
+    coordinator = flags.DEFINE_string("coordinator", None, "address:port of host 0.")
+    num_hosts = flags.DEFINE_integer("num_hosts", None, "With --coordinator: of how many.")
+    host = flags.DEFINE_integer("host", None, "With --coordinator: the number of this one.")
     debug = flags.DEFINE_bool("debug", False, "Show where an error comes from.")
     flags.mark_flags_as_required(["config", "workdir"])
     sys.modules["__main__"].__doc__ = description or ""
@@ -44,7 +56,17 @@ def run_main(
         absl_logging.set_verbosity(absl_logging.WARNING)
         logging.getLogger("perl_jax").setLevel(logging.INFO)
         try:
-            run(read_config(kind, config.value), str(workdir.value))
+            settings = read_config(kind, config.value)
+            hosts.connect(
+                distributed.value,
+                coordinator=coordinator.value,
+                num_hosts=num_hosts.value,
+                host=host.value,
+            )
+            if not hosts.is_main():
+                logging.getLogger("perl_jax").setLevel(logging.WARNING)
+            with hosts.end_together():
+                run(settings, str(workdir.value))
         except _ERRORS + errors as error:
             if debug.value:
                 raise

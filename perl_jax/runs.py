@@ -4,15 +4,17 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import jax
+from etils import epath
 from jax.sharding import Mesh
 
+from perl_jax import hosts
 from perl_jax.config import (
     ModelConfig,
     RunConfig,
@@ -26,8 +28,9 @@ from perl_jax.data.rows import Filtered, RowReader
 from perl_jax.data.source import Source
 from perl_jax.data.sources import SourceConfig, open_source
 from perl_jax.evaluation import Evaluation, evaluate
+from perl_jax.hosts import HostsError
 from perl_jax.hub import resolve_directory
-from perl_jax.mesh import make_mesh
+from perl_jax.mesh import Feeds, make_mesh
 from perl_jax.models import Qwen2_5_VL, load_model, save_model
 from perl_jax.models.fresh import write_fresh_model
 from perl_jax.permutation import rules_from_config
@@ -71,7 +74,7 @@ SUMMARY = "summary.json"
 SKIPPED_ROWS = "skipped_rows.jsonl"
 CURVES = "curves.png"
 
-RUN_ERRORS = (CheckpointError, GradingError, WorkdirError)
+RUN_ERRORS = (CheckpointError, GradingError, HostsError, WorkdirError)
 """What a run may end with besides wrong values and failing storage."""
 
 
@@ -112,7 +115,7 @@ def train(config: TrainConfig, workdir: str | Path) -> Outcome:
         )
         collector = Collector(
             parts.sampler,
-            lambda: next(parts.pipeline),
+            parts.pipeline.take,
             rewarder,
             rollout=config.rollout,
             permutation=config.permutation,
@@ -121,6 +124,7 @@ def train(config: TrainConfig, workdir: str | Path) -> Outcome:
             response_lengths=config.learner.packing.response_lengths,
             seed=config.seed,
             total_steps=config.steps,
+            feeds=learner.feeds,
         )
         return Reinforce(learner, collector, parts.pipeline)
 
@@ -156,28 +160,32 @@ def _run(
     reward: RewardConfig,
     make_stepper: Callable[[_Parts], Stepper],
 ) -> Outcome:
+    hosts.set_deadline(config.hosts.deadline)
+    main = hosts.is_main()
     with ExitStack() as stack:
-        workdir = stack.enter_context(lock_workdir(workdir))
+        workdir = stack.enter_context(_own_workdir(workdir))
         config = _with_model(config, workdir)
         parts = _open(config, reward, workdir, stack)
+        identity = fingerprint(config, parts.source)
+        hosts.check_same(identity, "what the hosts run")
         stepper = make_stepper(parts)
+        directory = _checkpoint_directory(config.checkpoint, workdir)
         checkpoints = stack.enter_context(
-            Checkpoints(
-                workdir / CHECKPOINTS,
-                config.checkpoint,
-                fingerprint=fingerprint(config, parts.source),
-            )
+            Checkpoints(directory, config.checkpoint, fingerprint=identity)
         )
         key = jax.random.key(config.seed)
         state, step, progression = start_or_resume(checkpoints, stepper, parts.model, key)
-        if _is_finished(workdir, step):
+        if hosts.gather(_is_finished(workdir, step), "whether the run is finished")[0]:
             raise ValueError(
                 f"{workdir}: this run is finished: {step} of {config.steps} steps are done; give "
                 "another work directory to run again"
             )
-        (workdir / CONFIG).write_text(json.dumps(plain(config), indent=2) + "\n", encoding="utf-8")
-        records = RolloutLog(workdir / "rollouts.jsonl", step if step else -1)
-        stack.callback(records.close)
+        records: Callable[[int, dict[str, Any]], None] = _no_record
+        if main:
+            text = json.dumps(plain(config), indent=2) + "\n"
+            (workdir / CONFIG).write_text(text, encoding="utf-8")
+            records = log = RolloutLog(workdir / "rollouts.jsonl", step if step else -1)
+            stack.callback(log.close)
         loop = Loop(
             stepper=stepper,
             checkpoints=checkpoints,
@@ -188,9 +196,12 @@ def _run(
                     run_name=workdir.name,
                     settings=plain(config),
                     resume_step=step or None,
+                    active=main,
                 )
             ),
-            progress=Progress(config.steps, initial_step=step, enabled=config.logging.console),
+            progress=Progress(
+                config.steps, initial_step=step, enabled=config.logging.console and main
+            ),
             preemption=stack.enter_context(Preemption()),
             steps=config.steps,
             evaluate=_evaluator(config, parts),
@@ -204,10 +215,53 @@ def _run(
         stack.callback(loop.progress.close)
         outcome = loop.run(state, step, progression)
     if outcome.finished:
-        _finish(config, workdir, stepper.learner, outcome)
-    else:
+        _finish(config, workdir, directory, stepper.learner, outcome)
+    elif main:
         print(f"stopped as asked after step {outcome.step}; the same command goes on from there")
     return outcome
+
+
+@contextmanager
+def _own_workdir(workdir: Path) -> Iterator[Path]:
+    """The work directory, locked by the main host; others may share it, or have one of theirs."""
+    if hosts.is_main():
+        with lock_workdir(workdir) as locked:
+            hosts.gather(None, "the work directory")
+            yield locked
+        return
+    hosts.gather(None, "the work directory")
+    path = workdir.expanduser().absolute()
+    path.mkdir(parents=True, exist_ok=True)
+    yield path
+
+
+def _no_record(step: int, record: dict[str, Any]) -> None:
+    """Only the main host writes."""
+
+
+def _checkpoint_directory(config: CheckpointConfig, workdir: Path) -> epath.Path:
+    """Where checkpoints are.
+
+    Raises:
+        ValueError: Another host does not see it.
+    """
+    directory = epath.Path(config.directory or workdir / CHECKPOINTS)
+    if jax.process_count() == 1:
+        return directory
+    probe = directory.parent / f".{directory.name}.seen"
+    if hosts.is_main():
+        probe.parent.mkdir(parents=True, exist_ok=True)
+        probe.write_text("")
+    hosts.gather(None, "the directory of checkpoints")
+    seen = hosts.gather(probe.exists(), "whether the directory of checkpoints is shared")
+    hosts.once(probe.unlink, "the directory of checkpoints")
+    blind = [str(host) for host, sees in enumerate(seen) if not sees]
+    if blind:
+        raise ValueError(
+            f"checkpoint.directory: expected one that all hosts see, such as a bucket (gs://...); "
+            f"host {', '.join(blind)} does not see {directory} of host 0"
+        )
+    return directory
 
 
 def _with_model(
@@ -216,11 +270,17 @@ def _with_model(
     """The configuration with the path of its model, which is made if a fresh one is asked for."""
     if not isinstance(config, WarmstartConfig) or config.fresh is None:
         return config
-    path = workdir / "fresh_model"
-    if not path.exists():
-        partial = workdir / ".fresh_model.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        write_fresh_model(partial, config.fresh).replace(path)
+    path, fresh = workdir / "fresh_model", config.fresh
+
+    def write() -> None:
+        if not path.exists():
+            partial = workdir / ".fresh_model.partial"
+            shutil.rmtree(partial, ignore_errors=True)
+            write_fresh_model(partial, fresh).replace(path)
+
+    hosts.once(write, "the fresh model")
+    # It is the same everywhere, and not there yet on a host that does not share the directory.
+    write()
     return replace(config, fresh=None, model=replace(config.model, path=str(path)))
 
 
@@ -228,15 +288,26 @@ def _open(
     config: TrainConfig | WarmstartConfig, reward: RewardConfig, workdir: Path, stack: ExitStack
 ) -> _Parts:
     mesh = None
+    if config.mesh is None and jax.process_count() > 1:
+        raise ValueError(
+            f"mesh: expected a layout of all {jax.device_count()} devices, as there are "
+            f"{jax.process_count()} hosts; got None"
+        )
     if config.mesh is not None:
         mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
     model, processor = open_model(config.model, mesh)
     source = open_source(config.data.train)
     prepare = Preparer(processor, max_prompt_tokens=config.data.max_prompt_tokens)
-    # All hosts read the same rows, since a batch is put on the mesh whole by each of them.
-    skip_log = workdir / SKIPPED_ROWS if jax.process_index() == 0 else None
     pipeline = stack.enter_context(
-        Pipeline(source, prepare, config.data.pipeline, seed=config.seed, skip_log=skip_log)
+        Pipeline(
+            source,
+            prepare,
+            config.data.pipeline,
+            seed=config.seed,
+            feeds=Feeds.of(mesh),
+            exchange=hosts.gather,
+            skip_log=workdir / SKIPPED_ROWS if hosts.is_main() else None,
+        )
     )
     sampler = Sampler(model, processor, config.rollout.sampler)
     grader = stack.enter_context(make_grader(reward))
@@ -255,15 +326,14 @@ def open_model(config: ModelConfig, mesh: Mesh | None = None) -> tuple[Qwen2_5_V
 
 
 def _throughput(mesh: Mesh | None) -> Throughput:
-    devices = jax.local_devices()[:1] if mesh is None else list(mesh.devices.flat)
-    return Throughput(len(devices), peak_of(devices[0]))
+    return Throughput(1 if mesh is None else mesh.devices.size, peak_of(jax.local_devices()[0]))
 
 
 def fingerprint(config: RunConfig, source: Source) -> dict[str, str]:
     """What must not change between runs that share checkpoints."""
     settings = plain(config)
     # None of these changes what is computed: a run goes on with fewer workers on less memory.
-    for name in ("logging", "checkpoint", "export"):
+    for name in ("logging", "checkpoint", "export", "hosts"):
         del settings[name]
     for name in ("workers", "prefetch"):
         del settings["data"]["pipeline"][name]
@@ -332,7 +402,21 @@ def _is_finished(workdir: Path, step: int) -> bool:
     return file.exists() and json.loads(file.read_text(encoding="utf-8"))["steps"] == step
 
 
-def _finish(config: RunConfig, workdir: Path, learner: Learner, outcome: Outcome) -> None:
+def _finish(
+    config: RunConfig, workdir: Path, checkpoints: epath.Path, learner: Learner, outcome: Outcome
+) -> None:
+    """Exports the policy, which all hosts hold parts of; the main one writes and tells the rest."""
+    target = workdir / EXPORT
+    if target.exists():
+        target = workdir / f"{EXPORT}-{time.strftime('%Y%m%d-%H%M%S')}"
+    if config.export:
+        save_model(learner.model(outcome.state), target)
+    hosts.once(lambda: _summarise(config, workdir, checkpoints, target, outcome), "the summary")
+
+
+def _summarise(
+    config: RunConfig, workdir: Path, checkpoints: epath.Path, target: Path, outcome: Outcome
+) -> None:
     progression = outcome.progression
     summary: dict[str, Any] = {
         "before": progression.before,
@@ -341,23 +425,19 @@ def _finish(config: RunConfig, workdir: Path, learner: Learner, outcome: Outcome
         "seconds": round(progression.seconds, 1),
         "seed": config.seed,
     }
-    rows = {"metrics": METRICS_FILE, "checkpoints": CHECKPOINTS}
+    rows = {"metrics": workdir / METRICS_FILE, "checkpoints": checkpoints}
     if config.export:
-        target = workdir / EXPORT
-        if target.exists():
-            target = workdir / f"{EXPORT}-{time.strftime('%Y%m%d-%H%M%S')}"
-        save_model(learner.model(outcome.state), target)
         summary["export"] = str(target)
-        rows |= {"exported model": target.name}
+        rows |= {"exported model": target}
     plot_curves(workdir / METRICS_FILE, workdir / CURVES)
-    rows |= {"learning curves": CURVES, "summary": SUMMARY}
+    rows |= {"learning curves": workdir / CURVES, "summary": workdir / SUMMARY}
     partial = workdir / f".{SUMMARY}.partial"
     partial.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     partial.replace(workdir / SUMMARY)
     if progression.before:
         print(final_table(progression.before, progression.after))
     for name, file in rows.items():
-        print(f"{name:16} {workdir / file}")
+        print(f"{name:16} {file}")
 
 
 def export(settings: dict[str, Any], workdir: Path, out: Path, step: str) -> int:
@@ -385,7 +465,8 @@ def export(settings: dict[str, Any], workdir: Path, out: Path, step: str) -> int
             for path, leaf in policy.split(model).items()
         }
     }
-    checkpoints = Checkpoints(workdir / CHECKPOINTS, CheckpointConfig(), fingerprint=None)
+    directory = settings["checkpoint"]["directory"] or workdir / CHECKPOINTS
+    checkpoints = Checkpoints(directory, CheckpointConfig(), fingerprint=None)
     with checkpoints:
         wanted = {"latest": checkpoints.latest_step, "best": checkpoints.best_step}
         number = wanted[step]() if step in wanted else int(step)

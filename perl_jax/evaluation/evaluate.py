@@ -10,7 +10,7 @@ from perl_jax.evaluation.consistency import Order, is_consistent, orders_of
 from perl_jax.evaluation.results import Evaluation, Record
 from perl_jax.permutation import Rule, Rules, rule_for
 from perl_jax.processing import Processor
-from perl_jax.rewards import Grader, answer_text, last_boxed
+from perl_jax.rewards import Grader, answer_text, grade_on_hosts, last_boxed
 from perl_jax.rollout import Group, Rollouts, Sampler, Strategy
 from perl_jax.types import Example
 
@@ -40,7 +40,7 @@ def evaluate(
     """Asks every example under its own order and others, and grades and compares the answers.
 
     A function of the policy's parameters and the arguments: the same seed asks the same orders, so
-    that evaluations of one run compare.
+    that evaluations of one run compare. On several hosts, all of them have all examples.
 
     Args:
         sampler: Has the policy and its processor.
@@ -122,8 +122,10 @@ def _records(
         for k in range(len(task.orders))
         for n in range(rollouts.tokens.shape[2])
     ]
-    grades = grader.grade(
-        [texts[g][k][n] for g, k, n in places], [tasks[g].examples[k].answer for g, k, _ in places]
+    grades = grade_on_hosts(
+        grader,
+        [texts[g][k][n] for g, k, n in places],
+        [tasks[g].examples[k].answer for g, k, _ in places],
     )
     consistent = [_consistent(*pair) for pair in zip(tasks, texts, strict=True)]
     return [

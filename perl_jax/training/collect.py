@@ -8,9 +8,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from perl_jax import hosts
 from perl_jax.buckets import Ladder
+from perl_jax.data.pipeline import Taken
 from perl_jax.data.prompting import prompt_text
 from perl_jax.filtering import Bounds, Refill
+from perl_jax.mesh import Feeds
 from perl_jax.objectives import Objective, group_advantages
 from perl_jax.permutation import (
     Orders,
@@ -24,6 +27,7 @@ from perl_jax.permutation import (
 from perl_jax.processing import Processor
 from perl_jax.rollout import Group, Rollouts, Sampler, SamplerConfig, Strategy
 from perl_jax.training.draws import Draw, concatenate, record_of, rollout_metrics
+from perl_jax.training.exchange import share
 from perl_jax.training.packing import Responses
 from perl_jax.training.rewarding import Rewarder, Rewards
 from perl_jax.training.throughput import forward_operations
@@ -130,7 +134,7 @@ class Collector:
 
     Args:
         sampler: Of the policy; its model is replaced by the caller after every update.
-        next_example: Gives the next prepared example, its images preprocessed.
+        take: Gives the next so many prepared examples, see `Pipeline.take`.
         rewarder: Computes rewards.
         rollout: How responses are drawn.
         permutation: In which orders examples are shown.
@@ -139,12 +143,13 @@ class Collector:
         response_lengths: The ladder that batches are padded to, in tokens.
         seed: Of the run.
         total_steps: Of the run.
+        feeds: Which hosts hold which examples; None: this one all of them.
     """
 
     def __init__(
         self,
         sampler: Sampler,
-        next_example: Callable[[], Example],
+        take: Callable[[int], Taken],
         rewarder: Rewarder,
         *,
         rollout: RolloutConfig,
@@ -154,9 +159,11 @@ class Collector:
         response_lengths: tuple[int, ...],
         seed: int,
         total_steps: int,
+        feeds: Feeds | None = None,
     ) -> None:
         self.sampler = sampler
-        self.next_example = next_example
+        self.take = take
+        self.feeds = feeds or Feeds.of(None)
         self.rewarder = rewarder
         self.rollout = rollout
         self.permutation = permutation
@@ -179,11 +186,11 @@ class Collector:
         seconds = {"rollout": 0.0, "reward": 0.0}
         draws: list[Draw] = []
         while not refill.done:
-            examples = [self.next_example() for _ in range(refill.next_draw)]
-            draw = self._draw(step, rate, key, refill.drawn, examples, seconds)
+            taken = self.take(refill.next_draw)
+            draw = self._draw(step, rate, key, refill.drawn, taken, seconds)
             draws.append(draw)
             accuracy, scored = draw.rewards["accuracy"], draw.rewards["scored"]
-            shape = (len(examples), -1)
+            shape = (len(draw.groups), -1)
             refill = refill.add(accuracy.reshape(shape), scored.reshape(shape))
         drawn = concatenate(draws)
         indices, real = refill.batch()
@@ -213,15 +220,23 @@ class Collector:
         rate: float,
         key: jax.Array,
         first: int,
-        examples: Sequence[Example],
+        taken: Taken,
         seconds: dict[str, float],
     ) -> Draw:
         start = time.perf_counter()
-        orders = [self._orders(step, rate, example) for example in examples]
+        held = [None if one is None else self._orders(step, rate, one) for one in taken.examples]
         # An example may come twice in one step; its number keeps its streams apart.
-        groups = [
-            encode_group(f"{first + n}/{one.examples[0].id}", one, self.sampler.processor)
-            for n, one in enumerate(orders)
+        processor = self.sampler.processor
+        encoded = [
+            None
+            if one is None
+            else encode_group(f"{first + n}/{one.examples[0].id}", one, processor)
+            for n, one in enumerate(held)
+        ]
+        told = [None if one is None else _note(one) for one in held]
+        groups, notes = share(encoded, told, self.feeds, taken.feeds)
+        orders = [
+            _of_note(note) if one is None else one for one, note in zip(held, notes, strict=True)
         ]
         rollouts = self.sampler.sample(
             groups,
@@ -232,7 +247,7 @@ class Collector:
         )
         rollouts = self._padded(rollouts)
         sampled = time.perf_counter()
-        rewards = self._reward(orders, rollouts)
+        rewards = self._reward(orders, groups, rollouts)
         seconds["rollout"] += sampled - start
         seconds["reward"] += time.perf_counter() - sampled
         return Draw(orders, groups, rollouts, rewards)
@@ -262,26 +277,47 @@ class Collector:
             stats=rollouts.stats,
         )
 
-    def _reward(self, orders: Sequence[Orders], rollouts: Rollouts) -> dict[str, np.ndarray]:
-        """Arrays ``[b, K, N]``: reward, accuracy, scored and the components."""
-        where = np.nonzero(rollouts.lengths > 0)
+    def _reward(
+        self, orders: Sequence[Orders], groups: Sequence[Group], rollouts: Rollouts
+    ) -> dict[str, np.ndarray]:
+        """Arrays ``[b, K, N]``: reward, accuracy, scored and the components.
+
+        Every host grades the examples that it holds, and tells the others.
+        """
+        mine = np.array(
+            [self.feeds.speaks and group.feed in (None, self.feeds.here) for group in groups]
+        )
+        where = np.nonzero((rollouts.lengths > 0) & mine[:, None, None])
+        named = _named(self._rewarded(orders, rollouts, where)) if mine.any() else {}
+        told = {
+            "where": [axis.tolist() for axis in where],
+            "values": {name: values.tolist() for name, values in named.items()},
+        }
+        rewards: dict[str, np.ndarray] = {}
+        for of_host in hosts.gather(told, "rewards"):
+            index = tuple(np.array(axis, int) for axis in of_host["where"])
+            for name, values in of_host["values"].items():
+                dtype = bool if name == "scored" else np.float32
+                rewards.setdefault(name, np.zeros(rollouts.lengths.shape, dtype))[index] = values
+        return rewards
+
+    def _rewarded(
+        self, orders: Sequence[Orders], rollouts: Rollouts, where: tuple[np.ndarray, ...]
+    ) -> Rewards:
+        """Of the responses at these places."""
         examples = [orders[int(b)].examples[int(k)] for b, k, _ in zip(*where, strict=True)]
         decode = self.sampler.processor.decode
         texts = [
             decode(tokens[:length])
             for tokens, length in zip(rollouts.tokens[where], rollouts.lengths[where], strict=True)
         ]
-        rewards = self.rewarder(
+        return self.rewarder(
             texts,
             [example.answer for example in examples],
             [example.metadata for example in examples],
             rollouts.lengths[where],
             rollouts.stopped[where],
         )
-        return {
-            name: _scatter(values, where, rollouts.lengths.shape)
-            for name, values in _named(rewards).items()
-        }
 
     def _batch(self, drawn: Draw, indices: np.ndarray, real: np.ndarray) -> TrainBatch:
         reward, scored = drawn.rewards["reward"][indices], drawn.rewards["scored"][indices]
@@ -320,12 +356,23 @@ def _named(rewards: Rewards) -> dict[str, np.ndarray]:
     }
 
 
-def _scatter(
-    values: np.ndarray, where: tuple[np.ndarray, ...], shape: tuple[int, ...]
-) -> np.ndarray:
-    out = np.zeros(shape, values.dtype)
-    out[where] = values
-    return out
+def _note(orders: Orders) -> dict[str, Any]:
+    """What all hosts know of an example beside its prompts."""
+    example = orders.examples[0]
+    return {
+        "id": example.id,
+        "source": example.source,
+        "orders": orders.orders.tolist(),
+        "drawn": orders.drawn,
+        "reason": orders.reason,
+    }
+
+
+def _of_note(note: dict[str, Any]) -> Orders:
+    """The orders of an example of another host, which has its text and its images."""
+    named = Example(note["id"], note["source"], question="", images=(), answer="")
+    orders = np.array(note["orders"], np.int64)
+    return Orders(orders, (named,) * len(orders), note["drawn"], note["reason"])
 
 
 def _filter_metrics(refill: Refill) -> dict[str, float]:

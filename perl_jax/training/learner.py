@@ -9,10 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from perl_jax.mesh import Feeds
 from perl_jax.models import Qwen2_5_VL
 from perl_jax.models.qwen2_5_vl.layers import Remat
 from perl_jax.objectives import Objective
 from perl_jax.training.assignment import assign
+from perl_jax.training.exchange import spread
 from perl_jax.training.forward import Head
 from perl_jax.training.losses import policy_gradient_loss, supervised_loss
 from perl_jax.training.optimizer import (
@@ -160,6 +162,11 @@ class Learner:
             importance_cap=self.config.importance_cap,
         )
 
+    @property
+    def feeds(self) -> Feeds:
+        """Which hosts provide for which shards of a batch."""
+        return self._placement.shards.feeds
+
     def init(self, model: Qwen2_5_VL, key: jax.Array) -> TrainState:
         """The state before the first update.
 
@@ -200,7 +207,8 @@ class Learner:
                 "advantages": batch.advantages[rows],
                 "sampled": batch.logprobs[rows],
             }
-            parts.append((batch.groups[rows], responses[rows], values))
+            groups = spread(batch.groups[rows], self.feeds)
+            parts.append((groups, responses[rows], values))
         # All of them before the first update.
         old: list[Scores | None] = [None] * len(parts)
         if self._scores_old:
@@ -238,6 +246,7 @@ class Learner:
                     f"got the banned token {tokens[never][0]}"
                 )
         values = {"weights": token_weights(valid)}
+        groups = spread(groups, self.feeds)
         state, stats = self._update(state, self._micro_batches(groups, responses, values))
         return state, self.programs.of_batch([stats])
 

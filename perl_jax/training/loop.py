@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import jax
 
+from perl_jax.hosts import gather
 from perl_jax.models import Qwen2_5_VL
 from perl_jax.training.checkpoint import Checkpoints
 from perl_jax.training.compilations import CompilationCounter
@@ -202,6 +203,8 @@ class Loop:
                     self.writer.write(step, metrics)
                 self.progress.update(step, metrics)
                 self._check(step, stats)
+                # What a checkpoint holds is the same on all hosts.
+                progression.seconds = gather(progression.seconds, f"the end of step {step}")[0]
                 stop, asked = self._stops_early(progression), self.preemption.agreed()
                 self._save(state, step, progression, force=asked or stop or step == self.steps)
                 if asked:

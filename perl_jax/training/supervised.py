@@ -8,6 +8,7 @@ import numpy as np
 from perl_jax.data.pipeline import Pipeline
 from perl_jax.data.prompting import prompt_text
 from perl_jax.processing import Processor
+from perl_jax.training.exchange import share
 from perl_jax.training.learner import Learner
 from perl_jax.training.loop import StepResult
 from perl_jax.training.packing import Responses
@@ -48,14 +49,13 @@ class Supervised:
 
     def step(self, number: int, state: TrainState) -> StepResult:
         """Updates towards the responses of the next rows."""
-        examples = [next(self.pipeline) for _ in range(self.rows)]
-        groups = [
-            Group.of(f"{n}/{one.id}", [self.processor.encode(prompt_text(one), one.images)])
-            for n, one in enumerate(examples)
+        taken = self.pipeline.take(self.rows)
+        encoded = [
+            None if one is None else self._group(n, one) for n, one in enumerate(taken.examples)
         ]
-        responses = encode_responses(
-            examples, self.processor.encode_response, self.max_response_tokens
-        )
+        told = [None if one is None else self._response(one).tolist() for one in taken.examples]
+        groups, told = share(encoded, told, self.learner.feeds, taken.feeds)
+        responses = padded_responses(told)
         state, stats = self.learner.supervise(state, groups, responses)
         prompts = sum(len(group.prompts[0].tokens) for group in groups)
         metrics = {
@@ -64,6 +64,13 @@ class Supervised:
         }
         operations = self.learner.operations_of(groups, responses)
         return StepResult(state, metrics, stats, operations)
+
+    def _group(self, number: int, example: Example) -> Group:
+        prompt = self.processor.encode(prompt_text(example), example.images)
+        return Group.of(f"{number}/{example.id}", [prompt])
+
+    def _response(self, example: Example) -> np.ndarray:
+        return encode_response(example, self.processor.encode_response, self.max_response_tokens)
 
     def host_state(self) -> dict[str, Any]:
         """The position in the data."""
@@ -74,29 +81,31 @@ class Supervised:
         self.pipeline.restore(host["data"])
 
 
-def encode_responses(
-    examples: Sequence[Example], encode: Callable[[str], np.ndarray], longest: int
-) -> Responses:
-    """The responses of examples, one each, as ``[B, 1, 1, R]``.
+def encode_response(
+    example: Example, encode: Callable[[str], np.ndarray], longest: int
+) -> np.ndarray:
+    """The tokens of an example's response.
 
     Raises:
-        ValueError: An example has no response or too long a one; names it.
+        ValueError: It has no response or too long a one; names it.
     """
-    rows = []
-    for example in examples:
-        text = example.metadata.get(RESPONSE)
-        if not isinstance(text, str) or not text:
-            raise ValueError(
-                f"example {example.id!r} of {example.source!r}: expected a text in "
-                f"metadata[{RESPONSE!r}] to train on; got {text!r}"
-            )
-        tokens = encode(text)
-        if len(tokens) > longest:
-            raise ValueError(
-                f"example {example.id!r} of {example.source!r}: expected a response of at most "
-                f"{longest} tokens (max_response_tokens); got {len(tokens)}"
-            )
-        rows.append(tokens)
+    text = example.metadata.get(RESPONSE)
+    if not isinstance(text, str) or not text:
+        raise ValueError(
+            f"example {example.id!r} of {example.source!r}: expected a text in "
+            f"metadata[{RESPONSE!r}] to train on; got {text!r}"
+        )
+    tokens = encode(text)
+    if len(tokens) > longest:
+        raise ValueError(
+            f"example {example.id!r} of {example.source!r}: expected a response of at most "
+            f"{longest} tokens (max_response_tokens); got {len(tokens)}"
+        )
+    return tokens
+
+
+def padded_responses(rows: Sequence[Sequence[int]]) -> Responses:
+    """The responses to examples, one each, as ``[B, 1, 1, R]``."""
     lengths = np.array([len(row) for row in rows], np.int32)
     tokens = np.zeros((len(rows), lengths.max()), np.int32)
     for padded, row in zip(tokens, rows, strict=True):

@@ -14,10 +14,8 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-import numpy as np
-from jax.experimental import multihost_utils
-
 import perl_jax
+from perl_jax.hosts import gather
 
 _LOCK = ".lock"
 # A process never conflicts with its own record locks, and closing any file of it drops the lock.
@@ -113,7 +111,7 @@ class Preemption:
 
     def agreed(self) -> bool:
         """Whether any host was asked to stop: the same answer on all, which all must ask for."""
-        return bool(np.any(multihost_utils.process_allgather(np.bool_(self.requested))))
+        return any(gather(self.requested, "whether to stop"))
 
     def __enter__(self) -> Self:
         if threading.current_thread() is not threading.main_thread():

@@ -64,7 +64,7 @@ class Demo:
         with Pipeline(source, prepare, PipelineConfig(), seed=seed) as pipeline:
             collector = Collector(
                 self.sampler,
-                lambda: next(pipeline),
+                pipeline.take,
                 Rewarder(reward or RewardConfig(), self.grader, TOKENS),
                 rollout=RolloutConfig(groups=GROUPS, num_rollouts=ROLLOUTS, max_new_tokens=TOKENS),
                 permutation=PermutationConfig(num_orders=1, schedule=Schedule("constant")),

@@ -12,6 +12,7 @@ import jax
 import orbax.checkpoint as ocp
 from etils import epath
 
+from perl_jax.hosts import gather
 from perl_jax.training.checkpoint.checksums import checksums
 from perl_jax.training.checkpoint.config import (
     Best,
@@ -20,7 +21,7 @@ from perl_jax.training.checkpoint.config import (
     steps_to_keep,
 )
 from perl_jax.training.checkpoint.files import ARRAYS, RECORD, StepFiles
-from perl_jax.training.checkpoint.hosts import common, describe, gather, together
+from perl_jax.training.checkpoint.hosts import common, describe, together
 from perl_jax.training.checkpoint.leaves import (
     abstract_data_of,
     check_abstract,
@@ -287,7 +288,8 @@ class Checkpoints:
         data = data_of(named)
         metric = None if metric is None else float(metric)
         leaves = leaf_records(named, data)
-        record = Record(step, metric, self._fingerprint, gather(dict(host)), leaves)
+        states = gather(dict(host), "state of the hosts")
+        record = Record(step, metric, self._fingerprint, states, leaves)
         # Orbax does not store arrays without elements.
         return record, {name: array for name, array in data.items() if array.size}
 

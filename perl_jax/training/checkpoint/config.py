@@ -12,6 +12,8 @@ class CheckpointConfig:
     """When to save, and what to keep.
 
     Attributes:
+        directory: Where; None: in the work directory. On several hosts all of them must see it:
+            a bucket (``gs://...``) or a directory that they share.
         every: Steps between saves: the steps that it divides are saved.
         keep_last: How many of the newest are kept.
         keep_best: How many of those with the best metric are kept; None for none.
@@ -19,6 +21,7 @@ class CheckpointConfig:
         asynchronous: Whether the files are written while training goes on.
     """
 
+    directory: str | None = None
     every: int = 50
     keep_last: int = 2
     keep_best: int | None = 1

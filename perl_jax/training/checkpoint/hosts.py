@@ -1,34 +1,18 @@
 """What the hosts of a run tell each other; every function must be called by all of them."""
 
-import json
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import jax
-import numpy as np
-from jax.experimental import multihost_utils
-
+from perl_jax.hosts import gather
 from perl_jax.training.checkpoint.record import CheckpointError, FingerprintError
 
 T = TypeVar("T")
 
 
-def gather(value: Any) -> list[Any]:
-    """The JSON-able values of all hosts, by host, on each of them."""
-    if jax.process_count() == 1:
-        return [value]
-    data = np.frombuffer(json.dumps(value).encode(), np.uint8)
-    sizes = multihost_utils.process_allgather(np.int32(data.size))
-    # A power of two, so that few lengths are compiled.
-    padded = np.zeros(1 << int(sizes.max()).bit_length(), np.uint8)
-    padded[: data.size] = data
-    rows = multihost_utils.process_allgather(padded)
-    return [json.loads(row[:size].tobytes()) for row, size in zip(rows, sizes, strict=True)]
-
-
 def common(steps: Iterable[int]) -> list[int]:
     """The steps that all hosts see, ascending."""
-    return sorted(set.intersection(*(set(seen) for seen in gather(list(steps)))))
+    told = gather(list(steps), "steps of the checkpoints")
+    return sorted(set.intersection(*map(set, told)))
 
 
 def together(action: Callable[[], T]) -> T:
@@ -44,7 +28,7 @@ def together(action: Callable[[], T]) -> T:
     except Exception as error:
         failure = error
     kind = type(failure).__name__
-    reports = gather(None if failure is None else [kind, describe(failure)])
+    reports = gather(None if failure is None else [kind, describe(failure)], "a checkpoint")
     if failure is not None:
         raise failure
     failed = {i: report for i, report in enumerate(reports) if report is not None}
