@@ -28,7 +28,8 @@ T = TypeVar("T")
 
 _PREFIX = "perl_jax"
 _FAILURE = f"{_PREFIX}/failure"
-# How often a host looks whether another one failed; one that failed waits longer before it goes.
+# How often a host looks whether another one failed. The main one, which has what all look at, waits
+# longer before it goes.
 _POLL_SECONDS = 1.0
 _LAST_WORDS_SECONDS = 5.0
 _MAX_CAUSE = 2000
@@ -81,7 +82,7 @@ def connect(
     Raises:
         ValueError: Some of coordinator, num_hosts and host are given and some are not, or with
             ``off``; or ``distributed`` is none of the three.
-        HostsError: The others were not found.
+        HostsError: What the environment says is not enough.
     """
     if distributed not in ("auto", "on", "off"):
         raise ValueError(f"distributed: expected one of auto, on, off; got {distributed!r}")
@@ -96,6 +97,9 @@ def connect(
         raise ValueError(f"host: expected 0 to {num_hosts - 1}; got {host}")
     if distributed == "off" or not (given or distributed == "on" or expects_others(os.environ)):
         return
+    place = coordinator or "what the environment says"
+    # Told before, since JAX ends the process itself where the coordinator does not answer.
+    print(f"joining the other hosts by {place}, for at most {connect_seconds} s", file=sys.stderr)
     try:
         jax.distributed.initialize(
             coordinator,
@@ -107,7 +111,6 @@ def connect(
             shutdown_timeout_seconds=1800,
         )
     except (RuntimeError, ValueError) as error:
-        place = coordinator or "what the environment says"
         raise HostsError(f"distributed: cannot join the other hosts by {place}: {error}") from error
 
 
@@ -251,7 +254,6 @@ def _fail(error: BaseException) -> None:
     with contextlib.suppress(jax.errors.JaxRuntimeError):
         # Fails where another host was first: then that is the cause, and this follows from it.
         _client().key_value_set(_FAILURE, cause)
-    time.sleep(_LAST_WORDS_SECONDS)
     _exit(f"error: {cause}")
 
 
@@ -267,7 +269,9 @@ def _watch(done: threading.Event) -> None:
 
 
 def _exit(message: str) -> None:
-    print(message, file=sys.stderr)
+    print(message, file=sys.stderr, flush=True)
+    if is_main():
+        time.sleep(_LAST_WORDS_SECONDS)
     sys.stdout.flush()
     sys.stderr.flush()
     logging.shutdown()

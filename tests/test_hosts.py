@@ -1,0 +1,164 @@
+"""Two processes that meet, wait for each other, and end together."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import pytest
+
+from perl_jax import hosts
+
+ROOT = Path(__file__).parents[1]
+SCENARIOS = ("meet", "late", "elsewhere", "raises", "killed", "killed_main")
+# The time in which a host must follow another one that failed.
+MINUTE = 60
+
+
+@pytest.fixture(scope="module")
+def ends():
+    """Of every scenario and host: its exit status, what it said, and after how many seconds."""
+    environment = {
+        **os.environ,
+        "JAX_PLATFORMS": "cpu",
+        "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo",
+        "PYTHONUNBUFFERED": "1",
+    }
+    began = time.monotonic()
+    processes = {}
+    for scenario in SCENARIOS:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        for index in range(2):
+            command = [sys.executable, "-m", "tests.hosts_program", str(port), str(index), scenario]
+            processes[scenario, index] = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+    try:
+        said = {name: process.communicate(timeout=240)[0] for name, process in processes.items()}
+    finally:
+        for process in processes.values():
+            process.kill()
+    print(f"{time.monotonic() - began:.0f} s")
+    return {name: (processes[name].returncode, text) for name, text in said.items()}
+
+
+def test_hosts_tell_each_other_values_of_any_size(ends):
+    for index in range(2):
+        status, said = ends["meet", index]
+        assert status == 0, said
+        assert said.splitlines()[-1] == "done"
+
+
+def test_a_host_that_does_not_come_before_the_deadline_is_named(ends):
+    status, said = ends["late", 0]
+    assert status == 1
+    assert "the end of step 3: host 1 did not come within 2 s (hosts.deadline)" in said
+
+
+def test_a_host_that_is_late_ends_with_the_others_while_it_is_busy(ends):
+    status, said = ends["late", 1]
+    assert status == 1
+    assert "ended with the others, since host 0" in said
+    assert "host 1 did not come" in said
+
+
+def test_hosts_that_are_at_different_places_end_and_say_where(ends):
+    status, said = ends["elsewhere", 0]
+    assert status == 1
+    assert "'the end of step 3'" in said
+    assert "host 1 is at 'rewards'" in said
+    assert ends["elsewhere", 1][0] == 1
+
+
+def test_an_exception_on_one_host_ends_the_other_with_its_cause(ends):
+    status, said = ends["raises", 1]
+    assert status == 1
+    assert "ValueError: a reward function failed on row 7" in said
+    status, said = ends["raises", 0]
+    assert status == 1
+    assert "ended with the others, since host 1" in said
+    assert "ValueError: a reward function failed on row 7" in said
+
+
+@pytest.mark.parametrize(("scenario", "dead"), [("killed", 1), ("killed_main", 0)])
+def test_a_host_that_is_killed_ends_the_other_which_names_it(ends, scenario, dead):
+    assert ends[scenario, dead][0] == -9
+    status, said = ends[scenario, 1 - dead]
+    assert status != 0
+    assert "done" not in said.splitlines()
+    print(said)
+
+
+def test_a_coordinator_that_is_not_there_is_named():
+    program = (
+        "from perl_jax import hosts\n"
+        "hosts.connect(coordinator='127.0.0.1:9', num_hosts=2, host=1, connect_seconds=2)\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert run.returncode != 0
+    assert "127.0.0.1:9" in run.stderr
+
+
+# A single host.
+
+
+def test_a_single_host_meets_itself():
+    assert jax.process_count() == 1
+    assert hosts.gather({"a": 1}, "numbers") == [{"a": 1}]
+    assert hosts.gather_bytes(b"x", "data") == [b"x"]
+    hosts.check_same({"config": "a"}, "the run")
+    assert hosts.is_main()
+    with pytest.raises(KeyError), hosts.end_together():
+        raise KeyError("passes")
+
+
+@pytest.mark.parametrize(
+    ("environment", "several"),
+    [
+        ({}, False),
+        ({"SLURM_NTASKS": "4", "SLURM_PROCID": "0"}, True),
+        ({"SLURM_NTASKS": "1", "SLURM_PROCID": "0"}, False),
+        ({"SLURM_NTASKS": "4"}, False),
+        ({"OMPI_COMM_WORLD_SIZE": "2"}, True),
+        ({"OMPI_COMM_WORLD_SIZE": "1"}, False),
+        ({"TPU_WORKER_HOSTNAMES": "localhost"}, False),
+        ({"TPU_WORKER_HOSTNAMES": "10.0.0.1,10.0.0.2"}, True),
+        ({"JAX_COORDINATOR_ADDRESS": "10.0.0.1:1234"}, True),
+    ],
+)
+def test_the_environment_says_whether_there_are_other_hosts(environment, several):
+    assert hosts.expects_others(environment) is several
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"coordinator": "a:1"}, "coordinator: expected num_hosts, host too"),
+        ({"coordinator": "a:1", "num_hosts": 2, "host": 2}, "host: expected 0 to 1; got 2"),
+        (
+            {"distributed": "off", "coordinator": "a:1", "num_hosts": 2, "host": 0},
+            "coordinator: expected --distributed=auto or on with it; got off",
+        ),
+        ({"distributed": "maybe"}, "distributed: expected one of auto, on, off; got 'maybe'"),
+    ],
+)
+def test_flags_that_do_not_fit_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        hosts.connect(**arguments)
+
+
+def test_a_deadline_must_be_positive():
+    with pytest.raises(ValueError, match="deadline: expected a positive number of seconds; got 0"):
+        hosts.HostsConfig(0)
