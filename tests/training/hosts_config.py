@@ -1,5 +1,6 @@
 """The run that is spread over devices and hosts: the one that is killed and resumed, on a mesh."""
 
+import jax
 from ml_collections import ConfigDict
 
 from tests.training import resume_config
@@ -9,4 +10,13 @@ def get_config() -> ConfigDict:
     config = resume_config.get_config()
     config.mesh = {"data": 1, "fsdp": 1, "tensor": 1}
     config.hosts = {"deadline": 120.0}
+    config.reward.functions = {}
+    config.reward.weights = {"accuracy": 0.9, "format": 0.1}
     return config
+
+
+def fragile(responses, answers, metadata):
+    """A reward that fails on one host."""
+    if jax.process_index() == 1:
+        raise RuntimeError("the grader of host 1 is out of order")
+    return [0.0] * len(responses)

@@ -1,0 +1,130 @@
+"""One run on one device, on a mesh of eight, and on two hosts: the same numbers, however it ends.
+
+Runs are those of ``python -m perl_jax.train`` in processes of their own. Two meshes are tried here;
+every kind, and four hosts, by
+
+    PERL_JAX_MESHES=all pytest -n 0 -rP tests/training/test_many_hosts.py
+"""
+
+import os
+import signal
+
+import pytest
+
+from tests.training.many_hosts import Hosts, furthest_metric, rows
+from tests.training.resuming import environment
+
+ALL = os.environ.get("PERL_JAX_MESHES") == "all"
+STEPS = 5 if ALL else 3
+# data, fsdp, tensor, and the number of hosts.
+TWO_HOSTS = (1, 2, 2, 2)
+LAYOUTS = [(2, 2, 2, 1), TWO_HOSTS]
+if ALL:
+    LAYOUTS += [
+        (8, 1, 1, 1), (1, 8, 1, 1), (1, 1, 8, 1), (4, 1, 2, 1), (1, 4, 2, 1), (2, 4, 1, 1),
+        (4, 1, 1, 2), (1, 4, 1, 4), (2, 2, 2, 4),
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def variables(place):
+    return environment(place / "compiled")
+
+
+@pytest.fixture(scope="module")
+def alone(place, variables):
+    """The work directory of the run on one device."""
+    run = Hosts(place / "alone", variables, (1, 1, 1), 1, f"--config.steps={STEPS}")
+    run.finish()
+    return run.workdir
+
+
+@pytest.fixture(scope="module")
+def layouts(place, variables):
+    """The work directory of the run on every layout."""
+    workdirs = {}
+    for layout in LAYOUTS:
+        *mesh, count = layout
+        workdir = place / "-".join(map(str, layout))
+        run = Hosts(workdir, variables, tuple(mesh), count, f"--config.steps={STEPS}")
+        run.finish()
+        workdirs[layout] = workdir
+    return workdirs
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_rollouts_are_the_same_token_for_token_on_every_layout(alone, layouts, layout):
+    assert rows(layouts[layout], "rollouts.jsonl") == rows(alone, "rollouts.jsonl")
+    assert len(rows(alone, "rollouts.jsonl")) == STEPS
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_metrics_are_the_same_but_for_rounding_on_every_layout(alone, layouts, layout):
+    gap, where = furthest_metric(alone, layouts[layout])
+    print(f"{layout}: {gap:.1e} at {where}")
+    assert gap < 1e-5, where
+
+
+@pytest.fixture(scope="module")
+def killed(place, variables):
+    """Two hosts, the second of which is killed after the first step was saved."""
+    run = Hosts(place / "killed", variables, TWO_HOSTS[:3], 2, f"--config.steps={STEPS}")
+    run.until((run.workdir / "checkpoints" / "1" / "_CHECKPOINT_METADATA").exists)
+    run.signal(1, signal.SIGKILL)
+    return run, run.end()
+
+
+def test_a_host_that_is_killed_ends_the_other(killed):
+    run, statuses = killed
+    assert statuses[1] == -signal.SIGKILL
+    assert statuses[0] not in (0, -signal.SIGKILL)
+    assert "The following tasks are unhealthy" in run.said()[0]
+
+
+def test_the_same_command_goes_on_bit_by_bit_after_a_host_was_killed(
+    killed, layouts, variables, place
+):
+    again = Hosts(place / "killed", variables, TWO_HOSTS[:3], 2, f"--config.steps={STEPS}")
+    again.finish()
+    assert rows(again.workdir, "rollouts.jsonl") == rows(layouts[TWO_HOSTS], "rollouts.jsonl")
+    assert furthest_metric(again.workdir, layouts[TWO_HOSTS])[0] == 0
+    models = [w / "export" / "model.safetensors" for w in (again.workdir, layouts[TWO_HOSTS])]
+    assert models[0].read_bytes() == models[1].read_bytes()
+
+
+def test_a_host_alone_goes_on_where_two_were_told_to_stop(place, variables, alone):
+    run = Hosts(place / "stopped", variables, TWO_HOSTS[:3], 2, f"--config.steps={STEPS}")
+    run.until((run.workdir / "rollouts.jsonl").exists)
+    # The second hears of it, and both stop after the step.
+    run.signal(1, signal.SIGTERM)
+    said = run.finish()
+    assert "stopped as asked after step 1" in said[0]
+    assert len(rows(run.workdir, "rollouts.jsonl")) < STEPS
+    Hosts(run.workdir, variables, (1, 1, 1), 1, f"--config.steps={STEPS}").finish()
+    assert rows(run.workdir, "rollouts.jsonl") == rows(alone, "rollouts.jsonl")
+    assert furthest_metric(run.workdir, alone)[0] < 1e-5
+
+
+def test_a_host_with_another_configuration_is_refused_by_all(place, variables):
+    run = Hosts(
+        place / "differing", variables, TWO_HOSTS[:3], 2, flags_of_last=("--config.seed=4",)
+    )
+    assert run.end() == [1, 1]
+    for said in run.said():
+        assert "what the hosts run: config: expected the same on all hosts" in said
+
+
+def test_a_reward_that_fails_on_one_host_ends_all_of_them(place, variables):
+    flags = (
+        "--config.reward.functions={'fragile': 'tests.training.hosts_config:fragile'}",
+        "--config.reward.weights={'fragile': 1.0}",
+    )
+    run = Hosts(place / "fragile", variables, TWO_HOSTS[:3], 2, *flags)
+    assert run.end() == [1, 1]
+    for said in run.said():
+        assert "RuntimeError: the grader of host 1 is out of order" in said
