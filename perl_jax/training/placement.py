@@ -52,6 +52,16 @@ class Placement:
             ],
         )
 
+    def shapes(self, micro: MicroBatch) -> MicroBatch:
+        """The shapes of the arrays that `put` makes of shards like this one."""
+
+        def of_all(piece: Any, axis: int) -> jax.ShapeDtypeStruct:
+            size = piece.shape[axis] * self.shards
+            shape = (*piece.shape[:axis], size, *piece.shape[axis + 1 :])
+            return jax.ShapeDtypeStruct(shape, piece.dtype, sharding=self.sharding(axis))
+
+        return jax.tree.map(of_all, micro, _split_axes(micro))
+
     def _join(self, pieces: Mapping[int, np.ndarray], axis: int) -> jax.Array:
         """One array of the pieces of the shards, which follow each other along an axis."""
         piece = next(iter(pieces.values()))
