@@ -84,7 +84,7 @@ def test_what_the_backward_pass_computes_again_does_not_change_the_gradients(rem
     learner.config = replace(config, remat=remat)
     (got,), _ = quiet_gradients(learner, state, case.batch)
     error, where = largest_error(got, want)
-    assert error <= 1e-6, where
+    assert error <= 5e-6, where
 
 
 def test_the_case_has_what_is_to_be_shown(case):

@@ -155,15 +155,10 @@ def _scan_adding_forward(
     body: Callable, parameters: Any, running: Any, carry: Any, context: Any
 ) -> tuple[Any, Any]:
     def step(carry: Any, of_layer: Any) -> tuple[Any, Any]:
-        return body(_here(of_layer), carry, context), carry
+        return body(of_layer, carry, context), carry
 
     last, carries = jax.lax.scan(step, carry, parameters)
     return last, (parameters, running, carries, context)
-
-
-def _here(parameters: Any) -> Any:
-    """The parameters of a layer, cast where they are used: else XLA casts all layers beforehand."""
-    return jax.lax.optimization_barrier(parameters)
 
 
 def _scan_adding_backward(body: Callable, residuals: Any, cotangent: Any) -> tuple:
@@ -172,7 +167,7 @@ def _scan_adding_backward(body: Callable, residuals: Any, cotangent: Any) -> tup
     def step(state: Any, of_layer: Any) -> tuple[Any, None]:
         cotangent, running = state
         number, parameters, carry = of_layer
-        _, pull_back = jax.vjp(lambda p, c: body(p, c, context), _here(parameters), carry)
+        _, pull_back = jax.vjp(lambda p, c: body(p, c, context), parameters, carry)
         gradients, cotangent = pull_back(cotangent)
         running = [
             jax.lax.dynamic_update_index_in_dim(
