@@ -86,8 +86,10 @@ def _split_for_slices(
     """Hidden states ``[O, N, R, D]`` and the unembedding as slices of the vocabulary want them.
 
     A slice of an axis that is itself split makes every device fetch all of it: the width is split
-    instead, and the tensor axis has tokens of its own.
+    instead, and the tensor axis has tokens of its own. In the dtype of the product, so is the
+    gradient, each row of which is one product: it waits for the whole backward pass.
     """
+    unembedding = unembedding.astype(hidden.dtype)
     if mesh is None:
         return hidden, unembedding
     of_hidden = PartitionSpec(SHARD_AXES, None, "tensor", None)
