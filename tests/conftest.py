@@ -21,7 +21,9 @@ jax.config.update("jax_default_matmul_precision", "highest")
 
 
 # Files are shared out to the cores in this order: one that takes minutes must not come last.
-LONGEST_FIRST = ("test_resume", "test_runs", "test_reference_step", "test_shared_prefix")
+LONGEST_FIRST = (
+    "test_ahead_of_time", "test_resume", "test_runs", "test_reference_step", "test_shared_prefix",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items):

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
+from jax.sharding import Mesh, PartitionSpec
 
-from perl_jax.mesh import split_first_axis
+from perl_jax.mesh import SHARD_AXES, fit_sharding
 from perl_jax.models import Qwen2_5_VL
 from perl_jax.models.qwen2_5_vl.inputs import Array
 from perl_jax.models.qwen2_5_vl.layers import Remat
@@ -66,13 +66,36 @@ def response_logprobs(
     end = jnp.maximum(jnp.sum(prompts.valid, axis=-1) - 1, 0)
     end = jnp.take_along_axis(hidden, end[:, None, None], axis=1)[:, None]  # [O, 1, 1, D]
     hidden = jnp.broadcast_to(end, (*tokens.shape[:2], 1, end.shape[-1]))
-    hidden = split_first_axis(jnp.concatenate([hidden, own], axis=2), head.mesh)
+    hidden, unembedding = _split_for_slices(
+        jnp.concatenate([hidden, own], axis=2), model.unembedding, head.mesh
+    )
     logprobs, entropy = token_logprobs(
         hidden,
-        model.unembedding,
+        unembedding,
         tokens,
         temperature=head.temperature,
         banned=banned,
         chunk=head.chunk,
     )
     return jnp.where(valid, logprobs, 0.0), jnp.where(valid, entropy, 0.0)
+
+
+def _split_for_slices(
+    hidden: jax.Array, unembedding: jax.Array, mesh: Mesh | None
+) -> tuple[jax.Array, jax.Array]:
+    """Hidden states ``[O, N, R, D]`` and the unembedding as slices of the vocabulary want them.
+
+    A slice of an axis that is itself split makes every device fetch all of it: the width is split
+    instead, and the tensor axis has tokens of its own. In the dtype of the product, so is the
+    gradient, each row of which is one product: it waits for the whole backward pass.
+    """
+    unembedding = unembedding.astype(hidden.dtype)
+    if mesh is None:
+        return hidden, unembedding
+    of_hidden = PartitionSpec(SHARD_AXES, None, "tensor", None)
+    of_rows = PartitionSpec(None, ("fsdp", "tensor"))
+    constrain = jax.lax.with_sharding_constraint
+    return (
+        constrain(hidden, fit_sharding(hidden.shape, of_hidden, mesh)),
+        constrain(unembedding, fit_sharding(unembedding.shape, of_rows, mesh)),
+    )

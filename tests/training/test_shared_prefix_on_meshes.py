@@ -36,11 +36,13 @@ def case(checkpoint):
     return SharedPrefixCase(checkpoint)
 
 
-@pytest.mark.parametrize("shape", [(2, 2, 2), (1, 8, 1)])
-def test_on_a_mesh_loss_and_gradients_are_those_of_separate_sequences(shape, case, checkpoint):
+@pytest.mark.parametrize(("shape", "remat"), [((2, 2, 2), "layers"), ((1, 8, 1), "none")])
+def test_on_a_mesh_loss_and_gradients_are_those_of_separate_sequences(
+    shape, remat, case, checkpoint
+):
     mesh = make_mesh(*shape)
     reference = load_model(checkpoint, dtype="float32", mesh=mesh)
-    learner = case.learner_on(reference, mesh)
+    learner = case.learner_on(reference, mesh, remat)
     learner.config = replace(learner.config, packing=replace(PACKING, micro_groups=4))
     state = learner.init(perturbed(perturbed(reference, 1), 2), jax.random.key(0))
     batch, sizes = case.batch, case.batch.lengths.shape

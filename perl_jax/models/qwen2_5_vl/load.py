@@ -149,11 +149,22 @@ def _without_tied_copy(
     head, embedding = files.get("lm_head.weight"), files.get("model.embed_tokens.weight")
     if not config.tied or head is None or embedding is None:
         return files
-    if (head.shape, head.dtype) != (embedding.shape, embedding.dtype) or not np.array_equal(
-        read_slice(head, ()).view(np.uint8), read_slice(embedding, ()).view(np.uint8)
-    ):
+    if not _same(head, embedding):
         raise ValueError(
             f"{directory}: config.json ties the unembedding to the embedding, but "
             f"{head.name} differs from {embedding.name}"
         )
     return {name: tensor for name, tensor in files.items() if name != "lm_head.weight"}
+
+
+def _same(one: TensorInfo, other: TensorInfo) -> bool:
+    """Whether two matrices are equal bit for bit; read a few rows at a time."""
+    if (one.shape, one.dtype) != (other.shape, other.dtype):
+        return False
+    count, rows = one.shape[0], max(1, _PIECE // (4 * one.shape[1]))
+    pieces = [slice(low, min(low + rows, count)) for low in range(0, count, rows)]
+
+    def bits(tensor: TensorInfo, piece: slice) -> np.ndarray:
+        return np.ascontiguousarray(read_slice(tensor, (piece,))).view(np.uint8)
+
+    return all(np.array_equal(bits(one, piece), bits(other, piece)) for piece in pieces)

@@ -65,17 +65,22 @@ class Qwen2_5_VL(nnx.Module):
 
         Args:
             images: The rows.
-            remat: What the backward pass computes again.
+            remat: What the backward pass computes again; with ``layers`` the whole tower, too.
             mesh: The devices, each of which encodes the rows of its own shard.
         """
-        if images.patches.shape[0] == 1:
-            return self.encode_images(jax.tree.map(lambda part: part[0], images), remat)[None]
-        images = jax.tree.map(lambda part: split_first_axis(jnp.asarray(part), mesh), images)
-        axes = None if mesh is None else SHARD_AXES
-        encode = jax.vmap(
-            lambda row: self.vision(row, self.compute_dtype, remat, mesh), spmd_axis_name=axes
-        )
-        return split_first_axis(encode(images), mesh)
+
+        def encode(images: ImageInputs) -> jax.Array:
+            if images.patches.shape[0] == 1:
+                return self.encode_images(jax.tree.map(lambda part: part[0], images), remat)[None]
+            images = jax.tree.map(lambda part: split_first_axis(jnp.asarray(part), mesh), images)
+            of_rows = jax.vmap(
+                lambda row: self.vision(row, self.compute_dtype, remat, mesh),
+                spmd_axis_name=None if mesh is None else SHARD_AXES,
+            )
+            return split_first_axis(of_rows(images), mesh)
+
+        # Else what its layers keep would lie there during the whole backward pass of the text.
+        return (jax.checkpoint(encode) if remat == "layers" else encode)(images)
 
     def embed(
         self,

@@ -10,7 +10,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from perl_jax.attention import KeyValues, attend
-from perl_jax.mesh import split_first_axis
+from perl_jax.mesh import num_shards, split_first_axis
 from perl_jax.models.qwen2_5_vl.cache import PromptCache, ResponseCache, of_layer
 from perl_jax.models.qwen2_5_vl.config import TextConfig
 from perl_jax.models.qwen2_5_vl.layers import (
@@ -146,6 +146,7 @@ class TextModel(nnx.Module):
         Returns:
             Normalised hidden states ``[B, T, D]`` and ``[B, N, R, D]``.
         """
+        shards = num_shards(mesh)
         (b, t), (_, n, r) = prompt_valid.shape, valid.shape
         rotary = rotary_angles(positions, self.config, embeddings.dtype)
         prompt_slots = jnp.broadcast_to(jnp.arange(t)[None, None], (b, 1, t))
@@ -158,8 +159,8 @@ class TextModel(nnx.Module):
             prompt_q, prompt_k, prompt_v = (part[:, :t] for part in parts)
             read = KeyValues(prompt_k[:, None], prompt_v[:, None], prompt_valid[:, None])
             prefix = KeyValues(prompt_k, prompt_v, prompt_valid)
-            of_prompt = attend(prompt_q[:, None], read, query_slots=prompt_slots)
-            own = attend(q, KeyValues(k, v, valid), prefix, query_slots=slots)
+            of_prompt = attend(prompt_q[:, None], read, query_slots=prompt_slots, shards=shards)
+            own = attend(q, KeyValues(k, v, valid), prefix, query_slots=slots, shards=shards)
             heads = own.shape[-2:]
             attended = [of_prompt.reshape(b, t, *heads), own.reshape(b, n * r, *heads)]
             return split_first_axis(layer.finish(x, jnp.concatenate(attended, axis=1)), mesh)
