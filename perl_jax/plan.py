@@ -10,13 +10,13 @@ Weights are not read. Exits with 1 where something does not fit.
 """
 
 import json
-import logging
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from absl import app, flags
+from absl import logging as absl_logging
 from ml_collections import config_flags
 
 from perl_jax.config import TrainConfig
@@ -40,22 +40,23 @@ _MEMORY = flags.DEFINE_float("memory", Assumptions.memory, "Share of HBM bandwid
 _LINKS = flags.DEFINE_float("links", Assumptions.links, "Share of link bandwidth reached.")
 _RESERVE = flags.DEFINE_float("reserve", Assumptions.reserve, "Share of HBM left free.")
 _TRIES = flags.DEFINE_integer("tries", Request.tries, "Settings tried where one does not fit.")
+_PROGRAMS = flags.DEFINE_list("programs", [], "Some of the programs; the others are not planned.")
 
 
 def main(arguments: Sequence[str]) -> None:
     """Plans for every topology."""
     if len(arguments) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(arguments[1:])}")
-    logging.getLogger("perl_jax").setLevel(logging.INFO)
+    absl_logging.set_verbosity(absl_logging.INFO)
     try:
         config = read_config(TrainConfig, _CONFIG.value)
         workload = Workload(_IMAGES.value, _PIXELS.value, _TEXT.value, _RESPONSE.value)
         shares = Assumptions(_COMPUTE.value, _MEMORY.value, _LINKS.value, _RESERVE.value)
         topologies = [parse_topology(name, _CHIP.value) for name in _TOPOLOGY.value or ()]
         command = f"python -m perl_jax.plan {shlex.join(sys.argv[1:])}"
-        answers = []
+        programs, answers = tuple(_PROGRAMS.value), []
         for topology in topologies:
-            request = Request(config, topology, workload, shares, command, _TRIES.value)
+            request = Request(config, topology, workload, shares, command, _TRIES.value, programs)
             answers.append(plan_in_a_process(request))
             print(answers[-1]["text"])
             took, peak = answers[-1]["seconds"], answers[-1]["peak_host_bytes"] / GIB

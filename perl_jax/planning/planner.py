@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from perl_jax.mesh import make_mesh
 from perl_jax.planning.chips import Topology
 from perl_jax.planning.collectives import find_collectives
 from perl_jax.planning.memory import Compiled, memory_by_kind
-from perl_jax.planning.programs import Program
+from perl_jax.planning.programs import PROGRAMS, Program
 from perl_jax.planning.report import Plan, ProgramPlan
 from perl_jax.planning.rollout import rollout_programs
 from perl_jax.planning.roofline import Assumptions, seconds_of_call, traffic_of
@@ -37,6 +37,7 @@ class Request:
         assumptions: What they reach.
         command: That asks for it.
         tries: Settings that are compiled in search of one that fits.
+        programs: Those to compile, by name; none: all.
     """
 
     config: TrainConfig
@@ -45,6 +46,13 @@ class Request:
     assumptions: Assumptions
     command: str = ""
     tries: int = 3
+    programs: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if unknown := set(self.programs) - set(PROGRAMS):
+            raise ValueError(
+                f"programs: expected some of {', '.join(PROGRAMS)}; got {', '.join(sorted(unknown))}"
+            )
 
 
 def mesh_for(config: TrainConfig, devices: int) -> tuple[MeshConfig, list[str]]:
@@ -68,15 +76,12 @@ def mesh_for(config: TrainConfig, devices: int) -> tuple[MeshConfig, list[str]]:
     return mesh, [f"mesh.fsdp is {mesh.fsdp} here, as there are {devices} chips (not {asked.fsdp})"]
 
 
-def make_plan(
-    request: Request, devices: Sequence[Any], only: Collection[str] | None = None
-) -> Plan:
+def make_plan(request: Request, devices: Sequence[Any]) -> Plan:
     """Plans a run.
 
     Args:
         request: What is planned.
         devices: The topology's.
-        only: The programs to compile; None: all.
 
     Raises:
         ValueError: The configuration does not fit the chips.
@@ -95,7 +100,7 @@ def make_plan(
     compiled = [
         _compile(request, program, update.resident(), mesh_config, sizes)
         for program in programs
-        if only is None or program.name in only
+        if not request.programs or program.name in request.programs
     ]
     return Plan(
         command=request.command,

@@ -7,6 +7,10 @@ from typing import Any
 import jax
 
 
+# In the order of a step.
+PROGRAMS = ("encode", "prefill", "decode", "score", "reference", "update", "apply")
+
+
 @dataclass(frozen=True)
 class Work:
     """What one chip works on in a call, for an estimate of the bytes that it moves.
@@ -27,7 +31,7 @@ class Program:
     """One compiled program, and how a step uses it.
 
     Attributes:
-        name: ``encode``, ``prefill``, ``decode``, ``score``, ``reference``, ``update``, ``apply``.
+        name: One of `PROGRAMS`.
         calls: In a step.
         function: Jitted.
         arguments: Positional ones, static ones among them.
