@@ -51,7 +51,7 @@ class Request:
     def __post_init__(self) -> None:
         if unknown := set(self.programs) - set(PROGRAMS):
             raise ValueError(
-                f"programs: expected some of {', '.join(PROGRAMS)}; got {', '.join(sorted(unknown))}"
+                f"programs: expected some of {', '.join(PROGRAMS)}; got {min(unknown)!r}"
             )
 
 
@@ -93,13 +93,19 @@ def make_plan(request: Request, devices: Sequence[Any]) -> Plan:
     step = Step.of(config, sizes, request.workload)
     model = sharded_model(config.model, sizes, mesh)
     update = UpdatePrograms(config, model, mesh, step, request.workload)
+    resident = update.resident()
+    # Rollouts take all parameters at once, the frozen ones among them.
+    during_rollout = {kind: tree for kind, tree in resident.items() if kind != "frozen"}
     programs = [
-        *rollout_programs(config, model, mesh, step, request.workload),
-        *update.listed(),
+        *(
+            (program, during_rollout)
+            for program in rollout_programs(config, model, mesh, step, request.workload)
+        ),
+        *((program, resident) for program in update.listed()),
     ]
     compiled = [
-        _compile(request, program, update.resident(), mesh_config, sizes)
-        for program in programs
+        _compile(request, program, beside, mesh_config, sizes)
+        for program, beside in programs
         if not request.programs or program.name in request.programs
     ]
     return Plan(

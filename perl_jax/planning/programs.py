@@ -6,7 +6,6 @@ from typing import Any
 
 import jax
 
-
 # In the order of a step.
 PROGRAMS = ("encode", "prefill", "decode", "score", "reference", "update", "apply")
 

@@ -60,7 +60,7 @@ def test_where_nothing_helps_it_says_so(request_of_update, plan):
 
 
 def test_unknown_programs_are_refused(request_of_update):
-    with pytest.raises(ValueError, match="programs: expected some of encode, .*; got enccode"):
+    with pytest.raises(ValueError, match=r"programs: expected some of encode, .*; got 'enccode'"):
         replace(request_of_update, programs=("enccode",))
 
 
