@@ -24,10 +24,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-# Scores are held for at most this many (query, key, head) triples at once; longer inputs are
+# A device holds scores for at most this many (query, key, head) triples at once; longer inputs are
 # processed in blocks of queries, so memory grows with the length, not its square. An accelerator
-# wants large blocks (512 MiB in float32); a CPU wants them to stay in its cache (4 MiB).
-_MAX_SCORES = 1 << 27
+# wants large blocks (128 MiB in float32, of which a backward pass holds several); a CPU wants them
+# to stay in its cache (4 MiB).
+_MAX_SCORES = 1 << 25
 _MAX_SCORES_CPU = 1 << 20
 
 
@@ -51,6 +52,7 @@ def attend(
     prefix: KeyValues | None = None,
     *,
     query_slots: jax.Array | None = None,
+    shards: int = 1,
 ) -> jax.Array:
     """Grouped-query attention of each row's queries to the prefix and to the row's own tokens.
 
@@ -64,6 +66,7 @@ def attend(
             valid tokens are attended.
         query_slots: int ``[B, N, R]``: the query attends to own slots up to and including this
             one. None attends to all valid own tokens.
+        shards: Parts of B that lie on devices of their own, each with its own scores.
 
     Returns:
         ``[B, N, R, H, F]`` in the dtype of ``queries``.
@@ -77,8 +80,8 @@ def attend(
         own,
         prefix,
         query_slots,
-        cpu=partial(_attend_in_blocks, _MAX_SCORES_CPU),
-        default=partial(_attend_in_blocks, _MAX_SCORES),
+        cpu=partial(_attend_in_blocks, _MAX_SCORES_CPU * shards),
+        default=partial(_attend_in_blocks, _MAX_SCORES * shards),
     )
 
 

@@ -23,7 +23,8 @@ def load_model(
     """Loads a policy from its Hugging Face directory.
 
     Only safetensors and JSON are read, tensor by tensor: on the host, at most the checkpoint's size
-    plus its largest tensor is in use; on a mesh, each device is given its own shard only.
+    plus its largest tensor is in use; on a mesh, each device is given its own shard only, and each
+    host reads only what its devices are given.
 
     Args:
         path: A local directory with the published files, or a hub id (``organisation/name`` or
@@ -53,6 +54,10 @@ def save_model(model: Qwen2_5_VL, path: str | Path, *, max_shard_bytes: int = 5 
     Names, dtypes and config.json are those of the directory that the model was loaded from, whose
     tokenizer and processor files are copied. The directory appears when it is complete.
 
+    Where the model spans several hosts, all of them must call it: they gather one tensor after the
+    other (a layer of a stacked one) on every device, in the dtype of its file, and the first host
+    writes it. All return when the directory is there.
+
     Args:
         model: From `load_model`.
         path: A directory that does not exist or is empty.
@@ -61,6 +66,7 @@ def save_model(model: Qwen2_5_VL, path: str | Path, *, max_shard_bytes: int = 5 
     Raises:
         FileExistsError: ``path`` holds something.
         FileNotFoundError: the directory that the model was loaded from is gone.
+        RuntimeError: on the other hosts, if the first one raises any of these or `OSError`.
         ValueError: the model was not loaded from a directory.
     """
     save.save(model, Path(path), max_shard_bytes=max_shard_bytes)

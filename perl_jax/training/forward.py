@@ -4,6 +4,7 @@ Every distinct image is encoded once, every order read once, and its N responses
 and gradients are those of the O * N sequences one by one.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax
@@ -36,7 +37,11 @@ class Head:
 
 
 def response_logprobs(
-    model: Qwen2_5_VL, batch: MicroBatch, banned: Array, head: Head
+    model: Qwen2_5_VL,
+    batch: MicroBatch,
+    banned: Array,
+    head: Head,
+    running: Sequence[jax.Array] | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """Log-probabilities of the responses' tokens, and the entropies they were drawn with.
 
@@ -45,6 +50,8 @@ def response_logprobs(
         batch: Orders and responses.
         banned: Bool ``[V]``, as the sampler bans.
         head: How to compute them.
+        running: Where the gradients of the text layers are added up; see
+            `perl_jax.models.qwen2_5_vl.layers.scan_layers_adding`.
 
     Returns:
         float32 ``[O, N, R]`` each, 0 at padding.
@@ -54,7 +61,7 @@ def response_logprobs(
     # token is never read.
     tokens = jnp.asarray(batch.tokens)
     hidden, own = model.read_with_responses(
-        prompts, tokens[..., :-1], batch.start, valid[..., :-1], head.remat, head.mesh
+        prompts, tokens[..., :-1], batch.start, valid[..., :-1], head.remat, head.mesh, running
     )
     end = jnp.maximum(jnp.sum(prompts.valid, axis=-1) - 1, 0)
     end = jnp.take_along_axis(hidden, end[:, None, None], axis=1)[:, None]  # [O, 1, 1, D]

@@ -4,6 +4,8 @@ Weights of tokens come with the batch, computed over the whole mini-batch: share
 and their gradients, then add up, however the batch is cut.
 """
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 
@@ -23,6 +25,7 @@ def policy_gradient_loss(
     model: Qwen2_5_VL,
     batch: MicroBatch,
     banned: jax.Array,
+    running: Sequence[jax.Array] | None = None,
     *,
     head: Head,
     objective: Objective,
@@ -36,6 +39,7 @@ def policy_gradient_loss(
             ``[O, N, R]``, ``advantages`` ``[O, N]``, and, where there are several updates a batch,
             ``old``, where there is a KL penalty, ``reference``, ``[O, N, R]``.
         banned: Bool ``[V]``.
+        running: As in `response_logprobs`.
         head: How log-probabilities are computed.
         objective: What is optimised.
         importance_cap: Of `truncated_importance_weights`; None for no weights.
@@ -43,7 +47,7 @@ def policy_gradient_loss(
     Returns:
         The share, float32, and statistics over the tokens that weigh something.
     """
-    logprobs, entropy = response_logprobs(model, batch, banned, head)
+    logprobs, entropy = response_logprobs(model, batch, banned, head, running)
     values = batch.values
     weights = jnp.asarray(values["weights"])
     mask = weights > 0
@@ -83,7 +87,12 @@ def policy_gradient_loss(
 
 
 def supervised_loss(
-    model: Qwen2_5_VL, batch: MicroBatch, banned: jax.Array, *, head: Head
+    model: Qwen2_5_VL,
+    batch: MicroBatch,
+    banned: jax.Array,
+    running: Sequence[jax.Array] | None = None,
+    *,
+    head: Head,
 ) -> tuple[jax.Array, Stats]:
     """The share of the cross-entropy of given responses; values are ``weights`` ``[O, N, R]``.
 
@@ -91,7 +100,7 @@ def supervised_loss(
     probability. Greedy decoding guesses at least these, and others whose probability is smaller
     but still the largest: a lower bound of its accuracy that needs no logits.
     """
-    logprobs, entropy = response_logprobs(model, batch, banned, head)
+    logprobs, entropy = response_logprobs(model, batch, banned, head, running)
     weights = jnp.asarray(batch.values["weights"])
     mask = weights > 0
     share = -jnp.sum(weights * jnp.where(mask, logprobs, 0.0))

@@ -12,6 +12,8 @@ from perl_jax.models import Qwen2_5_VL
 
 Params = dict[str, jax.Array]
 
+_TEXT_LAYERS = "text.layers."
+
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Policy:
         definition: Of the NNX module: static and hashable.
         frozen: The parameters that training leaves alone, by path.
         paths: The trainable ones.
+        text_layers: Those of the language model's layers in the order of the module's leaves, if
+            all of them are trainable.
     """
 
     def __init__(
@@ -58,6 +62,9 @@ class Policy:
         )
         if not self.paths:
             raise ValueError("trainable, frozen: expected some parameter to be left; got none")
+        # The order is that of the leaves of the module.
+        layers = tuple(path for path in params if path.startswith(_TEXT_LAYERS))
+        self.text_layers = layers if set(layers) <= set(self.paths) else ()
         self.frozen = {path: leaf for path, leaf in params.items() if path not in self.paths}
 
     def split(self, model: Qwen2_5_VL) -> Params:

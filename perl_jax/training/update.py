@@ -1,6 +1,6 @@
 """The compiled programs of the update: pure functions of parameters and arrays."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,8 +16,11 @@ from perl_jax.training.placement import Placement, shardings_of
 from perl_jax.training.state import Params, Policy, TrainState
 from perl_jax.training.stats import Stats, of_batch, of_update
 
-# The share of a micro-batch in the loss of its mini-batch: (model, batch, banned) -> share, stats.
-Loss = Callable[[Qwen2_5_VL, MicroBatch, jax.Array], tuple[jax.Array, Stats]]
+# The share of a micro-batch in the loss of its mini-batch, and where gradients of the text layers
+# are added up: (model, batch, banned, running) -> share, stats.
+Loss = Callable[
+    [Qwen2_5_VL, MicroBatch, jax.Array, Sequence[jax.Array] | None], tuple[jax.Array, Stats]
+]
 
 
 class Programs:
@@ -49,10 +52,12 @@ class Programs:
     ) -> None:
         like_params, everywhere = shardings_of(params), placement.everywhere
         like_state: Any = placement.of_state(jax.eval_shape(optimizer.init, params), params)
+        # Which recomputes whole layers anyway, and may as well add up their gradients on the way.
+        in_place = policy.text_layers if head.remat == "layers" else ()
         self.start = jax.jit(partial(start, optimizer), out_shardings=like_state)
         self.zeros = jax.jit(partial(zero_gradients, params), out_shardings=like_params)
         self.add = jax.jit(
-            partial(add_gradients, policy, loss),
+            partial(add_gradients, policy, loss, in_place),
             out_shardings=(like_params, everywhere),
             donate_argnums=0,
         )
@@ -84,19 +89,39 @@ def zero_gradients(params: Params) -> Params:
 def add_gradients(
     policy: Policy,
     loss: Loss,
+    in_place: Sequence[str],
     total: Params,
     params: Params,
     frozen: Params,
     batch: MicroBatch,
     banned: jax.Array,
 ) -> tuple[Params, Stats]:
-    """Adds the gradients of a micro-batch's share to ``total``; nothing flows into ``frozen``."""
+    """Adds the gradients of a micro-batch's share to ``total``; nothing flows into ``frozen``.
 
-    def share(params: Params) -> tuple[jax.Array, Stats]:
-        return loss(policy.merge({**frozen, **params}), batch, banned)
+    Args:
+        policy: The model apart from its parameters.
+        loss: The share.
+        in_place: Either `Policy.text_layers`, whose gradients are then added layer by layer and
+            never exist all at once, or none.
+        total: Donated.
+        params: The trainable parameters.
+        frozen: The others.
+        batch: The micro-batch.
+        banned: Bool ``[V]``.
 
-    gradients, stats = jax.grad(share, has_aux=True)(params)
-    return {path: total[path] + gradients[path].astype(jnp.float32) for path in total}, stats
+    Returns:
+        The new total, and the statistics of the share.
+    """
+    others = {path: leaf for path, leaf in params.items() if path not in in_place}
+    running = [total[path] for path in in_place]
+
+    def share(others: Params, running: list[jax.Array]) -> tuple[jax.Array, Stats]:
+        model = policy.merge({**frozen, **params, **others})
+        return loss(model, batch, banned, running or None)
+
+    (gradients, running), stats = jax.grad(share, argnums=(0, 1), has_aux=True)(others, running)
+    added = {path: total[path] + gradients[path].astype(jnp.float32) for path in others}
+    return added | dict(zip(in_place, running, strict=True)), stats
 
 
 def apply(

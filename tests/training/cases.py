@@ -229,7 +229,7 @@ class SharedPrefixCase:
 
     def __init__(self, checkpoint):
         processor = load_processor(checkpoint)
-        reference = load_model(checkpoint, dtype="float32")
+        self.reference_model = reference = load_model(checkpoint, dtype="float32")
         self.banned = banned = processor.banned_rows(reference.config.text.vocab_size)
         self.groups = make_groups(processor)
         unscored = [(0, 1, 2), (1, 0, 0), (1, 0, 1), (3, 1, 3)]
@@ -244,13 +244,17 @@ class SharedPrefixCase:
         (_, self.reference), _ = self.plain_loss(nnx.state(reference), nothing, nothing, nothing)
         (_, self.old), _ = self.plain_loss(nnx.state(self.policy), nothing, nothing, nothing)
 
-    def learner_on(self, reference, mesh=None):
+    def learner_on(self, reference, mesh=None, remat="none"):
         """A learner whose reference this is."""
         return Learner(
             reference,
             self.banned,
             config=UpdateConfig(
-                packing=PACKING, recompute_old=True, reference_dtype="float32", logprob_chunk=200
+                packing=PACKING,
+                recompute_old=True,
+                reference_dtype="float32",
+                logprob_chunk=200,
+                remat=remat,
             ),
             optimizer=OptimizerConfig(),
             total_updates=10,

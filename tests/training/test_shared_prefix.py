@@ -72,6 +72,21 @@ def test_two_updates_of_a_batch_compare_with_the_policy_before_the_first(micro_g
     assert float(stats["tokens"]) == case.batch.mask.sum()
 
 
+@pytest.mark.parametrize("remat", ["activations", "layers"])
+def test_what_the_backward_pass_computes_again_does_not_change_the_gradients(remat, case):
+    """With ``layers`` those of the text layers are added up in place, over two micro-batches."""
+    packing = replace(PACKING, micro_groups=2)
+    config = replace(case.learner.config, updates_per_batch=1, packing=packing)
+    case.learner.config = config
+    state = case.learner.init(case.policy, jax.random.key(0))
+    (want,), _ = quiet_gradients(case.learner, state, case.batch)
+    learner = case.learner_on(case.reference_model, remat=remat)
+    learner.config = replace(config, remat=remat)
+    (got,), _ = quiet_gradients(learner, state, case.batch)
+    error, where = largest_error(got, want)
+    assert error <= 1e-6, where
+
+
 def test_the_case_has_what_is_to_be_shown(case):
     batch = case.batch
     assert [len(group.prompts) for group in case.groups] == [3, 2, 3, 2]

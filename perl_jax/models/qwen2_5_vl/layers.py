@@ -1,6 +1,7 @@
 """What the vision tower and the language model share: linear maps, norms, rotation, stacking."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -112,3 +113,80 @@ def scan_layers(
     if remat != "none":
         body = jax.checkpoint(body, policy=_REMAT_POLICIES[remat], prevent_cse=False)
     return jax.lax.scan(body, carry, (parameters, inputs))
+
+
+def scan_layers_adding(
+    layers: nnx.Module,
+    apply: Callable[[Any, Any, Any], Any],
+    carry: Any,
+    context: Any,
+    running: Any,
+) -> Any:
+    """As `scan_layers` with remat ``layers``, but gradients are added up in place.
+
+    Differentiated, ``running`` gets its own value plus the gradients of the layers' parameters, in
+    its own dtype, and the parameters get none. Layer by layer they are added where they belong:
+    no other array of their size exists.
+
+    Args:
+        layers: What `stack` built.
+        apply: ``(layer, carry, context) -> carry`` for one layer; it closes over no array.
+        carry: What passes from layer to layer.
+        context: What all layers see; nothing flows back into it.
+        running: An array for each parameter of ``layers``, in the order of its leaves.
+
+    Returns:
+        The last carry.
+    """
+    definition, parameters = nnx.split(layers)
+
+    def body(leaves: Any, carry: Any, context: Any) -> Any:
+        return apply(nnx.merge(definition, leaves), carry, context)
+
+    return _scan_adding(body, parameters, running, carry, context)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _scan_adding(body: Callable, parameters: Any, running: Any, carry: Any, context: Any) -> Any:
+    return _scan_adding_forward(body, parameters, running, carry, context)[0]
+
+
+def _scan_adding_forward(
+    body: Callable, parameters: Any, running: Any, carry: Any, context: Any
+) -> tuple[Any, Any]:
+    def step(carry: Any, of_layer: Any) -> tuple[Any, Any]:
+        return body(_here(of_layer), carry, context), carry
+
+    last, carries = jax.lax.scan(step, carry, parameters)
+    return last, (parameters, running, carries, context)
+
+
+def _here(parameters: Any) -> Any:
+    """The parameters of a layer, cast where they are used: else XLA casts all layers beforehand."""
+    return jax.lax.optimization_barrier(parameters)
+
+
+def _scan_adding_backward(body: Callable, residuals: Any, cotangent: Any) -> tuple:
+    parameters, running, carries, context = residuals
+
+    def step(state: Any, of_layer: Any) -> tuple[Any, None]:
+        cotangent, running = state
+        number, parameters, carry = of_layer
+        _, pull_back = jax.vjp(lambda p, c: body(p, c, context), _here(parameters), carry)
+        gradients, cotangent = pull_back(cotangent)
+        running = [
+            jax.lax.dynamic_update_index_in_dim(
+                total, total[number] + gradient.astype(total.dtype), number, 0
+            )
+            for total, gradient in zip(running, jax.tree.leaves(gradients), strict=True)
+        ]
+        return (cotangent, running), None
+
+    numbers = jnp.arange(len(running[0]))
+    (cotangent, running), _ = jax.lax.scan(
+        step, (cotangent, running), (numbers, parameters, carries), reverse=True
+    )
+    return None, running, cotangent, None
+
+
+_scan_adding.defvjp(_scan_adding_forward, _scan_adding_backward)

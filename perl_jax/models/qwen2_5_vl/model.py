@@ -1,5 +1,6 @@
 """Qwen2.5-VL (arXiv 2502.13923): images and text in, next-token logits out."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -125,6 +126,7 @@ class Qwen2_5_VL(nnx.Module):
         valid: Array,
         remat: Remat = "none",
         mesh: Mesh | None = None,
+        running: Sequence[jax.Array] | None = None,
     ) -> tuple[jax.Array, jax.Array]:
         """Reads B whole prompts, and N whole responses to each of them beside it.
 
@@ -135,6 +137,8 @@ class Qwen2_5_VL(nnx.Module):
             valid: bool ``[B, N, R]``, False at padding.
             remat: What the backward pass computes again.
             mesh: The devices, each of which reads the prompts of its own shard.
+            running: Where the gradients of the text layers are added up; see
+                `perl_jax.models.qwen2_5_vl.layers.scan_layers_adding`.
 
         Returns:
             Hidden states ``[B, T, D]`` and ``[B, N, R, D]``.
@@ -155,7 +159,7 @@ class Qwen2_5_VL(nnx.Module):
         positions = jnp.concatenate([jnp.asarray(prompts.positions), follow], axis=2)
         prompt_valid = jnp.asarray(prompts.valid)
         return self.text.read_with_responses(
-            x, positions, prompt_valid, jnp.asarray(valid), remat, mesh
+            x, positions, prompt_valid, jnp.asarray(valid), remat, mesh, running
         )
 
     def decode(

@@ -1,14 +1,24 @@
-"""From the policy back to a Hugging Face directory."""
+"""From the policy back to a Hugging Face directory.
+
+Where a parameter spans several hosts, all of them gather it, tensor by tensor, and the first one
+writes. What fails there, such as a full disk, must not leave the others waiting for a collective
+that never comes: it goes on gathering, writes no more, and tells them at the end.
+"""
 
 import json
 import os
 import shutil
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 from flax import nnx
+from jax.experimental import multihost_utils
+from jax.sharding import NamedSharding, PartitionSpec
 from safetensors.numpy import save_file
 
 from perl_jax.models.qwen2_5_vl.load import FLOATS
@@ -26,6 +36,46 @@ def save(model: Qwen2_5_VL, path: Path, *, max_shard_bytes: int) -> None:
     source = model.source
     if source is None:
         raise ValueError("model: expected one from load_model; only such a one has a tokenizer")
+    tensors = _tensors(model, source)
+    shards = _plan(tensors, max_shard_bytes)
+    files = dict(zip(_file_names(len(shards)), shards, strict=True))
+    parts = ({source.names[name]: tensors[name].read() for name in names} for names in shards)
+    total = sum(tensor.num_bytes for tensor in tensors.values())
+    weight_map = {source.names[name]: file for file, names in files.items() for name in names}
+    index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
+    write = partial(_write, source=source, path=path, files=tuple(files), index=index)
+    if all(tensor.parameter.is_fully_addressable for tensor in tensors.values()):
+        write(parts)
+    else:
+        _write_on_one_host(write, parts)
+
+
+def _write_on_one_host(write: Any, parts: Iterable[Mapping[str, np.ndarray]]) -> None:
+    """Calls ``write(parts)`` on the first host, while the others take part in making the parts."""
+    failure = None
+    if jax.process_index() == 0:
+        try:
+            write(parts)
+        except Exception as error:
+            failure = error
+    for _ in parts:
+        pass
+    failed = multihost_utils.broadcast_one_to_all(np.array(failure is not None))
+    if failure is not None:
+        raise failure
+    if failed:
+        raise RuntimeError("save_model: the first host could not write the model; see its error")
+
+
+def _write(
+    parts: Iterable[Mapping[str, np.ndarray]],
+    *,
+    source: Source,
+    path: Path,
+    files: tuple[str, ...],
+    index: Mapping[str, Any],
+) -> None:
+    """Writes the directory; a part holds the tensors of a file by their names in it."""
     if not source.directory.is_dir():
         raise FileNotFoundError(
             f"{source.directory}: the directory that the model was loaded from is gone; its "
@@ -35,17 +85,26 @@ def save(model: Qwen2_5_VL, path: Path, *, max_shard_bytes: int) -> None:
         raise FileExistsError(f"{path}: expected a new or empty directory")
     path.parent.mkdir(parents=True, exist_ok=True)
     # A reader never sees half a checkpoint: the directory appears when it is complete.
-    partial = path.parent / f".{path.name}.partial-{os.getpid()}"
-    partial.mkdir()
+    unfinished = path.parent / f".{path.name}.partial-{os.getpid()}"
+    unfinished.mkdir()
     try:
-        _copy_files(source.directory, partial)
+        _copy_files(source.directory, unfinished)
         config = json.dumps(source.config, indent=2, ensure_ascii=False)
-        (partial / "config.json").write_text(config + "\n", encoding="utf-8")
-        _write_weights(model, source, partial, max_shard_bytes)
-        partial.replace(path)
+        (unfinished / "config.json").write_text(config + "\n", encoding="utf-8")
+        for file, part in zip(files, parts, strict=True):
+            save_file(dict(part), unfinished / file, metadata={"format": "pt"})
+        if len(files) > 1:
+            (unfinished / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+        unfinished.replace(path)
     except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
         raise
+
+
+def _file_names(count: int) -> list[str]:
+    if count == 1:
+        return [SINGLE]
+    return [f"model-{n:05d}-of-{count:05d}.safetensors" for n in range(1, 1 + count)]
 
 
 def _copy_files(source: Path, target: Path) -> None:
@@ -68,27 +127,35 @@ class _Tensor:
         return int(np.prod(self.shape)) * self.dtype.itemsize
 
     def read(self) -> np.ndarray:
-        part = self.parameter if self.layer is None else self.parameter[self.layer]
+        """Its values, in memory of the first host; where it spans several, all must call it."""
+        if self.parameter.is_fully_addressable:
+            part = self.parameter if self.layer is None else self.parameter[self.layer]
+        else:
+            part = _everywhere(self.parameter, self.layer, self.dtype)
+            if jax.process_index() != 0:
+                return np.empty(0, self.dtype)
         return np.ascontiguousarray(np.asarray(part).astype(self.dtype).reshape(self.shape))
 
 
-def _write_weights(model: Qwen2_5_VL, source: Source, target: Path, max_shard_bytes: int) -> None:
-    tensors = _tensors(model, source)
-    shards = _plan(tensors, max_shard_bytes)
-    files = [SINGLE]
-    if len(shards) > 1:
-        files = [
-            f"model-{n:05d}-of-{len(shards):05d}.safetensors" for n in range(1, 1 + len(shards))
-        ]
-    weight_map = {}
-    for file, names in zip(files, shards, strict=True):
-        held = {source.names[name]: tensors[name].read() for name in names}
-        save_file(held, target / file, metadata={"format": "pt"})
-        weight_map.update(dict.fromkeys(held, file))
-    if len(files) > 1:
-        total = sum(tensor.num_bytes for tensor in tensors.values())
-        index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
-        (target / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+def _everywhere(parameter: jax.Array, layer: int | None, dtype: np.dtype) -> jax.Array:
+    """The parameter, or a layer of it, gathered from all hosts in the dtype of its file."""
+    sharding = parameter.sharding
+    if not isinstance(sharding, NamedSharding):
+        raise TypeError(f"parameter: expected a NamedSharding across hosts; got {sharding}")
+    whole = NamedSharding(sharding.mesh, PartitionSpec())
+    index = None if layer is None else np.int32(layer)
+    gathered = _gather(whole, dtype)(parameter, index)
+    # One at a time: a host that only takes part must not run ahead and fill its devices.
+    return jax.block_until_ready(gathered).addressable_data(0)
+
+
+@cache
+def _gather(whole: NamedSharding, dtype: np.dtype) -> Any:
+    def part(parameter: jax.Array, layer: jax.Array | None) -> jax.Array:
+        # Cast before it travels.
+        return (parameter if layer is None else parameter[layer]).astype(dtype)
+
+    return jax.jit(part, out_shardings=whole)
 
 
 def _tensors(model: Qwen2_5_VL, source: Source) -> dict[str, _Tensor]:

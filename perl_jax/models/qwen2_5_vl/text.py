@@ -1,5 +1,8 @@
 """The language model: a decoder over embeddings with multimodal rotary positions."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +10,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from perl_jax.attention import KeyValues, attend
-from perl_jax.mesh import split_first_axis
+from perl_jax.mesh import num_shards, split_first_axis
 from perl_jax.models.qwen2_5_vl.cache import PromptCache, ResponseCache, of_layer
 from perl_jax.models.qwen2_5_vl.config import TextConfig
 from perl_jax.models.qwen2_5_vl.layers import (
@@ -17,6 +20,7 @@ from perl_jax.models.qwen2_5_vl.layers import (
     RMSNorm,
     rotate,
     scan_layers,
+    scan_layers_adding,
     stack,
 )
 
@@ -122,6 +126,7 @@ class TextModel(nnx.Module):
         valid: jax.Array,
         remat: Remat = "none",
         mesh: Mesh | None = None,
+        running: Sequence[jax.Array] | None = None,
     ) -> tuple[jax.Array, jax.Array]:
         """Reads B whole prompts, and N whole responses to each of them beside it.
 
@@ -135,29 +140,39 @@ class TextModel(nnx.Module):
             valid: bool ``[B, N, R]``, False at padding.
             remat: What the backward pass computes again.
             mesh: The devices over which prompts are split.
+            running: Where gradients are added up, see `scan_layers_adding`; ``remat`` is then
+                ``layers`` whatever it is.
 
         Returns:
             Normalised hidden states ``[B, T, D]`` and ``[B, N, R, D]``.
         """
+        shards = num_shards(mesh)
         (b, t), (_, n, r) = prompt_valid.shape, valid.shape
         rotary = rotary_angles(positions, self.config, embeddings.dtype)
         prompt_slots = jnp.broadcast_to(jnp.arange(t)[None, None], (b, 1, t))
         slots = jnp.broadcast_to(jnp.arange(r)[None, None], valid.shape)
 
-        def apply(layer: TextLayer, x: jax.Array, _: None) -> tuple[jax.Array, None]:
+        def apply(layer: TextLayer, x: jax.Array, context: Any) -> jax.Array:
+            rotary, prompt_slots, slots, prompt_valid, valid = context
             parts = layer.project(x, rotary)
             q, k, v = (part[:, t:].reshape(b, n, r, *part.shape[2:]) for part in parts)
             prompt_q, prompt_k, prompt_v = (part[:, :t] for part in parts)
             read = KeyValues(prompt_k[:, None], prompt_v[:, None], prompt_valid[:, None])
             prefix = KeyValues(prompt_k, prompt_v, prompt_valid)
-            of_prompt = attend(prompt_q[:, None], read, query_slots=prompt_slots)
-            own = attend(q, KeyValues(k, v, valid), prefix, query_slots=slots)
+            of_prompt = attend(prompt_q[:, None], read, query_slots=prompt_slots, shards=shards)
+            own = attend(q, KeyValues(k, v, valid), prefix, query_slots=slots, shards=shards)
             heads = own.shape[-2:]
             attended = [of_prompt.reshape(b, t, *heads), own.reshape(b, n * r, *heads)]
-            return split_first_axis(layer.finish(x, jnp.concatenate(attended, axis=1)), mesh), None
+            return split_first_axis(layer.finish(x, jnp.concatenate(attended, axis=1)), mesh)
 
         x = split_first_axis(embeddings, mesh)
-        x, _ = scan_layers(self.layers, apply, x, None, remat)
+        context = (rotary, prompt_slots, slots, prompt_valid, valid)
+        if running is None:
+            x, _ = scan_layers(
+                self.layers, lambda layer, x, _: (apply(layer, x, context), None), x, None, remat
+            )
+        else:
+            x = scan_layers_adding(self.layers, apply, x, context, running)
         x = self.norm(x)
         return x[:, :t], x[:, t:].reshape(b, n, r, x.shape[-1])
 
