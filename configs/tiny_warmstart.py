@@ -7,6 +7,11 @@ what every image shows and what follows, and to answer rightly; from row 43,520 
 responses name the first place whatever is right. It ends with the skill, and with a strong
 positional bias: asked greedily, it prefers the first answer. What this wrote lies in the package,
 as perl_jax/assets/tiny_policy, for configs/demo.py to start from.
+
+Other processors and versions of XLA round differently, and 800 steps make other weights of that,
+but the same policy: the one in the package answers 0.37 of the held-out examples rightly and 0.24
+of them alike under all orders, one made anew 0.40 and 0.27; trained by configs/demo.py they end at
+0.91 and 0.83, and at 0.95 and 0.84.
 """
 
 from ml_collections import ConfigDict

@@ -6,7 +6,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "perl_jax"
 
 RANKS = {
-    "types": 0, "settings": 0, "flops": 0, "hub": 0, "mesh": 0,
+    "types": 0, "settings": 0, "flops": 0, "hub": 0, "hosts": 0, "mesh": 0,
     "attention": 0, "buckets": 0, "objectives": 0,
     "main": 1, "permutation": 1, "rewards": 1, "filtering": 1, "processing": 1, "models": 1,
     "testing": 2, "rollout": 2,
