@@ -23,6 +23,11 @@ from perl_jax.planning.shapes import read_model_config, sharded_model
 from perl_jax.planning.update import UpdatePrograms
 from perl_jax.planning.workload import Step, Workload
 
+_VIRTUAL = (
+    "Compiled for virtual CPU devices: temporaries and collectives are those of XLA's CPU compiler, "
+    "which fuses less than that of a GPU and takes attention in smaller blocks."
+)
+
 logger = logging.getLogger(__name__)
 
 
@@ -87,6 +92,7 @@ def make_plan(request: Request, devices: Sequence[Any]) -> Plan:
         ValueError: The configuration does not fit the chips.
     """
     config, topology = request.config, request.topology
+    virtual = [_VIRTUAL] if topology.virtual else []
     mesh_config, notes = mesh_for(config, topology.devices)
     mesh = make_mesh(mesh_config.data, mesh_config.fsdp, mesh_config.tensor, devices=devices)
     sizes = read_model_config(config.model.path)
@@ -117,7 +123,7 @@ def make_plan(request: Request, devices: Sequence[Any]) -> Plan:
         assumptions=request.assumptions.lines(),
         programs=compiled,
         usable=int(topology.chip.memory * (1 - request.assumptions.reserve)),
-        notes=notes,
+        notes=[*notes, *virtual],
     )
 
 

@@ -1,11 +1,11 @@
 """A plan as data and as a table."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from perl_jax.planning.chips import GIB, Topology
-from perl_jax.planning.collectives import Collective, received_bytes
+from perl_jax.planning.collectives import Collective, merged, received_bytes
 from perl_jax.planning.roofline import Seconds
 
 # How many collectives of a program a table shows: those that send most.
@@ -122,6 +122,9 @@ def as_json(plan: Plan) -> dict[str, Any]:
         "programs": [
             {
                 **asdict(program),
+                "collectives": [
+                    {**asdict(one), "received": one.received} for one in merged(program.collectives)
+                ],
                 "total": program.total,
                 "received": program.received,
                 "bound": program.seconds.bound,
@@ -194,7 +197,7 @@ def _time_table(plan: Plan) -> list[str]:
 def _collectives(plan: Plan) -> list[str]:
     rows = []
     for program in plan.programs:
-        most = sorted(_merged(program.collectives), key=lambda one: -one.received)[:_SHOWN]
+        most = merged(program.collectives)[:_SHOWN]
         for one in most:
             size = f"{one.received / 1e9:.3f} GB"
             shape = _shortened(one.shape.split("{")[0].lstrip("("))
@@ -210,18 +213,6 @@ def _collectives(plan: Plan) -> list[str]:
                 ]
             )
     return _aligned(rows, left=(0, 3, 4, 5, 6)) if rows else ["none"]
-
-
-def _merged(collectives: Iterable[Collective]) -> list[Collective]:
-    """Equal collectives as one that runs more often."""
-    found: dict[tuple[Any, ...], Collective] = {}
-    for one in collectives:
-        where = one.where.rpartition("closed_call/")[2] or one.where
-        key = (one.kind, one.bytes, one.group, where)
-        count = one.count + (found[key].count if key in found else 0)
-        shape = one.shape
-        found[key] = Collective(one.kind, shape, one.bytes, one.group, count, where)
-    return list(found.values())
 
 
 def _shortened(text: str) -> str:
