@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -24,7 +25,7 @@ from perl_jax.planning.update import UpdatePrograms
 from perl_jax.planning.workload import Step, Workload
 
 _VIRTUAL = (
-    "Compiled for virtual CPU devices: temporaries and collectives are those of XLA's CPU compiler, "
+    "Compiled for virtual CPU devices: temporaries and collectives are those of the CPU compiler, "
     "which fuses less than that of a GPU and takes attention in smaller blocks."
 )
 
@@ -116,7 +117,7 @@ def make_plan(request: Request, devices: Sequence[Any]) -> Plan:
     ]
     return Plan(
         command=request.command,
-        model=config.model.path,
+        model=_name(config.model.path),
         topology=topology,
         mesh={axis: getattr(mesh_config, axis) for axis in ("data", "fsdp", "tensor")},
         step=_in_words(config, step, request.workload, update),
@@ -125,6 +126,11 @@ def make_plan(request: Request, devices: Sequence[Any]) -> Plan:
         usable=int(topology.chip.memory * (1 - request.assumptions.reserve)),
         notes=[*notes, *virtual],
     )
+
+
+def _name(path: str) -> str:
+    """A hub id as it is; the last part of a directory's path."""
+    return Path(path).name if Path(path).is_dir() else path
 
 
 def _compile(
