@@ -20,13 +20,14 @@ from perl_jax.planning.programs import PROGRAMS, Program
 from perl_jax.planning.report import Plan, ProgramPlan
 from perl_jax.planning.rollout import rollout_programs
 from perl_jax.planning.roofline import Assumptions, seconds_of_call, traffic_of
-from perl_jax.planning.shapes import read_model_config, sharded_model
+from perl_jax.planning.shapes import bytes_on_chip, read_model_config, sharded_model
 from perl_jax.planning.update import UpdatePrograms
 from perl_jax.planning.workload import Step, Workload
 
 _VIRTUAL = (
     "Compiled for virtual CPU devices: temporaries and collectives are those of the CPU compiler, "
-    "which fuses less than that of a GPU and takes attention in smaller blocks."
+    "which fuses less than that of a GPU and takes attention in smaller blocks. Temporaries of "
+    "apply, which it does not fuse at all, are taken to be one float32 copy of what is trained."
 )
 
 logger = logging.getLogger(__name__)
@@ -146,6 +147,8 @@ def _compile(
     flops = count_in_jaxpr(traced.jaxpr, steps=program.steps)
     needed, text = _memory_and_text(traced.lower, program)
     seconds = time.monotonic() - began
+    if request.topology.virtual and program.name == "apply":
+        needed = replace(needed, temporaries=bytes_on_chip(program.kinds["gradients"]))
     memory = memory_by_kind(program, needed, resident)
     collectives = find_collectives(text, mesh.devices, trips=program.steps) if text else []
     itemsize = jnp.dtype(request.config.model.compute_dtype).itemsize

@@ -116,8 +116,10 @@ def _other_meshes(config: TrainConfig, devices: int) -> Iterator[Candidate]:
     """All parameters split over all chips, in other ways."""
     now, _ = mesh_for(config, devices)
     for tensor in _TENSOR:
+        if devices % tensor:
+            continue
         mesh = MeshConfig(data=1, fsdp=devices // tensor, tensor=tensor)
-        if devices % tensor == 0 and mesh != now:
+        if mesh != now:
             flags = tuple(f"--config.mesh.{axis}={getattr(mesh, axis)}" for axis in vars(mesh))
             yield Candidate(replace(config, mesh=mesh), flags)
 

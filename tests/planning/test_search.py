@@ -72,3 +72,9 @@ def test_one_change_comes_before_two(config):
     assert ("--config.mesh.data=1", "--config.mesh.fsdp=8", "--config.mesh.tensor=1") in found
     both = ("--config.learner.packing.micro_groups=4", "--config.learner.remat=layers")
     assert found.index(both) > found.index(("--config.learner.remat=layers",))
+
+
+def test_one_chip_has_one_mesh(config):
+    alone = replace(config, mesh=None)
+    flags = {flag for one in candidates(alone, 1, ["decode"]) for flag in one.changes}
+    assert not any("mesh" in flag for flag in flags)
