@@ -80,6 +80,12 @@ def test_equal_collectives_are_one_line(plan):
     assert "72 x  all-gather  bf16[11008,2048]  of 16  gather" in line
 
 
+def test_long_names_are_cut(plan):
+    long = replace(GATHER, where="x" * 80, shape="(" + "f32[], " * 40)
+    text = as_text(replace(plan, programs=[replace(plan.programs[0], collectives=[long])]))
+    assert max(map(len, text.splitlines())) < 200
+
+
 def test_json_has_what_the_table_has(plan):
     data = json.loads(json.dumps(as_json(plan)))
     assert data["fits"] is True
