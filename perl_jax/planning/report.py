@@ -209,7 +209,7 @@ def _collectives(plan: Plan) -> list[str]:
                     one.kind,
                     shape,
                     f"of {one.group}",
-                    one.where,
+                    _shortened(one.where),
                 ]
             )
     return _aligned(rows, left=(0, 3, 4, 5, 6)) if rows else ["none"]
