@@ -10,13 +10,13 @@ Weights are not read. Exits with 1 where something does not fit.
 """
 
 import json
+import logging
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from absl import app, flags
-from absl import logging as absl_logging
 from ml_collections import config_flags
 
 from perl_jax.config import TrainConfig
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> None:
     """Plans for every topology."""
     if len(arguments) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(arguments[1:])}")
-    absl_logging.set_verbosity(absl_logging.INFO)
+    logging.getLogger("perl_jax").setLevel(logging.INFO)
     try:
         config = read_config(TrainConfig, _CONFIG.value)
         workload = Workload(_IMAGES.value, _PIXELS.value, _TEXT.value, _RESPONSE.value)
