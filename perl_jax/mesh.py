@@ -2,12 +2,22 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import (
+    AxisType,
+    Mesh,
+    NamedSharding,
+    PartitionSpec,
+    Sharding,
+    SingleDeviceSharding,
+)
+
+Tree = TypeVar("Tree")
 
 AXES = ("data", "fsdp", "tensor")
 # What is split by examples is split over everything that is not split within a layer.
@@ -142,6 +152,75 @@ class Feeds:
     def speaks(self) -> bool:
         """Whether this host speaks for its feed."""
         return self.speakers[self.here] == self.host
+
+
+class Shards:
+    """Puts the shards of a batch on the devices, each host those that it provides for.
+
+    Attributes:
+        mesh: The devices; None: the first one alone.
+        feeds: Which host provides for which shards.
+        count: How many there are.
+        everywhere: The sharding of what every device holds a whole copy of.
+    """
+
+    def __init__(self, mesh: Mesh | None) -> None:
+        self.mesh = mesh
+        self.feeds = Feeds.of(mesh)
+        self.count = num_shards(mesh)
+        self.everywhere: Sharding = (
+            SingleDeviceSharding(jax.local_devices()[0])
+            if mesh is None
+            else NamedSharding(mesh, PartitionSpec())
+        )
+
+    def sharding(self, axis: int = 0) -> Sharding:
+        """Of an array along one axis of which the shards follow each other."""
+        if self.mesh is None:
+            return self.everywhere
+        return NamedSharding(self.mesh, PartitionSpec(*[None] * axis, SHARD_AXES))
+
+    def put(self, make: Callable[[int], Tree], axes: Callable[[Tree], Any] | None = None) -> Tree:
+        """The arrays of a batch, made of those of its shards.
+
+        Args:
+            make: Makes the NumPy arrays of the shard of this number, of the same shapes for each;
+                called for the shards of this host, once each.
+            axes: Gives, for such arrays, the axes along which shards follow each other; None: 0.
+        """
+        pieces = {shard: make(shard) for shard in self.feeds.shards[self.feeds.here]}
+        one = next(iter(pieces.values()))
+        along = jax.tree.map(lambda _: 0, one) if axes is None else axes(one)
+        leaves = {shard: jax.tree.leaves(piece) for shard, piece in pieces.items()}
+        joined = [
+            self._join({shard: of_shard[n] for shard, of_shard in leaves.items()}, axis)
+            for n, axis in enumerate(jax.tree.leaves(along))
+        ]
+        return jax.tree.unflatten(jax.tree.structure(one), joined)
+
+    def shapes(self, one: Tree, axes: Callable[[Tree], Any] | None = None) -> Tree:
+        """The shapes of what `put` makes of shards whose arrays are like these; axes as there."""
+
+        def of_all(piece: Any, axis: int) -> jax.ShapeDtypeStruct:
+            size = piece.shape[axis] * self.count
+            shape = (*piece.shape[:axis], size, *piece.shape[axis + 1 :])
+            return jax.ShapeDtypeStruct(shape, piece.dtype, sharding=self.sharding(axis))
+
+        along = jax.tree.map(lambda _: 0, one) if axes is None else axes(one)
+        return jax.tree.map(of_all, one, along)
+
+    def _join(self, pieces: Mapping[int, np.ndarray], axis: int) -> jax.Array:
+        piece = next(iter(pieces.values()))
+        if self.mesh is None:
+            return jax.device_put(piece, self.everywhere)
+        size = piece.shape[axis]
+        shape = (*piece.shape[:axis], size * self.count, *piece.shape[axis + 1 :])
+
+        def of_device(index: tuple[slice, ...] | None) -> np.ndarray:
+            assert index is not None
+            return pieces[(index[axis].start or 0) // size]
+
+        return jax.make_array_from_callback(shape, self.sharding(axis), of_device)
 
 
 def sharding_of(

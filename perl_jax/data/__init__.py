@@ -5,7 +5,7 @@ from perl_jax.data.dataset_directory import DatasetDirectorySource
 from perl_jax.data.jsonl import JsonlSource
 from perl_jax.data.mixture import Mixture, Part
 from perl_jax.data.parquet import ParquetSource
-from perl_jax.data.pipeline import Pipeline, PipelineConfig
+from perl_jax.data.pipeline import Pipeline, PipelineConfig, Taken
 from perl_jax.data.preparer import Preparer
 from perl_jax.data.row_filter import FilteredRow, RowFilter
 from perl_jax.data.source import BadRow, Source
@@ -24,4 +24,5 @@ __all__ = [
     "Preparer",
     "RowFilter",
     "Source",
+    "Taken",
 ]

@@ -1,10 +1,12 @@
-"""Which row comes when: a function of the seed, the shard and one number, how many came before."""
+"""Which row comes when: a function of the seed and one number, how many came before."""
 
 import hashlib
+import sys
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from perl_jax.data.agreement import Share
 from perl_jax.data.mixture import Mixture
 from perl_jax.data.source import Source
 from perl_jax.data.turns import Turns
@@ -12,37 +14,26 @@ from perl_jax.data.turns import Turns
 
 @dataclass(frozen=True)
 class Order:
-    """The rows of a source, or of a mixture, that one shard reads.
+    """The order of the rows of a source, or of a mixture; it is the same on all hosts.
 
-    A mixture whose parts repeat is dealt out to the shards turn by turn, so all shards together
-    have the shares of the mixture at any time. Every part has epochs of its own. In a single epoch,
-    every row of every part comes once, whatever the weights.
+    Every part of a mixture that repeats has epochs of its own. In a single epoch, every row of
+    every part comes once, whatever the weights.
 
     Attributes:
         source: The rows.
         shuffle: Whether every epoch has an order of its own.
         seed: Of the order.
-        shard: Of this host.
-        num_shards: Of all hosts.
         repeat: Whether another epoch follows an epoch.
     """
 
     source: Source
     shuffle: bool
     seed: int
-    shard: int
-    num_shards: int
     repeat: bool
 
     def __post_init__(self) -> None:
-        if not 0 <= self.shard < self.num_shards:
-            raise ValueError(f"shard: expected 0 to {self.num_shards - 1}; got {self.shard}")
-        rows = len(self.source)
-        if self.repeat and rows < self.num_shards:
-            raise ValueError(
-                f"source: expected at least one row for each of {self.num_shards} shards; "
-                f"got {rows}"
-            )
+        if self.repeat and not len(self.source):
+            raise ValueError("source: expected at least one row; got 0")
 
     def identity(self) -> dict[str, Any]:
         """What makes it this order: JSON-able."""
@@ -52,15 +43,18 @@ class Order:
             "shares": None if self._mixture is None else self._mixture.shares,
             "seed": self.seed,
             "shuffle": self.shuffle,
-            "shard": self.shard,
-            "num_shards": self.num_shards,
             "repeat": self.repeat,
         }
 
     @property
     def epoch_rows(self) -> int:
-        """How many rows of an epoch are this shard's; of a mixture, of an epoch of all parts."""
-        return len(range(*self._mine.indices(len(self.source))))
+        """How many rows an epoch has; of a mixture, an epoch of all parts."""
+        return len(self.source)
+
+    @property
+    def end(self) -> int:
+        """How many rows there are; where they repeat, more than are ever read."""
+        return sys.maxsize if self.repeat else len(self.source)
 
     @property
     def parts(self) -> dict[str, int]:
@@ -73,36 +67,36 @@ class Order:
         """Whose turn it is when so many rows were taken."""
         if self._turns is None or self._mixture is None:
             return ""
-        number, _ = self._turns[self.shard + place * self.num_shards]
+        number, _ = self._turns[place]
         return self._mixture.parts[number].name
 
-    def dataset(self) -> Any:
-        """The numbers of the rows, a `grain.MapDataset`."""
+    def dataset(self, share: Share) -> Any:
+        """The numbers of the rows of a host's share, a `grain.MapDataset`."""
         # Imported here: it imports jax, which worker processes do not need.
         import grain
 
+        rows = self._whole()
+        mine = grain.MapDataset.range(share.before(len(rows)))
+        return mine.map(lambda number: rows[share.place(number)])
+
+    def _whole(self) -> Any:
+        import grain
+
         if self._turns is None or self._mixture is None:
-            order = self._shuffled(0, len(self.source), str(self.seed)).slice(self._mine)
+            order = self._shuffled(0, len(self.source), str(self.seed))
             return order.repeat() if self.repeat else order
         starts = self._mixture.starts
         parts = [
             self._shuffled(start, stop, f"{self.seed} {part.name}").repeat()
             for part, start, stop in zip(self._mixture.parts, starts[:-1], starts[1:], strict=True)
         ]
-        mixed = grain.MapDataset.select_from_datasets(parts, _Endless(self._turns))
-        return mixed.slice(slice(self.shard, None, self.num_shards))
+        return grain.MapDataset.select_from_datasets(parts, _Endless(self._turns))
 
     def _shuffled(self, start: int, stop: int, seed: str) -> Any:
         import grain
 
         rows = grain.MapDataset.range(start, stop)
         return rows.shuffle(seed=_grain_seed(seed)) if self.shuffle else rows
-
-    @property
-    def _mine(self) -> slice:
-        rows = len(self.source)
-        last = rows - rows % self.num_shards if self.repeat else rows
-        return slice(self.shard, last, self.num_shards)
 
     @property
     def _mixture(self) -> Mixture | None:

@@ -1,18 +1,18 @@
 """The pipeline: rows shuffled by seed, shared out to hosts, prepared ahead, bad ones replaced.
 
-The order of the rows is a function of the seed and the shard, and a place in it is one number: how
-many rows were taken. So neither the number of workers nor how far they are ahead changes what
-comes, and a state saved with any number of workers is restored with any other.
+The order of the rows is a function of the seed, and a place in it is one number: how many rows were
+taken, by all hosts together. So neither the number of hosts, nor that of workers, nor how far they
+are ahead changes what comes, and a state saved with any number of them is restored with any other.
 """
 
-import json
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from perl_jax.data.agreement import Exchange, Share, agree, alone
 from perl_jax.data.order import Order
 from perl_jax.data.pool import WorkerPool
 from perl_jax.data.rows import Filtered, RowReader, SkipCount, Skipped
@@ -20,8 +20,14 @@ from perl_jax.data.skiplog import SkipLog
 from perl_jax.data.source import Source
 from perl_jax.types import Example
 
+if TYPE_CHECKING:
+    # It imports jax, which worker processes do not need.
+    from perl_jax.mesh import Feeds
+
 # Decoding and resizing images leaves the interpreter to others; the rest of the work does not.
 _THREADS = 4
+# Of the rows that are wanted, so many times more are looked at, at most, where many are left out.
+_MAX_AHEAD = 16
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,7 @@ class PipelineConfig:
     Attributes:
         shuffle: Whether every epoch has an order of its own, drawn by the seed.
         workers: Processes that prepare rows; 0: threads of this process do.
-        prefetch: How many rows are prepared ahead, at least ``workers``. Each takes memory: a
+        prefetch: How many rows each host prepares ahead, at least ``workers``. Each takes memory: a
             prepared image of 512 x 512 pixels is 6 MB.
         max_bad_fraction: Where more of the rows cannot be used, the run ends: at the end of an
             epoch, or from 200 rows on, as soon as chance no longer explains so many.
@@ -59,13 +65,28 @@ class PipelineConfig:
             raise ValueError(f"max_bad_fraction: expected a share from 0 to 1; got {share!r}")
 
 
-class Pipeline:
-    """An iterator of prepared examples, and a context manager that ends its workers.
+@dataclass(frozen=True)
+class Taken:
+    """Rows of the order that can be used.
 
-    With ``repeat``, it never ends, and all shards have equally many rows in an epoch: where the
-    rows do not divide evenly, the last few of the epoch's order are left out (others in every epoch
-    where it shuffles). Without it, it ends after one epoch of all rows, and the first shards may
-    have one row more.
+    Attributes:
+        examples: In the order, the same on all hosts; None where hosts of another feed hold it.
+        feeds: The feed of each.
+    """
+
+    examples: list[Example | None]
+    feeds: list[int]
+
+
+class Pipeline:
+    """Takes prepared examples, and is a context manager that ends its workers.
+
+    With ``repeat``, rows never end. Without it, they end after one epoch of all rows.
+
+    On many hosts, each prepares the rows of its feed only, and after every look at rows they tell
+    each other which of them are left out. So together they take what one alone would, in the same
+    order, and count and stop alike. All of them must make the same calls. On a single host, a
+    pipeline is also an iterator.
 
     The parts of a `Mixture` take turns by their weights and repeat each by itself. The weights are
     those of the rows that are taken: rows that are bad or filtered are replaced by what comes next,
@@ -77,17 +98,20 @@ class Pipeline:
             processes, it and the source are pickled.
         config: How rows are read.
         seed: Of the order.
-        shard: The number of this host among those that share the rows.
-        num_shards: How many hosts there are.
+        feeds: Which hosts prepare which rows: row r of the order is of shard r modulo the number
+            of shards. None: this host prepares all.
+        exchange: Tells the JSON-able value of a host, and what it is, and gives the values of all
+            hosts, by host: `perl_jax.hosts.gather`. None on a single host.
         repeat: Whether another epoch follows an epoch.
-        skip_log: A file to name every row in that cannot be used; see `SkipLog`.
+        skip_log: A file to name every row in that cannot be used, those of other hosts too; see
+            `SkipLog`. One host writes it.
 
     Attributes:
-        epoch_rows: How many rows of an epoch are this shard's; of a mixture, of all its parts.
+        epoch_rows: How many rows an epoch has; of a mixture, an epoch of all its parts.
 
     Raises:
-        ValueError: ``shard`` is not one of the shards, or ``repeat`` with fewer rows than shards;
-            or prompts are to be filtered by length, and ``prepare`` is no `Preparer`.
+        ValueError: ``repeat`` without rows; several hosts without an exchange; or prompts are to be
+            filtered by length, and ``prepare`` is no `Preparer`.
         RuntimeError: A worker process cannot start.
     """
 
@@ -98,12 +122,19 @@ class Pipeline:
         config: PipelineConfig,
         *,
         seed: int,
-        shard: int = 0,
-        num_shards: int = 1,
+        feeds: "Feeds | None" = None,
+        exchange: Exchange | None = None,
         repeat: bool = True,
         skip_log: Path | None = None,
     ):
-        self._order = Order(source, config.shuffle, seed, shard, num_shards, repeat)
+        self._feeds = _one_host() if feeds is None else feeds
+        self._share = Share(self._feeds)
+        if exchange is None and len(self._feeds.of_host) > 1:
+            raise ValueError(
+                f"exchange: expected a function, as there are {len(self._feeds.of_host)} hosts"
+            )
+        self._exchange = exchange or alone
+        self._order = Order(source, config.shuffle, seed, repeat)
         self._identity = self._order.identity()
         self.epoch_rows = self._order.epoch_rows
         self._count = SkipCount(config.max_bad_fraction, self.epoch_rows, self._order.parts)
@@ -111,8 +142,10 @@ class Pipeline:
         self._closed = False
         read: Callable[[int], Example | Skipped] = RowReader(source, prepare)
         self._pool = WorkerPool(read, config.workers) if config.workers else None
-        self._iterator = _iterate(self._order, read if self._pool is None else self._pool, config)
-        self._position = self._iterator.get_state()
+        rows = self._order.dataset(self._share)
+        self._iterator = _iterate(rows, read if self._pool is None else self._pool, config)
+        # What became of the rows that come next, of which all hosts know.
+        self._known: deque[Example | Skipped | None] = deque()
 
     @property
     def skipped(self) -> Counter[str]:
@@ -138,39 +171,84 @@ class Pipeline:
         return self
 
     def __next__(self) -> Example:
-        """The next example that can be used. After an error, the pipeline is closed.
+        """The next example that can be used, where there is only one feed. See `take`.
 
         Raises:
             StopIteration: There are no more rows.
+        """
+        if self._feeds.count > 1:
+            raise ValueError(f"expected take(), as {self._feeds.count} feeds share the rows")
+        for example in self.take(1).examples:
+            assert example is not None
+            return example
+        raise StopIteration
+
+    def take(self, count: int) -> Taken:
+        """The next examples that can be used. After an error, the pipeline is closed.
+
+        Args:
+            count: How many, over all hosts.
+
+        Returns:
+            As many as are wanted; fewer, on all hosts, where the rows end.
+
+        Raises:
             ValueError: More rows than allowed cannot be used, or all of an epoch; or the pipeline
                 is closed.
-            RuntimeError: A worker was killed, or reading failed in it.
+            RuntimeError: A worker was killed, or reading failed in it; or hosts differ.
             OSError: Reading failed, without workers.
         """
+        if count < 1:
+            raise ValueError(f"count: expected at least 1; got {count}")
         if self._closed:
             raise ValueError("the pipeline is closed")
-        taken = self._counts()
+        counts = self._counts()
         try:
-            while True:
-                row = next(self._iterator)
-                self._add(row)
-                if not isinstance(row, Skipped):
-                    self._position = self._iterator.get_state()
-                    return row
-        except StopIteration:
-            self._position = self._iterator.get_state()
-            raise
+            return self._take(count)
         except BaseException:
             # What the state says stays what was taken: rows that led to an error were not.
-            self._count.restore(**taken)
+            self._count.restore(**counts)
             self.close()
             raise
 
-    def _add(self, row: Example | Skipped) -> None:
+    def _take(self, count: int) -> Taken:
+        taken = Taken([], [])
+        while len(taken.examples) < count:
+            if not self._known:
+                self._known.extend(self._look(count - len(taken.examples)))
+            if not self._known:
+                break
+            place, row = self._count.rows, self._known.popleft()
+            self._add(row)
+            if not isinstance(row, Skipped):
+                taken.examples.append(row)
+                taken.feeds.append(self._share.feed(place))
+        return taken
+
+    def _look(self, wanted: int) -> list[Example | Skipped | None]:
+        """What became of the next rows, about so many of which are not left out."""
+        first = self._count.rows
+        stop = min(first + self._rows_for(wanted), self._order.end)
+        if first == stop:
+            return []
+        mine = {place: next(self._iterator) for place in self._share.within(first, stop)}
+        return agree(first, stop, mine, self._feeds, self._exchange)
+
+    def _rows_for(self, wanted: int) -> int:
+        """How many rows to look at for so many good ones: the same on all hosts."""
+        if len(self._feeds.of_host) == 1:
+            return wanted
+        # Where many rows are left out, a few more at once are cheaper than asking again.
+        good = self._count.rows - self.skipped.total() - self.filtered.total()
+        expected = -(-wanted * (self._count.rows + 1) // (good + 1))
+        return min(expected, wanted * _MAX_AHEAD)
+
+    def _add(self, row: Example | Skipped | None) -> None:
         place = self._count.rows
         if self._log and isinstance(row, Skipped) and not isinstance(row, Filtered):
             self._log.add(place + 1, row)
-        self._count.add(row, self._order.part(place))
+        mine = self._feeds.speaks and self._share.feed(place) == self._feeds.here
+        self._count.add(row, self._order.part(place), log=mine)
 
     def _counts(self) -> dict[str, Any]:
         count = self._count
@@ -191,15 +269,14 @@ class Pipeline:
         return {"data/epoch": self.rows / self.epoch_rows, **left_out}
 
     def state(self) -> dict[str, Any]:
-        """The place in the order, JSON-able: what was taken, whatever is prepared ahead."""
-        return {
-            "order": dict(self._identity),
-            "grain": dict(self._position),
-            **self._counts(),
-        }
+        """The place in the order, JSON-able: what was taken, whatever is prepared ahead.
+
+        It is the same on all hosts, and says nothing of how many there are.
+        """
+        return {"order": dict(self._identity), **self._counts()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on from a place that `state` gave, in this process or another.
+        """Goes on from a place that `state` gave, on these hosts or others.
 
         Raises:
             ValueError: It is a place in another order, and what differs; or it is no state.
@@ -218,8 +295,9 @@ class Pipeline:
                 "the state of the data is a place in another order of rows, which cannot be gone "
                 f"on with: {'; '.join(differing)}"
             )
-        self._iterator.set_state(dict(state["grain"]))
-        self._position = self._iterator.get_state()
+        # All that Grain's iterator knows is how many rows it gave.
+        self._iterator.set_state({"next_index": self._share.before(state["rows"])})
+        self._known.clear()
         self._count.restore(state["rows"], state["skipped"], state["filtered"])
         if self._log:
             self._log.rewind(state["rows"])
@@ -245,31 +323,26 @@ class Pipeline:
         self.close()
 
 
-def _iterate(order: Order, read: Callable[[int], Example | Skipped], config: PipelineConfig) -> Any:
+def _one_host() -> "Feeds":
+    from perl_jax.mesh import Feeds
+
+    return Feeds(shards=((0,),), of_host=(0,), host=0)
+
+
+def _iterate(rows: Any, read: Callable[[int], Example | Skipped], config: PipelineConfig) -> Any:
     """Grain's iterator of rows: read in their order by threads, ahead of need."""
     # Imported here: it imports jax, which worker processes do not need.
     import grain
 
     threads = config.workers or min(_THREADS, config.prefetch)
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=config.prefetch)
-    return iter(order.dataset().map(read).to_iter_dataset(options))
+    return iter(rows.map(read).to_iter_dataset(options))
 
 
 def _check_state(state: Mapping[str, Any]) -> None:
-    expected = {
-        "order": Mapping,
-        "grain": Mapping,
-        "rows": int,
-        "skipped": Mapping,
-        "filtered": Mapping,
-    }
+    expected = {"order": Mapping, "rows": int, "skipped": Mapping, "filtered": Mapping}
     for name, kind in expected.items():
         if not isinstance(state.get(name), kind):
             raise ValueError(
                 f"the state of the data: {name}: expected {kind.__name__}; got {state.get(name)!r}"
             )
-    if state["grain"].get("next_index") != state["rows"]:
-        raise ValueError(
-            f"the state of the data: expected grain's place to be {state['rows']}, the rows that "
-            f"were taken; got {json.dumps(dict(state['grain']))}"
-        )

@@ -114,8 +114,13 @@ class SkipCount:
         self.filtered = Counter(dict(filtered))
         self._in_a_row = Counter[str]()
 
-    def add(self, row: Example | Skipped, part: str) -> None:
-        """Counts a row, which is of that part.
+    def add(self, row: Example | Skipped | None, part: str, *, log: bool = True) -> None:
+        """Counts a row, which is of that part; None is an example that another host holds.
+
+        Args:
+            row: What became of it.
+            part: What had its turn.
+            log: Whether this host is the one to log it, where it is skipped.
 
         Raises:
             ValueError: The share of skipped rows is too high, or a whole epoch was left out; the
@@ -124,7 +129,7 @@ class SkipCount:
         self.rows += 1
         self._in_a_row[part] = self._in_a_row[part] + 1 if isinstance(row, Skipped) else 0
         if isinstance(row, Skipped):
-            self._note(row)
+            self._note(row, log)
         if self._in_a_row[part] >= self._parts[part]:
             of = f" of {part!r}" if part else ""
             raise ValueError(f"no row of a whole epoch{of} can be used:\n{self._table()}")
@@ -148,14 +153,14 @@ class SkipCount:
             return math.inf
         return expected + _DEVIATIONS * math.sqrt(expected)
 
-    def _note(self, row: Skipped) -> None:
+    def _note(self, row: Skipped, log: bool) -> None:
         self._example.setdefault((type(row), row.reason), row)
         if isinstance(row, Filtered):
             self.filtered[row.reason] += 1
             return
         self.skipped[row.reason] += 1
         total = self.skipped.total()
-        if total <= _MAX_LOGGED:
+        if log and total <= _MAX_LOGGED:
             _log.warning("skipped %s: %s", row.reason, row)
         if total == _MAX_LOGGED:
             _log.warning("further skipped rows are only counted")

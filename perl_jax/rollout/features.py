@@ -4,55 +4,87 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from perl_jax.buckets import Ladder
-from perl_jax.types import ImagePatches
+from perl_jax.mesh import Feeds
+from perl_jax.types import Group, ImagePatches
 
 
 @dataclass(frozen=True)
 class EncodingPlan:
-    """Calls of the vision tower whose results, one after the other, are the table of features.
+    """Calls of the vision tower, whose results make the table of features.
+
+    Every device that encodes images of its own has a part of the table: its results of all calls,
+    one after the other.
 
     Attributes:
-        calls: The images of each call, and its padded number of patches.
-        first_row: By the image object's id, the row of its first feature in the table.
-        num_rows: Of the table, the padding of each call included.
+        calls: Of each call the images of every shard, and its padded number of patches a shard.
+        place: By the image object's id, its shard and the row of its first feature in the part.
+        num_rows: Of a part, the padding of each call included.
     """
 
-    calls: list[tuple[list[ImagePatches], int]]
-    first_row: dict[int, int]
+    calls: list[tuple[list[list[ImagePatches]], int]]
+    place: dict[int, tuple[int, int]]
     num_rows: int
 
 
-def plan_encoding(images: Sequence[ImagePatches], ladder: Ladder, unit: int) -> EncodingPlan:
+def plan_encoding(
+    groups: Sequence[Group], ladder: Ladder, unit: int, feeds: Feeds | None = None
+) -> EncodingPlan:
     """Fills calls with images in order; an image object that comes twice is encoded once.
 
+    An image goes to the shard with the fewest patches so far, of those whose hosts hold it. All
+    hosts make the same plan: it depends on the images' grids alone.
+
     Args:
-        images: Of all groups.
-        ladder: Patches of a call.
+        groups: Their ``feed`` says which hosts hold the images.
+        ladder: Patches of a call, for each shard.
         unit: Patches that become one feature.
+        feeds: The shards of the hosts; None: one shard.
 
     Raises:
         ValueError: an image has more patches than the largest call.
     """
-    distinct = list({id(image): image for image in images}.values())
-    batches: list[list[ImagePatches]] = []
-    filled = ladder.rungs[-1]
-    for image in distinct:
-        size = len(image.patches)
-        ladder.fit(size, "patches of an image")
-        if filled + size > ladder.rungs[-1]:
-            batches.append([])
-            filled = 0
-        batches[-1].append(image)
-        filled += size
+    shards = ((0,),) if feeds is None else feeds.shards
+    everyone = [shard for of_feed in shards for shard in of_feed]
+    queues: list[list[list[ImagePatches]]] = [[] for _ in everyone]
+    filled = [ladder.rungs[-1]] * len(everyone)
+    total = [0] * len(everyone)
+    shard_of: dict[int, int] = {}
+    for group in groups:
+        for image in group.images:
+            if id(image) in shard_of:
+                continue
+            size = num_patches(image)
+            ladder.fit(size, "patches of an image")
+            candidates = everyone if group.feed is None else shards[group.feed]
+            shard = shard_of[id(image)] = min(candidates, key=lambda shard: total[shard])
+            if filled[shard] + size > ladder.rungs[-1]:
+                queues[shard].append([])
+                filled[shard] = 0
+            queues[shard][-1].append(image)
+            filled[shard] += size
+            total[shard] += size
+    return _placed(queues, ladder, unit)
+
+
+def num_patches(image: ImagePatches) -> int:
+    """Of an image, whether this host holds them or not."""
+    return image.grid[0] * image.grid[1]
+
+
+def _placed(queues: Sequence[list[list[ImagePatches]]], ladder: Ladder, unit: int) -> EncodingPlan:
     calls = []
-    first_row = {}
+    place = {}
     base = 0
-    for batch in batches:
-        row = base
-        for image in batch:
-            first_row[id(image)] = row
-            row += len(image.patches) // unit
-        num_patches = ladder.fit((row - base) * unit, "patches of a call")
-        calls.append((batch, num_patches))
-        base += num_patches // unit
-    return EncodingPlan(calls, first_row, base)
+    for number in range(max(map(len, queues))):
+        batches = [queue[number] if number < len(queue) else [] for queue in queues]
+        longest = 0
+        for shard, batch in enumerate(batches):
+            row = base
+            for image in batch:
+                place[id(image)] = (shard, row)
+                row += num_patches(image) // unit
+            longest = max(longest, (row - base) * unit)
+        padded = ladder.fit(longest, "patches of a call")
+        calls.append((batches, padded))
+        base += padded // unit
+    return EncodingPlan(calls, place, base)

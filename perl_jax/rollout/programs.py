@@ -3,6 +3,7 @@
 Each is compiled once for every combination of the padded sizes of its arrays.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh, PartitionSpec
 
-from perl_jax.mesh import fit_sharding
+from perl_jax.mesh import fit_sharding, split_first_axis, whole
 from perl_jax.models.qwen2_5_vl.cache import PromptCache, ResponseCache
 from perl_jax.models.qwen2_5_vl.config import TextConfig
 from perl_jax.models.qwen2_5_vl.inputs import Array, ImageInputs, PromptInputs
@@ -70,10 +71,30 @@ class Drawing(NamedTuple):
     limit: Array
 
 
-@partial(jax.jit, static_argnums=0)
-def encode(definition: Any, parameters: Any, images: ImageInputs) -> jax.Array:
-    """Features ``[M, D]`` of packed images."""
-    return nnx.merge(definition, parameters).encode_images(images)
+@partial(jax.jit, static_argnums=(0, 1))
+def encode(definition: Any, mesh: Mesh | None, parameters: Any, images: ImageInputs) -> jax.Array:
+    """Features ``[S, M, D]`` of the packed images of S shards."""
+    return nnx.merge(definition, parameters).encode_shards(images, mesh=mesh)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def join_features(
+    mesh: Mesh | None,
+    sizes: tuple[int, int, int],
+    dtype: jnp.dtype,
+    tables: Sequence[jax.Array],
+) -> jax.Array:
+    """The features ``[S, M, D]`` of several calls, one after the other and padded.
+
+    Args:
+        mesh: The devices.
+        sizes: (S, M, D) of the result.
+        dtype: Of the result.
+        tables: ``[S, m, D]`` each; none where there are no images.
+    """
+    rows = sum(table.shape[1] for table in tables)
+    padding = jnp.zeros((sizes[0], sizes[1] - rows, sizes[2]), dtype)
+    return split_first_axis(jnp.concatenate([*tables, padding], axis=1), mesh)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -84,9 +105,18 @@ def prefill(
     features: jax.Array,
     prompts: PromptInputs,
 ) -> tuple[jax.Array, PromptCache]:
-    """Reads P prompts; returns the logits ``[P, V]`` of their next tokens, and their cache."""
+    """Reads P prompts; returns the logits ``[P, V]`` of their next tokens, and their cache.
+
+    Args:
+        definition: Of the model.
+        mesh: The devices.
+        parameters: Of the model.
+        features: ``[S, M, D]``, of all shards: a prompt shows row m of shard s as s * M + m.
+        prompts: What is read.
+    """
     model = nnx.merge(definition, parameters)
-    embeddings = model.embed(prompts.tokens, features[None], prompts.feature_rows)
+    table = features.reshape(1, -1, features.shape[-1])
+    embeddings = model.embed(prompts.tokens, table, prompts.feature_rows)
     embeddings = _fix(embeddings, mesh, _ORDERS, None, None)
     hidden, prefix = model.read_prompts(embeddings, prompts.positions, prompts.valid)
     last = jnp.sum(prompts.valid, axis=-1) - 1
@@ -144,7 +174,8 @@ def admit(
         tokens=state.tokens.at[slots].set(tokens, mode="drop"),
         seen=all_seen,
     )
-    return constrain(state, mesh), tokens, logprobs
+    # Every host reads them.
+    return constrain(state, mesh), whole(tokens, mesh), whole(logprobs, mesh)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3), donate_argnums=5)
@@ -207,7 +238,7 @@ def decode(
     number, state, _, tokens, logprobs = jax.lax.while_loop(
         lambda carry: (carry[0] < steps) & ~jnp.all(carry[2]), step, carry
     )
-    return state, tokens, logprobs, number
+    return state, whole(tokens, mesh), whole(logprobs, mesh), number
 
 
 @partial(jax.jit, static_argnums=(0, 1))

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,17 +15,23 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 
 from perl_jax.buckets import Ladder, bucket
+from perl_jax.mesh import Shards
 from perl_jax.models import Qwen2_5_VL
-from perl_jax.models.qwen2_5_vl.inputs import ImageSizes, PromptInputs, pack_images
+from perl_jax.models.qwen2_5_vl.inputs import (
+    ImageInputs,
+    ImageSizes,
+    PromptInputs,
+    pack_images,
+)
 from perl_jax.processing import Processor
 from perl_jax.rollout import programs
 from perl_jax.rollout.config import SamplerConfig
-from perl_jax.rollout.features import plan_encoding
+from perl_jax.rollout.features import num_patches, plan_encoding
 from perl_jax.rollout.programs import DecodeState, Drawing
 from perl_jax.rollout.schedule import Order, Table
 from perl_jax.rollout.stopping import Ending, Response
 from perl_jax.rollout.strategies import Strategy
-from perl_jax.types import Group
+from perl_jax.types import Group, ImagePatches
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +69,7 @@ class Run:
         self.dtype = model.compute_dtype
         self.definition, self.parameters = nnx.split(model)
         self.mesh = _mesh_of(self.parameters)
+        self.shards = Shards(self.mesh)
         self.config = config
         self.key = request.key
         self.strategy = request.strategy
@@ -82,24 +89,35 @@ class Run:
 
     def encode(self, groups: Sequence[Group]) -> list[Order]:
         """Encodes every distinct image once; returns all orders, ready to be read."""
+        ladder = Ladder("patches", self.config.patches)
         unit = self.model_config.vision.patches_per_unit
-        images = [image for group in groups for image in group.images]
-        plan = plan_encoding(images, Ladder("patches", self.config.patches), unit)
-        orders = self._orders(groups, plan.first_row)
-        tables = []
-        for batch, num_patches in plan.calls:
-            grids = [[image.grid for image in batch]]
-            sizes = ImageSizes.of(grids, self.model_config.vision, num_patches=num_patches)
-            packed = pack_images(batch, self.model_config.vision, sizes)
-            tables.append(self._call(programs.encode, self.definition, self.parameters, packed))
-            self.stats["images"] += len(batch)
-            self.stats["patches"] += sum(len(image.patches) for image in batch)
-            self.stats["patches_padded"] += num_patches
+        plan = plan_encoding(groups, ladder, unit, self.shards.feeds)
         # One more row, so that a batch of text alone has a table too.
-        padding = bucket(plan.num_rows + 1) - plan.num_rows
-        width = self.model_config.text.hidden_size
-        self.features = jnp.concatenate([*tables, jnp.zeros((padding, width), self.dtype)])
+        num_rows = bucket(plan.num_rows + 1)
+        orders = self._orders(groups, plan.place, num_rows)
+        tables = [self._encode(*call) for call in plan.calls]
+        sizes = (self.shards.count, num_rows, self.model_config.text.hidden_size)
+        self.features = programs.join_features(self.mesh, sizes, self.dtype, tables)
         return orders
+
+    def _encode(self, batches: Sequence[Sequence[ImagePatches]], patches: int) -> jax.Array:
+        """Features of one call: each device encodes the images of its shard."""
+        vision = self.model_config.vision
+        grids = [[image.grid for image in batch] for batch in batches]
+        sizes = ImageSizes.of(grids, vision, num_patches=patches)
+
+        def make(shard: int) -> ImageInputs:
+            packed = pack_images(batches[shard], vision, sizes)
+            return jax.tree.map(lambda part: part[None], packed)
+
+        self.stats["images"] += sum(map(len, batches))
+        self.stats["patches"] += sum(num_patches(image) for batch in batches for image in batch)
+        self.stats["patches_padded"] += patches * len(batches)
+        images = self.shards.put(make)
+        features: jax.Array = self._call(
+            programs.encode, self.definition, self.mesh, self.parameters, images
+        )
+        return features
 
     def decode(self, orders: Sequence[Order], length: int) -> None:
         """Completes the responses of orders whose prompts are padded to ``length``."""
@@ -112,7 +130,9 @@ class Run:
                 state = self._make_room(state, table, waiting=bool(queue))
                 state = self._advance(state, table)
 
-    def _orders(self, groups: Sequence[Group], first_row: dict[int, int]) -> list[Order]:
+    def _orders(
+        self, groups: Sequence[Group], place: Mapping[int, tuple[int, int]], num_rows: int
+    ) -> list[Order]:
         names = [(g, k) for g, group in enumerate(groups) for k in range(len(group.prompts))]
         ids = np.array([_stable_hash(groups[g].id) for g, _ in names], np.uint32)
         numbers = np.array([k for _, k in names], np.uint32)
@@ -122,20 +142,24 @@ class Run:
                 group=g,
                 order=k,
                 prompt=groups[g].prompts[k],
-                feature_rows=self._feature_rows(groups[g], k, first_row),
+                feature_rows=self._feature_rows(groups[g], k, place, num_rows),
                 streams=stream,
                 responses=[Response() for _ in range(self.num_rollouts)],
             )
             for (g, k), stream in zip(names, streams, strict=True)
         ]
 
-    def _feature_rows(self, group: Group, k: int, first_row: dict[int, int]) -> np.ndarray:
+    def _feature_rows(
+        self, group: Group, k: int, place: Mapping[int, tuple[int, int]], num_rows: int
+    ) -> np.ndarray:
+        """Of every token of a prompt the row of all shards' features, or -1."""
         unit = self.model_config.vision.patches_per_unit
         tokens = group.prompts[k].tokens
         rows = [np.arange(0)]
         for slot in group.slots[k]:
             image = group.images[slot]
-            rows.append(first_row[id(image)] + np.arange(len(image.patches) // unit))
+            shard, first = place[id(image)]
+            rows.append(shard * num_rows + first + np.arange(num_patches(image) // unit))
         is_image = tokens == self.model_config.image_token
         shown = np.concatenate(rows)
         if np.count_nonzero(is_image) != len(shown):
@@ -278,7 +302,7 @@ class Run:
 
     def _places(self, count: int) -> int:
         """A number of places that divides over the devices: few values, so few programs."""
-        shards = 1 if self.mesh is None else self.mesh.shape["data"] * self.mesh.shape["fsdp"]
+        shards = self.shards.count
         return shards * _power_of_two(-(-count // shards))
 
     def _slots(self, needed: int) -> int:

@@ -91,7 +91,7 @@ class Sampler:
         """Raises ValueError if a prompt or an image of the group is larger than the ladders."""
         self._padded_lengths([group])
         unit = self.model.config.vision.patches_per_unit
-        plan_encoding(group.images, Ladder("patches", self.config.patches), unit)
+        plan_encoding([group], Ladder("patches", self.config.patches), unit)
 
     def _padded_lengths(self, groups: Sequence[Group]) -> list[int]:
         ladder = Ladder("prompt_lengths", self.config.prompt_lengths)

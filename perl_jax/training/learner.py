@@ -165,8 +165,9 @@ class Learner:
 
         The parameters are copied: updates give the state's own memory back, not the model's.
         """
-        key = jax.device_put(key, self._placement.everywhere)
-        return self.programs.start(self.policy.split(model), key)
+        # Its data, since a key of one host is no argument of a program on all of them.
+        data = np.asarray(jax.random.key_data(key))
+        return self.programs.start(self.policy.split(model), data, jax.random.key_impl(key))
 
     def model(self, state: TrainState) -> Qwen2_5_VL:
         """The policy in a state. Its arrays are the state's: an update invalidates it."""
@@ -297,21 +298,22 @@ class Learner:
     ) -> Iterator[MicroBatch]:
         """The groups of a mini-batch, those of each shard cut into equal numbers."""
         packing, model = self.config.packing, self.model_config
-        assigned = assign(groups, self._placement.feeds)
-        at_once = -(-packing.micro_groups // self._placement.shards)
+        shards = self._placement.shards
+        assigned = assign(groups, shards.feeds)
+        at_once = -(-packing.micro_groups // shards.count)
         for first in range(0, max(map(len, assigned)), at_once):
-            shards = [numbers[first : first + at_once] for numbers in assigned]
-            members = [[groups[number] for number in numbers] for numbers in shards]
-            everyone = [number for numbers in shards for number in numbers]
+            parts = [numbers[first : first + at_once] for numbers in assigned]
+            members = [[groups[number] for number in numbers] for numbers in parts]
+            everyone = [number for numbers in parts for number in numbers]
             sizes = Sizes.of(members, responses.lengths[everyone], packing, model.vision)
 
             def pack_shard(
                 shard: int,
-                shards: Sequence[list[int]] = shards,
+                parts: Sequence[list[int]] = parts,
                 members: Sequence[list[Group]] = members,
                 sizes: Sizes = sizes,
             ) -> MicroBatch:
-                numbers = shards[shard]
+                numbers = parts[shard]
                 of_shard = {name: value[numbers] for name, value in values.items()}
                 return pack(members[shard], responses[numbers], of_shard, model, sizes)
 

@@ -30,7 +30,7 @@ class Programs:
     device, and moments, which are zeros of nothing, whole on one.
 
     Attributes:
-        start: ``(params, key) -> state``, in memory of its own.
+        start: ``(params, key data, key implementation) -> state``, in memory of its own.
         zeros: ``() -> gradients``.
         add: `add_gradients` of ``(gradients, params, frozen, batch, banned)``, gradients donated.
         apply: `apply` of ``(state, gradients)``, the state donated.
@@ -54,7 +54,7 @@ class Programs:
         like_state: Any = placement.of_state(jax.eval_shape(optimizer.init, params), params)
         # Which recomputes whole layers anyway, and may as well add up their gradients on the way.
         in_place = policy.text_layers if head.remat == "layers" else ()
-        self.start = jax.jit(partial(start, optimizer), out_shardings=like_state)
+        self.start = jax.jit(partial(start, optimizer), static_argnums=2, out_shardings=like_state)
         self.zeros = jax.jit(partial(zero_gradients, params), out_shardings=like_params)
         self.add = jax.jit(
             partial(add_gradients, policy, loss, in_place),
@@ -71,12 +71,14 @@ class Programs:
         self.of_batch = jax.jit(of_batch)
 
 
-def start(optimizer: optax.GradientTransformation, params: Params, key: jax.Array) -> TrainState:
+def start(
+    optimizer: optax.GradientTransformation, params: Params, key_data: jax.Array, key_impl: str
+) -> TrainState:
     """The state before the first update. Everything is copied: updates give its memory back."""
     return TrainState(
         params=jax.tree.map(jnp.copy, params),
         optimizer=optimizer.init(params),
-        key=jnp.copy(key),
+        key=jax.random.wrap_key_data(key_data, impl=key_impl),
         skipped_in_a_row=jnp.zeros((), jnp.int32),
     )
 

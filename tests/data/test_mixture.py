@@ -1,4 +1,4 @@
-"""Mixtures in the pipeline: shares, epochs, shards and exact resume, with filters and workers."""
+"""Mixtures in the pipeline: shares, epochs and exact resume, with filters and workers."""
 
 import itertools
 import json
@@ -24,9 +24,8 @@ def mixture(**changed):
     return Mixture([Part(name, sources[name], weights[name]) for name in weights if weights[name]])
 
 
-def pipeline(source, prepare=unchanged, *, seed=0, shard=0, num_shards=1, repeat=True, **config):
-    options = {"seed": seed, "shard": shard, "num_shards": num_shards, "repeat": repeat}
-    return Pipeline(source, prepare, PipelineConfig(**config), **options)
+def pipeline(source, prepare=unchanged, *, seed=0, repeat=True, **config):
+    return Pipeline(source, prepare, PipelineConfig(**config), seed=seed, repeat=repeat)
 
 
 def take(rows, count):
@@ -77,15 +76,6 @@ def test_without_shuffling_every_part_keeps_its_order():
     assert of("a", ids) == [0, 1, 2, 3, 4] * 2
     assert of("b", ids) == [0, 1, 2, 3]
     assert of("c", ids) == [0, 1]
-
-
-def test_together_the_shards_have_the_order_of_one():
-    with pipeline(mixture()) as rows:
-        expected = take(rows, 90)
-    shards = [pipeline(mixture(), shard=k, num_shards=3) for k in range(3)]
-    assert [next(shard).id for _ in range(30) for shard in shards] == expected
-    for shard in shards:
-        shard.close()
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
@@ -170,10 +160,10 @@ class AgainAndAgain:
         return self.kind(self.rows, self.count)
 
 
-@pytest.mark.parametrize(("workers", "shard"), [(0, 0), (0, 1), (2, 1)])
-def test_grains_own_checkpoint_test_passes_on_a_filtered_mixture(workers, shard):
+@pytest.mark.parametrize("workers", [0, 2])
+def test_grains_own_checkpoint_test_passes_on_a_filtered_mixture(workers):
     config = {"workers": workers, "prefetch": 3, "max_bad_fraction": 0.5}
-    with pipeline(filtered_mixture(), shard=shard, num_shards=2, **config) as rows:
+    with pipeline(filtered_mixture(), **config) as rows:
         assert_equal_output_after_checkpoint(AgainAndAgain(rows, 10))
 
 

@@ -1,4 +1,4 @@
-"""The pipeline: its order, its shards, its state, and what becomes of bad rows."""
+"""The pipeline: its order, its state, and what becomes of bad rows."""
 
 import itertools
 import json
@@ -14,16 +14,8 @@ from tests.data.numbers import Numbers, numbers, slow_if_even, unchanged
 from tests.data.parquet_files import verl_row, write_verl
 
 
-def pipeline(source, prepare=unchanged, *, seed=0, shard=0, num_shards=1, repeat=True, **config):
-    return Pipeline(
-        source,
-        prepare,
-        PipelineConfig(**config),
-        seed=seed,
-        shard=shard,
-        num_shards=num_shards,
-        repeat=repeat,
-    )
+def pipeline(source, prepare=unchanged, *, seed=0, repeat=True, **config):
+    return Pipeline(source, prepare, PipelineConfig(**config), seed=seed, repeat=repeat)
 
 
 def take(rows, count):
@@ -84,36 +76,6 @@ def test_rows_are_prepared_ahead_by_several_threads_but_no_further_than_asked():
         assert rows.state()["rows"] == 1
 
 
-def test_shards_share_an_epoch_without_a_row_in_common():
-    shards = [pipeline(Numbers(22), shard=k, num_shards=4) for k in range(4)]
-    whole = [numbers([next(shard) for _ in range(5)]) for shard in shards * 3]
-    for epoch in (whole[:4], whole[4:8], whole[8:]):
-        rows = list(itertools.chain(*epoch))
-        assert len(rows) == len(set(rows)) == 20
-    left_out = [set(range(22)).difference(*whole[k : k + 4]) for k in (0, 4, 8)]
-    assert len(set.union(*left_out)) > 2, "other rows are left out in other epochs"
-    assert [shard.epoch_rows for shard in shards] == [5] * 4
-    for shard in shards:
-        shard.close()
-
-
-def test_together_the_shards_have_the_order_of_one():
-    with pipeline(Numbers(12)) as rows:
-        expected = take(rows, 36)
-    shards = [pipeline(Numbers(12), shard=k, num_shards=3) for k in range(3)]
-    assert numbers(next(shard) for _ in range(12) for shard in shards) == expected
-    for shard in shards:
-        shard.close()
-
-
-def test_a_single_epoch_leaves_no_row_out_whatever_the_number_of_shards():
-    shards = []
-    for k in range(4):
-        with pipeline(Numbers(10), shard=k, num_shards=4, repeat=False, shuffle=False) as rows:
-            shards.append(numbers(rows))
-    assert shards == [[0, 4, 8], [1, 5, 9], [2, 6], [3, 7]]
-
-
 def test_a_single_epoch_ends_and_stays_ended():
     with pipeline(Numbers(7), repeat=False, shuffle=False) as rows:
         assert numbers(rows) == list(range(7))
@@ -124,11 +86,6 @@ def test_a_single_epoch_ends_and_stays_ended():
     assert state["rows"] == 7
     with pipeline(Numbers(7), repeat=False, shuffle=False) as rows:
         rows.restore(state)
-        assert list(rows) == []
-
-
-def test_more_shards_than_rows_leave_some_without_any_in_a_single_epoch():
-    with pipeline(Numbers(2), shard=3, num_shards=4, repeat=False) as rows:
         assert list(rows) == []
 
 
@@ -191,14 +148,13 @@ def test_the_counts_of_a_state_are_the_rows_that_were_taken():
     [
         ({"seed": 1}, "seed: was 0, is 1$"),
         ({"shuffle": False}, "shuffle: was True, is False$"),
-        ({"num_shards": 2}, "num_shards: was 1, is 2$"),
         ({"repeat": False}, "repeat: was True, is False$"),
         ({"source": Numbers(30, name="other")}, "source: was 'numbers 30', is 'other 30'$"),
         (
             {"source": Numbers(31)},
             "source: was 'numbers 30', is 'numbers 31'; rows: was 30, is 31$",
         ),
-        ({"seed": 4, "num_shards": 3, "shard": 2}, "seed: .*; shard: was 0, is 2; num_shards: "),
+        ({"seed": 4, "repeat": False}, "seed: was 0, is 4; repeat: was True, is False$"),
     ],
 )
 def test_a_state_of_another_order_is_refused_by_what_differs(changed, message):
@@ -215,11 +171,9 @@ def test_a_state_of_another_order_is_refused_by_what_differs(changed, message):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"grain": None}, "grain: expected Mapping; got None"),
         ({"rows": "4"}, "rows: expected int; got '4'"),
         ({"skipped": []}, "skipped: expected Mapping"),
         ({"order": 3}, "order: expected Mapping; got 3"),
-        ({"grain": {"next_index": 9}}, "expected grain's place to be 4"),
     ],
 )
 def test_what_is_no_state_is_refused(changed, message):
@@ -311,19 +265,6 @@ def test_rows_that_are_all_bad_are_an_error_not_an_endless_search(repeat, max_ba
         next(rows)
 
 
-def assert_all_bad(rows):
-    with pytest.raises(ValueError, match="no row of a whole epoch"):
-        next(rows)
-
-
-def test_a_shard_whose_rows_are_all_bad_does_not_search_for_ever():
-    source = Numbers(40, bad=dict.fromkeys(range(1, 40, 2), "bad_image"))
-    with pipeline(source, shard=1, num_shards=2, shuffle=False, max_bad_fraction=1.0) as rows:
-        assert_all_bad(rows)
-    with pipeline(source, shard=0, num_shards=2, shuffle=False, max_bad_fraction=0.0) as rows:
-        assert len(take(rows, 300)) == 300
-
-
 def test_a_share_of_zero_allows_no_bad_row():
     with pipeline(Numbers(300, bad={250: "bad_image"}), shuffle=False, max_bad_fraction=0) as rows:
         assert take(rows, 250) == list(range(250))
@@ -403,15 +344,38 @@ def test_settings_out_of_range_are_named(settings, message):
         PipelineConfig(**settings)
 
 
-@pytest.mark.parametrize(("shard", "num_shards"), [(4, 4), (-1, 4), (0, 0)])
-def test_a_shard_must_be_one_of_the_shards(shard, num_shards):
-    with pytest.raises(ValueError, match=rf"shard: expected 0 to {num_shards - 1}; got {shard}"):
-        pipeline(Numbers(10), shard=shard, num_shards=num_shards)
+def test_no_rows_are_an_error_where_epochs_repeat():
+    with pytest.raises(ValueError, match="expected at least one row; got 0"):
+        pipeline(Numbers(0))
+    with pipeline(Numbers(0), repeat=False) as rows:
+        assert list(rows) == []
 
 
-def test_fewer_rows_than_shards_are_an_error_where_epochs_repeat():
-    with pytest.raises(ValueError, match="at least one row for each of 4 shards; got 3"):
-        pipeline(Numbers(3), num_shards=4)
+def test_a_take_has_what_single_rows_have_and_fewer_where_the_rows_end():
+    with bad_pipeline(repeat=False) as rows:
+        expected = [row.id for row in rows]
+        end = rows.state()
+    with bad_pipeline(repeat=False) as rows:
+        sizes, ids = [], []
+        for count in (1, 4, 3, 2, 5):
+            taken = rows.take(count)
+            assert taken.feeds == [0] * len(taken.examples)
+            sizes.append(len(taken.examples))
+            ids += [row.id for row in taken.examples]
+        assert (sizes, ids) == ([1, 4, 3, 1, 0], expected)
+        assert rows.state() == end
+        with pytest.raises(ValueError, match="count: expected at least 1; got 0"):
+            rows.take(0)
+
+
+def test_a_take_that_fails_changes_no_count():
+    bad = {5: "bad_image", 98: "bad_image"}
+    with pipeline(Numbers(100, bad=bad), shuffle=False) as rows:
+        rows.take(50)
+        state = rows.state()
+        with pytest.raises(ValueError, match="2 of 100 rows"):
+            rows.take(60)
+        assert rows.state() == state
 
 
 def test_a_closed_pipeline_says_so_and_closes_again_without_harm():
@@ -421,6 +385,6 @@ def test_a_closed_pipeline_says_so_and_closes_again_without_harm():
     rows.close()
     rows.close()
     assert rows.state() == state
-    for use in (lambda: next(rows), lambda: rows.restore(state)):
+    for use in (lambda: next(rows), lambda: rows.take(2), lambda: rows.restore(state)):
         with pytest.raises(ValueError, match="the pipeline is closed"):
             use()

@@ -94,7 +94,7 @@ def test_filtered_rows_are_counted_apart_from_bad_ones_and_replaced():
         assert rows.filtered == Counter(image_count=6)
         state = rows.state()
         assert state["filtered"] == {"image_count": 6}
-        assert state["grain"] == {"next_index": 13}
+        assert state["rows"] == 13
         assert rows.metrics() == {
         "data/epoch": 1.3, "skipped/bad_image": 1.0, "filtered/image_count": 6.0
     }  # fmt: skip

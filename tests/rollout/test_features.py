@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from perl_jax.buckets import Ladder
+from perl_jax.mesh import Feeds
 from perl_jax.rollout.features import plan_encoding
-from perl_jax.types import ImagePatches
+from perl_jax.types import Group, ImagePatches
 
 LADDER = Ladder("patches", (16, 32, 64))
 UNIT = 4
@@ -15,16 +16,20 @@ def image(num_patches):
     return ImagePatches(np.zeros((num_patches, 1), np.float32), (2, num_patches // 2))
 
 
+def showing(*images, feed=None):
+    return Group("a", (), images, (), feed)
+
+
 def sizes(plan):
     """Of each call, the patches of its images, and its padded number of patches."""
-    return [([len(i.patches) for i in images], padded) for images, padded in plan.calls]
+    return [([len(i.patches) for i in images], padded) for (images,), padded in plan.calls]
 
 
 def plan_of(*num_patches):
     """The plan for distinct images of these sizes, and the first row of each."""
     images = [image(count) for count in num_patches]
-    plan = plan_encoding(images, LADDER, UNIT)
-    return plan, [plan.first_row[id(i)] for i in images]
+    plan = plan_encoding([showing(*images)], LADDER, UNIT)
+    return plan, [plan.place[id(i)][1] for i in images]
 
 
 def test_one_call_is_padded_to_the_next_rung():
@@ -55,9 +60,9 @@ def test_rows_count_the_padding_of_earlier_calls():
 
 def test_an_image_object_that_comes_twice_is_encoded_once_where_it_came_first():
     first, second = image(8), image(12)
-    plan = plan_encoding([first, second, first, second, first], LADDER, UNIT)
-    assert [images for images, _ in plan.calls] == [[first, second]]
-    assert plan.first_row == {id(first): 0, id(second): 2}
+    plan = plan_encoding([showing(first, second), showing(first), showing(second)], LADDER, UNIT)
+    assert [images for (images,), _ in plan.calls] == [[first, second]]
+    assert plan.place == {id(first): (0, 0), id(second): (0, 2)}
 
 
 def test_images_that_are_equal_but_not_the_same_object_are_encoded_apart():
@@ -71,14 +76,14 @@ def test_features_stand_in_the_table_where_the_plan_says():
     rng = np.random.default_rng(0)
     images = [image(4 * int(rng.integers(1, 17))) for _ in range(40)]
     number = {id(i): n for n, i in enumerate(images)}
-    plan = plan_encoding(images, LADDER, UNIT)
+    plan = plan_encoding([showing(*images)], LADDER, UNIT)
     table = []
-    for batch, padded in plan.calls:
+    for (batch,), padded in plan.calls:
         rows = [number[id(i)] for i in batch for _ in range(len(i.patches) // UNIT)]
         table += rows + [-1] * (padded // UNIT - len(rows))
     assert len(table) == plan.num_rows
     for i in images:
-        first, count = plan.first_row[id(i)], len(i.patches) // UNIT
+        first, count = plan.place[id(i)][1], len(i.patches) // UNIT
         assert table[first : first + count] == [number[id(i)]] * count
 
 
@@ -92,4 +97,35 @@ def test_the_largest_rung_holds_an_image_of_its_size_and_none_larger():
 
 def test_without_images_there_is_nothing_to_encode():
     plan = plan_encoding([], LADDER, UNIT)
-    assert (plan.calls, plan.first_row, plan.num_rows) == ([], {}, 0)
+    assert (plan.calls, plan.place, plan.num_rows) == ([], {}, 0)
+
+
+# Several shards.
+
+FOUR_SHARDS = Feeds(shards=((0, 1), (2, 3)), of_host=(0, 1), host=0)
+
+
+def test_images_go_to_the_emptiest_shard_of_the_hosts_that_hold_them():
+    here, there = [image(8), image(12), image(4)], [image(8)]
+    groups = [showing(*here, feed=0), showing(*there, feed=1)]
+    plan = plan_encoding(groups, LADDER, UNIT, FOUR_SHARDS)
+    assert plan.calls == [([[here[0], here[2]], [here[1]], [there[0]], []], 16)]
+    assert [plan.place[id(i)] for i in (*here, *there)] == [(0, 0), (1, 0), (0, 2), (2, 0)]
+
+
+def test_images_that_all_hosts_hold_go_to_the_emptiest_of_all_shards():
+    images = [image(8) for _ in range(5)]
+    plan = plan_encoding([showing(*images)], LADDER, UNIT, FOUR_SHARDS)
+    assert [plan.place[id(i)] for i in images] == [(0, 0), (1, 0), (2, 0), (3, 0), (0, 2)]
+
+
+def test_a_plan_does_not_depend_on_who_holds_the_patches():
+    held = [image(8), image(60), image(12)]
+    stubs = [ImagePatches(np.empty((0, 1), np.float32), i.grid) for i in held]
+    plans = [
+        plan_encoding([showing(*images, feed=1)], LADDER, UNIT, FOUR_SHARDS)
+        for images in (held, stubs)
+    ]
+    assert [padded for _, padded in plans[0].calls] == [padded for _, padded in plans[1].calls]
+    places = [list(plan.place.values()) for plan in plans]
+    assert places[0] == places[1]

@@ -234,8 +234,8 @@ def programs_run(sampler, groups, num_rollouts):
     flops = {"encode": 0, "prefill": 0}
     for (name, structure, leaves), count in fresh.calls.items():
         if name == "encode":
-            (images,) = jax.tree.unflatten(structure, leaves)
-            encode = partial(programs.encode, definition)
+            _, images = jax.tree.unflatten(structure, leaves)
+            encode = partial(programs.encode, definition, None)
             flops[name] += count * count_flops(encode, parameters, images)
         if name == "prefill":
             _, features, prompts = jax.tree.unflatten(structure, leaves)
@@ -325,7 +325,7 @@ def test_memory_of_reading_a_prompt_grows_with_its_length_not_its_square(model):
         valid = jax.ShapeDtypeStruct((1, length), bool)
         prompts = programs.PromptInputs(tokens, positions, valid, tokens, None)
         lowered = programs.prefill.lower(
-            definition, None, parameters, jax.ShapeDtypeStruct((64, 64), jnp.float32), prompts
+            definition, None, parameters, jax.ShapeDtypeStruct((1, 64, 64), jnp.float32), prompts
         )
         return lowered.compile().memory_analysis().temp_size_in_bytes
 
