@@ -79,5 +79,17 @@ def test_the_smallest_plan_comes_out_again():
     importlib.util.find_spec("libtpu") is None,
     reason="libtpu is not installed; it compiles for TPUs (pip install libtpu runs it)",
 )
-def test_decoding_3b_on_sixteen_chips_is_planned_again():
-    compare(*replanned("3b_v5e16", ("decode",)))
+def test_decoding_7b_on_64_chips_is_planned_again():
+    compare(*replanned("7b_v5e64", ("decode",)))
+
+
+def test_no_program_for_64_chips_gathers_the_model_or_copies_the_cache():
+    plan, _ = read("7b_v5e64")
+    programs = {one["name"]: one for one in plan["programs"]}
+    # The embedding, in bfloat16, is the largest parameter: a tenth of the model.
+    embedding = 152064 * 3584 * 2
+    for one in programs.values():
+        gathers = [part["bytes"] for part in one["collectives"] if part["kind"] == "all-gather"]
+        assert max(gathers, default=0) <= embedding, one["name"]
+    decode = programs["decode"]["memory"]
+    assert decode["temporaries"] < decode["caches"] / 4
