@@ -3,8 +3,8 @@
     python -m perl_jax.train --config=configs/qwen2_5_vl_3b_gpu.py --workdir=runs/3b \
         --config.data.train.parquet.paths="('/data/train.parquet',)"
 
-Parameters and the moments of AdamW take 45 GB in float32; the gradients 15 GB more. It has not been
-run: neither run time nor score is known.
+What it needs and about how long a step takes: docs/plans/3b_h100.txt. It has not been run: neither
+run time nor score is known.
 """
 
 from ml_collections import ConfigDict

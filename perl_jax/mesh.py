@@ -198,6 +198,17 @@ class Shards:
         ]
         return jax.tree.unflatten(jax.tree.structure(one), joined)
 
+    def shapes(self, one: Tree, axes: Callable[[Tree], Any] | None = None) -> Tree:
+        """The shapes of what `put` makes of shards whose arrays are like these; axes as there."""
+
+        def of_all(piece: Any, axis: int) -> jax.ShapeDtypeStruct:
+            size = piece.shape[axis] * self.count
+            shape = (*piece.shape[:axis], size, *piece.shape[axis + 1 :])
+            return jax.ShapeDtypeStruct(shape, piece.dtype, sharding=self.sharding(axis))
+
+        along = jax.tree.map(lambda _: 0, one) if axes is None else axes(one)
+        return jax.tree.map(of_all, one, along)
+
     def _join(self, pieces: Mapping[int, np.ndarray], axis: int) -> jax.Array:
         piece = next(iter(pieces.values()))
         if self.mesh is None:

@@ -40,6 +40,7 @@ _MEMORY = flags.DEFINE_float("memory", Assumptions.memory, "Share of HBM bandwid
 _LINKS = flags.DEFINE_float("links", Assumptions.links, "Share of link bandwidth reached.")
 _RESERVE = flags.DEFINE_float("reserve", Assumptions.reserve, "Share of HBM left free.")
 _TRIES = flags.DEFINE_integer("tries", Request.tries, "Settings tried where one does not fit.")
+_PROGRAMS = flags.DEFINE_list("programs", [], "Some of the programs; the others are not planned.")
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -53,9 +54,9 @@ def main(arguments: Sequence[str]) -> None:
         shares = Assumptions(_COMPUTE.value, _MEMORY.value, _LINKS.value, _RESERVE.value)
         topologies = [parse_topology(name, _CHIP.value) for name in _TOPOLOGY.value or ()]
         command = f"python -m perl_jax.plan {shlex.join(sys.argv[1:])}"
-        answers = []
+        programs, answers = tuple(_PROGRAMS.value), []
         for topology in topologies:
-            request = Request(config, topology, workload, shares, command, _TRIES.value)
+            request = Request(config, topology, workload, shares, command, _TRIES.value, programs)
             answers.append(plan_in_a_process(request))
             print(answers[-1]["text"])
             took, peak = answers[-1]["seconds"], answers[-1]["peak_host_bytes"] / GIB

@@ -75,7 +75,14 @@ def test_a_missing_field_is_named():
         read_config(TrainConfig, {k: v for k, v in LEAST.items() if k != "steps"})
 
 
-@pytest.mark.parametrize("name", ["demo", "qwen2_5_vl_7b_perl", "qwen2_5_vl_3b_gpu"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "demo", "qwen2_5_vl_7b_perl", "qwen2_5_vl_3b_gpu", "qwen2_5_vl_3b_v5e16",
+        "qwen2_5_vl_7b_v5e64", "qwen2_5_vl_7b_v5p16", "qwen2_5_vl_7b_v6e32", "qwen2_5_vl_7b_8gpu",
+        "qwen2_5_vl_32b_v5p64", "qwen2_5_vl_72b_v5p256",
+    ],
+)  # fmt: skip
 def test_the_shipped_configurations_are_valid(name):
     config = read_config(TrainConfig, get_config(name))
     assert read_config(TrainConfig, plain(config)) == config

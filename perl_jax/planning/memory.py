@@ -9,7 +9,9 @@ from perl_jax.planning.programs import Program
 from perl_jax.planning.shapes import bytes_on_chip
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-_USED = re.compile(r"Used ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?) hbm")
+# Two ways in which compilers for TPUs say it: temporaries alone, or everything.
+_TEMPORARIES = re.compile(r"total memory required for HLO temporaries \(([\d.]+)([KMGT]?)\)")
+_USED = re.compile(r"Used ([\d.]+)([KMGT]?) of ")
 
 
 @dataclass(frozen=True)
@@ -38,12 +40,16 @@ class Compiled:
     @classmethod
     def of_refusal(cls, message: str, program: Program) -> "Compiled | None":
         """From what the compiler says where a program does not fit; None: it says another thing."""
-        match = _USED.search(message)
-        if match is None:
-            return None
-        used = int(float(match[1]) * _UNITS[match[2]])
         arguments = bytes_on_chip(list(program.kinds.values()))
-        return cls(arguments, 0, max(0, used - arguments))
+        if match := _TEMPORARIES.search(message):
+            return cls(arguments, 0, _bytes(match))
+        if match := _USED.search(message):
+            return cls(arguments, 0, max(0, _bytes(match) - arguments))
+        return None
+
+
+def _bytes(match: re.Match[str]) -> int:
+    return int(float(match[1]) * _UNITS[match[2]])
 
 
 def memory_by_kind(

@@ -2,8 +2,9 @@
 
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,13 +16,20 @@ from perl_jax.mesh import make_mesh
 from perl_jax.planning.chips import Topology
 from perl_jax.planning.collectives import find_collectives
 from perl_jax.planning.memory import Compiled, memory_by_kind
-from perl_jax.planning.programs import Program
+from perl_jax.planning.programs import PROGRAMS, Program
 from perl_jax.planning.report import Plan, ProgramPlan
 from perl_jax.planning.rollout import rollout_programs
 from perl_jax.planning.roofline import Assumptions, seconds_of_call, traffic_of
-from perl_jax.planning.shapes import read_model_config, sharded_model
+from perl_jax.planning.shapes import bytes_on_chip, read_model_config, sharded_model
 from perl_jax.planning.update import UpdatePrograms
 from perl_jax.planning.workload import Step, Workload
+
+_VIRTUAL = (
+    "Compiled for virtual CPU devices: temporaries and collectives are those of the CPU compiler, "
+    "which fuses less than a GPU's, takes attention in smaller blocks, and computes bfloat16 in "
+    "float32, so that temporaries and links may have twice a GPU's bytes. Temporaries of apply, "
+    "which it does not fuse at all, are taken to be one float32 copy of what is trained."
+)
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +45,7 @@ class Request:
         assumptions: What they reach.
         command: That asks for it.
         tries: Settings that are compiled in search of one that fits.
+        programs: Those to compile, by name; none: all.
     """
 
     config: TrainConfig
@@ -45,6 +54,13 @@ class Request:
     assumptions: Assumptions
     command: str = ""
     tries: int = 3
+    programs: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if unknown := set(self.programs) - set(PROGRAMS):
+            raise ValueError(
+                f"programs: expected some of {', '.join(PROGRAMS)}; got {min(unknown)!r}"
+            )
 
 
 def mesh_for(config: TrainConfig, devices: int) -> tuple[MeshConfig, list[str]]:
@@ -68,46 +84,55 @@ def mesh_for(config: TrainConfig, devices: int) -> tuple[MeshConfig, list[str]]:
     return mesh, [f"mesh.fsdp is {mesh.fsdp} here, as there are {devices} chips (not {asked.fsdp})"]
 
 
-def make_plan(
-    request: Request, devices: Sequence[Any], only: Collection[str] | None = None
-) -> Plan:
+def make_plan(request: Request, devices: Sequence[Any]) -> Plan:
     """Plans a run.
 
     Args:
         request: What is planned.
         devices: The topology's.
-        only: The programs to compile; None: all.
 
     Raises:
         ValueError: The configuration does not fit the chips.
     """
     config, topology = request.config, request.topology
+    virtual = [_VIRTUAL] if topology.virtual else []
     mesh_config, notes = mesh_for(config, topology.devices)
     mesh = make_mesh(mesh_config.data, mesh_config.fsdp, mesh_config.tensor, devices=devices)
     sizes = read_model_config(config.model.path)
     step = Step.of(config, sizes, request.workload)
     model = sharded_model(config.model, sizes, mesh)
     update = UpdatePrograms(config, model, mesh, step, request.workload)
+    resident = update.resident()
+    # Rollouts take all parameters at once, the frozen ones among them.
+    during_rollout = {kind: tree for kind, tree in resident.items() if kind != "frozen"}
     programs = [
-        *rollout_programs(config, model, mesh, step, request.workload),
-        *update.listed(),
+        *(
+            (program, during_rollout)
+            for program in rollout_programs(config, model, mesh, step, request.workload)
+        ),
+        *((program, resident) for program in update.listed()),
     ]
     compiled = [
-        _compile(request, program, update.resident(), mesh_config, sizes)
-        for program in programs
-        if only is None or program.name in only
+        _compile(request, program, beside, mesh_config, sizes)
+        for program, beside in programs
+        if not request.programs or program.name in request.programs
     ]
     return Plan(
         command=request.command,
-        model=config.model.path,
+        model=_name(config.model.path),
         topology=topology,
         mesh={axis: getattr(mesh_config, axis) for axis in ("data", "fsdp", "tensor")},
         step=_in_words(config, step, request.workload, update),
         assumptions=request.assumptions.lines(),
         programs=compiled,
         usable=int(topology.chip.memory * (1 - request.assumptions.reserve)),
-        notes=notes,
+        notes=[*notes, *virtual],
     )
+
+
+def _name(path: str) -> str:
+    """A hub id as it is; the last part of a directory's path."""
+    return Path(path).name if Path(path).is_dir() else path
 
 
 def _compile(
@@ -123,6 +148,8 @@ def _compile(
     flops = count_in_jaxpr(traced.jaxpr, steps=program.steps)
     needed, text = _memory_and_text(traced.lower, program)
     seconds = time.monotonic() - began
+    if request.topology.virtual and program.name == "apply":
+        needed = replace(needed, temporaries=bytes_on_chip(program.kinds["gradients"]))
     memory = memory_by_kind(program, needed, resident)
     collectives = find_collectives(text, mesh.devices, trips=program.steps) if text else []
     itemsize = jnp.dtype(request.config.model.compute_dtype).itemsize

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import jax
+# In the order of a step.
+PROGRAMS = ("encode", "prefill", "decode", "score", "reference", "update", "apply")
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Program:
     """One compiled program, and how a step uses it.
 
     Attributes:
-        name: ``encode``, ``prefill``, ``decode``, ``score``, ``reference``, ``update``, ``apply``.
+        name: One of `PROGRAMS`.
         calls: In a step.
         function: Jitted.
         arguments: Positional ones, static ones among them.
@@ -62,8 +63,3 @@ def power_of_two(size: int) -> int:
 def ceil_div(size: int, by: int) -> int:
     """How many parts of a size hold all."""
     return -(-size // by)
-
-
-def key_shape() -> jax.ShapeDtypeStruct:
-    """That of a typed PRNG key."""
-    return jax.eval_shape(lambda: jax.random.key(0))

@@ -1,15 +1,22 @@
 """A plan as data and as a table."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from perl_jax.planning.chips import GIB, Topology
-from perl_jax.planning.collectives import Collective, received_bytes
+from perl_jax.planning.collectives import Collective, merged, received_bytes
 from perl_jax.planning.roofline import Seconds
 
 # How many collectives of a program a table shows: those that send most.
 _SHOWN = 3
+# Characters of a shape, and of the place in the program that it comes from.
+_WIDTH = 56
+# In the order of the table.
+_KINDS = (
+    "parameters", "frozen", "optimizer", "reference", "gradients", "caches", "features", "batch",
+    "other", "results", "temporaries",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -115,6 +122,9 @@ def as_json(plan: Plan) -> dict[str, Any]:
         "programs": [
             {
                 **asdict(program),
+                "collectives": [
+                    {**asdict(one), "received": one.received} for one in merged(program.collectives)
+                ],
                 "total": program.total,
                 "received": program.received,
                 "bound": program.seconds.bound,
@@ -150,13 +160,13 @@ def as_text(plan: Plan) -> str:
 
 
 def _memory_table(plan: Plan) -> list[str]:
-    kinds = list(dict.fromkeys(kind for program in plan.programs for kind in program.memory))
+    kinds = [kind for kind in _KINDS if any(kind in one.memory for one in plan.programs)]
     rows = [["", *kinds, "total", ""]]
     for program in plan.programs:
         sizes = [program.memory.get(kind) for kind in kinds]
-        cells = ["" if size is None else f"{size / GIB:.2f}" for size in sizes]
+        cells = ["" if size is None else f"{size / GIB:.3g}" for size in sizes]
         over = "too large" if program.name in plan.too_large else ""
-        rows.append([program.name, *cells, f"{program.total / GIB:.2f}", over])
+        rows.append([program.name, *cells, f"{program.total / GIB:.3g}", over])
     return _aligned(rows)
 
 
@@ -167,18 +177,18 @@ def _time_table(plan: Plan) -> list[str]:
     ]  # fmt: skip
     for one in plan.programs:
         seconds = one.seconds
-        links = ["?", "?"] if one.refused else [f"{one.received / 1e9:.2f}", f"{seconds.links:.3f}"]
+        links = ["?", "?"] if one.refused else [f"{one.received / 1e9:.3g}", f"{seconds.links:.2g}"]
         rows.append(
             [
-                one.name, f"{one.calls:g}", f"{one.flops / plan.topology.devices / 1e12:.2f}",
-                f"{one.traffic / 1e9:.1f}", links[0], f"{seconds.compute:.3f}",
-                f"{seconds.memory:.3f}", links[1], f"{one.seconds_of_step:.1f}", seconds.bound,
+                one.name, f"{one.calls:g}", f"{one.flops / plan.topology.devices / 1e12:.3g}",
+                f"{one.traffic / 1e9:.3g}", links[0], f"{seconds.compute:.2g}",
+                f"{seconds.memory:.2g}", links[1], f"{one.seconds_of_step:.3g}", seconds.bound,
                 f"{one.compile_seconds:.0f}",
             ]
         )  # fmt: skip
     received = plan.received_of_step
     rows.append(
-        ["step", "", "", "", f"{received / 1e9:.1f}", "", "", "", f"{plan.seconds_of_step:.1f}",
+        ["step", "", "", "", f"{received / 1e9:.3g}", "", "", "", f"{plan.seconds_of_step:.3g}",
          "", f"{sum(one.compile_seconds for one in plan.programs):.0f}"]
     )  # fmt: skip
     return _aligned(rows)
@@ -187,10 +197,10 @@ def _time_table(plan: Plan) -> list[str]:
 def _collectives(plan: Plan) -> list[str]:
     rows = []
     for program in plan.programs:
-        most = sorted(_merged(program.collectives), key=lambda one: -one.received)[:_SHOWN]
+        most = merged(program.collectives)[:_SHOWN]
         for one in most:
             size = f"{one.received / 1e9:.3f} GB"
-            shape = one.shape.split("{")[0].lstrip("(")
+            shape = _shortened(one.shape.split("{")[0].lstrip("("))
             rows.append(
                 [
                     program.name,
@@ -199,29 +209,21 @@ def _collectives(plan: Plan) -> list[str]:
                     one.kind,
                     shape,
                     f"of {one.group}",
-                    one.where,
+                    _shortened(one.where),
                 ]
             )
     return _aligned(rows, left=(0, 3, 4, 5, 6)) if rows else ["none"]
 
 
-def _merged(collectives: Iterable[Collective]) -> list[Collective]:
-    """Equal collectives as one that runs more often."""
-    found: dict[tuple[Any, ...], Collective] = {}
-    for one in collectives:
-        where = one.where.rpartition("closed_call/")[2] or one.where
-        key = (one.kind, one.bytes, one.group, where)
-        count = one.count + (found[key].count if key in found else 0)
-        shape = one.shape
-        found[key] = Collective(one.kind, shape, one.bytes, one.group, count, where)
-    return list(found.values())
+def _shortened(text: str) -> str:
+    return text if len(text) <= _WIDTH else f"{text[: _WIDTH - 3]}..."
 
 
 def _verdict(plan: Plan) -> list[str]:
     largest = plan.largest
-    used = f"{largest.name} needs {largest.total / GIB:.1f} of {plan.usable / GIB:.1f} GiB"
+    used = f"{largest.name} needs {largest.total / GIB:.3g} of {plan.usable / GIB:.3g} GiB"
     if plan.fits:
-        return [f"Verdict: fits. {used}; a step takes about {plan.seconds_of_step:.0f} s."]
+        return [f"Verdict: fits. {used}; a step takes about {plan.seconds_of_step:.3g} s."]
     return [f"Verdict: does not fit: {', '.join(plan.too_large)}. {used}.", *plan.advice]
 
 

@@ -1,23 +1,22 @@
 """The programs of the sampler on a mesh, in the shapes in which a step calls them."""
 
-import math
 from typing import Any
 
+import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
 from perl_jax.buckets import Ladder, bucket
 from perl_jax.config import TrainConfig
-from perl_jax.mesh import SHARD_AXES, num_shards
+from perl_jax.mesh import SHARD_AXES, Shards
 from perl_jax.models import Qwen2_5_VL
 from perl_jax.models.qwen2_5_vl.inputs import ImageSizes, PromptInputs, pack_images
 from perl_jax.planning.programs import Program, Work, ceil_div, power_of_two
 from perl_jax.planning.shapes import everywhere, on_mesh, results
-from perl_jax.planning.workload import Step, Workload
+from perl_jax.planning.workload import Step, Workload, make_groups
 from perl_jax.rollout import Strategy, programs
-from perl_jax.types import ImagePatches
+from perl_jax.rollout.features import plan_encoding
 
 _STOP_TOKENS = 2
 
@@ -45,7 +44,13 @@ class _Rollout:
         self.sampler, self.step, self.workload = config.rollout.sampler, step, workload
         self.dtype = model.compute_dtype
         self.definition, self.parameters = nnx.split(model)
-        self.shards = num_shards(mesh)
+        self.shards = Shards(mesh)
+        self.plan = plan_encoding(
+            make_groups(config.rollout.groups, step, workload, model.config),
+            Ladder("patches", self.sampler.patches),
+            model.config.vision.patches_per_unit,
+            self.shards.feeds,
+        )
         self.rung = Ladder("prompt_lengths", self.sampler.prompt_lengths).fit(
             step.prompt, "prompt length"
         )
@@ -57,37 +62,29 @@ class _Rollout:
             self._decode(),
         ]
 
-    def _images(self) -> tuple[int, int, int]:
-        """Images of a step, images of a call, and patches of a call."""
-        patches = math.prod(self.step.grid)
-        images = self.config.rollout.groups * self.workload.images
-        ladder = Ladder("patches", self.sampler.patches)
-        most = max(1, ladder.rungs[-1] // patches)
-        per_call = min(images, most)
-        return images, per_call, ladder.fit(per_call * patches, "patches of a call")
-
     def _encode(self) -> Program:
-        images, per_call, patches = self._images()
+        """The first of the calls; the last one may be smaller."""
+        batches, patches = self.plan.calls[0]
         vision = self.sizes.vision
-        blank = np.broadcast_to(np.float32(0), (math.prod(self.step.grid), vision.patch_width))
-        batch = [ImagePatches(blank, self.step.grid)] * per_call
-        sizes = ImageSizes.of([[self.step.grid] * per_call], vision, num_patches=patches)
-        packed = everywhere(self.mesh, pack_images(batch, vision, sizes))
+        grids = [[image.grid for image in batch] for batch in batches]
+        sizes = ImageSizes.of(grids, vision, num_patches=patches)
+        packed = jax.tree.map(lambda part: part[None], pack_images(batches[0], vision, sizes))
+        images = self.shards.shapes(packed)
         return Program(
             "encode",
-            ceil_div(images, per_call),
+            len(self.plan.calls),
             programs.encode,
-            (self.definition, self.parameters, packed),
-            {"parameters": self.parameters, "batch": packed},
+            (self.definition, self.mesh, self.parameters, images),
+            {"parameters": self.parameters, "batch": images},
             work=Work(patches=patches),
             image_passes=1,
         )
 
     def _features(self) -> Any:
-        images, per_call, patches = self._images()
-        rows = ceil_div(images, per_call) * patches // self.sizes.vision.patches_per_unit
-        shape = (bucket(rows + 1), self.sizes.text.hidden_size)
-        return on_mesh(self.mesh, shape, self.dtype)
+        """One more row, as `Run.encode` adds one."""
+        rows = bucket(self.plan.num_rows + 1)
+        shape = (self.shards.count, rows, self.sizes.text.hidden_size)
+        return on_mesh(self.mesh, shape, self.dtype, SHARD_AXES)
 
     def _prefill(self) -> Program:
         most = max(1, self.sampler.prefill_tokens // self.rung)
@@ -101,7 +98,7 @@ class _Rollout:
             images=None,
         )
         features = self._features()
-        split = self.shards if orders % self.shards == 0 else 1
+        split = self.shards.count if orders % self.shards.count == 0 else 1
         return Program(
             "prefill",
             ceil_div(self.step.orders, orders),
@@ -115,7 +112,7 @@ class _Rollout:
     def _places(self) -> int:
         at_once = max(1, self.sampler.rows // self.config.rollout.num_rollouts)
         wanted = min(self.step.orders, at_once)
-        return self.shards * power_of_two(ceil_div(wanted, self.shards))
+        return self.shards.count * power_of_two(ceil_div(wanted, self.shards.count))
 
     def _decode(self) -> Program:
         places, rollouts = self._places(), self.config.rollout.num_rollouts
@@ -133,7 +130,7 @@ class _Rollout:
             arguments,
             {"parameters": self.parameters, "caches": state},
             steps=chunk,
-            work=Work(tokens=chunk * places * rollouts / self.shards),
+            work=Work(tokens=chunk * places * rollouts / self.shards.count),
             passes=chunk,
         )
 

@@ -40,7 +40,7 @@ class Candidate:
 def plan_and_advise(request: Request, devices: Sequence[Any]) -> Plan:
     """Plans a run; where it does not fit, looks for the nearest setting that does."""
     plan = make_plan(request, devices)
-    return plan if plan.fits else replace(plan, advice=_advice(request, plan, devices))
+    return plan if plan.fits else replace(plan, advice=advice(request, plan, devices))
 
 
 def candidates(config: TrainConfig, devices: int, too_large: Sequence[str]) -> Iterator[Candidate]:
@@ -116,22 +116,31 @@ def _other_meshes(config: TrainConfig, devices: int) -> Iterator[Candidate]:
     """All parameters split over all chips, in other ways."""
     now, _ = mesh_for(config, devices)
     for tensor in _TENSOR:
+        if devices % tensor:
+            continue
         mesh = MeshConfig(data=1, fsdp=devices // tensor, tensor=tensor)
-        if devices % tensor == 0 and mesh != now:
+        if mesh != now:
             flags = tuple(f"--config.mesh.{axis}={getattr(mesh, axis)}" for axis in vars(mesh))
             yield Candidate(replace(config, mesh=mesh), flags)
 
 
-def _advice(request: Request, plan: Plan, devices: Sequence[Any]) -> list[str]:
+def advice(request: Request, plan: Plan, devices: Sequence[Any]) -> list[str]:
+    """What to change, in words, after trying ``request.tries`` settings at most.
+
+    Args:
+        request: What was planned.
+        plan: That does not fit.
+        devices: The topology's.
+    """
     tried: list[str] = []
-    for candidate in candidates(request.config, len(devices), plan.too_large):
+    for candidate in candidates(request.config, plan.topology.devices, plan.too_large):
         if len(tried) == request.tries:
             break
         if _estimate(plan, candidate) > plan.usable * _SLACK:
             continue
         logger.info("trying %s", " ".join(candidate.changes))
-        other = replace(request, config=candidate.config)
-        found = make_plan(other, devices, only=plan.too_large)
+        other = replace(request, config=candidate.config, programs=tuple(plan.too_large))
+        found = make_plan(other, devices)
         needed = f"{found.largest.name} {found.largest.total / GIB:.1f} GiB"
         tried.append(f"{' '.join(candidate.changes)}: {needed}")
         if found.fits:

@@ -56,6 +56,8 @@ def sharded_model(config: ModelConfig, sizes: Qwen2_5_VLConfig, mesh: Mesh) -> Q
 
 def on_mesh(mesh: Mesh, shape: tuple[int, ...], dtype: Any, *spec: Any) -> Any:
     """The shape of an array that lies on a mesh as a partition says, whole without one."""
+    if not spec:
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(mesh, PartitionSpec()))
     partition = PartitionSpec(*spec, *[None] * (len(shape) - len(spec)))
     return jax.ShapeDtypeStruct(shape, dtype, sharding=fit_sharding(shape, partition, mesh))
 

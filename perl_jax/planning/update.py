@@ -11,8 +11,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from perl_jax.config import TrainConfig
+from perl_jax.mesh import num_shards
 from perl_jax.models import Qwen2_5_VL
-from perl_jax.planning.programs import Program, Work, ceil_div, key_shape
+from perl_jax.planning.programs import Program, Work, ceil_div
 from perl_jax.planning.shapes import on_mesh
 from perl_jax.planning.workload import Step, Workload, longest_responses, make_groups
 from perl_jax.training.forward import Head
@@ -56,7 +57,7 @@ class UpdatePrograms:
         self.updates = config.learner.updates_per_batch
         self.compiled = self._programs()
         self.state = self._state()
-        self.at_once, self.micro_batches = num_micro_batches(config, self.placement.shards.count)
+        self.at_once, self.micro_batches = num_micro_batches(config, num_shards(mesh))
 
     def listed(self) -> list[Program]:
         """All of them, in the order of a step."""
@@ -83,7 +84,11 @@ class UpdatePrograms:
         )
 
     def _state(self) -> TrainState:
-        shapes = jax.eval_shape(self.compiled.start, self.params, key_shape())
+        key = jax.random.key(self.config.seed)
+        data, impl = jax.random.key_data(key), jax.random.key_impl(key)
+        shapes = jax.eval_shape(
+            lambda params, data: self.compiled.start(params, data, impl), self.params, data
+        )
         places = self.placement.of_state(shapes.optimizer, self.params)
         return jax.tree.map(
             lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),

@@ -95,7 +95,7 @@ def main() -> None:
     from perl_jax.planning.devices import devices_of
     from perl_jax.planning.search import plan_and_advise
 
-    logging.basicConfig(format=f"{_PREFIX}%(message)s", level=logging.WARNING)
+    logging.basicConfig(format=f"{_PREFIX}%(message)s", level=logging.WARNING, force=True)
     logging.getLogger("perl_jax").setLevel(logging.INFO)
     began = time.monotonic()
     request = pickle.load(sys.stdin.buffer)

@@ -46,9 +46,23 @@ def test_memory_that_is_given_back_is_no_result(mesh):
     assert needed.results == 0
 
 
-def test_a_refusal_tells_how_much_would_be_needed(mesh):
-    message = "Ran out of memory in memory space hbm. Used 17.50K of 15.75K hbm. Exceeded by 1.75K"
-    assert Compiled.of_refusal(message, program(mesh)) == Compiled(440, 0, 17920 - 440)
+@pytest.mark.parametrize(
+    ("message", "temporaries"),
+    [
+        # What libtpu says of a program on a v5e that was too large.
+        (
+            "RESOURCE_EXHAUSTED: E1000: CompileTimeHbmOom: Ran out of memory on HBM, the total "
+            "memory required for HLO temporaries (21.50K) exceeds available HBM (15.75K).",
+            22016,
+        ),
+        ("Ran out of memory in memory space hbm. Used 17.50K of 15.75K hbm.", 17920 - 440),
+    ],
+)
+def test_a_refusal_tells_how_much_would_be_needed(mesh, message, temporaries):
+    assert Compiled.of_refusal(message, program(mesh)) == Compiled(440, 0, temporaries)
+
+
+def test_another_failure_is_no_refusal(mesh):
     assert Compiled.of_refusal("INTERNAL: something else", program(mesh)) is None
 
 

@@ -1,0 +1,20 @@
+r"""Qwen2.5-VL-3B on 16 chips of TPU v5e (16 GB each), on one's own rows.
+
+    python -m perl_jax.train --config=configs/qwen2_5_vl_3b_v5e16.py --workdir=gs://bucket/3b \
+        --config.data.train.parquet.paths="('/data/train.parquet',)"
+
+What it needs and about how long a step takes: docs/plans/3b_v5e16.txt. It has not been run: neither
+run time nor score is known.
+"""
+
+from ml_collections import ConfigDict
+
+from configs.qwen2_5_vl_3b_gpu import get_config as on_one_gpu
+
+
+def get_config() -> ConfigDict:
+    config = on_one_gpu()
+    config.mesh = {"data": 1, "fsdp": 16, "tensor": 1}
+    # One group a chip: all of its rollouts share one encoding of its images.
+    config.learner.packing.micro_groups = 16
+    return config

@@ -1,0 +1,21 @@
+r"""The published run of PeRL with Qwen2.5-VL-7B on 64 chips of TPU v5e (16 GB each).
+
+    python -m perl_jax.train --config=configs/qwen2_5_vl_7b_v5e64.py --workdir=gs://bucket/7b \
+        --config.data.train.parquet.paths="('/data/train-*.parquet',)"
+
+What it needs and about how long a step takes: docs/plans/7b_v5e64.txt. It has not been run: neither
+run time nor score is known.
+"""
+
+from ml_collections import ConfigDict
+
+from configs.qwen2_5_vl_7b_perl import get_config as published
+
+
+def get_config() -> ConfigDict:
+    config = published()
+    # Four key/value heads: a tensor axis of four has one each. An update has 32 groups, so more
+    # than 32 shards would find nothing to do.
+    config.mesh = {"data": 1, "fsdp": 16, "tensor": 4}
+    config.learner.packing.micro_groups = 16
+    return config

@@ -1,0 +1,20 @@
+r"""The published run of PeRL with Qwen2.5-VL-7B on 8 chips of TPU v5p (95 GB each), a v5p-16.
+
+    python -m perl_jax.train --config=configs/qwen2_5_vl_7b_v5p16.py --workdir=/path/to/run \
+        --config.data.train.parquet.paths="('/data/train-*.parquet',)"
+
+What it needs and about how long a step takes: docs/plans/7b_v5p16.txt. It has not been run: neither
+run time nor score is known.
+"""
+
+from ml_collections import ConfigDict
+
+from configs.qwen2_5_vl_7b_perl import get_config as published
+
+
+def get_config() -> ConfigDict:
+    config = published()
+    config.mesh = {"data": 1, "fsdp": 8, "tensor": 1}
+    # One group a chip: all of its rollouts share one encoding of its images.
+    config.learner.packing.micro_groups = 8
+    return config

@@ -1,0 +1,95 @@
+"""The plans in docs/plans are what the command that they show makes, and the runs in them fit."""
+
+import importlib.util
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+
+from perl_jax.config import TrainConfig
+from perl_jax.planning.chips import parse_topology
+from perl_jax.planning.planner import Request
+from perl_jax.planning.roofline import Assumptions
+from perl_jax.planning.worker import plan_in_a_process
+from perl_jax.planning.workload import Workload
+from perl_jax.settings import read_config
+
+ROOT = Path(__file__).parents[2]
+PLANS = {path.stem: path for path in sorted((ROOT / "docs" / "plans").glob("*.json"))}
+
+
+def read(name):
+    """Plan, and the flags of the command that made it."""
+    (answer,) = json.loads(PLANS[name].read_text())
+    plan = answer["plan"]
+    words = shlex.split(plan["command"])[3:]
+    return plan, dict(word.removeprefix("--").split("=", 1) for word in words)
+
+
+def config_of(flags):
+    path = ROOT / flags["config"]
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return read_config(TrainConfig, module.get_config())
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_every_committed_plan_is_of_a_shipped_configuration_that_fits(name):
+    plan, flags = read(name)
+    config = config_of(flags)
+    assert plan["fits"], plan["too_large"]
+    assert config.model.path.endswith(plan["model"])
+    assert plan["topology"]["name"] == flags["topology"]
+    assert plan["command"] in PLANS[name].with_suffix(".txt").read_text()
+
+
+def replanned(name, programs):
+    """Programs of a committed plan, and of the same plan made anew."""
+    plan, flags = read(name)
+    workload = Workload(
+        **{key: int(flags[key]) for key in ("images", "pixels", "text_tokens") if key in flags}
+    )
+    request = Request(
+        config_of(flags), parse_topology(flags["topology"]), workload, Assumptions(),
+        programs=programs,
+    )  # fmt: skip
+    answer = plan_in_a_process(request)
+    committed = [one for one in plan["programs"] if one["name"] in programs]
+    return committed, answer["plan"]["programs"]
+
+
+def compare(committed, anew):
+    for old, new in zip(committed, anew, strict=True):
+        assert new["name"] == old["name"]
+        assert (new["calls"], new["flops"]) == (old["calls"], old["flops"])
+        # Another version of the compiler may find other temporaries.
+        for kind in old["memory"].keys() - {"temporaries", "other", "results"}:
+            assert new["memory"][kind] == old["memory"][kind], kind
+        assert new["total"] == pytest.approx(old["total"], rel=0.1)
+        assert new["received"] == pytest.approx(old["received"], rel=0.1)
+
+
+def test_the_smallest_plan_comes_out_again():
+    compare(*replanned("demo_8cpu", ("decode", "apply")))
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("libtpu") is None,
+    reason="libtpu is not installed; it compiles for TPUs (pip install libtpu runs it)",
+)
+def test_decoding_7b_on_64_chips_is_planned_again():
+    compare(*replanned("7b_v5e64", ("decode",)))
+
+
+def test_no_program_for_64_chips_gathers_the_model_or_copies_the_cache():
+    plan, _ = read("7b_v5e64")
+    programs = {one["name"]: one for one in plan["programs"]}
+    # The embedding, in bfloat16, is the largest parameter: a tenth of the model.
+    embedding = 152064 * 3584 * 2
+    for one in programs.values():
+        gathers = [part["bytes"] for part in one["collectives"] if part["kind"] == "all-gather"]
+        assert max(gathers, default=0) <= embedding, one["name"]
+    decode = programs["decode"]["memory"]
+    assert decode["temporaries"] < decode["caches"] / 4

@@ -1,0 +1,49 @@
+"""The command line of plans."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SMALL = ("--images=2", "--pixels=784", "--text_tokens=60", "--programs=prefill")
+
+
+def plan(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "perl_jax.plan", "--config=configs/demo.py", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_every_topology_gets_a_plan_on_paper_and_as_json(tmp_path):
+    file = tmp_path / "plans.json"
+    run = plan("--topology=cpu:2", "--topology=h100:4", f"--json={file}", *SMALL)
+    assert run.returncode == 0, run.stderr
+    assert "tiny_policy on cpu:2: 2 x h100 of 80 GiB, 75.2 usable; mesh data=1 fsdp=2" in run.stdout
+    assert "tiny_policy on h100:4: 4 x h100" in run.stdout
+    assert run.stdout.count("Verdict: fits. prefill needs") == 2
+    two, four = (answer["plan"] for answer in json.loads(file.read_text()))
+    assert [one["name"] for one in two["programs"]] == ["prefill"]
+    parameters = [answer["programs"][0]["memory"]["parameters"] for answer in (two, four)]
+    assert parameters[0] > parameters[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--topology=v5:4x4",), "error: topology: v5:4x4: expected one of v4, v5e"),
+        (("--topology=cpu:2", "--images=0"), "error: images: expected at least 1; got 0"),
+        (("--topology=cpu:2", "--images=9"), "at most data.max_prompt_tokens = 80; got one of"),
+    ],
+)
+def test_what_cannot_be_planned_is_told_in_one_line(arguments, message):
+    run = plan(*arguments)
+    assert run.returncode == 1
+    (line,) = run.stderr.strip().splitlines()[-1:]
+    assert message in line
