@@ -21,50 +21,50 @@ bad_flag() {
 say() { printf '%s: %s\n' "$script" "$*" >&2; }
 
 # parse_flags "VALUES" "SWITCHES" ARGUMENT...
-# Sets a variable for every flag given (--dry-run is dry_run). `overrides` holds --config.a.b=c and
+# Sets a variable for every flag given (--dry-run is dry_run; so its own names have a _). `overrides` holds --config.a.b=c and
 # whatever follows --, which go to the program as they are.
 parse_flags() {
-  local values=" $1 " switches=" $2 " argument name choices
+  local _values=" $1 " _switches=" $2 " _argument _name _choices
   # shellcheck disable=SC2086  # one word a flag
-  choices="one of$(printf ' --%s' $1 $2 help)"
+  _choices="one of$(printf ' --%s' $1 $2 help)"
   shift 2
   overrides=()
   while (($#)); do
-    argument=$1
+    _argument=$1
     shift
-    name=${argument%%=*}
-    name=${name#--}
-    case $argument in
+    _name=${_argument%%=*}
+    _name=${_name#--}
+    case $_argument in
       -h | --help) printf '%s\n' "$usage" && exit 0 ;;
       --) overrides+=("$@") && return ;;
-      --config.*=*) overrides+=("$argument") ;;
+      --config.*=*) overrides+=("$_argument") ;;
       --*=*)
-        if [[ $switches == *" $name "* ]]; then
-          bad_flag "--$name" "no value" "${argument#*=}"
-        elif [[ $values != *" $name "* ]]; then
-          bad_flag "--$name" "$choices" "$argument"
+        if [[ $_switches == *" $_name "* ]]; then
+          bad_flag "--$_name" "no value" "${_argument#*=}"
+        elif [[ $_values != *" $_name "* ]]; then
+          bad_flag "--$_name" "$_choices" "$_argument"
         fi
-        printf -v "${name//-/_}" '%s' "${argument#*=}"
+        printf -v "${_name//-/_}" '%s' "${_argument#*=}"
         ;;
       --*)
-        if [[ $values == *" $name "* ]]; then
-          bad_flag "--$name" "a value, as in --$name=VALUE" "$argument"
-        elif [[ $switches != *" $name "* ]]; then
-          bad_flag "--$name" "$choices" "$argument"
+        if [[ $_values == *" $_name "* ]]; then
+          bad_flag "--$_name" "a value, as in --$_name=VALUE" "$_argument"
+        elif [[ $_switches != *" $_name "* ]]; then
+          bad_flag "--$_name" "$_choices" "$_argument"
         fi
-        printf -v "${name//-/_}" '%s' yes
+        printf -v "${_name//-/_}" '%s' yes
         ;;
-      *) bad_flag "arguments" "flags as --name=value" "$argument" ;;
+      *) bad_flag "arguments" "flags as --name=value" "$_argument" ;;
     esac
   done
 }
 
 # require FLAG...: ends unless every one has a value.
 require() {
-  local name variable
-  for name in "$@"; do
-    variable=${name//-/_}
-    [[ -n ${!variable:-} ]] || bad_flag "--$name" "a value, as it has no default" "${!variable:-}"
+  local _name _variable
+  for _name in "$@"; do
+    _variable=${_name//-/_}
+    [[ -n ${!_variable:-} ]] || bad_flag "--$_name" "a value, as it has no default" "${!_variable:-}"
   done
 }
 
@@ -83,9 +83,9 @@ require_config() {
 
 # quoted WORD...: one line that a shell reads as these words.
 quoted() {
-  local word line='' plain='^[A-Za-z0-9_./:=,@%+-]+$'
+  local word line='' plain='^[A-Za-z0-9_./:=,@%+-]+$' quote="'" escaped="'\\''"
   for word in "$@"; do
-    [[ $word =~ $plain ]] || word="'${word//\'/\'\\\'\'}'"
+    [[ $word =~ $plain ]] || word="'${word//$quote/$escaped}'"
     line+="${line:+ }$word"
   done
   printf '%s\n' "$line"
@@ -103,4 +103,17 @@ run() {
 # need COMMAND HINT: ends unless the command is there. A dry run needs nothing.
 need() {
   [[ -n ${dry_run:-} ]] || command -v "$1" >/dev/null || die "$1: not found; $2"
+}
+
+# await PID: waits for the end of a background process, whatever signals come; sets `status`.
+await() {
+  local again=0
+  while true; do
+    status=0
+    wait "$1" || status=$?
+    kill -0 "$1" 2>/dev/null || break
+  done
+  # The last wait may have been ended by a signal just before the process ended.
+  wait "$1" 2>/dev/null || again=$?
+  ((again == 127)) || status=$again
 }

@@ -109,17 +109,18 @@ create() {
   fi
 }
 
-create_or_wait() { # no capacity now is a reason to wait, anything else is not
+# Fails where there is no capacity now, which is a reason to wait; ends where anything else is wrong.
+try_to_create() {
   local output
   say "creating $name ($type in $zone)"
-  if ! output=$(create 2>&1); then
-    case $output in
-      *"no more capacity"* | *RESOURCE_EXHAUSTED* | *"nsufficient capacity"* | *UNAVAILABLE*)
-        say "not yet: ${output##*$'\n'}"
-        ;;
-      *) die "cannot create $name: $output" ;;
-    esac
-  fi
+  output=$(create 2>&1) && return
+  case $output in
+    *"no more capacity"* | *RESOURCE_EXHAUSTED* | *"nsufficient capacity"* | *UNAVAILABLE*)
+      say "not yet: ${output##*$'\n'}"
+      return 1
+      ;;
+    *) die "cannot create $name: $output" ;;
+  esac
 }
 
 delete_tpu() {
@@ -136,16 +137,15 @@ wait_until_ready() {
     state=$(tpu_state)
     [[ $state == "$before" ]] || say "$name is $state"
     before=$state
-    case $state in
-      READY) return ;;
-      MISSING) create_or_wait ;;
-      PREEMPTED | TERMINATED | SUSPENDED | FAILED) delete_tpu ;;
-      STOPPED) on_tpu start "$name" ;;
-    esac
-    # What was created without a queue is ready by now.
-    [[ $(tpu_state) != READY ]] || continue
+    [[ $state != READY ]] || return 0
     ((SECONDS < deadline)) ||
       die "$name: expected READY within $wait minutes (--wait); it is $state"
+    case $state in
+      MISSING) try_to_create && continue ;;
+      PREEMPTED | TERMINATED | SUSPENDED) delete_tpu && continue ;;
+      FAILED) delete_tpu ;;
+      STOPPED) on_tpu start "$name" && continue ;;
+    esac
     sleep "$poll"
   done
 }
@@ -157,10 +157,9 @@ install() {
   setup+="; command -v uv >/dev/null || python3 -m pip install --quiet --user uv"
   setup+="; uv venv --quiet --allow-existing --python 3.11 .venv"
   setup+="; uv pip install --quiet --python .venv/bin/python --editable '.[tpu,gcs]'"
-  say "installing on all hosts"
-  run bash "$root/launch/pack.sh" "$archive"
-  on_tpu scp "$archive" "$name:perl_jax.tar.gz" --worker=all
-  remote "$setup"
+  run bash "$root/launch/pack.sh" "$archive" &&
+    on_tpu scp "$archive" "$name:perl_jax.tar.gz" --worker=all &&
+    remote "$setup"
 }
 
 worker() { # worker ACTION [ARGUMENT...]
@@ -195,14 +194,13 @@ run_state() {
 
 follow() { # in the background, so that a signal is heard at once
   worker follow &
-  local follower=$!
-  while kill -0 "$follower" 2>/dev/null; do
-    wait "$follower" || true
-  done
+  await "$!"
 }
 
-asked=''
+asked='' attending=''
+# shellcheck disable=SC2329  # a trap calls it
 on_signal() {
+  [[ -n $attending ]] || exit 130
   if [[ -n $asked ]]; then
     say "left running; the same command goes back to it"
     exit 130
@@ -212,35 +210,52 @@ on_signal() {
   worker stop </dev/null || say "could not ask"
 }
 
+bring_up() { # new hosts may refuse the first connections
+  local try
+  for try in 1 2 3; do
+    say "installing on all hosts (try $try)"
+    if install && start; then return 0; fi
+    sleep "$poll"
+    [[ $(tpu_state) == READY ]] || return 1
+  done
+  die "$name is READY, but installing or starting the program failed; see above"
+}
+
 # Starts the program or goes back to it, and sees it to its end: sets `ended` to what run_state says,
 # or to preempted.
 attend() {
-  local silent=0
+  local silent=0 state
   ended=$(run_state) || ended=lost
   case $ended in
     finished) return ;;
     running) say "it is running already; going back to it" ;;
-    *) install && start ;;
+    *)
+      ended=preempted
+      bring_up || return 0
+      ;;
   esac
+  attending=yes
   while true; do
     follow
-    if [[ $(tpu_state) != READY ]]; then
-      ended=preempted
-      return
-    elif ! ended=$(run_state); then
-      # The state of a TPU that is being preempted lags behind.
-      ((++silent <= 10)) || die "$name is READY, but its hosts did not answer $silent times"
-    elif [[ $ended == running ]]; then
+    state=$(tpu_state) || state=UNKNOWN
+    if [[ $state == READY ]] && ended=$(run_state); then
+      [[ $ended == running ]] || break
       silent=0
-    elif [[ $ended == failed* ]]; then
-      sleep "$poll"
-      [[ $(tpu_state) == READY ]] || ended=preempted
-      return
+    elif [[ $state != READY && $state != UNKNOWN ]]; then
+      ended=preempted
+      break
     else
-      return
+      # The network is down here, or the TPU is being preempted, which its state does not say yet.
+      ((++silent <= 20)) || die "$name ($state) did not answer $silent times in a row"
     fi
     sleep "$poll"
   done
+  attending=''
+  if [[ $ended == failed* ]]; then
+    # Hosts of a TPU that is being preempted do not all end at once.
+    sleep "$poll"
+    [[ $(tpu_state) == READY ]] || ended=preempted
+  fi
 }
 
 finish() { # finish STATUS MESSAGE

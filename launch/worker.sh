@@ -67,12 +67,7 @@ run_here() {
   trap 'kill -TERM "$child" 2>/dev/null || true' TERM INT
   save_now_and_then &
   saver=$!
-  # A signal ends the wait, not the program.
-  while true; do
-    status=0
-    wait "$child" || status=$?
-    kill -0 "$child" 2>/dev/null || break
-  done
+  await "$child"
   kill "$saver" 2>/dev/null || true
   wait "$saver" || true
   keep save
