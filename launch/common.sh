@@ -115,5 +115,6 @@ await() {
   done
   # The last wait may have been ended by a signal just before the process ended.
   wait "$1" 2>/dev/null || again=$?
+  # shellcheck disable=SC2034  # for the caller
   ((again == 127)) || status=$again
 }

@@ -43,9 +43,10 @@ require name zone type bucket
 require_match --name "$name" "[a-z]([-a-z0-9]{0,61}[a-z0-9])?" "small letters, digits and -"
 require_match --bucket "$bucket" "gs://.+" "gs://BUCKET or gs://BUCKET/FOLDER"
 require_config
-for flag in wait attempts poll; do
-  require_match "--$flag" "${!flag}" "[1-9][0-9]*" "a whole number above 0"
+for flag in wait attempts; do
+  require_match "--$flag" "${!flag}" "[0-9]+" "a whole number"
 done
+require_match --poll "$poll" "[0-9]+(\.[0-9]+)?" "seconds"
 if [[ -z $version ]]; then
   case $type in
     v5litepod-*) version=v2-alpha-tpuv5-lite ;;

@@ -116,7 +116,7 @@ start() {
 
 follow() {
   [[ $(state) != none ]] || die "$workdir: nothing was started here"
-  tail -n 100 --pid="$(<"$notes/pid")" -F "$workdir/log.txt" 2>/dev/null || true
+  tail -n 100 --sleep-interval=0.2 --pid="$(<"$notes/pid")" -F "$workdir/log.txt" 2>/dev/null || true
   case $(state) in
     finished | ended) exit 0 ;;
     stopped) exit "$STOPPED" ;;
@@ -132,7 +132,7 @@ action=${1:-}
 require_match action "$action" "run|start|follow|state|stop" "run, start, follow, state or stop"
 parse_flags "workdir keep every python" "" "${@:2}"
 require workdir
-require_match --every "$every" "[1-9][0-9]*" "whole seconds above 0"
+require_match --every "$every" "[0-9]+(\.[0-9]+)?" "seconds"
 notes=$workdir/.launch
 if [[ $action == run || $action == start ]] && ((${#overrides[@]} == 0)); then
   bad_flag "--" "a command after it" ""
