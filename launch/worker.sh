@@ -56,21 +56,24 @@ save_now_and_then() {
 }
 
 run_here() {
-  local host status=0 child='' saver=''
+  local host status=0 child='' saver='' asked=''
   host=$(host_number)
   mkdir -p "$notes"
   rm -f "$notes/exit"
   [[ -f $workdir/metrics.jsonl ]] || keep restore
   touch "$notes/started"
+  trap 'asked=yes; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' TERM INT
   "${overrides[@]}" &
   child=$!
-  trap 'kill -TERM "$child" 2>/dev/null || true' TERM INT
+  [[ -z $asked ]] || kill -TERM "$child"
   save_now_and_then &
   saver=$!
   await "$child"
   kill "$saver" 2>/dev/null || true
   wait "$saver" || true
   keep save
+  # Ended by the signal before it listened to it: nothing was done yet that could be saved.
+  [[ -z $asked || $status != 143 ]] || status=0
   if ((status == 0)) && [[ $host == 0 ]]; then
     if [[ $workdir/summary.json -nt $notes/started ]]; then
       touch "$notes/finished"
