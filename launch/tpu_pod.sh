@@ -71,9 +71,16 @@ remote() { # remote COMMAND: on all hosts; a dead connection is noticed within t
     --ssh-flag=-oServerAliveCountMax=4 --command="cd perl_jax 2>/dev/null; $1"
 }
 
+ask() { # ask tpu|queue
+  case $1 in
+    tpu) on_tpu describe "$name" --format="value(state)" ;;
+    queue) on_queue describe "$name" --format="value(state.state)" ;;
+  esac
+}
+
 describe() { # describe tpu|queue: its state, or MISSING
   local output
-  if output=$("on_$1" describe "$name" --format="value($([[ $1 == tpu ]] || echo state.)state)" 2>&1); then
+  if output=$(ask "$1" 2>&1); then
     printf '%s\n' "${output##*$'\n'}"
   elif [[ $output == *NOT_FOUND* || $output == *"not found"* ]]; then
     echo MISSING
@@ -270,9 +277,10 @@ finish() { # finish STATUS MESSAGE
 }
 
 if [[ -n $dry_run ]]; then
-  on_tpu describe "$name" --format="value(state)"
+  [[ -z $queued_resource ]] || ask queue
+  ask tpu
   create
-  install 2>/dev/null
+  install
   start
   worker follow
   worker state

@@ -19,19 +19,19 @@ class Machine:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.processes: list[subprocess.Popen] = []
+        self.environment = {
+            "PATH": f"{FAKES}:{os.environ['PATH']}",
+            "HOME": str(directory),
+            "TMPDIR": str(directory),
+            "FAKE_CLOUD": str(directory),
+            "REAL_PYTHON": sys.executable,
+        }
 
     def start(self, script: str, *arguments: str, **environment: str) -> subprocess.Popen:
         process = subprocess.Popen(
             [ROOT / "launch" / script, *arguments],
             cwd=ROOT,
-            env={
-                "PATH": f"{FAKES}:{os.environ['PATH']}",
-                "HOME": str(self.directory),
-                "TMPDIR": str(self.directory),
-                "FAKE_CLOUD": str(self.directory),
-                "REAL_PYTHON": sys.executable,
-                **environment,
-            },
+            env={**self.environment, **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -45,6 +45,10 @@ class Machine:
 
     def run(self, script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
         return self.end(self.start(script, *arguments, **environment))
+
+    def run_fake(self, name: str, *arguments: str) -> None:
+        """Uses a stand-in as somebody else than the scripts would."""
+        subprocess.run([FAKES / name, *arguments], env=self.environment, check=True)
 
     def plan(self, *lines: str) -> None:
         """What the program does, each time that it is started."""
@@ -76,6 +80,6 @@ def machine(tmp_path) -> Iterator[Machine]:
             process.wait()
         process.stdout.close()
         process.stderr.close()
-    # What runs on in sessions of its own.
-    subprocess.run([FAKES / "gcloud", "compute", "tpus", "tpu-vm", "delete", "x"],
-                   env={**os.environ, "FAKE_CLOUD": str(tmp_path)}, capture_output=True)
+    if (tmp_path / "state").exists():
+        # The program is in sessions of its own on the hosts of the TPU.
+        machine.run_fake("gcloud", "compute", "tpus", "tpu-vm", "delete", "x")

@@ -76,8 +76,7 @@ def test_a_job_that_its_user_cancels_is_not_requeued(machine, job):
     process = job()
     machine.wait_for("starts", "0 from step")
     machine.wait_for("starts", "1 from step")
-    subprocess.run([FAKES / "scancel", "--signal=TERM", "42"],
-                   env={**os.environ, "FAKE_CLOUD": str(machine.directory)}, check=True)  # fmt: skip
+    machine.run_fake("scancel", "--signal=TERM", "42")
     ended = machine.end(process)
     assert ended.returncode == 0
     assert "stopped as asked" in ended.stderr
@@ -87,7 +86,9 @@ def test_a_job_that_its_user_cancels_is_not_requeued(machine, job):
 def test_several_tasks_a_node_are_refused(machine, job):
     ended = machine.end(job(SLURM_NTASKS_PER_NODE="8"))
     assert ended.returncode == 1
-    assert "--ntasks-per-node: expected 1, as a task has all GPUs of its node; got 8" in ended.stderr
+    assert (
+        "--ntasks-per-node: expected 1, as a task has all GPUs of its node; got 8" in ended.stderr
+    )
 
 
 def test_outside_of_a_job_it_says_how_to_submit(machine):

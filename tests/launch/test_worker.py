@@ -48,6 +48,14 @@ def test_a_stopped_run_ends_with_75_on_the_host_that_knows(machine, worker, host
     assert state(machine, worker) == said
 
 
+def test_a_program_that_a_signal_ends_before_it_listens_counts_as_stopped(machine, worker):
+    ready = machine.directory / "ready"
+    process = worker("run", "--", "bash", "-c", f"echo now >{ready}; exec sleep 30")
+    machine.wait_for("ready", "now")
+    process.send_signal(signal.SIGTERM)
+    assert machine.end(process).returncode == 75
+
+
 def test_an_old_summary_does_not_pass_for_a_finished_run(machine, worker):
     machine.plan("wait")
     (machine.directory / "run").mkdir()
