@@ -64,6 +64,4 @@ if __name__ == "__main__":
     if len(sys.argv) != 4 or sys.argv[1] not in ("save", "restore"):
         sys.exit(f"usage: keep.py save|restore DIR URL; got {' '.join(sys.argv[1:])!r}")
     _action = save if sys.argv[1] == "save" else restore
-    print(
-        f"{sys.argv[1]}d: {_action(Path(sys.argv[2]), sys.argv[3].rstrip('/'))} files", flush=True
-    )
+    _action(Path(sys.argv[2]), sys.argv[3].rstrip("/"))

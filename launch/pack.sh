@@ -12,4 +12,4 @@ git ls-files -z --cached --others --exclude-standard |
   while IFS= read -r -d '' file; do
     if [[ -e $file ]]; then printf '%s\0' "$file"; fi
   done |
-  tar --null --files-from=- -czf "$1"
+  COPYFILE_DISABLE=1 tar --null -T - -czf "$1" # no ._files from macOS

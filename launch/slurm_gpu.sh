@@ -18,9 +18,8 @@ usage="usage: sbatch [--nodes=N --gpus-per-node=M ...] launch/slurm_gpu.sh --con
 
 To be submitted from the top of the repository, which all nodes see, with DIR on a file system that
 they share. One task a node has all its GPUs. Five minutes before the time limit the program saves
-and stops, and the job goes back into the queue under its number until the run is finished; the same
-when Slurm takes its nodes away. A program that fails is not tried again; scancel saves and stops
-for good.
+and stops, and the job goes back into the queue under its number, until the run is finished. A
+program that fails is not tried again; scancel saves and stops for good.
 
   --workdir=DIR         holds the checkpoints too, in DIR/checkpoints
   --python=PYTHON       default: .venv/bin/python of this repository if it is there, else python3
@@ -76,7 +75,7 @@ out_of_time=''
 # shellcheck disable=SC2329  # a trap calls it
 on_time_limit() {
   out_of_time=yes
-  say "the time limit is near: asking the program to save and stop"
+  say "Slurm wants the nodes back soon: asking the program to save and stop"
   # Signals the tasks and not this script.
   scancel --signal=TERM "$SLURM_JOB_ID"
 }
@@ -85,6 +84,8 @@ mkdir -p "$workdir"
 # By the clock of the file system that summary.json gets its time from.
 touch "$workdir/.launched"
 trap on_time_limit USR1
+# scancel sends it to the tasks too, whose end is waited for.
+trap : TERM
 "${command[@]}" &
 await "$!"
 if ((status != 0)); then

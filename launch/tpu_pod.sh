@@ -180,21 +180,21 @@ start() {
     --config.checkpoint.directory="$keep/checkpoints" ${overrides[@]+"${overrides[@]}"}
 }
 
-# What the hosts say together, the first of: running, lost, failed STATUS, stopped, finished.
+# What the hosts say together, the first of: running, finished, lost, failed STATUS, stopped.
 run_state() {
   local output state
   output=$(remote "if [ -f launch/worker.sh ]; then $(quoted bash launch/worker.sh state \
     --workdir="$workdir"); else echo none; fi" 2>/dev/null) || return 1
   if grep -qx running <<<"$output"; then
     echo running
+  elif grep -qx finished <<<"$output"; then
+    echo finished
   elif grep -qxE 'none|lost' <<<"$output"; then
     echo lost
   elif state=$(grep -m 1 -xE 'failed [0-9]+' <<<"$output"); then
     printf '%s\n' "$state"
   elif grep -qx stopped <<<"$output"; then
     echo stopped
-  elif grep -qx finished <<<"$output"; then
-    echo finished
   else
     echo lost
   fi
@@ -235,7 +235,7 @@ attend() {
   local silent=0 state
   ended=$(run_state) || ended=lost
   case $ended in
-    finished) return ;;
+    finished) say "it has finished already" && return ;;
     running) say "it is running already; going back to it" ;;
     *)
       ended=preempted

@@ -1,13 +1,14 @@
 """launch/slurm_gpu.sh within a job of two nodes, with stand-ins for srun, scancel and scontrol."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 
 import pytest
 
-from tests.launch.conftest import FAKES
+from tests.launch.conftest import FAKES, ROOT
 
 
 @pytest.fixture
@@ -41,6 +42,14 @@ def test_one_task_a_node_has_all_gpus(machine, job):
     assert call.endswith("--distributed=on --config.mesh.fsdp=8")
     assert machine.read("environment").splitlines().count("JAX_LOCAL_DEVICE_IDS=0,1,2,3") == 2
     assert not machine.calls("scontrol")
+
+
+def test_the_copy_that_sbatch_makes_of_the_script_finds_the_repository(machine):
+    copy = machine.directory / "slurm_script"
+    shutil.copy(ROOT / "launch" / "slurm_gpu.sh", copy)
+    ended = machine.run(str(copy), "--dry-run", "--config=configs/demo.py", "--workdir=runs/x")
+    assert ended.returncode == 0, ended.stderr
+    assert "srun" in ended.stdout
 
 
 def test_near_the_time_limit_the_program_saves_and_the_job_is_requeued(machine, job):

@@ -1,5 +1,6 @@
 """launch/tpu_pod.sh against a stand-in for gcloud whose two hosts really run launch/worker.sh."""
 
+import os
 import signal
 
 import pytest
@@ -131,6 +132,30 @@ def test_the_program_outlives_the_launcher_which_comes_back_to_it(machine):
     assert "it is running already; going back to it" in ended.stderr
     assert len(machine.calls("tpu-vm scp")) == 1
     assert machine.read("starts").count(" from step ") == 2
+
+
+def test_hosts_that_started_anew_get_the_program_again_on_the_same_tpu(machine):
+    machine.plan("wait")
+    process = machine.start("tpu_pod.sh", *FLAGS)
+    for host in (0, 1):
+        machine.wait_for(f"hosts/{host}/perl_jax/runs/run1/log.txt", f"host {host} waits")
+    machine.plan("finish")
+    for host in (0, 1):
+        pid = machine.read(f"hosts/{host}/perl_jax/runs/run1/.launch/pid")
+        os.killpg(int(pid), signal.SIGKILL)
+    ended = machine.end(process)
+    assert ended.returncode == 0, ended.stderr
+    assert "lost (1 of 20)" in ended.stderr
+    assert len(machine.calls("tpu-vm create")) == 1
+    assert machine.read("starts").count(" from step ") == 4
+
+
+def test_an_installation_that_fails_is_given_up(machine):
+    ended = machine.run("tpu_pod.sh", *FLAGS, FAKE_UV_FAILS="yes")
+    assert ended.returncode == 1
+    assert "error: no network" in ended.stderr
+    assert "run1 is READY, but installing or starting the program failed" in ended.stderr
+    assert machine.read("starts") == ""
 
 
 def test_a_connection_that_breaks_is_taken_up_again(machine):
