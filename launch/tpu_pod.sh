@@ -95,10 +95,10 @@ tpu_state() {
     describe tpu
     return
   fi
-  state=$(describe queue)
+  state=$(describe queue) || return 1
   # The request may be called active for a while after its TPU was preempted.
   if [[ $state == ACTIVE ]]; then
-    state=$(describe tpu)
+    state=$(describe tpu) || return 1
     [[ $state != MISSING ]] || state=SUSPENDED
   fi
   printf '%s\n' "$state"

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -63,11 +63,15 @@ class Machine:
         lines = self.read("calls").splitlines()
         return [line for line in lines if all(word in line for word in words)]
 
-    def wait_for(self, name: str, text: str) -> None:
+    def wait_until(self, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + 30
-        while text not in self.read(name):
-            assert time.monotonic() < deadline, f"{name} has no {text!r}: {self.read(name)}"
+        while not condition():
+            assert time.monotonic() < deadline, self.calls()
             time.sleep(0.02)
+
+    def wait_for(self, name: str, text: str) -> None:
+        """Waits until a file holds a text."""
+        self.wait_until(lambda: text in self.read(name))
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ def main(words):
     if action == "describe":
         fields = {"tpu-vm": "value(state)", "queued-resources": "value(state.state)"}
         assert f"--format={fields[kind]}" in rest, rest
+        take_trouble("outage")
         if not file.exists():
             fail("ERROR: (gcloud) NOT_FOUND: Resource 'projects/p/.../nodes/x' was not found")
         print(file.read_text().strip())
@@ -47,12 +48,17 @@ def fail(message):
     sys.exit(1)
 
 
-def create(kind):
-    troubles = CLOUD / "troubles"
-    lines = troubles.read_text().splitlines() if troubles.exists() else []
+def take_trouble(name):
+    """Fails with the first line of a file of troubles, which is then taken from it."""
+    file = CLOUD / name
+    lines = file.read_text().splitlines() if file.exists() else []
     if lines:
-        troubles.write_text("\n".join(lines[1:]))
-        fail(f"ERROR: (gcloud.compute.tpus.create) {lines[0]}")
+        file.write_text("\n".join(lines[1:]))
+        fail(f"ERROR: (gcloud.compute.tpus) {lines[0]}")
+
+
+def create(kind):
+    take_trouble("troubles")
     for host in HOSTS:
         host.mkdir(parents=True)
     STATE.write_text(os.environ.get("FAKE_CREATED", "READY"))
@@ -75,10 +81,7 @@ def ssh(command):
     """Runs a command on both hosts; the connection breaks when the TPU is taken away."""
     if not usable():
         return 255
-    drops = CLOUD / "drops"
-    if " follow " in command and drops.exists():
-        drops.unlink()
-        return 255
+    drop = CLOUD / "drop"
     running = [
         subprocess.Popen(
             ["bash", "-c", command],
@@ -89,7 +92,9 @@ def ssh(command):
         for host in HOSTS
     ]
     while any(process.poll() is None for process in running):
-        if not usable():
+        dropped = " follow " in command and drop.exists()
+        if dropped or not usable():
+            drop.unlink(missing_ok=True)
             for process in running:
                 os.killpg(process.pid, signal.SIGKILL)
             return 255

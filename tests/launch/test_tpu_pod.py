@@ -76,7 +76,7 @@ def test_capacity_is_waited_for(machine):
     )
     ended = machine.run("tpu_pod.sh", *FLAGS)
     assert ended.returncode == 0, ended.stderr
-    assert "not yet: ERROR: (gcloud.compute.tpus.create) There is no more capacity" in ended.stderr
+    assert "not yet: ERROR: (gcloud.compute.tpus) There is no more capacity" in ended.stderr
     assert len(machine.calls("tpu-vm create")) == 3
 
 
@@ -123,9 +123,7 @@ def test_the_program_outlives_the_launcher_which_comes_back_to_it(machine):
     process.kill()
     process.wait()
     again = machine.start("tpu_pod.sh", *FLAGS)
-    machine.wait_for("calls", "worker.sh state")
-    while machine.calls("worker.sh follow")[1:] == []:
-        machine.wait_for("calls", "worker.sh follow")
+    machine.wait_until(lambda: len(machine.calls("worker.sh follow")) == 2)
     again.send_signal(signal.SIGTERM)
     ended = machine.end(again)
     assert ended.returncode == 130
@@ -158,10 +156,22 @@ def test_an_installation_that_fails_is_given_up(machine):
     assert machine.read("starts") == ""
 
 
-def test_a_connection_that_breaks_is_taken_up_again(machine):
-    (machine.directory / "drops").touch()
-    ended = machine.run("tpu_pod.sh", *FLAGS)
-    assert ended.returncode == 0, ended.stderr
+@pytest.mark.parametrize("kind", [(), ("--queued-resource",)])
+def test_a_connection_that_breaks_is_taken_up_again(machine, kind):
+    machine.plan("wait")
+    process = machine.start("tpu_pod.sh", *FLAGS, *kind)
+    for host in (0, 1):
+        machine.wait_for(f"hosts/{host}/perl_jax/runs/run1/log.txt", f"host {host} waits")
+    (machine.directory / "outage").write_text("Unable to reach the server\n")
+    (machine.directory / "drop").touch()
+    machine.wait_until(lambda: not machine.read("outage"))
+    process.send_signal(signal.SIGTERM)
+    ended = machine.end(process)
+    assert ended.returncode == 130, ended.stderr
+    assert "Unable to reach the server" in ended.stderr
+    assert len(machine.calls("worker.sh follow")) > 1
+    assert "host 0 saved and stopped" in ended.stdout
+    assert not machine.calls("delete")
     assert machine.read("starts").count(" from step ") == 2
 
 
