@@ -48,6 +48,14 @@ def test_a_stopped_run_ends_with_75_on_the_host_that_knows(machine, worker, host
     assert state(machine, worker) == said
 
 
+def test_a_host_of_a_tpu_learns_its_number_from_the_metadata_server(machine):
+    workdir = machine.directory / "run"
+    ended = machine.run("worker.sh", "run", f"--workdir={workdir}", "--", "true")
+    # The first host would say 75, as nothing was finished.
+    assert ended.returncode == 0
+    assert machine.run("worker.sh", "state", f"--workdir={workdir}").stdout == "ended\n"
+
+
 def test_a_program_that_a_signal_ends_before_it_listens_counts_as_stopped(machine, worker):
     ready = machine.directory / "ready"
     process = worker("run", "--", "bash", "-c", f"echo now >{ready}; exec sleep 30")
