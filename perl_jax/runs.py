@@ -30,7 +30,7 @@ from perl_jax.data.sources import SourceConfig, open_source
 from perl_jax.evaluation import Evaluation, evaluate
 from perl_jax.hosts import HostsError
 from perl_jax.hub import resolve_directory
-from perl_jax.mesh import Feeds, make_mesh
+from perl_jax.mesh import Feeds, make_mesh, rearranged
 from perl_jax.models import Qwen2_5_VL, load_model, save_model
 from perl_jax.models.fresh import write_fresh_model
 from perl_jax.permutation import rules_from_config
@@ -52,6 +52,7 @@ from perl_jax.training.loop import (
 from perl_jax.training.progress import Progress, final_table
 from perl_jax.training.reinforce import Reinforce
 from perl_jax.training.rewarding import RewardConfig, Rewarder, make_grader
+from perl_jax.training.rollout_copy import RolloutCopy
 from perl_jax.training.state import Policy
 from perl_jax.training.supervised import Supervised
 from perl_jax.training.throughput import Throughput, peak_of
@@ -126,7 +127,7 @@ def train(config: TrainConfig, workdir: str | Path) -> Outcome:
             total_steps=config.steps,
             feeds=learner.feeds,
         )
-        return Reinforce(learner, collector, parts.pipeline)
+        return Reinforce(learner, collector, parts.pipeline, _rollout_copy(config, parts))
 
     return _run(config, Path(workdir), config.reward, stepper)
 
@@ -146,7 +147,7 @@ def warmstart(config: WarmstartConfig, workdir: str | Path) -> Outcome:
         return Supervised(
             learner,
             parts.pipeline,
-            parts.processor,
+            parts.sampler,
             rows=config.rows,
             max_response_tokens=config.max_response_tokens,
         )
@@ -325,6 +326,16 @@ def open_model(config: ModelConfig, mesh: Mesh | None = None) -> tuple[Qwen2_5_V
     return model, processor
 
 
+def _rollout_copy(config: TrainConfig, parts: _Parts) -> RolloutCopy | None:
+    wanted = config.rollout.mesh
+    if wanted is None or wanted == config.mesh:
+        return None
+    if parts.mesh is None:
+        raise ValueError("rollout.mesh: expected a mesh of the update too; got mesh=None")
+    mesh = rearranged(parts.mesh, *wanted.shape)
+    return RolloutCopy(parts.model, parts.mesh, mesh)
+
+
 def _throughput(mesh: Mesh | None) -> Throughput:
     return Throughput(1 if mesh is None else mesh.devices.size, peak_of(jax.local_devices()[0]))
 
@@ -358,14 +369,13 @@ def _fingerprint_of_model(directory: Path) -> str:
 
 def _evaluator(
     config: TrainConfig | WarmstartConfig, parts: _Parts
-) -> Callable[[Qwen2_5_VL], Evaluation] | None:
+) -> Callable[[], Evaluation] | None:
     if config.data.held_out is None:
         return None
     examples = _held_out(config.data.held_out, parts.prepare, config.evaluation.examples)
     rules = rules_from_config(config.permutation.rules)
 
-    def of(model: Qwen2_5_VL) -> Evaluation:
-        parts.sampler.model = model
+    def of_policy() -> Evaluation:
         return evaluate(
             parts.sampler,
             examples,
@@ -375,7 +385,7 @@ def _evaluator(
             seed=config.seed,
         )
 
-    return of
+    return of_policy
 
 
 def _held_out(config: SourceConfig, prepare: Preparer, count: int) -> list[Example]:

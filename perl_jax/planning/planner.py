@@ -2,17 +2,20 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
+from jax.sharding import Mesh
 
 from perl_jax.config import MeshConfig, TrainConfig
 from perl_jax.flops import count_in_jaxpr
-from perl_jax.mesh import make_mesh
+from perl_jax.mesh import make_mesh, rearranged
+from perl_jax.models import Qwen2_5_VL
 from perl_jax.planning.chips import Topology
 from perl_jax.planning.collectives import find_collectives
 from perl_jax.planning.memory import Compiled, memory_by_kind
@@ -23,6 +26,7 @@ from perl_jax.planning.roofline import Assumptions, seconds_of_call, traffic_of
 from perl_jax.planning.shapes import bytes_on_chip, read_model_config, sharded_model
 from perl_jax.planning.update import UpdatePrograms
 from perl_jax.planning.workload import Step, Workload
+from perl_jax.training.rollout_copy import RolloutCopy
 
 _VIRTUAL = (
     "Compiled for virtual CPU devices: temporaries and collectives are those of the CPU compiler, "
@@ -103,18 +107,13 @@ def make_plan(request: Request, devices: Sequence[Any]) -> Plan:
     model = sharded_model(config.model, sizes, mesh)
     update = UpdatePrograms(config, model, mesh, step, request.workload)
     resident = update.resident()
-    # Rollouts take all parameters at once, the frozen ones among them.
-    during_rollout = {kind: tree for kind, tree in resident.items() if kind != "frozen"}
     programs = [
-        *(
-            (program, during_rollout)
-            for program in rollout_programs(config, model, mesh, step, request.workload)
-        ),
-        *((program, resident) for program in update.listed()),
+        *_rollout(request, model, mesh, resident, step),
+        *((program, resident, mesh_config) for program in update.listed()),
     ]
     compiled = [
-        _compile(request, program, beside, mesh_config, sizes)
-        for program, beside in programs
+        _compile(request, program, beside, lies_on, sizes)
+        for program, beside, lies_on in programs
         if not request.programs or program.name in request.programs
     ]
     return Plan(
@@ -128,6 +127,32 @@ def make_plan(request: Request, devices: Sequence[Any]) -> Plan:
         usable=int(topology.chip.memory * (1 - request.assumptions.reserve)),
         notes=[*notes, *virtual],
     )
+
+
+def _rollout(
+    request: Request, model: Qwen2_5_VL, mesh: Mesh, resident: Mapping[str, Any], step: Step
+) -> Iterator[tuple[Program, Mapping[str, Any], MeshConfig]]:
+    """The programs of rollouts, what stays beside them, and the mesh they lie on."""
+    config = request.config
+    wanted = config.rollout.mesh
+    if wanted is None:
+        # Rollouts take all parameters at once, the frozen ones among them.
+        beside = {kind: tree for kind, tree in resident.items() if kind != "frozen"}
+        on = MeshConfig(*mesh.devices.shape)
+        for program in rollout_programs(config, model, mesh, step, request.workload):
+            yield program, beside, on
+        return
+    on = replace(wanted, data=mesh.devices.size // (wanted.fsdp * wanted.tensor))
+    rollout_mesh = rearranged(mesh, *on.shape)
+    parameters = nnx.split(model)[1]
+    copy = RolloutCopy(model, mesh, rollout_mesh).program
+    yield Program("reshard", 1, copy, (parameters,), {"parameters": parameters}), resident, on
+    cast = replace(config.model, dtype=config.model.compute_dtype)
+    copied = sharded_model(cast, model.config, rollout_mesh)
+    for program in rollout_programs(
+        config, copied, rollout_mesh, step, request.workload, kind="copy"
+    ):
+        yield program, resident, on
 
 
 def _name(path: str) -> str:

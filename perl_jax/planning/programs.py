@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 # In the order of a step.
-PROGRAMS = ("encode", "prefill", "decode", "score", "reference", "update", "apply")
+PROGRAMS = ("reshard", "encode", "prefill", "decode", "score", "reference", "update", "apply")
 
 
 @dataclass(frozen=True)

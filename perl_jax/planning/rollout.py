@@ -22,7 +22,12 @@ _STOP_TOKENS = 2
 
 
 def rollout_programs(
-    config: TrainConfig, model: Qwen2_5_VL, mesh: Mesh, step: Step, workload: Workload
+    config: TrainConfig,
+    model: Qwen2_5_VL,
+    mesh: Mesh,
+    step: Step,
+    workload: Workload,
+    kind: str = "parameters",
 ) -> list[Program]:
     """Encoding, reading and decoding of one step.
 
@@ -32,14 +37,22 @@ def rollout_programs(
         mesh: That it lies on.
         step: The numbers of a step.
         workload: Its examples.
+        kind: Of memory, that the policy is.
     """
-    return _Rollout(config, model, mesh, step, workload).listed()
+    return _Rollout(config, model, mesh, step, workload, kind).listed()
 
 
 class _Rollout:
     def __init__(
-        self, config: TrainConfig, model: Qwen2_5_VL, mesh: Mesh, step: Step, workload: Workload
+        self,
+        config: TrainConfig,
+        model: Qwen2_5_VL,
+        mesh: Mesh,
+        step: Step,
+        workload: Workload,
+        kind: str,
     ) -> None:
+        self.kind = kind
         self.config, self.sizes, self.mesh = config, model.config, mesh
         self.sampler, self.step, self.workload = config.rollout.sampler, step, workload
         self.dtype = model.compute_dtype
@@ -75,7 +88,7 @@ class _Rollout:
             len(self.plan.calls),
             programs.encode,
             (self.definition, self.mesh, self.parameters, images),
-            {"parameters": self.parameters, "batch": images},
+            {self.kind: self.parameters, "batch": images},
             work=Work(patches=patches),
             image_passes=1,
         )
@@ -87,10 +100,11 @@ class _Rollout:
         return on_mesh(self.mesh, shape, self.dtype, SHARD_AXES)
 
     def _prefill(self) -> Program:
-        most = max(1, self.sampler.prefill_tokens // self.rung)
-        orders = min(power_of_two(self._places()), most)
+        most = self.shards.count * max(1, self.sampler.prefill_tokens // self.rung)
+        orders = min(self._places(), most)
         shape = (orders, self.rung)
         prompts = PromptInputs(
+            # The host gives them to all devices.
             tokens=on_mesh(self.mesh, shape, jnp.int32),
             positions=on_mesh(self.mesh, (3, *shape), jnp.int32),
             valid=on_mesh(self.mesh, shape, bool),
@@ -98,13 +112,13 @@ class _Rollout:
             images=None,
         )
         features = self._features()
-        split = self.shards.count if orders % self.shards.count == 0 else 1
+        split = self.shards.count
         return Program(
             "prefill",
             ceil_div(self.step.orders, orders),
             programs.prefill,
             (self.definition, self.mesh, self.parameters, features, prompts),
-            {"parameters": self.parameters, "features": features, "batch": prompts},
+            {self.kind: self.parameters, "features": features, "batch": prompts},
             work=Work(tokens=orders * self.rung / split, pairs=orders * self.rung**2 / split),
             passes=1,
         )
@@ -128,7 +142,7 @@ class _Rollout:
             ceil_div(self._decode_steps(places), chunk),
             programs.decode,
             arguments,
-            {"parameters": self.parameters, "caches": state},
+            {self.kind: self.parameters, "caches": state},
             steps=chunk,
             work=Work(tokens=chunk * places * rollouts / self.shards.count),
             passes=chunk,

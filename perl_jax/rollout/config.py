@@ -12,9 +12,11 @@ class SamplerConfig:
     Attributes:
         prompt_lengths: The ladder of padded prompt lengths, in tokens.
         response_lengths: The ladder of the caches for responses, in tokens.
-        patches: The ladder of patches encoded in one call; no image may have more than the last.
+        patches: The ladder of patches encoded in one call, by every device that encodes images of
+            its own; no image may have more than the last.
         rows: The most rollouts decoded at once (more where one order alone has more).
-        prefill_tokens: The most prompt tokens read in one call (more where one prompt is longer).
+        prefill_tokens: The most prompt tokens read in one call, by every device that reads prompts
+            of its own (more where one prompt is longer).
         chunk: Decode steps in one call, after which the host looks.
         refill: Whether, between calls, orders that are done make room for waiting ones and the
             batch shrinks. Without it a batch runs until its last response ends.

@@ -118,7 +118,7 @@ def prefill(
     table = features.reshape(1, -1, features.shape[-1])
     embeddings = model.embed(prompts.tokens, table, prompts.feature_rows)
     embeddings = _fix(embeddings, mesh, _ORDERS, None, None)
-    hidden, prefix = model.read_prompts(embeddings, prompts.positions, prompts.valid)
+    hidden, prefix = model.read_prompts(embeddings, prompts.positions, prompts.valid, mesh)
     last = jnp.sum(prompts.valid, axis=-1) - 1
     hidden = jnp.take_along_axis(hidden, jnp.maximum(last, 0)[:, None, None], axis=1)
     return model.unembed(hidden[:, 0]), prefix

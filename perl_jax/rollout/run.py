@@ -183,10 +183,10 @@ class Run:
         self, state: DecodeState, table: Table, queue: deque[Order], length: int
     ) -> DecodeState:
         """Reads waiting orders into free places and draws their first tokens."""
-        most = max(1, self.config.prefill_tokens // length)
+        most = self.shards.count * max(1, self.config.prefill_tokens // length)
         while queue and table.free:
             orders, places = table.admit(queue, most)
-            padded = min(_power_of_two(len(orders)), most)
+            padded = min(self._places(len(orders)), most)
             prompts = self._prompts(orders, padded, length)
             logits, prefix = self._call(
                 programs.prefill,

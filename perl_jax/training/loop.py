@@ -75,7 +75,7 @@ class Stepper(Protocol):
     learner: Learner
 
     def start(self, state: TrainState) -> None:
-        """Takes the parameters that the next step draws with."""
+        """Gives the sampler the parameters that it draws with; `step` does so too at its end."""
 
     def step(self, number: int, state: TrainState) -> StepResult:
         """Does step ``number``, from 0; ``state`` is donated."""
@@ -146,7 +146,8 @@ class Loop:
         progress: What is shown.
         preemption: Whether the run was asked to stop.
         steps: How many steps there are.
-        evaluate: Evaluates a policy; None where nothing is held out.
+        evaluate: Evaluates the policy that the stepper gave the sampler; None where nothing is held
+            out.
         evaluate_every: Steps between evaluations.
         early_stop: When to end early.
         record: Takes the record of a step, as JSON.
@@ -161,7 +162,7 @@ class Loop:
     progress: Progress
     preemption: Preemption
     steps: int
-    evaluate: Callable[[Qwen2_5_VL], Report] | None
+    evaluate: Callable[[], Report] | None
     evaluate_every: int
     early_stop: EarlyStop
     record: Callable[[int, dict[str, Any]], None]
@@ -180,7 +181,7 @@ class Loop:
         with CompilationCounter() as compilations:
             if self.evaluate and progression.evaluated < 0:
                 self.progress.write("evaluating before the first step; compiling takes a while")
-                self._evaluate(state, step, {}, progression)
+                self._evaluate(step, {}, progression)
                 progression.before = progression.after
             # A run that was killed between its end and its summary has ended nevertheless.
             while step < self.steps and not (step and self._stops_early(progression)):
@@ -198,7 +199,7 @@ class Loop:
                 if result.record is not None:
                     self.record(step, result.record)
                 if self.evaluate and (step % self.evaluate_every == 0 or step == self.steps):
-                    self._evaluate(state, step, metrics, progression)
+                    self._evaluate(step, metrics, progression)
                 else:
                     self.writer.write(step, metrics)
                 self.progress.update(step, metrics)
@@ -213,12 +214,10 @@ class Loop:
         self.checkpoints.wait()
         return Outcome(state, step, True, progression)
 
-    def _evaluate(
-        self, state: TrainState, step: int, metrics: dict[str, float], progression: Progression
-    ) -> None:
+    def _evaluate(self, step: int, metrics: dict[str, float], progression: Progression) -> None:
         assert self.evaluate is not None
         start = time.perf_counter()
-        report = self.evaluate(self.stepper.learner.model(state))
+        report = self.evaluate()
         metrics |= report.metrics()
         metrics["perf/evaluation_seconds"] = time.perf_counter() - start
         progression.after = report.summary()
@@ -251,7 +250,7 @@ class Loop:
 
     def _speed(self, result: StepResult, seconds: float) -> dict[str, float]:
         tokens = result.metrics["rollout/tokens"]
-        drawn = ("perf/rollout_seconds", "perf/reward_seconds")
+        drawn = ("perf/rollout_seconds", "perf/reward_seconds", "perf/reshard_seconds")
         return {
             "perf/step_seconds": seconds,
             "perf/update_seconds": seconds - sum(result.metrics.get(n, 0.0) for n in drawn),

@@ -84,6 +84,9 @@ METRICS: dict[str, Metric] = {
     "perf/rollout_seconds": Metric("sampling", "seconds"),
     "perf/reward_seconds": Metric("grading", "seconds"),
     "perf/update_seconds": Metric("log-probabilities, gradients and updates", "seconds"),
+    "perf/reshard_seconds": Metric(
+        "copying the policy to the mesh of the rollouts, where it has one", "seconds"
+    ),
     "perf/evaluation_seconds": Metric("evaluating on held-out examples", "seconds"),
     "perf/tokens_per_second": Metric(
         "`rollout/tokens` over the step's time", "tokens/s per device"

@@ -1,17 +1,20 @@
 """A step of reinforcement learning: collect a batch, update on it."""
 
 import hashlib
+import time
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
+from flax import nnx
 
 from perl_jax.data.pipeline import Pipeline
 from perl_jax.training.collect import Collector
 from perl_jax.training.learner import Learner
 from perl_jax.training.loop import StepResult
+from perl_jax.training.rollout_copy import RolloutCopy
 from perl_jax.training.state import TrainState
 
 _TOTALS = ("filter/drawn", "filter/kept", "filter/too_easy", "filter/too_hard", "filter/unscored")
@@ -24,17 +27,26 @@ class Reinforce:
         learner: Updates the policy.
         collector: Makes batches.
         pipeline: What the collector draws its examples from.
+        copy: Puts the policy where rollouts want it; None: it lies right.
     """
 
-    def __init__(self, learner: Learner, collector: Collector, pipeline: Pipeline) -> None:
+    def __init__(
+        self,
+        learner: Learner,
+        collector: Collector,
+        pipeline: Pipeline,
+        copy: RolloutCopy | None = None,
+    ) -> None:
         self.learner = learner
         self.collector = collector
         self.pipeline = pipeline
+        self.copy = copy
         self.totals: Counter[str] = Counter()
 
     def start(self, state: TrainState) -> None:
         """Gives the sampler the policy of a state."""
-        self.collector.sampler.model = self.learner.model(state)
+        model = self.learner.model(state)
+        self.collector.sampler.model = model if self.copy is None else self.copy(model)
 
     def step(self, number: int, state: TrainState) -> StepResult:
         """Collects and updates; a batch in which nothing informs changes nothing."""
@@ -43,12 +55,24 @@ class Reinforce:
         operations = collected.operations
         if collected.batch is not None:
             operations += self.learner.operations(collected.batch)
+            # A copy that was drawn with makes room.
+            self.collector.sampler.model = self.learner.model(state)
             state, stats = self.learner.reinforce(state, collected.batch)
-            self.start(state)
-        metrics = collected.metrics
+        metrics = collected.metrics | self._hand_over(state)
         self.totals.update({name: int(metrics[name]) for name in _TOTALS})
         metrics |= self.pipeline.metrics()
         return StepResult(state, metrics, stats, operations, _as_json(collected.record))
+
+    def _hand_over(self, state: TrainState) -> dict[str, float]:
+        """Gives the sampler the new policy; how long the copy took."""
+        if self.copy is None:
+            self.start(state)
+            return {}
+        jax.block_until_ready(state)
+        start = time.perf_counter()
+        self.start(state)
+        jax.block_until_ready(nnx.split(self.collector.sampler.model)[1])
+        return {"perf/reshard_seconds": time.perf_counter() - start}
 
     def host_state(self) -> dict[str, Any]:
         """The position in the data, and what the filter has done so far."""

@@ -7,7 +7,7 @@ import numpy as np
 
 from perl_jax.data.pipeline import Pipeline
 from perl_jax.data.prompting import prompt_text
-from perl_jax.processing import Processor
+from perl_jax.rollout import Sampler
 from perl_jax.training.exchange import share
 from perl_jax.training.learner import Learner
 from perl_jax.training.loop import StepResult
@@ -24,7 +24,7 @@ class Supervised:
     Args:
         learner: Updates the policy.
         pipeline: Gives examples whose metadata has a ``response``.
-        processor: Of the policy.
+        sampler: Evaluates the policy.
         rows: Examples in a step.
         max_response_tokens: The longest response, its end token included.
     """
@@ -33,19 +33,21 @@ class Supervised:
         self,
         learner: Learner,
         pipeline: Pipeline,
-        processor: Processor,
+        sampler: Sampler,
         *,
         rows: int,
         max_response_tokens: int,
     ) -> None:
         self.learner = learner
         self.pipeline = pipeline
-        self.processor = processor
+        self.sampler = sampler
+        self.processor = sampler.processor
         self.rows = rows
         self.max_response_tokens = max_response_tokens
 
     def start(self, state: TrainState) -> None:
-        """Nothing is drawn."""
+        """Gives the sampler, which evaluates, the policy of a state."""
+        self.sampler.model = self.learner.model(state)
 
     def step(self, number: int, state: TrainState) -> StepResult:
         """Updates towards the responses of the next rows."""
@@ -57,6 +59,7 @@ class Supervised:
         groups, told = share(encoded, told, self.learner.feeds, taken.feeds)
         responses = padded_responses(told)
         state, stats = self.learner.supervise(state, groups, responses)
+        self.start(state)
         prompts = sum(len(group.prompts[0].tokens) for group in groups)
         metrics = {
             "rollout/tokens": float(prompts + responses.lengths.sum()),

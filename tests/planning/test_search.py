@@ -59,7 +59,7 @@ def test_where_nothing_helps_it_says_so(request_of_scores, plan):
 
 
 def test_unknown_programs_are_refused(request_of_scores):
-    with pytest.raises(ValueError, match=r"programs: expected some of encode, .*; got 'enccode'"):
+    with pytest.raises(ValueError, match=r"programs: expected some of reshard, .*; got 'enccode'"):
         replace(request_of_scores, programs=("enccode",))
 
 

@@ -9,6 +9,7 @@ from tests.training import resume_config
 def get_config() -> ConfigDict:
     config = resume_config.get_config()
     config.mesh = {"data": 1, "fsdp": 1, "tensor": 1}
+    config.rollout.mesh = {"data": 1, "fsdp": 1, "tensor": 1}
     config.hosts = {"deadline": 120.0}
     config.reward.functions = {}
     config.reward.weights = {"accuracy": 0.9, "format": 0.1}

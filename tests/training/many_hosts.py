@@ -21,8 +21,8 @@ class Hosts:
     Args:
         workdir: Of the run, which all share.
         environment: Of the processes.
-        mesh: Sizes of ``data``, ``fsdp`` and ``tensor``; their product over the hosts.
-        count: How many hosts.
+        mesh: Sizes of ``data``, ``fsdp`` and ``tensor``.
+        count: How many hosts. On several, rollouts have a mesh of their own, without fsdp.
         flags: Others, of all hosts.
         flags_of_last: Others, of the last host only.
     """
@@ -41,11 +41,10 @@ class Hosts:
         one_host = f"--xla_force_host_platform_device_count={devices}"
         variables = {**environment, "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo"}
         variables["XLA_FLAGS"] = f"{environment.get('XLA_FLAGS', '')} {one_host}"
-        axes = zip(("data", "fsdp", "tensor"), mesh, strict=True)
+        rollout = (mesh[0] * mesh[1], 1, mesh[2]) if count > 1 else mesh
         command = [
             sys.executable, "-m", "perl_jax.train", "--config=tests/training/hosts_config.py",
-            f"--workdir={workdir}", *(f"--config.mesh.{name}={size}" for name, size in axes),
-            *flags,
+            f"--workdir={workdir}", *_sizes("mesh", mesh), *_sizes("rollout.mesh", rollout), *flags,
         ]  # fmt: skip
         self.outputs = [workdir.with_name(f"{workdir.name}.{host}.log") for host in range(count)]
         self.processes = []
@@ -91,6 +90,11 @@ class Hosts:
     def signal(self, host: int, number: signal.Signals) -> None:
         """To one of them."""
         os.kill(self.processes[host].pid, number)
+
+
+def _sizes(field: str, mesh: tuple[int, int, int]) -> list[str]:
+    axes = zip(("data", "fsdp", "tensor"), mesh, strict=True)
+    return [f"--config.{field}.{name}={size}" for name, size in axes]
 
 
 def rows(workdir: Path, file: str) -> list[dict]:

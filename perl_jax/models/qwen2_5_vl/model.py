@@ -113,13 +113,17 @@ class Qwen2_5_VL(nnx.Module):
         return self.read_prompts(embeddings, inputs.positions, inputs.valid)
 
     def read_prompts(
-        self, embeddings: jax.Array, positions: Array, valid: Array
+        self, embeddings: jax.Array, positions: Array, valid: Array, mesh: Mesh | None = None
     ) -> tuple[jax.Array, PromptCache]:
-        """As `prefill`, of ``[B, T, D]`` at positions ``[3, B, T]``, valid ``[B, T]``."""
+        """As `prefill`, of ``[B, T, D]`` at positions ``[3, B, T]``, valid ``[B, T]``.
+
+        On a mesh, each of its devices reads the prompts of its own shard.
+        """
         hidden, own = self.text.read(
             embeddings[:, None],
             jnp.asarray(positions)[:, :, None],
             jnp.asarray(valid)[:, None],
+            mesh,
         )
         return hidden[:, 0], PromptCache.of(own)
 

@@ -93,6 +93,7 @@ class TextModel(nnx.Module):
         embeddings: jax.Array,
         positions: jax.Array,
         valid: jax.Array,
+        mesh: Mesh | None = None,
     ) -> tuple[jax.Array, KeyValues]:
         """Reads whole rows.
 
@@ -100,11 +101,13 @@ class TextModel(nnx.Module):
             embeddings: ``[B, N, R, D]``.
             positions: int ``[3, B, N, R]``: temporal, height, width.
             valid: bool ``[B, N, R]``, False at padding.
+            mesh: The devices over which B is split.
 
         Returns:
             Normalised hidden states ``[B, N, R, D]``, and the rows' keys and values
             ``[L, B, N, R, J, F]`` with ``valid``.
         """
+        shards = num_shards(mesh)
         rotary = rotary_angles(positions, self.config, embeddings.dtype)
         slots = jnp.broadcast_to(jnp.arange(valid.shape[-1])[None, None], valid.shape)
 
@@ -112,8 +115,8 @@ class TextModel(nnx.Module):
             layer: TextLayer, x: jax.Array, _: None
         ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
             q, k, v = layer.project(x, rotary)
-            attended = attend(q, KeyValues(k, v, valid), query_slots=slots)
-            return layer.finish(x, attended), (k, v)
+            attended = attend(q, KeyValues(k, v, valid), query_slots=slots, shards=shards)
+            return split_first_axis(layer.finish(x, attended), mesh), (k, v)
 
         x, (keys, values) = scan_layers(self.layers, apply, embeddings, None)
         return self.norm(x), KeyValues(keys, values, valid)
