@@ -1,5 +1,6 @@
 """Device meshes and the tables that say how arrays lie on them."""
 
+import contextlib
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -53,6 +54,10 @@ def make_mesh(
 ) -> Mesh:
     """Makes a mesh over all devices.
 
+    On several hosts the devices of one follow each other, the tensor axis first: so one that
+    divides the devices of a host stays within it, every host feeds shards of its own, and
+    `rearranged` finds other meshes that do so too.
+
     Args:
         data: Copies of the parameters.
         fsdp: Parts that parameters, gradients and optimizer state are split into.
@@ -69,7 +74,14 @@ def make_mesh(
             f"mesh: expected data x fsdp x tensor = {count} devices, got "
             f"{data} x {fsdp} x {tensor} = {data * fsdp * tensor}"
         )
-    return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
+    found = jax.devices() if devices is None else devices
+    types = (AxisType.Auto,) * len(AXES)
+    if len({device.process_index for device in found}) == 1:
+        # Not every shape can be laid out along the links.
+        with contextlib.suppress(NotImplementedError):
+            return jax.make_mesh(shape, AXES, axis_types=types, devices=devices)
+    ordered = sorted(found, key=lambda device: (device.process_index, device.id))
+    return Mesh(np.array(ordered).reshape(shape), AXES, axis_types=types)
 
 
 def rearranged(mesh: Mesh, data: int, fsdp: int, tensor: int) -> Mesh:
