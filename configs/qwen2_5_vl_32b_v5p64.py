@@ -16,6 +16,8 @@ def get_config() -> ConfigDict:
     config = published()
     config.model.path = "Qwen/Qwen2.5-VL-32B-Instruct"
     config.mesh = {"data": 1, "fsdp": 8, "tensor": 4}
+    # Decoding reads all weights at every step: a copy that nothing has to be gathered for.
+    config.rollout.mesh = {"data": 8, "fsdp": 1, "tensor": 4}
     # One group a shard: all of its rollouts share one encoding of its images.
     config.learner.packing.micro_groups = 8
     return config

@@ -15,6 +15,8 @@ from configs.qwen2_5_vl_3b_gpu import get_config as on_one_gpu
 def get_config() -> ConfigDict:
     config = on_one_gpu()
     config.mesh = {"data": 1, "fsdp": 16, "tensor": 1}
+    # Decoding reads all weights at every step: a copy that nothing has to be gathered for.
+    config.rollout.mesh = {"data": 8, "fsdp": 1, "tensor": 2}
     # One group a chip: all of its rollouts share one encoding of its images.
     config.learner.packing.micro_groups = 16
     return config

@@ -17,6 +17,8 @@ def get_config() -> ConfigDict:
     config.model.path = "Qwen/Qwen2.5-VL-72B-Instruct"
     # Eight key/value heads: a tensor axis of eight has one each.
     config.mesh = {"data": 1, "fsdp": 16, "tensor": 8}
+    # Decoding reads all weights at every step: a copy that nothing has to be gathered for.
+    config.rollout.mesh = {"data": 16, "fsdp": 1, "tensor": 8}
     # One group a shard: all of its rollouts share one encoding of its images.
     config.learner.packing.micro_groups = 16
     return config

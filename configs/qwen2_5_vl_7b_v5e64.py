@@ -17,5 +17,7 @@ def get_config() -> ConfigDict:
     # Four key/value heads: a tensor axis of four has one each. An update has 32 groups, so more
     # than 32 shards would find nothing to do.
     config.mesh = {"data": 1, "fsdp": 16, "tensor": 4}
+    # Decoding reads all weights at every step: a copy that nothing has to be gathered for.
+    config.rollout.mesh = {"data": 16, "fsdp": 1, "tensor": 4}
     config.learner.packing.micro_groups = 16
     return config

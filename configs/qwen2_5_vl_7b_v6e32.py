@@ -15,6 +15,8 @@ from configs.qwen2_5_vl_7b_perl import get_config as published
 def get_config() -> ConfigDict:
     config = published()
     config.mesh = {"data": 1, "fsdp": 32, "tensor": 1}
+    # Decoding reads all weights at every step: a copy that nothing has to be gathered for.
+    config.rollout.mesh = {"data": 16, "fsdp": 1, "tensor": 2}
     # One group a chip: all of its rollouts share one encoding of its images.
     config.learner.packing.micro_groups = 32
     return config
