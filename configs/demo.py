@@ -20,6 +20,7 @@ GROUPS = 16
 def get_config() -> ConfigDict:
     config = ConfigDict()
     config.model = {"path": str(POLICY), "compute_dtype": "float32"}
+    config.mesh = {"data": 1, "fsdp": 1, "tensor": 1}
     config.data = {
         "train": {"digits": {"rows": 20000, "seed": 1, "skew": 0.8}},
         "held_out": {"digits": {"split": "held_out", "rows": 128}},

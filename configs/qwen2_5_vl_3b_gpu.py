@@ -18,6 +18,7 @@ def get_config() -> ConfigDict:
         "compute_dtype": "bfloat16",
         "max_pixels": 262144,
     }
+    config.mesh = {"data": 1, "fsdp": 1, "tensor": 1}
     config.data = {
         "train": {"parquet": {"paths": ("data/train.parquet",)}},
         "max_prompt_tokens": 4096,

@@ -24,6 +24,7 @@ ROWS, STEPS, BIASED_FROM = 64, 800, 680
 def get_config() -> ConfigDict:
     config = ConfigDict()
     config.model = {"compute_dtype": "float32"}
+    config.mesh = {"data": 1, "fsdp": 1, "tensor": 1}
     config.fresh = {
         "vision": {"fullatt_block_indexes": [0, 1]},
         "words": words(),

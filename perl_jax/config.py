@@ -81,7 +81,7 @@ class RunConfig:
         data: What it reads.
         steps: How many.
         seed: Of everything drawn.
-        mesh: The layout of the devices; None: the first device alone.
+        mesh: The layout of the devices; None, or of one: the first device alone.
         hosts: How long hosts wait for each other.
         learner: How batches become updates.
         optimizer: How gradients move parameters.

@@ -30,7 +30,7 @@ from perl_jax.data.sources import SourceConfig, open_source
 from perl_jax.evaluation import Evaluation, evaluate
 from perl_jax.hosts import HostsError
 from perl_jax.hub import resolve_directory
-from perl_jax.mesh import Feeds, make_mesh, rearranged
+from perl_jax.mesh import Feeds, MeshConfig, make_mesh, rearranged
 from perl_jax.models import Qwen2_5_VL, load_model, save_model
 from perl_jax.models.fresh import write_fresh_model
 from perl_jax.permutation import rules_from_config
@@ -288,14 +288,7 @@ def _with_model(
 def _open(
     config: TrainConfig | WarmstartConfig, reward: RewardConfig, workdir: Path, stack: ExitStack
 ) -> _Parts:
-    mesh = None
-    if config.mesh is None and jax.process_count() > 1:
-        raise ValueError(
-            f"mesh: expected a layout of all {jax.device_count()} devices, as there are "
-            f"{jax.process_count()} hosts; got None"
-        )
-    if config.mesh is not None:
-        mesh = make_mesh(config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
+    mesh = _mesh(config.mesh)
     model, processor = open_model(config.model, mesh)
     source = open_source(config.data.train)
     prepare = Preparer(processor, max_prompt_tokens=config.data.max_prompt_tokens)
@@ -315,6 +308,17 @@ def _open(
     return _Parts(mesh, model, processor, prepare, source, pipeline, sampler, grader)
 
 
+def _mesh(config: MeshConfig | None) -> Mesh | None:
+    """The mesh of a run; None: the first device alone."""
+    alone = config is None or config.devices == 1
+    if alone and jax.process_count() > 1:
+        raise ValueError(
+            f"mesh: expected a layout of all {jax.device_count()} devices, as there are "
+            f"{jax.process_count()} hosts; got that of one device"
+        )
+    return None if alone or config is None else make_mesh(*config.shape)
+
+
 def open_model(config: ModelConfig, mesh: Mesh | None = None) -> tuple[Qwen2_5_VL, Processor]:
     """Loads the policy and its processor."""
     processor = load_processor(
@@ -331,7 +335,7 @@ def _rollout_copy(config: TrainConfig, parts: _Parts) -> RolloutCopy | None:
     if wanted is None or wanted == config.mesh:
         return None
     if parts.mesh is None:
-        raise ValueError("rollout.mesh: expected a mesh of the update too; got mesh=None")
+        raise ValueError("rollout.mesh: expected one of the update too; got mesh of one device")
     mesh = rearranged(parts.mesh, *wanted.shape)
     return RolloutCopy(parts.model, parts.mesh, mesh)
 
@@ -343,13 +347,15 @@ def _throughput(mesh: Mesh | None) -> Throughput:
 def fingerprint(config: RunConfig, source: Source) -> dict[str, str]:
     """What must not change between runs that share checkpoints."""
     settings = plain(config)
-    # None of these changes what is computed: a run goes on with fewer workers on less memory.
-    for name in ("logging", "checkpoint", "export", "hosts"):
+    # None of these changes what is computed, but for rounding on another mesh: a run goes on with
+    # fewer workers on less memory, or on other devices.
+    for name in ("logging", "checkpoint", "export", "hosts", "mesh"):
         del settings[name]
     for name in ("workers", "prefetch"):
         del settings["data"]["pipeline"][name]
     if "reward" in settings:
         del settings["reward"]["workers"]
+        del settings["rollout"]["mesh"]
     return {
         "config": fingerprint_of_config(settings),
         "data": source.fingerprint(),

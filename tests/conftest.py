@@ -22,12 +22,13 @@ jax.config.update("jax_default_matmul_precision", "highest")
 
 # Files are shared out to the cores in this order: one that takes minutes must not come last.
 LONGEST_FIRST = (
-    "test_ahead_of_time", "test_resume", "test_runs", "test_reference_step", "test_shared_prefix",
+    "training/test_ahead_of_time", "test_many_hosts", "test_resume", "test_runs",
+    "test_reference_step", "test_shared_prefix",
 )  # fmt: skip
 
 
 def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: not item.path.stem.startswith(LONGEST_FIRST))
+    items.sort(key=lambda item: not any(name in item.path.as_posix() for name in LONGEST_FIRST))
     if importlib.util.find_spec("torch") is None:
         reason = "torch is not installed; the golden arrays stand in (make test FULL=1 runs it)"
         for item in items:

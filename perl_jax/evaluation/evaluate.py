@@ -7,10 +7,11 @@ from itertools import islice
 from perl_jax.data.prompting import prompt_text
 from perl_jax.evaluation.config import EvaluationConfig
 from perl_jax.evaluation.consistency import Order, is_consistent, orders_of
+from perl_jax.evaluation.grading import grade_on_hosts
 from perl_jax.evaluation.results import Evaluation, Record
 from perl_jax.permutation import Rule, Rules, rule_for
 from perl_jax.processing import Processor
-from perl_jax.rewards import Grader, answer_text, grade_on_hosts, last_boxed
+from perl_jax.rewards import Grader, answer_text, last_boxed
 from perl_jax.rollout import Group, Rollouts, Sampler, Strategy
 from perl_jax.types import Example
 

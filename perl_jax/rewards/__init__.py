@@ -5,7 +5,6 @@ from perl_jax.rewards.extract import Boxed, last_boxed
 from perl_jax.rewards.functions import RewardFunction, load_reward
 from perl_jax.rewards.grader import Grade, Grader, count_grades, grade_arrays
 from perl_jax.rewards.shaping import format_reward, overlong_penalty, weighted_sum
-from perl_jax.rewards.split import grade_on_hosts
 from perl_jax.rewards.workers import GradingError
 
 __all__ = [
@@ -18,7 +17,6 @@ __all__ = [
     "count_grades",
     "format_reward",
     "grade_arrays",
-    "grade_on_hosts",
     "last_boxed",
     "load_reward",
     "overlong_penalty",

@@ -14,6 +14,7 @@ from perl_jax.planning.roofline import Assumptions
 from perl_jax.planning.worker import plan_in_a_process
 from perl_jax.planning.workload import Workload
 from perl_jax.settings import read_config
+from tests.libtpu import needs_libtpu, only_user
 
 ROOT = Path(__file__).parents[2]
 PLANS = {path.stem: path for path in sorted((ROOT / "docs" / "plans").glob("*.json"))}
@@ -75,12 +76,10 @@ def test_the_smallest_plan_comes_out_again():
     compare(*replanned("demo_8cpu", ("decode", "apply")))
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("libtpu") is None,
-    reason="libtpu is not installed; it compiles for TPUs (pip install libtpu runs it)",
-)
+@needs_libtpu
 def test_decoding_7b_on_64_chips_is_planned_again():
-    compare(*replanned("7b_v5e64", ("decode",)))
+    with only_user():
+        compare(*replanned("7b_v5e64", ("decode",)))
 
 
 def test_no_program_for_64_chips_gathers_the_model_or_copies_the_cache():

@@ -1,17 +1,11 @@
 """What decoding takes on TPUs, compiled for them without one: the caches, once, and little else."""
 
-import importlib.util
 import json
-import os
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from flax import nnx
 from jax.sharding import AxisType, Mesh
 
@@ -20,40 +14,22 @@ from perl_jax.models.qwen2_5_vl.config import parse_config
 from perl_jax.models.qwen2_5_vl.load import abstract_model
 from perl_jax.models.qwen2_5_vl.sharding import SHARDING
 from perl_jax.rollout import Strategy, programs
+from tests.libtpu import compiled, needs_libtpu
 from tests.models.published import published_config
 
 ROOT = Path(__file__).parents[2]
 ORDERS, ROLLOUTS, PROMPT, SLOTS, CHUNK = 64, 6, 1280, 512, 32
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("libtpu") is None,
-    reason="libtpu is not installed; it compiles for TPUs (pip install libtpu runs it)",
-)
+@needs_libtpu
 def test_decoding_7b_on_sixteen_chips_holds_the_caches_once():
-    sizes = compile_in_a_process_of_its_own()
+    sizes = compiled(__name__)
     # bfloat16 keys and values of 28 layers, 4 heads of 128: 1/4 of heads and of orders a chip.
     of_token = 2 * 2 * 28 * (4 // 4) * 128
     caches = of_token * (64 // 4) * (1280 + 6 * 512)
     assert sizes["caches"] == caches
     assert sizes["alias"] >= caches
     assert sizes["temporary"] < 0.05 * caches
-
-
-def compile_in_a_process_of_its_own():
-    """The compiler for TPUs locks its library: one process at a time, and never twice in one."""
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1"}
-    for attempt in range(5):
-        run = subprocess.run(
-            [sys.executable, "-m", __name__],
-            cwd=ROOT, env=environment, capture_output=True, text=True,
-        )  # fmt: skip
-        if run.returncode == 0:
-            return json.loads(run.stdout.splitlines()[-1])
-        if "lockfile" not in run.stderr and "ABORTED" not in run.stderr:
-            break
-        time.sleep(10 * (attempt + 1))
-    pytest.fail(run.stderr)
 
 
 def sizes_of_a_decode_call():

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from perl_jax import hosts
-from perl_jax.rewards.grader import Grade, Grader
+from perl_jax.rewards import Grade, Grader
 
 
 def grade_on_hosts(grader: Grader, responses: Sequence[str], answers: Sequence[Any]) -> list[Grade]:
