@@ -159,13 +159,14 @@ def main() -> None:
         name, *arguments = line.rstrip("\n").split("\t")
         child = os.fork()
         if child == 0:
+            # Told by the child, so that it comes before whatever else the child tells.
+            tell("child", os.getpid())
             try:
                 jax.config.update("jax_platforms", "cpu")
                 jobs[name](*arguments)
             except BaseException:
                 tell("error", traceback.format_exc().replace("\n", " | "))
             os._exit(0)
-        tell("child", child)
         _, status = os.waitpid(child, 0)
         tell("ended", os.waitstatus_to_exitcode(status))
 
