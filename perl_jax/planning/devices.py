@@ -9,10 +9,6 @@ import jax
 from perl_jax.planning.chips import Topology
 
 
-class BusyError(RuntimeError):
-    """Another process holds libtpu."""
-
-
 def devices_of(topology: Topology) -> Sequence[Any]:
     """The devices of a topology.
 
@@ -20,7 +16,6 @@ def devices_of(topology: Topology) -> Sequence[Any]:
         topology: A TPU slice, or virtual devices; those need ``jax_num_cpu_devices`` as large.
 
     Raises:
-        BusyError: Another process compiles for TPUs.
         ImportError: libtpu is not installed.
         ValueError: libtpu knows no such slice, or there are fewer virtual devices.
     """
@@ -37,8 +32,6 @@ def devices_of(topology: Topology) -> Sequence[Any]:
     try:
         return get_topology_desc(platform="tpu", topology_name=topology.name).devices
     except Exception as error:
-        if "ABORTED" in str(error) or "lockfile" in str(error):
-            raise BusyError(str(error)) from error
         raise ValueError(f"topology: libtpu does not know {topology.name}: {error}") from error
 
 

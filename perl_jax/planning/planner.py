@@ -121,7 +121,7 @@ def make_plan(request: Request, devices: Sequence[Any]) -> Plan:
         model=_name(config.model.path),
         topology=topology,
         mesh={axis: getattr(mesh_config, axis) for axis in ("data", "fsdp", "tensor")},
-        step=_in_words(config, step, request.workload, update),
+        step=_in_words(config, step, request.workload, update, mesh),
         assumptions=request.assumptions.lines(),
         programs=compiled,
         usable=int(topology.chip.memory * (1 - request.assumptions.reserve)),
@@ -142,7 +142,7 @@ def _rollout(
         for program in rollout_programs(config, model, mesh, step, request.workload):
             yield program, beside, on
         return
-    on = replace(wanted, data=mesh.devices.size // (wanted.fsdp * wanted.tensor))
+    on = _mesh_of_rollouts(wanted, mesh.devices.size)
     rollout_mesh = rearranged(mesh, *on.shape)
     parameters = nnx.split(model)[1]
     copy = RolloutCopy(model, mesh, rollout_mesh).program
@@ -153,6 +153,11 @@ def _rollout(
         config, copied, rollout_mesh, step, request.workload, kind="copy"
     ):
         yield program, resident, on
+
+
+def _mesh_of_rollouts(wanted: MeshConfig, devices: int) -> MeshConfig:
+    """The one that was asked for; ``data`` takes the rest of the chips."""
+    return replace(wanted, data=devices // (wanted.fsdp * wanted.tensor))
 
 
 def _name(path: str) -> str:
@@ -211,14 +216,19 @@ def _memory_and_text(lower: Callable[[], Any], program: Program) -> tuple[Compil
 
 
 def _in_words(
-    config: TrainConfig, step: Step, workload: Workload, update: UpdatePrograms
+    config: TrainConfig, step: Step, workload: Workload, update: UpdatePrograms, mesh: Mesh
 ) -> list[str]:
     rollout, updates = config.rollout, config.learner.updates_per_batch
+    lies_on = "on the same mesh"
+    if rollout.mesh:
+        on = _mesh_of_rollouts(rollout.mesh, mesh.devices.size)
+        lies_on = f"on a mesh of their own, data={on.data} fsdp={on.fsdp} tensor={on.tensor}"
     return [
         f"A step: {rollout.groups} groups x {step.orders_of_group} orders x "
         f"{rollout.num_rollouts} rollouts; {workload.images} images of {step.grid[0]} x "
         f"{step.grid[1]} patches; prompts of {step.prompt} tokens; responses of {step.mean} tokens "
         f"on average, {step.longest} at most; every group informs.",
+        f"Rollouts: {lies_on}, {rollout.sampler.rows} at once.",
         f"Updates: {updates} of {update.micro_batches} micro-batch(es), {update.at_once} group(s) "
         f"a shard in each, responses padded to the longest; remat {config.learner.remat}.",
     ]

@@ -69,7 +69,7 @@ class Plan:
         command: That makes it.
         model: The policy.
         topology: The chips.
-        mesh: Their layout, and that for rollouts where it is another.
+        mesh: Their layout.
         step: The numbers of a step, in words.
         assumptions: In words.
         programs: In the order of a step.

@@ -1,4 +1,4 @@
-"""One topology's plan in a process of its own: libtpu locks itself, and memory is given back.
+"""One topology's plan in a process of its own: it has no accelerators, and gives memory back.
 
 The parent writes a pickled `Request`; the answer is JSON on the last line of standard output.
 """
@@ -14,20 +14,16 @@ import sys
 import time
 from typing import Any
 
-from perl_jax.planning.devices import BusyError
 from perl_jax.planning.planner import Request
 from perl_jax.planning.report import as_json, as_text
 
 logger = logging.getLogger(__name__)
 
 _PREFIX = "plan: "
-_ATTEMPTS = 8
-_WAIT = 10.0
-_BUSY = 75
 
 
 def plan_in_a_process(request: Request) -> dict[str, Any]:
-    """Plans in a process without accelerators; waits where another one holds libtpu.
+    """Plans in a process without accelerators.
 
     Returns:
         ``plan`` as JSON, its ``text``, ``seconds`` and ``peak_host_bytes`` of the process.
@@ -35,19 +31,10 @@ def plan_in_a_process(request: Request) -> dict[str, Any]:
     Raises:
         RuntimeError: The process failed, with the end of what it said.
     """
-    for attempt in range(_ATTEMPTS):
-        code, out, said = _run(request)
-        if code == 0:
-            return json.loads(out.splitlines()[-1])
-        if code != _BUSY and "lockfile" not in said:
-            raise RuntimeError(said.strip().splitlines()[-1] if said.strip() else f"exit {code}")
-        wait = _WAIT * (attempt + 1)
-        logger.info("another process compiles for TPUs; trying again in %.0f s", wait)
-        time.sleep(wait)
-    raise RuntimeError(
-        f"libtpu: another process on this machine has held it for {_ATTEMPTS} attempts; end it, or "
-        "plan when it has ended"
-    )
+    code, out, said = _run(request)
+    if code:
+        raise RuntimeError(said.strip().splitlines()[-1] if said.strip() else f"exit {code}")
+    return json.loads(out.splitlines()[-1])
 
 
 def _run(request: Request) -> tuple[int, str, str]:
@@ -86,6 +73,8 @@ def _environment(virtual: int | None) -> dict[str, str]:
         **os.environ,
         "JAX_PLATFORMS": "cpu",
         "TPU_SKIP_MDS_QUERY": "1",
+        # Nothing here touches a TPU, so that nothing needs it alone.
+        "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
         "XLA_FLAGS": flags.strip(),
     }
 
@@ -114,7 +103,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except BusyError:
-        sys.exit(_BUSY)
     except (ImportError, OSError, ValueError) as error:
         sys.exit(str(error))

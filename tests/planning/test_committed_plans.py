@@ -14,7 +14,7 @@ from perl_jax.planning.roofline import Assumptions
 from perl_jax.planning.worker import plan_in_a_process
 from perl_jax.planning.workload import Workload
 from perl_jax.settings import read_config
-from tests.libtpu import needs_libtpu, only_user
+from tests.libtpu import needs_libtpu
 
 ROOT = Path(__file__).parents[2]
 PLANS = {path.stem: path for path in sorted((ROOT / "docs" / "plans").glob("*.json"))}
@@ -78,8 +78,7 @@ def test_the_smallest_plan_comes_out_again():
 
 @needs_libtpu
 def test_decoding_7b_on_64_chips_is_planned_again():
-    with only_user():
-        compare(*replanned("7b_v5e64", ("decode",)))
+    compare(*replanned("7b_v5e64", ("decode",)))
 
 
 def test_no_program_for_64_chips_gathers_the_model_or_copies_the_cache():
