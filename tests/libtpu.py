@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 
 needs_libtpu = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None,
-    reason="libtpu is not installed; it compiles for TPUs (pip install libtpu runs it)",
+    reason="libtpu is not installed; it compiles for TPUs (pip install 'jax[tpu]' runs it)",
 )
 
 

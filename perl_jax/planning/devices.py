@@ -24,7 +24,7 @@ def devices_of(topology: Topology) -> Sequence[Any]:
     if importlib.util.find_spec("libtpu") is None:
         raise ImportError(
             f"{topology.name}: expected libtpu, which compiles for TPUs without one: pip install "
-            f"libtpu (Linux on x86-64). Without it, --topology=cpu:{topology.devices} "
+            f"'jax[tpu]' (Linux on x86-64). Without it, --topology=cpu:{topology.devices} "
             f"--chip={topology.chip.name} compiles for virtual CPU devices"
         )
     from jax.experimental.topologies import get_topology_desc

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,6 @@ def make_plan(request: Request, devices: Sequence[Any]) -> Plan:
         ValueError: The configuration does not fit the chips.
     """
     config, topology = request.config, request.topology
-    virtual = [_VIRTUAL] if topology.virtual else []
     mesh_config, notes = mesh_for(config, topology.devices)
     mesh = make_mesh(mesh_config.data, mesh_config.fsdp, mesh_config.tensor, devices=devices)
     sizes = read_model_config(config.model.path)
@@ -125,7 +125,7 @@ def make_plan(request: Request, devices: Sequence[Any]) -> Plan:
         assumptions=request.assumptions.lines(),
         programs=compiled,
         usable=int(topology.chip.memory * (1 - request.assumptions.reserve)),
-        notes=[*notes, *virtual],
+        notes=[*notes, _compiler(topology)],
     )
 
 
@@ -153,6 +153,12 @@ def _rollout(
         config, copied, rollout_mesh, step, request.workload, kind="copy"
     ):
         yield program, resident, on
+
+
+def _compiler(topology: Topology) -> str:
+    if topology.virtual:
+        return f"{_VIRTUAL} jax {version('jax')}."
+    return f"Compiled by jax {version('jax')} with libtpu {version('libtpu')}."
 
 
 def _mesh_of_rollouts(wanted: MeshConfig, devices: int) -> MeshConfig:

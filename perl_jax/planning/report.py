@@ -14,8 +14,8 @@ _SHOWN = 3
 _WIDTH = 56
 # In the order of the table.
 _KINDS = (
-    "parameters", "frozen", "optimizer", "reference", "gradients", "caches", "features", "batch",
-    "other", "results", "temporaries",
+    "parameters", "frozen", "optimizer", "reference", "copy", "gradients", "caches", "features",
+    "batch", "other", "results", "temporaries",
 )  # fmt: skip
 
 

@@ -16,5 +16,5 @@ def test_virtual_devices_are_those_of_the_process():
 
 @pytest.mark.skipif(importlib.util.find_spec("libtpu") is not None, reason="libtpu is installed")
 def test_without_libtpu_the_way_to_it_is_told():
-    with pytest.raises(ImportError, match=r"pip install libtpu .*--topology=cpu:16 --chip=v5e"):
+    with pytest.raises(ImportError, match=r"'jax\[tpu\]' .*--topology=cpu:16 --chip=v5e"):
         devices_of(parse_topology("v5e:4x4"))
