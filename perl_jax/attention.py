@@ -114,13 +114,19 @@ def _attend(
 ) -> jax.Array:
     b, n, r, h, f = queries.shape
     j = own.keys.shape[-2]
-    q = queries.reshape(b, n, r, j, h // j, f)
+    g = h // j
     masked = jnp.finfo(jnp.float32).min
+    accumulate = {"preferred_element_type": jnp.float32}
 
-    def scores(equation: str, keys: jax.Array, allowed: jax.Array) -> jax.Array:
-        products = jnp.einsum(equation, q, keys, preferred_element_type=jnp.float32)
-        return jnp.where(allowed, products * f**-0.5, masked)
+    def by_row(part: jax.Array) -> jax.Array:
+        """``[B, N, X, J, ...]`` as ``[B, J * N, X, ...]``: rows and heads as one batch axis."""
+        part = jnp.moveaxis(part, 3, 1)
+        return part.reshape(b, j * n, *part.shape[3:])
 
+    # A row of N has keys of its own, so it is a batch axis, as heads are. With three of them a
+    # compiled decode step of a TPU holds a second copy of its whole cache, with two it does not.
+    q = queries.reshape(b, n, r, j, g, f)
+    products = jnp.einsum("bmrgf,bmsf->bmrgs", by_row(q), by_row(own.keys), **accumulate)
     # Scores are [B, J, N, R, G, keys], the order in which the products come: without a prefix, or
     # with one row a prefix, nothing of their size is ever transposed.
     allowed = own.valid[:, None, :, None, None, :]
@@ -128,15 +134,18 @@ def _attend(
         slots = jnp.arange(own.keys.shape[2])
         causal = slots[None, None, None, :] <= query_slots[..., None]
         allowed = allowed & causal[:, None, :, :, None, :]
-    parts = [scores("bnrjgf,bnsjf->bjnrgs", own.keys, allowed)]
+    products = products.reshape(b, j, n, r, g, -1)
+    parts = [jnp.where(allowed, products * f**-0.5, masked)]
     if prefix is not None:
         allowed = prefix.valid[:, None, None, None, None, :]
-        parts.insert(0, scores("bnrjgf,btjf->bjnrgt", prefix.keys, allowed))
+        products = jnp.einsum("bnrjgf,btjf->bjnrgt", q, prefix.keys, **accumulate)
+        parts.insert(0, jnp.where(allowed, products * f**-0.5, masked))
     weights = jax.nn.softmax(jnp.concatenate(parts, axis=-1), axis=-1).astype(own.values.dtype)
 
     split = weights.shape[-1] - own.values.shape[2]
-    accumulate = {"preferred_element_type": jnp.float32}
-    out = jnp.einsum("bjnrgs,bnsjf->bjnrgf", weights[..., split:], own.values, **accumulate)
+    of_own = weights[..., split:].reshape(b, j * n, r, g, -1)
+    out = jnp.einsum("bmrgs,bmsf->bmrgf", of_own, by_row(own.values), **accumulate)
+    out = out.reshape(b, j, n, r, g, f)
     if prefix is not None:
         shared = weights[..., :split]
         out += jnp.einsum("bjnrgt,btjf->bjnrgf", shared, prefix.values, **accumulate)

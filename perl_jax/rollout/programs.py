@@ -209,7 +209,7 @@ def decode(
     """
     model = nnx.merge(definition, parameters)
     shape = (*state.tokens.shape, steps)
-    slots = jnp.arange(state.cache.keys.shape[2])
+    slots = jnp.arange(state.cache.keys.shape[1])
 
     def step(carry: Any) -> Any:
         number, state, done, tokens, logprobs = carry
@@ -263,10 +263,10 @@ def regroup(
     rows = orders[:, None]
 
     def of_cache(part: jax.Array) -> jax.Array:
-        part = part[:, :, :, rows, rollouts]
+        part = part[:, :, :, rollouts.T, rows.T]
         padding = [(0, 0)] * part.ndim
-        padding[2] = (0, num_slots)
-        return jax.lax.dynamic_slice_in_dim(jnp.pad(part, padding), shift, num_slots, axis=2)
+        padding[1] = (0, num_slots)
+        return jax.lax.dynamic_slice_in_dim(jnp.pad(part, padding), shift, num_slots, axis=1)
 
     prefix = state.prefix
     kept = DecodeState(
@@ -302,7 +302,7 @@ def constrain(state: DecodeState, mesh: Mesh | None) -> DecodeState:
     """Fixes how the state lies on the mesh: orders are split, and heads over the tensor axis."""
     prefix, cache = state.prefix, state.cache
     of_prefix = (None, _ORDERS, "tensor", None, None)
-    of_cache = (None, "tensor", None, _ORDERS, None, None)
+    of_cache = (None, None, "tensor", None, _ORDERS, None)
     return DecodeState(
         prefix=PromptCache(
             _fix(prefix.keys, mesh, *of_prefix),

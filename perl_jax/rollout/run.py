@@ -244,7 +244,7 @@ class Run:
             narrower = min(_power_of_two(most), columns)
             if 2 * fewer * narrower <= places * columns:
                 places, columns = fewer, narrower
-        slots = state.cache.keys.shape[2]
+        slots = state.cache.keys.shape[1]
         if (places, columns) == table.shape and table.time + self.config.chunk <= slots:
             return state
         plan = table.regroup(places, columns)

@@ -1,11 +1,13 @@
 """What decoding takes on TPUs, compiled for them without one: the caches, once, and little else."""
 
 import json
+import sys
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import nnx
 from jax.sharding import AxisType, Mesh
 
@@ -18,35 +20,37 @@ from tests.libtpu import compiled, needs_libtpu
 from tests.models.published import published_config
 
 ROOT = Path(__file__).parents[2]
-ORDERS, ROLLOUTS, PROMPT, SLOTS, CHUNK = 64, 6, 1280, 512, 32
+ROLLOUTS, PROMPT, SLOTS, CHUNK = 6, 1280, 512, 32
 
 
 @needs_libtpu
-def test_decoding_7b_on_sixteen_chips_holds_the_caches_once():
-    sizes = compiled(__name__)
-    # bfloat16 keys and values of 28 layers, 4 heads of 128: 1/4 of heads and of orders a chip.
-    of_token = 2 * 2 * 28 * (4 // 4) * 128
-    caches = of_token * (64 // 4) * (1280 + 6 * 512)
+@pytest.mark.parametrize("tensor", [1, 2, 4])
+def test_decoding_7b_on_sixteen_chips_holds_the_caches_once(tensor):
+    sizes = compiled(__name__, str(tensor))
+    # bfloat16 keys and values of 28 layers, 4 heads of 128, of 16 orders a chip.
+    of_token = 2 * 2 * 28 * (4 // tensor) * 128
+    caches = of_token * 16 * (1280 + 6 * 512)
     assert sizes["caches"] == caches
     assert sizes["alias"] >= caches
     assert sizes["temporary"] < 0.05 * caches
 
 
-def sizes_of_a_decode_call():
+def sizes_of_a_decode_call(tensor):
     """Bytes on one of sixteen v5e chips: of the caches, reused in place, and temporary."""
+    data, orders = 16 // tensor, 16 * (16 // tensor)
     from jax.experimental.topologies import get_topology_desc
 
     devices = get_topology_desc(platform="tpu", topology_name="v5e:4x4").devices
-    mesh = Mesh(np.array(devices).reshape(4, 1, 4), AXES, axis_types=(AxisType.Auto,) * 3)
+    mesh = Mesh(np.array(devices).reshape(data, 1, tensor), AXES, axis_types=(AxisType.Auto,) * 3)
     config = parse_config(published_config("7B"))
     definition, parameters = nnx.split(abstract_model(config, dtype=jnp.bfloat16))
-    state = abstract_state(config, mesh)
+    state = abstract_state(config, mesh, orders)
     shape = jax.ShapeDtypeStruct
     rows = programs.Rows(
-        start=shape((ORDERS,), jnp.int32),
-        position=shape((ORDERS,), jnp.int32),
-        streams=shape((ORDERS, ROLLOUTS, 2), jnp.uint32),
-        done=shape((ORDERS, ROLLOUTS), bool),
+        start=shape((orders,), jnp.int32),
+        position=shape((orders,), jnp.int32),
+        streams=shape((orders, ROLLOUTS, 2), jnp.uint32),
+        done=shape((orders, ROLLOUTS), bool),
     )
     drawing = programs.Drawing(
         parameters=Strategy().parameters(),
@@ -66,9 +70,9 @@ def sizes_of_a_decode_call():
     }
 
 
-def abstract_state(config, mesh):
+def abstract_state(config, mesh, orders):
     """What `programs.empty_state` returns, lying as it returns it."""
-    arguments = (config.text, jnp.bfloat16, mesh, (ORDERS, ROLLOUTS, PROMPT, SLOTS), False)
+    arguments = (config.text, jnp.bfloat16, mesh, (orders, ROLLOUTS, PROMPT, SLOTS), False)
     shardings = programs.empty_state.lower(*arguments).compile().output_shardings
     return jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
@@ -100,4 +104,4 @@ def bytes_of_a_shard(leaf):
 
 
 if __name__ == "__main__":
-    print(json.dumps(sizes_of_a_decode_call()))
+    print(json.dumps(sizes_of_a_decode_call(int(sys.argv[1]))))

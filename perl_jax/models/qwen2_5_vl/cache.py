@@ -49,12 +49,12 @@ def of_layer(keys: jax.Array, values: jax.Array, valid: jax.Array) -> KeyValues:
 class ResponseCache(NamedTuple):
     """Keys and values of the responses so far, all layers together.
 
-    Slots stand before rows: so XLA writes a step's keys and values where they are. With rows first
-    a compiled decode step on a TPU holds a second copy of the whole cache.
+    Slots stand before rows, and prompts last: so XLA writes a step's keys and values where they
+    are. In other orders a compiled decode step on a TPU holds a second copy of the whole cache.
 
     Attributes:
-        keys: ``[L, J, S, B, N, F]``.
-        values: ``[L, J, S, B, N, F]``.
+        keys: ``[L, S, J, N, B, F]``.
+        values: ``[L, S, J, N, B, F]``.
     """
 
     keys: jax.Array
@@ -65,20 +65,20 @@ class ResponseCache(NamedTuple):
         cls, config: TextConfig, prompts: int, responses: int, slots: int, dtype: jnp.dtype
     ) -> "ResponseCache":
         """Room for ``responses`` of ``slots`` tokens to each of ``prompts``."""
-        shape = (config.num_layers, config.num_kv_heads, slots, prompts, responses, config.head_dim)
+        shape = (config.num_layers, slots, config.num_kv_heads, responses, prompts, config.head_dim)
         return cls(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
 
     def write(
         self, layer: jax.Array, slot: jax.Array, keys: jax.Array, values: jax.Array
     ) -> "ResponseCache":
         """Puts a layer's new ``[B, N, R, J, F]`` at ``slot`` and after."""
-        start = (layer, 0, slot, 0, 0, 0)
-        new = (jnp.moveaxis(part, (3, 2), (0, 1))[None] for part in (keys, values))
+        start = (layer, slot, 0, 0, 0, 0)
+        new = (jnp.transpose(part, (2, 3, 1, 0, 4))[None] for part in (keys, values))
         return ResponseCache(
             *(jax.lax.dynamic_update_slice(*pair, start) for pair in zip(self, new, strict=True))
         )
 
     def read(self, layer: jax.Array, valid: jax.Array) -> KeyValues:
         """A layer's ``[B, N, S, J, F]``."""
-        keys, values = (jnp.moveaxis(part[layer], (0, 1), (3, 2)) for part in self)
+        keys, values = (jnp.transpose(part[layer], (3, 2, 0, 1, 4)) for part in self)
         return KeyValues(keys, values, valid)
