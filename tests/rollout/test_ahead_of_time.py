@@ -24,9 +24,9 @@ ROLLOUTS, PROMPT, SLOTS, CHUNK = 6, 1280, 512, 32
 
 
 @needs_libtpu
-@pytest.mark.parametrize("tensor", [1, 2, 4])
-def test_decoding_7b_on_sixteen_chips_holds_the_caches_once(tensor):
-    sizes = compiled(__name__, str(tensor))
+@pytest.mark.parametrize(("topology", "tensor"), [("v5p:2x2x4", 1), ("v5e:4x4", 2), ("v5e:4x4", 4)])
+def test_decoding_7b_on_sixteen_chips_holds_the_caches_once(topology, tensor):
+    sizes = compiled(__name__, topology, str(tensor))
     # bfloat16 keys and values of 28 layers, 4 heads of 128, of 16 orders a chip.
     of_token = 2 * 2 * 28 * (4 // tensor) * 128
     caches = of_token * 16 * (1280 + 6 * 512)
@@ -35,12 +35,12 @@ def test_decoding_7b_on_sixteen_chips_holds_the_caches_once(tensor):
     assert sizes["temporary"] < 0.05 * caches
 
 
-def sizes_of_a_decode_call(tensor):
-    """Bytes on one of sixteen v5e chips: of the caches, reused in place, and temporary."""
+def sizes_of_a_decode_call(topology, tensor):
+    """Bytes on one of sixteen chips: of the caches, reused in place, and temporary."""
     data, orders = 16 // tensor, 16 * (16 // tensor)
     from jax.experimental.topologies import get_topology_desc
 
-    devices = get_topology_desc(platform="tpu", topology_name="v5e:4x4").devices
+    devices = get_topology_desc(platform="tpu", topology_name=topology).devices
     mesh = Mesh(np.array(devices).reshape(data, 1, tensor), AXES, axis_types=(AxisType.Auto,) * 3)
     config = parse_config(published_config("7B"))
     definition, parameters = nnx.split(abstract_model(config, dtype=jnp.bfloat16))
@@ -104,4 +104,4 @@ def bytes_of_a_shard(leaf):
 
 
 if __name__ == "__main__":
-    print(json.dumps(sizes_of_a_decode_call(int(sys.argv[1]))))
+    print(json.dumps(sizes_of_a_decode_call(sys.argv[1], int(sys.argv[2]))))
