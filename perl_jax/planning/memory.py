@@ -58,10 +58,10 @@ def memory_by_kind(
     """Bytes on one chip while a program runs.
 
     Args:
-        program: Says what its arguments are.
+        program: Says what its arguments are, and what lies beside them.
         compiled: What it needs.
         resident: What stays on the chips all the time, by kind; kinds that are among the program's
-            arguments count once.
+            own count once.
 
     Returns:
         By kind; ``other`` is what arguments take beyond their own bytes: small ones that have no
@@ -69,6 +69,7 @@ def memory_by_kind(
     """
     kinds = {kind: bytes_on_chip(tree) for kind, tree in program.kinds.items()}
     other = max(0, compiled.arguments - sum(kinds.values()))
-    kinds |= {kind: bytes_on_chip(tree) for kind, tree in resident.items() if kind not in kinds}
+    for kind, tree in [*program.beside.items(), *resident.items()]:
+        kinds.setdefault(kind, bytes_on_chip(tree))
     kinds |= {"other": other, "results": compiled.results, "temporaries": compiled.temporaries}
     return {kind: size for kind, size in kinds.items() if size}

@@ -1,11 +1,14 @@
 """The compiled programs of a run, with shapes for arguments: what a plan compiles."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 # In the order of a step.
-PROGRAMS = ("reshard", "encode", "prefill", "decode", "score", "reference", "update", "apply")
+PROGRAMS = (
+    "reshard", "encode", "prefill", "resize", "decode", "compact", "score", "reference", "update",
+    "apply",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class Program:
         function: Jitted.
         arguments: Positional ones, static ones among them.
         kinds: What its arguments are, by kind of memory: parameters, caches, ...
+        beside: What else lies on the chips while it runs, by kind.
         steps: Trips of its open-ended loops.
         work: Of one chip.
         passes: How often a call reads the weights of the text model.
@@ -44,6 +48,7 @@ class Program:
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
     kinds: Mapping[str, Any]
+    beside: Mapping[str, Any] = field(default_factory=dict)
     steps: int = 1
     work: Work = Work()
     passes: float = 0

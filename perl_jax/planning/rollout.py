@@ -64,6 +64,7 @@ class _Rollout:
             model.config.vision.patches_per_unit,
             self.shards.feeds,
         )
+        self.slots = self.sampler.slots(step.longest)
         self.rung = Ladder("prompt_lengths", self.sampler.prompt_lengths).fit(
             step.prompt, "prompt length"
         )
@@ -72,7 +73,9 @@ class _Rollout:
         return [
             *([self._encode()] if self.workload.images else []),
             self._prefill(),
+            *self._resize(),
             self._decode(),
+            *self._compact(),
         ]
 
     def _encode(self) -> Program:
@@ -119,6 +122,7 @@ class _Rollout:
             programs.prefill,
             (self.definition, self.mesh, self.parameters, features, prompts),
             {self.kind: self.parameters, "features": features, "batch": prompts},
+            {"caches": self._state(self.slots[-1])},
             work=Work(tokens=orders * self.rung / split, pairs=orders * self.rung**2 / split),
             passes=1,
         )
@@ -128,11 +132,59 @@ class _Rollout:
         wanted = min(self.step.orders, at_once)
         return self.shards.count * power_of_two(ceil_div(wanted, self.shards.count))
 
+    def _state(self, slots: int) -> programs.DecodeState:
+        sizes = (self._places(), self.config.rollout.num_rollouts, self.rung, slots)
+        state: programs.DecodeState = results(
+            programs.empty_state, self.sizes.text, self.dtype, self.mesh, sizes, False
+        )
+        return state
+
+    def _resize(self) -> list[Program]:
+        """The last time that caches grow, beside the old ones."""
+        *smaller, largest = self.slots
+        if not smaller:
+            return []
+        state = self._state(smaller[-1])
+        shift = on_mesh(self.mesh, (), jnp.int32)
+        return [
+            Program(
+                "resize",
+                len(smaller),
+                programs.resize,
+                (self.mesh, largest, state.cache, shift),
+                {"caches": state},
+                {self.kind: self.parameters, "features": self._features()},
+            )
+        ]
+
+    def _compact(self) -> list[Program]:
+        """The first time that half the rows are left out."""
+        places, rollouts = self._places(), self.config.rollout.num_rollouts
+        of_shard = places // self.shards.count
+        if self.sampler.refill and of_shard > 1:
+            places //= 2
+        elif self.sampler.refill and rollouts > 1:
+            rollouts = power_of_two(rollouts) // 2
+        else:
+            return []
+        state = self._state(self.slots[-1])
+        orders = on_mesh(self.mesh, (places,), jnp.int32)
+        columns = on_mesh(self.mesh, (places, rollouts), jnp.int32)
+        return [
+            Program(
+                "compact",
+                (of_shard * self.config.rollout.num_rollouts).bit_length() - 1,
+                programs.compact,
+                (self.mesh, state, orders, columns),
+                {"caches": state},
+                {self.kind: self.parameters, "features": self._features()},
+            )
+        ]
+
     def _decode(self) -> Program:
         places, rollouts = self._places(), self.config.rollout.num_rollouts
         chunk = self.sampler.chunk
-        sizes = (places, rollouts, self.rung, self.step.longest + chunk)
-        state = results(programs.empty_state, self.sizes.text, self.dtype, self.mesh, sizes, False)
+        state = self._state(self.slots[-1])
         arguments = (
             self.definition, False, self.mesh, chunk, self.parameters, state,
             on_mesh(self.mesh, (), jnp.int32), self._rows(places, rollouts), self._drawing(),
@@ -143,6 +195,7 @@ class _Rollout:
             programs.decode,
             arguments,
             {self.kind: self.parameters, "caches": state},
+            {"features": self._features()},
             steps=chunk,
             work=Work(tokens=chunk * places * rollouts / self.shards.count),
             passes=chunk,

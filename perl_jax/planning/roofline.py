@@ -123,6 +123,8 @@ def traffic_of(
     if program.name == "apply":
         kept = memory["parameters"] + memory["optimizer"]
         return float(2 * kept + memory["gradients"])
+    if program.name in ("resize", "compact"):
+        return float(memory["caches"] + memory["results"])
     text, vision = model.text, model.vision
     heads = text.num_heads * text.head_dim
     keys = text.num_kv_heads * text.head_dim
@@ -134,13 +136,14 @@ def traffic_of(
     width = vision.hidden_size
     block = 4 * width**2 + 3 * width * vision.intermediate_size
     of_patch = vision.depth * (8 * width + 3 * vision.intermediate_size)
+    decodes = program.name == "decode"
     # The weights of a step of decoding are read once for all of its tokens.
-    repeats = 1 if program.name == "decode" else program.passes
+    repeats = 1 if decodes else program.passes
     return (
         program.passes * weights * itemsize
         + program.work.tokens * repeats * of_token * itemsize
         + program.work.pairs * repeats * of_pair
         + program.image_passes * (vision.depth * block + program.work.patches * of_patch) * itemsize
-        + program.steps * memory.get("caches", 0)
+        + (program.steps * memory.get("caches", 0) if decodes else 0)
         + 2 * memory.get("gradients", 0)
     )

@@ -20,6 +20,7 @@ _TENSOR = (1, 2, 4, 8)
 # estimated to need so much more than there is are not compiled.
 _SLACK = 1.25
 _OF_UPDATE = frozenset({"score", "reference", "update"})
+_WITH_CACHES = frozenset({"prefill", "resize", "decode", "compact"})
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def _singles(config: TrainConfig, devices: int, too_large: Sequence[str]) -> Ite
     if _OF_UPDATE & set(too_large):
         yield from _smaller_micro_batches(config, devices)
         yield from _more_remat(config)
-    if "decode" in too_large:
+    if _WITH_CACHES & set(too_large):
         yield from _of_sampler(config, "rows", config.rollout.num_rollouts)
     if "prefill" in too_large:
         yield from _of_sampler(config, "prefill_tokens", config.data.max_prompt_tokens)

@@ -38,3 +38,12 @@ class SamplerConfig:
         for name in ("rows", "prefill_tokens", "chunk"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+
+    def slots(self, max_new_tokens: int) -> tuple[int, ...]:
+        """The sizes that caches for responses grow through.
+
+        The last has room for the longest response and a chunk. While a cache grows, the old one
+        lies beside it: so each is at most half of the last.
+        """
+        largest = max_new_tokens + self.chunk
+        return (*(rung for rung in self.response_lengths if 2 * rung <= largest), largest)

@@ -20,6 +20,8 @@ from perl_jax.rollout.strategies import StrategyParameters, draw
 
 # Orders are split over everything that is not split within a layer.
 _ORDERS = ("data", "fsdp")
+_OF_PREFIX = PartitionSpec(None, _ORDERS, "tensor", None, None)
+_OF_CACHE = PartitionSpec(None, None, "tensor", None, _ORDERS, None)
 
 
 class DecodeState(NamedTuple):
@@ -241,41 +243,81 @@ def decode(
     return state, whole(tokens, mesh), whole(logprobs, mesh), number
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def regroup(
-    mesh: Mesh | None,
-    num_slots: int,
-    state: DecodeState,
-    orders: jax.Array,
-    rollouts: jax.Array,
-    shift: jax.Array,
+@partial(jax.jit, static_argnums=0)
+def compact(
+    mesh: Mesh | None, state: DecodeState, orders: jax.Array, rollouts: jax.Array
 ) -> DecodeState:
-    """Keeps some orders, some of their rollouts, and the slots from ``shift`` on.
+    """Keeps some orders, each on the device where it is, and some of their rollouts.
 
     Args:
         mesh: The devices of the state.
-        num_slots: How many slots the new cache has.
         state: The old state.
-        orders: int32 ``[O']``.
+        orders: int32 ``[O']``, the old places of the orders kept, counted within their shard.
         rollouts: int32 ``[O', N']``, of the old rollouts of each order kept.
-        shift: int32, the old slot that becomes slot 0.
     """
+    if mesh is None:
+        return _compact(state, orders, rollouts)
+    specs = jax.tree.map(lambda sharding: sharding.spec, shardings(state, mesh))
+    # Left to itself the compiler gathers all caches on every device.
+    local = jax.shard_map(
+        _compact,
+        mesh=mesh,
+        in_specs=(specs, PartitionSpec(_ORDERS), PartitionSpec(_ORDERS, None)),
+        out_specs=specs,
+    )
+    return local(state, orders, rollouts)
+
+
+def _compact(state: DecodeState, orders: jax.Array, rollouts: jax.Array) -> DecodeState:
     rows = orders[:, None]
 
-    def of_cache(part: jax.Array) -> jax.Array:
-        part = part[:, :, :, rollouts.T, rows.T]
-        padding = [(0, 0)] * part.ndim
-        padding[1] = (0, num_slots)
-        return jax.lax.dynamic_slice_in_dim(jnp.pad(part, padding), shift, num_slots, axis=1)
+    def of_layer(layer: Any) -> Any:
+        prefix, own = layer
+        return [part[orders] for part in prefix], [part[:, :, rollouts.T, rows.T] for part in own]
 
-    prefix = state.prefix
-    kept = DecodeState(
-        prefix=PromptCache(prefix.keys[:, orders], prefix.values[:, orders], prefix.valid[orders]),
-        cache=ResponseCache(*(of_cache(part) for part in state.cache)),
+    # Layer by layer: beside the old caches and the new ones there is nothing of their size.
+    layers = ([state.prefix.keys, state.prefix.values], list(state.cache))
+    (keys, values), own = jax.lax.map(of_layer, layers)
+    return DecodeState(
+        prefix=PromptCache(keys, values, state.prefix.valid[orders]),
+        cache=ResponseCache(*own),
         tokens=state.tokens[rows, rollouts],
         seen=None if state.seen is None else state.seen[rows, rollouts],
     )
-    return constrain(kept, mesh)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def resize(
+    mesh: Mesh | None, num_slots: int, cache: ResponseCache, shift: jax.Array
+) -> ResponseCache:
+    """Copies the slots from ``shift`` on to a cache of another number of slots."""
+    empty = [jnp.zeros((part.shape[0], num_slots, *part.shape[2:]), part.dtype) for part in cache]
+    return _move_slots(mesh, cache, ResponseCache(*empty), shift)
+
+
+@partial(jax.jit, static_argnums=0, donate_argnums=1)
+def drop_slots(mesh: Mesh | None, cache: ResponseCache, shift: jax.Array) -> ResponseCache:
+    """Moves the slots from ``shift`` on to the front of a cache, which is donated."""
+    return _move_slots(mesh, None, cache, shift)
+
+
+def _move_slots(
+    mesh: Mesh | None, source: ResponseCache | None, target: ResponseCache, shift: jax.Array
+) -> ResponseCache:
+    """Writes slots of the source, or of the target itself, over those of the target."""
+
+    def of_layer(number: jax.Array, target: ResponseCache) -> ResponseCache:
+        def moved(old: jax.Array, new: jax.Array) -> jax.Array:
+            num_slots = new.shape[1]
+            padded = jnp.pad(old[number], [(0, num_slots)] + [(0, 0)] * (old.ndim - 2))
+            layer = jax.lax.dynamic_slice_in_dim(padded, shift, num_slots)
+            new = jax.lax.dynamic_update_index_in_dim(new, layer, number, axis=0)
+            return _fix(new, mesh, *_OF_CACHE)
+
+        return jax.tree.map(moved, source or target, target)
+
+    # Layer by layer, so that no second cache is made where slots move within one.
+    return jax.lax.fori_loop(0, target.keys.shape[0], of_layer, target)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
@@ -298,21 +340,28 @@ def empty_state(
     return constrain(state, mesh)
 
 
-def constrain(state: DecodeState, mesh: Mesh | None) -> DecodeState:
-    """Fixes how the state lies on the mesh: orders are split, and heads over the tensor axis."""
-    prefix, cache = state.prefix, state.cache
-    of_prefix = (None, _ORDERS, "tensor", None, None)
-    of_cache = (None, None, "tensor", None, _ORDERS, None)
-    return DecodeState(
-        prefix=PromptCache(
-            _fix(prefix.keys, mesh, *of_prefix),
-            _fix(prefix.values, mesh, *of_prefix),
-            _fix(prefix.valid, mesh, _ORDERS, None),
-        ),
-        cache=ResponseCache(_fix(cache.keys, mesh, *of_cache), _fix(cache.values, mesh, *of_cache)),
-        tokens=_fix(state.tokens, mesh, _ORDERS, None),
-        seen=None if state.seen is None else _fix(state.seen, mesh, _ORDERS, None, None),
+def shardings(state: DecodeState, mesh: Mesh) -> Any:
+    """How the arrays of a state lie on a mesh: orders are split, and heads over the tensor axis."""
+    of_row = PartitionSpec(_ORDERS, None)
+    specs = (
+        *(_OF_PREFIX, _OF_PREFIX, of_row),
+        *(_OF_CACHE, _OF_CACHE),
+        of_row,
+        PartitionSpec(_ORDERS, None, None),
     )
+    leaves, structure = jax.tree.flatten(state)
+    # What was seen comes last, and may not be there.
+    of_leaves = zip(leaves, specs, strict=False)
+    fitted = [fit_sharding(leaf.shape, spec, mesh) for leaf, spec in of_leaves]
+    return jax.tree.unflatten(structure, fitted)
+
+
+def constrain(state: DecodeState, mesh: Mesh | None) -> DecodeState:
+    """Fixes how the state lies on the mesh."""
+    if mesh is None:
+        return state
+    fixed: DecodeState = jax.lax.with_sharding_constraint(state, shardings(state, mesh))
+    return fixed
 
 
 def _fix(x: jax.Array, mesh: Mesh | None, *spec: Any) -> jax.Array:

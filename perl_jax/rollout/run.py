@@ -177,7 +177,7 @@ class Run:
         state = programs.empty_state(
             self.model_config.text, self.dtype, self.mesh, sizes, self.strategy.penalises
         )
-        return Table(places, self.num_rollouts), state
+        return Table(places, self.num_rollouts, self.shards.count), state
 
     def _admit(
         self, state: DecodeState, table: Table, queue: deque[Order], length: int
@@ -237,26 +237,28 @@ class Run:
 
     def _make_room(self, state: DecodeState, table: Table, *, waiting: bool) -> DecodeState:
         """Leaves out what is done, where that halves the batch; finds slots for the next chunk."""
-        places, columns = table.shape
         if self.config.refill and not waiting:
-            fewer = self._places(len(table.active))
-            most = max(len(order.running) for order in table.active)
-            narrower = min(_power_of_two(most), columns)
-            if 2 * fewer * narrower <= places * columns:
-                places, columns = fewer, narrower
+            state = self._compact(state, table)
         slots = state.cache.keys.shape[1]
-        if (places, columns) == table.shape and table.time + self.config.chunk <= slots:
+        if table.time + self.config.chunk <= slots:
             return state
-        plan = table.regroup(places, columns)
-        return self._call(
-            programs.regroup,
-            self.mesh,
-            self._slots(table.time + self.config.chunk),
-            state,
-            plan.orders,
-            plan.rollouts,
-            np.int32(plan.shift),
-        )
+        shift = np.int32(table.drop_slots())
+        needed = self._slots(table.time + self.config.chunk)
+        if needed == slots:
+            cache = self._call(programs.drop_slots, self.mesh, state.cache, shift)
+        else:
+            cache = self._call(programs.resize, self.mesh, needed, state.cache, shift)
+        return state._replace(cache=cache)
+
+    def _compact(self, state: DecodeState, table: Table) -> DecodeState:
+        places, columns = table.shape
+        fewer = self._places(table.busiest * self.shards.count)
+        most = max(len(order.running) for order in table.active)
+        narrower = min(_power_of_two(most), columns)
+        if 2 * fewer * narrower > places * columns:
+            return state
+        kept = table.compact(fewer, narrower)
+        return self._call(programs.compact, self.mesh, state, kept.orders, kept.rollouts)
 
     def _advance(self, state: DecodeState, table: Table) -> DecodeState:
         """Decodes one chunk."""
@@ -306,10 +308,8 @@ class Run:
         return shards * _power_of_two(-(-count // shards))
 
     def _slots(self, needed: int) -> int:
-        """A cache size: a rung of the ladder, or room for the longest response and a chunk."""
-        largest = self.ending.limit + self.config.chunk
-        rungs = [rung for rung in self.config.response_lengths if rung < largest]
-        return next((rung for rung in rungs if rung >= needed), largest)
+        """The smallest cache with room for so many."""
+        return next(size for size in self.config.slots(self.ending.limit) if size >= needed)
 
     def _call(self, program: Any, *arguments: Any) -> Any:
         """Runs a program; logs when its combination of shapes is new and so is compiled."""

@@ -46,23 +46,30 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Regrouping:
-    """What `Table.regroup` decided, as the arguments of the device program."""
+class Kept:
+    """What `Table.compact` keeps, as the arguments of the device program.
+
+    Attributes:
+        orders: int32 ``[O']``, of every new place the old one, counted within its shard.
+        rollouts: int32 ``[O', N']``, of every new column the old one.
+    """
 
     orders: np.ndarray
     rollouts: np.ndarray
-    shift: int
 
 
 class Table:
-    """Orders in places: the host's view of the arrays on the device.
+    """Orders in places: the host's view of the arrays on the devices.
+
+    Places are split evenly over shards, the first ones on the first, and an order stays on its own.
 
     Attributes:
         time: The slot that the next step writes.
     """
 
-    def __init__(self, num_places: int, num_rollouts: int) -> None:
+    def __init__(self, num_places: int, num_rollouts: int, num_shards: int = 1) -> None:
         self.time = 0
+        self._num_shards = num_shards
         self._orders: list[Order | None] = [None] * num_places
         self._start = np.zeros(num_places, np.int32)
         # Which rollout of its order stands in each column; -1 where none does.
@@ -84,17 +91,35 @@ class Table:
         """The orders that have a running rollout."""
         return [order for order in self._orders if order is not None]
 
+    @property
+    def busiest(self) -> int:
+        """The most orders of a shard that have a running rollout."""
+        return int(self._running.sum(axis=1).max())
+
+    @property
+    def _running(self) -> np.ndarray:
+        """Bool ``[shards, places of one]``: where an order has a running rollout."""
+        running = np.array([order is not None for order in self._orders])
+        return running.reshape(self._num_shards, -1)
+
+    def _free_in_turn(self) -> list[int]:
+        """Free places, such that taking the first of them leaves shards as even as can be."""
+        running = self._running
+        # Of a free place: how many orders its shard has once this one and those before are taken.
+        load = running.sum(axis=1, keepdims=True) + np.cumsum(~running, axis=1)
+        return sorted(self.free, key=lambda place: int(load.flat[place]))
+
     def release(self) -> None:
         """Frees the places of orders whose rollouts are all done."""
         self._orders = [o if o is not None and o.running else None for o in self._orders]
 
     def admit(self, queue: deque[Order], count: int) -> tuple[list[Order], list[int]]:
-        """Takes up to ``count`` orders from the queue into free places.
+        """Takes up to ``count`` orders from the queue into free places, those of idle shards first.
 
         Returns:
             The orders and their places.
         """
-        places = self.free[: min(count, len(queue))]
+        places = self._free_in_turn()[: min(count, len(queue))]
         orders = [queue.popleft() for _ in places]
         for place, order in zip(places, orders, strict=True):
             self._orders[place] = order
@@ -125,25 +150,39 @@ class Table:
             done[place, column] = False
         return Rows(self._start.copy(), position, streams, done)
 
-    def regroup(self, num_places: int, num_columns: int) -> Regrouping:
-        """Moves the running rollouts to the front of a smaller (or equal) table.
-
-        The slots before the earliest start hold nothing that is still needed, and are dropped.
-        """
-        kept = [place for place, order in enumerate(self._orders) if order is not None]
-        shift = min((int(self._start[place]) for place in kept), default=self.time)
+    def compact(self, num_places: int, num_columns: int) -> Kept:
+        """Moves the running rollouts to the front of each shard of a smaller (or equal) table."""
+        of_shard = len(self._orders) // self._num_shards
+        new_of_shard = num_places // self._num_shards
         orders = np.zeros(num_places, np.int32)
         rollouts = np.zeros((num_places, num_columns), np.int32)
         columns = np.full((num_places, num_columns), -1, np.int32)
         table: list[Order | None] = [None] * num_places
         start = np.zeros(num_places, np.int32)
-        for new, old in enumerate(kept):
-            order = table[new] = self._orders[old]
-            assert order is not None
+        used = [0] * self._num_shards
+        for old, order in enumerate(self._orders):
+            if order is None:
+                continue
+            shard = old // of_shard
+            new = shard * new_of_shard + used[shard]
+            used[shard] += 1
+            assert used[shard] <= new_of_shard
+            table[new] = order
             running = [c for c, n in enumerate(self._columns[old]) if n in order.running]
-            orders[new], start[new] = old, self._start[old] - shift
+            orders[new], start[new] = old % of_shard, self._start[old]
             rollouts[new, : len(running)] = running
             columns[new, : len(running)] = self._columns[old, running]
         self._orders, self._start, self._columns = table, start, columns
-        self.time -= shift
-        return Regrouping(orders, rollouts, shift)
+        return Kept(orders, rollouts)
+
+    def drop_slots(self) -> int:
+        """Forgets the slots before the earliest start: they hold nothing that is still needed.
+
+        Returns:
+            How many: the old slot that becomes slot 0.
+        """
+        kept = [place for place, order in enumerate(self._orders) if order is not None]
+        count = min((int(self._start[place]) for place in kept), default=self.time)
+        self._start = np.maximum(self._start - count, 0)
+        self.time -= count
+        return count

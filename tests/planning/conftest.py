@@ -33,7 +33,7 @@ def config(small):
                 "max_new_tokens": 8,
                 "sampler": {
                     "prompt_lengths": (40,),
-                    "response_lengths": (64,),
+                    "response_lengths": (6,),
                     "patches": (512,),
                     "chunk": 4,
                     "rows": 16,

@@ -1,7 +1,9 @@
-"""What decoding takes on TPUs, compiled for them without one: the caches, once, and little else."""
+"""What rollouts take on TPUs, compiled for them without one: the caches, once, and little else."""
 
 import json
+import re
 import sys
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -25,18 +27,28 @@ ROLLOUTS, PROMPT, SLOTS, CHUNK = 6, 1280, 512, 32
 
 @needs_libtpu
 @pytest.mark.parametrize(("topology", "tensor"), [("v5p:2x2x4", 1), ("v5e:4x4", 2), ("v5e:4x4", 4)])
-def test_decoding_7b_on_sixteen_chips_holds_the_caches_once(topology, tensor):
+def test_rollouts_of_7b_on_sixteen_chips_hold_the_caches_once(topology, tensor):
     sizes = compiled(__name__, topology, str(tensor))
     # bfloat16 keys and values of 28 layers, 4 heads of 128, of 16 orders a chip.
     of_token = 2 * 2 * 28 * (4 // tensor) * 128
-    caches = of_token * 16 * (1280 + 6 * 512)
-    assert sizes["caches"] == caches
-    assert sizes["alias"] >= caches
-    assert sizes["temporary"] < 0.05 * caches
+    own = of_token * 16 * 6 * 512
+    caches = of_token * 16 * 1280 + own
+    decode = sizes["decode"]
+    assert decode["caches"] == caches
+    assert decode["alias"] >= caches
+    assert decode["temporary"] < 0.05 * caches
+    # Slots move in place; what becomes larger or smaller lies beside what it was, and nothing else.
+    assert sizes["drop_slots"]["alias"] >= own
+    assert sizes["resize"]["results"] < 2.01 * own
+    assert sizes["compact"]["results"] < 0.51 * caches
+    for program in ("drop_slots", "resize", "compact"):
+        # One layer at a time.
+        assert sizes[program]["temporary"] < caches / 28
+        assert not sizes[program]["collectives"]
 
 
-def sizes_of_a_decode_call(topology, tensor):
-    """Bytes on one of sixteen chips: of the caches, reused in place, and temporary."""
+def sizes_of_rollouts(topology, tensor):
+    """Of every program that holds the caches, on one of sixteen chips: see `described`."""
     data, orders = 16 // tensor, 16 * (16 // tensor)
     from jax.experimental.topologies import get_topology_desc
 
@@ -60,13 +72,29 @@ def sizes_of_a_decode_call(topology, tensor):
     )
     parameters = sharded(parameters, mesh)
     arguments = (parameters, state, shape((), jnp.int32), rows, drawing)
-    lowered = programs.decode.lower(definition, False, mesh, CHUNK, *arguments)
-    memory = lowered.compile().memory_analysis()
+    integers = partial(shape, dtype=jnp.int32)
+    half, number = orders // 2, integers(())
+    lowered = {
+        "decode": programs.decode.lower(definition, False, mesh, CHUNK, *arguments),
+        "drop_slots": programs.drop_slots.lower(mesh, state.cache, number),
+        "resize": programs.resize.lower(mesh, 2 * SLOTS, state.cache, number),
+        "compact": programs.compact.lower(
+            mesh, state, integers((half,)), integers((half, ROLLOUTS))
+        ),
+    }
     caches = [state.prefix.keys, state.prefix.values, *state.cache]
+    of_chip = sum(bytes_of_a_shard(part) for part in caches)
+    return {name: described(one.compile()) | {"caches": of_chip} for name, one in lowered.items()}
+
+
+def described(program):
+    """Bytes on one chip: reused in place, of other results, and temporary; and collectives."""
+    memory = program.memory_analysis()
     return {
-        "caches": sum(bytes_of_a_shard(part) for part in caches),
         "alias": memory.alias_size_in_bytes,
+        "results": memory.output_size_in_bytes - memory.alias_size_in_bytes,
         "temporary": memory.temp_size_in_bytes,
+        "collectives": re.findall(r" (all-gather|all-reduce|all-to-all)[-(]", program.as_text()),
     }
 
 
@@ -104,4 +132,4 @@ def bytes_of_a_shard(leaf):
 
 
 if __name__ == "__main__":
-    print(json.dumps(sizes_of_a_decode_call(sys.argv[1], int(sys.argv[2]))))
+    print(json.dumps(sizes_of_rollouts(sys.argv[1], int(sys.argv[2]))))

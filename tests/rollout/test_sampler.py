@@ -113,6 +113,18 @@ def test_eight_devices_draw_what_one_draws(checkpoint, processor, groups, rollou
     assert_equal(sample(Sampler(model, processor, CONFIG), groups), rollouts)
 
 
+def test_eight_devices_move_what_still_runs_as_one_does(checkpoint, model, processor, groups):
+    """Orders end at different times, others take their places, and the rest is moved together."""
+    many = [dataclasses.replace(groups[1], id=str(n)) for n in range(40)]
+    config = dataclasses.replace(CONFIG, rows=32, chunk=4)
+    sharded = load_model(checkpoint, dtype="float32", mesh=make_mesh(data=2, fsdp=2, tensor=2))
+    here, there = (Sampler(one, processor, config) for one in (model, sharded))
+    want, got = (sample(one, many, num_rollouts=1, max_new_tokens=36) for one in (here, there))
+    assert_equal(got, want)
+    for sampler in (here, there):
+        assert {name for name, _, _ in sampler.calls} >= {"resize", "drop_slots", "compact"}
+
+
 def test_another_key_draws_other_responses_and_the_same_key_the_same(sampler, groups, rollouts):
     assert_equal(sample(sampler, groups, key=jax.random.key(1)), rollouts)
     other = sample(sampler, groups, key=2)

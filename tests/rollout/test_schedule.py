@@ -1,4 +1,4 @@
-"""Which rollout sits where: the host's table, and what moves when it is regrouped."""
+"""Which rollout sits where: the host's table, and what moves when it becomes smaller."""
 
 from collections import deque
 
@@ -78,6 +78,17 @@ def test_no_more_orders_are_admitted_than_wait():
     assert table.free == [1, 2, 3]
 
 
+def test_orders_are_spread_over_shards_the_idle_ones_first():
+    table, queue = Table(6, 1, num_shards=2), queue_of(7, 1)
+    orders = list(queue)
+    assert table.admit(queue, 3)[1] == [0, 3, 1]
+    end(orders[0], 0)
+    end(orders[2], 0)
+    table.release()
+    # Nothing runs on the first shard now, one order on the second.
+    assert table.admit(queue, 4)[1] == [0, 1, 4, 2]
+
+
 def test_an_order_starts_at_the_slot_that_the_next_step_writes():
     table, queue = Table(3, 2), queue_of(3)
     table.admit(queue, 1)
@@ -138,7 +149,7 @@ def test_responses_leave_out_what_is_done():
     assert table.responses() == [(0, 1, zero, 1), (1, 0, one, 0), (1, 1, one, 1)]
 
 
-# Regrouping.
+# Moving.
 
 
 @pytest.fixture
@@ -158,71 +169,88 @@ def mixed():
     return table
 
 
-def test_regrouping_keeps_running_rollouts_in_their_order(mixed):
-    plan = mixed.regroup(2, 2)
-    assert plan.orders.tolist() == [1, 3]
-    assert plan.rollouts[0].tolist() == [1, 3]
-    assert plan.rollouts[1, 0] == 0
+def test_compacting_keeps_running_rollouts_in_their_order(mixed):
+    kept = mixed.compact(2, 2)
+    assert kept.orders.tolist() == [1, 3]
+    assert kept.rollouts[0].tolist() == [1, 3]
+    assert kept.rollouts[1, 0] == 0
     assert mixed.shape == (2, 2)
     assert where(mixed) == {(1, 1): (0, 0), (1, 3): (0, 1), (3, 0): (1, 0)}
 
 
-def test_regrouping_drops_the_slots_before_the_earliest_start(mixed):
-    plan = mixed.regroup(2, 2)
-    assert plan.shift == 2
-    assert mixed.time == 7
-    assert mixed.rows().start.tolist() == [0, 4]
-
-
-def test_streams_and_done_follow_the_rollouts_that_were_moved(mixed):
-    mixed.regroup(2, 2)
+def test_streams_starts_and_done_follow_the_rollouts_that_were_moved(mixed):
+    mixed.compact(2, 2)
     rows = mixed.rows()
     assert rows.streams[0].tolist() == [[1, 1], [1, 3]]
     assert rows.streams[1, 0].tolist() == [3, 0]
     assert rows.done.tolist() == [[False, False], [False, True]]
+    assert (rows.start.tolist(), mixed.time) == ([2, 6], 9)
 
 
-def test_regrouping_into_a_table_with_room_leaves_the_rest_empty(mixed):
-    plan = mixed.regroup(4, 4)
-    assert plan.orders.shape == (4,)
-    assert plan.rollouts.shape == (4, 4)
+def test_compacting_into_a_table_with_room_leaves_the_rest_empty(mixed):
+    kept = mixed.compact(4, 4)
+    assert kept.orders.shape == (4,)
+    assert kept.rollouts.shape == (4, 4)
     # What fills the rest is any index that exists: nobody reads those rows.
-    assert plan.orders.max() < 4
-    assert plan.rollouts.max() < 4
+    assert kept.orders.max() < 4
+    assert kept.rollouts.max() < 4
     assert mixed.free == [2, 3]
     assert where(mixed) == {(1, 1): (0, 0), (1, 3): (0, 1), (3, 0): (1, 0)}
     assert mixed.rows().done.sum() == 16 - 3
 
 
-def test_regrouping_twice_finds_rollouts_where_the_first_put_them(mixed):
-    mixed.regroup(2, 2)
+def test_compacting_twice_finds_rollouts_where_the_first_put_them(mixed):
+    mixed.compact(2, 2)
     end(mixed.active[0], 1)
-    plan = mixed.regroup(2, 1)
-    assert plan.orders.tolist() == [0, 1]
-    assert plan.rollouts.tolist() == [[1], [0]]
-    assert plan.shift == 0
+    kept = mixed.compact(2, 1)
+    assert kept.orders.tolist() == [0, 1]
+    assert kept.rollouts.tolist() == [[1], [0]]
     assert where(mixed) == {(1, 3): (0, 0), (3, 0): (1, 0)}
 
 
-def test_regrouping_an_empty_table_drops_every_slot():
+def test_orders_stay_on_their_shard():
+    table, queue = Table(8, 1, num_shards=2), queue_of(8, 1)
+    orders, places = table.admit(queue, 8)
+    assert places == [0, 4, 1, 5, 2, 6, 3, 7]
+    for number in (0, 2, 3, 5, 6):
+        end(orders[number], 0)
+    table.release()
+    # Place 2 runs on the first shard, 4 and 7 on the second, whose places start at 4.
+    assert table.busiest == 2
+    kept = table.compact(4, 1)
+    assert where(table) == {(4, 0): (0, 0), (1, 0): (2, 0), (7, 0): (3, 0)}
+    assert kept.orders.tolist() == [2, 0, 0, 3]
+    assert table.free == [1]
+
+
+def test_slots_before_the_earliest_start_are_dropped(mixed):
+    assert mixed.drop_slots() == 2
+    assert mixed.time == 7
+    assert where(mixed) == {(1, 1): (1, 1), (1, 3): (1, 3), (3, 0): (3, 0)}
+    start = mixed.rows().start
+    assert (start[1], start[3]) == (0, 4)
+    assert start.min() == 0
+    assert mixed.drop_slots() == 0
+
+
+def test_an_empty_table_drops_every_slot():
     table = Table(2, 2)
     table.time = 8
-    plan = table.regroup(2, 2)
-    assert (plan.shift, table.time) == (8, 0)
+    assert (table.drop_slots(), table.time) == (8, 0)
 
 
-def test_an_order_admitted_after_a_regrouping_has_all_its_columns(mixed):
-    mixed.regroup(4, 4)
+def test_an_order_admitted_after_compacting_has_all_its_columns(mixed):
+    mixed.compact(4, 4)
     late = order(9, 4)
     assert mixed.admit(deque([late]), 1) == ([late], [2])
     rows = mixed.rows()
     assert rows.streams[2].tolist() == [[9, 0], [9, 1], [9, 2], [9, 3]]
     assert not rows.done[2].any()
-    assert rows.start[2] == mixed.time == 7
+    assert rows.start[2] == mixed.time == 9
 
 
-def test_an_order_that_takes_the_place_of_a_regrouped_one_has_all_its_columns(mixed):
-    mixed.regroup(4, 4)
+def test_an_order_that_takes_the_place_of_one_that_moved_has_all_its_columns(mixed):
+    mixed.compact(4, 4)
     end(mixed.active[0], 1, 3)
     mixed.release()
     late = order(9, 4)
@@ -245,38 +273,39 @@ class Device:
         assert time < len(self.cache)
         self.cache[time] = marks
 
-    def regroup(self, plan, slots):
-        part = self.cache[:, plan.orders[:, None], plan.rollouts]
-        part = np.pad(part, [(0, slots), (0, 0), (0, 0)])
-        self.cache = part[plan.shift : plan.shift + slots]
+    def compact(self, kept, shards):
+        of_shard = self.cache.shape[1] // shards
+        first = np.repeat(np.arange(shards) * of_shard, len(kept.orders) // shards)
+        self.cache = self.cache[:, (first + kept.orders)[:, None], kept.rollouts]
+
+    def drop_slots(self, count, slots):
+        part = np.pad(self.cache, [(0, slots), (0, 0), (0, 0)])
+        self.cache = part[count : count + slots]
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_every_rollout_finds_its_own_marks_whatever_was_moved(seed):
     """Each step leaves a mark of rollout and token number; from its start on, all are there."""
     rng = np.random.default_rng(seed)
-    places, num_rollouts, chunk = int(rng.integers(1, 5)), int(rng.integers(1, 5)), 4
+    shards, num_rollouts, chunk = int(rng.integers(1, 4)), int(rng.integers(1, 5)), 4
+    places = shards * int(rng.integers(1, 5))
     orders = queue_of(int(rng.integers(1, 12)), num_rollouts)
     lengths = {(o.group, n): int(rng.integers(1, 30)) for o in orders for n in range(num_rollouts)}
-    queue, table = deque(orders), Table(places, num_rollouts)
+    queue, table = deque(orders), Table(places, num_rollouts, shards)
     device = Device(8, places, num_rollouts)
     while queue or table.active:
         table.admit(queue, int(rng.integers(1, 4)))
         if not queue and rng.random() < 0.5:
             widest = max(len(o.running) for o in table.active)
-            regroup(table, device, (len(table.active), widest), slots=table.time + chunk)
-        elif table.time + chunk > len(device.cache) or rng.random() < 0.2:
-            regroup(table, device, table.shape, slots=table.time + chunk)
+            device.compact(table.compact(table.busiest * shards, widest), shards)
+        if table.time + chunk > len(device.cache) or rng.random() < 0.2:
+            device.drop_slots(table.drop_slots(), slots=table.time + chunk)
+        assert table.shape == device.cache.shape[1:]
         for _ in range(chunk):
             step(table, device, lengths)
         table.release()
     ended = {(o.group, n): len(r.tokens) for o in orders for n, r in enumerate(o.responses)}
     assert ended == lengths
-
-
-def regroup(table, device, shape, slots):
-    device.regroup(table.regroup(*shape), slots)
-    assert table.shape == device.cache.shape[1:] == shape
 
 
 def step(table, device, lengths):
