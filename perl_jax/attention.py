@@ -115,13 +115,15 @@ def _attend(
     b, n, r, h, f = queries.shape
     j = own.keys.shape[-2]
     g = h // j
-    masked = jnp.finfo(jnp.float32).min
     accumulate = {"preferred_element_type": jnp.float32}
 
     def by_row(part: jax.Array) -> jax.Array:
         """``[B, N, X, J, ...]`` as ``[B, J * N, X, ...]``: rows and heads as one batch axis."""
         part = jnp.moveaxis(part, 3, 1)
         return part.reshape(b, j * n, *part.shape[3:])
+
+    def scores(products: jax.Array, allowed: jax.Array) -> jax.Array:
+        return jnp.where(allowed, products * f**-0.5, jnp.finfo(jnp.float32).min)
 
     # A row of N has keys of its own, so it is a batch axis, as heads are. With three of them a
     # compiled decode step of a TPU holds a second copy of its whole cache, with two it does not.
@@ -135,11 +137,11 @@ def _attend(
         causal = slots[None, None, None, :] <= query_slots[..., None]
         allowed = allowed & causal[:, None, :, :, None, :]
     products = products.reshape(b, j, n, r, g, -1)
-    parts = [jnp.where(allowed, products * f**-0.5, masked)]
+    parts = [scores(products, allowed)]
     if prefix is not None:
         allowed = prefix.valid[:, None, None, None, None, :]
         products = jnp.einsum("bnrjgf,btjf->bjnrgt", q, prefix.keys, **accumulate)
-        parts.insert(0, jnp.where(allowed, products * f**-0.5, masked))
+        parts.insert(0, scores(products, allowed))
     weights = jax.nn.softmax(jnp.concatenate(parts, axis=-1), axis=-1).astype(own.values.dtype)
 
     split = weights.shape[-1] - own.values.shape[2]

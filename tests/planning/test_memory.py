@@ -1,5 +1,6 @@
 """Memory by kind: what goes in, what is made, and what stays beside it."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import jax
@@ -37,6 +38,12 @@ def test_what_stays_counts_beside_a_program_and_once_where_it_is_an_argument(mes
     resident = {"optimizer": array(mesh, 80, "fsdp"), "batch": array(mesh, 10)}
     kinds = memory_by_kind(program(mesh), Compiled(448, 16, 0), resident)
     assert kinds == {"gradients": 400, "batch": 40, "optimizer": 40, "other": 8, "results": 16}
+
+
+def test_what_lies_beside_a_program_counts_too(mesh):
+    one = replace(program(mesh), beside={"caches": array(mesh, 160, "fsdp")})
+    kinds = memory_by_kind(one, Compiled(440, 0, 7), {"caches": array(mesh, 8)})
+    assert kinds == {"gradients": 400, "batch": 40, "caches": 80, "temporaries": 7}
 
 
 def test_memory_that_is_given_back_is_no_result(mesh):

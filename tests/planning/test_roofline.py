@@ -50,6 +50,14 @@ def test_the_optimizer_reads_and_writes_what_it_keeps():
     assert traffic_of(program, model, memory, tensor=1, itemsize=2) == 2 * (4 + 8) + 4
 
 
+def test_caches_that_grow_are_read_and_written_and_those_beside_a_program_are_not():
+    model = read_model_config("Qwen/Qwen2.5-VL-3B-Instruct")
+    memory = {"caches": 100, "results": 150}
+    resize, prefill = (Program(name, 1, len, (), {}) for name in ("resize", "prefill"))
+    assert traffic_of(resize, model, memory, tensor=1, itemsize=2) == 250
+    assert traffic_of(prefill, model, memory, tensor=1, itemsize=2) == 0
+
+
 @pytest.mark.parametrize("name", ["compute", "memory", "links"])
 def test_a_share_of_nothing_is_refused(name):
     with pytest.raises(ValueError, match=f"{name}: expected a share from above 0 to 1; got 0"):

@@ -49,8 +49,9 @@ def of_layer(keys: jax.Array, values: jax.Array, valid: jax.Array) -> KeyValues:
 class ResponseCache(NamedTuple):
     """Keys and values of the responses so far, all layers together.
 
-    Slots stand before rows, and prompts last: so XLA writes a step's keys and values where they
-    are. In other orders a compiled decode step on a TPU holds a second copy of the whole cache.
+    Slots stand before heads and rollouts, and prompts beside features: so XLA writes a step's keys
+    and values where they are. In other orders a compiled decode step on a TPU holds a second copy
+    of the whole cache.
 
     Attributes:
         keys: ``[L, S, J, N, B, F]``.
