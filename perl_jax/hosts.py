@@ -100,6 +100,9 @@ def connect(
     place = coordinator or "what the environment says"
     # Told before, since JAX ends the process itself where the coordinator does not answer.
     print(f"joining the other hosts by {place}, for at most {connect_seconds} s", file=sys.stderr)
+    # JAX would take every SIGTERM for itself from here on, and one that comes before a run listens
+    # (`Preemption`), as while a large model loads, would be lost. There is nothing to save then.
+    jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
             coordinator,

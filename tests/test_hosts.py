@@ -1,6 +1,7 @@
 """Two processes that meet, wait for each other, and end together within a minute."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -112,6 +113,25 @@ def test_a_coordinator_that_is_not_there_ends_the_process_after_it_was_named():
     )
     assert run.returncode != 0
     assert "joining the other hosts by 127.0.0.1:9, for at most 2 s" in run.stderr
+
+
+def test_a_host_that_is_told_to_end_before_a_run_listens_ends_at_once():
+    """A spot machine that is taken back while the model loads: there is nothing to save yet."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    program = (
+        "import time\n"
+        "from perl_jax import hosts\n"
+        f"hosts.connect(coordinator='127.0.0.1:{port}', num_hosts=1, host=0)\n"
+        "print('joined', flush=True)\n"
+        "time.sleep(30)\n"
+    )
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout.readline() == "joined\n"
+        run.terminate()
+        assert run.wait(60) == -signal.SIGTERM
 
 
 # A single host.
