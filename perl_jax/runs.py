@@ -1,12 +1,11 @@
 """Runs: everything that a configuration asks for, put together, run, and reported."""
 
 import json
-import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,82 +14,42 @@ from etils import epath
 from jax.sharding import Mesh
 
 from perl_jax import hosts
-from perl_jax.config import (
-    ModelConfig,
-    RunConfig,
-    TrainConfig,
-    WarmstartConfig,
-)
-from perl_jax.data.mixture import Mixture
-from perl_jax.data.pipeline import Pipeline
-from perl_jax.data.preparer import Preparer
-from perl_jax.data.rows import Filtered, RowReader
-from perl_jax.data.source import Source
-from perl_jax.data.sources import SourceConfig, open_source
-from perl_jax.evaluation import Evaluation, evaluate
+from perl_jax.config import ModelConfig, RunConfig, TrainConfig, WarmstartConfig
 from perl_jax.hosts import HostsError
-from perl_jax.hub import resolve_directory
-from perl_jax.mesh import Feeds, MeshConfig, make_mesh, rearranged
-from perl_jax.models import Qwen2_5_VL, load_model, save_model
+from perl_jax.models import save_model
 from perl_jax.models.fresh import write_fresh_model
-from perl_jax.permutation import rules_from_config
-from perl_jax.processing import Processor, load_processor
-from perl_jax.rewards import Grader, GradingError
-from perl_jax.rollout import Sampler
+from perl_jax.parts import (
+    Parts,
+    fingerprint,
+    make_evaluator,
+    make_rollout_copy,
+    open_model,
+    open_parts,
+)
+from perl_jax.rewards import GradingError
 from perl_jax.settings import plain, read_config
 from perl_jax.training.checkpoint import CheckpointConfig, CheckpointError, Checkpoints
 from perl_jax.training.collect import Collector
 from perl_jax.training.curves import plot_curves
 from perl_jax.training.learner import Learner, UpdateConfig
-from perl_jax.training.loop import (
-    Loop,
-    Outcome,
-    RolloutLog,
-    Stepper,
-    start_or_resume,
-)
+from perl_jax.training.loop import Loop, Outcome, RolloutLog, Stepper, start_or_resume
 from perl_jax.training.progress import Progress, final_table
 from perl_jax.training.reinforce import Reinforce
-from perl_jax.training.rewarding import RewardConfig, Rewarder, make_grader
-from perl_jax.training.rollout_copy import RolloutCopy
+from perl_jax.training.rewarding import RewardConfig, Rewarder
 from perl_jax.training.state import Policy
 from perl_jax.training.supervised import Supervised
 from perl_jax.training.throughput import Throughput, peak_of
-from perl_jax.training.workdir import (
-    Preemption,
-    WorkdirError,
-    fingerprint_of_code,
-    fingerprint_of_config,
-    lock_workdir,
-)
+from perl_jax.training.workdir import Preemption, WorkdirError, lock_workdir
 from perl_jax.training.writers import METRICS_FILE, MetricsWriter
-from perl_jax.types import Example
-
-logger = logging.getLogger(__name__)
 
 CHECKPOINTS = "checkpoints"
 EXPORT = "export"
 CONFIG = "config.json"
 SUMMARY = "summary.json"
-SKIPPED_ROWS = "skipped_rows.jsonl"
 CURVES = "curves.png"
 
 RUN_ERRORS = (CheckpointError, GradingError, HostsError, WorkdirError)
 """What a run may end with besides wrong values and failing storage."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Parts:
-    """What both kinds of run are made of."""
-
-    mesh: Mesh | None
-    model: Qwen2_5_VL
-    processor: Processor
-    prepare: Preparer
-    source: Source
-    pipeline: Pipeline
-    sampler: Sampler
-    grader: Grader
 
 
 def train(config: TrainConfig, workdir: str | Path) -> Outcome:
@@ -101,7 +60,7 @@ def train(config: TrainConfig, workdir: str | Path) -> Outcome:
         workdir: Holds everything of the run; see `perl_jax.train`.
     """
 
-    def stepper(parts: _Parts) -> Stepper:
+    def stepper(parts: Parts) -> Stepper:
         rewarder = Rewarder(config.reward, parts.grader, config.rollout.max_new_tokens)
         learner = Learner(
             parts.model,
@@ -127,7 +86,7 @@ def train(config: TrainConfig, workdir: str | Path) -> Outcome:
             total_steps=config.steps,
             feeds=learner.feeds,
         )
-        return Reinforce(learner, collector, parts.pipeline, _rollout_copy(config, parts))
+        return Reinforce(learner, collector, parts.pipeline, make_rollout_copy(config, parts))
 
     return _run(config, Path(workdir), config.reward, stepper)
 
@@ -135,7 +94,7 @@ def train(config: TrainConfig, workdir: str | Path) -> Outcome:
 def warmstart(config: WarmstartConfig, workdir: str | Path) -> Outcome:
     """Trains a policy on given responses, from the start or from where it stopped."""
 
-    def stepper(parts: _Parts) -> Stepper:
+    def stepper(parts: Parts) -> Stepper:
         learner = Learner(
             parts.model,
             parts.processor.banned_rows(parts.model.config.text.vocab_size),
@@ -159,14 +118,14 @@ def _run(
     config: TrainConfig | WarmstartConfig,
     workdir: Path,
     reward: RewardConfig,
-    make_stepper: Callable[[_Parts], Stepper],
+    make_stepper: Callable[[Parts], Stepper],
 ) -> Outcome:
     hosts.set_deadline(config.hosts.deadline)
     main = hosts.is_main()
     with ExitStack() as stack:
         workdir = stack.enter_context(_own_workdir(workdir))
         config = _with_model(config, workdir)
-        parts = _open(config, reward, workdir, stack)
+        parts = open_parts(config, reward, workdir, stack)
         identity = fingerprint(config, parts.source)
         hosts.check_same(identity, "what the hosts run")
         stepper = make_stepper(parts)
@@ -205,7 +164,7 @@ def _run(
             ),
             preemption=stack.enter_context(Preemption()),
             steps=config.steps,
-            evaluate=_evaluator(config, parts),
+            evaluate=make_evaluator(config, parts),
             evaluate_every=config.evaluation.every,
             early_stop=config.early_stop,
             record=records,
@@ -285,131 +244,8 @@ def _with_model(
     return replace(config, fresh=None, model=replace(config.model, path=str(path)))
 
 
-def _open(
-    config: TrainConfig | WarmstartConfig, reward: RewardConfig, workdir: Path, stack: ExitStack
-) -> _Parts:
-    mesh = _mesh(config.mesh)
-    model, processor = open_model(config.model, mesh)
-    source = open_source(config.data.train)
-    prepare = Preparer(processor, max_prompt_tokens=config.data.max_prompt_tokens)
-    pipeline = stack.enter_context(
-        Pipeline(
-            source,
-            prepare,
-            config.data.pipeline,
-            seed=config.seed,
-            feeds=Feeds.of(mesh),
-            exchange=hosts.gather,
-            skip_log=workdir / SKIPPED_ROWS if hosts.is_main() else None,
-        )
-    )
-    sampler = Sampler(model, processor, config.rollout.sampler)
-    grader = stack.enter_context(make_grader(reward))
-    return _Parts(mesh, model, processor, prepare, source, pipeline, sampler, grader)
-
-
-def _mesh(config: MeshConfig | None) -> Mesh | None:
-    """The mesh of a run; None: the first device alone."""
-    alone = config is None or config.devices == 1
-    if alone and jax.process_count() > 1:
-        raise ValueError(
-            f"mesh: expected a layout of all {jax.device_count()} devices, as there are "
-            f"{jax.process_count()} hosts; got that of one device"
-        )
-    return None if alone or config is None else make_mesh(*config.shape)
-
-
-def open_model(config: ModelConfig, mesh: Mesh | None = None) -> tuple[Qwen2_5_VL, Processor]:
-    """Loads the policy and its processor."""
-    processor = load_processor(
-        config.path, min_pixels=config.min_pixels, max_pixels=config.max_pixels
-    )
-    model = load_model(
-        config.path, dtype=config.dtype, compute_dtype=config.compute_dtype, mesh=mesh
-    )
-    return model, processor
-
-
-def _rollout_copy(config: TrainConfig, parts: _Parts) -> RolloutCopy | None:
-    wanted = config.rollout.mesh
-    if wanted is None or wanted == config.mesh:
-        return None
-    if parts.mesh is None:
-        raise ValueError("rollout.mesh: expected one of the update too; got mesh of one device")
-    mesh = rearranged(parts.mesh, *wanted.shape)
-    return RolloutCopy(parts.model, parts.mesh, mesh)
-
-
 def _throughput(mesh: Mesh | None) -> Throughput:
     return Throughput(1 if mesh is None else mesh.devices.size, peak_of(jax.local_devices()[0]))
-
-
-def fingerprint(config: RunConfig, source: Source) -> dict[str, str]:
-    """What must not change between runs that share checkpoints."""
-    settings = plain(config)
-    # None of these changes what is computed, but for rounding on another mesh: a run goes on with
-    # fewer workers on less memory, or on other devices.
-    for name in ("logging", "checkpoint", "export", "hosts", "mesh"):
-        del settings[name]
-    for name in ("workers", "prefetch"):
-        del settings["data"]["pipeline"][name]
-    if "reward" in settings:
-        del settings["reward"]["workers"]
-        del settings["rollout"]["mesh"]
-    return {
-        "config": fingerprint_of_config(settings),
-        "data": source.fingerprint(),
-        "model": _fingerprint_of_model(resolve_directory(config.model.path)),
-        "code": fingerprint_of_code(),
-    }
-
-
-def _fingerprint_of_model(directory: Path) -> str:
-    files = {
-        file.name: file.stat().st_size
-        for file in sorted(directory.iterdir())
-        if file.suffix in (".json", ".safetensors", ".txt")
-    }
-    return fingerprint_of_config(files)
-
-
-def _evaluator(
-    config: TrainConfig | WarmstartConfig, parts: _Parts
-) -> Callable[[], Evaluation] | None:
-    if config.data.held_out is None:
-        return None
-    examples = _held_out(config.data.held_out, parts.prepare, config.evaluation.examples)
-    rules = rules_from_config(config.permutation.rules)
-
-    def of_policy() -> Evaluation:
-        return evaluate(
-            parts.sampler,
-            examples,
-            rules=rules,
-            grader=parts.grader,
-            config=config.evaluation,
-            seed=config.seed,
-        )
-
-    return of_policy
-
-
-def _held_out(config: SourceConfig, prepare: Preparer, count: int) -> list[Example]:
-    """The first so many rows that can be used."""
-    source = open_source(config)
-    read = RowReader(source, prepare)
-    examples: list[Example] = []
-    for index in source.in_turns() if isinstance(source, Mixture) else range(len(source)):
-        if len(examples) == count:
-            break
-        row = read(index)
-        if isinstance(row, Example):
-            examples.append(row)
-        elif not isinstance(row, Filtered):
-            logger.warning("held-out row skipped: %s: %s", row.reason, row)
-    if not examples:
-        raise ValueError("data.held_out: expected at least one row that can be used; got none")
-    return examples
 
 
 def _is_finished(workdir: Path, step: int) -> bool:

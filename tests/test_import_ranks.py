@@ -13,8 +13,9 @@ RANKS = {
     "data": 3,
     "training": 4, "evaluation": 4,
     "config": 5,
-    "planning": 6, "runs": 6,
-    "train": 7, "warmstart": 7, "evaluate": 7, "generate": 7, "plan": 7, "export": 7,
+    "planning": 6, "parts": 6,
+    "runs": 7,
+    "train": 8, "warmstart": 8, "evaluate": 8, "generate": 8, "plan": 8, "export": 8,
 }  # fmt: skip
 
 

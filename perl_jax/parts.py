@@ -1,0 +1,191 @@
+"""What a run is made of, opened as its configuration says, and what it is known by."""
+
+import logging
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+from jax.sharding import Mesh
+
+from perl_jax import hosts
+from perl_jax.config import ModelConfig, RunConfig, TrainConfig, WarmstartConfig
+from perl_jax.data.mixture import Mixture
+from perl_jax.data.pipeline import Pipeline
+from perl_jax.data.preparer import Preparer
+from perl_jax.data.rows import Filtered, RowReader
+from perl_jax.data.source import Source
+from perl_jax.data.sources import SourceConfig, open_source
+from perl_jax.evaluation import Evaluation, evaluate
+from perl_jax.hub import resolve_directory
+from perl_jax.mesh import Feeds, MeshConfig, make_mesh, rearranged
+from perl_jax.models import Qwen2_5_VL, load_model
+from perl_jax.permutation import rules_from_config
+from perl_jax.processing import Processor, load_processor
+from perl_jax.rewards import Grader
+from perl_jax.rollout import Sampler
+from perl_jax.settings import plain
+from perl_jax.training.rewarding import RewardConfig, make_grader
+from perl_jax.training.rollout_copy import RolloutCopy
+from perl_jax.training.workdir import fingerprint_of_code, fingerprint_of_config
+from perl_jax.types import Example
+
+logger = logging.getLogger(__name__)
+
+SKIPPED_ROWS = "skipped_rows.jsonl"
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """What both kinds of run are made of."""
+
+    mesh: Mesh | None
+    model: Qwen2_5_VL
+    processor: Processor
+    prepare: Preparer
+    source: Source
+    pipeline: Pipeline
+    sampler: Sampler
+    grader: Grader
+
+
+def open_parts(
+    config: TrainConfig | WarmstartConfig, reward: RewardConfig, workdir: Path, stack: ExitStack
+) -> Parts:
+    """Opens the model, the data and the grader.
+
+    Args:
+        config: Of the run.
+        reward: How responses are graded.
+        workdir: Where rows that are skipped are written down.
+        stack: Closes what has to be closed.
+    """
+    mesh = _mesh(config.mesh)
+    model, processor = open_model(config.model, mesh)
+    source = open_source(config.data.train)
+    prepare = Preparer(processor, max_prompt_tokens=config.data.max_prompt_tokens)
+    pipeline = stack.enter_context(
+        Pipeline(
+            source,
+            prepare,
+            config.data.pipeline,
+            seed=config.seed,
+            feeds=Feeds.of(mesh),
+            exchange=hosts.gather,
+            skip_log=workdir / SKIPPED_ROWS if hosts.is_main() else None,
+        )
+    )
+    sampler = Sampler(model, processor, config.rollout.sampler)
+    grader = stack.enter_context(make_grader(reward))
+    return Parts(mesh, model, processor, prepare, source, pipeline, sampler, grader)
+
+
+def _mesh(config: MeshConfig | None) -> Mesh | None:
+    """The mesh of a run; None: the first device alone."""
+    alone = config is None or config.devices == 1
+    if alone and jax.process_count() > 1:
+        raise ValueError(
+            f"mesh: expected a layout of all {jax.device_count()} devices, as there are "
+            f"{jax.process_count()} hosts; got that of one device"
+        )
+    return None if alone or config is None else make_mesh(*config.shape)
+
+
+def open_model(config: ModelConfig, mesh: Mesh | None = None) -> tuple[Qwen2_5_VL, Processor]:
+    """Loads the policy and its processor."""
+    processor = load_processor(
+        config.path, min_pixels=config.min_pixels, max_pixels=config.max_pixels
+    )
+    model = load_model(
+        config.path, dtype=config.dtype, compute_dtype=config.compute_dtype, mesh=mesh
+    )
+    return model, processor
+
+
+def make_rollout_copy(config: TrainConfig, parts: Parts) -> RolloutCopy | None:
+    """The policy's copy on the mesh of rollouts; None: they have no other mesh than the update.
+
+    Raises:
+        ValueError: Rollouts have a mesh and the update has none.
+    """
+    wanted = config.rollout.mesh
+    if wanted is None or wanted == config.mesh:
+        return None
+    if parts.mesh is None:
+        raise ValueError("rollout.mesh: expected one of the update too; got mesh of one device")
+    mesh = rearranged(parts.mesh, *wanted.shape)
+    return RolloutCopy(parts.model, parts.mesh, mesh)
+
+
+def make_evaluator(
+    config: TrainConfig | WarmstartConfig, parts: Parts
+) -> Callable[[], Evaluation] | None:
+    """What scores the policy on the held-out rows; None: there are none.
+
+    Raises:
+        ValueError: No held-out row can be used.
+    """
+    if config.data.held_out is None:
+        return None
+    examples = _held_out(config.data.held_out, parts.prepare, config.evaluation.examples)
+    rules = rules_from_config(config.permutation.rules)
+
+    def of_policy() -> Evaluation:
+        return evaluate(
+            parts.sampler,
+            examples,
+            rules=rules,
+            grader=parts.grader,
+            config=config.evaluation,
+            seed=config.seed,
+        )
+
+    return of_policy
+
+
+def _held_out(config: SourceConfig, prepare: Preparer, count: int) -> list[Example]:
+    """The first so many rows that can be used."""
+    source = open_source(config)
+    read = RowReader(source, prepare)
+    examples: list[Example] = []
+    for index in source.in_turns() if isinstance(source, Mixture) else range(len(source)):
+        if len(examples) == count:
+            break
+        row = read(index)
+        if isinstance(row, Example):
+            examples.append(row)
+        elif not isinstance(row, Filtered):
+            logger.warning("held-out row skipped: %s: %s", row.reason, row)
+    if not examples:
+        raise ValueError("data.held_out: expected at least one row that can be used; got none")
+    return examples
+
+
+def fingerprint(config: RunConfig, source: Source) -> dict[str, str]:
+    """What must not change between runs that share checkpoints."""
+    settings = plain(config)
+    # None of these changes what is computed, but for rounding on another mesh: a run goes on with
+    # fewer workers on less memory, or on other devices.
+    for name in ("logging", "checkpoint", "export", "hosts", "mesh"):
+        del settings[name]
+    for name in ("workers", "prefetch"):
+        del settings["data"]["pipeline"][name]
+    if "reward" in settings:
+        del settings["reward"]["workers"]
+        del settings["rollout"]["mesh"]
+    return {
+        "config": fingerprint_of_config(settings),
+        "data": source.fingerprint(),
+        "model": _fingerprint_of_model(resolve_directory(config.model.path)),
+        "code": fingerprint_of_code(),
+    }
+
+
+def _fingerprint_of_model(directory: Path) -> str:
+    files = {
+        file.name: file.stat().st_size
+        for file in sorted(directory.iterdir())
+        if file.suffix in (".json", ".safetensors", ".txt")
+    }
+    return fingerprint_of_config(files)
