@@ -167,17 +167,30 @@ def admit(
     if state.seen is not None and seen is not None:
         all_seen = state.seen.at[slots].set(_mark(seen, tokens), mode="drop")
     state = DecodeState(
-        prefix=PromptCache(
-            state.prefix.keys.at[:, slots].set(prefix.keys, mode="drop"),
-            state.prefix.values.at[:, slots].set(prefix.values, mode="drop"),
-            state.prefix.valid.at[slots].set(prefix.valid, mode="drop"),
-        ),
+        prefix=_put(mesh, state.prefix, prefix, slots),
         cache=state.cache,
         tokens=state.tokens.at[slots].set(tokens, mode="drop"),
         seen=all_seen,
     )
     # Every host reads them.
     return constrain(state, mesh), whole(tokens, mesh), whole(logprobs, mesh)
+
+
+def _put(mesh: Mesh | None, prefix: PromptCache, new: PromptCache, slots: jax.Array) -> PromptCache:
+    """Writes the caches of some orders over those in their slots."""
+
+    def of_layer(number: jax.Array, parts: Any) -> Any:
+        def put(old: jax.Array, new: jax.Array) -> jax.Array:
+            # Every device may need any of them.
+            layer = _fix(new[number], mesh, None, *_OF_PREFIX[2:])
+            return _fix(old.at[number, slots].set(layer, mode="drop"), mesh, *_OF_PREFIX)
+
+        return [put(*pair) for pair in zip(parts, (new.keys, new.values), strict=True)]
+
+    # Layer by layer, so that no device ever holds all that was read.
+    parts = [prefix.keys, prefix.values]
+    keys, values = jax.lax.fori_loop(0, len(prefix.keys), of_layer, parts)
+    return PromptCache(keys, values, prefix.valid.at[slots].set(new.valid, mode="drop"))
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3), donate_argnums=5)

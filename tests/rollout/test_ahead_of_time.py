@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from jax.sharding import AxisType, Mesh
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from perl_jax.mesh import AXES, sharding_of
+from perl_jax.mesh import AXES, SHARD_AXES, sharding_of
+from perl_jax.models.qwen2_5_vl.cache import PromptCache
 from perl_jax.models.qwen2_5_vl.config import parse_config
 from perl_jax.models.qwen2_5_vl.load import abstract_model
 from perl_jax.models.qwen2_5_vl.sharding import SHARDING
@@ -37,6 +38,9 @@ def test_rollouts_of_7b_on_sixteen_chips_hold_the_caches_once(topology, tensor):
     assert decode["caches"] == caches
     assert decode["alias"] >= caches
     assert decode["temporary"] < 0.05 * caches
+    # Ten more orders a shard: every chip sees the keys of all, of one layer at a time.
+    assert sizes["admit"]["alias"] >= caches
+    assert sizes["admit"]["temporary"] < 1.1 * 10 * (16 // tensor) * 1280 * (4 // tensor) * 128 * 2
     # Slots move in place; what becomes larger or smaller lies beside what it was, and nothing else.
     assert sizes["drop_slots"]["alias"] >= own
     assert sizes["resize"]["results"] < 2.01 * own
@@ -76,6 +80,9 @@ def sizes_of_rollouts(topology, tensor):
     half, number = orders // 2, integers(())
     lowered = {
         "decode": programs.decode.lower(definition, False, mesh, CHUNK, *arguments),
+        "admit": programs.admit.lower(
+            False, mesh, state, *admitted(config, mesh, 10 * data), drawing
+        ),
         "drop_slots": programs.drop_slots.lower(mesh, state.cache, number),
         "resize": programs.resize.lower(mesh, 2 * SLOTS, state.cache, number),
         "compact": programs.compact.lower(
@@ -96,6 +103,26 @@ def described(program):
         "temporary": memory.temp_size_in_bytes,
         "collectives": re.findall(r" (all-gather|all-reduce|all-to-all)[-(]", program.as_text()),
     }
+
+
+def admitted(config, mesh, orders):
+    """Logits, caches, places, streams and tokens of so many orders that were read."""
+
+    def of(shape, dtype, *spec):
+        sharding = NamedSharding(mesh, PartitionSpec(*spec))
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
+
+    text = config.text
+    shape = (text.num_layers, orders, text.num_kv_heads, PROMPT, text.head_dim)
+    cache = of(shape, jnp.bfloat16, None, SHARD_AXES, "tensor")
+    prefix = PromptCache(cache, cache, of((orders, PROMPT), bool, SHARD_AXES))
+    return (
+        of((orders, text.vocab_size), jnp.float32, SHARD_AXES),
+        prefix,
+        of((orders,), jnp.int32),
+        of((orders, ROLLOUTS, 2), jnp.uint32),
+        of((orders, PROMPT), jnp.int32),
+    )
 
 
 def abstract_state(config, mesh, orders):
