@@ -240,10 +240,10 @@ class Run:
         if self.config.refill and not waiting:
             state = self._compact(state, table)
         slots = state.cache.keys.shape[1]
-        if table.time + self.config.chunk <= slots:
+        needed = self._slots(table.time - table.earliest + self.config.chunk)
+        if needed >= slots and table.time + self.config.chunk <= slots:
             return state
         shift = np.int32(table.drop_slots())
-        needed = self._slots(table.time + self.config.chunk)
         if needed == slots:
             cache = self._call(programs.drop_slots, self.mesh, state.cache, shift)
         else:

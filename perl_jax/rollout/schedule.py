@@ -92,6 +92,12 @@ class Table:
         return [order for order in self._orders if order is not None]
 
     @property
+    def earliest(self) -> int:
+        """The first slot that a running order needs."""
+        kept = [place for place, order in enumerate(self._orders) if order is not None]
+        return min((int(self._start[place]) for place in kept), default=self.time)
+
+    @property
     def busiest(self) -> int:
         """The most orders of a shard that have a running rollout."""
         return int(self._running.sum(axis=1).max())
@@ -181,8 +187,7 @@ class Table:
         Returns:
             How many: the old slot that becomes slot 0.
         """
-        kept = [place for place, order in enumerate(self._orders) if order is not None]
-        count = min((int(self._start[place]) for place in kept), default=self.time)
+        count = self.earliest
         self._start = np.maximum(self._start - count, 0)
         self.time -= count
         return count
