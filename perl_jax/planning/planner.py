@@ -32,8 +32,9 @@ from perl_jax.training.rollout_copy import RolloutCopy
 _VIRTUAL = (
     "Compiled for virtual CPU devices: temporaries and collectives are those of the CPU compiler, "
     "which fuses less than a GPU's, takes attention in smaller blocks, and computes bfloat16 in "
-    "float32, so that temporaries and links may have twice a GPU's bytes. Temporaries of apply, "
-    "which it does not fuse at all, are taken to be one float32 copy of what is trained."
+    "float32 (a layer at a time), so that temporaries and links may have twice a GPU's bytes. "
+    "Temporaries of apply, which it does not fuse at all, are taken to be one float32 copy of what "
+    "is trained."
 )
 
 logger = logging.getLogger(__name__)

@@ -69,6 +69,9 @@ def _environment(virtual: int | None) -> dict[str, str]:
     )
     if virtual is not None:
         flags += f" --xla_force_host_platform_device_count={virtual}"
+        # A CPU takes bfloat16 for float32: ahead of a loop over layers it would make a float32 copy
+        # of all of them, which no GPU does.
+        flags += " --xla_disable_hlo_passes=while-loop-invariant-code-motion"
     return {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
