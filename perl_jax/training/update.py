@@ -22,10 +22,15 @@ Loss = Callable[
     [Qwen2_5_VL, MicroBatch, jax.Array, Sequence[jax.Array] | None], tuple[jax.Array, Stats]
 ]
 
-# On TPUs, what is only multiplied may be cast to bfloat16 as soon as it exists: all layers of the
-# parameters, that is, before the loops over layers which use one at a time. For a 7B policy on 16
-# chips that copy takes 0.8 GiB of each.
-_COMPILER_OPTIONS = {"tpu": {"xla_jf_bf16_propagation": False}}
+_COMPILER_OPTIONS = {
+    # What is only multiplied may be cast to bfloat16 as soon as it exists: all layers of the
+    # parameters, that is, before the loops over layers which use one at a time. For a 7B policy on
+    # 16 chips that copy takes 0.8 GiB of each.
+    "tpu": {"xla_jf_bf16_propagation": False},
+    # Several devices of one CPU share its threads, and each collective that waits holds one. Where
+    # the devices take independent collectives in different orders, all threads wait for ever.
+    "cpu": {"xla_cpu_enable_concurrency_optimized_scheduler": False},
+}
 
 
 class Programs:
@@ -59,7 +64,7 @@ class Programs:
         like_state: Any = placement.of_state(jax.eval_shape(optimizer.init, params), params)
         # Which recomputes whole layers anyway, and may as well add up their gradients on the way.
         in_place = policy.text_layers if head.remat == "layers" else ()
-        options = _COMPILER_OPTIONS.get(_platform_of(params))
+        options = _compiler_options(params)
         self.start = jax.jit(partial(start, optimizer), static_argnums=2, out_shardings=like_state)
         self.zeros = jax.jit(partial(zero_gradients, params), out_shardings=like_params)
         self.add = jax.jit(
@@ -78,10 +83,12 @@ class Programs:
         self.of_batch = jax.jit(of_batch)
 
 
-def _platform_of(params: Params) -> str:
-    """``tpu``, ``gpu`` or ``cpu``: where the parameters lie."""
+def _compiler_options(params: Params) -> dict[str, bool] | None:
+    """For the devices that the parameters lie on."""
     devices: set[Any] = next(iter(params.values())).sharding.device_set
-    return next(iter(devices)).platform
+    platform = next(iter(devices)).platform
+    # One device alone has no collectives.
+    return None if platform == "cpu" and len(devices) == 1 else _COMPILER_OPTIONS.get(platform)
 
 
 def start(
