@@ -15,7 +15,7 @@ from perl_jax.models.qwen2_5_vl.inputs import ImageSizes, PromptInputs, pack_ima
 from perl_jax.planning.programs import Program, Work, ceil_div, power_of_two
 from perl_jax.planning.shapes import everywhere, on_mesh, results
 from perl_jax.planning.workload import Step, Workload, make_groups
-from perl_jax.rollout import Strategy, programs
+from perl_jax.rollout import Strategy, decode_state, programs
 from perl_jax.rollout.features import plan_encoding
 
 _STOP_TOKENS = 2
@@ -132,10 +132,10 @@ class _Rollout:
         wanted = min(self.step.orders, at_once)
         return self.shards.count * power_of_two(ceil_div(wanted, self.shards.count))
 
-    def _state(self, slots: int) -> programs.DecodeState:
+    def _state(self, slots: int) -> decode_state.DecodeState:
         sizes = (self._places(), self.config.rollout.num_rollouts, self.rung, slots)
-        state: programs.DecodeState = results(
-            programs.empty_state, self.sizes.text, self.dtype, self.mesh, sizes, False
+        state: decode_state.DecodeState = results(
+            decode_state.empty_state, self.sizes.text, self.dtype, self.mesh, sizes, False
         )
         return state
 
@@ -150,7 +150,7 @@ class _Rollout:
             Program(
                 "resize",
                 len(smaller),
-                programs.resize,
+                decode_state.resize,
                 (self.mesh, largest, state.cache, shift),
                 {"caches": state},
                 {self.kind: self.parameters, "features": self._features()},
@@ -174,7 +174,7 @@ class _Rollout:
             Program(
                 "compact",
                 (of_shard * self.config.rollout.num_rollouts).bit_length() - 1,
-                programs.compact,
+                decode_state.compact,
                 (self.mesh, state, orders, columns),
                 {"caches": state},
                 {self.kind: self.parameters, "features": self._features()},

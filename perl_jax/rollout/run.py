@@ -24,10 +24,11 @@ from perl_jax.models.qwen2_5_vl.inputs import (
     pack_images,
 )
 from perl_jax.processing import Processor
-from perl_jax.rollout import programs
+from perl_jax.rollout import decode_state, programs
 from perl_jax.rollout.config import SamplerConfig
+from perl_jax.rollout.decode_state import DecodeState
 from perl_jax.rollout.features import num_patches, plan_encoding
-from perl_jax.rollout.programs import DecodeState, Drawing
+from perl_jax.rollout.programs import Drawing
 from perl_jax.rollout.schedule import Order, Table
 from perl_jax.rollout.stopping import Ending, Response
 from perl_jax.rollout.strategies import Strategy
@@ -174,7 +175,7 @@ class Run:
     def _new_table(self, num_orders: int, length: int) -> tuple[Table, DecodeState]:
         places = self._places(min(num_orders, max(1, self.config.rows // self.num_rollouts)))
         sizes = (places, self.num_rollouts, length, self._slots(self.config.chunk))
-        state = programs.empty_state(
+        state = decode_state.empty_state(
             self.model_config.text, self.dtype, self.mesh, sizes, self.strategy.penalises
         )
         return Table(places, self.num_rollouts, self.shards.count), state
@@ -245,9 +246,9 @@ class Run:
             return state
         shift = np.int32(table.drop_slots())
         if needed == slots:
-            cache = self._call(programs.drop_slots, self.mesh, state.cache, shift)
+            cache = self._call(decode_state.drop_slots, self.mesh, state.cache, shift)
         else:
-            cache = self._call(programs.resize, self.mesh, needed, state.cache, shift)
+            cache = self._call(decode_state.resize, self.mesh, needed, state.cache, shift)
         return state._replace(cache=cache)
 
     def _compact(self, state: DecodeState, table: Table) -> DecodeState:
@@ -258,7 +259,7 @@ class Run:
         if 2 * fewer * narrower > places * columns:
             return state
         kept = table.compact(fewer, narrower)
-        return self._call(programs.compact, self.mesh, state, kept.orders, kept.rollouts)
+        return self._call(decode_state.compact, self.mesh, state, kept.orders, kept.rollouts)
 
     def _advance(self, state: DecodeState, table: Table) -> DecodeState:
         """Decodes one chunk."""

@@ -77,3 +77,9 @@ def test_one_chip_has_one_mesh(config):
     alone = replace(config, mesh=None)
     flags = {flag for one in candidates(alone, 1, ["decode"]) for flag in one.changes}
     assert not any("mesh" in flag for flag in flags)
+
+
+@pytest.mark.parametrize("program", ["prefill", "resize", "decode", "compact"])
+def test_whatever_holds_the_caches_is_helped_by_fewer_rows(config, program):
+    first = next(candidates(config, 8, [program]))
+    assert first.changes == (f"--config.rollout.sampler.rows={config.rollout.sampler.rows // 2}",)

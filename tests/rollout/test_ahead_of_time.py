@@ -18,7 +18,7 @@ from perl_jax.models.qwen2_5_vl.cache import PromptCache
 from perl_jax.models.qwen2_5_vl.config import parse_config
 from perl_jax.models.qwen2_5_vl.load import abstract_model
 from perl_jax.models.qwen2_5_vl.sharding import SHARDING
-from perl_jax.rollout import Strategy, programs
+from perl_jax.rollout import Strategy, decode_state, programs
 from tests.libtpu import compiled, needs_libtpu
 from tests.models.published import published_config
 
@@ -83,9 +83,9 @@ def sizes_of_rollouts(topology, tensor):
         "admit": programs.admit.lower(
             False, mesh, state, *admitted(config, mesh, 10 * data), drawing
         ),
-        "drop_slots": programs.drop_slots.lower(mesh, state.cache, number),
-        "resize": programs.resize.lower(mesh, 2 * SLOTS, state.cache, number),
-        "compact": programs.compact.lower(
+        "drop_slots": decode_state.drop_slots.lower(mesh, state.cache, number),
+        "resize": decode_state.resize.lower(mesh, 2 * SLOTS, state.cache, number),
+        "compact": decode_state.compact.lower(
             mesh, state, integers((half,)), integers((half, ROLLOUTS))
         ),
     }
@@ -126,12 +126,12 @@ def admitted(config, mesh, orders):
 
 
 def abstract_state(config, mesh, orders):
-    """What `programs.empty_state` returns, lying as it returns it."""
+    """What `decode_state.empty_state` returns, lying as it returns it."""
     arguments = (config.text, jnp.bfloat16, mesh, (orders, ROLLOUTS, PROMPT, SLOTS), False)
-    shardings = programs.empty_state.lower(*arguments).compile().output_shardings
+    shardings = decode_state.empty_state.lower(*arguments).compile().output_shardings
     return jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-        jax.eval_shape(lambda: programs.empty_state(*arguments)),
+        jax.eval_shape(lambda: decode_state.empty_state(*arguments)),
         shardings,
     )
 

@@ -104,8 +104,9 @@ def test_a_host_alone_goes_on_where_two_were_told_to_stop(place, variables, alon
     # The second hears of it, and both stop after the step.
     run.signal(1, signal.SIGTERM)
     said = run.finish()
-    assert "stopped as asked after step" in said[0]
-    assert len(rows(run.workdir, "rollouts.jsonl")) < STEPS
+    steps = len(rows(run.workdir, "rollouts.jsonl"))
+    assert f"stopped as asked after step {steps};" in said[0]
+    assert steps < STEPS
     Hosts(run.workdir, variables, (1, 1, 1), 1, f"--config.steps={STEPS}").finish()
     assert rows(run.workdir, "rollouts.jsonl") == rows(alone, "rollouts.jsonl")
     assert furthest_metric(run.workdir, alone)[0] < 1e-5
