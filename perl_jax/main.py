@@ -7,9 +7,9 @@ from typing import Any
 
 from absl import app, flags
 from absl import logging as absl_logging
-from ml_collections import config_flags
 
 from perl_jax import hosts
+from perl_jax.overrides import load_config, split_overrides
 from perl_jax.settings import read_config
 
 _ERRORS: tuple[type[Exception], ...] = (
@@ -34,7 +34,8 @@ def run_main(
         run: Takes the configuration and the work directory.
         errors: What else than wrong values and failing storage is told in one line.
     """
-    config = config_flags.DEFINE_config_file("config", None, "Configuration file.")
+    overrides, command_line = split_overrides(sys.argv)
+    config = flags.DEFINE_string("config", None, "Configuration file.")
     workdir = flags.DEFINE_string("workdir", None, "Directory of the run.")
     distributed = flags.DEFINE_enum(
         "distributed",
@@ -56,7 +57,7 @@ def run_main(
         absl_logging.set_verbosity(absl_logging.WARNING)
         logging.getLogger("perl_jax").setLevel(logging.INFO)
         try:
-            settings = read_config(kind, config.value)
+            settings = read_config(kind, load_config(str(config.value), overrides))
             hosts.connect(
                 distributed.value,
                 coordinator=coordinator.value,
@@ -72,4 +73,4 @@ def run_main(
                 raise
             sys.exit(f"error: {error}")
 
-    app.run(main)
+    app.run(main, argv=command_line)

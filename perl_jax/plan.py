@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from absl import app, flags
-from ml_collections import config_flags
 
 from perl_jax.config import TrainConfig
+from perl_jax.overrides import load_config, split_overrides
 from perl_jax.planning.chips import GIB, parse_topology
 from perl_jax.planning.planner import Request
 from perl_jax.planning.roofline import Assumptions
@@ -27,7 +27,7 @@ from perl_jax.planning.worker import plan_in_a_process
 from perl_jax.planning.workload import Workload
 from perl_jax.settings import read_config
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file.")
+_CONFIG = flags.DEFINE_string("config", None, "Configuration file.")
 _TOPOLOGY = flags.DEFINE_multi_string("topology", None, "Chips, such as v5e:4x4 or gpu:8.")
 _CHIP = flags.DEFINE_string("chip", None, "Whose figures cpu:N and gpu:N have, such as h100.")
 _JSON = flags.DEFINE_string("json", None, "File for the plans as JSON.")
@@ -49,7 +49,8 @@ def main(arguments: Sequence[str]) -> None:
         raise app.UsageError(f"unexpected arguments: {' '.join(arguments[1:])}")
     logging.getLogger("perl_jax").setLevel(logging.INFO)
     try:
-        config = read_config(TrainConfig, _CONFIG.value)
+        overrides, _ = split_overrides(sys.argv)
+        config = read_config(TrainConfig, load_config(str(_CONFIG.value), overrides))
         workload = Workload(_IMAGES.value, _PIXELS.value, _TEXT.value, _RESPONSE.value)
         shares = Assumptions(_COMPUTE.value, _MEMORY.value, _LINKS.value, _RESERVE.value)
         topologies = [parse_topology(name, _CHIP.value) for name in _TOPOLOGY.value or ()]
@@ -71,4 +72,4 @@ def main(arguments: Sequence[str]) -> None:
 if __name__ == "__main__":
     flags.mark_flags_as_required(["config", "topology"])
     sys.modules["__main__"].__doc__ = __doc__
-    app.run(main)
+    app.run(main, argv=split_overrides(sys.argv)[1])

@@ -88,7 +88,7 @@ def train(config: TrainConfig, workdir: str | Path) -> Outcome:
         )
         return Reinforce(learner, collector, parts.pipeline, make_rollout_copy(config, parts))
 
-    return _run(config, Path(workdir), config.reward, stepper)
+    return _run(config, workdir, config.reward, stepper)
 
 
 def warmstart(config: WarmstartConfig, workdir: str | Path) -> Outcome:
@@ -111,19 +111,19 @@ def warmstart(config: WarmstartConfig, workdir: str | Path) -> Outcome:
             max_response_tokens=config.max_response_tokens,
         )
 
-    return _run(config, Path(workdir), RewardConfig(), stepper)
+    return _run(config, workdir, RewardConfig(), stepper)
 
 
 def _run(
     config: TrainConfig | WarmstartConfig,
-    workdir: Path,
+    given: str | Path,
     reward: RewardConfig,
     make_stepper: Callable[[Parts], Stepper],
 ) -> Outcome:
     hosts.set_deadline(config.hosts.deadline)
     main = hosts.is_main()
     with ExitStack() as stack:
-        workdir = stack.enter_context(_own_workdir(workdir))
+        workdir = stack.enter_context(_own_workdir(given))
         config = _with_model(config, workdir)
         parts = open_parts(config, reward, workdir, stack)
         identity = fingerprint(config, parts.source)
@@ -182,7 +182,7 @@ def _run(
 
 
 @contextmanager
-def _own_workdir(workdir: Path) -> Iterator[Path]:
+def _own_workdir(workdir: str | Path) -> Iterator[Path]:
     """The work directory, locked by the main host; others may share it, or have one of theirs."""
     if hosts.is_main():
         with lock_workdir(workdir) as locked:
@@ -190,7 +190,7 @@ def _own_workdir(workdir: Path) -> Iterator[Path]:
             yield locked
         return
     hosts.gather(None, "the work directory")
-    path = workdir.expanduser().absolute()
+    path = Path(workdir).expanduser().absolute()
     path.mkdir(parents=True, exist_ok=True)
     yield path
 

@@ -1,5 +1,6 @@
 """From nested mappings, as configuration files hold them, to frozen dataclasses, and back."""
 
+import ast
 import dataclasses
 import difflib
 import types
@@ -9,6 +10,19 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+
+class FlagText(str):
+    """A value as a flag has it, until the type of its field says how to read it."""
+
+    def literal(self) -> Any:
+        """The Python literal that it is, with ``true`` and ``false``; else the text itself."""
+        if self in ("true", "false"):
+            return self == "true"
+        try:
+            return ast.literal_eval(self)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return str(self)
 
 
 def read_config(kind: type[T], config: Mapping[str, Any], path: str = "config") -> T:
@@ -29,6 +43,7 @@ def read_config(kind: type[T], config: Mapping[str, Any], path: str = "config") 
     values = config.to_dict() if hasattr(config, "to_dict") else dict(config)
     from_config = vars(kind).get("from_config")
     if from_config is not None:
+        values = _without_flags(values)
         return getattr(kind, "from_config")(values, path)  # noqa: B009 - mypy knows no such method
     fields = {item.name: item for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
     for name in values:
@@ -58,6 +73,8 @@ def read_config(kind: type[T], config: Mapping[str, Any], path: str = "config") 
 def _read(hint: Any, value: Any, path: str) -> Any:
     """A value as its annotation wants it."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if isinstance(value, FlagText):
+        value = _of_flag(hint, value)
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in arguments:
             return None
@@ -88,15 +105,33 @@ def _read(hint: Any, value: Any, path: str) -> Any:
     return _read_plain(origin or hint, value, path)
 
 
+def _of_flag(hint: Any, text: FlagText) -> Any:
+    """What a flag says, read for its field: a name such as ``1e5`` stays one where text fits."""
+    literal = text.literal()
+    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    choices = typing.get_args(hint) if union else (hint,)
+    named = any(text in typing.get_args(choice) for choice in choices)
+    if (literal is None and type(None) in choices) or not (str in choices or named):
+        return literal
+    return str(text)
+
+
 def _read_plain(kind: Any, value: Any, path: str) -> Any:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if kind is Any:
-        return value
+        return _without_flags(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         name = getattr(kind, "__name__", str(kind))
         raise TypeError(f"{path}: expected {name}; got {type(value).__name__} {value!r}")
     return value
+
+
+def _without_flags(value: Any) -> Any:
+    """A value of any type, with what flags have said in it read as literals."""
+    if isinstance(value, Mapping):
+        return {name: _without_flags(item) for name, item in value.items()}
+    return value.literal() if isinstance(value, FlagText) else value
 
 
 def plain(config: Any) -> Any:

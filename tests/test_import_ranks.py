@@ -8,8 +8,8 @@ PACKAGE = Path(__file__).parent.parent / "perl_jax"
 RANKS = {
     "types": 0, "settings": 0, "flops": 0, "hub": 0, "hosts": 0, "mesh": 0,
     "attention": 0, "buckets": 0, "objectives": 0,
-    "main": 1, "permutation": 1, "rewards": 1, "filtering": 1, "processing": 1, "models": 1,
-    "testing": 2, "rollout": 2,
+    "overrides": 1, "permutation": 1, "rewards": 1, "filtering": 1, "processing": 1, "models": 1,
+    "testing": 2, "main": 2, "rollout": 2,
     "data": 3,
     "training": 4, "evaluation": 4,
     "config": 5,

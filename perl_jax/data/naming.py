@@ -6,14 +6,10 @@ has the function that recognises such a name.
 
 import argparse
 import json
-import runpy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-from absl import flags
-from ml_collections import config_flags
 
 from perl_jax.data.digits import DigitsConfig
 from perl_jax.data.sources import (
@@ -23,8 +19,12 @@ from perl_jax.data.sources import (
     SourceConfig,
     TfdsConfig,
 )
+from perl_jax.overrides import load_config, split_overrides
 from perl_jax.permutation import Rules, rules_from_config
 from perl_jax.settings import read_config
+
+# What the commands that look at data read of a configuration, and so check; a run checks the rest.
+_READ = ("data.train", "permutation.rules", "seed")
 
 
 @dataclass(frozen=True)
@@ -199,19 +199,23 @@ def _rules(config: Mapping[str, Any]) -> Rules:
     return rules_from_config(permutation.get("rules") or {}, "config.permutation.rules")
 
 
-def _load_config(path: str, overrides: Sequence[str]) -> Mapping[str, Any]:
+def _load_config(path: str, arguments: Sequence[str]) -> Mapping[str, Any]:
     """The fields of a configuration file, read as a run would read them."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no such configuration file")
-    get_config = runpy.run_path(path).get("get_config")
-    if not callable(get_config):
-        raise ValueError(f"{path}: expected a file that defines get_config()")
-    config, values, arguments = get_config(), flags.FlagValues(), ["", *overrides]
-    try:
-        config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=arguments)
-        left = values(arguments)[1:]
-    except (flags.Error, AttributeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: {' '.join(str(error).split())}") from error
+    overrides, left = split_overrides(arguments)
     if left:
         raise ValueError(f"{path}: expected fields as --config.data...=VALUE; got {left[0]!r}")
-    return config.to_dict()
+    listed = load_config(path, {})
+    for name in overrides:
+        if not name.startswith(_READ) and not _holds(listed, name):
+            raise ValueError(
+                f"{path}: config.{name}: unknown key; expected a field of the file or of "
+                f"{', '.join(_READ)}"
+            )
+    return load_config(path, overrides)
+
+
+def _holds(config: Any, path: str) -> bool:
+    """Whether a configuration has a field."""
+    name, _, rest = path.partition(".")
+    held = isinstance(config, Mapping) and name in config
+    return held and (not rest or _holds(config[name], rest))

@@ -42,6 +42,11 @@ def lock_workdir(path: str | os.PathLike[str]) -> Iterator[Path]:
     Raises:
         WorkdirError: It cannot be made or written to, or another job has it; names that job.
     """
+    if "://" in os.fspath(path):
+        raise WorkdirError(
+            f"workdir {path}: expected a local directory; got a URL. Checkpoints may lie in a "
+            "bucket: --config.checkpoint.directory=gs://..."
+        )
     directory = Path(path).expanduser().absolute()
     resolved = directory.resolve()
     if resolved in _held:

@@ -70,7 +70,7 @@ def test_a_configuration_gives_its_training_rows_rules_and_seed(config):
     [
         ("--config.data.train.digits.rows=0", "data.train.digits.rows: expected at least 1; got 0"),
         ("--config.data.trane=0", "mine.py: .*trane"),
-        ("--n-rows=5", "mine.py: Unknown command line flag 'n-rows'"),
+        ("--n-rows=5", "mine.py: expected fields as --config.data...=VALUE; got '--n-rows=5'"),
         ("oops", "expected fields as --config.data...=VALUE; got 'oops'"),
     ],
 )

@@ -1,5 +1,6 @@
 """Every kind of array comes back bit by bit, on any mesh; its checksum sees every change."""
 
+import os
 import shutil
 
 import jax
@@ -10,6 +11,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from perl_jax.training.checkpoint import CheckpointConfig, CheckpointError, Checkpoints
 from perl_jax.training.checkpoint.checksums import checksums
+from perl_jax.training.checkpoint.files import absolute
 from tests.training.checkpoint_states import (
     FINGERPRINT,
     abstract,
@@ -201,3 +203,11 @@ def test_moved_elements_and_pairs_of_flipped_signs_change_the_checksum():
             if (i, j) != (1, 0):
                 seen |= set(checksums({"w": jnp.asarray(signs)}).values())
     assert len(seen) == 1 + 28 + 27
+
+
+def test_a_bucket_stays_one_where_a_local_directory_is_made_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for url in ("gs://bucket/run/checkpoints", "s3://bucket/run"):
+        assert os.fspath(absolute(url)) == url
+    assert os.fspath(absolute("runs/a")) == f"{tmp_path}/runs/a"
+    assert os.fspath(absolute("~")) == os.path.expanduser("~")

@@ -60,6 +60,16 @@ def test_what_is_no_directory_is_refused(tmp_path):
             pass
 
 
+def test_a_url_is_refused_with_where_buckets_go(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with (
+        pytest.raises(WorkdirError, match=r"gs://b/x: expected a local dir.*checkpoint\.directory"),
+        lock_workdir("gs://b/x"),
+    ):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_directory_without_permission_is_refused(tmp_path):
     tmp_path.chmod(0o500)
     root = os.geteuid() == 0

@@ -10,7 +10,6 @@ from typing import Any, Self
 
 import jax
 import orbax.checkpoint as ocp
-from etils import epath
 
 from perl_jax.hosts import gather
 from perl_jax.training.checkpoint.checksums import checksums
@@ -20,7 +19,7 @@ from perl_jax.training.checkpoint.config import (
     rank_by_metric,
     steps_to_keep,
 )
-from perl_jax.training.checkpoint.files import ARRAYS, RECORD, StepFiles
+from perl_jax.training.checkpoint.files import ARRAYS, RECORD, StepFiles, absolute
 from perl_jax.training.checkpoint.hosts import common, describe, together
 from perl_jax.training.checkpoint.leaves import (
     abstract_data_of,
@@ -108,7 +107,7 @@ class Checkpoints:
         self._config = config
         self._fingerprint = None if fingerprint is None else dict(fingerprint)
         self._best: Best = best
-        path = epath.Path(directory).expanduser().absolute()
+        path = absolute(directory)
         self._files = StepFiles(path)
         self._writer = Writer(path, asynchronous=config.asynchronous)
         self._pending: _Pending | None = None

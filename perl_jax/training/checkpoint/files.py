@@ -1,6 +1,7 @@
 """Reads the steps in a directory; changes nothing there."""
 
 import math
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,13 @@ from perl_jax.training.checkpoint.record import Record
 ARRAYS = "arrays"
 RECORD = "record"
 _NAMES = ocp.path.step.standard_name_format()
+
+
+def absolute(directory: str | os.PathLike[str]) -> epath.Path:
+    """Where a directory is, whatever the working directory becomes; a bucket's URL is as it is."""
+    path = epath.Path(directory)
+    # A relative name to pathlib, which would look for it below the working directory.
+    return path if "://" in os.fspath(path) else path.expanduser().absolute()
 
 
 class StepFiles:
