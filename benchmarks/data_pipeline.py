@@ -41,7 +41,7 @@ from PIL import Image
 
 from perl_jax.config import TrainConfig
 from perl_jax.data import ParquetSource, Pipeline, PipelineConfig, Preparer
-from perl_jax.data.sources import open_source
+from perl_jax.data.config import open_source
 from perl_jax.processing import load_processor
 from perl_jax.settings import read_config
 

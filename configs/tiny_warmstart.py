@@ -16,7 +16,7 @@ of them alike under all orders, one made anew 0.40 and 0.27; trained by configs/
 
 from ml_collections import ConfigDict
 
-from perl_jax.data.digits import words
+from perl_jax.data.sources.digits import words
 
 ROWS, STEPS, BIASED_FROM = 64, 800, 680
 

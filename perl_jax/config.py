@@ -7,20 +7,20 @@ that they configure; `perl_jax.settings` reads them.
 
 from dataclasses import dataclass, field
 
-from perl_jax.data.pipeline import PipelineConfig
-from perl_jax.data.sources import SourceConfig
+from perl_jax.data.config import SourceConfig
+from perl_jax.data.pipeline.pipeline import PipelineConfig
 from perl_jax.evaluation import EvaluationConfig
+from perl_jax.experience.collect import FilterConfig, PermutationConfig, RolloutConfig
 from perl_jax.hosts import HostsConfig
 from perl_jax.mesh import MeshConfig
 from perl_jax.models.fresh import FreshModel
 from perl_jax.objectives import PRESETS, Objective
+from perl_jax.rewards.rewarding import RewardConfig
 from perl_jax.training.checkpoint import CheckpointConfig
-from perl_jax.training.collect import FilterConfig, PermutationConfig, RolloutConfig
-from perl_jax.training.learner import UpdateConfig
+from perl_jax.training.display.writers import LoggingConfig
 from perl_jax.training.loop import EarlyStop
-from perl_jax.training.optimizer import OptimizerConfig
-from perl_jax.training.rewarding import RewardConfig
-from perl_jax.training.writers import LoggingConfig
+from perl_jax.update.learner import UpdateConfig
+from perl_jax.update.optimizer import OptimizerConfig
 
 
 @dataclass(frozen=True)

@@ -11,23 +11,23 @@ from jax.sharding import Mesh
 
 from perl_jax import hosts
 from perl_jax.config import ModelConfig, RunConfig, TrainConfig, WarmstartConfig
-from perl_jax.data.mixture import Mixture
-from perl_jax.data.pipeline import Pipeline
-from perl_jax.data.preparer import Preparer
-from perl_jax.data.rows import Filtered, RowReader
-from perl_jax.data.source import Source
-from perl_jax.data.sources import SourceConfig, open_source
+from perl_jax.data.config import SourceConfig, open_source
+from perl_jax.data.pipeline.mixture import Mixture
+from perl_jax.data.pipeline.pipeline import Pipeline
+from perl_jax.data.pipeline.preparer import Preparer
+from perl_jax.data.pipeline.rows import Filtered, RowReader
+from perl_jax.data.sources.source import Source
 from perl_jax.evaluation import Evaluation, evaluate
+from perl_jax.experience.rollout_copy import RolloutCopy
 from perl_jax.hub import resolve_directory
 from perl_jax.mesh import Feeds, MeshConfig, make_mesh, rearranged
 from perl_jax.models import Qwen2_5_VL, load_model
 from perl_jax.permutation import rules_from_config
 from perl_jax.processing import Processor, load_processor
 from perl_jax.rewards import Grader
+from perl_jax.rewards.rewarding import RewardConfig, make_grader
 from perl_jax.rollout import Sampler
 from perl_jax.settings import plain
-from perl_jax.training.rewarding import RewardConfig, make_grader
-from perl_jax.training.rollout_copy import RolloutCopy
 from perl_jax.training.workdir import fingerprint_of_code, fingerprint_of_config
 from perl_jax.types import Example
 

@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 
 from perl_jax import hosts
 from perl_jax.config import ModelConfig, RunConfig, TrainConfig, WarmstartConfig
+from perl_jax.experience.collect import Collector
 from perl_jax.hosts import HostsError
 from perl_jax.models import save_model
 from perl_jax.models.fresh import write_fresh_model
@@ -27,20 +28,19 @@ from perl_jax.parts import (
     open_parts,
 )
 from perl_jax.rewards import GradingError
+from perl_jax.rewards.rewarding import RewardConfig, Rewarder
 from perl_jax.settings import plain, read_config
 from perl_jax.training.checkpoint import CheckpointConfig, CheckpointError, Checkpoints
-from perl_jax.training.collect import Collector
-from perl_jax.training.curves import plot_curves
-from perl_jax.training.learner import Learner, UpdateConfig
+from perl_jax.training.display.curves import plot_curves
+from perl_jax.training.display.progress import Progress, final_table
+from perl_jax.training.display.throughput import Throughput, peak_of
+from perl_jax.training.display.writers import METRICS_FILE, MetricsWriter
 from perl_jax.training.loop import Loop, Outcome, RolloutLog, Stepper, start_or_resume
-from perl_jax.training.progress import Progress, final_table
 from perl_jax.training.reinforce import Reinforce
-from perl_jax.training.rewarding import RewardConfig, Rewarder
-from perl_jax.training.state import Policy
 from perl_jax.training.supervised import Supervised
-from perl_jax.training.throughput import Throughput, peak_of
 from perl_jax.training.workdir import Preemption, WorkdirError, lock_workdir
-from perl_jax.training.writers import METRICS_FILE, MetricsWriter
+from perl_jax.update.learner import Learner, UpdateConfig
+from perl_jax.update.state import Policy
 
 CHECKPOINTS = "checkpoints"
 EXPORT = "export"

@@ -144,6 +144,40 @@ class Rollouts:
 
 
 @dataclass(frozen=True, eq=False)
+class Responses:
+    """The responses to B groups, as the trainer reads them.
+
+    Attributes:
+        tokens: int32 ``[B, K, N, R]``; anything at padding.
+        lengths: int32 ``[B, K, N]``; 0 where a group has fewer than K orders.
+    """
+
+    tokens: np.ndarray
+    lengths: np.ndarray
+
+    def __post_init__(self) -> None:
+        if self.tokens.ndim != 4 or self.tokens.shape[:3] != self.lengths.shape:
+            raise ValueError(
+                f"responses: expected tokens [B, K, N, R] and lengths [B, K, N]; "
+                f"got {list(self.tokens.shape)} and {list(self.lengths.shape)}"
+            )
+        if (self.lengths > self.tokens.shape[-1]).any():
+            raise ValueError(
+                f"responses: expected lengths of at most R = {self.tokens.shape[-1]}; "
+                f"got {self.lengths.max()}"
+            )
+
+    def __getitem__(self, groups: slice | Sequence[int]) -> "Responses":
+        """Those to some of the groups."""
+        return Responses(self.tokens[groups], self.lengths[groups])
+
+    @property
+    def valid(self) -> np.ndarray:
+        """Bool ``[B, K, N, R]``, True at the tokens of a response."""
+        return np.arange(self.tokens.shape[-1]) < self.lengths[..., None]
+
+
+@dataclass(frozen=True, eq=False)
 class TrainBatch:
     """What one step learns from: B groups of up to K orders of N rollouts of up to R tokens.
 
@@ -163,3 +197,13 @@ class TrainBatch:
     logprobs: np.ndarray
     advantages: np.ndarray
     mask: np.ndarray
+
+
+PROMPT_SUFFIX = "prompt_suffix"
+"""The metadata of an example that its prompt ends with: instructions, which no rule rewrites."""
+
+
+def prompt_text(example: Example) -> str:
+    """The question, the options below it where the example holds them apart, and the suffix."""
+    suffix = example.metadata.get(PROMPT_SUFFIX, "")
+    return "\n".join((example.question, *example.options)) + suffix

@@ -6,16 +6,20 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "perl_jax"
 
 RANKS = {
-    "types": 0, "settings": 0, "flops": 0, "hub": 0, "hosts": 0, "mesh": 0,
-    "attention": 0, "buckets": 0, "objectives": 0,
-    "overrides": 1, "permutation": 1, "rewards": 1, "filtering": 1, "processing": 1, "models": 1,
-    "testing": 2, "main": 2, "rollout": 2,
-    "data": 3,
-    "training": 4, "evaluation": 4,
-    "config": 5,
-    "planning": 6, "parts": 6,
-    "runs": 7,
-    "train": 8, "warmstart": 8, "evaluate": 8, "generate": 8, "plan": 8, "export": 8,
+    "types": 0, "storage": 0, "settings": 0, "flops": 0, "hub": 0,
+    "overrides": 1, "hosts": 1, "mesh": 1, "buckets": 1, "attention": 1, "objectives": 1,
+    "filtering": 1, "endpoint": 1, "permutation": 1, "processing": 1,
+    "main": 2, "models": 2, "rewards": 2,
+    "testing": 3, "rollout": 3,
+    "data": 4, "update": 4,
+    "datasets": 5, "preparation": 5, "inspection": 5, "experience": 5,
+    "evaluation": 6,
+    "training": 7,
+    "config": 8,
+    "planning": 9, "parts": 9,
+    "runs": 10,
+    "train": 11, "warmstart": 11, "generate": 11, "plan": 11, "export": 11,
+    "data.lint": 11, "data.show": 11, "data.build": 11, "data.prepare": 11,
 }  # fmt: skip
 
 
@@ -25,7 +29,8 @@ def modules():
 
 def unit(path: Path) -> str:
     """The folder or module directly under perl_jax that a file belongs to."""
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+    return name if name in RANKS else name.split(".")[0]
 
 
 def module_name(path: Path) -> str:
@@ -61,7 +66,8 @@ def test_imports_point_to_lower_ranks():
     violations = []
     for path in modules():
         for name in imported(path):
-            other = name.split(".")[1]
+            inner = name.removeprefix("perl_jax.")
+            other = inner if inner in RANKS else inner.split(".")[0]
             if other != unit(path) and RANKS[other] >= RANKS[unit(path)]:
                 violations.append(f"{path.relative_to(PACKAGE)} imports {name}")
     assert not violations, "\n".join(violations)

@@ -13,16 +13,16 @@ from safetensors.numpy import load_file
 
 from perl_jax import runs
 from perl_jax.config import TrainConfig, WarmstartConfig
-from perl_jax.data.digits import Digits, DigitsConfig, words
-from perl_jax.data.prompting import prompt_text
+from perl_jax.data.sources.digits import Digits, DigitsConfig, words
 from perl_jax.export import main as export_main
 from perl_jax.models import load_model
 from perl_jax.processing import load_processor
 from perl_jax.rollout import Group, Sampler, SamplerConfig, Strategy
 from perl_jax.settings import read_config
-from perl_jax.training.metrics import unknown_metrics
-from perl_jax.training.writers import read_metrics
-from tests.training.real_runs import POLICY
+from perl_jax.training.display.metrics import unknown_metrics
+from perl_jax.training.display.writers import read_metrics
+from perl_jax.types import prompt_text
+from tests.update.real_runs import POLICY
 
 HELD_OUT = DigitsConfig(split="held_out", rows=8)
 

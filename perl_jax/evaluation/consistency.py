@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from perl_jax.permutation import CannotPermute, Rule, movable_slots, permute, sample_orders
 from perl_jax.permutation.answers import letter_of, looks_like_order
-from perl_jax.permutation.options import find_options
+from perl_jax.permutation.reading.options import find_options
 from perl_jax.rewards.matching import match
 from perl_jax.rewards.normalise import clean
 from perl_jax.rewards.numeric import Tolerance

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from perl_jax.data.prompting import prompt_text
 from perl_jax.evaluation.config import EvaluationConfig
 from perl_jax.evaluation.consistency import Order, is_consistent, orders_of
 from perl_jax.evaluation.grading import grade_on_hosts
@@ -13,7 +12,7 @@ from perl_jax.permutation import Rule, Rules, rule_for
 from perl_jax.processing import Processor
 from perl_jax.rewards import Grader, answer_text, last_boxed
 from perl_jax.rollout import Group, Rollouts, Sampler, Strategy
-from perl_jax.types import Example
+from perl_jax.types import Example, prompt_text
 
 KIND_COLUMN = "question_type"
 """The metadata column by which the examples of a source are told apart in the results."""

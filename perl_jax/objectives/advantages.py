@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from perl_jax.objectives import checks
-from perl_jax.objectives.masking import keep
+from perl_jax.objectives.checks import keep
 
 Baseline = Literal["mean", "leave_one_out", "none"]
 Scale = Literal["std", "batch_std", "none"]

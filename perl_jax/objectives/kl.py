@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from perl_jax.objectives import checks
-from perl_jax.objectives.masking import keep
+from perl_jax.objectives.checks import keep
 
 KLKind = Literal["k1", "k2", "k3", "abs"]
 KL_KINDS: tuple[KLKind, ...] = ("k1", "k2", "k3", "abs")

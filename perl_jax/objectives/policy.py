@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from perl_jax.objectives import checks
-from perl_jax.objectives.masking import keep, masked_max, masked_mean
+from perl_jax.objectives.checks import keep, masked_max, masked_mean
 
 Level = Literal["token", "sequence"]
 LEVELS: tuple[Level, ...] = ("token", "sequence")

@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from perl_jax.permutation.options import Option, fields_of
-from perl_jax.permutation.placeholders import MASK
-from perl_jax.permutation.refusal import CannotPermute
-from perl_jax.permutation.scan import NOUNS, Mention, Reader
-from perl_jax.permutation.words import (
+from perl_jax.permutation.reading.options import Option, fields_of
+from perl_jax.permutation.reading.placeholders import MASK
+from perl_jax.permutation.reading.scan import NOUNS, Mention, Reader
+from perl_jax.permutation.reading.words import (
     NUMBER,
     POSITION,
     SIDE,
@@ -18,6 +17,7 @@ from perl_jax.permutation.words import (
     read_position,
     read_side,
 )
+from perl_jax.permutation.refusal import CannotPermute
 from perl_jax.types import Example
 
 _LETTER = re.compile(

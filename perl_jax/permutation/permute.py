@@ -11,9 +11,15 @@ from perl_jax.permutation.answers import (
     letter_of,
     looks_like_order,
 )
-from perl_jax.permutation.options import Option, fields_of, find_options, option_slots, shows
 from perl_jax.permutation.orders import inverse
-from perl_jax.permutation.placeholders import (
+from perl_jax.permutation.reading.options import (
+    Option,
+    fields_of,
+    find_options,
+    option_slots,
+    shows,
+)
+from perl_jax.permutation.reading.placeholders import (
     Captions,
     Placeholder,
     check_places,
@@ -21,15 +27,15 @@ from perl_jax.permutation.placeholders import (
     find_placeholders,
     mask,
 )
-from perl_jax.permutation.references import read_references
-from perl_jax.permutation.refusal import CannotPermute
-from perl_jax.permutation.rewriting import (
+from perl_jax.permutation.reading.references import read_references
+from perl_jax.permutation.reading.rewriting import (
     check_doubts,
     pair_first_and_last,
     rewrite,
 )
+from perl_jax.permutation.reading.scan import Mention, Reader, Scan
+from perl_jax.permutation.refusal import CannotPermute
 from perl_jax.permutation.rules import Rule
-from perl_jax.permutation.scan import Mention, Reader, Scan
 from perl_jax.types import Example
 
 _LABEL_BEFORE = re.compile(r"(?:^|\s)(?P<word>\w+\s+)?\(?[A-Z][.):]\s*$")

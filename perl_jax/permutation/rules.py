@@ -10,7 +10,7 @@ from perl_jax.permutation.fields import (
     check_strings,
     suggestion,
 )
-from perl_jax.permutation.scan import NOUNS
+from perl_jax.permutation.reading.scan import NOUNS
 from perl_jax.types import Example
 
 MOVABLE = ("all", "all_but_first", "option_images", "none")

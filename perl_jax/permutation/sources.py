@@ -142,7 +142,7 @@ _MUIR = RuleByColumn(
     otherwise=OPTION_IMAGES,
 )
 
-# The built-in demo, perl_jax.data.digits.
+# The built-in demo, perl_jax.data.sources.digits.
 _DIGITS = RuleByColumn(
     "question_type",
     {

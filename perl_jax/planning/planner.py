@@ -14,6 +14,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from perl_jax.config import MeshConfig, TrainConfig
+from perl_jax.experience.rollout_copy import RolloutCopy
 from perl_jax.flops import count_in_jaxpr
 from perl_jax.mesh import make_mesh, rearranged
 from perl_jax.models import Qwen2_5_VL
@@ -27,7 +28,6 @@ from perl_jax.planning.roofline import Assumptions, seconds_of_call, traffic_of
 from perl_jax.planning.shapes import bytes_on_chip, read_model_config, sharded_model
 from perl_jax.planning.update import UpdatePrograms
 from perl_jax.planning.workload import Step, Workload
-from perl_jax.training.rollout_copy import RolloutCopy
 
 _VIRTUAL = (
     "Compiled for virtual CPU devices: temporaries and collectives are those of the CPU compiler, "

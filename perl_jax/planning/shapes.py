@@ -19,7 +19,7 @@ from perl_jax.models import Qwen2_5_VL
 from perl_jax.models.qwen2_5_vl.config import Qwen2_5_VLConfig, parse_config, read_config
 from perl_jax.models.qwen2_5_vl.load import abstract_model
 from perl_jax.models.qwen2_5_vl.sharding import parameter_sharding
-from perl_jax.training.state import dotted
+from perl_jax.update.state import dotted
 
 
 def read_model_config(path: str) -> Qwen2_5_VLConfig:

@@ -16,13 +16,13 @@ from perl_jax.models import Qwen2_5_VL
 from perl_jax.planning.programs import Program, Work, ceil_div
 from perl_jax.planning.shapes import on_mesh
 from perl_jax.planning.workload import Step, Workload, longest_responses, make_groups
-from perl_jax.training.forward import Head
-from perl_jax.training.losses import policy_gradient_loss
-from perl_jax.training.optimizer import learning_rate_schedule, make_optimizer
-from perl_jax.training.packing import MicroBatch, Sizes, pack
-from perl_jax.training.placement import Placement
-from perl_jax.training.state import Policy, TrainState
-from perl_jax.training.update import Programs
+from perl_jax.update.forward import Head
+from perl_jax.update.losses import policy_gradient_loss
+from perl_jax.update.optimizer import learning_rate_schedule, make_optimizer
+from perl_jax.update.packing import MicroBatch, Sizes, pack
+from perl_jax.update.placement import Placement
+from perl_jax.update.programs import Programs
+from perl_jax.update.state import Policy, TrainState
 
 # Readings of the weights by the backward pass, beside that of the forward pass.
 _BACKWARD = 2

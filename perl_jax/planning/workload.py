@@ -7,8 +7,7 @@ import numpy as np
 
 from perl_jax.config import TrainConfig
 from perl_jax.models.qwen2_5_vl.config import Qwen2_5_VLConfig
-from perl_jax.training.packing import Responses
-from perl_jax.types import Group, ImagePatches, Prompt
+from perl_jax.types import Group, ImagePatches, Prompt, Responses
 
 _PIXELS = 512 * 512
 

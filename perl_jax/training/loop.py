@@ -18,13 +18,13 @@ import jax
 from perl_jax.hosts import gather
 from perl_jax.models import Qwen2_5_VL
 from perl_jax.training.checkpoint import Checkpoints
-from perl_jax.training.compilations import CompilationCounter
-from perl_jax.training.learner import Learner
-from perl_jax.training.progress import Progress
-from perl_jax.training.state import TrainState
-from perl_jax.training.throughput import Throughput
+from perl_jax.training.display.compilations import CompilationCounter
+from perl_jax.training.display.progress import Progress
+from perl_jax.training.display.throughput import Throughput
+from perl_jax.training.display.writers import MetricsWriter
 from perl_jax.training.workdir import Preemption
-from perl_jax.training.writers import MetricsWriter
+from perl_jax.update.learner import Learner
+from perl_jax.update.state import TrainState
 
 logger = logging.getLogger(__name__)
 

@@ -10,12 +10,12 @@ import jax
 import numpy as np
 from flax import nnx
 
-from perl_jax.data.pipeline import Pipeline
-from perl_jax.training.collect import Collector
-from perl_jax.training.learner import Learner
+from perl_jax.data.pipeline.pipeline import Pipeline
+from perl_jax.experience.collect import Collector
+from perl_jax.experience.rollout_copy import RolloutCopy
 from perl_jax.training.loop import StepResult
-from perl_jax.training.rollout_copy import RolloutCopy
-from perl_jax.training.state import TrainState
+from perl_jax.update.learner import Learner
+from perl_jax.update.state import TrainState
 
 _TOTALS = ("filter/drawn", "filter/kept", "filter/too_easy", "filter/too_hard", "filter/unscored")
 

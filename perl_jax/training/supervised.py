@@ -5,15 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from perl_jax.data.pipeline import Pipeline
-from perl_jax.data.prompting import prompt_text
+from perl_jax.data.pipeline.pipeline import Pipeline
 from perl_jax.rollout import Sampler
-from perl_jax.training.exchange import share
-from perl_jax.training.learner import Learner
 from perl_jax.training.loop import StepResult
-from perl_jax.training.packing import Responses
-from perl_jax.training.state import TrainState
-from perl_jax.types import Example, Group
+from perl_jax.types import Example, Group, Responses, prompt_text
+from perl_jax.update.exchange import share
+from perl_jax.update.learner import Learner
+from perl_jax.update.state import TrainState
 
 RESPONSE = "response"
 

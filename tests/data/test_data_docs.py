@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from perl_jax.data.sources import SourceConfig
+from perl_jax.data.config import SourceConfig
 from perl_jax.settings import read_config
 
 DOCS = Path(__file__).parents[2] / "docs" / "data.md"

@@ -4,10 +4,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from perl_jax.data.prompting import prompt_text
-from perl_jax.data.sources import SourceConfig, open_source
+from perl_jax.data.config import SourceConfig, open_source
 from perl_jax.settings import plain, read_config
-from tests.data.row_files import write_directory, write_jsonl
+from perl_jax.types import prompt_text
+from tests.data.sources.row_files import write_directory, write_jsonl
 
 ROWS = [{"q": f"{n}?", "a": n, "image": "a.png", "set": "theirs"} for n in range(3)]
 COLUMNS = {"question": "q", "answer": "a", "images": ["image"], "answer_is": "index"}

@@ -8,7 +8,7 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
-from perl_jax.data.digits import Digits, DigitsConfig
+from perl_jax.data.sources.digits import Digits, DigitsConfig
 from perl_jax.evaluation import EvaluationConfig, evaluate, orders_of
 from perl_jax.permutation import permute, rule_for
 from perl_jax.rollout import Group, Sampler, Strategy

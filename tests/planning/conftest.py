@@ -7,7 +7,7 @@ from perl_jax.mesh import make_mesh
 from perl_jax.planning.shapes import read_model_config, sharded_model
 from perl_jax.planning.workload import Step, Workload
 from perl_jax.settings import read_config
-from tests.training.cases import write_small_checkpoint
+from tests.update.cases import write_small_checkpoint
 
 WORKLOAD = Workload(images=2, pixels=56 * 56, text_tokens=20)
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from perl_jax.planning.chips import CHIPS, GIB, parse_topology
-from perl_jax.training.throughput import peak_of
+from perl_jax.training.display.throughput import peak_of
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from perl_jax.models import load_model
 from perl_jax.planning.planner import mesh_for
 from perl_jax.planning.update import UpdatePrograms, num_micro_batches
 from perl_jax.planning.workload import longest_responses, make_groups
-from perl_jax.training.learner import Learner
+from perl_jax.update.learner import Learner
 from tests.planning.conftest import WORKLOAD
 
 

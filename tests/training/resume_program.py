@@ -22,11 +22,11 @@ import jax
 import jax.numpy as jnp
 
 from perl_jax import main, runs
-from perl_jax.data.pipeline import Pipeline
+from perl_jax.data.pipeline.pipeline import Pipeline
+from perl_jax.experience.collect import Collector
 from perl_jax.training.checkpoint import Checkpoints
-from perl_jax.training.collect import Collector
-from perl_jax.training.learner import Learner
 from perl_jax.training.reinforce import Reinforce
+from perl_jax.update.learner import Learner
 
 Patch = Callable[[], AbstractContextManager[Any]]
 

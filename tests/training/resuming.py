@@ -17,7 +17,7 @@ import jax
 
 from perl_jax.training.checkpoint import CheckpointConfig, Checkpoints
 from perl_jax.training.checkpoint.files import StepFiles
-from perl_jax.training.writers import read_metrics
+from perl_jax.training.display.writers import read_metrics
 
 ROOT = Path(__file__).parents[2]
 CONFIG = "tests/training/resume_config.py"

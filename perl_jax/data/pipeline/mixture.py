@@ -1,0 +1,99 @@
+"""Several sources as one, each with its share of the rows."""
+
+import bisect
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from perl_jax.data.pipeline.row_filter import RowFilter
+from perl_jax.data.pipeline.turns import Turns, whole_shares
+from perl_jax.data.sources.source import Source
+from perl_jax.settings import plain
+from perl_jax.types import Example
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A source of a mixture.
+
+    Attributes:
+        name: Unlike the others': it draws the order of the rows, together with the run's seed.
+        source: The rows.
+        weight: Its share of the rows, relative to the others'.
+        filters: Which rows are wanted.
+    """
+
+    name: str
+    source: Source
+    weight: float = 1.0
+    filters: RowFilter = field(default_factory=RowFilter)
+
+
+class Mixture:
+    """The rows of several sources, one after another; a `Pipeline` mixes them by their weights.
+
+    A row that its part's filters refuse raises `FilteredRow`, all but those by the length of the
+    prompt, which is not known here.
+
+    Args:
+        parts: At least one. A mixture of one is a source with filters.
+
+    Attributes:
+        parts: These.
+        starts: The number of the first row of every part, and the number of all rows.
+
+    Raises:
+        ValueError: There are no parts, two have one name, one has no rows, or a weight is wrong.
+    """
+
+    def __init__(self, parts: Sequence[Part]):
+        names = [part.name for part in parts]
+        if not parts or len(set(names)) < len(names):
+            raise ValueError(f"mixture: expected parts of different names; got {names}")
+        empty = [part.name for part in parts if not len(part.source)]
+        if empty:
+            raise ValueError(f"mixture: expected rows in every part; got none in {empty}")
+        self.parts = tuple(parts)
+        self.starts = (0, *itertools.accumulate(len(part.source) for part in parts))
+        self.shares = whole_shares([part.weight for part in parts])
+
+    def __len__(self) -> int:
+        return self.starts[-1]
+
+    def __getitem__(self, index: int) -> Example:
+        number = self.part_of(index)
+        part = self.parts[number]
+        example = part.source[index - self.starts[number]]
+        part.filters.check(example)
+        return example
+
+    def part_of(self, index: int) -> int:
+        """The number of the part that a row is of."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"mixture: expected a row from 0 to {len(self) - 1}; got {index}")
+        return bisect.bisect_right(self.starts, index) - 1
+
+    def in_turns(self) -> Iterator[int]:
+        """The numbers of all rows, once each: by the weights, as long as all parts have some."""
+        turns, left = self.turns(), len(self)
+        for place in itertools.count():
+            if not left:
+                return
+            number, turn = turns[place]
+            if turn < len(self.parts[number].source):
+                left -= 1
+                yield self.starts[number] + turn
+
+    def turns(self) -> Turns:
+        """Whose row comes when."""
+        return Turns(self.shares)
+
+    def fingerprint(self) -> str:
+        """A digest of what the parts hold, and of how they are mixed and filtered."""
+        content = [
+            [part.name, part.source.fingerprint(), share, plain(part.filters)]
+            for part, share in zip(self.parts, self.shares, strict=True)
+        ]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

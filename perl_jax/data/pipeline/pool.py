@@ -1,0 +1,135 @@
+"""Worker processes that read rows, one at a time each.
+
+Grain's own (``mp_prefetch``) send rows through queues that both sides hold open. A worker that is
+killed in the middle of a row, which is where it waits while a step runs, leaves the reader waiting
+for the rest for ever; a reader that is killed leaves its workers behind. Here every worker has one
+connection, whose other end nobody else holds, so either side sees at once that the other is gone.
+"""
+
+import os
+import queue
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Pipe
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+
+from perl_jax.data.pipeline.worker import Answer
+
+_PROGRAM = Path(__file__).parent / "worker.py"
+# A process whose connection has closed has ended, or is about to.
+_END_SECONDS = 10.0
+
+
+class WorkerPool:
+    """Calls a function of a number in worker processes; several threads may call it at once.
+
+    Args:
+        read: The function. It is pickled, with cloudpickle, so it may be defined in a script.
+        num_workers: How many processes; no more calls than these run at the same time.
+
+    Raises:
+        RuntimeError: A worker ended before it had the function.
+    """
+
+    def __init__(self, read: Callable[[int], Any], num_workers: int):
+        payload = cloudpickle.dumps(read)
+        self._workers: list[_Worker] = []
+        self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+        # Also where nobody calls close(): at the end of this object or of this process.
+        self._stop = weakref.finalize(self, _end, self._workers)
+        try:
+            for _ in range(num_workers):
+                self._workers.append(_Worker())
+            for worker in self._workers:
+                worker.start(payload)
+                self._idle.put(worker)
+        except BaseException:
+            self._stop()
+            raise
+
+    def __call__(self, number: int) -> Any:
+        """What the function gives for a number.
+
+        Raises:
+            RuntimeError: The worker was killed or has ended, or the function raised; the message
+                has its traceback.
+        """
+        worker = self._idle.get()
+        try:
+            kind, answer = worker.ask(number)
+        finally:
+            self._idle.put(worker)
+        if kind == "failed":
+            raise RuntimeError(f"a data worker failed on row {number}:\n{answer}")
+        return answer
+
+    @property
+    def process_ids(self) -> tuple[int, ...]:
+        """Of the workers."""
+        return tuple(worker.process.pid for worker in self._workers)
+
+    def close(self) -> None:
+        """Ends all workers at once, whatever they do; calls that wait for them raise."""
+        self._stop()
+
+
+class _Worker:
+    """This process's end of one worker."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.connection, theirs = Pipe()
+        # What this process can import, a worker can; and it must never take an accelerator.
+        paths = [str(Path(path).absolute()) for path in sys.path]
+        environment = {"PYTHONPATH": os.pathsep.join(paths), "JAX_PLATFORMS": "cpu"}
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", str(_PROGRAM), str(theirs.fileno())],
+                env={**os.environ, **environment},
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+
+    def start(self, payload: bytes) -> None:
+        try:
+            self.connection.send_bytes(payload)
+        except OSError as error:
+            raise RuntimeError(f"a data worker cannot start: it {self._ended()}") from error
+
+    def ask(self, number: int) -> tuple[str, Any]:
+        with self.lock:
+            try:
+                self.connection.send(number)
+                answer = Answer.receive(self.connection)
+            except (EOFError, OSError) as error:
+                raise RuntimeError(
+                    f"data worker {self.process.pid} {self._ended()} while it had row {number} to "
+                    "read"
+                ) from error
+        return answer.value()
+
+    def _ended(self) -> str:
+        try:
+            status = self.process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            return "closed its connection"
+        if status >= 0:
+            return f"ended with exit status {status}"
+        return f"was killed by signal {-status}" + (" (out of memory?)" if status == -9 else "")
+
+
+def _end(workers: Sequence[_Worker]) -> None:
+    for worker in workers:
+        worker.process.kill()
+    for worker in workers:
+        worker.process.wait()
+        # A thread that waits for an answer now sees the end of the connection, and lets go of it.
+        with worker.lock:
+            worker.connection.close()

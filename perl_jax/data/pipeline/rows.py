@@ -1,0 +1,174 @@
+"""Rows on their way to the consumer: the bad ones are values, which are counted and replaced."""
+
+import logging
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from perl_jax.data.pipeline.mixture import Mixture
+from perl_jax.data.pipeline.preparer import Preparer
+from perl_jax.data.pipeline.row_filter import FilteredRow
+from perl_jax.data.sources.source import BadRow, Source
+from perl_jax.types import Example
+
+_log = logging.getLogger(__name__)
+
+# Within an epoch chance has its part in the share of bad rows, and must not end a run: only from so
+# many rows on, and by so many standard deviations more than allowed, is it too high.
+_ROWS_BEFORE_JUDGING = 200
+_DEVIATIONS = 3.0
+_MAX_LOGGED = 20
+_MAX_CHARACTERS = 300
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A row that cannot be used. ``reason``, ``row`` and ``message`` are those of `BadRow`."""
+
+    reason: str
+    row: str
+    message: str
+
+    def __str__(self) -> str:
+        text = f"{self.row}: {self.message}"
+        return text if len(text) <= _MAX_CHARACTERS else f"{text[:_MAX_CHARACTERS]}..."
+
+
+class Filtered(Skipped):
+    """A row that is not wanted: it is no bad row."""
+
+
+@dataclass(frozen=True)
+class RowReader:
+    """Reads and prepares a row by its number; it is what worker processes hold.
+
+    Raises:
+        ValueError: A part of the mixture is filtered by the length of prompts, which only a
+            `Preparer` knows.
+    """
+
+    source: Source
+    prepare: Callable[[Example], Example]
+
+    def __post_init__(self) -> None:
+        parts = self.source.parts if isinstance(self.source, Mixture) else ()
+        unmeasured = [part.name for part in parts if part.filters.measures_prompts]
+        if unmeasured and not isinstance(self.prepare, Preparer):
+            raise ValueError(
+                f"filters by the length of the prompt, of {unmeasured}: expected prepare to be a "
+                f"Preparer; got {type(self.prepare).__name__}"
+            )
+
+    def __call__(self, index: int) -> Example | Skipped:
+        """The prepared row, or why there is none.
+
+        Raises:
+            OSError: The storage fails; the same row may be good at the next run.
+            MemoryError: As above.
+        """
+        try:
+            return self._read(index)
+        except FilteredRow as error:
+            return Filtered(error.reason, error.row, error.message)
+        except BadRow as error:
+            return Skipped(error.reason, error.row, error.message)
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:
+            return Skipped(type(error).__name__, f"row {index} of the source", str(error))
+
+    def _read(self, index: int) -> Example:
+        example = self.source[index]
+        if isinstance(self.source, Mixture) and isinstance(self.prepare, Preparer):
+            filters = self.source.parts[self.source.part_of(index)].filters
+            return self.prepare(example, filters)
+        return self.prepare(example)
+
+
+class SkipCount:
+    """Counts rows, those left out by reason, and stops a run that skips too many.
+
+    Args:
+        max_fraction: How much of the rows that are wanted may be skipped.
+        epoch_rows: The rows of an epoch.
+        parts: The names of what takes turns, with the rows of an epoch of each.
+
+    Attributes:
+        rows: All rows so far.
+        skipped: Those that cannot be used, by reason.
+        filtered: Those that are not wanted, by reason.
+    """
+
+    def __init__(self, max_fraction: float, epoch_rows: int, parts: Mapping[str, int]):
+        self._max_fraction = max_fraction
+        self._epoch_rows = epoch_rows
+        self._parts = parts
+        self._example: dict[tuple[type[Skipped], str], Skipped] = {}
+        self.restore(0, {}, {})
+
+    def restore(self, rows: int, skipped: Mapping[str, int], filtered: Mapping[str, int]) -> None:
+        """Goes on from other counts."""
+        self.rows = rows
+        self.skipped = Counter(dict(skipped))
+        self.filtered = Counter(dict(filtered))
+        self._in_a_row = Counter[str]()
+
+    def add(self, row: Example | Skipped | None, part: str, *, log: bool = True) -> None:
+        """Counts a row, which is of that part; None is an example that another host holds.
+
+        Args:
+            row: What became of it.
+            part: What had its turn.
+            log: Whether this host is the one to log it, where it is skipped.
+
+        Raises:
+            ValueError: The share of skipped rows is too high, or a whole epoch was left out; the
+                message has a table of the reasons.
+        """
+        self.rows += 1
+        self._in_a_row[part] = self._in_a_row[part] + 1 if isinstance(row, Skipped) else 0
+        if isinstance(row, Skipped):
+            self._note(row, log)
+        if self._in_a_row[part] >= self._parts[part]:
+            of = f" of {part!r}" if part else ""
+            raise ValueError(f"no row of a whole epoch{of} can be used:\n{self._table()}")
+        total = self.skipped.total()
+        if total > self._allowed():
+            raise ValueError(
+                f"{total} of {self._wanted} rows cannot be used, which is more than "
+                f"max_bad_fraction = {self._max_fraction}:\n{self._table()}"
+            )
+
+    @property
+    def _wanted(self) -> int:
+        return self.rows - self.filtered.total()
+
+    def _allowed(self) -> float:
+        """How many of the rows so far may have been skipped."""
+        expected = self._max_fraction * self._wanted
+        if self.rows % self._epoch_rows == 0:
+            return expected
+        if self._wanted < _ROWS_BEFORE_JUDGING:
+            return math.inf
+        return expected + _DEVIATIONS * math.sqrt(expected)
+
+    def _note(self, row: Skipped, log: bool) -> None:
+        self._example.setdefault((type(row), row.reason), row)
+        if isinstance(row, Filtered):
+            self.filtered[row.reason] += 1
+            return
+        self.skipped[row.reason] += 1
+        total = self.skipped.total()
+        if log and total <= _MAX_LOGGED:
+            _log.warning("skipped %s: %s", row.reason, row)
+        if total == _MAX_LOGGED:
+            _log.warning("further skipped rows are only counted")
+
+    def _table(self) -> str:
+        counted = [(Skipped, "", self.skipped), (Filtered, "filtered: ", self.filtered)]
+        return "\n".join(
+            f"  {name + reason:<32}{count:>8}  {self._example.get((kind, reason), '')}".rstrip()
+            for kind, name, counts in counted
+            for reason, count in counts.most_common()
+        )

@@ -1,9 +1,0 @@
-"""The published training sets: each one's files, as examples.
-
-A module here knows one data set's published files and nothing of how examples are stored or read:
-it turns a directory with those files into examples, in a fixed order.
-"""
-
-from perl_jax.data.published.dataset import DataSet
-
-__all__ = ["DataSet"]

@@ -1,0 +1,1 @@
+"""Rows of every kind of file, as examples."""

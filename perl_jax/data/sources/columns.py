@@ -1,0 +1,340 @@
+"""Rows as examples: which column is the question, which are the images, which is the answer."""
+
+import difflib
+import hashlib
+import json
+import re
+import string
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from perl_jax.data.sources.image_files import encoded_image
+from perl_jax.data.sources.source import BadRow
+from perl_jax.processing import Slot, split_placeholders
+from perl_jax.rewards.answers import answer_text
+from perl_jax.types import PROMPT_SUFFIX, Example
+
+Row = Mapping[str, Any]
+
+_LABEL = re.compile(r"\s*(?:\(([A-Z])\)|([A-Z])[.):])")
+_LETTERS = string.ascii_uppercase
+
+
+@dataclass(frozen=True)
+class ColumnsConfig:
+    r"""Which columns of a row an example is made of; none of them may be missing.
+
+    A field of a struct is named by its path, as in ``reward_model.ground_truth``.
+
+    Attributes:
+        question: A text, or a list of one message of ``role`` and ``content``, the user's.
+        answer: A text, a number or a list, which becomes text as `perl_jax.rewards.answer_text`
+            says: ``\boxed{}`` around the whole of it goes.
+        images: A column of one image or a list of images; or several columns, such as ``image_1``
+            to ``image_4``, in which null is no image. An image is bytes, a path below
+            ``image_root``, or a struct of both, in which bytes go first.
+        options: A list of texts, or one text with an option a line.
+        label_options: Whether ``A. ``, ``B. ``, ... is put before options without letters.
+        id: Columns that together tell rows apart, joined by ``/`` without the nulls among them. A
+            row is called by its file and place where there are none, or the last of them is null.
+        source: What says where a row comes from; it selects the permutation rule.
+        metadata: What is kept beside, each under the last name of its path; of a struct, its plain
+            values under their own names.
+        metadata_json: A text with a JSON object whose entries are kept beside too.
+        answer_is: ``text``, which is graded as it is; or ``index``, the number of an option,
+            counted from 0, which becomes its letter.
+        prepend_missing_images: Whether an ``<image>`` for each image that the question and the
+            options do not show is put before the question.
+    """
+
+    question: str
+    answer: str
+    images: tuple[str, ...] = ()
+    options: str | None = None
+    label_options: bool = True
+    id: tuple[str, ...] = ()
+    source: str | None = None
+    metadata: tuple[str, ...] = ()
+    metadata_json: str | None = None
+    answer_is: Literal["text", "index"] = "text"
+    prepend_missing_images: bool = False
+
+    def __post_init__(self) -> None:
+        names = [_last_name(path) for path in self.metadata]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"metadata: expected different names; got {', '.join(twice)} twice")
+
+    def paths(self) -> tuple[str, ...]:
+        """The paths of all columns that are read, each once."""
+        single = (self.options, self.source, self.metadata_json)
+        optional = (path for path in single if path is not None)
+        paths = (self.question, self.answer, *self.images, *optional, *self.id, *self.metadata)
+        return tuple(dict.fromkeys(paths))
+
+
+@dataclass(frozen=True)
+class RowOptions:
+    """What is the same for all rows of a source.
+
+    Attributes:
+        image_root: The directory that image paths are relative to, or the URL of one.
+        prompt_suffix: Put after every question and its options.
+        source: Takes the place of what rows say that they come from.
+    """
+
+    image_root: Path | str | None
+    prompt_suffix: str
+    source: str | None
+
+
+def read_row(
+    columns: ColumnsConfig, row: Row, name: str, stem: str, options: RowOptions
+) -> Example:
+    """Makes an example of a row.
+
+    Args:
+        columns: What is where.
+        row: Its columns; one that is not there is null.
+        name: Names the row.
+        stem: The source of rows that do not say where they come from.
+        options: Of the whole source.
+
+    Raises:
+        BadRow: The row cannot be used.
+        OSError: An image cannot be read.
+    """
+    choices = _options(columns, row, name)
+    question = _question(columns, row, name)
+    suffix = {PROMPT_SUFFIX: options.prompt_suffix} if options.prompt_suffix else {}
+    answer = _answer(columns, row, choices, name)
+    images = tuple(
+        encoded_image(image, options.image_root, name) for image in _images(columns, row)
+    )
+    if columns.prepend_missing_images:
+        question = _with_missing_images(question, choices, len(images))
+    return Example(
+        id=row_id(columns, row, name),
+        source=options.source or _source(columns, row, name, stem),
+        question=question,
+        images=images,
+        answer=answer,
+        options=choices,
+        metadata=_json_metadata(columns, row, name) | _metadata(columns, row) | suffix,
+    )
+
+
+def row_id(columns: ColumnsConfig, row: Row, name: str) -> str:
+    """The id of a row."""
+    values = [value_at(row, path) for path in columns.id]
+    if not values or values[-1] is None:
+        return name
+    return "/".join(str(value) for value in values if value is not None)
+
+
+def value_at(row: Row, path: str) -> Any:
+    """The value of a column or of a field within one; None where there is none."""
+    if path in row:
+        return row[path]
+    head, _, rest = path.partition(".")
+    inner = row.get(head)
+    return value_at(inner, rest) if rest and isinstance(inner, Mapping) else None
+
+
+def has_path(row: Row, path: str) -> bool:
+    """Whether a row has a column or a field of that path, be it null."""
+    head, _, rest = path.partition(".")
+    inner = row.get(head)
+    return path in row or (bool(rest) and isinstance(inner, Mapping) and has_path(inner, rest))
+
+
+def column_paths(row: Row, prefix: str = "") -> Iterator[str]:
+    """The paths of the columns of a row and of the fields within them."""
+    for name, value in row.items():
+        yield f"{prefix}{name}"
+        if isinstance(value, Mapping):
+            yield from column_paths(value, f"{prefix}{name}.")
+
+
+def check_columns(missing: Collection[str], names: Collection[str], where: str) -> None:
+    """Raises ValueError if a mapping names columns that are missing.
+
+    Args:
+        missing: These.
+        names: The paths of the columns that there are.
+        where: The file.
+    """
+    if not missing:
+        return
+    wrong = []
+    for path in missing:
+        close = difflib.get_close_matches(path, names, 1)
+        wrong.append(f"{path!r}" + (f" (did you mean {close[0]!r}?)" if close else ""))
+    raise ValueError(
+        f"{where}: columns: expected some of {', '.join(names)}; got {', '.join(wrong)}"
+    )
+
+
+def _last_name(path: str) -> str:
+    return path.rpartition(".")[2]
+
+
+def _kind(value: Any) -> str:
+    return f"{type(value).__name__} {str(value)[:50]!r}"
+
+
+def _question(columns: ColumnsConfig, row: Row, name: str) -> str:
+    text = value_at(row, columns.question)
+    if text is None:
+        raise BadRow("empty_prompt", name, "there is no text and no message")
+    if isinstance(text, list):
+        text = _user_message(text, name)
+    if text is not None and not isinstance(text, str):
+        raise BadRow("bad_prompt", name, f"{columns.question}: expected text; got {_kind(text)}")
+    if text is None or not text.strip():
+        raise BadRow("empty_prompt", name, "the question is empty")
+    if "<video>" in text:
+        raise BadRow("video", name, "the question shows a <video>; only images are read")
+    return text
+
+
+def _user_message(messages: list[Any], name: str) -> Any:
+    if not messages:
+        raise BadRow("empty_prompt", name, "there is no message")
+    roles = [message.get("role") if isinstance(message, Mapping) else None for message in messages]
+    if roles != ["user"]:
+        raise BadRow(
+            "bad_prompt",
+            name,
+            f"expected one message, the user's; got {', '.join(map(str, roles))} (what a system "
+            "message says belongs into the question or prompt_suffix)",
+        )
+    return messages[0].get("content")
+
+
+def _images(columns: ColumnsConfig, row: Row) -> list[Any]:
+    """The images as the row holds them."""
+    images = []
+    for path in columns.images:
+        value = value_at(row, path)
+        images += value if isinstance(value, list) else [] if value is None else [value]
+    return images
+
+
+def _with_missing_images(question: str, choices: tuple[str, ...], images: int) -> str:
+    pieces = split_placeholders("\n".join((question, *choices)))
+    missing = images - sum(isinstance(piece, Slot) for piece in pieces)
+    return "<image>" * missing + "\n" + question if missing > 0 else question
+
+
+def _options(columns: ColumnsConfig, row: Row, name: str) -> tuple[str, ...]:
+    value = None if columns.options is None else value_at(row, columns.options)
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        value = [line.strip() for line in value.splitlines() if line.strip()]
+    if not isinstance(value, list) or not all(_is_option(option) for option in value):
+        raise BadRow("bad_options", name, f"expected texts as options; got {_kind(value)}")
+    if len(value) > len(_LETTERS):
+        raise BadRow("bad_options", name, f"expected at most 26 options; got {len(value)}")
+    texts = [str(option) for option in value]
+    labels = [_LABEL.match(text) for text in texts]
+    letters = [label and (label[1] or label[2]) for label in labels]
+    if not columns.label_options or letters == list(_LETTERS[: len(texts)]):
+        return tuple(texts)
+    return tuple(f"{letter}. {text}" for letter, text in zip(_LETTERS, texts, strict=False))
+
+
+def _is_option(value: Any) -> bool:
+    return isinstance(value, str | int | float) and not isinstance(value, bool)
+
+
+def _answer(columns: ColumnsConfig, row: Row, choices: tuple[str, ...], name: str) -> str:
+    """The ground truth as it is graded."""
+    value = value_at(row, columns.answer)
+    try:
+        text = answer_text(value)
+    except TypeError as error:
+        raise BadRow("answer_null" if value is None else "bad_answer", name, str(error)) from error
+    except ValueError as error:
+        raise BadRow("bad_answer", name, str(error)) from error
+    if columns.answer_is == "text":
+        return text
+    count = len(choices) if columns.options is not None else len(_LETTERS)
+    if not re.fullmatch(r"[0-9]{1,2}", text) or int(text) >= count:
+        raise BadRow(
+            "bad_answer", name, f"expected the index of an option, 0 to {count - 1}; got {text!r}"
+        )
+    return _LETTERS[int(text)]
+
+
+def _source(columns: ColumnsConfig, row: Row, name: str, stem: str) -> str:
+    if columns.source is None:
+        return stem
+    value = value_at(row, columns.source)
+    if value is None:
+        raise BadRow(f"{columns.source}_null", name, f"{columns.source} is null")
+    if not isinstance(value, str):
+        raise BadRow("bad_source", name, f"{columns.source}: expected text; got {_kind(value)}")
+    return value
+
+
+def _json_metadata(columns: ColumnsConfig, row: Row, name: str) -> dict[str, Any]:
+    path = columns.metadata_json
+    text = None if path is None else value_at(row, path)
+    if text is None:
+        return {}
+    try:
+        values = json.loads(text)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BadRow("bad_metadata", name, f"{path}: expected a JSON object: {error}") from error
+    if not isinstance(values, dict):
+        raise BadRow("bad_metadata", name, f"{path}: expected a JSON object; got {_kind(values)}")
+    return values
+
+
+def _metadata(columns: ColumnsConfig, row: Row) -> dict[str, Any]:
+    kept = {}
+    for path in columns.metadata:
+        value = value_at(row, path)
+        if isinstance(value, Mapping):
+            kept.update({k: v for k, v in value.items() if isinstance(v, str | int | float | bool)})
+        elif value is not None:
+            kept[_last_name(path)] = value
+    return kept
+
+
+def check_rows(
+    columns: ColumnsConfig,
+    options: RowOptions,
+    files: Iterable[tuple[str, bytes]],
+    rows: Iterable[tuple[str, Row]],
+) -> str:
+    """Checks that no id stands twice in one source, and returns a fingerprint of the rows.
+
+    Args:
+        columns: What is where in a row.
+        options: Of the source.
+        files: The name of every file, and bytes that change with its content.
+        rows: The name of every row, and at least its source and what its id is made of; also its
+            answer, where the bytes of its file are a sample.
+
+    Raises:
+        ValueError: An id stands twice; names both rows.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(repr((columns, options.prompt_suffix, options.source)).encode())
+    for name, content in files:
+        digest.update(name.encode("utf-8", "surrogateescape"))
+        digest.update(content)
+    seen: dict[tuple[Any, str], str] = {}
+    for name, row in rows:
+        digest.update(repr(row).encode("utf-8", "backslashreplace"))
+        if columns.id:
+            id = row_id(columns, row, name)
+            key = (None if columns.source is None else value_at(row, columns.source), id)
+            if key in seen:
+                raise ValueError(f"{name}: expected an id of its own; {seen[key]} has {id!r} too")
+            seen[key] = name
+    return digest.hexdigest()

@@ -1,0 +1,233 @@
+"""Rows of JSONL files: a JSON object on every line."""
+
+import array
+import bisect
+import contextlib
+import hashlib
+import itertools
+import json
+import operator
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePath
+from typing import BinaryIO
+
+from perl_jax.data.sources.columns import (
+    ColumnsConfig,
+    Row,
+    RowOptions,
+    check_columns,
+    check_rows,
+    column_paths,
+    has_path,
+    read_row,
+    value_at,
+)
+from perl_jax.data.sources.image_files import image_directory
+from perl_jax.data.sources.layouts import layout_of
+from perl_jax.data.sources.source import BadRow
+from perl_jax.storage import find_files, open_file, read_range, short_names
+from perl_jax.types import Example
+
+# Lines hold text and paths; a longer one is a fault, and reading it would stall a worker.
+_MAX_LINE_BYTES = 2**24
+# So many column names are kept for messages: keys may be data.
+_MAX_NAMES = 200
+_HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+class JsonlSource:
+    """One or several JSONL files, as a source.
+
+    A row is a line with a JSON object; lines of white space are none. Without a mapping, the names
+    of the columns tell the layout of verl or of EasyR1, as `ParquetSource` describes them. A key
+    that a row lacks is null.
+
+    The files are read once when the source is made, and then one line at a time, in any order. What
+    is kept is one number for each row.
+
+    A line that cannot be used raises `BadRow`, named as in ``train.jsonl:17``, lines counted from
+    1, with the reason ``bad_json``, ``bad_text``, ``too_long`` or one of `ParquetSource`.
+
+    Args:
+        paths: As of `ParquetSource`.
+        columns: What an example is made of; None: the layout of verl or of EasyR1.
+        image_root: As of `ParquetSource`.
+        prompt_suffix: Put after every question as it is.
+        source: Every example's source, whatever the files say.
+
+    Raises:
+        FileNotFoundError: A path is missing, or a pattern matches nothing.
+        ValueError: No line of a file is a JSON object, a column is in no row of the files, an id
+            stands twice, or there are no rows.
+    """
+
+    def __init__(
+        self,
+        paths: str | Path | Sequence[str | Path],
+        *,
+        columns: ColumnsConfig | None = None,
+        image_root: str | Path | None = None,
+        prompt_suffix: str = "",
+        source: str | None = None,
+    ):
+        self._paths = find_files(paths)
+        self._names = short_names(self._paths)
+        self._options = RowOptions(image_directory(image_root), prompt_suffix, source)
+        self._files = [_File(*pair) for pair in zip(self._paths, self._names, strict=True)]
+        seen = _Seen(columns)
+        digests = [file.index(seen) for file in self._files]
+        self._starts = [0, *itertools.accumulate(map(len, self._files))]
+        if not len(self):
+            raise ValueError(f"{', '.join(self._paths)}: expected rows; got none")
+        self._columns = columns or layout_of(seen.names, self._paths[0]).columns
+        if columns is not None:
+            check_columns(seen.missing, seen.names, ", ".join(self._names))
+        rows = self._identities() if self._columns.id else ()
+        files = zip(self._names, digests, strict=True)
+        self._fingerprint = check_rows(self._columns, self._options, files, rows)
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    def __getitem__(self, index: int) -> Example:
+        """The row of that number; the files follow each other in the order given.
+
+        Raises:
+            BadRow: The row cannot be used.
+            IndexError: There is no such row.
+            OSError: A file cannot be read.
+        """
+        index = operator.index(index)
+        if not 0 <= index < len(self):
+            raise IndexError(f"row {index}: the rows are 0 to {len(self) - 1}")
+        number = bisect.bisect_right(self._starts, index) - 1
+        file = self._files[number]
+        name, line = file.read(index - self._starts[number])
+        stem = PurePath(file.path).stem
+        return read_row(self._columns, _parse(line, name), name, stem, self._options)
+
+    def fingerprint(self) -> str:
+        """A digest of the names and the whole content of all files."""
+        return self._fingerprint
+
+    def _identities(self) -> Iterator[tuple[str, Row]]:
+        """The name of every row that can be read, and what its id is made of."""
+        for file in self._files:
+            for name, line in file.lines():
+                with contextlib.suppress(BadRow):
+                    row = _parse(line, name)
+                    yield name, {path: value_at(row, path) for path in self._columns.id}
+
+
+class _Seen:
+    """Which columns there are in the rows so far, and which ones of a mapping are still missing."""
+
+    def __init__(self, columns: ColumnsConfig | None):
+        self.missing = [] if columns is None else list(columns.paths())
+        self.names: dict[str, None] = {}
+        self._mapped = columns is not None
+
+    def is_complete(self) -> bool:
+        """Whether further rows can tell nothing new that matters."""
+        return self._mapped and not self.missing
+
+    def add(self, row: Row) -> None:
+        self.missing = [path for path in self.missing if not has_path(row, path)]
+        if len(self.names) < _MAX_NAMES:
+            self.names.update(dict.fromkeys(column_paths(row)))
+
+
+class _File:
+    """Where the rows of a file stand.
+
+    Attributes:
+        path: Of the file.
+        name: What messages call it.
+    """
+
+    def __init__(self, path: str, name: str):
+        self.path = path
+        self.name = name
+        # Where each row begins, and the end of the file.
+        self._starts = array.array("q")
+        # For every line of white space, the number of rows before it.
+        self._blanks = array.array("q")
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    def index(self, seen: _Seen) -> bytes:
+        """Finds all rows, and returns a digest of the file.
+
+        Raises:
+            ValueError: None of them is a JSON object.
+        """
+        digest = hashlib.blake2b(digest_size=16)
+        end, is_good, fault = 0, False, None
+        with open_file(self.path) as file:
+            for start, end, line in _lines(file):  # noqa: B007 - the last one counts
+                digest.update(line)
+                if not line.strip():
+                    self._blanks.append(len(self._starts))
+                    continue
+                self._starts.append(start)
+                if is_good and seen.is_complete():
+                    continue
+                try:
+                    seen.add(_parse(line, self._name_of(len(self._starts) - 1)))
+                    is_good = True
+                except BadRow as error:
+                    fault = fault or error
+        self._starts.append(end)
+        if fault is not None and not is_good:
+            raise ValueError(f"{self.path}: expected a JSON object on each line; {fault}")
+        digest.update(str(end).encode())
+        return digest.digest()
+
+    def read(self, row: int) -> tuple[str, bytes]:
+        """The name and the line of a row."""
+        start, stop = self._starts[row], self._starts[row + 1]
+        name = self._name_of(row)
+        if stop - start > _MAX_LINE_BYTES:
+            raise BadRow("too_long", name, f"{stop - start} bytes; at most {_MAX_LINE_BYTES}")
+        return name, read_range(self.path, start, stop).strip()
+
+    def lines(self) -> Iterator[tuple[str, bytes]]:
+        """The names and lines of all rows, read in one go."""
+        with open_file(self.path) as file:
+            rows = (line for _, _, line in _lines(file) if line.strip())
+            yield from ((self._name_of(row), line) for row, line in enumerate(rows))
+
+    def _name_of(self, row: int) -> str:
+        return f"{self.name}:{row + bisect.bisect_right(self._blanks, row) + 1}"
+
+
+def _lines(file: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
+    """Where every line begins and ends, and its bytes; of one that is too long, the first ones."""
+    start = 0
+    while line := file.readline(_MAX_LINE_BYTES + 1):
+        stop, rest = start + len(line), line
+        while not rest.endswith(b"\n") and (rest := file.readline(_MAX_LINE_BYTES)):
+            stop += len(rest)
+        yield start, stop, line
+        start = stop
+
+
+def _parse(line: bytes, name: str) -> Row:
+    """The columns of a row.
+
+    Raises:
+        BadRow: ``bad_json`` or ``bad_text``.
+    """
+    try:
+        row = json.loads(line.decode("utf-8").removeprefix("\ufeff"))
+        if _HALF_PAIR.search(line):
+            json.dumps(row, ensure_ascii=False).encode("utf-8")
+    except UnicodeError as error:
+        raise BadRow("bad_text", name, f"a text is not UTF-8: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise BadRow("bad_json", name, f"expected a JSON object: {error}") from error
+    if not isinstance(row, dict):
+        raise BadRow("bad_json", name, f"expected a JSON object; got a {type(row).__name__}")
+    return row

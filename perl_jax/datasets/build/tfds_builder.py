@@ -1,0 +1,305 @@
+"""Writes any published data set as ArrayRecord files that TFDS reads.
+
+The directory is one that ``tfds.builder_from_directory(...).as_data_source()`` reads, and
+``tfds.builder(name, data_dir=...)`` finds. The records, ``features.json`` and ``dataset_info.json``
+are TFDS's own work, without TensorFlow. TFDS's own builder class is not used: it starts again
+after every interruption, holds a whole split on the disk twice, and orders rows by a hash. Here
+rows stay in the order of the published files, the same input gives the same bytes, and a shard
+that is finished stays so.
+
+Everything is written to ``VERSION.incomplete`` beside the place where the data set will be, which
+nothing reads as one, and is renamed at the very end. A build that was stopped is run again with
+the same arguments: rows of finished shards are read once more, to count them, but not serialised,
+compressed and written. With other arguments, or where a published file has changed, it starts
+again.
+
+Besides the data there are ``README.md``, the data set card; ``build.json``, its facts for programs;
+and ``dropped.jsonl``, a line for every row that was dropped.
+"""
+
+import fcntl
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import tensorflow_datasets as tfds
+from tqdm import tqdm
+
+from perl_jax.datasets.build.build_report import Report, Tally
+from perl_jax.datasets import DataSet
+from perl_jax.datasets.build.record_shards import Progress, ShardWriter, replace_text, sha256
+from perl_jax.data.sources.source import BadRow
+from perl_jax.data.sources.tfds_records import FEATURES, to_record
+from perl_jax.types import Example
+
+VERSION = "1.0.0"
+"""Of the layout of records; TFDS wants one as the name of the directory."""
+
+_log = logging.getLogger(__name__)
+_PROGRESS, _CARD, _FACTS, _DROPPED = "progress.json", "README.md", "build.json", "dropped.jsonl"
+_TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_INDEX}"
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """How a data set is built.
+
+    Attributes:
+        limit: How many rows of each split are read at most; None: all.
+        splits: Which splits; None: all that are published.
+        max_bad_fraction: The largest share of a split's rows that may be dropped.
+        shard_bytes: About how many bytes of records a file holds.
+        show_progress: Whether bars are drawn.
+    """
+
+    limit: int | None = None
+    splits: tuple[str, ...] | None = None
+    max_bad_fraction: float = 0.01
+    shard_bytes: int = 2**28
+    show_progress: bool = True
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"limit: expected a positive number of rows; got {self.limit}")
+        if not 0 <= self.max_bad_fraction <= 1:
+            raise ValueError(
+                f"max_bad_fraction: expected a number from 0 to 1; got {self.max_bad_fraction}"
+            )
+
+
+def build(
+    data_set: DataSet, source: Path, data_dir: Path, options: BuildOptions | None = None
+) -> Report:
+    """Builds a data set in ``data_dir/NAME/VERSION``, or says what is already there.
+
+    Args:
+        data_set: What to build.
+        source: The directory with its published files.
+        data_dir: The directory of built data sets.
+        options: How.
+
+    Raises:
+        ValueError: Too many rows are bad (the message has their reasons), a split has none, a
+            published file is broken, an id stands twice, another process is building, or the
+            directory holds a build of other files or options.
+        FileNotFoundError: A published file is missing.
+        OSError: The storage fails.
+    """
+    options = options or BuildOptions()
+    splits = _splits(data_set, options)
+    files = _published_files(data_set, source)
+    final = data_dir / data_set.name / VERSION
+    if final.exists():
+        return _existing(final, source, files, splits, options)
+    work = final.with_name(f"{VERSION}.incomplete")
+    request = {
+        "name": data_set.name, "splits": splits, "limit": options.limit,
+        "shard_bytes": options.shard_bytes,
+        "files": [[name, size, path.stat().st_mtime_ns] for name, size, path in files],
+    }  # fmt: skip
+    with _locked(work):
+        progress = Progress(work / _PROGRESS, request)
+        if not any(progress.shards(split) for split in splits):
+            _clear(work)
+        tallies = _write_splits(data_set, source, work, splits, progress, options)
+        report = _finish(data_set, work, final, files, tallies, progress, options)
+        (work / _PROGRESS).unlink()
+        os.rename(work, final)
+    return report
+
+
+def _splits(data_set: DataSet, options: BuildOptions) -> list[str]:
+    known = list(data_set.splits)
+    wanted = list(options.splits or known)
+    if unknown := [split for split in wanted if split not in known]:
+        raise ValueError(f"{data_set.name}: no split {unknown[0]!r}; it has {', '.join(known)}")
+    return wanted
+
+
+def _published_files(data_set: DataSet, source: Path) -> list[tuple[str, int, Path]]:
+    """The published files that are there: names relative to the directory, sizes and paths."""
+    if not source.is_dir():
+        raise FileNotFoundError(f"{source}: expected the directory of the published files")
+    found = {path for pattern in data_set.files for path in source.glob(pattern) if path.is_file()}
+    if not found:
+        raise FileNotFoundError(f"{source}: expected some of {', '.join(data_set.files)}")
+    return [
+        (path.relative_to(source).as_posix(), path.stat().st_size, path) for path in sorted(found)
+    ]
+
+
+def _existing(
+    final: Path,
+    source: Path,
+    files: list[tuple[str, int, Path]],
+    splits: list[str],
+    options: BuildOptions,
+) -> Report:
+    """The report of a finished build, if it is the one that is asked for."""
+    try:
+        plain = json.loads((final / _FACTS).read_text(encoding="utf-8"))
+        report = Report.read(str(final), plain)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{final}: exists, but is no build of this program: {error}") from error
+    same_files = [file[:2] for file in report.files] == [file[:2] for file in files]
+    if not same_files or list(report.tallies) != splits or report.limit != options.limit:
+        raise ValueError(
+            f"{final}: is built from other files than those of {source}, or with other splits or "
+            "another limit; remove it to build it again"
+        )
+    _log.info("%s is already built", final)
+    return report
+
+
+@contextmanager
+def _locked(work: Path) -> Iterator[None]:
+    """Holds the directory of an unfinished build for this process; made if it is missing."""
+    work.mkdir(parents=True, exist_ok=True)
+    handle = os.open(work, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(f"{work}: another process is building here") from error
+        yield
+    finally:
+        os.close(handle)
+
+
+def _clear(work: Path) -> None:
+    for path in work.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _write_splits(
+    data_set: DataSet,
+    source: Path,
+    work: Path,
+    splits: list[str],
+    progress: Progress,
+    options: BuildOptions,
+) -> dict[str, Tally]:
+    tallies: dict[str, Tally] = {}
+    ids: set[str] = set()
+    with open(work / _DROPPED, "w", encoding="utf-8") as log:
+
+        def note(split: str, row: BadRow) -> None:
+            facts = {"split": split, "reason": row.reason, "row": row.row, "message": row.message}
+            log.write(json.dumps(facts) + "\n")
+
+        for split in splits:
+            reader = data_set.splits[split](source)
+            rows = islice(map(_checked, reader), options.limit)
+            with ShardWriter(work, data_set.name, split, options.shard_bytes, progress) as writer:
+                tallies[split] = _write_split(rows, split, writer, ids, note, options)
+            if isinstance(reader, Generator):
+                reader.close()  # it may stand at the limit, with its files open
+            log.flush()
+            _judge(data_set, split, tallies[split], work, options)
+    return tallies
+
+
+def _checked(row: Example | BadRow) -> Example | BadRow:
+    """The row, or a bad one where a text of it cannot be stored."""
+    if isinstance(row, Example):
+        try:
+            "".join((row.id, row.source, row.question, row.answer, *row.options)).encode()
+        except UnicodeEncodeError as error:
+            name = row.id.encode("utf-8", "backslashreplace").decode()
+            return BadRow("bad_text", name, f"a text is not Unicode: {error}")
+    return row
+
+
+def _write_split(
+    rows: Iterable[Example | BadRow],
+    split: str,
+    writer: ShardWriter,
+    ids: set[str],
+    note: Callable[[str, BadRow], None],
+    options: BuildOptions,
+) -> Tally:
+    tally = Tally()
+    for row in tqdm(rows, desc=split, unit=" rows", disable=not options.show_progress):
+        tally.add(row)
+        if isinstance(row, BadRow):
+            note(split, row)
+            continue
+        if row.id in ids:
+            raise ValueError(f"{split}: expected an id of its own; {row.id!r} stands twice")
+        ids.add(row.id)
+        if tally.rows > writer.rows_done:
+            writer.write(to_record(row), tally.rows)
+    writer.finish(tally.rows)
+    return tally
+
+
+def _judge(data_set: DataSet, split: str, tally: Tally, work: Path, options: BuildOptions) -> None:
+    """Raises ValueError where a split has no rows, or too many bad ones."""
+    dropped = tally.dropped.total()
+    if dropped > options.max_bad_fraction * tally.rows:
+        raise ValueError(
+            f"{data_set.name}, {split}: {dropped} of {tally.rows} rows cannot be used, which is "
+            f"more than max_bad_fraction = {options.max_bad_fraction}; all are named in "
+            f"{work / _DROPPED}:\n{tally.reasons()}"
+        )
+    if not tally.kept:
+        raise ValueError(f"{data_set.name}, {split}: expected rows; got none")
+
+
+def _finish(
+    data_set: DataSet,
+    work: Path,
+    final: Path,
+    files: list[tuple[str, int, Path]],
+    tallies: dict[str, Tally],
+    progress: Progress,
+    options: BuildOptions,
+) -> Report:
+    """Writes everything beside the shards."""
+    bar = tqdm(files, desc="checksums", unit=" files", disable=not options.show_progress)
+    digests = [(name, size, sha256(path)) for name, size, path in bar]
+    shards = [shard for split in tallies for shard in progress.shards(split)]
+    report = Report(
+        str(final), options.limit, tallies, digests, [(s.file, s.size, s.sha256) for s in shards]
+    )
+    tfds.folder_dataset.write_metadata(
+        data_dir=work,
+        features=FEATURES,
+        split_infos=[_split_info(data_set, split, work, progress) for split in tallies],
+        version=VERSION,
+        filename_template=_TEMPLATE,
+        check_data=False,
+        description=data_set.description,
+        homepage=data_set.homepage,
+        license=data_set.licence,
+    )
+    replace_text(work / _CARD, report.card(data_set))
+    replace_text(work / _FACTS, json.dumps(report.plain(data_set), indent=1) + "\n")
+    return report
+
+
+def _split_info(data_set: DataSet, split: str, work: Path, progress: Progress) -> Any:
+    shards = progress.shards(split)
+    template = tfds.core.ShardedFileTemplate(
+        data_dir=work,
+        dataset_name=data_set.name,
+        split=split,
+        filetype_suffix="array_record",
+        template=_TEMPLATE,
+    )
+    return tfds.core.SplitInfo(
+        name=split,
+        shard_lengths=[shard.examples for shard in shards],
+        num_bytes=sum(shard.record_bytes for shard in shards),
+        filename_template=template,
+    )

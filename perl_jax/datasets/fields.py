@@ -1,0 +1,75 @@
+"""The fields of published rows, as examples hold them; what cannot be used is a `BadRow`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from perl_jax.data.sources.source import BadRow
+from perl_jax.processing import Slot, split_placeholders
+from perl_jax.rewards.answers import answer_text
+
+
+def read_answer(value: Any, row: str) -> str:
+    """The ground truth as it is graded.
+
+    Raises:
+        BadRow: ``answer_null`` or ``bad_answer``.
+    """
+    try:
+        return answer_text(value)
+    except TypeError as error:
+        raise BadRow("answer_null" if value is None else "bad_answer", row, str(error)) from error
+    except ValueError as error:
+        raise BadRow("bad_answer", row, str(error)) from error
+
+
+def read_question(value: Any, row: str) -> str:
+    """The question as it stands.
+
+    Raises:
+        BadRow: ``empty_prompt``, ``bad_prompt`` or ``bad_text``.
+    """
+    if value is None or (isinstance(value, str) and not value.strip()):
+        raise BadRow("empty_prompt", row, "the question is empty")
+    if not isinstance(value, str):
+        raise BadRow("bad_prompt", row, f"expected text; got {type(value).__name__}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise BadRow("bad_text", row, f"the question is no Unicode: {error}") from error
+    return value
+
+
+def read_id(value: Any, split: str, row: str) -> str:
+    """The id of a row that has one, made unique over the splits.
+
+    Raises:
+        BadRow: ``id_null``.
+    """
+    if value is None or value == "":
+        raise BadRow("id_null", row, "the row has no id")
+    return f"{split}/{value}"
+
+
+def listed(value: Any) -> list[Any]:
+    """The images of a column that holds one, several or none."""
+    if value is None:
+        return []
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def with_image_tags(question: str, num_images: int, row: str, options: Sequence[str] = ()) -> str:
+    """The question with a placeholder for every image of the row.
+
+    A single image that has none anywhere is shown before the question: there is no other place that
+    it could belong to.
+
+    Raises:
+        BadRow: ``image_count``: question and options have more or fewer placeholders than images.
+    """
+    pieces = [piece for text in (question, *options) for piece in split_placeholders(text)]
+    tags = sum(isinstance(piece, Slot) for piece in pieces)
+    if num_images == 1 and not tags:
+        return f"<image>{question}"
+    if tags != num_images:
+        raise BadRow("image_count", row, f"{tags} image placeholders for {num_images} images")
+    return question

@@ -1,0 +1,122 @@
+"""MMK12: school mathematics and sciences; and MM-Eureka's data, its predecessor in JSON lines."""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from perl_jax.data.sources.source import BadRow
+from perl_jax.datasets.dataset import DataSet
+from perl_jax.datasets.fields import (
+    listed,
+    read_answer,
+    read_id,
+    read_question,
+    with_image_tags,
+)
+from perl_jax.datasets.files import Columns, Row, read_json_lines, read_parquet
+from perl_jax.datasets.image_store import ImageStore
+from perl_jax.types import Example
+
+_MMK12, _EUREKA = "MMK12", "MM-Eureka"
+_COLUMNS = Columns(text=("question",), other=("id", "image", "answer"), optional=("subject",))
+_JSON_LINES, _ARCHIVES = "dataset.jsonl", ("K12.zip", "MMPR.zip")
+
+
+def _read_mmk12(root: Path, *, split: str) -> Iterator[Example | BadRow]:
+    store = ImageStore(root)
+
+    def read(row: Row, name: str, number: int) -> Example:
+        return Example(
+            id=read_id(row["id"], split, name),
+            source=_MMK12,
+            question=with_image_tags(read_question(row["question"], name), 1, name),
+            images=(store.read(row["image"], name),),
+            answer=read_answer(row["answer"], name),
+            metadata={"subject": row["subject"]} if row.get("subject") else {},
+        )
+
+    return read_parquet(root, f"data/{split}-*.parquet", _COLUMNS, read)
+
+
+def _read_eureka(root: Path) -> Iterator[Example | BadRow]:
+    archives = [root / name for name in _ARCHIVES if (root / name).is_file()]
+    with contextlib.closing(ImageStore(root, archives)) as store:
+
+        def read(row: Row, name: str, number: int) -> Example:
+            chat = row.get("message", row.get("conversations"))
+            text, images = _user_turn(chat, name)
+            images += listed(row.get("image_urls"))
+            return Example(
+                id=read_id(row.get("id"), "train", name),
+                source=_EUREKA,
+                question=with_image_tags(read_question(text, name), len(images), name),
+                images=tuple(store.read(image, name) for image in images),
+                answer=read_answer(row.get("answer"), name),
+            )
+
+        yield from read_json_lines(root, _JSON_LINES, read)
+
+
+def _user_turn(chat: Any, row: str) -> tuple[str, list[Any]]:
+    """The text of the one user message, ``<image>`` where an image stands, and these images.
+
+    The system message is left out: it asks for a format of the response, which is the recipe's to
+    choose.
+    """
+    try:
+        messages = json.loads(chat) if isinstance(chat, str) else chat
+        contents = [message["content"] for message in messages if message["role"] == "user"]
+        others = {message["role"] for message in messages} - {"user", "system"}
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        message = f"expected messages of role and content: {type(error).__name__}: {error}"
+        raise BadRow("bad_prompt", row, message) from error
+    if len(contents) != 1 or others:
+        raise BadRow("bad_prompt", row, "expected one message of the user, and no answer")
+    (content,) = contents
+    if not isinstance(content, list):
+        return read_question(content, row), []
+    texts, images = [], []
+    for part in content:
+        kind = part.get("type") if isinstance(part, dict) else None
+        if kind not in ("text", "image"):
+            raise BadRow("bad_prompt", row, f"expected parts of text and images; got {part!r}")
+        if kind == "image":
+            images.append(part.get("image"))
+        texts.append("<image>" if kind == "image" else read_question(part.get("text"), row))
+    return "".join(texts), images
+
+
+DATA_SETS: tuple[DataSet, ...] = (
+    DataSet(
+        name="mmk12",
+        source=_MMK12,
+        title="MMK12",
+        homepage="https://huggingface.co/datasets/FanqingM/MMK12",
+        licence="Apache-2.0",
+        description=(
+            "School questions with one image. The 15,616 training rows are mathematics with a free "
+            "answer, a number or a formula; the 2,000 test rows are multiple choice, 500 each of "
+            "mathematics, physics, chemistry and biology, with the options in the question and a "
+            "letter as the answer. Metadata: subject."
+        ),
+        splits={split: partial(_read_mmk12, split=split) for split in ("train", "test")},
+        files=("data/*.parquet",),
+    ),
+    DataSet(
+        name="mm_eureka",
+        source=_EUREKA,
+        title="MM-Eureka-Dataset",
+        homepage="https://huggingface.co/datasets/FanqingM/MM-Eureka-Dataset",
+        licence="see the homepage",
+        description=(
+            "What MM-Eureka was trained on before MMK12: school mathematics and public sets, as "
+            "chat messages with paths of images, which are read from the unpacked folders or from "
+            "the zip files. The system message is left out."
+        ),
+        splits={"train": _read_eureka},
+        files=(_JSON_LINES, *_ARCHIVES),
+    ),
+)

@@ -1,0 +1,189 @@
+"""ShowHowTo: sequences of frames that show the steps of a task, turned into questions."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from perl_jax.data.sources.image_files import encoded_image
+from perl_jax.data.sources.source import BadRow
+from perl_jax.datasets.dataset import DataSet
+from perl_jax.datasets.step_questions import (
+    KINDS,
+    Frame,
+    Sequences,
+    ask,
+    encode_frame,
+    names_images,
+)
+from perl_jax.processing import ImageError, load_rgb
+from perl_jax.types import Example
+
+SOURCE = "ShowHowTo"
+_PROMPTS, _STRIPS = "prompts.json", "imgseqs*/*.jpg"
+# A strip is cut frame by frame; distractors come from any other one, which is seldom met again.
+_STRIPS_KEPT = 2
+_TEXTS_KEPT = 2**12
+
+
+class Strips(Sequences):
+    """The sequences of one split: the texts of the steps, and a strip of frames for each sequence.
+
+    A strip is a JPEG file with a frame for every step, side by side and equally wide. Sequences
+    without a strip are none: the strips come in parts, and on request.
+
+    Args:
+        root: The directory with ``prompts.json`` and ``imgseqs*/``. Timestamps
+            (``keyframes.json``) are not read.
+
+    Raises:
+        FileNotFoundError: There is no ``prompts.json``, or no strip.
+        ValueError: ``prompts.json`` is not what it should be, or two strips have one id.
+    """
+
+    def __init__(self, root: Path):
+        self._root = root
+        self._steps = _read_prompts(root / _PROMPTS)
+        self._paths: dict[str, str] = {}
+        for path in sorted(root.glob(_STRIPS)):
+            name = path.relative_to(root).as_posix()
+            if path.stem in self._paths:
+                other = self._paths[path.stem]
+                raise ValueError(f"{path}: expected one strip a sequence; {other} is another")
+            self._paths[path.stem] = name
+        if not self._paths:
+            raise FileNotFoundError(f"{root / _STRIPS}: no such file")
+        self.ids: Sequence[str] = tuple(self._paths)
+        self._pixels = lru_cache(_STRIPS_KEPT)(self._read_strip)
+        self._texts = lru_cache(_TEXTS_KEPT)(self._read_steps)
+
+    def steps(self, id: str) -> tuple[str, ...]:
+        """The texts of the steps.
+
+        Raises:
+            BadRow: ``no_steps`` or ``bad_steps``.
+        """
+        return self._texts(id)
+
+    def frame(self, id: str, number: int) -> Frame:
+        """One frame with the text of its step.
+
+        Raises:
+            BadRow: Those of `steps`; ``missing_image``, ``unsafe_path``, ``bad_image`` or
+                ``bad_strip``.
+            OSError: The storage fails.
+        """
+        steps = self.steps(id)
+        pixels = self._pixels(id)
+        width = pixels.shape[1] // len(steps)
+        return Frame(steps[number], encode_frame(pixels[:, number * width : (number + 1) * width]))
+
+    def _read_steps(self, id: str) -> tuple[str, ...]:
+        texts, row = self._steps.get(id), self._paths[id]
+        if not texts:
+            raise BadRow("no_steps", row, f"{_PROMPTS} has no steps for this strip")
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            raise BadRow("bad_steps", row, f"expected a list of texts; got {str(texts)[:80]}")
+        steps = tuple(" ".join(text.split()) for text in texts)
+        for text in steps:
+            if not text or names_images(text):
+                raise BadRow("bad_steps", row, f"{text!r} is empty, or names images by their place")
+        return steps
+
+    def _read_strip(self, id: str) -> np.ndarray:
+        """The strip of a sequence; uint8 ``[H, W, 3]``."""
+        row, count = self._paths[id], len(self.steps(id))
+        try:
+            pixels = load_rgb(encoded_image(row, self._root, row))
+        except ImageError as error:
+            raise BadRow("bad_image", row, str(error)) from error
+        height, width = pixels.shape[:2]
+        if width % count:
+            raise BadRow("bad_strip", row, f"{width} pixels cannot be cut into {count} frames")
+        # The published loader leaves these out as well: most likely they hold fewer frames.
+        if width // count < height:
+            raise BadRow("bad_strip", row, f"{count} frames in {width}x{height} are upright")
+        return pixels
+
+
+def read_questions(root: Path, *, seed: int = 0) -> Iterator[Example | BadRow]:
+    """Asks the questions about every sequence of a directory, in the order of the strips' paths.
+
+    Every question is a function of the seed, of the id of its sequence, and of what is in the
+    directory, from which distractors are drawn.
+
+    Args:
+        root: The directory with ``prompts.json`` and ``imgseqs*/``.
+        seed: Of the questions.
+
+    Yields:
+        For every sequence, one example of each kind that it has enough steps for, or why there is
+        none; one `BadRow` where the whole sequence cannot be read.
+
+    Raises:
+        FileNotFoundError: A file is missing.
+        ValueError: A file is not what it should be.
+    """
+    strips = Strips(root)
+    for id in strips.ids:
+        try:
+            frames = tuple(strips.frame(id, n) for n in range(len(strips.steps(id))))
+        except BadRow as error:
+            yield error
+            continue
+        for kind in KINDS:
+            if len(frames) < KINDS[kind]:
+                continue
+            try:
+                yield ask(kind, id, frames, strips, seed=seed, source=SOURCE)
+            except BadRow as error:
+                yield error
+
+
+def _read_prompts(path: Path) -> Mapping[str, Any]:
+    try:
+        prompts = json.loads(path.read_bytes(), object_pairs_hook=_distinct)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: expected a whole JSON object: {error}") from error
+    if not isinstance(prompts, dict):
+        raise ValueError(f"{path}: expected an object; got {type(prompts).__name__}")
+    return prompts
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in found if keys.count(key) > 1)
+        raise ValueError(f"the key {twice!r} stands twice")
+    return found
+
+
+def _read_split(root: Path, *, folder: str) -> Iterator[Example | BadRow]:
+    return read_questions(root / folder)
+
+
+DATA_SETS: tuple[DataSet, ...] = (
+    DataSet(
+        name="show_how_to",
+        source=SOURCE,
+        title="ShowHowTo",
+        homepage="https://github.com/soCzech/ShowHowTo",
+        licence="MIT for the code; the frames are given on request",
+        description=(
+            "Sequences of 2 to 8 frames from instructional videos, each with the text of the step "
+            "that it shows. Four kinds of questions are made of them: description_to_frame, which "
+            "of four frames shows a step; missing_frame, which one stands between two; next_frame, "
+            "which one comes next; and ordering, in which order shuffled frames belong. "
+            "Metadata: question_type, change_needed (always true) and sequence."
+        ),
+        splits={
+            split: partial(_read_split, folder=folder)
+            for split, folder in (("train", "ShowHowToTrain"), ("test", "ShowHowToTest"))
+        },
+        files=(f"ShowHowTo*/{_PROMPTS}",),
+    ),
+)

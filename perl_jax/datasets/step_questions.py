@@ -1,0 +1,236 @@
+"""Questions about frames that show the steps of a task, built so that one answer is right.
+
+====================  ================================================  =======================
+kind                  shows                                             asks
+====================  ================================================  =======================
+description_to_frame  the text of a step                                which frame shows it
+missing_frame         the steps before and after a step                 which frame shows it
+next_frame            the steps up to one, in order                     which frame comes next
+ordering              the texts in order and all the frames, shuffled   for the order of frames
+====================  ================================================  =======================
+
+The first three have four lettered frames, which are the last four images: the right one, and
+distractors from the same sequence that are not shown otherwise, as far as there are, then one each
+from other sequences. No distractor has the pixels or the text of the right one. Near duplicates are
+not looked for: two frames of one scene may look much the same.
+"""
+
+import io
+import itertools
+import math
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from PIL import Image
+
+from perl_jax.data.sources.source import BadRow
+from perl_jax.permutation.answers import find_orders
+from perl_jax.permutation.reading.references import read_references
+from perl_jax.permutation.reading.scan import Reader
+from perl_jax.permutation.refusal import CannotPermute
+from perl_jax.processing import Slot, split_placeholders
+from perl_jax.types import Example
+
+KINDS = {"description_to_frame": 1, "missing_frame": 3, "next_frame": 2, "ordering": 2}
+"""The kinds of questions, and how many steps a sequence must have for each."""
+
+_LETTERS = "ABCD"
+# So many sequences are tried for distractors: one that cannot be read must not end a question.
+_MAX_TRIED = 24
+# More than any question shows.
+_MANY_SLOTS = 20
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame, encoded, and the text of the step that it shows."""
+
+    step: str
+    image: bytes
+
+    def like(self, other: "Frame") -> bool:
+        """Whether it could stand for the other one: the same picture, or the same text."""
+        same_text = self.step.casefold().strip(" .") == other.step.casefold().strip(" .")
+        return same_text or self.image == other.image
+
+
+class Sequences(Protocol):
+    """Where distractors are drawn from."""
+
+    ids: Sequence[str]
+
+    def steps(self, id: str) -> tuple[str, ...]:
+        """The texts of the steps; raises `BadRow` where they cannot be used."""
+        ...
+
+    def frame(self, id: str, number: int) -> Frame:
+        """One frame; raises `BadRow` where it cannot be read."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """A question without its distractors."""
+
+    text: str
+    shown: tuple[int, ...]  # the frames before the options
+    right: int
+
+
+def encode_frame(pixels: np.ndarray) -> bytes:
+    """A frame, uint8 ``[H, W, 3]``, as a PNG file: equal pixels give equal bytes."""
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(file, "PNG")
+    return file.getvalue()
+
+
+def names_images(step: str) -> bool:
+    """Whether the text of a step would read as naming images of the question by their place.
+
+    "Hang up the second picture" means a thing, but in a question it could mean an image, and would
+    be rewritten when the images move.
+    """
+    if any(isinstance(piece, Slot) for piece in split_placeholders(step)):
+        return True
+    reader = Reader(_MANY_SLOTS)
+    scan = read_references(step, reader)
+    try:
+        orders = find_orders(step, reader, whole=False)
+    except CannotPermute:
+        return True
+    return bool(scan.mentions or scan.runs or orders)
+
+
+def ask(
+    kind: str,
+    id: str,
+    frames: Sequence[Frame],
+    sequences: Sequences,
+    *,
+    seed: int,
+    source: str,
+) -> Example:
+    """Asks one question about a sequence: a function of the arguments.
+
+    Args:
+        kind: One of `KINDS`.
+        id: Of the sequence.
+        frames: All of its frames, in order.
+        sequences: It and all the others.
+        seed: Of the draws.
+        source: The source of the example.
+
+    Raises:
+        BadRow: ``no_distractors``, or for ``ordering`` ``repeated_step``: two frames or two texts
+            are the same, so that several orders would be right.
+        OSError: The storage fails.
+    """
+    rng = random.Random(f"{seed} {kind} {id}")
+    row = f"{id}-{kind}"
+    if kind == "ordering":
+        question, images, answer = _ordering(rng, frames, row)
+    else:
+        draft = _DRAFTS[kind](rng, frames)
+        question, images, answer = _choice(rng, draft, id, frames, sequences, row)
+    metadata = {"question_type": kind, "change_needed": True, "sequence": id}
+    return Example(row, source, question, images, answer, metadata=metadata)
+
+
+Question = tuple[str, tuple[bytes, ...], str]
+
+
+def _describe(rng: random.Random, frames: Sequence[Frame]) -> _Draft:
+    right = rng.randrange(len(frames))
+    text = f"A step of a task: {frames[right].step}\nWhich image shows this step?"
+    return _Draft(text, (), right)
+
+
+def _miss(rng: random.Random, frames: Sequence[Frame]) -> _Draft:
+    right = rng.randrange(1, len(frames) - 1)
+    text = (
+        "A step is missing between these two steps of a task.\n"
+        f"Before it: {frames[right - 1].step}\n<image>\n"
+        f"After it: {frames[right + 1].step}\n<image>\n"
+        "Which image shows the missing step?"
+    )
+    return _Draft(text, (right - 1, right + 1), right)
+
+
+def _continue(rng: random.Random, frames: Sequence[Frame]) -> _Draft:
+    right = rng.randrange(1, len(frames))
+    steps = "".join(
+        f"Step {number}: {frame.step}\n<image>\n" for number, frame in enumerate(frames[:right], 1)
+    )
+    text = f"A task begins with these steps.\n{steps}Which image shows the step that comes next?"
+    return _Draft(text, tuple(range(right)), right)
+
+
+_DRAFTS = {"description_to_frame": _describe, "missing_frame": _miss, "next_frame": _continue}
+
+
+def _choice(
+    rng: random.Random,
+    draft: _Draft,
+    id: str,
+    frames: Sequence[Frame],
+    sequences: Sequences,
+    row: str,
+) -> Question:
+    """The question with four lettered frames, the right one at a random place."""
+    right = frames[draft.right]
+    unseen = [n for n in range(len(frames)) if n != draft.right and n not in draft.shown]
+    own = [frames[n] for n in rng.sample(unseen, len(unseen))]
+    chosen = [right]
+    for frame in itertools.chain(own, _others(rng, id, sequences)):
+        if not frame.like(right) and all(frame.image != other.image for other in chosen):
+            chosen.append(frame)
+        if len(chosen) == len(_LETTERS):
+            break
+    else:
+        raise BadRow("no_distractors", row, f"{len(chosen) - 1} frames to choose from; expected 3")
+    rng.shuffle(chosen)
+    options = "".join(f"\n{letter}. <image>" for letter in _LETTERS)
+    images = (*(frames[n].image for n in draft.shown), *(frame.image for frame in chosen))
+    return f"{draft.text}\nOptions:{options}", images, _LETTERS[chosen.index(right)]
+
+
+def _others(rng: random.Random, id: str, sequences: Sequences) -> Iterator[Frame]:
+    """Frames of other sequences, one each."""
+    for other in rng.sample(sequences.ids, min(_MAX_TRIED, len(sequences.ids))):
+        if other == id:
+            continue
+        try:
+            frame = sequences.frame(other, rng.randrange(len(sequences.steps(other))))
+        except BadRow:  # counted where that sequence is read for itself
+            continue
+        yield frame
+
+
+def _ordering(rng: random.Random, frames: Sequence[Frame], row: str) -> Question:
+    """The question for the order of all frames; up to four orders are offered."""
+    for one, other in itertools.combinations(frames, 2):
+        if one.like(other):
+            raise BadRow("repeated_step", row, f"{other.step!r} is shown twice")
+    count = len(frames)
+    shown = rng.sample(range(count), count)  # place j shows frame shown[j]
+    right = tuple(shown.index(number) for number in range(count))
+    orders = [right]
+    while len(orders) < min(len(_LETTERS), math.factorial(count)):
+        order = tuple(rng.sample(range(count), count))
+        if order not in orders:
+            orders.append(order)
+    rng.shuffle(orders)
+    steps = "".join(f"\nStep {number}: {frame.step}" for number, frame in enumerate(frames, 1))
+    options = "".join(
+        f"\n{letter}. {'→'.join(str(place + 1) for place in order)}"
+        for letter, order in zip(_LETTERS, orders, strict=False)
+    )
+    question = (
+        f"{'<image>' * count}\nThese images show the steps of a task, but shuffled.{steps}\n"
+        f"Which option lists the images in the order of the steps?\nOptions:{options}"
+    )
+    images = tuple(frames[n].image for n in shown)
+    return question, images, _LETTERS[orders.index(right)]

@@ -1,0 +1,86 @@
+"""ViRL39K: verifiable questions of many subjects, some over several images."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from perl_jax.data.sources.source import BadRow
+from perl_jax.datasets.dataset import DataSet
+from perl_jax.datasets.fields import (
+    listed,
+    read_answer,
+    read_id,
+    read_question,
+    with_image_tags,
+)
+from perl_jax.datasets.files import Columns, Row, read_parquet
+from perl_jax.datasets.image_store import ImageStore
+from perl_jax.types import Example
+
+SOURCE = "ViRL39K"
+_FILE, _FOLDER, _ARCHIVE = "39Krelease.parquet", "images", "images.zip"
+_PASS_RATES = ("PassRate", "PassRate_32BTrained", "PassRate_7BBase")
+_COLUMNS = Columns(
+    text=("answer", "question", "category", "source", "qid"),
+    other=("image",),
+    optional=_PASS_RATES,
+)
+
+
+def _read(root: Path) -> Iterator[Example | BadRow]:
+    archives = [root / _ARCHIVE] if (root / _ARCHIVE).is_file() else []
+    if not archives and not (root / _FOLDER).is_dir():
+        raise FileNotFoundError(f"{root}: expected {_ARCHIVE}, or the folder {_FOLDER} that it has")
+    with contextlib.closing(ImageStore(root, archives)) as store:
+
+        def read(row: Row, name: str, number: int) -> Example:
+            images = listed(row["image"])
+            return Example(
+                id=read_id(row["qid"], "train", name),
+                source=SOURCE,
+                question=with_image_tags(read_question(row["question"], name), len(images), name),
+                images=tuple(store.read(image, name) for image in images),
+                answer=read_answer(row["answer"], name),
+                metadata=_metadata(row),
+            )
+
+        yield from read_parquet(root, _FILE, _COLUMNS, read)
+
+
+def _metadata(row: Row) -> dict[str, str | float | bool]:
+    known = {name: row.get(name) for name in ("category", *_PASS_RATES)}
+    # Of rows from elsewhere, `source` is the name of the data set that they come from.
+    known["origin"] = row["source"]
+    given = {name: value for name, value in known.items() if value is not None}
+    return {**given, "mv_math": _is_from_mv_math(row)}
+
+
+def _is_from_mv_math(row: Row) -> bool:
+    """Whether a row says that it comes from MV-MATH, however it spells that.
+
+    That MV-MATH is among the origins is what the authors say; that ``source`` names a row's origin
+    is what its values show. How it is spelled there is assumed, so every spelling counts, in the
+    category and the id as well. Rows that name no origin cannot be recognised.
+    """
+    texts = (row[name] or "" for name in ("source", "category", "qid"))
+    return any("mvmath" in "".join(filter(str.isalnum, text.lower())) for text in texts)
+
+
+DATA_SETS: tuple[DataSet, ...] = (
+    DataSet(
+        name="virl39k",
+        source=SOURCE,
+        title="ViRL39K",
+        homepage="https://huggingface.co/datasets/TIGER-Lab/ViRL39K",
+        licence="MIT",
+        description=(
+            "38,870 questions on mathematics, science, charts, documents and space, most of them "
+            "over one image, some over several or none; the answer is a letter, a number or LaTeX. "
+            "Metadata: category, origin (the set that a row comes from), the pass rates, and "
+            "mv_math, true where the row says that it comes from MV-MATH: leave those out when "
+            "MV-MATH is a benchmark."
+        ),
+        splits={"train": _read},
+        files=(_FILE, _ARCHIVE),
+    ),
+)

@@ -1,0 +1,1 @@
+"""From rows to the batch of a step."""

@@ -1,0 +1,1 @@
+"""What permutation makes of rows: counted, and shown on a page."""

@@ -1,0 +1,245 @@
+"""What a page shows of a row: as it is, and as the run would permute it, or why it does not."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from perl_jax.data.pipeline.preparer import check_text
+from perl_jax.data.pipeline.rows import RowReader, Skipped
+from perl_jax.data.sources.legible import legible
+from perl_jax.data.sources.source import BadRow, Source
+from perl_jax.inspection.thumbnails import Thumbnail, thumbnail
+from perl_jax.inspection.word_diff import Piece, word_diff
+from perl_jax.permutation import (
+    CannotPermute,
+    Rule,
+    Rules,
+    movable_slots,
+    permute,
+    rule_for,
+    sample_orders,
+)
+from perl_jax.processing import ImageError
+from perl_jax.types import Example, prompt_text
+
+_MAX_CHARACTERS = 100_000
+_MAX_VALUE_CHARACTERS = 2_000
+
+
+@dataclass(frozen=True)
+class Look:
+    """How rows are looked at.
+
+    Attributes:
+        permuted: Whether rows are also shown in another order.
+        rules: The rules that come before the built-in ones.
+        seed: Of the orders, which are those of step 0 of a run with this seed.
+        max_side: Of the pictures, in pixels.
+    """
+
+    permuted: bool = False
+    rules: Rules | None = None
+    seed: int = 0
+    max_side: int = 192
+
+
+@dataclass(frozen=True)
+class Side:
+    """One column of a card: an example in one order.
+
+    Attributes:
+        order: For every slot, the number of its image in the row's own order, counted from 1.
+        pictures: One for every slot; None where it cannot be decoded.
+        question: In pieces, as are the next two.
+        options: One after another.
+        answer: The ground truth.
+    """
+
+    order: tuple[int, ...]
+    pictures: tuple[Thumbnail | None, ...]
+    question: tuple[Piece, ...]
+    options: tuple[tuple[Piece, ...], ...]
+    answer: tuple[Piece, ...]
+
+    @property
+    def answer_changed(self) -> bool:
+        """Whether the answer is another one than on the other side."""
+        return any(piece.changed for piece in self.answer)
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is shown of a row.
+
+    Attributes:
+        title: The example's id, or the name of a row that could not be read.
+        state: ``read``; ``permuted``; ``kept``: in its own order; or ``bad``.
+        source: The data set that it says it comes from.
+        own: The row as it is, where it could be read.
+        permuted: The row in another order, where it has one.
+        reason: The code of why it is kept or bad.
+        message: The same in words.
+        metadata: Names and values.
+        rule: Names and values of the rule that applied.
+    """
+
+    title: str
+    state: str
+    source: str = ""
+    own: Side | None = None
+    permuted: Side | None = None
+    reason: str = ""
+    message: str = ""
+    metadata: tuple[tuple[str, str], ...] = ()
+    rule: tuple[tuple[str, str], ...] = ()
+
+
+def cards(source: Source, rows: Sequence[int], look: Look) -> Iterator[Card]:
+    """The cards of the rows with these numbers."""
+    reader = RowReader(source, _unprepared)
+    for number in rows:
+        row = reader(number)
+        yield _unread(row) if isinstance(row, Skipped) else card(row, look)
+
+
+def card(example: Example, look: Look) -> Card:
+    """The card of a row that could be read; it may still be bad."""
+    pictures, fault = _pictures(example, look.max_side)
+    bad = _bad(example, fault)
+    if bad is not None:
+        result = _Result("bad", bad.reason, bad.message)
+    elif look.permuted:
+        result = _permuted(example, look)
+    else:
+        result = _Result("read")
+    own, permuted = _sides(example, pictures, result)
+    rule = {} if result.rule is None else vars(result.rule)
+    return Card(
+        title=_short(example.id),
+        state=result.state,
+        source=_short(example.source),
+        own=own,
+        permuted=permuted,
+        reason=result.reason,
+        message=_short(result.message),
+        metadata=_described(example.metadata),
+        rule=_described(rule),
+    )
+
+
+def draw(example: Example, rule: Rule, seed: int) -> tuple[tuple[int, ...], Example]:
+    """The first permuted order of an example at step 0 of a run, and the example in it.
+
+    Raises:
+        CannotPermute: The example keeps its own order; unlike `orders_for`, this says what in the
+            example is the cause.
+        ValueError: A column that the rule reads holds what it should not.
+    """
+    (order,) = sample_orders(
+        seed, 0, example.id, len(example.images), 1, movable=movable_slots(example, rule)
+    ).tolist()
+    return tuple(order), permute(example, order, rule)
+
+
+def _unprepared(example: Example) -> Example:
+    return example
+
+
+def _unread(row: Skipped) -> Card:
+    return Card(_short(row.row), "bad", reason=row.reason, message=_short(row.message))
+
+
+@dataclass(frozen=True)
+class _Result:
+    """What became of a row."""
+
+    state: str
+    reason: str = ""
+    message: str = ""
+    rule: Rule | None = None
+    order: tuple[int, ...] = ()
+    example: Example | None = None
+
+
+def _permuted(example: Example, look: Look) -> _Result:
+    try:
+        rule = rule_for(example, rules=look.rules)
+    except ValueError as error:
+        return _Result("kept", "unknown_source", str(error))
+    try:
+        order, permuted = draw(example, rule, look.seed)
+    except CannotPermute as error:
+        return _Result("kept", error.reason, str(error).removeprefix(f"{error.reason}: "), rule)
+    # A column that the rule reads holds what it should not: the run would end with this error.
+    except ValueError as error:
+        return _Result("bad", type(error).__name__, str(error), rule)
+    return _Result("permuted", rule=rule, order=order, example=permuted)
+
+
+def _pictures(
+    example: Example, max_side: int
+) -> tuple[tuple[Thumbnail | None, ...], BadRow | None]:
+    """The pictures, and what is wrong with the first one that cannot be decoded."""
+    pictures: list[Thumbnail | None] = []
+    fault = None
+    for number, image in enumerate(example.images, 1):
+        try:
+            pictures.append(thumbnail(image, max_side))
+        except ImageError as error:
+            pictures.append(None)
+            fault = fault or BadRow("bad_image", example.id, f"image {number}: {error}")
+    return tuple(pictures), fault
+
+
+def _bad(example: Example, fault: BadRow | None) -> BadRow | None:
+    try:
+        check_text(example, prompt_text(example))
+    except BadRow as error:
+        return error
+    return fault
+
+
+def _sides(
+    example: Example, pictures: tuple[Thumbnail | None, ...], result: _Result
+) -> tuple[Side, Side | None]:
+    """The columns of both orders, with what changed between them."""
+    pairs = [
+        word_diff(_shown(before), _shown(after))
+        for before, after in zip(_texts(example), _texts(result.example or example), strict=True)
+    ]
+    before, after = zip(*pairs, strict=True)
+    own = _side(tuple(range(len(pictures))), pictures, before)
+    return own, _side(result.order, pictures, after) if result.example else None
+
+
+def _side(
+    order: tuple[int, ...],
+    pictures: tuple[Thumbnail | None, ...],
+    texts: Sequence[tuple[Piece, ...]],
+) -> Side:
+    return Side(
+        order=tuple(slot + 1 for slot in order),
+        pictures=tuple(pictures[slot] for slot in order),
+        question=texts[0],
+        answer=texts[1],
+        options=tuple(texts[2:]),
+    )
+
+
+def _texts(example: Example) -> tuple[str, ...]:
+    return (example.question, example.answer, *example.options)
+
+
+def _shown(text: str) -> str:
+    return legible(text, _MAX_CHARACTERS)
+
+
+def _short(text: str) -> str:
+    return legible(text, _MAX_VALUE_CHARACTERS)
+
+
+def _described(values: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
+    return tuple((_short(str(name)), _short(_value(value))) for name, value in values.items())
+
+
+def _value(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,177 @@
+"""Says what of a source can be permuted and why the rest cannot: ``python -m perl_jax.data.lint``.
+
+Rows that a run could not use are counted by reason beside it; more of them than --max_bad_fraction
+make the exit code 1. NAME is digits, a file, or a configuration file, whose fields are overridden
+as --config.data.train.digits.rows=100. Nothing of a model is needed, so prompts that are too long
+for one are not found; images are looked at with --decode_images.
+"""
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from perl_jax.data.config import open_source
+from perl_jax.data.pipeline.preparer import check_text
+from perl_jax.data.pipeline.rows import Filtered, RowReader, Skipped
+from perl_jax.data.sources.legible import legible
+from perl_jax.data.sources.source import BadRow, Source
+from perl_jax.inspection.naming import add_source_arguments, parse_source
+from perl_jax.permutation import LintReport, Rules, lint
+from perl_jax.processing import ImageError, load_rgb
+from perl_jax.settings import plain
+from perl_jax.types import Example, prompt_text
+
+_WIDTH = 100
+
+
+@dataclass
+class BadRows:
+    """The rows that cannot be used.
+
+    Attributes:
+        rows: How many rows were read, good ones among them.
+        reasons: How many are bad, by reason.
+        samples: The first one of each reason.
+    """
+
+    rows: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    samples: dict[str, Skipped] = field(default_factory=dict)
+
+    @property
+    def share(self) -> float:
+        """The share of all rows that is bad; 0 of none."""
+        return self.reasons.total() / self.rows if self.rows else 0.0
+
+    def table(self) -> str:
+        """The counts as text of at most 100 columns."""
+        lines = [f"{self.reasons.total()} of {self.rows} rows cannot be used ({self.share:.1%})"]
+        if self.reasons:
+            lines += ["", f"{'cannot be used because':<30}{'rows':>10}  such as"]
+        for reason, count in self.reasons.most_common():
+            sample = " ".join(str(self.samples[reason]).split())
+            lines.append(f"{reason:<30}{count:>10}  {sample}"[:_WIDTH])
+        return "\n".join(lines)
+
+
+def lint_source(
+    source: Source,
+    *,
+    rules: Rules | None = None,
+    seed: int = 0,
+    limit: int | None = None,
+    decode_images: bool = False,
+) -> tuple[LintReport, BadRows]:
+    """Tries to permute every row of a source that a run could use.
+
+    Args:
+        source: The rows.
+        rules: The user's rules, before the built-in ones.
+        seed: Of the orders that are tried.
+        limit: How many rows are read; None: all.
+        decode_images: Whether an image that cannot be decoded makes a row bad.
+
+    Raises:
+        ValueError: A column that a rule reads holds what it should not; the run would end so too.
+        OSError: The storage fails.
+    """
+    bad = BadRows()
+    reader = RowReader(source, _with_images if decode_images else _with_text)
+    rows = len(source) if limit is None else min(limit, len(source))
+    return lint(_good_rows(reader, rows, bad), rules=rules, seed=seed), bad
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns its exit code."""
+    args, overrides = _parse(arguments)
+    named = parse_source(args, overrides)
+    report, bad = lint_source(
+        open_source(named.source),
+        rules=named.rules,
+        seed=named.seed,
+        limit=args.limit,
+        decode_images=args.decode_images,
+    )
+    print(legible(f"{report.table()}\n\n{bad.table()}"))
+    if args.json:
+        content = json.dumps(_plain(args.name, report, bad), indent=2)
+        args.json.write_text(content + "\n", encoding="utf-8")
+    if bad.share > args.max_bad_fraction:
+        print(
+            f"error: more rows cannot be used than max_bad_fraction = {args.max_bad_fraction}",
+            file=sys.stderr,
+        )
+        return 1
+    return 0
+
+
+def _good_rows(
+    read: Callable[[int], Example | Skipped], rows: int, bad: BadRows
+) -> Iterator[Example]:
+    for number in tqdm(range(rows), unit="rows", disable=None):
+        row = read(number)
+        if isinstance(row, Filtered):
+            continue
+        bad.rows += 1
+        if isinstance(row, Skipped):
+            bad.reasons[row.reason] += 1
+            bad.samples.setdefault(row.reason, row)
+        else:
+            yield row
+
+
+def _with_text(example: Example) -> Example:
+    check_text(example, prompt_text(example))
+    return example
+
+
+def _with_images(example: Example) -> Example:
+    for number, image in enumerate(example.images, 1):
+        try:
+            load_rgb(image)
+        except ImageError as error:
+            raise BadRow("bad_image", example.id, f"image {number}: {error}") from error
+    return _with_text(example)
+
+
+def _plain(name: str, report: LintReport, bad: BadRows) -> dict[str, Any]:
+    """Everything that was found, as JSON holds it."""
+    return {
+        "name": name,
+        "rows": bad.rows,
+        "bad": dict(bad.reasons),
+        "bad_samples": plain(bad.samples),
+        "share": report.share,
+        **plain(report),
+    }
+
+
+def _parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
+    parser = argparse.ArgumentParser(prog="python -m perl_jax.data.lint", description=__doc__)
+    add_source_arguments(parser)
+    parser.add_argument("--limit", type=int, help="read so many rows only")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write what was found")
+    parser.add_argument("--decode_images", action="store_true", help="also decode every image")
+    parser.add_argument(
+        "--max_bad_fraction", type=float, default=0.01, metavar="SHARE", help="default: 0.01"
+    )
+    args, overrides = parser.parse_known_args(arguments)
+    if args.limit is not None and args.limit < 1:
+        parser.error(f"--limit: expected at least 1; got {args.limit}")
+    if not 0 <= args.max_bad_fraction <= 1:
+        parser.error(f"--max_bad_fraction: expected 0 to 1; got {args.max_bad_fraction}")
+    return args, overrides
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except (OSError, TypeError, ValueError) as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,1 @@
+"""The English of references: what a text says about its images."""

@@ -1,0 +1,96 @@
+"""Rewrites the references of an example's texts for a new order, all of them simultaneously."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+
+from perl_jax.permutation.reading.scan import Mention, Run, Scan
+from perl_jax.permutation.reading.words import like, spell
+from perl_jax.permutation.refusal import CannotPermute
+
+
+def check_doubts(scans: Collection[Scan], moved: Collection[int]) -> None:
+    """Raises CannotPermute at the first doubt that concerns a moved slot."""
+    for scan in scans:
+        for doubt in scan.doubts:
+            if doubt.slots is None or any(slot in moved for slot in doubt.slots):
+                raise CannotPermute(doubt.reason, doubt.quote)
+
+
+def pair_first_and_last(scans: Sequence[Scan], new_slot: Sequence[int]) -> None:
+    """Lets "first" and "last" stand for each other where an example uses just these two.
+
+    Otherwise the last image of four that moves to the second place is "the third-to-last image",
+    which leads back to "the last image", whereas "the second image" would lead to "the fourth".
+    """
+    ends = {0, len(new_slot) - 1}
+    counted = [m for scan in scans for m in scan.mentions if m.style in ("ordinal", "from_last")]
+    used = {(m.style, m.slot) for m in counted}
+    pair = {("ordinal", 0), ("from_last", len(new_slot) - 1)}
+    if used == pair and not any(m.shift for m in counted) and {new_slot[e] for e in ends} == ends:
+        for scan in scans:
+            scan.mentions = [
+                replace(m, style="ends") if m.style in ("ordinal", "from_last") else m
+                for m in scan.mentions
+            ]
+
+
+def rewrite(text: str, scan: Scan, new_slot: Sequence[int]) -> str:
+    """The text with each reference naming the slot that its image has moved to.
+
+    Args:
+        text: The original text; the scan's spans refer to it.
+        scan: What was read in it.
+        new_slot: The new slot of each old slot.
+
+    Raises:
+        CannotPermute: ``not_expressible`` or ``set_not_expressible``.
+    """
+    words: dict[tuple[int, int], str] = {}
+    for mention in scan.mentions:
+        words |= _respelled(text, scan, mention, new_slot[mention.slot])
+    for run in scan.runs:
+        words |= _respelled_run(text, scan, run, new_slot)
+    return substitute(text, words)
+
+
+def substitute(text: str, words: Mapping[tuple[int, int], str]) -> str:
+    """The text with each span replaced by its word."""
+    for start, end in sorted(words, reverse=True):
+        text = text[:start] + words[start, end] + text[end:]
+    return text
+
+
+def _respelled(text: str, scan: Scan, mention: Mention, slot: int) -> dict[tuple[int, int], str]:
+    if slot == mention.slot:
+        return {}
+    original = text[mention.start : mention.end]
+    reader, suffix = scan.reader, ""
+    word = None
+    if 0 <= slot - mention.shift < reader.num_slots:
+        word = spell(
+            mention.style, slot - mention.shift, reader.num_slots, reader.base, reader.names
+        )
+    if not word:
+        raise CannotPermute("not_expressible", f"{original!r} as slot {slot}")
+    if mention.style == "outer_side":  # "left-hand", "rightmost": the ending stays
+        suffix = original[len("left" if original.lower().startswith("left") else "right") :]
+    return {(mention.start, mention.end): like(original, word) + suffix}
+
+
+def _respelled_run(
+    text: str, scan: Scan, run: Run, new_slot: Sequence[int]
+) -> dict[tuple[int, int], str]:
+    slots = sorted(new_slot[slot] for slot in run.slots)
+    low, high, last = slots[0], slots[-1], len(new_slot) - 1
+    if slots == list(run.slots):
+        return {}
+    if slots == list(range(low, high + 1)):
+        if len(run.ends) == 2:
+            return _respelled(text, scan, run.ends[0], low) | _respelled(
+                text, scan, run.ends[1], high
+            )
+        if run.ends and (low == 0 or high == last):
+            token = run.ends[0]
+            original = text[token.start : token.end]
+            return {(token.start, token.end): like(original, "first" if low == 0 else "last")}
+    raise CannotPermute("set_not_expressible", f"slots {list(run.slots)} become {slots}")

@@ -1,0 +1,32 @@
+"""Prepares rows for training: filters, rephrases, removes duplicates, checks orders and splits.
+
+    python -m perl_jax.data.prepare --config=configs/prepare_mantis.py --workdir=runs/mantis
+
+Every stage that the configuration has a section for reads what the one before it has written and
+writes ``<number>-<stage>/`` into the work directory: ``part-*.parquet``, ``counts.json`` and
+``dropped.jsonl``. The same command again runs only the stages whose rows or configuration have
+changed; ``--stage=difficulty`` runs that one alone. See `perl_jax.preparation`.
+"""
+
+from absl import flags
+
+from perl_jax.main import run_main
+from perl_jax.preparation.config import PrepareConfig
+from perl_jax.preparation.run import STAGES, prepare
+from perl_jax.rewards import GradingError
+
+
+def main() -> None:
+    """Runs the command line."""
+    names = [stage.name for stage in STAGES]
+    stage = flags.DEFINE_enum("stage", None, names, "Run this stage alone, even if it has run.")
+    run_main(
+        __doc__,
+        PrepareConfig,
+        lambda config, workdir: prepare(config, workdir, stage=stage.value),
+        errors=(GradingError,),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""What a preparation does."""
+
+from dataclasses import dataclass
+
+from perl_jax.data.config import SourceConfig
+from perl_jax.endpoint import EndpointConfig
+from perl_jax.preparation.deduplicate import DeduplicateConfig
+from perl_jax.preparation.difficulty import DifficultyConfig
+from perl_jax.preparation.filter import FilterConfig
+from perl_jax.preparation.order_check import OrderConfig
+from perl_jax.preparation.rephrase import RephraseConfig
+from perl_jax.preparation.split import SplitConfig
+
+
+@dataclass(frozen=True)
+class PrepareConfig:
+    """Which rows are prepared, and how; a stage without a section is left out.
+
+    Attributes:
+        source: The rows.
+        seed: Of everything drawn.
+        max_bad_fraction: Where more of a stage's rows cannot be used, it ends.
+        endpoint: Whom the rephrasing asks, and the order check if it is to.
+        filter: The rule filter.
+        rephrase: The rephrasing of open-ended questions.
+        deduplicate: The removal of near-duplicates.
+        difficulty: The difficulty filter.
+        order: The order check.
+        split: The split into training and held-out rows.
+    """
+
+    source: SourceConfig
+    seed: int = 0
+    max_bad_fraction: float = 0.01
+    endpoint: EndpointConfig | None = None
+    filter: FilterConfig | None = None
+    rephrase: RephraseConfig | None = None
+    deduplicate: DeduplicateConfig | None = None
+    difficulty: DifficultyConfig | None = None
+    order: OrderConfig | None = None
+    split: SplitConfig | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.max_bad_fraction <= 1:
+            raise ValueError(
+                f"max_bad_fraction: expected a share from 0 to 1; got {self.max_bad_fraction}"
+            )
+        asks = self.rephrase is not None or (self.order is not None and self.order.ask)
+        if asks and self.endpoint is None:
+            raise ValueError("endpoint: expected one, as a stage asks it; got none")

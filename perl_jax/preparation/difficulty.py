@@ -1,0 +1,248 @@
+"""The difficulty filter: questions that a policy answers sometimes, but not always."""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from perl_jax.data.pipeline.preparer import Preparer
+from perl_jax.data.pipeline.rows import Skipped
+from perl_jax.data.sources.shards import sample
+from perl_jax.data.sources.source import BadRow, Source
+from perl_jax.filtering import Bounds, Verdict, judge_groups
+from perl_jax.hub import resolve_directory
+from perl_jax.models import load_model
+from perl_jax.preparation.accuracies import Accuracies
+from perl_jax.preparation.stage import Context, Kept, Outcome, dropped, read_rows
+from perl_jax.processing import load_processor
+from perl_jax.rewards import Grader
+from perl_jax.rollout import Group, Sampler, SamplerConfig, Strategy
+from perl_jax.settings import plain
+from perl_jax.types import Example, prompt_text
+
+ACCURACY = "accuracy"
+"""The metadata of kept rows: the mean accuracy of the policy."""
+
+_REASONS = {Verdict.TOO_EASY: "too_easy", Verdict.TOO_HARD: "too_hard"}
+
+
+@dataclass(frozen=True)
+class PolicyConfig:
+    """Whose answers tell how difficult a question is.
+
+    Attributes:
+        path: A model directory or a hub id.
+        dtype: Of the parameters.
+        compute_dtype: Of the activations.
+        min_pixels: Smaller images are enlarged to this area; None: the directory's value.
+        max_pixels: Larger images are reduced to this area; None: the directory's value.
+    """
+
+    path: str
+    dtype: str = "bfloat16"
+    compute_dtype: str = "bfloat16"
+    min_pixels: int | None = None
+    max_pixels: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("dtype", "compute_dtype"):
+            if getattr(self, name) not in ("float32", "bfloat16"):
+                raise ValueError(
+                    f"{name}: expected float32 or bfloat16; got {getattr(self, name)!r}"
+                )
+
+
+@dataclass(frozen=True)
+class RolloutsConfig:
+    """How the policy is asked: what its accuracies depend on.
+
+    Attributes:
+        num_rollouts: Responses to each question.
+        max_new_tokens: The most tokens of a response.
+        temperature: Of the sampling.
+        prompt_suffix: Put after every question, as in training; the rows keep theirs.
+        max_prompt_tokens: Rows with a longer prompt are bad.
+        batch: Questions sampled together.
+        sampler: How work is cut.
+        grading_workers: Processes that grade.
+    """
+
+    num_rollouts: int = 10
+    max_new_tokens: int = 2048
+    temperature: float = 1.0
+    prompt_suffix: str = ""
+    max_prompt_tokens: int = 8192
+    batch: int = 32
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    grading_workers: int = 2
+
+    def __post_init__(self) -> None:
+        for name in ("num_rollouts", "max_new_tokens", "batch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected at least 1; got {getattr(self, name)}")
+        if not self.temperature > 0:
+            raise ValueError(
+                "temperature: expected a positive number, as greedy rollouts are all the same; "
+                f"got {self.temperature}"
+            )
+
+
+@dataclass(frozen=True)
+class DifficultyConfig:
+    """Which questions are kept.
+
+    Attributes:
+        policy: Who answers.
+        rollouts: How it is asked.
+        bounds: The mean accuracies that are kept. PeRL's are not published; MM-Eureka's are 0.1 and
+            0.9. They can be changed without asking again.
+    """
+
+    policy: PolicyConfig
+    rollouts: RolloutsConfig = field(default_factory=RolloutsConfig)
+    bounds: Bounds = field(default_factory=lambda: Bounds(0.1, 0.9, inclusive=True))
+
+
+def filter_difficulty(
+    source: Source, config: DifficultyConfig, context: Context
+) -> Iterator[Outcome]:
+    """Keeps rows by the policy's mean accuracy, which goes into the metadata as ``accuracy``.
+
+    Rollouts that could not be graded do not count. Rows are dropped as ``too_easy``, ``too_hard``
+    or ``unscored`` (no rollout has a grade), with the accuracies as the detail.
+
+    What is graded is kept, batch by batch, under the rows, the policy, how it is asked and the
+    seed: a stage that was interrupted, or that is run again with other bounds, asks only for what
+    it does not have.
+    """
+    key = _key(source, config, context)
+    with Accuracies(context.cache / "accuracies" / f"{key}.jsonl") as accuracies:
+        _complete(accuracies, source, config, context.seed)
+        for row in read_rows(source):
+            yield row if isinstance(row, Skipped) else _judged(row, accuracies, config.bounds)
+
+
+def difficulty_depends(config: DifficultyConfig, context: Context) -> Any:
+    """What the filter depends on besides rows, configuration and seed."""
+    return _fingerprint_of_model(config.policy.path)
+
+
+def _judged(row: Example, accuracies: Accuracies, bounds: Bounds) -> Outcome:
+    found = accuracies[row.source, row.id]
+    if isinstance(found, Skipped):
+        return found
+    scored = np.array([one is not None for one in found])
+    values = np.array([one or 0.0 for one in found])
+    verdict = Verdict(int(judge_groups(values[None], scored[None], bounds)[0]))
+    if verdict == Verdict.UNSCORED:
+        return dropped(row, "unscored", "no rollout could be graded")
+    mean = float(values[scored].mean())
+    if verdict == Verdict.INFORMATIVE:
+        return Kept(replace(row, metadata={**row.metadata, ACCURACY: mean}))
+    return dropped(row, _REASONS[verdict], f"{mean:.4g} of {scored.sum()} rollouts")
+
+
+def _complete(accuracies: Accuracies, source: Source, config: DifficultyConfig, seed: int) -> None:
+    """Rolls out the rows without accuracies."""
+    missing = (
+        row
+        for row in read_rows(source)
+        if isinstance(row, Example) and (row.source, row.id) not in accuracies
+    )
+    first = next(missing, None)
+    if first is None:
+        return  # so that no policy is loaded
+    rows = itertools.chain([first], missing)
+    with Grader(num_workers=config.rollouts.grading_workers) as grader:
+        asker = _Asker(config, grader, seed)
+        while batch := list(itertools.islice(rows, config.rollouts.batch)):
+            accuracies.add(asker(batch))
+
+
+class _Asker:
+    """Asks the policy questions and grades what it says."""
+
+    def __init__(self, config: DifficultyConfig, grader: Grader, seed: int) -> None:
+        policy = config.policy
+        processor = load_processor(
+            policy.path, min_pixels=policy.min_pixels, max_pixels=policy.max_pixels
+        )
+        model = load_model(policy.path, dtype=policy.dtype, compute_dtype=policy.compute_dtype)
+        self.config = config.rollouts
+        self.prepare = Preparer(processor, max_prompt_tokens=config.rollouts.max_prompt_tokens)
+        self.sampler = Sampler(model, processor, config.rollouts.sampler)
+        self.grader = grader
+        self.seed = seed
+
+    def __call__(
+        self, rows: Sequence[Example]
+    ) -> dict[tuple[str, str], Skipped | Sequence[float | None]]:
+        """The grades of every row's rollouts, by source and id; or why it cannot be asked."""
+        results: dict[tuple[str, str], Skipped | Sequence[float | None]] = {}
+        asked: list[tuple[Example, Group]] = []
+        for row in rows:
+            try:
+                asked.append((row, self._group(row)))
+            except BadRow as error:
+                results[row.source, row.id] = Skipped(error.reason, error.row, error.message)
+        if asked:
+            grades = self._grades(asked)
+            for (row, _), found in zip(asked, grades, strict=True):
+                results[row.source, row.id] = found
+        return results
+
+    def _group(self, row: Example) -> Group:
+        question = row.question + self.config.prompt_suffix
+        prepared = self.prepare(replace(row, question=question))
+        prompt = self.sampler.processor.encode(prompt_text(prepared), prepared.images)
+        group = Group.of(json.dumps([row.source, row.id]), [prompt])
+        try:
+            self.sampler.check(group)
+        except ValueError as error:
+            raise BadRow("too_long", row.id, str(error)) from error
+        return group
+
+    def _grades(self, asked: Sequence[tuple[Example, Group]]) -> list[list[float | None]]:
+        rollouts = self.sampler.sample(
+            [group for _, group in asked],
+            num_rollouts=self.config.num_rollouts,
+            max_new_tokens=self.config.max_new_tokens,
+            strategy=Strategy(temperature=self.config.temperature),
+            key=self.seed,
+        )
+        texts = rollouts.texts(self.sampler.processor.decode)
+        return [
+            [grade.score for grade in self.grader.grade(own, [row.answer] * len(own))]
+            for (row, _), (own,) in zip(asked, texts, strict=True)
+        ]
+
+
+def _key(source: Source, config: DifficultyConfig, context: Context) -> str:
+    """What accuracies depend on."""
+    policy, rollouts = plain(config.policy), plain(config.rollouts)
+    # How work is cut changes nothing.
+    left_out = ("batch", "sampler", "grading_workers")
+    parts = {
+        "rows": source.fingerprint(),
+        "model": _fingerprint_of_model(config.policy.path),
+        "policy": {name: value for name, value in policy.items() if name != "path"},
+        "rollouts": {name: value for name, value in rollouts.items() if name not in left_out},
+        "seed": context.seed,
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _fingerprint_of_model(path: str) -> str:
+    """A digest of the files of a model: their names, sizes and a sample of their bytes."""
+    directory: Path = resolve_directory(path)
+    digest = hashlib.sha256()
+    for file in sorted(directory.iterdir()):
+        if file.suffix in (".json", ".safetensors", ".jinja", ".txt"):
+            digest.update(file.name.encode())
+            digest.update(sample(str(file)))
+    return digest.hexdigest()

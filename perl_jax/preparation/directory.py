@@ -1,0 +1,178 @@
+"""The directory of a stage: its shards, its counts and what it dropped, whole or not there."""
+
+import fcntl
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from perl_jax.data.pipeline.rows import SkipCount, Skipped
+from perl_jax.data.sources.source import BadRow
+from perl_jax.preparation.shard_writer import ShardWriter
+from perl_jax.preparation.stage import Dropped, Kept, Outcome
+
+COUNTS = "counts.json"
+DROPPED = "dropped.jsonl"
+_UNFINISHED, _REPLACED = ".unfinished", ".replaced"
+
+
+@contextmanager
+def lock(workdir: Path) -> Iterator[None]:
+    """Makes a work directory and keeps other preparations out of it.
+
+    Raises:
+        BlockingIOError: Another process has it.
+    """
+    workdir.mkdir(parents=True, exist_ok=True)
+    with (workdir / ".lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BlockingIOError(f"{workdir}: another process prepares data there") from error
+        for leftover in workdir.iterdir():
+            if leftover.name.endswith((_UNFINISHED, _REPLACED)):
+                shutil.rmtree(leftover)
+        yield
+
+
+@contextmanager
+def replaced(directory: Path) -> Iterator[Path]:
+    """An empty directory that takes the place of another when the block ends well.
+
+    A process that is killed leaves the old one, the new one, or none; never a part of one.
+    """
+    unfinished = directory.with_name(directory.name + _UNFINISHED)
+    old = directory.with_name(directory.name + _REPLACED)
+    unfinished.mkdir()
+    try:
+        yield unfinished
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+    if directory.exists():
+        os.replace(directory, old)
+    os.replace(unfinished, directory)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+# Rows of a stage are not told apart by the part of a mixture that they come from.
+_WHOLE = ""
+
+
+def read_counts(directory: Path) -> dict[str, Any] | None:
+    """What a stage counted; None where it has not run.
+
+    Raises:
+        ValueError: The file is damaged.
+    """
+    path = directory / COUNTS
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise ValueError(f"{path}: expected JSON; {error}. Delete {directory}") from error
+
+
+def write_outcomes(
+    outcomes: Iterable[Outcome],
+    directory: Path,
+    identity: Mapping[str, Any],
+    rows: int,
+    max_bad_fraction: float,
+) -> dict[str, Any]:
+    """Writes what becomes of the rows of a stage into a directory, which appears when all is there.
+
+    ``part-*.parquet`` are the rows that go on; ``dropped.jsonl`` has a line for each other one; and
+    ``counts.json`` has the counts, with what the result depends on.
+
+    Args:
+        outcomes: Of every row, in order.
+        directory: Of the stage; an earlier one there is replaced.
+        identity: What the result depends on.
+        rows: How many there are.
+        max_bad_fraction: More bad rows than this share are an error.
+
+    Returns:
+        The content of ``counts.json``.
+
+    Raises:
+        ValueError: More rows than allowed are bad, or none is kept; with a table of the reasons.
+    """
+    tally = _Tally()
+    bad = SkipCount(max_bad_fraction, rows, {_WHOLE: rows})
+    with replaced(directory) as unfinished:
+        with ExitStack() as stack:
+            writers: dict[str, ShardWriter] = {}
+            lost = stack.enter_context((unfinished / DROPPED).open("w", encoding="utf-8"))
+            for outcome in outcomes:
+                if isinstance(outcome, Kept):
+                    if outcome.folder not in writers:
+                        folder = unfinished / outcome.folder
+                        folder.mkdir(exist_ok=True)
+                        writers[outcome.folder] = stack.enter_context(ShardWriter(folder))
+                    outcome = _written(outcome, writers[outcome.folder])
+                if isinstance(outcome, Kept):
+                    bad.add(outcome.example, _WHOLE)
+                else:
+                    lost.write(json.dumps(_lost(outcome)) + "\n")
+                    if isinstance(outcome, Skipped):
+                        bad.add(outcome, _WHOLE)
+                tally.add(outcome)
+        if not tally.kept:
+            raise ValueError(f"{directory.name}: no row is kept of {rows}:\n{tally.table()}")
+        counts = {"in": rows, **tally.counts(), **identity}
+        text = json.dumps(counts, indent=2) + "\n"
+        (unfinished / COUNTS).write_text(text, encoding="utf-8")
+    return counts
+
+
+class _Tally:
+    """Counts what becomes of rows."""
+
+    def __init__(self) -> None:
+        self.kept = 0
+        self._kept_as: Counter[str] = Counter()
+        self._dropped: Counter[str] = Counter()
+        self._bad: Counter[str] = Counter()
+
+    def add(self, outcome: Outcome) -> None:
+        if isinstance(outcome, Kept):
+            self.kept += 1
+            if outcome.note:
+                self._kept_as[outcome.note] += 1
+        elif isinstance(outcome, Dropped):
+            self._dropped[outcome.reason] += 1
+        else:
+            self._bad[outcome.reason] += 1
+
+    def counts(self) -> dict[str, Any]:
+        reasons = (("kept_as", self._kept_as), ("dropped", self._dropped), ("bad", self._bad))
+        return {"kept": self.kept, **{name: dict(sorted(of.items())) for name, of in reasons}}
+
+    def table(self) -> str:
+        reasons = (self._dropped + self._bad).most_common()
+        return "\n".join(f"  {reason:<24}{count:>8}" for reason, count in reasons)
+
+
+def _written(kept: Kept, writer: ShardWriter) -> Kept | Skipped:
+    try:
+        writer.add(kept.example)
+    except BadRow as error:
+        return Skipped(error.reason, error.row, error.message)
+    return kept
+
+
+def _lost(outcome: Dropped | Skipped) -> dict[str, str]:
+    if isinstance(outcome, Dropped):
+        return {
+            "reason": outcome.reason,
+            "id": outcome.id,
+            "source": outcome.source,
+            "detail": outcome.detail,
+        }
+    return {"reason": outcome.reason, "bad_row": outcome.row, "detail": outcome.message}

@@ -1,0 +1,103 @@
+"""The rule filter: which rows are of use at all, told from their columns alone."""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from perl_jax.data.pipeline.preparer import letter_is_possible
+from perl_jax.data.pipeline.rows import Skipped
+from perl_jax.data.sources.source import Source
+from perl_jax.permutation.answers import letter_of
+from perl_jax.preparation.answers import KINDS, answer_kind
+from perl_jax.preparation.stage import Context, Dropped, Kept, Outcome, dropped, read_rows
+from perl_jax.rewards import Grader, answer_text
+from perl_jax.types import Example
+
+_BATCH = 256
+
+
+@dataclass(frozen=True)
+class FilterConfig:
+    """Which rows are kept.
+
+    Attributes:
+        sources: The sources that are kept, in any letter case; empty: all.
+        question_types: The values of the column ``question_type`` that are kept; empty: all, and
+            rows without one.
+        images: The least and the most images of a row.
+        answers: The kinds of answers that are kept, some of ``letter``, ``number``, ``list``,
+            ``words`` (up to three) and ``expression``.
+        keep_open: Whether rows with any other answer are kept too, for the rephrasing to turn them
+            into such.
+        grading_workers: Processes that look whether answers can be graded.
+    """
+
+    sources: tuple[str, ...] = ()
+    question_types: tuple[str, ...] = ()
+    images: tuple[int, int] = (1, 16)
+    answers: tuple[str, ...] = KINDS
+    keep_open: bool = False
+    grading_workers: int = 2
+
+    def __post_init__(self) -> None:
+        low, high = self.images
+        if not 0 <= low <= high:
+            raise ValueError(f"images: expected a range from 0; got {self.images}")
+        unknown = [kind for kind in self.answers if kind not in KINDS]
+        if unknown or not (self.answers or self.keep_open):
+            raise ValueError(f"answers: expected some of {', '.join(KINDS)}; got {self.answers}")
+
+
+def filter_rows(source: Source, config: FilterConfig, context: Context) -> Iterator[Outcome]:
+    """Keeps rows by source, question type, number of images and answer.
+
+    What is kept is counted by the kind of its answer. The others are dropped as ``source``,
+    ``question_type``, ``image_count``, ``answer_kind``, ``answer_open``, ``answer_unreadable`` (no
+    response could match it, or only by the same characters) or ``letter_outside_options``.
+    """
+    with Grader(num_workers=config.grading_workers) as grader:
+        rows = read_rows(source)
+        while batch := list(itertools.islice(rows, _BATCH)):
+            yield from _matching([_judged(row, config) for row in batch], grader)
+
+
+def _judged(row: Example | Skipped, config: FilterConfig) -> Outcome:
+    """What the columns say of a row; expressions are still to be looked at."""
+    if isinstance(row, Skipped):
+        return row
+    kind = row.metadata.get("question_type")
+    low, high = config.images
+    if config.sources and row.source.lower() not in map(str.lower, config.sources):
+        return dropped(row, "source", row.source)
+    if config.question_types and kind not in config.question_types:
+        return dropped(row, "question_type", str(kind))
+    if not low <= len(row.images) <= high:
+        return dropped(row, "image_count", f"{len(row.images)} images")
+    return _judged_answer(row, config)
+
+
+def _judged_answer(row: Example, config: FilterConfig) -> Kept | Dropped:
+    try:
+        kind = answer_kind(row.answer)
+    except (TypeError, ValueError) as error:
+        return dropped(row, "answer_unreadable", str(error))
+    if kind == "open":
+        if not config.keep_open:
+            return dropped(row, "answer_open", row.answer[:200])
+    elif kind not in config.answers:
+        return dropped(row, "answer_kind", f"{kind}: {row.answer[:200]}")
+    letter = letter_of(row.answer)
+    if letter is not None and not letter_is_possible(letter, row):
+        return dropped(row, "letter_outside_options", row.answer)
+    return Kept(replace(row, answer=answer_text(row.answer)), kind)
+
+
+def _matching(outcomes: list[Outcome], grader: Grader) -> list[Outcome]:
+    """The outcomes, without rows whose answer is not even matched by itself."""
+    places = [n for n, one in enumerate(outcomes) if isinstance(one, Kept) and one.note != "open"]
+    kept = [one for one in outcomes if isinstance(one, Kept) and one.note != "open"]
+    problems = grader.check_gold([one.example.answer for one in kept])
+    for place, one, problem in zip(places, kept, problems, strict=True):
+        if problem:
+            outcomes[place] = dropped(one.example, "answer_unreadable", problem)
+    return outcomes

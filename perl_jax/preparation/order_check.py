@@ -1,0 +1,153 @@
+"""The order check: would the answer change if the images stood in another order?"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from string import Template
+from typing import Any
+
+from perl_jax.data.pipeline.rows import Skipped
+from perl_jax.data.sources.source import Source
+from perl_jax.endpoint import Endpoint, Refused
+from perl_jax.permutation import (
+    CannotPermute,
+    Rule,
+    movable_slots,
+    permute,
+    rule_for,
+    rules_from_config,
+    sample_orders,
+)
+from perl_jax.preparation.questions import digest, fill, load_prompt, read_object
+from perl_jax.preparation.rephrase import asked_of, open_endpoint
+from perl_jax.preparation.stage import Context, Kept, Outcome, ordered_map, read_rows
+from perl_jax.types import Example
+
+COLUMN = "change_needed"
+_ORDERS = 8
+
+
+@dataclass(frozen=True)
+class OrderConfig:
+    """How the order check decides.
+
+    Attributes:
+        rules: Your own permutation rules by source, as `rules_from_config` reads them; they come
+            before the shipped ones.
+        ask: Whether the endpoint decides where the rules do not.
+        prompt: A text file in place of the prompt that comes with this package.
+    """
+
+    rules: Mapping[str, Any] = field(default_factory=dict)
+    ask: bool = False
+    prompt: str | None = None
+
+    def __post_init__(self) -> None:
+        rules_from_config(self.rules)
+
+
+def check_orders(source: Source, config: OrderConfig, context: Context) -> Iterator[Outcome]:
+    """Writes into every row whether its answer depends on the order: ``change_needed``.
+
+    What a row says already stays. Otherwise the permutation rules decide, where they know
+    (`changes_by_rule`); then, if it is asked, the endpoint; where neither does, the row says
+    nothing. No row is dropped; they are counted as ``given_true``, ``rule_false``,
+    ``endpoint_true`` and so on, ``unknown``, and ``malformed`` or ``refused`` where the endpoint's
+    answer cannot be used.
+    """
+    rules = rules_from_config(config.rules)
+
+    def by_rule(row: Example | Skipped) -> Outcome:
+        if isinstance(row, Skipped):
+            return row
+        given = row.metadata.get(COLUMN)
+        if given is not None:
+            return Kept(row, f"given_{str(given).lower()}")
+        changes = changes_by_rule(row, rule_for(row, rules=rules, unknown="keep"), context.seed)
+        return Kept(row, "unknown") if changes is None else _marked(row, changes, "rule")
+
+    if not config.ask:
+        yield from map(by_rule, read_rows(source))
+        return
+    prompt = load_prompt("order", config.prompt)
+    with open_endpoint(context) as endpoint:
+
+        def decide(row: Example | Skipped) -> Outcome:
+            outcome = by_rule(row)
+            if isinstance(outcome, Kept) and outcome.note == "unknown":
+                return _asked(outcome.example, endpoint, prompt)
+            return outcome
+
+        threads = endpoint.config.concurrency
+        for _, outcome in ordered_map(decide, read_rows(source), threads):
+            yield outcome
+
+
+def checking_depends(config: OrderConfig, context: Context) -> Any:
+    """What the check depends on besides rows, configuration and seed."""
+    return [digest(load_prompt("order", config.prompt)), asked_of(context)] if config.ask else None
+
+
+def changes_by_rule(example: Example, rule: Rule, seed: int) -> bool | None:
+    """Whether some order of the images changes text or answer under a rule; None: it is not known.
+
+    Of one image there is no other order: false. Otherwise, an order that moves every movable image
+    and others that are drawn are tried. One that the rule keeps true by rewriting the question or
+    the options, or by another answer, shows that the answer depends on the order. If the one that
+    moves every image changes nothing, and so do the others that are possible, it does not. A mark
+    that would take a permutation away from the row is not made.
+    """
+    if len(example.images) < 2:
+        return False
+    plain = replace(
+        example, metadata={name: v for name, v in example.metadata.items() if name != COLUMN}
+    )
+    try:
+        movable = movable_slots(plain, rule)
+    except CannotPermute:
+        return None
+    count = len(plain.images)
+    rotation = list(range(count))
+    for slot, other in zip(movable, (*movable[1:], movable[0]), strict=True):
+        rotation[slot] = other
+    drawn = sample_orders(seed, 0, plain.id, count, _ORDERS, movable=movable)
+    results = {tuple(order): _try(plain, order, rule) for order in (rotation, *drawn.tolist())}
+    possible = [permuted for permuted in results.values() if permuted is not None]
+    changes = any(_differs(permuted, plain) for permuted in possible)
+    if not changes and results[tuple(rotation)] is None:
+        return None
+    marked = replace(plain, metadata={**plain.metadata, COLUMN: changes})
+    for order, permuted in results.items():
+        if permuted is not None:
+            again = _try(marked, list(order), rule)
+            if again is None or _differs(again, permuted):
+                return None
+    return changes
+
+
+def _try(example: Example, order: list[int], rule: Rule) -> Example | None:
+    try:
+        return permute(example, order, rule)
+    except CannotPermute:
+        return None
+
+
+def _differs(a: Example, b: Example) -> bool:
+    return (a.question, a.options, a.answer) != (b.question, b.options, b.answer)
+
+
+def _marked(row: Example, changes: bool, who: str) -> Kept:
+    marked = replace(row, metadata={**row.metadata, COLUMN: changes})
+    return Kept(marked, f"{who}_{str(changes).lower()}")
+
+
+def _asked(row: Example, endpoint: Endpoint, prompt: Template) -> Kept:
+    try:
+        answer = read_object(endpoint.ask(fill(prompt, row)))
+    except Refused:
+        return Kept(row, "refused")
+    except ValueError:
+        return Kept(row, "malformed")
+    changes = answer.get("answer_depends_on_order")
+    return (
+        _marked(row, changes, "endpoint") if isinstance(changes, bool) else Kept(row, "malformed")
+    )

@@ -1,0 +1,231 @@
+"""Writes examples as parquet shards in verl's row layout, which `ParquetSource` reads back whole.
+
+Beside verl's columns there are ``change_needed``, ``question_type`` and ``response``, as PeRL's
+files have them, and ``perl_jax``, a struct of what the layout has no place for: the id, the
+options, and all other metadata as a JSON object. Images are stored byte for byte.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from perl_jax.data.sources.layouts import OWN_COLUMN
+from perl_jax.data.sources.source import BadRow
+from perl_jax.types import Example
+
+SCHEMA = pa.schema(
+    {
+        "data_source": pa.string(),
+        "prompt": pa.list_(pa.struct({"role": pa.string(), "content": pa.string()})),
+        "images": pa.list_(pa.struct({"bytes": pa.binary(), "path": pa.string()})),
+        "reward_model": pa.struct({"style": pa.string(), "ground_truth": pa.string()}),
+        "change_needed": pa.bool_(),
+        "question_type": pa.string(),
+        "response": pa.string(),
+        OWN_COLUMN: pa.struct(
+            {"id": pa.string(), "options": pa.list_(pa.string()), "metadata": pa.string()}
+        ),
+    }
+)
+"""The columns of every shard."""
+
+# Any row is read with all of its group: small groups make random access fast.
+ROW_GROUP_ROWS = 64
+_ROW_GROUP_BYTES = 2**27
+
+# Metadata that has a column of its own, where it has the type of the column.
+_COLUMNS: Mapping[str, type] = {"change_needed": bool, "question_type": str, "response": str}
+
+
+def write_examples(
+    examples: Iterable[Example],
+    directory: str | os.PathLike[str],
+    *,
+    rows_per_file: int = 16384,
+    bytes_per_file: int = 2**30,
+) -> int:
+    """Writes examples as ``part-00000.parquet`` and so on into a new directory.
+
+    The directory appears when it is complete: where writing ends early, even by a kill, there is
+    none. The same examples give the same bytes.
+
+    Args:
+        examples: In the order in which they are to be read. Images are encoded bytes; metadata is
+            what JSON can hold. Answers are read back as `perl_jax.rewards.answer_text` has them.
+        directory: Must not exist yet, or be empty.
+        rows_per_file: A file has no more rows than this.
+        bytes_per_file: Nor, but for its last 64 rows, more bytes of images and text than this.
+
+    Returns:
+        How many were written.
+
+    Raises:
+        FileExistsError: The directory holds something.
+        BadRow: A text cannot be encoded.
+        TypeError: An image is not bytes, or metadata not what JSON can hold.
+        ValueError: There are no examples, or two of one source have one id.
+    """
+    target = Path(directory)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise FileExistsError(f"{target}: expected a new or empty directory")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        with ShardWriter(
+            unfinished, rows_per_file=rows_per_file, bytes_per_file=bytes_per_file
+        ) as writer:
+            for example in examples:
+                writer.add(example)
+        if not writer.rows:
+            raise ValueError(f"{target}: expected at least one example to write; got none")
+        # A directory made by tempfile is its owner's alone.
+        unfinished.chmod(0o777 & ~_umask())
+        unfinished.replace(target)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+    return writer.rows
+
+
+class ShardWriter:
+    """Writes examples, one after the other, as shards of a directory: a context manager.
+
+    The files are complete when the block ends; `write_examples` makes all of them appear at once.
+
+    Args:
+        directory: Where the files go.
+        rows_per_file: As in `write_examples`.
+        bytes_per_file: As in `write_examples`.
+
+    Attributes:
+        rows: How many were written.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        rows_per_file: int = 16384,
+        bytes_per_file: int = 2**30,
+    ) -> None:
+        for name, value in (("rows_per_file", rows_per_file), ("bytes_per_file", bytes_per_file)):
+            if value < 1:
+                raise ValueError(f"{name}: expected at least 1; got {value}")
+        self.rows = 0
+        self._directory = directory
+        self._limits = (rows_per_file, bytes_per_file)
+        self._ids: set[tuple[str, str]] = set()
+        self._group: list[dict[str, Any]] = []
+        self._group_bytes = 0
+        self._file: pq.ParquetWriter | None = None
+        self._files = 0
+        self._file_rows = 0
+        self._file_bytes = 0
+
+    def add(self, example: Example) -> None:
+        """Writes one example.
+
+        Raises:
+            BadRow: A text cannot be encoded; nothing is written.
+            TypeError: An image is not bytes, or metadata not what JSON can hold.
+            ValueError: An earlier example of the same source has the same id.
+        """
+        row, size = _row(example)
+        key = (example.source, example.id)
+        if key in self._ids:
+            raise ValueError(
+                f"{example.source}: expected every id once; {example.id!r} stands twice"
+            )
+        self._ids.add(key)
+        self._group.append(row)
+        self._group_bytes += size
+        self.rows += 1
+        full = self._file_rows + len(self._group) >= self._limits[0]
+        if full or len(self._group) == ROW_GROUP_ROWS or self._group_bytes >= _ROW_GROUP_BYTES:
+            self._write_group()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None and self._group:
+            self._write_group()
+        self._close_file()
+
+    def _write_group(self) -> None:
+        if self._file is None:
+            path = self._directory / f"part-{self._files:05}.parquet"
+            self._file = pq.ParquetWriter(path, SCHEMA)
+            self._files += 1
+        table = pa.Table.from_pylist(self._group, schema=SCHEMA)
+        self._file.write_table(table, row_group_size=ROW_GROUP_ROWS)
+        self._file_rows += len(self._group)
+        self._file_bytes += self._group_bytes
+        self._group, self._group_bytes = [], 0
+        if self._file_rows >= self._limits[0] or self._file_bytes >= self._limits[1]:
+            self._close_file()
+
+    def _close_file(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        self._file, self._file_rows, self._file_bytes = None, 0, 0
+
+
+def _row(example: Example) -> tuple[dict[str, Any], int]:
+    """An example as a row, and about how many bytes it has."""
+    columns = {
+        name: example.metadata[name]
+        for name, kind in _COLUMNS.items()
+        if isinstance(example.metadata.get(name), kind)
+    }
+    rest = {name: value for name, value in example.metadata.items() if name not in columns}
+    where = f"example {example.id!r} of {example.source!r}"
+    try:
+        metadata = json.dumps(rest, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{where}: metadata: expected what JSON can hold; {error}") from error
+    for number, image in enumerate(example.images, 1):
+        if not isinstance(image, bytes):
+            raise TypeError(
+                f"{where}: image {number}: expected encoded bytes; got {type(image).__name__}"
+            )
+    texts = (
+        example.id, example.source, example.question, example.answer, metadata, *example.options,
+        *(value for value in columns.values() if isinstance(value, str)),
+    )  # fmt: skip
+    size = sum(map(len, example.images)) + sum(_encoded_length(text, where) for text in texts)
+    row = {
+        "data_source": example.source,
+        "prompt": [{"role": "user", "content": example.question}],
+        "images": [{"bytes": image, "path": None} for image in example.images],
+        "reward_model": {"style": "rule", "ground_truth": example.answer},
+        OWN_COLUMN: {"id": example.id, "options": list(example.options), "metadata": metadata},
+        **columns,
+    }
+    return row, size
+
+
+def _encoded_length(text: str, where: str) -> int:
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError as error:
+        raise BadRow("bad_text", where, f"a text cannot be encoded: {error}") from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

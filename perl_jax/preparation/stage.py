@@ -1,0 +1,125 @@
+"""What a stage of the preparation is: rows in, and what becomes of every one of them out."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from perl_jax.data.pipeline.rows import RowReader, Skipped
+from perl_jax.data.sources.source import Source
+from perl_jax.endpoint import EndpointConfig
+from perl_jax.types import Example
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A row that goes on.
+
+    Attributes:
+        example: As it goes on, changed or not.
+        note: A short fixed word by which kept rows are counted; empty where there is nothing to
+            tell.
+        folder: The shard set within the stage's directory that it belongs to; empty: the only one.
+    """
+
+    example: Example
+    note: str = ""
+    folder: str = ""
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A good row that the stage leaves out.
+
+    Attributes:
+        id: Of the example.
+        source: Of the example.
+        reason: A short fixed word, by which such rows are counted.
+        detail: What in this row led to it.
+    """
+
+    id: str
+    source: str
+    reason: str
+    detail: str = ""
+
+
+Outcome = Kept | Dropped | Skipped
+
+
+@dataclass(frozen=True)
+class Context:
+    """What all stages of a preparation share.
+
+    Attributes:
+        seed: Of everything drawn.
+        cache: A directory for what is too costly to be made twice; it outlives the stages.
+        endpoint: Who is asked, where rules do not decide.
+    """
+
+    seed: int
+    cache: Path
+    endpoint: EndpointConfig | None = None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage.
+
+    Attributes:
+        name: Of its directory, of its section in the configuration, and on the command line.
+        run: Given the rows, the stage's section and what all stages share, says in the order of
+            the rows what becomes of each.
+        depends: What the result depends on besides rows, section and seed, as JSON could hold it:
+            the content of a prompt file, for example.
+    """
+
+    name: str
+    run: Callable[[Source, Any, Context], Iterator[Outcome]]
+    depends: Callable[[Any, Context], Any] = lambda config, context: None
+
+
+def dropped(example: Example, reason: str, detail: str = "") -> Dropped:
+    """The row, left out."""
+    return Dropped(example.id, example.source, reason, detail)
+
+
+def read_rows(source: Source) -> Iterator[Example | Skipped]:
+    """All rows in order; those that cannot be used as what is wrong with them.
+
+    Raises:
+        OSError: The storage fails.
+    """
+    read = RowReader(source, lambda example: example)
+    return (read(index) for index in range(len(source)))
+
+
+def ordered_map(
+    function: Callable[[T], R], items: Iterable[T], threads: int
+) -> Iterator[tuple[T, R]]:
+    """Every item with what the function gives for it, in order, several at a time.
+
+    Args:
+        function: Is called in threads; where it raises, so does the iteration.
+        items: Are read in this thread, a few ahead.
+        threads: How many calls run at once.
+    """
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[tuple[T, Future[R]]] = deque()
+        try:
+            for item in items:
+                waiting.append((item, pool.submit(function, item)))
+                if len(waiting) >= 2 * threads:
+                    first, future = waiting.popleft()
+                    yield first, future.result()
+            while waiting:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        finally:
+            for _, future in waiting:
+                future.cancel()

@@ -1,0 +1,135 @@
+"""The learning curves of a run, as one picture."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from perl_jax.training.display.writers import read_metrics
+
+_COLUMNS = 2
+# The moving average is over so many parts of the run.
+_WINDOWS_OF_A_RUN = 20
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """One set of axes.
+
+    Attributes:
+        title: What a person looks for.
+        unit: Of the vertical axis.
+        metrics: Metric and label of each curve; with one, no legend is needed.
+        smooth: Whether the values are noisy, and a moving average belongs over them.
+        limits: Of the vertical axis, where they are known.
+    """
+
+    title: str
+    unit: str
+    metrics: tuple[tuple[str, str], ...]
+    smooth: bool = True
+    limits: tuple[float, float] | None = None
+
+
+_SHARE = (-0.03, 1.03)
+_PANELS = (
+    _Panel("Training accuracy", "share right", (("reward/accuracy", ""),), limits=_SHARE),
+    _Panel(
+        "Held-out examples",
+        "share",
+        (("eval/accuracy", "accuracy"), ("eval/order_consistency", "order consistency")),
+        smooth=False,
+        limits=_SHARE,
+    ),
+    _Panel("Supervised loss", "nats per token", (("supervised/loss", ""),)),
+    _Panel("Response length", "tokens", (("rollout/length", ""),)),
+    _Panel("Entropy", "nats per token", (("policy/entropy", ""),)),
+    _Panel("KL to the reference", "nats per token", (("policy/kl", ""),)),
+    _Panel("Gradient norm", "before clipping", (("optimizer/grad_norm", ""),)),
+)
+
+
+def plot_curves(metrics_jsonl: Path, out_png: Path) -> Path:
+    """Draws the curves of a run.
+
+    Args:
+        metrics_jsonl: What `perl_jax.training.display.writers` wrote.
+        out_png: The picture; its directory must exist.
+
+    Returns:
+        ``out_png``.
+
+    Raises:
+        FileNotFoundError: There is no such file of metrics.
+    """
+    figure_of(read_metrics(metrics_jsonl)).savefig(out_png, format="png", dpi=120)
+    return out_png
+
+
+def figure_of(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """The curves as a figure.
+
+    Each metric is drawn over the steps that have it, with gaps where it is None. Where it is
+    noisy, a second line is its moving average over the twentieth of the points before and at each.
+    What no row has is left out.
+
+    Args:
+        rows: ``step``, and numbers or None by metric, as `read_metrics` returns them.
+    """
+    panels = [
+        panel for panel in _PANELS if any(name in row for row in rows for name, _ in panel.metrics)
+    ]
+    height = -(-max(len(panels), 1) // _COLUMNS)
+    figure = Figure(figsize=(10, 0.6 + 2.6 * height), layout="constrained")
+    if not panels:
+        figure.suptitle("Learning curves: no step was logged")
+        return figure
+    last = max(row["step"] for row in rows)
+    figure.suptitle(f"Learning curves, {last} {'step' if last == 1 else 'steps'}")
+    for number, panel in enumerate(panels, start=1):
+        _draw(figure.add_subplot(height, _COLUMNS, number), panel, rows)
+    return figure
+
+
+def _draw(axes: Axes, panel: _Panel, rows: Sequence[Mapping[str, Any]]) -> None:
+    for number, (name, label) in enumerate(panel.metrics):
+        steps, values = _series(rows, name)
+        if not len(steps):
+            continue
+        color = f"C{number}"
+        if panel.smooth and len(steps) >= 2 * _WINDOWS_OF_A_RUN:
+            window = len(steps) // _WINDOWS_OF_A_RUN
+            axes.plot(steps, values, color=color, alpha=0.35, linewidth=0.8, label="each step")
+            label = f"mean of {window}"
+            axes.plot(steps, _moving_average(values, window), color=color, label=label)
+        else:
+            axes.plot(steps, values, color=color, marker="o", markersize=3, label=label or None)
+    axes.set(title=panel.title, xlabel="step", ylabel=panel.unit)
+    if panel.limits is not None:
+        axes.set_ylim(panel.limits)
+    axes.grid(alpha=0.3)
+    if len(axes.get_lines()) > 1:
+        axes.legend(fontsize="small")
+
+
+def _series(
+    rows: Sequence[Mapping[str, Any]], name: str
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    points = [(row["step"], row[name]) for row in rows if name in row]
+    steps = np.array([step for step, _ in points], np.int64)
+    return steps, np.array([np.nan if y is None else y for _, y in points], np.float64)
+
+
+def _moving_average(values: NDArray[np.float64], window: int) -> NDArray[np.float64]:
+    """The mean of the last ``window`` values at each; NaN counts as lacking."""
+    known = ~np.isnan(values)
+    counts = np.cumsum(np.concatenate([np.zeros(window), known]))
+    sums = np.cumsum(np.concatenate([np.zeros(window), np.where(known, values, 0.0)]))
+    count = counts[window:] - counts[:-window]
+    mean = np.full(values.shape, np.nan)
+    return np.divide(sums[window:] - sums[:-window], count, out=mean, where=count > 0)

@@ -1,0 +1,77 @@
+"""How much of what the devices can do a step made use of."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+# Dense bfloat16 operations a second, from the makers' data sheets, by the start of a device's kind.
+_PEAKS = {
+    "TPU v4": 275e12,
+    "TPU v5 lite": 197e12,
+    "TPU v5": 459e12,
+    "TPU v6 lite": 918e12,
+    "NVIDIA A100": 312e12,
+    "NVIDIA H100": 989e12,
+    "NVIDIA H200": 989e12,
+    "NVIDIA L20": 119.5e12,
+}
+_MEASURED_SIDE = 1024
+_MEASUREMENTS = 5
+
+T = TypeVar("T", int, np.ndarray)
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """Turns what a step did into rates.
+
+    Attributes:
+        devices: How many took part.
+        peak: Operations a second of one of them.
+    """
+
+    devices: int
+    peak: float
+
+    def metrics(self, tokens: float, operations: float, seconds: float) -> dict[str, float]:
+        """``perf/tokens_per_second`` and ``perf/mfu`` of a step.
+
+        Args:
+            tokens: Of prompts and responses, as `docs/metrics.md` counts them.
+            operations: That the step could not do without.
+            seconds: That it took.
+        """
+        return {
+            "perf/tokens_per_second": tokens / seconds / self.devices,
+            "perf/mfu": operations / seconds / (self.devices * self.peak),
+        }
+
+
+def peak_of(device: jax.Device) -> float:
+    """Operations a second that a device can do.
+
+    Known accelerators have their data sheet's figure for bfloat16. Any other device, a CPU for
+    one, is measured: the fastest of a few float32 products of two square matrices.
+    """
+    kinds = (kind for kind in _PEAKS if device.device_kind.startswith(kind))
+    known = max(kinds, key=len, default=None)
+    return _PEAKS[known] if known is not None else _measured_peak(device)
+
+
+def _measured_peak(device: jax.Device) -> float:
+    matrix = jax.device_put(np.ones((_MEASURED_SIDE, _MEASURED_SIDE), np.float32), device)
+    multiply = jax.jit(jnp.matmul)
+    multiply(matrix, matrix).block_until_ready()
+    fastest = min(_seconds_of(lambda: multiply(matrix, matrix)) for _ in range(_MEASUREMENTS))
+    return 2 * _MEASURED_SIDE**3 / fastest
+
+
+def _seconds_of(call: Callable[[], jax.Array]) -> float:
+    start = time.perf_counter()
+    call().block_until_ready()
+    return time.perf_counter() - start

@@ -1,0 +1,257 @@
+"""Where metrics go: ``metrics.jsonl`` always, TensorBoard and Weights & Biases if asked."""
+
+import importlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+from perl_jax.training.display.metrics import reduce_metrics
+
+METRICS_FILE = "metrics.jsonl"
+_WANDB_ID_FILE = "wandb_run_id"
+
+
+@dataclass(frozen=True)
+class LoggingConfig:
+    """What a run shows of itself.
+
+    Attributes:
+        every: TensorBoard and Weights & Biases get one point for so many steps, reduced as the
+            table of metrics says. ``metrics.jsonl`` has every step.
+        tensorboard: Whether event files are written, into ``tensorboard/``.
+        wandb: Whether the run is logged to Weights & Biases, which must be installed.
+        wandb_project: Its project there.
+        console: Whether progress is shown, see `perl_jax.training.display.progress`.
+    """
+
+    every: int = 1
+    tensorboard: bool = True
+    wandb: bool = False
+    wandb_project: str = "perl_jax"
+    console: bool = True
+
+    def __post_init__(self) -> None:
+        if isinstance(self.every, bool) or not isinstance(self.every, int) or self.every < 1:
+            raise ValueError(f"every: expected an integer of at least 1; got {self.every!r}")
+        if self.wandb and not self.wandb_project:
+            raise ValueError("wandb_project: expected a name; got ''")
+
+
+class MetricsWriter:
+    """Writes the metrics of a run, each step once, however often the run is resumed.
+
+    It is a context manager that closes itself.
+
+    Args:
+        directory: Of the run; made if it is missing.
+        config: What is written besides ``metrics.jsonl``.
+        run_name: What Weights & Biases calls the run.
+        settings: The run's settings, shown with it; nested mappings of plain values.
+        resume_step: The step that the run goes on from. What was written of later steps, or of a
+            line that was cut off, is taken back. None: the run starts; all is taken back.
+        active: False on all hosts but one: nothing is read, made or written.
+
+    Raises:
+        ImportError: Weights & Biases is asked for and not installed.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        config: LoggingConfig,
+        *,
+        run_name: str,
+        settings: Mapping[str, Any],
+        resume_step: int | None = None,
+        active: bool = True,
+    ) -> None:
+        self._active = active
+        if not active:
+            return
+        directory.mkdir(parents=True, exist_ok=True)
+        last = -1 if resume_step is None else resume_step
+        self._sinks: list[_Sink] = []
+        if config.wandb:
+            fresh = resume_step is None
+            self._sinks.append(_WandB(directory, config.wandb_project, run_name, settings, fresh))
+        if config.tensorboard:
+            self._sinks.append(_TensorBoard(directory / "tensorboard", settings, last + 1))
+        rows = _take_back(directory / METRICS_FILE, last)
+        self._last = rows[-1]["step"] if rows else -1
+        self._every = config.every
+        # The open interval goes on with what it held when the run stopped.
+        closed = last - last % config.every
+        self._interval = [_metrics_of(row) for row in rows if row["step"] > closed]
+        self._file = (directory / METRICS_FILE).open("a", encoding="utf-8")
+
+    def write(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Writes all metrics of a step.
+
+        The system has the line of ``metrics.jsonl`` when this returns: a killed process loses none,
+        so write a step before its checkpoint. Event files may lack the last seconds then. NaN and
+        infinities are null in the line, and left out elsewhere.
+
+        Args:
+            step: Above all steps before.
+            metrics: Numbers of the host, by the names of `perl_jax.training.display.metrics`.
+
+        Raises:
+            ValueError: The step was written before, or is below one that was.
+            TypeError: A value is not a number.
+        """
+        if not self._active:
+            return
+        if step <= self._last:
+            raise ValueError(f"step: expected more than {self._last}, which is written; got {step}")
+        numbers = {name: _number(name, value) for name, value in metrics.items()}
+        row = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
+        self._file.write(_line({"step": step, **row}))
+        self._file.flush()
+        self._last = step
+        self._interval.append(numbers)
+        if step % self._every == 0:
+            self._end_interval()
+
+    def close(self) -> None:
+        """Writes what the open interval holds and ends all files; once is enough."""
+        if not self._active or self._file.closed:
+            return
+        self._end_interval()
+        self._file.close()
+        for sink in self._sinks:
+            sink.close()
+
+    def __enter__(self) -> "MetricsWriter":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _end_interval(self) -> None:
+        reduced = reduce_metrics(self._interval)
+        finite = {name: value for name, value in reduced.items() if math.isfinite(value)}
+        self._interval = []
+        if finite:
+            for sink in self._sinks:
+                sink.write(self._last, finite)
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The rows of a ``metrics.jsonl``, oldest first: ``step``, and numbers or None by name.
+
+    A line that was cut off when the process died is left out.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+    """
+    rows = {}
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(row, dict) and isinstance(row.get("step"), int):
+            rows[row["step"]] = row
+    return [rows[step] for step in sorted(rows)]
+
+
+class _Sink(Protocol):
+    def write(self, step: int, metrics: Mapping[str, float]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class _TensorBoard:
+    def __init__(self, directory: Path, settings: Mapping[str, Any], first_step: int) -> None:
+        # Importing it takes a while, and not every host needs it.
+        from tensorboardX import SummaryWriter
+
+        # Event files are named by the second: the suffix keeps those of a quick restart apart.
+        self._writer = SummaryWriter(
+            str(directory),
+            purge_step=first_step,
+            flush_secs=5,
+            filename_suffix=f".from_{first_step}",
+        )
+        text = json.dumps(settings, indent=2, default=str)
+        self._writer.add_text("settings", f"```\n{text}\n```", first_step)
+
+    def write(self, step: int, metrics: Mapping[str, float]) -> None:
+        for name, value in metrics.items():
+            self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class _WandB:
+    def __init__(
+        self, directory: Path, project: str, run_name: str, settings: Mapping[str, Any], fresh: bool
+    ) -> None:
+        try:
+            wandb = importlib.import_module("wandb")
+        except ImportError as error:
+            raise ImportError(
+                "wandb: Weights & Biases is not installed; run `pip install wandb`, or set "
+                "wandb to False"
+            ) from error
+        file = directory / _WANDB_ID_FILE
+        known = file.read_text().strip() if file.exists() and not fresh else None
+        # Steps that it has already are not taken again: they are the same ones.
+        self._run = wandb.init(
+            project=project,
+            name=run_name,
+            config=dict(settings),
+            dir=str(directory),
+            id=known,
+            resume="allow" if known else None,
+        )
+        file.write_text(self._run.id + "\n")
+
+    def write(self, step: int, metrics: Mapping[str, float]) -> None:
+        self._run.log(dict(metrics), step=step)
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+def _take_back(path: Path, last: int) -> list[dict[str, Any]]:
+    """Removes all rows after a step from a file, if there is one, and returns those before."""
+    if not path.exists():
+        return []
+    rows = [row for row in read_metrics(path) if row["step"] <= last]
+    partial = path.with_suffix(".partial")
+    with partial.open("w", encoding="utf-8") as file:
+        file.writelines(_line(row) for row in rows)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+    return rows
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    return json.dumps(row, allow_nan=False) + "\n"
+
+
+def _metrics_of(row: Mapping[str, Any]) -> dict[str, float]:
+    return {
+        name: math.nan if value is None else value for name, value in row.items() if name != "step"
+    }
+
+
+def _number(name: str, value: Any) -> float:
+    """A Python number of any scalar."""
+    number = value.item() if hasattr(value, "item") else value
+    if not isinstance(number, int | float):
+        raise TypeError(f"{name}: expected a number; got {value!r}")
+    return number

@@ -1,0 +1,101 @@
+"""The shared-prefix forward pass: log-probabilities of all responses of a micro-batch.
+
+Every distinct image is encoded once, every order read once, and its N responses beside it. Logits
+and gradients are those of the O * N sequences one by one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, PartitionSpec
+
+from perl_jax.mesh import SHARD_AXES, fit_sharding
+from perl_jax.models import Qwen2_5_VL
+from perl_jax.models.qwen2_5_vl.inputs import Array
+from perl_jax.models.qwen2_5_vl.layers import Remat
+from perl_jax.objectives import token_logprobs
+from perl_jax.update.packing import MicroBatch
+
+
+@dataclass(frozen=True)
+class Head:
+    """How log-probabilities are computed.
+
+    Attributes:
+        temperature: That of the sampler.
+        remat: What the backward pass computes again.
+        chunk: Rows of the vocabulary at a time, see `token_logprobs`.
+        mesh: The devices over which orders are split; None: one of them.
+    """
+
+    temperature: float = 1.0
+    remat: Remat = "none"
+    chunk: int = 2048
+    mesh: Mesh | None = None
+
+
+def response_logprobs(
+    model: Qwen2_5_VL,
+    batch: MicroBatch,
+    banned: Array,
+    head: Head,
+    running: Sequence[jax.Array] | None = None,
+) -> tuple[jax.Array, jax.Array]:
+    """Log-probabilities of the responses' tokens, and the entropies they were drawn with.
+
+    Args:
+        model: The policy.
+        batch: Orders and responses.
+        banned: Bool ``[V]``, as the sampler bans.
+        head: How to compute them.
+        running: Where the gradients of the text layers are added up; see
+            `perl_jax.models.qwen2_5_vl.layers.scan_layers_adding`.
+
+    Returns:
+        float32 ``[O, N, R]`` each, 0 at padding.
+    """
+    prompts, valid = batch.prompts, jnp.asarray(batch.valid)
+    # Token r is predicted where token r - 1 was read; the first one at the prompt's end. The last
+    # token is never read.
+    tokens = jnp.asarray(batch.tokens)
+    hidden, own = model.read_with_responses(
+        prompts, tokens[..., :-1], batch.start, valid[..., :-1], head.remat, head.mesh, running
+    )
+    end = jnp.maximum(jnp.sum(prompts.valid, axis=-1) - 1, 0)
+    end = jnp.take_along_axis(hidden, end[:, None, None], axis=1)[:, None]  # [O, 1, 1, D]
+    hidden = jnp.broadcast_to(end, (*tokens.shape[:2], 1, end.shape[-1]))
+    hidden, unembedding = _split_for_slices(
+        jnp.concatenate([hidden, own], axis=2), model.unembedding, head.mesh
+    )
+    logprobs, entropy = token_logprobs(
+        hidden,
+        unembedding,
+        tokens,
+        temperature=head.temperature,
+        banned=banned,
+        chunk=head.chunk,
+    )
+    return jnp.where(valid, logprobs, 0.0), jnp.where(valid, entropy, 0.0)
+
+
+def _split_for_slices(
+    hidden: jax.Array, unembedding: jax.Array, mesh: Mesh | None
+) -> tuple[jax.Array, jax.Array]:
+    """Hidden states ``[O, N, R, D]`` and the unembedding as slices of the vocabulary want them.
+
+    A slice of an axis that is itself split makes every device fetch all of it: the width is split
+    instead, and the tensor axis has tokens of its own. In the dtype of the product, so is the
+    gradient, each row of which is one product: it waits for the whole backward pass.
+    """
+    unembedding = unembedding.astype(hidden.dtype)
+    if mesh is None:
+        return hidden, unembedding
+    of_hidden = PartitionSpec(SHARD_AXES, None, "tensor", None)
+    of_rows = PartitionSpec(None, ("fsdp", "tensor"))
+    constrain = jax.lax.with_sharding_constraint
+    return (
+        constrain(hidden, fit_sharding(hidden.shape, of_hidden, mesh)),
+        constrain(unembedding, fit_sharding(unembedding.shape, of_rows, mesh)),
+    )

@@ -1,0 +1,338 @@
+"""The update: gradients of whole groups over shared prefixes, added up, applied."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from perl_jax.mesh import Feeds
+from perl_jax.models import Qwen2_5_VL
+from perl_jax.models.qwen2_5_vl.layers import Remat
+from perl_jax.objectives import Objective
+from perl_jax.objectives.aggregation import check_aggregation, token_weights
+from perl_jax.types import Group, Responses, TrainBatch
+from perl_jax.update.assignment import assign
+from perl_jax.update.exchange import spread
+from perl_jax.update.forward import Head
+from perl_jax.update.losses import policy_gradient_loss, supervised_loss
+from perl_jax.update.operations import forward_operations
+from perl_jax.update.optimizer import (
+    OptimizerConfig,
+    learning_rate_schedule,
+    make_optimizer,
+)
+from perl_jax.update.packing import MicroBatch, PackingConfig, Sizes, pack
+from perl_jax.update.placement import Placement
+from perl_jax.update.programs import Loss, Pending, Programs, copy_as
+from perl_jax.update.state import Params, Policy, TrainState
+from perl_jax.update.stats import Stats
+
+
+@dataclass(frozen=True)
+class UpdateConfig:
+    """How a batch becomes updates.
+
+    Attributes:
+        updates_per_batch: Optimizer updates on each batch, on equal parts of its groups. It does
+            not depend on the number of orders or rollouts.
+        trainable: Patterns of the paths that are trained; each must match the whole path.
+        frozen: Patterns of those that are not; they come before ``trainable``.
+        recompute_old: Whether the log-probabilities before the batch's first update are computed
+            anew even where one update makes them those of the update itself.
+        importance_cap: Weighs tokens by how much likelier the trainer's arithmetic makes them than
+            the sampler's, up to this; None does not. See `truncated_importance_weights`.
+        max_logprob_gap: The run stops where sampler and trainer disagree on a token by more.
+        remat: What the backward pass computes again: ``none``, ``activations`` or ``layers``.
+        logprob_chunk: Rows of the vocabulary at a time.
+        reference_dtype: Of the reference model's parameters.
+        packing: How batches are cut and padded.
+    """
+
+    updates_per_batch: int = 1
+    trainable: tuple[str, ...] = (".*",)
+    frozen: tuple[str, ...] = ()
+    recompute_old: bool = False
+    importance_cap: float | None = None
+    max_logprob_gap: float | None = None
+    remat: Remat = "none"
+    logprob_chunk: int = 2048
+    reference_dtype: str = "bfloat16"
+    packing: PackingConfig = field(default_factory=PackingConfig)
+
+    def __post_init__(self) -> None:
+        if self.updates_per_batch < 1:
+            raise ValueError(
+                f"updates_per_batch: expected at least 1; got {self.updates_per_batch}"
+            )
+        if self.logprob_chunk < 1:
+            raise ValueError(f"logprob_chunk: expected at least 1; got {self.logprob_chunk}")
+        if self.remat not in ("none", "activations", "layers"):
+            raise ValueError(
+                f"remat: expected one of none, activations, layers; got {self.remat!r}"
+            )
+        if self.reference_dtype not in ("float32", "bfloat16"):
+            raise ValueError(
+                f"reference_dtype: expected float32 or bfloat16; got {self.reference_dtype!r}"
+            )
+        for name in ("importance_cap", "max_logprob_gap"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name}: expected a positive number or None; got {value}")
+
+
+Scores = list[jax.Array]
+
+
+class Learner:
+    """Updates a policy from batches.
+
+    Attributes:
+        policy: The model apart from its parameters.
+        config: How batches become updates.
+        programs: What is compiled.
+        reference: The copy of the trainable parameters, as they start, that the KL penalty
+            compares with; None without one.
+    """
+
+    def __init__(
+        self,
+        model: Qwen2_5_VL,
+        banned: np.ndarray,
+        *,
+        config: UpdateConfig,
+        optimizer: OptimizerConfig,
+        total_updates: int,
+        objective: Objective | None = None,
+        length: float | None = None,
+        temperature: float = 1.0,
+        mesh: Mesh | None = None,
+    ) -> None:
+        """Prepares the update; nothing of it is compiled yet.
+
+        Args:
+            model: The policy as it starts.
+            banned: Bool ``[V]``: what the sampler never draws.
+            config: How batches become updates.
+            optimizer: How gradients move parameters.
+            total_updates: Of the run.
+            objective: What is optimised; None: the cross-entropy of given responses.
+            length: The generation budget, for the aggregation ``constant_length``.
+            temperature: That of the sampler.
+            mesh: The devices that the model lies on.
+
+        Raises:
+            ValueError: Patterns match no parameter, or a setting does not fit the others.
+        """
+        self.config = config
+        self.policy = Policy(model, config.trainable, config.frozen)
+        self.objective = objective
+        self.length = length
+        self.model_config = model.config
+        self._is_banned = banned
+        self._placement = Placement(mesh)
+        self._banned = jax.device_put(banned, self._placement.everywhere)
+        params = self.policy.split(model)
+        self.reference = None
+        if objective is not None:
+            check_aggregation(objective.aggregation, length)
+            if objective.kl_coefficient > 0:
+                self.reference = copy_as(params, jnp.dtype(config.reference_dtype))
+        head = Head(temperature, config.remat, config.logprob_chunk, mesh)
+        self.programs = Programs(
+            self.policy,
+            params,
+            loss=self._loss(head),
+            head=head,
+            optimizer=make_optimizer(optimizer, total_updates, params),
+            schedule=learning_rate_schedule(optimizer, total_updates),
+            placement=self._placement,
+        )
+
+    def _loss(self, head: Head) -> Loss:
+        if self.objective is None:
+            return partial(supervised_loss, head=head)
+        return partial(
+            policy_gradient_loss,
+            head=head,
+            objective=self.objective,
+            importance_cap=self.config.importance_cap,
+        )
+
+    @property
+    def feeds(self) -> Feeds:
+        """Which hosts provide for which shards of a batch."""
+        return self._placement.shards.feeds
+
+    def init(self, model: Qwen2_5_VL, key: jax.Array) -> TrainState:
+        """The state before the first update.
+
+        The parameters are copied: updates give the state's own memory back, not the model's.
+        """
+        # Its data, since a key of one host is no argument of a program on all of them.
+        data = np.asarray(jax.random.key_data(key))
+        return self.programs.start(self.policy.split(model), data, jax.random.key_impl(key))
+
+    def model(self, state: TrainState) -> Qwen2_5_VL:
+        """The policy in a state. Its arrays are the state's: an update invalidates it."""
+        return self.policy.merge(state.params)
+
+    def reinforce(self, state: TrainState, batch: TrainBatch) -> tuple[TrainState, Stats]:
+        """Updates the policy on one batch of rollouts.
+
+        Args:
+            state: Donated.
+            batch: B groups; ``updates_per_batch`` divides B.
+
+        Returns:
+            The state, and statistics as device scalars: the caller waits where it reads them. They
+            are means over the updates, but for extremes, counts, and what the last update left.
+
+        Raises:
+            ValueError: The batch does not fit.
+        """
+        objective = self.objective
+        if objective is None:
+            raise ValueError("reinforce: expected a learner with an objective; got objective=None")
+        responses = Responses(batch.tokens, batch.lengths)
+        if (batch.mask & ~responses.valid).any():
+            raise ValueError("mask: expected tokens of responses only; got padding among them")
+        parts = []
+        for rows in _equal_parts(len(batch.groups), self.config.updates_per_batch):
+            values = {
+                "weights": token_weights(batch.mask[rows], objective.aggregation, self.length),
+                "advantages": batch.advantages[rows],
+                "sampled": batch.logprobs[rows],
+            }
+            groups = spread(batch.groups[rows], self.feeds)
+            parts.append((groups, responses[rows], values))
+        # All of them before the first update.
+        old: list[Scores | None] = [None] * len(parts)
+        if self._scores_old:
+            old = [self._scores(state.params, self._micro_batches(*part)) for part in parts]
+        stats = []
+        for part, scores in zip(parts, old, strict=True):
+            micro_batches = self._with_scores(self._micro_batches(*part), scores)
+            state, of_one = self._update(state, micro_batches)
+            stats.append(of_one)
+        return state, self.programs.of_batch(stats)
+
+    def supervise(
+        self, state: TrainState, groups: Sequence[Group], responses: Responses
+    ) -> tuple[TrainState, Stats]:
+        """Updates the policy once, towards given responses; every token weighs the same.
+
+        Args:
+            state: Donated.
+            groups: B groups.
+            responses: To them.
+
+        Returns:
+            As `reinforce`.
+
+        Raises:
+            ValueError: The responses do not fit, or hold a token that is never drawn.
+        """
+        if self.objective is not None:
+            raise ValueError("supervise: expected a learner without an objective; got one with it")
+        valid = responses.valid
+        for group, tokens, held in zip(groups, responses.tokens, valid, strict=True):
+            if (never := self._is_banned[tokens] & held).any():
+                raise ValueError(
+                    f"group {group.id!r}: expected responses of tokens that may be drawn; "
+                    f"got the banned token {tokens[never][0]}"
+                )
+        values = {"weights": token_weights(valid)}
+        groups = spread(groups, self.feeds)
+        state, stats = self._update(state, self._micro_batches(groups, responses, values))
+        return state, self.programs.of_batch([stats])
+
+    def operations(self, batch: TrainBatch) -> int:
+        """Floating-point operations that `reinforce` cannot do without, of rollouts that count."""
+        lengths = np.where(batch.mask.any(-1), batch.lengths, 0)
+        return self.operations_of(batch.groups, Responses(batch.tokens, lengths))
+
+    def operations_of(self, groups: Sequence[Group], responses: Responses) -> int:
+        """As `operations`, of all responses; of `supervise`, too."""
+        once = forward_operations(self.model_config, groups, responses)
+        scored = self._scores_old + (self.reference is not None)
+        vision = [path.startswith("vision.") for path in self.policy.paths]
+        update = once.update(vision_trained=any(vision), text_trained=not all(vision))
+        return update + scored * once.forward()
+
+    @property
+    def _scores_old(self) -> bool:
+        """Whether the log-probabilities before the first update take a pass of their own."""
+        several = self.config.updates_per_batch > 1 or self.config.recompute_old
+        return self.objective is not None and several
+
+    def _update(
+        self, state: TrainState, micro_batches: Iterable[MicroBatch]
+    ) -> tuple[TrainState, Stats]:
+        gradients, parts = self.programs.zeros(), Pending()
+        for micro in micro_batches:
+            gradients, stats = self.programs.add(
+                gradients, state.params, self.policy.frozen, micro, self._banned
+            )
+            parts.add(stats)
+        state, applied = self.programs.apply(state, gradients)
+        return state, self.programs.of_update(parts.results) | applied
+
+    def _scores(self, params: Params, micro_batches: Iterable[MicroBatch]) -> Scores:
+        """Log-probabilities of each micro-batch under some parameters."""
+        scores = Pending()
+        for micro in micro_batches:
+            scores.add(self.programs.score(params, self.policy.frozen, micro, self._banned))
+        return scores.results
+
+    def _with_scores(
+        self, micro_batches: Iterable[MicroBatch], old: Scores | None
+    ) -> Iterator[MicroBatch]:
+        """Adds the log-probabilities that the loss compares with."""
+        for number, micro in enumerate(micro_batches):
+            values = dict(micro.values)
+            if old is not None:
+                values["old"] = old[number]
+            if self.reference is not None:
+                values["reference"] = self.programs.score(
+                    self.reference, self.policy.frozen, micro, self._banned
+                )
+            yield replace(micro, values=values)
+
+    def _micro_batches(
+        self, groups: Sequence[Group], responses: Responses, values: Mapping[str, np.ndarray]
+    ) -> Iterator[MicroBatch]:
+        """The groups of a mini-batch, those of each shard cut into equal numbers."""
+        packing, model = self.config.packing, self.model_config
+        shards = self._placement.shards
+        assigned = assign(groups, shards.feeds)
+        at_once = -(-packing.micro_groups // shards.count)
+        for first in range(0, max(map(len, assigned)), at_once):
+            parts = [numbers[first : first + at_once] for numbers in assigned]
+            members = [[groups[number] for number in numbers] for numbers in parts]
+            everyone = [number for numbers in parts for number in numbers]
+            sizes = Sizes.of(members, responses.lengths[everyone], packing, model.vision)
+
+            def pack_shard(
+                shard: int,
+                parts: Sequence[list[int]] = parts,
+                members: Sequence[list[Group]] = members,
+                sizes: Sizes = sizes,
+            ) -> MicroBatch:
+                numbers = parts[shard]
+                of_shard = {name: value[numbers] for name, value in values.items()}
+                return pack(members[shard], responses[numbers], of_shard, model, sizes)
+
+            yield self._placement.put(pack_shard)
+
+
+def _equal_parts(groups: int, count: int) -> list[slice]:
+    if groups % count:
+        raise ValueError(
+            f"updates_per_batch: expected a divisor of the {groups} groups of a batch; got {count}"
+        )
+    size = groups // count
+    return [slice(first, first + size) for first in range(0, groups, size)]

@@ -1,0 +1,265 @@
+"""From groups and their responses to the padded arrays of one micro-batch, on the host.
+
+A micro-batch holds whole groups, so that every distinct image is encoded once for all orders and
+rollouts that show it. It has a shard for every device that works on groups of its own, and all of
+a group is in one shard. Orders of a shard stand one after the other, whichever group they belong
+to: what a group shares beside its images is in the advantages already.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+
+from perl_jax.buckets import Ladder, bucket
+from perl_jax.models.qwen2_5_vl.config import Qwen2_5_VLConfig, VisionConfig
+from perl_jax.models.qwen2_5_vl.inputs import Array, ImageSizes, PromptInputs, pack_images
+from perl_jax.types import Group, ImagePatches, Responses
+
+
+@dataclass(frozen=True)
+class PackingConfig:
+    """The sizes that the arrays of an update are padded to; none of them changes its result.
+
+    Attributes:
+        micro_groups: Groups in one forward and backward pass, rounded up to the same number for
+            each shard; gradients add up over the passes.
+        prompt_lengths: The ladder of padded prompt lengths, in tokens.
+        response_lengths: The ladder of padded response lengths, in tokens.
+        patches: The ladder of the patches of the distinct images of a shard.
+        images: The ladder of their number; empty lets it follow from the batch.
+        orders: The ladder of the number of orders of a shard; empty lets it follow from the batch.
+    """
+
+    micro_groups: int = 4
+    prompt_lengths: tuple[int, ...] = (
+        256, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 12288, 16384,
+    )  # fmt: skip
+    response_lengths: tuple[int, ...] = (128, 256, 512, 1024, 2048, 4096)
+    patches: tuple[int, ...] = (1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072)
+    images: tuple[int, ...] = ()
+    orders: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.micro_groups < 1:
+            raise ValueError(f"micro_groups: expected at least 1; got {self.micro_groups}")
+        for name in ("prompt_lengths", "response_lengths", "patches"):
+            Ladder(name, getattr(self, name))
+        for name in ("images", "orders"):
+            if getattr(self, name):
+                Ladder(name, getattr(self, name))
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class MicroBatch:
+    """O orders and N responses to each, padded on the right: S equal shards, one after the other.
+
+    Attributes:
+        prompts: The orders; their ``images`` are the distinct images of each shard, ``[S, ...]``,
+            and their ``feature_rows`` count within the shard.
+        start: int32 ``[O]``, the position of a response's first token.
+        tokens: int32 ``[O, N, R]``, the responses.
+        valid: bool ``[O, N, R]``, True at their tokens.
+        values: float32 by name: what a loss needs of every rollout ``[O, N]`` or of every token
+            ``[O, N, R]``; 0 at padding.
+    """
+
+    prompts: PromptInputs
+    start: Array
+    tokens: Array
+    valid: Array
+    values: Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The padded sizes of one shard of a micro-batch.
+
+    Attributes:
+        orders: How many.
+        prompt: T.
+        response: R.
+        images: Of its images; None where no shard has any.
+    """
+
+    orders: int
+    prompt: int
+    response: int
+    images: ImageSizes | None
+
+    @classmethod
+    def of(
+        cls,
+        shards: Sequence[Sequence[Group]],
+        lengths: np.ndarray,
+        config: PackingConfig,
+        vision: VisionConfig,
+    ) -> "Sizes":
+        """The sizes that hold each of several shards.
+
+        Args:
+            shards: The groups of each; a shard may have none.
+            lengths: int, those of all responses.
+            config: The ladders.
+            vision: The vision tower's configuration.
+
+        Raises:
+            ValueError: A prompt, a response or the images do not fit the ladders.
+        """
+        ladder = Ladder("prompt_lengths", config.prompt_lengths)
+        grids = [[image.grid for image in _distinct(groups).values()] for groups in shards]
+        orders = max(sum(len(group.prompts) for group in groups) for groups in shards)
+        if config.orders:
+            orders = Ladder("orders", config.orders).fit(orders, "orders of a micro-batch")
+        else:
+            orders = bucket(orders)
+        return cls(
+            orders=orders,
+            prompt=max(
+                ladder.fit(len(prompt.tokens), f"group {group.id!r}: prompt length")
+                for groups in shards
+                for group in groups
+                for prompt in group.prompts
+            ),
+            response=Ladder("response_lengths", config.response_lengths).fit(
+                max(1, int(lengths.max())), "response length"
+            ),
+            images=_image_sizes(grids, config, vision) if any(grids) else None,
+        )
+
+
+def pack(
+    groups: Sequence[Group],
+    responses: Responses,
+    values: Mapping[str, np.ndarray],
+    model: Qwen2_5_VLConfig,
+    sizes: Sizes,
+) -> MicroBatch:
+    """Packs whole groups and their responses as one shard of a micro-batch.
+
+    Args:
+        groups: B groups; none give a shard of padding.
+        responses: To them.
+        values: By name, ``[B, K, N]`` or ``[B, K, N, R]``: becomes `MicroBatch.values`. What stands
+            at padding is not read.
+        model: The model's configuration.
+        sizes: The padded sizes.
+
+    Raises:
+        ValueError: Groups, responses and images do not fit each other; names the group where there
+            is one.
+    """
+    where = [(g, k) for g, group in enumerate(groups) for k in range(len(group.prompts))]
+    _check_orders(groups, responses.lengths)
+    index = tuple(np.array(where, int).reshape(-1, 2).T)
+
+    def gather(array: np.ndarray) -> np.ndarray:
+        """``[B, K, N, ...]`` to ``[O, N, ...]``, a token axis cut or padded to R."""
+        rows = array[index]
+        if rows.ndim == 3:
+            rows = rows[..., : sizes.response]
+            rows = np.pad(rows, [(0, 0), (0, 0), (0, sizes.response - rows.shape[-1])])
+        return np.pad(rows, [(0, sizes.orders - len(rows)), *[(0, 0)] * (rows.ndim - 1)])
+
+    prompts, start = _pack_prompts(groups, sizes, model)
+    held = {3: gather(responses.lengths) > 0, 4: gather(responses.valid)}
+    return MicroBatch(
+        prompts=prompts,
+        start=start,
+        tokens=np.where(held[4], gather(responses.tokens), 0).astype(np.int32),
+        valid=held[4],
+        values={
+            name: np.where(held[array.ndim], gather(array), 0).astype(np.float32)
+            for name, array in values.items()
+        },
+    )
+
+
+def _check_orders(groups: Sequence[Group], lengths: np.ndarray) -> None:
+    if len(groups) != len(lengths):
+        raise ValueError(f"responses: expected them to {len(groups)} groups; got {len(lengths)}")
+    for group, of_group in zip(groups, lengths, strict=True):
+        count = len(group.prompts)
+        if count > len(of_group) or of_group[count:].any():
+            raise ValueError(
+                f"group {group.id!r}: expected responses to its {count} orders; got them to "
+                f"{1 + max(np.flatnonzero(of_group.any(-1)), default=-1)} of {len(of_group)}"
+            )
+
+
+def _pack_prompts(
+    groups: Sequence[Group], sizes: Sizes, model: Qwen2_5_VLConfig
+) -> tuple[PromptInputs, np.ndarray]:
+    """The orders of all groups one after the other, and where responses to them start."""
+    shape = (sizes.orders, sizes.prompt)
+    tokens = np.zeros(shape, np.int32)
+    positions = np.zeros((3, *shape), np.int32)
+    valid = np.zeros(shape, bool)
+    feature_rows = np.full(shape, -1, np.int32)
+    start = np.zeros(sizes.orders, np.int32)
+    images, rows_of = _distinct_images(groups, model.vision.patches_per_unit)
+    every = ((group, k, prompt) for group in groups for k, prompt in enumerate(group.prompts))
+    for row, (group, k, prompt) in enumerate(every):
+        end = len(prompt.tokens)
+        tokens[row, :end] = prompt.tokens
+        positions[:, row, :end] = prompt.positions
+        valid[row, :end] = True
+        is_image = prompt.tokens == model.image_token
+        feature_rows[row, :end][is_image] = _shown_rows(group, k, rows_of, is_image)
+        start[row] = end + prompt.rope_delta
+    packed = None
+    if sizes.images is not None:
+        packed = pack_images(images, model.vision, sizes.images)
+        packed = jax.tree.map(lambda part: part[None], packed)
+    return PromptInputs(tokens, positions, valid, feature_rows, packed), start
+
+
+def _distinct(groups: Sequence[Group]) -> dict[int, ImagePatches]:
+    """The images of groups, each once."""
+    return {id(image): image for group in groups for image in group.images}
+
+
+def _distinct_images(
+    groups: Sequence[Group], unit: int
+) -> tuple[list[ImagePatches], dict[int, np.ndarray]]:
+    """The images of a shard, each once, and the rows of each one's features by its id."""
+    images = _distinct(groups)
+    rows_of, row = {}, 0
+    for key, image in images.items():
+        features = len(image.patches) // unit
+        rows_of[key] = row + np.arange(features)
+        row += features
+    return list(images.values()), rows_of
+
+
+def _shown_rows(
+    group: Group, k: int, rows_of: Mapping[int, np.ndarray], is_image: np.ndarray
+) -> np.ndarray:
+    """The rows of the features that an order of a group shows, one after the other."""
+    shown = [rows_of[id(group.images[slot])] for slot in group.slots[k]]
+    rows = np.concatenate([np.arange(0), *shown])
+    if len(rows) != np.count_nonzero(is_image):
+        raise ValueError(
+            f"group {group.id!r}, order {k}: expected as many image tokens as image features; "
+            f"got {np.count_nonzero(is_image)} and {len(rows)}"
+        )
+    return rows
+
+
+def _image_sizes(
+    grids: Sequence[Sequence[tuple[int, int]]], config: PackingConfig, vision: VisionConfig
+) -> ImageSizes:
+    """The sizes that hold the images of every shard."""
+    patches = max(sum(height * width for height, width in row) for row in grids)
+    num_images = None
+    if config.images:
+        ladder = Ladder("images", config.images)
+        num_images = ladder.fit(max(map(len, grids)), "images of a micro-batch")
+    return ImageSizes.of(
+        grids,
+        vision,
+        num_patches=Ladder("patches", config.patches).fit(patches, "patches of a micro-batch"),
+        num_images=num_images,
+    )

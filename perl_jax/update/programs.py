@@ -1,0 +1,195 @@
+"""The compiled programs of the update: pure functions of parameters and arrays."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from perl_jax.models import Qwen2_5_VL
+from perl_jax.update.forward import Head, response_logprobs
+from perl_jax.update.optimizer import applied_updates, apply_gradients
+from perl_jax.update.packing import MicroBatch
+from perl_jax.update.placement import Placement, shardings_of
+from perl_jax.update.state import Params, Policy, TrainState
+from perl_jax.update.stats import Stats, of_batch, of_update
+
+# The share of a micro-batch in the loss of its mini-batch, and where gradients of the text layers
+# are added up: (model, batch, banned, running) -> share, stats.
+Loss = Callable[
+    [Qwen2_5_VL, MicroBatch, jax.Array, Sequence[jax.Array] | None], tuple[jax.Array, Stats]
+]
+
+_COMPILER_OPTIONS = {
+    # What is only multiplied may be cast to bfloat16 as soon as it exists: all layers of the
+    # parameters, that is, before the loops over layers which use one at a time. For a 7B policy on
+    # 16 chips that copy takes 0.8 GiB of each.
+    "tpu": {"xla_jf_bf16_propagation": False},
+    # Several devices of one CPU share its threads, and each collective that waits holds one. Where
+    # the devices take independent collectives in different orders, all threads wait for ever.
+    "cpu": {"xla_cpu_enable_concurrency_optimized_scheduler": False},
+}
+
+
+class Programs:
+    """The compiled programs of one learner.
+
+    It is fixed where results lie: left to itself the compiler may hold gradients whole on every
+    device, and moments, which are zeros of nothing, whole on one.
+
+    Attributes:
+        start: ``(params, key data, key implementation) -> state``, in memory of its own.
+        zeros: ``() -> gradients``.
+        add: `add_gradients` of ``(gradients, params, frozen, batch, banned)``, gradients donated.
+        apply: `apply` of ``(state, gradients)``, the state donated.
+        score: `score` of ``(params, frozen, batch, banned)``.
+        of_update: `perl_jax.update.stats.of_update`.
+        of_batch: `perl_jax.update.stats.of_batch`.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        params: Params,
+        *,
+        loss: Loss,
+        head: Head,
+        optimizer: optax.GradientTransformation,
+        schedule: optax.Schedule,
+        placement: Placement,
+    ) -> None:
+        like_params, everywhere = shardings_of(params), placement.everywhere
+        like_state: Any = placement.of_state(jax.eval_shape(optimizer.init, params), params)
+        # Which recomputes whole layers anyway, and may as well add up their gradients on the way.
+        in_place = policy.text_layers if head.remat == "layers" else ()
+        options = _compiler_options(params)
+        self.start = jax.jit(partial(start, optimizer), static_argnums=2, out_shardings=like_state)
+        self.zeros = jax.jit(partial(zero_gradients, params), out_shardings=like_params)
+        self.add = jax.jit(
+            partial(add_gradients, policy, loss, in_place),
+            out_shardings=(like_params, everywhere),
+            donate_argnums=0,
+            compiler_options=options,
+        )
+        self.apply = jax.jit(
+            partial(apply, optimizer, schedule),
+            out_shardings=(like_state, everywhere),
+            donate_argnums=0,
+        )
+        self.score = jax.jit(partial(score, policy, head), compiler_options=options)
+        self.of_update = jax.jit(of_update)
+        self.of_batch = jax.jit(of_batch)
+
+
+def _compiler_options(params: Params) -> dict[str, bool] | None:
+    """For the devices that the parameters lie on."""
+    devices: set[Any] = next(iter(params.values())).sharding.device_set
+    platform = next(iter(devices)).platform
+    # One device alone has no collectives.
+    return None if platform == "cpu" and len(devices) == 1 else _COMPILER_OPTIONS.get(platform)
+
+
+def start(
+    optimizer: optax.GradientTransformation, params: Params, key_data: jax.Array, key_impl: str
+) -> TrainState:
+    """The state before the first update. Everything is copied: updates give its memory back."""
+    return TrainState(
+        params=jax.tree.map(jnp.copy, params),
+        optimizer=optimizer.init(params),
+        key=jax.random.wrap_key_data(key_data, impl=key_impl),
+        skipped_in_a_row=jnp.zeros((), jnp.int32),
+    )
+
+
+def zero_gradients(params: Params) -> Params:
+    """Where gradients are added up: float32 whatever the dtype of the parameters."""
+    return {path: jnp.zeros(leaf.shape, jnp.float32) for path, leaf in params.items()}
+
+
+def add_gradients(
+    policy: Policy,
+    loss: Loss,
+    in_place: Sequence[str],
+    total: Params,
+    params: Params,
+    frozen: Params,
+    batch: MicroBatch,
+    banned: jax.Array,
+) -> tuple[Params, Stats]:
+    """Adds the gradients of a micro-batch's share to ``total``; nothing flows into ``frozen``.
+
+    Args:
+        policy: The model apart from its parameters.
+        loss: The share.
+        in_place: Either `Policy.text_layers`, whose gradients are then added layer by layer and
+            never exist all at once, or none.
+        total: Donated.
+        params: The trainable parameters.
+        frozen: The others.
+        batch: The micro-batch.
+        banned: Bool ``[V]``.
+
+    Returns:
+        The new total, and the statistics of the share.
+    """
+    others = {path: leaf for path, leaf in params.items() if path not in in_place}
+    running = [total[path] for path in in_place]
+
+    def share(others: Params, running: list[jax.Array]) -> tuple[jax.Array, Stats]:
+        model = policy.merge({**frozen, **params, **others})
+        return loss(model, batch, banned, running or None)
+
+    (gradients, running), stats = jax.grad(share, argnums=(0, 1), has_aux=True)(others, running)
+    added = {path: total[path] + gradients[path].astype(jnp.float32) for path in others}
+    return added | dict(zip(in_place, running, strict=True)), stats
+
+
+def apply(
+    optimizer: optax.GradientTransformation,
+    schedule: optax.Schedule,
+    state: TrainState,
+    gradients: Params,
+) -> tuple[TrainState, Stats]:
+    """Makes one update, or none where gradients are not finite; see `apply_gradients`."""
+    rate = jnp.asarray(schedule(applied_updates(state.optimizer)), jnp.float32)
+    params, optimizer_state, stats = apply_gradients(
+        optimizer, state.params, state.optimizer, gradients
+    )
+    skipped = jnp.where(stats["skipped"] > 0, state.skipped_in_a_row + 1, 0)
+    state = TrainState(params, optimizer_state, state.key, skipped)
+    return state, stats | {"learning_rate": rate, "skipped_in_a_row": skipped}
+
+
+def score(
+    policy: Policy, head: Head, params: Params, frozen: Params, batch: MicroBatch, banned: jax.Array
+) -> jax.Array:
+    """Log-probabilities of the responses under some parameters, ``[O, N, R]``."""
+    return response_logprobs(policy.merge({**frozen, **params}), batch, banned, head)[0]
+
+
+def copy_as(params: Params, dtype: jnp.dtype) -> Params:
+    """The parameters in memory of their own, cast to a dtype."""
+
+    def cast(params: Params) -> Params:
+        return jax.tree.map(lambda leaf: jnp.copy(leaf.astype(dtype)), params)
+
+    return jax.jit(cast, out_shardings=shardings_of(params))(params)
+
+
+class Pending:
+    """Results of micro-batches. Waits for all but the last: the devices hold two at most.
+
+    Attributes:
+        results: In order; the last one may still be computed.
+    """
+
+    def __init__(self) -> None:
+        self.results: list[Any] = []
+
+    def add(self, result: Any) -> None:
+        """Takes a result that is being computed."""
+        if self.results:
+            jax.block_until_ready(self.results[-1])
+        self.results.append(result)

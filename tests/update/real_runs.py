@@ -1,0 +1,93 @@
+"""Real rollouts of the demo's policy on real digits, few and short."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import jax
+import numpy as np
+
+import perl_jax
+from perl_jax.data import Pipeline, PipelineConfig, Preparer
+from perl_jax.data.sources.digits import Digits, DigitsConfig
+from perl_jax.experience.collect import (
+    Collected,
+    Collector,
+    FilterConfig,
+    PermutationConfig,
+    RolloutConfig,
+)
+from perl_jax.models import Qwen2_5_VL, load_model
+from perl_jax.objectives import Objective
+from perl_jax.permutation import Schedule
+from perl_jax.processing import Processor, load_processor
+from perl_jax.rewards import Grader
+from perl_jax.rewards.rewarding import RewardConfig, Rewarder
+from perl_jax.rollout import Sampler, SamplerConfig
+from perl_jax.update.learner import Learner, UpdateConfig
+from perl_jax.update.optimizer import OptimizerConfig
+from perl_jax.update.packing import PackingConfig
+
+POLICY = Path(perl_jax.__file__).parent / "assets" / "tiny_policy"
+GROUPS, ROLLOUTS, TOKENS = 4, 4, 48
+SAMPLER = SamplerConfig(
+    prompt_lengths=(80,), response_lengths=(64,), patches=(256,), rows=32, chunk=16
+)
+PACKING = PackingConfig(
+    micro_groups=1, prompt_lengths=(80,), response_lengths=(TOKENS,), patches=(64,), images=(4,)
+)
+
+
+def always_one(responses, answers, metadata):
+    """A reward that every response earns."""
+    return [1.0] * len(responses)
+
+
+@dataclass(frozen=True, eq=False)
+class Demo:
+    """The demo's policy, and what draws and learns with it."""
+
+    model: Qwen2_5_VL
+    processor: Processor
+    sampler: Sampler
+    grader: Grader
+    objective: Objective = field(default_factory=Objective)
+
+    @classmethod
+    def load(cls, grader: Grader) -> "Demo":
+        model, processor = load_model(POLICY, dtype="float32"), load_processor(POLICY)
+        return cls(model, processor, Sampler(model, processor, SAMPLER), grader)
+
+    def collect(self, *, filtering=None, reward=None, seed=0, skew=None) -> Collected:
+        """The first step's rollouts of a run."""
+        prepare = Preparer(self.processor, max_prompt_tokens=80)
+        source = Digits(DigitsConfig(rows=64, seed=1, skew=skew))
+        with Pipeline(source, prepare, PipelineConfig(), seed=seed) as pipeline:
+            collector = Collector(
+                self.sampler,
+                pipeline.take,
+                Rewarder(reward or RewardConfig(), self.grader, TOKENS),
+                rollout=RolloutConfig(groups=GROUPS, num_rollouts=ROLLOUTS, max_new_tokens=TOKENS),
+                permutation=PermutationConfig(num_orders=1, schedule=Schedule("constant")),
+                filtering=filtering or FilterConfig(enabled=False),
+                objective=self.objective,
+                response_lengths=PACKING.response_lengths,
+                seed=seed,
+                total_steps=10,
+            )
+            return collector.collect(0, jax.random.key(seed))
+
+    def learner(self) -> Learner:
+        """A learner whose optimizer has no weight decay."""
+        return Learner(
+            self.model,
+            self.processor.banned_rows(self.model.config.text.vocab_size),
+            config=UpdateConfig(packing=PACKING),
+            optimizer=OptimizerConfig(learning_rate=1e-3, weight_decay=0.0),
+            total_updates=10,
+            objective=self.objective,
+        )
+
+
+def arrays(state) -> dict[str, np.ndarray]:
+    """The parameters of a state as NumPy arrays."""
+    return {path: np.asarray(leaf) for path, leaf in state.params.items()}

@@ -1,0 +1,140 @@
+"""What the objectives promise, on rollouts of a real policy that real rewards were given to."""
+
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+
+from perl_jax.experience.collect import FilterConfig
+from perl_jax.rewards import Grader
+from perl_jax.rewards.rewarding import RewardConfig
+from tests.update.cases import largest_error, quick_compilation, quiet_gradients
+from tests.update.real_runs import GROUPS, ROLLOUTS, Demo, arrays
+
+
+@pytest.fixture(scope="module")
+def demo():
+    with quick_compilation(), Grader(num_workers=1) as grader:
+        yield Demo.load(grader)
+
+
+@pytest.fixture(scope="module")
+def collected(demo):
+    return demo.collect()
+
+
+@pytest.fixture(scope="module")
+def learner(demo):
+    return demo.learner()
+
+
+def gradients_of(learner, demo, batch):
+    state = learner.init(demo.model, jax.random.key(0))
+    (gradients,), stats = quiet_gradients(learner, state, batch)
+    return gradients, stats
+
+
+@pytest.fixture(scope="module")
+def gradients(learner, demo, collected):
+    return gradients_of(learner, demo, collected.batch)
+
+
+def accuracy_of(collected):
+    """The accuracy of every group: rewards are 0.9 for a right answer and 0.1 for the format."""
+    return (np.array(collected.record["reward"]) > 0.5).reshape(GROUPS, -1)
+
+
+def test_the_rollouts_are_real(collected):
+    accuracy = accuracy_of(collected)
+    assert 0 < accuracy.mean() < 1
+    assert accuracy.any(axis=1).sum() >= 2
+    assert collected.record["first_response"].startswith("<think>")
+    assert len(set(collected.record["ids"])) == GROUPS
+    assert all(len(orders) == 2 for orders in collected.record["orders"])
+
+
+def test_the_advantages_of_every_group_sum_to_zero_and_have_its_spread(collected):
+    advantages = collected.batch.advantages.reshape(GROUPS, -1)
+    assert np.abs(advantages.sum(axis=1)).max() < 1e-5
+    spread = np.array([len(set(group)) > 1 for group in accuracy_of(collected).tolist()])
+    assert spread.any()
+    assert np.allclose(advantages[spread].std(axis=1, ddof=1), 1, atol=1e-4)
+    # Right answers are better than wrong ones, in all orders of an example alike.
+    right = accuracy_of(collected)[spread]
+    assert advantages[spread][right].min() > 0 > advantages[spread][~right].max()
+
+
+def test_groups_whose_rewards_are_all_equal_change_nothing(demo, learner, collected):
+    state = learner.init(demo.model, jax.random.key(0))
+    before = arrays(state)
+    equal = demo.collect(
+        reward=RewardConfig({"same": 1.0}, {"same": f"{Demo.__module__}:always_one"})
+    )
+    assert not equal.batch.advantages.any()
+    assert equal.batch.mask.sum() == collected.batch.mask.sum() > 0
+    state, stats = learner.reinforce(state, equal.batch)
+    assert float(stats["grad_norm"]) == 0
+    assert all(np.array_equal(before[path], leaf) for path, leaf in arrays(state).items())
+
+
+def test_a_shift_of_all_rewards_changes_nothing(demo, learner, collected, gradients):
+    weights = {"accuracy": 0.9, "format": 0.1, "same": 8.0}
+    shifted = demo.collect(reward=RewardConfig(weights, {"same": f"{Demo.__module__}:always_one"}))
+    difference = np.array(shifted.record["reward"]) - np.array(collected.record["reward"])
+    assert np.allclose(difference, 8)
+    assert np.allclose(shifted.batch.advantages, collected.batch.advantages, atol=1e-5)
+    error, where = largest_error(gradients_of(learner, demo, shifted.batch)[0], gradients[0])
+    assert error < 1e-5, where
+
+
+def test_sampler_and_trainer_agree_on_every_token(gradients):
+    _, stats = gradients
+    assert float(stats["logprob_gap_max"]) < 1e-4
+    assert float(stats["ratio_min"]) == float(stats["ratio_max"]) == 1
+
+
+def test_rollouts_that_could_not_be_graded_change_nothing(demo, learner, collected):
+    batch = collected.batch
+    mask = batch.mask.copy()
+    mask[:, :, -1] = False
+    wild = batch.advantages.copy()
+    wild[:, :, -1] = 1e6
+    without = replace(batch, mask=mask, advantages=np.where(mask.any(-1), batch.advantages, 0))
+    with_them = replace(batch, mask=mask, advantages=wild)
+    want, _ = gradients_of(learner, demo, without)
+    got, _ = gradients_of(learner, demo, with_them)
+    assert all(np.array_equal(got[path], want[path]) for path in want)
+
+
+def test_the_filter_keeps_informative_groups_alone_and_counts_the_others(demo):
+    collected = demo.collect(filtering=FilterConfig(max_draws=4))
+    kept = [np.array(collected.record["reward"])[n] > 0.5 for n in collected.record["kept"]]
+    assert kept
+    assert all(0 < accuracy.mean() < 1 for accuracy in kept)
+    counts = {name.split("/")[1]: value for name, value in collected.metrics.items()
+              if name.startswith("filter/")}  # fmt: skip
+    dropped = sum(counts[name] for name in ("too_easy", "too_hard", "unscored", "surplus"))
+    assert counts["kept"] + dropped == counts["drawn"] == len(collected.record["ids"])
+    assert counts["kept"] == len(kept)
+
+
+def test_the_same_seed_draws_the_same_and_another_one_does_not(demo, collected):
+    again, other = demo.collect(), demo.collect(seed=1)
+    for name in ("ids", "orders"):
+        assert again.record[name] == collected.record[name]
+    for name in ("tokens", "lengths", "reward"):
+        assert np.array_equal(again.record[name], collected.record[name])
+    assert other.record["ids"] != collected.record["ids"]
+
+
+def test_orders_share_images_and_permuted_answers_are_graded_as_permuted(collected):
+    for group in collected.batch.groups:
+        assert len(group.prompts) == 2
+        shown = [{id(image) for image in prompt.images} for prompt in group.prompts]
+        assert shown[0] == shown[1]
+        assert len(group.images) <= 4
+    assert collected.metrics["permutation/rate_realised"] == 1
+    assert collected.metrics["permutation/orders"] == 2
+    assert collected.metrics["rollout/length"] == pytest.approx(collected.record["lengths"].mean())
+    assert collected.record["reward"].shape == (GROUPS, 2, ROLLOUTS)

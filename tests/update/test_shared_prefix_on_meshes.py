@@ -1,0 +1,67 @@
+"""Eight devices compute the loss and the gradients of separate sequences on one."""
+
+from dataclasses import replace
+
+import jax
+import pytest
+
+from perl_jax.mesh import make_mesh
+from perl_jax.models import load_model
+from perl_jax.objectives.aggregation import token_weights
+from perl_jax.types import Responses
+from tests.update.cases import (
+    OBJECTIVE,
+    PACKING,
+    SharedPrefixCase,
+    largest_error,
+    perturbed,
+    quick_compilation,
+    write_small_checkpoint,
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick():
+    with quick_compilation():
+        yield
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return write_small_checkpoint(tmp_path_factory.mktemp("small"))
+
+
+@pytest.fixture(scope="module")
+def case(checkpoint):
+    return SharedPrefixCase(checkpoint)
+
+
+@pytest.mark.parametrize(("shape", "remat"), [((2, 2, 2), "layers"), ((1, 8, 1), "none")])
+def test_on_a_mesh_loss_and_gradients_are_those_of_separate_sequences(
+    shape, remat, case, checkpoint
+):
+    mesh = make_mesh(*shape)
+    reference = load_model(checkpoint, dtype="float32", mesh=mesh)
+    learner = case.learner_on(reference, mesh, remat)
+    learner.config = replace(learner.config, packing=replace(PACKING, micro_groups=4))
+    state = learner.init(perturbed(perturbed(reference, 1), 2), jax.random.key(0))
+    batch, sizes = case.batch, case.batch.lengths.shape
+    values = {
+        "weights": token_weights(batch.mask, OBJECTIVE.aggregation),
+        "advantages": batch.advantages,
+        "sampled": batch.logprobs,
+        "old": case.plain.batch_of(case.old, sizes),
+        "reference": case.plain.batch_of(case.reference, sizes),
+    }
+    responses = Responses(batch.tokens, batch.lengths)
+    (micro,) = learner._micro_batches(batch.groups, responses, values)
+    assert len(micro.tokens.sharding.device_set) == 8
+    gradients, stats = learner.programs.add(
+        learner.programs.zeros(), state.params, learner.policy.frozen, micro, learner._banned
+    )
+    loss, want, _, _ = case.plain_update(case.moved, [0, 1, 2, 3])
+    assert float(stats["sum/loss"]) == pytest.approx(loss, abs=1e-6)
+    error, where = largest_error(jax.device_get(gradients), want)
+    assert error <= 1e-5, where
+    for path, leaf in gradients.items():
+        assert leaf.sharding == state.params[path].sharding

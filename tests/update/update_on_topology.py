@@ -1,0 +1,147 @@
+"""Compiles an update for a TPU topology without a TPU, and prints what it takes as JSON.
+
+``TOPOLOGY SIZE DTYPE DATA FSDP TENSOR``, such as ``v5e:4x4 7B float32 1 16 1``: with one order of
+three images and six responses for every shard, and parameters of this dtype.
+"""
+
+import json
+import re
+import sys
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from perl_jax.mesh import make_mesh
+from perl_jax.models.qwen2_5_vl.config import parse_config
+from perl_jax.models.qwen2_5_vl.inputs import ImageSizes, PromptInputs, pack_images
+from perl_jax.models.qwen2_5_vl.load import abstract_model
+from perl_jax.models.qwen2_5_vl.sharding import parameter_sharding
+from perl_jax.objectives import Objective
+from perl_jax.types import ImagePatches
+from perl_jax.update.forward import Head
+from perl_jax.update.losses import policy_gradient_loss
+from perl_jax.update.packing import MicroBatch
+from perl_jax.update.placement import Placement, shardings_of
+from perl_jax.update.programs import Programs
+from perl_jax.update.state import Policy, dotted
+from tests.models.published import published_config
+
+PROMPT, ROLLOUTS, RESPONSE = 1152, 6, 300
+IMAGES, GRID, PATCHES = 3, (28, 48), 4096  # three images of 336 tokens each
+
+BYTES = {"f32": 4, "bf16": 2, "s32": 4, "u32": 4, "pred": 1}
+COLLECTIVE = re.compile(
+    r" = (.*?) (all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute)(?:-start)?\("
+)
+
+
+def main(topology, size, dtype, *shape):
+    from jax.experimental.topologies import get_topology_desc
+
+    devices = get_topology_desc(platform="tpu", topology_name=topology).devices
+    mesh = make_mesh(*map(int, shape), devices=devices)
+    config = parse_config(published_config(size))
+    model, placement = abstract_on(mesh, config, dtype), Placement(mesh)
+    policy = Policy(model)
+    params, batch = policy.split(model), placement.shapes(one_shard(config))
+    gradients = {
+        path: jax.ShapeDtypeStruct(leaf.shape, jnp.float32, sharding=leaf.sharding)
+        for path, leaf in params.items()
+    }
+    banned = jax.ShapeDtypeStruct((config.text.vocab_size,), bool, sharding=placement.everywhere)
+    lowered = programs(policy, params, placement).add.lower(gradients, params, {}, batch, banned)
+    compiled = lowered.compile()
+    memory, text = compiled.memory_analysis(), compiled.as_text()
+    if path := sys.argv[7:]:
+        with open(path[0], "w", encoding="utf-8") as file:
+            file.write(text)
+    lie = compiled.output_shardings[0]
+    return {
+        "temporary": memory.temp_size_in_bytes,
+        "aliased": memory.alias_size_in_bytes,
+        "arguments": memory.argument_size_in_bytes,
+        "gradients": sum(bytes_of_a_shard(leaf) for leaf in gradients.values()),
+        "moved": [
+            path
+            for path, sharding in shardings_of(params).items()
+            if not sharding.is_equivalent_to(lie[path], params[path].ndim)
+        ],
+        "collectives": collectives(text),
+    }
+
+
+def abstract_on(mesh, config, dtype):
+    """The model with shapes for parameters, each where loading would put it."""
+    model = abstract_model(config, dtype=jnp.dtype(dtype), compute_dtype=jnp.dtype("bfloat16"))
+    definition, state = nnx.split(model)
+    flat = []
+    for path, leaf in nnx.to_flat_state(state):
+        sharding = parameter_sharding(dotted(path), leaf.shape, config, mesh)
+        shape = jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+        flat.append((path, leaf.replace(shape)))
+    return nnx.merge(definition, nnx.from_flat_state(flat))
+
+
+def one_shard(config):
+    """A micro-batch of one order, its padding included."""
+    vision = config.vision
+    image = ImagePatches(np.zeros((GRID[0] * GRID[1], vision.patch_width), np.float32), GRID)
+    sizes = ImageSizes.of([[GRID] * IMAGES], vision, num_patches=PATCHES)
+    images = pack_images([image] * IMAGES, vision, sizes)
+    prompt = np.zeros((1, PROMPT), np.int32)
+    of_token = np.zeros((1, ROLLOUTS, RESPONSE), np.float32)
+    return MicroBatch(
+        prompts=PromptInputs(
+            tokens=prompt,
+            positions=np.zeros((3, 1, PROMPT), np.int32),
+            valid=prompt == 0,
+            feature_rows=prompt,
+            images=jax.tree.map(lambda part: part[None], images),
+        ),
+        start=np.zeros(1, np.int32),
+        tokens=of_token.astype(np.int32),
+        valid=of_token == 0,
+        values={
+            **dict.fromkeys(("weights", "sampled", "reference"), of_token),
+            "advantages": np.zeros((1, ROLLOUTS), np.float32),
+        },
+    )
+
+
+def programs(policy, params, placement):
+    head = Head(remat="layers", mesh=placement.mesh)
+    objective = Objective(kl="k3", kl_coefficient=0.01)
+    return Programs(
+        policy,
+        params,
+        loss=partial(policy_gradient_loss, head=head, objective=objective, importance_cap=None),
+        head=head,
+        optimizer=optax.adamw(1e-6),
+        schedule=optax.constant_schedule(1e-6),
+        placement=placement,
+    )
+
+
+def bytes_of_a_shard(leaf):
+    return int(np.prod(leaf.sharding.shard_shape(leaf.shape))) * leaf.dtype.itemsize
+
+
+def collectives(text):
+    """By kind, how many there are in a compiled program, and the bytes of the largest result."""
+    found = {}
+    for result, kind in COLLECTIVE.findall(text):
+        sizes = [
+            BYTES[dtype] * int(np.prod([int(size) for size in dims.split(",") if size] or [1]))
+            for dtype, dims in re.findall(r"(\w+)\[([\d,]*)\]", result)
+        ]
+        count, largest = found.get(kind, (0, 0))
+        found[kind] = count + 1, max(largest, *sizes)
+    return found
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(*sys.argv[1:7])))
