@@ -170,7 +170,8 @@ def _parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, list[st
     return args, overrides
 
 
-if __name__ == "__main__":
+def command() -> None:
+    """Runs the command line; an error is one line."""
     try:
         sys.exit(main())
     except (OSError, TypeError, ValueError) as error:

@@ -16,7 +16,7 @@ from perl_jax.preparation.run import STAGES, prepare
 from perl_jax.rewards import GradingError
 
 
-def main() -> None:
+def command() -> None:
     """Runs the command line."""
     names = [stage.name for stage in STAGES]
     stage = flags.DEFINE_enum("stage", None, names, "Run this stage alone, even if it has run.")
@@ -26,7 +26,3 @@ def main() -> None:
         lambda config, workdir: prepare(config, workdir, stage=stage.value),
         errors=(GradingError,),
     )
-
-
-if __name__ == "__main__":
-    main()

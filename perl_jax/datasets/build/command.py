@@ -57,7 +57,8 @@ def _listing() -> str:
     )
 
 
-if __name__ == "__main__":
+def command() -> None:
+    """Runs the command line; an error is one line."""
     try:
         main()
     except (OSError, ValueError) as error:
