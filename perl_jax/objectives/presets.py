@@ -1,17 +1,21 @@
 """Published objectives as settings of the functions beside this file: data, not code."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated
 
-from perl_jax.objectives import checks
-from perl_jax.objectives.advantages import BASELINES, SCALES, Baseline, Scale
-from perl_jax.objectives.aggregation import AGGREGATIONS, Aggregation
-from perl_jax.objectives.kl import KL_KINDS, KLKind
-from perl_jax.objectives.policy import LEVELS, Level
+from annotated_types import Gt
+
+from perl_jax.objectives.advantages import Baseline, Scale
+from perl_jax.objectives.aggregation import Aggregation
+from perl_jax.objectives.kl import KLKind
+from perl_jax.objectives.policy import Level
+from perl_jax.settings import Checked, CountOrZero, Expects, MayBeInfinite, PositiveOrZero
+
+_NotNegative = Annotated[PositiveOrZero, Expects("a number >= 0")]
 
 
 @dataclass(frozen=True)
-class Objective:
+class Objective(Checked):
     """What is optimised. Every field is an argument of the function that it is listed under.
 
     Attributes:
@@ -31,30 +35,15 @@ class Objective:
 
     baseline: Baseline = "mean"
     scale: Scale = "std"
-    ddof: int = 1
-    clip_low: float = 0.2
-    clip_high: float = 0.2
-    dual_clip: float | None = None
+    ddof: Annotated[CountOrZero, Expects("a number >= 0")] = 1
+    clip_low: _NotNegative = 0.2
+    clip_high: Annotated[_NotNegative, MayBeInfinite()] = 0.2
+    dual_clip: Annotated[float, Gt(1), Expects("a number > 1")] | None = None
     level: Level = "token"
     aggregation: Aggregation = "token_mean"
     kl: KLKind = "k3"
-    kl_coefficient: float = 0.0
+    kl_coefficient: _NotNegative = 0.0
     entropy_coefficient: float = 0.0
-
-    def __post_init__(self) -> None:
-        named: tuple[tuple[str, Any, tuple[str, ...]], ...] = (
-            ("baseline", self.baseline, BASELINES),
-            ("scale", self.scale, SCALES),
-            ("level", self.level, LEVELS),
-            ("aggregation", self.aggregation, AGGREGATIONS),
-            ("kl", self.kl, KL_KINDS),
-        )
-        for name, value, choices in named:
-            checks.choice(name, value, choices)
-        for name in ("ddof", "clip_low", "clip_high", "kl_coefficient"):
-            checks.at_least(name, getattr(self, name), 0)
-        if self.dual_clip is not None:
-            checks.at_least("dual_clip", self.dual_clip, 1, exclusive=True)
 
 
 # DeepSeekMath, arXiv 2402.03300: eq. 3 and 4, and the coefficient of its section on training.

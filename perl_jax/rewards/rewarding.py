@@ -1,11 +1,11 @@
 """From responses to accuracy and to the reward that is optimised."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Len
 
 from perl_jax.rewards import (
     Grader,
@@ -16,10 +16,11 @@ from perl_jax.rewards import (
     overlong_penalty,
     weighted_sum,
 )
+from perl_jax.settings import Checked, Count, CountOrZero, Positive, PositiveOrZero, suggestion
 
 
 @dataclass(frozen=True)
-class RewardConfig:
+class RewardConfig(Checked):
     """What is optimised.
 
     Attributes:
@@ -33,23 +34,24 @@ class RewardConfig:
         deadline: Seconds for one symbolic comparison.
     """
 
-    weights: Mapping[str, float] = field(default_factory=lambda: {"accuracy": 0.9, "format": 0.1})
+    weights: Annotated[Mapping[str, float], Len(1)] = field(
+        default_factory=lambda: {"accuracy": 0.9, "format": 0.1}
+    )
     functions: Mapping[str, str] = field(default_factory=dict)
-    overlong_buffer: int = 0
-    absolute_tolerance: float = 0.0
-    relative_tolerance: float = 0.0
-    workers: int | None = None
-    deadline: float = 2.0
+    overlong_buffer: CountOrZero = 0
+    absolute_tolerance: PositiveOrZero = 0.0
+    relative_tolerance: PositiveOrZero = 0.0
+    workers: Count | None = None
+    deadline: Positive = 2.0
 
-    def __post_init__(self) -> None:
+    def _check_together(self) -> None:
         known = ("accuracy", "format", "overlong", *self.functions)
-        for name, weight in self.weights.items():
+        for name in self.weights:
             if name not in known:
-                raise ValueError(f"weights: expected some of {', '.join(known)}; got {name!r}")
-            if not math.isfinite(weight):
-                raise ValueError(f"weights[{name!r}]: expected a finite number; got {weight}")
-        if not self.weights:
-            raise ValueError("weights: expected at least one component; got none")
+                raise ValueError(
+                    f"weights: expected some of {', '.join(known)}; got {name!r}"
+                    + suggestion(name, known)
+                )
 
 
 def make_grader(config: RewardConfig) -> Grader:

@@ -1,10 +1,11 @@
 r"""Rewards besides accuracy, and the sum that is optimised."""
 
-import difflib
 import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+
+from perl_jax.settings import suggestion
 
 
 def format_reward(response: str) -> float:
@@ -67,8 +68,7 @@ def weighted_sum(
     total = np.zeros(next(iter(lengths.values())), dtype=np.float32)
     for name, weight in weights.items():
         if name not in components:
-            close = difflib.get_close_matches(name, components, 1)
-            hint = f" (did you mean {close[0]!r}?)" if close else ""
+            hint = suggestion(name, components)
             raise ValueError(f"weights: no reward {name!r}; there are {sorted(components)}{hint}")
         if not math.isfinite(weight):
             raise ValueError(f"weights[{name!r}]: expected a finite number; got {weight}")
