@@ -46,7 +46,8 @@ class WrongType(TypeError, ValueError):
     """A field holds a value of another type; a ValueError too, as a configuration is data."""
 
 
-@dataclass(frozen=True)
+# Without eq, or classes that compare by identity would inherit a comparison of no fields.
+@dataclass(frozen=True, eq=False)
 class Checked:
     """The base of configurations: no instance breaks what the annotations of its fields say.
 
@@ -100,11 +101,6 @@ def check_value(hint: Any, value: Any, path: str) -> None:
         if not said and base not in (float, bool, tuple):
             got = f"{type(value).__name__} {got}"
         raise WrongType(f"{path}: expected {expected}; got {got}")
-    if not (_is_finite(value, bounds) and all(_holds(bound, value) for bound in bounds)):
-        expected = said or _bounds_text(kind, bounds, optional)
-        raise ValueError(
-            f"{path}: expected {expected}; got {'none' if value == () else repr(value)}"
-        )
     if base is tuple:
         _check_items(arguments, value, path)
     elif isinstance(value, Mapping):
@@ -114,6 +110,10 @@ def check_value(hint: Any, value: Any, path: str) -> None:
     elif base is Any and isinstance(value, list | tuple):
         for place, inner in enumerate(value):
             check_value(Any, inner, f"{path}[{place}]")
+    if not (_is_finite(value, bounds) and all(_holds(bound, value) for bound in bounds)):
+        expected = said or _bounds_text(kind, bounds, optional)
+        got = repr(value) if value not in ((), {}) else "none"
+        raise ValueError(f"{path}: expected {expected}; got {got}")
 
 
 def _check_literal(choices: tuple[Any, ...], value: Any, path: str, said: str | None) -> None:
@@ -198,7 +198,7 @@ def _bounds_text(kind: Any, bounds: list[Any], optional: bool) -> str:
         if type(bound) in words
     ]
     text = " and ".join(limits)
-    if kind is float:
+    if kind in (float, Any):
         text = f"a number of {text}" if limits else "a finite number"
         text = "a positive number" if limits == ["more than 0"] else text
     return text + (" or None" if optional else "")

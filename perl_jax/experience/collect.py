@@ -27,15 +27,11 @@ from perl_jax.permutation import (
 from perl_jax.processing import Processor
 from perl_jax.rewards.rewarding import Rewarder, Rewards
 from perl_jax.rollout import Group, Rollouts, Sampler, SamplerConfig, Strategy
-from perl_jax.settings import Checked, Count, CountOrZero, Expects, Positive
+from perl_jax.rollout.config import Temperature
+from perl_jax.settings import Checked, Count, CountOrZero, Expects
 from perl_jax.types import Example, Responses, TrainBatch, prompt_text
 from perl_jax.update.exchange import share
 from perl_jax.update.operations import forward_operations
-
-_Temperature = Annotated[
-    Positive,
-    Expects("a positive number, as greedy rollouts of a prompt are all the same"),
-]
 
 
 @dataclass(frozen=True)
@@ -56,7 +52,7 @@ class RolloutConfig(Checked):
     groups: Count = 128
     num_rollouts: Count = 6
     max_new_tokens: Count = 2048
-    temperature: _Temperature = 1.0
+    temperature: Temperature = 1.0
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     mesh: MeshConfig | None = None
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +22,8 @@ from perl_jax.preparation.stage import Context, Kept, Outcome, dropped, read_row
 from perl_jax.processing import load_processor
 from perl_jax.rewards import Grader
 from perl_jax.rollout import Group, Sampler, SamplerConfig, Strategy
-from perl_jax.settings import Checked, Count, Dtype, Expects, Positive, plain
+from perl_jax.rollout.config import Temperature
+from perl_jax.settings import Checked, Count, Dtype, plain
 from perl_jax.types import Example, prompt_text
 
 ACCURACY = "accuracy"
@@ -50,11 +51,6 @@ class PolicyConfig(Checked):
     max_pixels: Count | None = None
 
 
-_Temperature = Annotated[
-    Positive, Expects("a positive number, as greedy rollouts are all the same")
-]
-
-
 @dataclass(frozen=True)
 class RolloutsConfig(Checked):
     """How the policy is asked: what its accuracies depend on.
@@ -72,7 +68,7 @@ class RolloutsConfig(Checked):
 
     num_rollouts: Count = 10
     max_new_tokens: Count = 2048
-    temperature: _Temperature = 1.0
+    temperature: Temperature = 1.0
     prompt_suffix: str = ""
     max_prompt_tokens: Count = 8192
     batch: Count = 32

@@ -16,7 +16,17 @@ from perl_jax.rewards import (
     overlong_penalty,
     weighted_sum,
 )
-from perl_jax.settings import Checked, Count, CountOrZero, Positive, PositiveOrZero, suggestion
+from perl_jax.settings import (
+    Checked,
+    Count,
+    CountOrZero,
+    Expects,
+    Positive,
+    PositiveOrZero,
+    suggestion,
+)
+
+_Weights = Annotated[Mapping[str, float], Len(1), Expects("at least one component")]
 
 
 @dataclass(frozen=True)
@@ -34,9 +44,7 @@ class RewardConfig(Checked):
         deadline: Seconds for one symbolic comparison.
     """
 
-    weights: Annotated[Mapping[str, float], Len(1)] = field(
-        default_factory=lambda: {"accuracy": 0.9, "format": 0.1}
-    )
+    weights: _Weights = field(default_factory=lambda: {"accuracy": 0.9, "format": 0.1})
     functions: Mapping[str, str] = field(default_factory=dict)
     overlong_buffer: CountOrZero = 0
     absolute_tolerance: PositiveOrZero = 0.0

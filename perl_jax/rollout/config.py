@@ -1,9 +1,14 @@
 """How the sampler cuts its work."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from perl_jax.buckets import Rungs
-from perl_jax.settings import Checked, Count
+from perl_jax.settings import Checked, Count, Expects, Positive
+
+Temperature = Annotated[
+    Positive, Expects("a positive number, as greedy rollouts of a prompt are all the same")
+]
 
 
 @dataclass(frozen=True)
