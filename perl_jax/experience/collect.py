@@ -25,7 +25,7 @@ from perl_jax.permutation import (
     rules_from_config,
 )
 from perl_jax.processing import Processor
-from perl_jax.rewards.rewarding import Rewarder, Rewards
+from perl_jax.rewards import Rewarder, Rewards
 from perl_jax.rollout import Group, Rollouts, Sampler, SamplerConfig, Strategy
 from perl_jax.types import Example, Responses, TrainBatch, prompt_text
 from perl_jax.update.exchange import share

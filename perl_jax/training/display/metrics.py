@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from perl_jax.rewards import COMPONENTS
+
 Reduction = Literal["mean", "sum", "min", "max", "last"]
 
 
@@ -27,8 +29,7 @@ class Metric:
 # A name with angle brackets is a family: anything stands in them.
 METRICS: dict[str, Metric] = {
     "reward/mean": Metric("reward of the scored rollouts drawn, before the filter", "reward"),
-    "reward/accuracy": Metric("accuracy of the scored rollouts drawn", "share"),
-    "reward/format": Metric("rollouts drawn whose format is right", "share"),
+    **{f"reward/{name}": Metric(part.meaning, part.unit) for name, part in COMPONENTS.items()},
     "reward/unscored": Metric("rollouts drawn that could not be graded", "share"),
     "reward/<component>": Metric("one reward function, over the scored rollouts drawn", "reward"),
     "advantage/std": Metric("standard deviation of the advantages trained on", "1"),
