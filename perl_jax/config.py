@@ -15,7 +15,7 @@ from perl_jax.hosts import HostsConfig
 from perl_jax.mesh import MeshConfig
 from perl_jax.models.fresh import FreshModel
 from perl_jax.objectives import PRESETS, Objective
-from perl_jax.rewards.rewarding import RewardConfig
+from perl_jax.rewards import RewardConfig
 from perl_jax.settings import Checked, Count, Dtype
 from perl_jax.training.checkpoint import CheckpointConfig
 from perl_jax.training.display.writers import LoggingConfig

@@ -24,8 +24,7 @@ from perl_jax.mesh import Feeds, MeshConfig, make_mesh, rearranged
 from perl_jax.models import Qwen2_5_VL, load_model
 from perl_jax.permutation import rules_from_config
 from perl_jax.processing import Processor, load_processor
-from perl_jax.rewards import Grader
-from perl_jax.rewards.rewarding import RewardConfig, make_grader
+from perl_jax.rewards import Grader, RewardConfig, make_grader
 from perl_jax.rollout import Sampler
 from perl_jax.settings import plain
 from perl_jax.training.workdir import fingerprint_of_code, fingerprint_of_config

@@ -27,8 +27,7 @@ from perl_jax.parts import (
     open_model,
     open_parts,
 )
-from perl_jax.rewards import GradingError
-from perl_jax.rewards.rewarding import RewardConfig, Rewarder
+from perl_jax.rewards import GradingError, RewardConfig, Rewarder
 from perl_jax.settings import plain, read_config
 from perl_jax.training.checkpoint import CheckpointConfig, CheckpointError, Checkpoints
 from perl_jax.training.display.curves import plot_curves

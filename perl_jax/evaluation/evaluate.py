@@ -7,7 +7,8 @@ from itertools import islice
 from perl_jax.evaluation.config import EvaluationConfig
 from perl_jax.evaluation.consistency import Order, is_consistent, orders_of
 from perl_jax.evaluation.grading import grade_on_hosts
-from perl_jax.evaluation.results import Evaluation, Record
+from perl_jax.evaluation.records import Record
+from perl_jax.evaluation.results import Evaluation
 from perl_jax.permutation import Rule, Rules, rule_for
 from perl_jax.processing import Processor
 from perl_jax.rewards import Grader, answer_text, last_boxed

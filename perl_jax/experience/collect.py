@@ -14,7 +14,7 @@ from perl_jax.data.pipeline.pipeline import Taken
 from perl_jax.experience.draws import Draw, concatenate, record_of, rollout_metrics
 from perl_jax.filtering import Bounds, Refill
 from perl_jax.mesh import Feeds, MeshConfig
-from perl_jax.objectives import Objective, group_advantages
+from perl_jax.objectives import Objective
 from perl_jax.permutation import (
     Orders,
     Schedule,
@@ -25,7 +25,7 @@ from perl_jax.permutation import (
     rules_from_config,
 )
 from perl_jax.processing import Processor
-from perl_jax.rewards.rewarding import Rewarder, Rewards
+from perl_jax.rewards import Rewarder, Rewards
 from perl_jax.rollout import Group, Rollouts, Sampler, SamplerConfig, Strategy
 from perl_jax.rollout.config import Temperature
 from perl_jax.settings import Checked, Count, CountOrZero, Expects
@@ -309,12 +309,8 @@ class Collector:
         reward, scored = drawn.rewards["reward"][indices], drawn.rewards["scored"][indices]
         counts = scored & real[:, None, None]
         pooled = (len(indices), -1)
-        advantages = group_advantages(
-            jax.device_put(reward.reshape(pooled)),
-            jax.device_put(counts.reshape(pooled)),
-            baseline=self.objective.baseline,
-            scale=self.objective.scale,
-            ddof=self.objective.ddof,
+        advantages = self.objective.advantages(
+            jax.device_put(reward.reshape(pooled)), jax.device_put(counts.reshape(pooled))
         )
         rollouts = drawn.rollouts
         return TrainBatch(

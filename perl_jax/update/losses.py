@@ -10,12 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from perl_jax.models import Qwen2_5_VL
-from perl_jax.objectives import (
-    Objective,
-    kl_penalty,
-    policy_loss,
-    truncated_importance_weights,
-)
+from perl_jax.objectives import Objective, checks, truncated_importance_weights
 from perl_jax.update.forward import Head, response_logprobs
 from perl_jax.update.packing import MicroBatch
 from perl_jax.update.stats import Stats, over_tokens
@@ -31,7 +26,7 @@ def policy_gradient_loss(
     objective: Objective,
     importance_cap: float | None,
 ) -> tuple[jax.Array, Stats]:
-    """The share of the clipped surrogate, the KL penalty and the entropy bonus.
+    """The share of the objective's loss, the KL penalty and the entropy bonus.
 
     Args:
         model: The policy.
@@ -53,16 +48,7 @@ def policy_gradient_loss(
     mask = weights > 0
     # With one update a batch the policy is the old policy: the ratio is 1, its gradient is not 0.
     old = values.get("old", jax.lax.stop_gradient(logprobs))
-    loss, means = policy_loss(
-        logprobs,
-        old,
-        values["advantages"],
-        mask,
-        clip_low=objective.clip_low,
-        clip_high=objective.clip_high,
-        dual_clip=objective.dual_clip,
-        level=objective.level,
-    )
+    loss, means = objective.token_loss(logprobs, old, values["advantages"], mask)
     del means["tokens"]
     means["clip_fraction"] = means["clip_fraction_high"] + means["clip_fraction_low"]
     extremes = {"max/ratio_max": means.pop("ratio_max"), "min/ratio_min": means.pop("ratio_min")}
@@ -77,7 +63,7 @@ def policy_gradient_loss(
         means["importance_weight_truncated"] = gap["truncated_fraction"]
     means["entropy"] = _mean(entropy, mask)
     if "reference" in values:
-        kl = kl_penalty(logprobs, values["reference"], objective.kl, mask=mask)
+        kl = objective.penalty(logprobs, values["reference"], mask)
         loss = loss + objective.kl_coefficient * kl
         means["kl"] = _mean(kl, mask)
     if objective.entropy_coefficient:
@@ -110,5 +96,4 @@ def supervised_loss(
 
 
 def _mean(values: jax.Array, mask: jax.Array) -> jax.Array:
-    kept = jnp.where(mask, jax.lax.stop_gradient(values), 0.0)
-    return jnp.sum(kept) / jnp.maximum(jnp.sum(mask, dtype=jnp.float32), 1)
+    return checks.masked_mean(jax.lax.stop_gradient(values), mask)

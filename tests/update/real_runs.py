@@ -20,8 +20,7 @@ from perl_jax.models import Qwen2_5_VL, load_model
 from perl_jax.objectives import Objective
 from perl_jax.permutation import Schedule
 from perl_jax.processing import Processor, load_processor
-from perl_jax.rewards import Grader
-from perl_jax.rewards.rewarding import RewardConfig, Rewarder
+from perl_jax.rewards import Grader, RewardConfig, Rewarder
 from perl_jax.rollout import Sampler, SamplerConfig
 from perl_jax.update.learner import Learner, UpdateConfig
 from perl_jax.update.optimizer import OptimizerConfig

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from perl_jax.experience.collect import FilterConfig
-from perl_jax.rewards import Grader
-from perl_jax.rewards.rewarding import RewardConfig
+from perl_jax.rewards import Grader, RewardConfig
 from tests.update.cases import largest_error, quick_compilation, quiet_gradients
 from tests.update.real_runs import GROUPS, ROLLOUTS, Demo, arrays
 
