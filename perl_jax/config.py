@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from perl_jax.data.config import SourceConfig
 from perl_jax.data.pipeline.pipeline import PipelineConfig
 from perl_jax.evaluation import EvaluationConfig
-from perl_jax.experience.collect import FilterConfig, PermutationConfig, RolloutConfig
+from perl_jax.experience.config import GroupFilterConfig, PermutationConfig, RolloutConfig
 from perl_jax.hosts import HostsConfig
 from perl_jax.mesh import MeshConfig
 from perl_jax.models.fresh import FreshModel
@@ -110,7 +110,7 @@ class TrainConfig(RunConfig):
     objective: Objective = field(default_factory=lambda: PRESETS["perl"])
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     permutation: PermutationConfig = field(default_factory=PermutationConfig)
-    filtering: FilterConfig = field(default_factory=FilterConfig)
+    filtering: GroupFilterConfig = field(default_factory=GroupFilterConfig)
     reward: RewardConfig = field(default_factory=RewardConfig)
 
     def _check_together(self) -> None:

@@ -75,7 +75,7 @@ def open_parts(
             skip_log=workdir / SKIPPED_ROWS if hosts.is_main() else None,
         )
     )
-    sampler = Sampler(model, processor, config.rollout.sampler)
+    sampler = Sampler(processor, config.rollout.sampler)
     grader = stack.enter_context(make_grader(reward))
     return Parts(mesh, model, processor, prepare, source, pipeline, sampler, grader)
 
@@ -119,8 +119,8 @@ def make_rollout_copy(config: TrainConfig, parts: Parts) -> RolloutCopy | None:
 
 def make_evaluator(
     config: TrainConfig | WarmstartConfig, parts: Parts
-) -> Callable[[], Evaluation] | None:
-    """What scores the policy on the held-out rows; None: there are none.
+) -> Callable[[Qwen2_5_VL], Evaluation] | None:
+    """A function that scores a policy on the held-out rows; None where there are no such rows.
 
     Raises:
         ValueError: No held-out row can be used.
@@ -130,9 +130,10 @@ def make_evaluator(
     examples = _held_out(config.data.held_out, parts.prepare, config.evaluation.examples)
     rules = rules_from_config(config.permutation.rules)
 
-    def of_policy() -> Evaluation:
+    def of_policy(model: Qwen2_5_VL) -> Evaluation:
         return evaluate(
             parts.sampler,
+            model,
             examples,
             rules=rules,
             grader=parts.grader,

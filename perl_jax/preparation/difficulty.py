@@ -156,10 +156,10 @@ class _Asker:
         processor = load_processor(
             policy.path, min_pixels=policy.min_pixels, max_pixels=policy.max_pixels
         )
-        model = load_model(policy.path, dtype=policy.dtype, compute_dtype=policy.compute_dtype)
+        self.model = load_model(policy.path, dtype=policy.dtype, compute_dtype=policy.compute_dtype)
         self.config = config.rollouts
         self.prepare = Preparer(processor, max_prompt_tokens=config.rollouts.max_prompt_tokens)
-        self.sampler = Sampler(model, processor, config.rollouts.sampler)
+        self.sampler = Sampler(processor, config.rollouts.sampler)
         self.grader = grader
         self.seed = seed
 
@@ -193,6 +193,7 @@ class _Asker:
 
     def _grades(self, asked: Sequence[tuple[Example, Group]]) -> list[list[float | None]]:
         rollouts = self.sampler.sample(
+            self.model,
             [group for _, group in asked],
             num_rollouts=self.config.num_rollouts,
             max_new_tokens=self.config.max_new_tokens,

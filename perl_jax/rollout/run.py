@@ -29,7 +29,7 @@ from perl_jax.rollout.config import SamplerConfig
 from perl_jax.rollout.decode_state import DecodeState
 from perl_jax.rollout.features import num_patches, plan_encoding
 from perl_jax.rollout.programs import Drawing
-from perl_jax.rollout.schedule import Order, Table
+from perl_jax.rollout.schedule import OrderRollouts, Table
 from perl_jax.rollout.stopping import Ending, Response
 from perl_jax.rollout.strategies import Strategy
 from perl_jax.types import Group, ImagePatches
@@ -41,7 +41,7 @@ OnTokens = Callable[[int, int, int, np.ndarray], None]
 
 
 @dataclass(frozen=True)
-class Request:
+class SampleRequest:
     """What is asked of the sampler: the arguments of `Sampler.sample` beside the groups."""
 
     num_rollouts: int
@@ -51,7 +51,7 @@ class Request:
     on_tokens: OnTokens | None
 
 
-class Run:
+class SamplerRun:
     """What one call of `Sampler.sample` holds while it works.
 
     Attributes:
@@ -63,7 +63,7 @@ class Run:
         model: Qwen2_5_VL,
         processor: Processor,
         config: SamplerConfig,
-        request: Request,
+        request: SampleRequest,
         calls: Counter[tuple[Any, ...]],
     ) -> None:
         self.model_config = model.config
@@ -88,7 +88,7 @@ class Run:
         self.calls = calls
         self.stats: Counter[str] = Counter()
 
-    def encode(self, groups: Sequence[Group]) -> list[Order]:
+    def encode(self, groups: Sequence[Group]) -> list[OrderRollouts]:
         """Encodes every distinct image once; returns all orders, ready to be read."""
         ladder = Ladder("patches", self.config.patches)
         unit = self.model_config.vision.patches_per_unit
@@ -120,7 +120,7 @@ class Run:
         )
         return features
 
-    def decode(self, orders: Sequence[Order], length: int) -> None:
+    def decode(self, orders: Sequence[OrderRollouts], length: int) -> None:
         """Completes the responses of orders whose prompts are padded to ``length``."""
         queue = deque(orders)
         table, state = self._new_table(len(queue), length)
@@ -132,14 +132,14 @@ class Run:
                 state = self._advance(state, table)
 
     def _orders(
-        self, groups: Sequence[Group], place: Mapping[int, tuple[int, int]], num_rows: int
-    ) -> list[Order]:
+        self, groups: Sequence[Group], place: Mapping[str, tuple[int, int]], num_rows: int
+    ) -> list[OrderRollouts]:
         names = [(g, k) for g, group in enumerate(groups) for k in range(len(group.prompts))]
         ids = np.array([_stable_hash(groups[g].id) for g, _ in names], np.uint32)
         numbers = np.array([k for _, k in names], np.uint32)
         streams = np.asarray(_streams(self.key, ids, numbers, self.num_rollouts))
         return [
-            Order(
+            OrderRollouts(
                 group=g,
                 order=k,
                 prompt=groups[g].prompts[k],
@@ -151,7 +151,7 @@ class Run:
         ]
 
     def _feature_rows(
-        self, group: Group, k: int, place: Mapping[int, tuple[int, int]], num_rows: int
+        self, group: Group, k: int, place: Mapping[str, tuple[int, int]], num_rows: int
     ) -> np.ndarray:
         """Of every token of a prompt the row of all shards' features, or -1."""
         unit = self.model_config.vision.patches_per_unit
@@ -159,7 +159,7 @@ class Run:
         rows = [np.arange(0)]
         for slot in group.slots[k]:
             image = group.images[slot]
-            shard, first = place[id(image)]
+            shard, first = place[image.key]
             rows.append(shard * num_rows + first + np.arange(num_patches(image) // unit))
         is_image = tokens == self.model_config.image_token
         shown = np.concatenate(rows)
@@ -181,7 +181,7 @@ class Run:
         return Table(places, self.num_rollouts, self.shards.count), state
 
     def _admit(
-        self, state: DecodeState, table: Table, queue: deque[Order], length: int
+        self, state: DecodeState, table: Table, queue: deque[OrderRollouts], length: int
     ) -> DecodeState:
         """Reads waiting orders into free places and draws their first tokens."""
         most = self.shards.count * max(1, self.config.prefill_tokens // length)
@@ -223,7 +223,7 @@ class Run:
             self.stats["prompt_tokens_padded"] += padded * length
         return state
 
-    def _prompts(self, orders: Sequence[Order], padded: int, length: int) -> PromptInputs:
+    def _prompts(self, orders: Sequence[OrderRollouts], padded: int, length: int) -> PromptInputs:
         tokens = np.zeros((padded, length), np.int32)
         positions = np.zeros((3, padded, length), np.int32)
         valid = np.zeros((padded, length), bool)
@@ -288,7 +288,12 @@ class Run:
         return state
 
     def _take(
-        self, order: Order, n: int, response: Response, tokens: np.ndarray, logprobs: np.ndarray
+        self,
+        order: OrderRollouts,
+        n: int,
+        response: Response,
+        tokens: np.ndarray,
+        logprobs: np.ndarray,
     ) -> None:
         """Adds drawn tokens to a response."""
         before = len(response.tokens)

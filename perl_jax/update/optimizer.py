@@ -187,10 +187,11 @@ def apply_gradients(
         gradients: By path, of the parameters' shapes.
 
     Returns:
-        Parameters, state, and scalars: ``grad_norm`` before clipping, ``update_norm``,
-        ``param_norm`` after the update, all global and float32, and ``skipped``, int32. Where the
-        norm of the gradients or of the update is not finite, ``skipped`` is 1, ``update_norm`` 0,
-        and parameters and state are those that were given, counters included.
+        Parameters, state, and scalars by their names in the logs, which begin with ``optimizer/``:
+        ``grad_norm`` before clipping, ``update_norm``, ``param_norm`` after the update, all global
+        and float32, and ``skipped``, int32. Where the norm of the gradients or of the update is not
+        finite, ``skipped`` is 1, ``update_norm`` 0, and parameters and state are those that were
+        given, counters included.
 
     Raises:
         ValueError: Gradients and parameters differ in paths or shapes.
@@ -209,10 +210,10 @@ def apply_gradients(
 
     moved = {path: move(value, updates[path]) for path, value in params.items()}
     stats = {
-        "grad_norm": grad_norm,
-        "update_norm": jnp.where(finite, update_norm, 0.0),
-        "param_norm": optax.tree.norm(_as_float32(moved)),
-        "skipped": jnp.where(finite, 0, 1).astype(jnp.int32),
+        "optimizer/grad_norm": grad_norm,
+        "optimizer/update_norm": jnp.where(finite, update_norm, 0.0),
+        "optimizer/param_norm": optax.tree.norm(_as_float32(moved)),
+        "optimizer/skipped": jnp.where(finite, 0, 1).astype(jnp.int32),
     }
     return moved, jax.tree.map(keep, moved_state, optimizer_state), stats
 

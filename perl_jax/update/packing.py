@@ -208,15 +208,15 @@ def _pack_prompts(
     return PromptInputs(tokens, positions, valid, feature_rows, packed), start
 
 
-def _distinct(groups: Sequence[Group]) -> dict[int, ImagePatches]:
-    """The images of groups, each once."""
-    return {id(image): image for group in groups for image in group.images}
+def _distinct(groups: Sequence[Group]) -> dict[str, ImagePatches]:
+    """The images of groups by their keys, each once."""
+    return {image.key: image for group in groups for image in group.images}
 
 
 def _distinct_images(
     groups: Sequence[Group], unit: int
-) -> tuple[list[ImagePatches], dict[int, np.ndarray]]:
-    """The images of a shard, each once, and the rows of each one's features by its id."""
+) -> tuple[list[ImagePatches], dict[str, np.ndarray]]:
+    """The images of a shard, each once, and the rows of each one's features by its key."""
     images = _distinct(groups)
     rows_of, row = {}, 0
     for key, image in images.items():
@@ -227,10 +227,10 @@ def _distinct_images(
 
 
 def _shown_rows(
-    group: Group, k: int, rows_of: Mapping[int, np.ndarray], is_image: np.ndarray
+    group: Group, k: int, rows_of: Mapping[str, np.ndarray], is_image: np.ndarray
 ) -> np.ndarray:
     """The rows of the features that an order of a group shows, one after the other."""
-    shown = [rows_of[id(group.images[slot])] for slot in group.slots[k]]
+    shown = [rows_of[group.images[slot].key] for slot in group.slots[k]]
     rows = np.concatenate([np.arange(0), *shown])
     if len(rows) != np.count_nonzero(is_image):
         raise ValueError(
