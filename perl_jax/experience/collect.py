@@ -13,7 +13,7 @@ from perl_jax.buckets import Ladder
 from perl_jax.data.pipeline.pipeline import Taken
 from perl_jax.experience.draws import Draw, concatenate, record_of, rollout_metrics
 from perl_jax.filtering import Bounds, Refill
-from perl_jax.mesh import Feeds, MeshConfig
+from perl_jax.mesh import BatchSharding, MeshConfig
 from perl_jax.objectives import Objective, group_advantages
 from perl_jax.permutation import (
     Orders,
@@ -28,7 +28,7 @@ from perl_jax.processing import Processor
 from perl_jax.rewards.rewarding import Rewarder, Rewards
 from perl_jax.rollout import Group, Rollouts, Sampler, SamplerConfig, Strategy
 from perl_jax.types import Example, Responses, TrainBatch, prompt_text
-from perl_jax.update.exchange import share
+from perl_jax.update.exchange import gather_groups
 from perl_jax.update.operations import forward_operations
 
 
@@ -145,7 +145,7 @@ class Collector:
         response_lengths: The ladder that batches are padded to, in tokens.
         seed: Of the run.
         total_steps: Of the run.
-        feeds: Which hosts hold which examples; None: this one all of them.
+        sharding: Says which hosts hold which examples; None: this one holds all.
     """
 
     def __init__(
@@ -161,11 +161,11 @@ class Collector:
         response_lengths: tuple[int, ...],
         seed: int,
         total_steps: int,
-        feeds: Feeds | None = None,
+        sharding: BatchSharding | None = None,
     ) -> None:
         self.sampler = sampler
         self.take = take
-        self.feeds = feeds or Feeds.of(None)
+        self.sharding = sharding or BatchSharding()
         self.rewarder = rewarder
         self.rollout = rollout
         self.permutation = permutation
@@ -236,7 +236,7 @@ class Collector:
             for n, one in enumerate(held)
         ]
         told = [None if one is None else _note(one) for one in held]
-        groups, notes = share(encoded, told, self.feeds, taken.feeds)
+        groups, notes = gather_groups(encoded, told, self.sharding, taken.feeds)
         orders = [
             _of_note(note) if one is None else one for one, note in zip(held, notes, strict=True)
         ]
@@ -286,8 +286,9 @@ class Collector:
 
         Every host grades the examples that it holds, and tells the others.
         """
+        sharding = self.sharding
         mine = np.array(
-            [self.feeds.speaks and group.feed in (None, self.feeds.here) for group in groups]
+            [sharding.is_leader and group.feed in (None, sharding.own_feed) for group in groups]
         )
         where = np.nonzero((rollouts.lengths > 0) & mine[:, None, None])
         named = _named(self._rewarded(orders, rollouts, where)) if mine.any() else {}
