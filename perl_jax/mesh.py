@@ -226,10 +226,9 @@ class BatchSharding:
         rounds, shard = divmod(place, self.num_shards)
         return rounds * len(self.own_shards) + bisect_left(self.own_shards, shard)
 
-    def own_rows(self, first: int, stop: int) -> list[int]:
-        """The places of this host's rows from ``first`` on, before ``stop``."""
-        numbers = range(self.own_rows_before(first), self.own_rows_before(stop))
-        return [self.own_row(number) for number in numbers]
+    def is_own_row(self, place: int) -> bool:
+        """Whether this host prepares the row at a place."""
+        return self.feed_of_row(place) == self.own_feed
 
     @property
     def replicated(self) -> Sharding:

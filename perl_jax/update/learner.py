@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +23,7 @@ from perl_jax.update.losses import policy_gradient_loss, supervised_loss
 from perl_jax.update.operations import forward_operations
 from perl_jax.update.optimizer import OptimizerConfig, learning_rate_schedule, make_optimizer
 from perl_jax.update.packing import MicroBatch, PackingConfig, Sizes, pack
-from perl_jax.update.programs import Loss, Pending, Programs, copy_as
+from perl_jax.update.programs import Loss, Programs, copy_as, wait_for_all_but_last
 from perl_jax.update.state import Params, Policy, TrainState
 from perl_jax.update.stats import Stats
 
@@ -283,21 +284,23 @@ class Learner:
     def _update(
         self, state: TrainState, micro_batches: Iterable[MicroBatch]
     ) -> tuple[TrainState, Stats]:
-        gradients, parts = self.programs.zeros(), Pending()
+        gradients, parts = self.programs.zeros(), []
         for micro in micro_batches:
             gradients, stats = self.programs.add(
                 gradients, state.params, self.policy.frozen, micro, self._banned
             )
-            parts.add(stats)
+            parts.append(stats)
+            wait_for_all_but_last(parts)
         state, applied = self.programs.apply(state, gradients)
-        return state, self.programs.of_update(parts.results) | applied
+        return state, self.programs.of_update(parts) | applied
 
     def _scores(self, params: Params, micro_batches: Iterable[MicroBatch]) -> Scores:
         """Log-probabilities of each micro-batch under some parameters."""
-        scores = Pending()
+        scores: Scores = []
         for micro in micro_batches:
-            scores.add(self._score(params, micro))
-        return scores.results
+            scores.append(self._score(params, micro))
+            wait_for_all_but_last(scores)
+        return scores
 
     def _score(self, params: Params, micro: MicroBatch) -> jax.Array:
         scores: jax.Array = self.programs.score(params, self.policy.frozen, micro, self._banned)
@@ -318,24 +321,24 @@ class Learner:
     def _micro_batches(
         self, groups: Sequence[Group], responses: Responses, values: Mapping[str, np.ndarray]
     ) -> Iterator[MicroBatch]:
-        """The micro-batches of a mini-batch, each with equally many groups of every shard."""
-        packing, model = self.config.packing, self.model_config
+        """The micro-batches of a mini-batch, each with so many groups of every shard."""
         assigned = assign_groups(groups, self.sharding)
-        at_once = -(-packing.micro_groups // self.sharding.num_shards)
+        at_once = -(-self.config.packing.micro_groups // self.sharding.num_shards)
         for first in range(0, max(map(len, assigned)), at_once):
             parts = [numbers[first : first + at_once] for numbers in assigned]
-            members = [[groups[number] for number in numbers] for numbers in parts]
-            everyone = [number for numbers in parts for number in numbers]
-            sizes = Sizes.of(members, responses.lengths[everyone], packing, model.vision)
+            yield self._micro_batch((groups, responses, values), parts)
 
-            def pack_shard(
-                shard: int,
-                parts: Sequence[list[int]] = parts,
-                members: Sequence[list[Group]] = members,
-                sizes: Sizes = sizes,
-            ) -> MicroBatch:
-                numbers = parts[shard]
-                of_shard = {name: value[numbers] for name, value in values.items()}
-                return pack(members[shard], responses[numbers], of_shard, model, sizes)
+    def _micro_batch(self, mini: MiniBatch, parts: Sequence[list[int]]) -> MicroBatch:
+        """The groups of these numbers, by shard, on the devices."""
+        groups, responses, values = mini
+        model = self.model_config
+        members = [[groups[number] for number in numbers] for numbers in parts]
+        lengths = responses.lengths[list(chain(*parts))]
+        sizes = Sizes.of(members, lengths, self.config.packing, model.vision)
 
-            yield self.sharding.put(pack_shard, MicroBatch.shard_axes)
+        def pack_shard(shard: int) -> MicroBatch:
+            numbers = parts[shard]
+            of_shard = {name: value[numbers] for name, value in values.items()}
+            return pack(members[shard], responses[numbers], of_shard, model, sizes)
+
+        return self.sharding.put(pack_shard, MicroBatch.shard_axes)

@@ -179,18 +179,6 @@ def copy_as(params: Params, dtype: jnp.dtype) -> Params:
     return jax.jit(cast, out_shardings=shardings_of(params))(params)
 
 
-class Pending:
-    """Results of micro-batches. It waits for all but the last, so the devices hold at most two.
-
-    Attributes:
-        results: In order; the last one may still be computed.
-    """
-
-    def __init__(self) -> None:
-        self.results: list[Any] = []
-
-    def add(self, result: Any) -> None:
-        """Takes a result, which may still be computed."""
-        if self.results:
-            jax.block_until_ready(self.results[-1])
-        self.results.append(result)
+def wait_for_all_but_last(results: Sequence[Any]) -> None:
+    """Called after every micro-batch, it keeps the devices from holding more than two of them."""
+    jax.block_until_ready(results[-2:-1])

@@ -229,7 +229,8 @@ class Pipeline:
         stop = min(first + self._rows_for(wanted), self._order.end)
         if first == stop:
             return []
-        mine = {place: next(self._iterator) for place in self._sharding.own_rows(first, stop)}
+        own = filter(self._sharding.is_own_row, range(first, stop))
+        mine = {place: next(self._iterator) for place in own}
         return agree(first, stop, mine, self._sharding, self._exchange)
 
     def _rows_for(self, wanted: int) -> int:
@@ -245,8 +246,7 @@ class Pipeline:
         place = self._count.rows
         if self._log and isinstance(row, Skipped) and not isinstance(row, Filtered):
             self._log.add(place + 1, row)
-        sharding = self._sharding
-        mine = sharding.is_leader and sharding.feed_of_row(place) == sharding.own_feed
+        mine = self._sharding.is_leader and self._sharding.is_own_row(place)
         self._count.add(row, self._order.part(place), log=mine)
 
     def _counts(self) -> dict[str, Any]:
