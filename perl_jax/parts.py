@@ -20,7 +20,7 @@ from perl_jax.data.sources.source import Source
 from perl_jax.evaluation import Evaluation, evaluate
 from perl_jax.experience.rollout_copy import RolloutCopy
 from perl_jax.hub import resolve_directory
-from perl_jax.mesh import Feeds, MeshConfig, make_mesh, rearranged
+from perl_jax.mesh import BatchSharding, MeshConfig, make_mesh, rearranged
 from perl_jax.models import Qwen2_5_VL, load_model
 from perl_jax.permutation import rules_from_config
 from perl_jax.processing import Processor, load_processor
@@ -70,7 +70,7 @@ def open_parts(
             prepare,
             config.data.pipeline,
             seed=config.seed,
-            feeds=Feeds.of(mesh),
+            sharding=BatchSharding.of(mesh),
             exchange=hosts.gather,
             skip_log=workdir / SKIPPED_ROWS if hosts.is_main() else None,
         )

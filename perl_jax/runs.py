@@ -86,7 +86,7 @@ def train(config: TrainConfig, workdir: str | Path) -> Outcome:
             response_lengths=config.learner.packing.response_lengths,
             seed=config.seed,
             total_steps=config.steps,
-            feeds=learner.feeds,
+            sharding=learner.sharding,
         )
         return Reinforce(learner, collector, parts.pipeline, make_rollout_copy(config, parts))
 

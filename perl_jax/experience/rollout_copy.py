@@ -11,7 +11,7 @@ import jax
 from flax import nnx
 from jax.sharding import Mesh
 
-from perl_jax.mesh import Feeds
+from perl_jax.mesh import BatchSharding
 from perl_jax.models import Qwen2_5_VL
 from perl_jax.models.qwen2_5_vl.sharding import parameter_sharding
 from perl_jax.update.state import dotted
@@ -39,7 +39,8 @@ class RolloutCopy:
         Raises:
             ValueError: A host feeds other shards of one mesh than of the other.
         """
-        if Feeds.of(mesh).of_host != Feeds.of(rollout_mesh).of_host:
+        feeds, of_rollouts = (BatchSharding.of(one).feed_of_host for one in (mesh, rollout_mesh))
+        if feeds != of_rollouts:
             raise ValueError(
                 "rollout.mesh: expected every host to feed shards of its own, as in mesh; got "
                 f"{dict(rollout_mesh.shape)} and {dict(mesh.shape)}: a tensor axis that divides "

@@ -46,13 +46,13 @@ class BadRows:
     samples: dict[str, Skipped] = field(default_factory=dict)
 
     @property
-    def share(self) -> float:
-        """The share of all rows that is bad; 0 of none."""
+    def fraction(self) -> float:
+        """The fraction of all rows that are bad; 0 of none."""
         return self.reasons.total() / self.rows if self.rows else 0.0
 
     def table(self) -> str:
         """The counts as text of at most 100 columns."""
-        lines = [f"{self.reasons.total()} of {self.rows} rows cannot be used ({self.share:.1%})"]
+        lines = [f"{self.reasons.total()} of {self.rows} rows cannot be used ({self.fraction:.1%})"]
         if self.reasons:
             lines += ["", f"{'cannot be used because':<30}{'rows':>10}  such as"]
         for reason, count in self.reasons.most_common():
@@ -103,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args.json:
         content = json.dumps(_plain(args.name, report, bad), indent=2)
         args.json.write_text(content + "\n", encoding="utf-8")
-    if bad.share > args.max_bad_fraction:
+    if bad.fraction > args.max_bad_fraction:
         print(
             f"error: more rows cannot be used than max_bad_fraction = {args.max_bad_fraction}",
             file=sys.stderr,
@@ -148,7 +148,7 @@ def _plain(name: str, report: LintReport, bad: BadRows) -> dict[str, Any]:
         "rows": bad.rows,
         "bad": dict(bad.reasons),
         "bad_samples": plain(bad.samples),
-        "share": report.share,
+        "share": report.fraction,
         **plain(report),
     }
 

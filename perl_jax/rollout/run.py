@@ -15,7 +15,7 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 
 from perl_jax.buckets import Ladder, bucket
-from perl_jax.mesh import Shards
+from perl_jax.mesh import BatchSharding
 from perl_jax.models import Qwen2_5_VL
 from perl_jax.models.qwen2_5_vl.inputs import (
     ImageInputs,
@@ -70,7 +70,7 @@ class SamplerRun:
         self.dtype = model.compute_dtype
         self.definition, self.parameters = nnx.split(model)
         self.mesh = _mesh_of(self.parameters)
-        self.shards = Shards(self.mesh)
+        self.sharding = BatchSharding.of(self.mesh)
         self.config = config
         self.key = request.key
         self.strategy = request.strategy
@@ -92,12 +92,12 @@ class SamplerRun:
         """Encodes every distinct image once; returns all orders, ready to be read."""
         ladder = Ladder("patches", self.config.patches)
         unit = self.model_config.vision.patches_per_unit
-        plan = plan_encoding(groups, ladder, unit, self.shards.feeds)
+        plan = plan_encoding(groups, ladder, unit, self.sharding)
         # One more row, so that a batch of text alone has a table too.
         num_rows = bucket(plan.num_rows + 1)
         orders = self._orders(groups, plan.place, num_rows)
         tables = [self._encode(*call) for call in plan.calls]
-        sizes = (self.shards.count, num_rows, self.model_config.text.hidden_size)
+        sizes = (self.sharding.num_shards, num_rows, self.model_config.text.hidden_size)
         self.features = programs.join_features(self.mesh, sizes, self.dtype, tables)
         return orders
 
@@ -114,7 +114,7 @@ class SamplerRun:
         self.stats["images"] += sum(map(len, batches))
         self.stats["patches"] += sum(num_patches(image) for batch in batches for image in batch)
         self.stats["patches_padded"] += patches * len(batches)
-        images = self.shards.put(make)
+        images = self.sharding.put(make)
         features: jax.Array = self._call(
             programs.encode, self.definition, self.mesh, self.parameters, images
         )
@@ -178,13 +178,13 @@ class SamplerRun:
         state = decode_state.empty_state(
             self.model_config.text, self.dtype, self.mesh, sizes, self.strategy.penalises
         )
-        return Table(places, self.num_rollouts, self.shards.count), state
+        return Table(places, self.num_rollouts, self.sharding.num_shards), state
 
     def _admit(
         self, state: DecodeState, table: Table, queue: deque[OrderRollouts], length: int
     ) -> DecodeState:
         """Reads waiting orders into free places and draws their first tokens."""
-        most = self.shards.count * max(1, self.config.prefill_tokens // length)
+        most = self.sharding.num_shards * max(1, self.config.prefill_tokens // length)
         while queue and table.free:
             orders, places = table.admit(queue, most)
             padded = min(self._places(len(orders)), most)
@@ -253,7 +253,7 @@ class SamplerRun:
 
     def _compact(self, state: DecodeState, table: Table) -> DecodeState:
         places, columns = table.shape
-        fewer = self._places(table.busiest * self.shards.count)
+        fewer = self._places(table.busiest * self.sharding.num_shards)
         most = max(len(order.running) for order in table.active)
         narrower = min(_power_of_two(most), columns)
         if 2 * fewer * narrower > places * columns:
@@ -310,7 +310,7 @@ class SamplerRun:
 
     def _places(self, count: int) -> int:
         """A number of places that divides over the devices: few values, so few programs."""
-        shards = self.shards.count
+        shards = self.sharding.num_shards
         return shards * _power_of_two(-(-count // shards))
 
     def _slots(self, needed: int) -> int:

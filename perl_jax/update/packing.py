@@ -7,12 +7,14 @@ to: what a group shares beside its images is in the advantages already.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import jax
 import numpy as np
 
 from perl_jax.buckets import Ladder, OptionalRungs, Rungs, bucket
+from perl_jax.mesh import first_axes
 from perl_jax.models.qwen2_5_vl.config import Qwen2_5_VLConfig, VisionConfig
 from perl_jax.models.qwen2_5_vl.inputs import Array, ImageSizes, PromptInputs, pack_images
 from perl_jax.settings import Checked, Count
@@ -63,6 +65,11 @@ class MicroBatch:
     tokens: Array
     valid: Array
     values: Mapping[str, Array]
+
+    def shard_axes(self) -> "MicroBatch":
+        """The axis along which shards follow each other, in place of every array."""
+        axes: Any = first_axes(self)
+        return replace(axes, prompts=replace(axes.prompts, positions=1))
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ def unfit(tmp_path):
 def test_all_questions_about_digits_can_be_permuted():
     report, bad = lint_source(Digits(DigitsConfig(rows=80)))
     assert (report.total, report.permuted, report.reasons) == (80, 80, {})
-    assert (bad.rows, bad.share) == (80, 0.0)
+    assert (bad.rows, bad.fraction) == (80, 0.0)
 
 
 def test_the_table_of_digits_says_so(capsys):

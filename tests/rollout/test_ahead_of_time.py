@@ -13,7 +13,7 @@ import pytest
 from flax import nnx
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from perl_jax.mesh import AXES, SHARD_AXES, sharding_of
+from perl_jax.mesh import AXES, SHARD_AXES, fit_sharding, partition_of
 from perl_jax.models.qwen2_5_vl.cache import PromptCache
 from perl_jax.models.qwen2_5_vl.config import parse_config
 from perl_jax.models.qwen2_5_vl.load import abstract_model
@@ -137,21 +137,13 @@ def abstract_state(config, mesh, orders):
 
 
 def sharded(parameters, mesh):
-    return nnx.from_flat_state(
-        [
-            (
-                path,
-                leaf.replace(
-                    jax.ShapeDtypeStruct(
-                        leaf.shape,
-                        leaf.dtype,
-                        sharding=sharding_of(".".join(path), leaf.shape, SHARDING, mesh),
-                    )
-                ),
-            )
-            for path, leaf in nnx.to_flat_state(parameters)
-        ]
-    )
+    def placed(path, leaf):
+        partition = partition_of(".".join(path), leaf.shape, SHARDING)
+        sharding = fit_sharding(leaf.shape, partition, mesh)
+        return leaf.replace(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding))
+
+    flat = nnx.to_flat_state(parameters)
+    return nnx.from_flat_state([(path, placed(path, leaf)) for path, leaf in flat])
 
 
 def bytes_of_a_shard(leaf):

@@ -15,7 +15,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from perl_jax.mesh import make_mesh
+from perl_jax.mesh import BatchSharding, make_mesh
 from perl_jax.models.qwen2_5_vl.config import parse_config
 from perl_jax.models.qwen2_5_vl.inputs import ImageSizes, PromptInputs, pack_images
 from perl_jax.models.qwen2_5_vl.load import abstract_model
@@ -25,9 +25,8 @@ from perl_jax.types import ImagePatches
 from perl_jax.update.forward import Head
 from perl_jax.update.losses import policy_gradient_loss
 from perl_jax.update.packing import MicroBatch
-from perl_jax.update.placement import Placement, shardings_of
 from perl_jax.update.programs import Programs
-from perl_jax.update.state import Policy, dotted
+from perl_jax.update.state import Policy, dotted, shardings_of
 from tests.models.published import published_config
 
 PROMPT, ROLLOUTS, RESPONSE = 1152, 6, 300
@@ -45,15 +44,15 @@ def main(topology, size, dtype, *shape):
     devices = get_topology_desc(platform="tpu", topology_name=topology).devices
     mesh = make_mesh(*map(int, shape), devices=devices)
     config = parse_config(published_config(size))
-    model, placement = abstract_on(mesh, config, dtype), Placement(mesh)
+    model, sharding = abstract_on(mesh, config, dtype), BatchSharding.of(mesh)
     policy = Policy(model)
-    params, batch = policy.split(model), placement.shapes(one_shard(config))
+    params, batch = policy.split(model), sharding.shapes(one_shard(config), MicroBatch.shard_axes)
     gradients = {
         path: jax.ShapeDtypeStruct(leaf.shape, jnp.float32, sharding=leaf.sharding)
         for path, leaf in params.items()
     }
-    banned = jax.ShapeDtypeStruct((config.text.vocab_size,), bool, sharding=placement.everywhere)
-    lowered = programs(policy, params, placement).add.lower(gradients, params, {}, batch, banned)
+    banned = jax.ShapeDtypeStruct((config.text.vocab_size,), bool, sharding=sharding.replicated)
+    lowered = programs(policy, params, sharding).add.lower(gradients, params, {}, batch, banned)
     compiled = lowered.compile()
     memory, text = compiled.memory_analysis(), compiled.as_text()
     if path := sys.argv[7:]:
@@ -112,8 +111,8 @@ def one_shard(config):
     )
 
 
-def programs(policy, params, placement):
-    head = Head(remat="layers", mesh=placement.mesh)
+def programs(policy, params, sharding):
+    head = Head(remat="layers", mesh=sharding.mesh)
     objective = Objective(kl="k3", kl_coefficient=0.01)
     return Programs(
         policy,
@@ -122,7 +121,7 @@ def programs(policy, params, placement):
         head=head,
         optimizer=optax.adamw(1e-6),
         schedule=optax.constant_schedule(1e-6),
-        placement=placement,
+        sharding=sharding,
     )
 
 
