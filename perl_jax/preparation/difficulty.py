@@ -12,7 +12,7 @@ import numpy as np
 
 from perl_jax.data.pipeline.preparer import Preparer
 from perl_jax.data.pipeline.rows import Skipped
-from perl_jax.data.sources.shards import sample
+from perl_jax.data.sources.row_files import sample
 from perl_jax.data.sources.source import BadRow, Source
 from perl_jax.filtering import Bounds, Verdict, judge_groups
 from perl_jax.hub import resolve_directory

@@ -4,12 +4,12 @@ import re
 
 import numpy as np
 import pytest
-from perl_jax.data.show import choose, main, render
 from PIL import Image
 
 from perl_jax.data.sources.digits import Digits, DigitsConfig
 from perl_jax.data.sources.parquet import ParquetSource
 from perl_jax.inspection.cards import Look
+from perl_jax.inspection.show import choose, main, render
 from perl_jax.inspection.thumbnails import thumbnail
 from perl_jax.permutation import orders_for, rule_for
 from perl_jax.types import Example

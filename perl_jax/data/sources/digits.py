@@ -25,6 +25,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from PIL import Image
 
+from perl_jax.data.sources.source import SourceKind
 from perl_jax.types import Example
 
 KINDS = ("position", "property", "match", "order")
@@ -36,7 +37,7 @@ _SIDE = 28
 
 
 @dataclass(frozen=True)
-class DigitsConfig:
+class DigitsConfig(SourceKind):
     """Which questions are made.
 
     Attributes:
@@ -79,6 +80,10 @@ class DigitsConfig:
         for name, share in (("skew", self.skew), ("first_responses", self.first_responses)):
             if share is not None and not 0 <= share <= 1:
                 raise ValueError(f"{name}: expected a share from 0 to 1; got {share}")
+
+    def open(self) -> "Digits":
+        """The questions, which need no file."""
+        return Digits(self)
 
 
 class Digits:
