@@ -14,6 +14,7 @@ from perl_jax.experience.collect import FilterConfig, PermutationConfig, Rollout
 from perl_jax.hosts import HostsConfig
 from perl_jax.mesh import MeshConfig
 from perl_jax.models.fresh import FreshModel
+from perl_jax.models.opening import ModelConfig
 from perl_jax.objectives import PRESETS, Objective
 from perl_jax.rewards.rewarding import RewardConfig
 from perl_jax.training.checkpoint import CheckpointConfig
@@ -21,32 +22,6 @@ from perl_jax.training.display.writers import LoggingConfig
 from perl_jax.training.loop import EarlyStop
 from perl_jax.update.learner import UpdateConfig
 from perl_jax.update.optimizer import OptimizerConfig
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """The policy.
-
-    Attributes:
-        path: A model directory or a hub id.
-        dtype: Of the parameters.
-        compute_dtype: Of the activations.
-        min_pixels: Smaller images are enlarged to this area; None: the directory's value.
-        max_pixels: Larger images are reduced to this area; None: the directory's value.
-    """
-
-    path: str = ""
-    dtype: str = "float32"
-    compute_dtype: str = "bfloat16"
-    min_pixels: int | None = None
-    max_pixels: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("dtype", "compute_dtype"):
-            if getattr(self, name) not in ("float32", "bfloat16"):
-                raise ValueError(
-                    f"{name}: expected float32 or bfloat16; got {getattr(self, name)!r}"
-                )
 
 
 @dataclass(frozen=True)
