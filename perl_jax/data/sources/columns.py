@@ -132,6 +132,18 @@ def row_id(columns: ColumnsConfig, row: Row, name: str) -> str:
     return "/".join(str(value) for value in values if value is not None)
 
 
+def read_answer(value: Any, name: str) -> str:
+    """The ground truth of a row as it is graded.
+
+    Raises:
+        BadRow: ``answer_null`` or ``bad_answer``.
+    """
+    try:
+        return answer_text(value)
+    except (TypeError, ValueError) as error:
+        raise BadRow("answer_null" if value is None else "bad_answer", name, str(error)) from error
+
+
 def value_at(row: Row, path: str) -> Any:
     """The value of a column or of a field within one; None where there is none."""
     if path in row:
@@ -139,13 +151,6 @@ def value_at(row: Row, path: str) -> Any:
     head, _, rest = path.partition(".")
     inner = row.get(head)
     return value_at(inner, rest) if rest and isinstance(inner, Mapping) else None
-
-
-def has_path(row: Row, path: str) -> bool:
-    """Whether a row has a column or a field of that path, be it null."""
-    head, _, rest = path.partition(".")
-    inner = row.get(head)
-    return path in row or (bool(rest) and isinstance(inner, Mapping) and has_path(inner, rest))
 
 
 def column_paths(row: Row, prefix: str = "") -> Iterator[str]:
@@ -251,13 +256,7 @@ def _is_option(value: Any) -> bool:
 
 def _answer(columns: ColumnsConfig, row: Row, choices: tuple[str, ...], name: str) -> str:
     """The ground truth as it is graded."""
-    value = value_at(row, columns.answer)
-    try:
-        text = answer_text(value)
-    except TypeError as error:
-        raise BadRow("answer_null" if value is None else "bad_answer", name, str(error)) from error
-    except ValueError as error:
-        raise BadRow("bad_answer", name, str(error)) from error
+    text = read_answer(value_at(row, columns.answer), name)
     if columns.answer_is == "text":
         return text
     count = len(choices) if columns.options is not None else len(_LETTERS)

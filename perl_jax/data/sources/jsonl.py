@@ -15,7 +15,6 @@ from perl_jax.data.sources.columns import (
     Row,
     check_columns,
     column_paths,
-    has_path,
     value_at,
 )
 from perl_jax.data.sources.layouts import layout_of
@@ -96,9 +95,10 @@ class _Seen:
         return self._mapped and not self.missing
 
     def add(self, row: Row) -> None:
-        self.missing = [path for path in self.missing if not has_path(row, path)]
+        found = dict.fromkeys(column_paths(row))
+        self.missing = [path for path in self.missing if path not in found]
         if len(self.names) < _MAX_NAMES:
-            self.names.update(dict.fromkeys(column_paths(row)))
+            self.names.update(found)
 
 
 class _File:
