@@ -14,17 +14,17 @@ from etils import epath
 from jax.sharding import Mesh
 
 from perl_jax import hosts
-from perl_jax.config import ModelConfig, RunConfig, TrainConfig, WarmstartConfig
+from perl_jax.config import RunConfig, TrainConfig, WarmstartConfig
 from perl_jax.experience.collect import Collector
 from perl_jax.hosts import HostsError
 from perl_jax.models import save_model
 from perl_jax.models.fresh import write_fresh_model
+from perl_jax.models.opening import ModelConfig, open_model
 from perl_jax.parts import (
     Parts,
     fingerprint,
     make_evaluator,
     make_rollout_copy,
-    open_model,
     open_parts,
 )
 from perl_jax.rewards import GradingError, RewardConfig, Rewarder

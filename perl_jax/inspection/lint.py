@@ -22,7 +22,7 @@ from perl_jax.data.pipeline.preparer import check_text
 from perl_jax.data.pipeline.rows import Filtered, RowReader, Skipped
 from perl_jax.data.sources.legible import legible
 from perl_jax.data.sources.source import BadRow, Source
-from perl_jax.inspection.naming import add_source_arguments, parse_source
+from perl_jax.inspection.naming import at_least_one, parse, source_parser
 from perl_jax.permutation import LintReport, Rules, lint
 from perl_jax.processing import ImageError, load_rgb
 from perl_jax.settings import plain
@@ -90,8 +90,14 @@ def lint_source(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns its exit code."""
-    args, overrides = _parse(arguments)
-    named = parse_source(args, overrides)
+    parser = source_parser("perl_jax.data.lint", __doc__)
+    parser.add_argument("--limit", type=at_least_one, help="read so many rows only")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write what was found")
+    parser.add_argument("--decode_images", action="store_true", help="also decode every image")
+    parser.add_argument(
+        "--max_bad_fraction", type=_share, default=0.01, metavar="SHARE", help="default: 0.01"
+    )
+    args, named = parse(parser, arguments)
     report, bad = lint_source(
         open_source(named.source),
         rules=named.rules,
@@ -110,6 +116,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return 1
     return 0
+
+
+def _share(text: str) -> float:
+    if not 0 <= (share := float(text)) <= 1:
+        raise argparse.ArgumentTypeError(f"expected 0 to 1; got {text}")
+    return share
 
 
 def _good_rows(
@@ -151,23 +163,6 @@ def _plain(name: str, report: LintReport, bad: BadRows) -> dict[str, Any]:
         "share": report.fraction,
         **plain(report),
     }
-
-
-def _parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
-    parser = argparse.ArgumentParser(prog="python -m perl_jax.data.lint", description=__doc__)
-    add_source_arguments(parser)
-    parser.add_argument("--limit", type=int, help="read so many rows only")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write what was found")
-    parser.add_argument("--decode_images", action="store_true", help="also decode every image")
-    parser.add_argument(
-        "--max_bad_fraction", type=float, default=0.01, metavar="SHARE", help="default: 0.01"
-    )
-    args, overrides = parser.parse_known_args(arguments)
-    if args.limit is not None and args.limit < 1:
-        parser.error(f"--limit: expected at least 1; got {args.limit}")
-    if not 0 <= args.max_bad_fraction <= 1:
-        parser.error(f"--max_bad_fraction: expected 0 to 1; got {args.max_bad_fraction}")
-    return args, overrides
 
 
 def command() -> None:

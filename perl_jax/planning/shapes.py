@@ -12,10 +12,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from perl_jax.config import ModelConfig
 from perl_jax.hub import resolve_directory
 from perl_jax.mesh import fit_sharding
 from perl_jax.models import Qwen2_5_VL
+from perl_jax.models.opening import ModelConfig
 from perl_jax.models.qwen2_5_vl.config import Qwen2_5_VLConfig, parse_config, read_config
 from perl_jax.models.qwen2_5_vl.load import abstract_model
 from perl_jax.models.qwen2_5_vl.sharding import parameter_sharding

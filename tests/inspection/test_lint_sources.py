@@ -2,10 +2,10 @@ import json
 
 import pytest
 
-from perl_jax.data.lint import lint_source, main
 from perl_jax.data.sources.digits import Digits, DigitsConfig
 from perl_jax.data.sources.parquet import ParquetSource
 from perl_jax.inspection.cards import draw
+from perl_jax.inspection.lint import lint_source, main
 from perl_jax.permutation import rule_for
 from tests.data.sources.parquet_files import verl_row, write_verl
 from tests.inspection.multi_image_rows import GREYS, grey_of, row, solvable_rows, solve
