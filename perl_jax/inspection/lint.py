@@ -22,6 +22,7 @@ from perl_jax.data.pipeline.preparer import check_text
 from perl_jax.data.pipeline.rows import Filtered, RowReader, Skipped
 from perl_jax.data.sources.legible import legible
 from perl_jax.data.sources.source import BadRow, Source
+from perl_jax.files import write_whole
 from perl_jax.inspection.naming import at_least_one, parse, source_parser
 from perl_jax.permutation import LintReport, Rules, lint
 from perl_jax.processing import ImageError, load_rgb
@@ -108,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(legible(f"{report.table()}\n\n{bad.table()}"))
     if args.json:
         content = json.dumps(_plain(args.name, report, bad), indent=2)
-        args.json.write_text(content + "\n", encoding="utf-8")
+        write_whole(args.json, content + "\n")
     if bad.fraction > args.max_bad_fraction:
         print(
             f"error: more rows cannot be used than max_bad_fraction = {args.max_bad_fraction}",

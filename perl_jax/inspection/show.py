@@ -18,6 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from perl_jax.data.config import open_source
 from perl_jax.data.sources.legible import legible
 from perl_jax.data.sources.source import BadRow, Source
+from perl_jax.files import write_whole
 from perl_jax.inspection.cards import Card, Look, cards
 from perl_jax.inspection.naming import at_least_one, parse, source_parser
 
@@ -100,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = choose(source, args.n, sample=args.sample, ids=args.id)
     look = Look(args.permuted, named.rules, named.seed, args.image_size)
     page, counts = render(args.name, source, rows, look)
-    args.out.write_text(page, encoding="utf-8")
+    write_whole(args.out, page)
     states = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
     print(f"{len(rows)} of {len(source)} rows ({states}): {args.out.resolve()}")
 

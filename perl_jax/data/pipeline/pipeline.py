@@ -16,8 +16,8 @@ from perl_jax.data.pipeline.agreement import Exchange, agree, alone
 from perl_jax.data.pipeline.order import Order
 from perl_jax.data.pipeline.pool import WorkerPool
 from perl_jax.data.pipeline.rows import Filtered, RowReader, SkipCount, Skipped
-from perl_jax.data.pipeline.skiplog import SkipLog
 from perl_jax.data.sources.source import Source
+from perl_jax.files import ResumableLog
 from perl_jax.settings import Checked, Count, CountOrZero, Expects, Fraction
 from perl_jax.types import Example
 
@@ -94,8 +94,10 @@ class Pipeline:
         exchange: Tells the JSON-able value of a host, and what it is, and gives the values of all
             hosts, by host: `perl_jax.hosts.gather`. None on a single host.
         repeat: Whether another epoch follows an epoch.
-        skip_log: A file to name every row in that cannot be used, those of other hosts too; see
-            `SkipLog`. One host writes it.
+        skip_log: A `ResumableLog` that names every row that cannot be used, those of other hosts
+            too: its place in the order, counted from 1, its name, the reason and the message. A row
+            is written before it is taken, so that none before a checkpoint is missing after a
+            kill. One host writes it.
 
     Attributes:
         epoch_rows: How many rows an epoch has; of a mixture, an epoch of all its parts.
@@ -128,7 +130,7 @@ class Pipeline:
         self._identity = self._order.identity()
         self.epoch_rows = self._order.epoch_rows
         self._count = SkipCount(config.max_bad_fraction, self.epoch_rows, self._order.parts)
-        self._log = None if skip_log is None else SkipLog(skip_log)
+        self._log = None if skip_log is None else ResumableLog(skip_log, "place")
         self._closed = False
         read: Callable[[int], Example | Skipped] = RowReader(source, prepare)
         self._pool = WorkerPool(read, config.workers) if config.workers else None
@@ -237,7 +239,8 @@ class Pipeline:
     def _add(self, row: Example | Skipped | None) -> None:
         place = self._count.rows
         if self._log and isinstance(row, Skipped) and not isinstance(row, Filtered):
-            self._log.add(place + 1, row)
+            facts = {"row": row.row, "reason": row.reason, "message": row.message}
+            self._log.add(place + 1, facts)
         mine = self._sharding.is_leader and self._sharding.is_own_row(place)
         self._count.add(row, self._order.part(place), log=mine)
 
@@ -291,7 +294,7 @@ class Pipeline:
         self._known.clear()
         self._count.restore(state["rows"], state["skipped"], state["filtered"])
         if self._log:
-            self._log.rewind(state["rows"])
+            self._log.take_back(state["rows"])
 
     def close(self) -> None:
         """Ends what reads ahead: no process is left. `state` still says what was taken."""

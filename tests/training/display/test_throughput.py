@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from perl_jax.models.qwen2_5_vl.operations import image_operations, text_operations
-from perl_jax.training.display.throughput import Operations, Throughput, forward_operations, peak_of
+from perl_jax.training.display.throughput import Throughput, peak_of
 from perl_jax.types import Responses
+from perl_jax.update.operations import Operations, forward_operations
 from tests.update.cases import make_group
 
 
