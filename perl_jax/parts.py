@@ -21,7 +21,7 @@ from perl_jax.evaluation import Evaluation, evaluate
 from perl_jax.experience.rollout_copy import RolloutCopy
 from perl_jax.hub import resolve_directory
 from perl_jax.mesh import Feeds, MeshConfig, make_mesh, rearranged
-from perl_jax.models import Qwen2_5_VL, load_model
+from perl_jax.models import Policy, load_model
 from perl_jax.permutation import rules_from_config
 from perl_jax.processing import Processor, load_processor
 from perl_jax.rewards import Grader
@@ -41,7 +41,7 @@ class Parts:
     """What both kinds of run are made of."""
 
     mesh: Mesh | None
-    model: Qwen2_5_VL
+    model: Policy
     processor: Processor
     prepare: Preparer
     source: Source
@@ -92,7 +92,7 @@ def _mesh(config: MeshConfig | None) -> Mesh | None:
     return None if alone or config is None else make_mesh(*config.shape)
 
 
-def open_model(config: ModelConfig, mesh: Mesh | None = None) -> tuple[Qwen2_5_VL, Processor]:
+def open_model(config: ModelConfig, mesh: Mesh | None = None) -> tuple[Policy, Processor]:
     """Loads the policy and its processor."""
     processor = load_processor(
         config.path, min_pixels=config.min_pixels, max_pixels=config.max_pixels

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from perl_jax.buckets import Ladder
-from perl_jax.models import Qwen2_5_VL
+from perl_jax.models import Policy
 from perl_jax.processing import Processor
 from perl_jax.rollout.config import SamplerConfig
 from perl_jax.rollout.features import plan_encoding
@@ -30,7 +30,7 @@ class Sampler:
     """
 
     def __init__(
-        self, model: Qwen2_5_VL, processor: Processor, config: SamplerConfig | None = None
+        self, model: Policy, processor: Processor, config: SamplerConfig | None = None
     ) -> None:
         self.model = model
         self.processor = processor
@@ -90,7 +90,7 @@ class Sampler:
     def check(self, group: Group) -> None:
         """Raises ValueError if a prompt or an image of the group is larger than the ladders."""
         self._padded_lengths([group])
-        unit = self.model.config.vision.patches_per_unit
+        unit = self.model.config.patches_per_unit
         plan_encoding([group], Ladder("patches", self.config.patches), unit)
 
     def _padded_lengths(self, groups: Sequence[Group]) -> list[int]:

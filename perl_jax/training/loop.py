@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import jax
 
 from perl_jax.hosts import gather
-from perl_jax.models import Qwen2_5_VL
+from perl_jax.models import Policy
 from perl_jax.training.checkpoint import Checkpoints
 from perl_jax.training.display.compilations import CompilationCounter
 from perl_jax.training.display.progress import Progress
@@ -285,7 +285,7 @@ def _named(stats: Mapping[str, float]) -> dict[str, float]:
 def start_or_resume(
     checkpoints: Checkpoints,
     stepper: Stepper,
-    model: Qwen2_5_VL,
+    model: Policy,
     key: jax.Array,
 ) -> tuple[TrainState, int, Progression]:
     """The newest checkpoint that is whole, or a fresh state."""

@@ -10,8 +10,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from perl_jax.mesh import Feeds
-from perl_jax.models import Qwen2_5_VL
-from perl_jax.models.qwen2_5_vl.layers import Remat
+from perl_jax.models import Policy
+from perl_jax.models.paths import VISION, within
+from perl_jax.models.policy import Remat
 from perl_jax.objectives import Objective
 from perl_jax.objectives.aggregation import check_aggregation, token_weights
 from perl_jax.types import Group, Responses, TrainBatch
@@ -28,7 +29,7 @@ from perl_jax.update.optimizer import (
 from perl_jax.update.packing import MicroBatch, PackingConfig, Sizes, pack
 from perl_jax.update.placement import Placement
 from perl_jax.update.programs import Loss, Pending, Programs, copy_as
-from perl_jax.update.state import Params, Policy, TrainState
+from perl_jax.update.state import Params, SplitPolicy, TrainState
 from perl_jax.update.stats import Stats
 
 
@@ -100,7 +101,7 @@ class Learner:
 
     def __init__(
         self,
-        model: Qwen2_5_VL,
+        model: Policy,
         banned: np.ndarray,
         *,
         config: UpdateConfig,
@@ -128,7 +129,7 @@ class Learner:
             ValueError: Patterns match no parameter, or a setting does not fit the others.
         """
         self.config = config
-        self.policy = Policy(model, config.trainable, config.frozen)
+        self.policy = SplitPolicy(model, config.trainable, config.frozen)
         self.objective = objective
         self.length = length
         self.model_config = model.config
@@ -167,7 +168,7 @@ class Learner:
         """Which hosts provide for which shards of a batch."""
         return self._placement.shards.feeds
 
-    def init(self, model: Qwen2_5_VL, key: jax.Array) -> TrainState:
+    def init(self, model: Policy, key: jax.Array) -> TrainState:
         """The state before the first update.
 
         The parameters are copied: updates give the state's own memory back, not the model's.
@@ -176,7 +177,7 @@ class Learner:
         data = np.asarray(jax.random.key_data(key))
         return self.programs.start(self.policy.split(model), data, jax.random.key_impl(key))
 
-    def model(self, state: TrainState) -> Qwen2_5_VL:
+    def model(self, state: TrainState) -> Policy:
         """The policy in a state. Its arrays are the state's: an update invalidates it."""
         return self.policy.merge(state.params)
 
@@ -259,7 +260,7 @@ class Learner:
         """As `operations`, of all responses; of `supervise`, too."""
         once = forward_operations(self.model_config, groups, responses)
         scored = self._scores_old + (self.reference is not None)
-        vision = [path.startswith("vision.") for path in self.policy.paths]
+        vision = [within(path, VISION) for path in self.policy.paths]
         update = once.update(vision_trained=any(vision), text_trained=not all(vision))
         return update + scored * once.forward()
 
@@ -314,7 +315,7 @@ class Learner:
             parts = [numbers[first : first + at_once] for numbers in assigned]
             members = [[groups[number] for number in numbers] for numbers in parts]
             everyone = [number for numbers in parts for number in numbers]
-            sizes = Sizes.of(members, responses.lengths[everyone], packing, model.vision)
+            sizes = Sizes.of(members, responses.lengths[everyone], packing, model)
 
             def pack_shard(
                 shard: int,

@@ -16,7 +16,7 @@ from perl_jax.experience.collect import (
     PermutationConfig,
     RolloutConfig,
 )
-from perl_jax.models import Qwen2_5_VL, load_model
+from perl_jax.models import Policy, load_model
 from perl_jax.objectives import Objective
 from perl_jax.permutation import Schedule
 from perl_jax.processing import Processor, load_processor
@@ -46,7 +46,7 @@ def always_one(responses, answers, metadata):
 class Demo:
     """The demo's policy, and what draws and learns with it."""
 
-    model: Qwen2_5_VL
+    model: Policy
     processor: Processor
     sampler: Sampler
     grader: Grader
@@ -80,7 +80,7 @@ class Demo:
         """A learner whose optimizer has no weight decay."""
         return Learner(
             self.model,
-            self.processor.banned_rows(self.model.config.text.vocab_size),
+            self.processor.banned_rows(self.model.config.vocab_size),
             config=UpdateConfig(packing=PACKING),
             optimizer=OptimizerConfig(learning_rate=1e-3, weight_decay=0.0),
             total_updates=10,
