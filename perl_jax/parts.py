@@ -24,8 +24,7 @@ from perl_jax.mesh import Feeds, MeshConfig, make_mesh, rearranged
 from perl_jax.models import Policy, load_model
 from perl_jax.permutation import rules_from_config
 from perl_jax.processing import Processor, load_processor
-from perl_jax.rewards import Grader
-from perl_jax.rewards.rewarding import RewardConfig, make_grader
+from perl_jax.rewards import Grader, RewardConfig, make_grader
 from perl_jax.rollout import Sampler
 from perl_jax.settings import plain
 from perl_jax.training.workdir import fingerprint_of_code, fingerprint_of_config
@@ -76,7 +75,7 @@ def open_parts(
             skip_log=workdir / SKIPPED_ROWS if hosts.is_main() else None,
         )
     )
-    sampler = Sampler(model, processor, config.rollout.sampler)
+    sampler = Sampler(processor, config.rollout.sampler)
     grader = stack.enter_context(make_grader(reward))
     return Parts(mesh, model, processor, prepare, source, pipeline, sampler, grader)
 
@@ -120,8 +119,8 @@ def make_rollout_copy(config: TrainConfig, parts: Parts) -> RolloutCopy | None:
 
 def make_evaluator(
     config: TrainConfig | WarmstartConfig, parts: Parts
-) -> Callable[[], Evaluation] | None:
-    """What scores the policy on the held-out rows; None: there are none.
+) -> Callable[[Policy], Evaluation] | None:
+    """A function that scores a policy on the held-out rows; None where there are no such rows.
 
     Raises:
         ValueError: No held-out row can be used.
@@ -131,9 +130,10 @@ def make_evaluator(
     examples = _held_out(config.data.held_out, parts.prepare, config.evaluation.examples)
     rules = rules_from_config(config.permutation.rules)
 
-    def of_policy() -> Evaluation:
+    def of_policy(model: Policy) -> Evaluation:
         return evaluate(
             parts.sampler,
+            model,
             examples,
             rules=rules,
             grader=parts.grader,

@@ -25,7 +25,7 @@ from perl_jax.rollout.config import SamplerConfig
 from perl_jax.rollout.decode_state import DecodeState
 from perl_jax.rollout.features import EncodingPlan, num_patches, plan_encoding
 from perl_jax.rollout.programs import Drawing
-from perl_jax.rollout.schedule import Order, Table
+from perl_jax.rollout.schedule import OrderRollouts, Table
 from perl_jax.rollout.stopping import Ending, Response
 from perl_jax.rollout.strategies import Strategy
 from perl_jax.types import Group, ImagePatches
@@ -37,7 +37,7 @@ OnTokens = Callable[[int, int, int, np.ndarray], None]
 
 
 @dataclass(frozen=True)
-class Request:
+class SampleRequest:
     """What is asked of the sampler: the arguments of `Sampler.sample` beside the groups."""
 
     num_rollouts: int
@@ -47,7 +47,7 @@ class Request:
     on_tokens: OnTokens | None
 
 
-class Run:
+class SamplerRun:
     """What one call of `Sampler.sample` holds while it works.
 
     Attributes:
@@ -59,7 +59,7 @@ class Run:
         model: Policy,
         processor: Processor,
         config: SamplerConfig,
-        request: Request,
+        request: SampleRequest,
         calls: Counter[tuple[Any, ...]],
     ) -> None:
         self.model_config = model.config
@@ -84,7 +84,7 @@ class Run:
         self.calls = calls
         self.stats: Counter[str] = Counter()
 
-    def encode(self, groups: Sequence[Group]) -> list[Order]:
+    def encode(self, groups: Sequence[Group]) -> list[OrderRollouts]:
         """Encodes every distinct image once; returns all orders, ready to be read."""
         ladder = Ladder("patches", self.config.patches)
         unit = self.model_config.patches_per_unit
@@ -112,7 +112,7 @@ class Run:
         )
         return features
 
-    def decode(self, orders: Sequence[Order], length: int) -> None:
+    def decode(self, orders: Sequence[OrderRollouts], length: int) -> None:
         """Completes the responses of orders whose prompts are padded to ``length``."""
         queue = deque(orders)
         table, state = self._new_table(len(queue), length)
@@ -123,13 +123,13 @@ class Run:
                 state = self._make_room(state, table, waiting=bool(queue))
                 state = self._advance(state, table)
 
-    def _orders(self, groups: Sequence[Group], plan: EncodingPlan) -> list[Order]:
+    def _orders(self, groups: Sequence[Group], plan: EncodingPlan) -> list[OrderRollouts]:
         names = [(g, k) for g, group in enumerate(groups) for k in range(len(group.prompts))]
         ids = np.array([_stable_hash(groups[g].id) for g, _ in names], np.uint32)
         numbers = np.array([k for _, k in names], np.uint32)
         streams = np.asarray(_streams(self.key, ids, numbers, self.num_rollouts))
         return [
-            Order(
+            OrderRollouts(
                 group=g,
                 order=k,
                 prompt=groups[g].prompts[k],
@@ -155,7 +155,7 @@ class Run:
         return Table(places, self.num_rollouts, self.shards.count), state
 
     def _admit(
-        self, state: DecodeState, table: Table, queue: deque[Order], length: int
+        self, state: DecodeState, table: Table, queue: deque[OrderRollouts], length: int
     ) -> DecodeState:
         """Reads waiting orders into free places and draws their first tokens."""
         most = self.shards.count * max(1, self.config.prefill_tokens // length)
@@ -253,7 +253,12 @@ class Run:
         return state
 
     def _take(
-        self, order: Order, n: int, response: Response, tokens: np.ndarray, logprobs: np.ndarray
+        self,
+        order: OrderRollouts,
+        n: int,
+        response: Response,
+        tokens: np.ndarray,
+        logprobs: np.ndarray,
     ) -> None:
         """Adds drawn tokens to a response."""
         before = len(response.tokens)

@@ -12,15 +12,16 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
-from perl_jax.buckets import Ladder, bucket
+from perl_jax.buckets import Ladder, OptionalRungs, Rungs, bucket
 from perl_jax.models import PolicyConfig
 from perl_jax.models.policy import Array, ImageSizes, PromptInputs
 from perl_jax.models.prompts import feature_rows, pad_prompts
+from perl_jax.settings import Checked, Count
 from perl_jax.types import Group, ImagePatches, Responses
 
 
 @dataclass(frozen=True)
-class PackingConfig:
+class PackingConfig(Checked):
     """The sizes that the arrays of an update are padded to; none of them changes its result.
 
     Attributes:
@@ -33,23 +34,14 @@ class PackingConfig:
         orders: The ladder of the number of orders of a shard; empty lets it follow from the batch.
     """
 
-    micro_groups: int = 4
-    prompt_lengths: tuple[int, ...] = (
+    micro_groups: Count = 4
+    prompt_lengths: Rungs = (
         256, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 12288, 16384,
     )  # fmt: skip
-    response_lengths: tuple[int, ...] = (128, 256, 512, 1024, 2048, 4096)
-    patches: tuple[int, ...] = (1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072)
-    images: tuple[int, ...] = ()
-    orders: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.micro_groups < 1:
-            raise ValueError(f"micro_groups: expected at least 1; got {self.micro_groups}")
-        for name in ("prompt_lengths", "response_lengths", "patches"):
-            Ladder(name, getattr(self, name))
-        for name in ("images", "orders"):
-            if getattr(self, name):
-                Ladder(name, getattr(self, name))
+    response_lengths: Rungs = (128, 256, 512, 1024, 2048, 4096)
+    patches: Rungs = (1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072)
+    images: OptionalRungs = ()
+    orders: OptionalRungs = ()
 
 
 @jax.tree_util.register_dataclass
@@ -197,14 +189,14 @@ def _pack_prompts(
     images, rows_of, first = _distinct(groups), {}, 0
     for image in images:
         features = len(image.patches) // model.patches_per_unit
-        rows_of[image] = np.arange(first, first + features)
+        rows_of[image.key] = np.arange(first, first + features)
         first += features
     prompts = [prompt for group in groups for prompt in group.prompts]
     rows = [
         feature_rows(
             prompt,
             model,
-            [rows_of[group.images[slot]] for slot in slots],
+            [rows_of[group.images[slot].key] for slot in slots],
             f"group {group.id!r}, order {k}",
         )
         for group in groups
@@ -220,7 +212,7 @@ def _pack_prompts(
 
 def _distinct(groups: Sequence[Group]) -> list[ImagePatches]:
     """The images of groups, each once."""
-    return list(dict.fromkeys(image for group in groups for image in group.images))
+    return list({image.key: image for group in groups for image in group.images}.values())
 
 
 def _image_sizes(

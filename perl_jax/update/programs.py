@@ -157,9 +157,9 @@ def apply(
     params, optimizer_state, stats = apply_gradients(
         optimizer, state.params, state.optimizer, gradients
     )
-    skipped = jnp.where(stats["skipped"] > 0, state.skipped_in_a_row + 1, 0)
+    skipped = jnp.where(stats["optimizer/skipped"] > 0, state.skipped_in_a_row + 1, 0)
     state = TrainState(params, optimizer_state, state.key, skipped)
-    return state, stats | {"learning_rate": rate, "skipped_in_a_row": skipped}
+    return state, stats | {"optimizer/learning_rate": rate}
 
 
 def score(

@@ -88,7 +88,8 @@ def greedy_tokens(model, processor: Processor, prompt: Prompt, count: int) -> li
     """The sampler's ``count`` most probable tokens, past any stop token."""
     config = SamplerConfig(prompt_lengths=(128,), patches=(512,), chunk=count)
     endless = dataclasses.replace(processor, stop_tokens=())
-    rollouts = Sampler(model, endless, config).sample(
+    rollouts = Sampler(endless, config).sample(
+        model,
         [Group.of("prompt", [prompt])],
         num_rollouts=1,
         max_new_tokens=count,

@@ -20,11 +20,11 @@ def planned(config, mesh, step, shapes):
 def sampler(config, mesh, step):
     """A sampler that has drawn what a step draws."""
     model = load_model(config.model.path, dtype="float32", compute_dtype="float32", mesh=mesh)
-    sampler = Sampler(model, load_processor(config.model.path), config.rollout.sampler)
+    sampler = Sampler(load_processor(config.model.path), config.rollout.sampler)
     groups = make_groups(config.rollout.groups, step, WORKLOAD, model.config)
-    sampler.sample(groups, num_rollouts=2, max_new_tokens=8)
+    sampler.sample(model, groups, num_rollouts=2, max_new_tokens=8)
     # The last of these leave half of the places empty.
-    sampler.sample(groups[: 3 * len(groups) // 4], num_rollouts=2, max_new_tokens=8)
+    sampler.sample(model, groups[: 3 * len(groups) // 4], num_rollouts=2, max_new_tokens=8)
     return sampler
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from perl_jax.experience.collect import RolloutConfig
+from perl_jax.experience.config import RolloutConfig
 from perl_jax.planning.shapes import read_model_config
 from perl_jax.planning.workload import Step, Workload, longest_responses, make_groups
 from perl_jax.update.learner import UpdateConfig

@@ -87,9 +87,9 @@ def test_loss_and_gradients_of_a_step_are_those_of_torch(tied, tmp_path):
     state = learner.init(policy, jax.random.key(0))
     (gradients,), stats = quiet_gradients(learner, state, batch)
 
-    assert float(stats["loss"]) == pytest.approx(want["loss"], rel=1e-5)
-    assert float(stats["kl"]) == pytest.approx(want["kl"], rel=1e-4)
-    assert float(stats["entropy"]) == pytest.approx(want["entropy"], rel=1e-4)
+    assert float(stats["policy/loss"]) == pytest.approx(want["loss"], rel=1e-5)
+    assert float(stats["policy/kl"]) == pytest.approx(want["kl"], rel=1e-4)
+    assert float(stats["policy/entropy"]) == pytest.approx(want["entropy"], rel=1e-4)
     seen = set()
     for path, got in gradients.items():
         stored = stored_tensors(path, got.shape, reference.config)
