@@ -157,7 +157,7 @@ def products_seconds(model, rows: int, steps: int) -> float:
     import jax.numpy as jnp
     from flax import nnx
 
-    from perl_jax.models.qwen2_5_vl.layers import scan_layers
+    from perl_jax.models.layers import scan_layers
 
     def of_layer(layer, x, _):
         attention, mlp = layer.self_attn, layer.mlp

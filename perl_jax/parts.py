@@ -21,7 +21,7 @@ from perl_jax.evaluation import Evaluation, evaluate
 from perl_jax.experience.rollout_copy import RolloutCopy
 from perl_jax.hub import resolve_directory
 from perl_jax.mesh import BatchSharding, MeshConfig, make_mesh, rearranged
-from perl_jax.models import Qwen2_5_VL
+from perl_jax.models import Policy
 from perl_jax.models.opening import open_model
 from perl_jax.permutation import rules_from_config
 from perl_jax.processing import Processor
@@ -41,7 +41,7 @@ class Parts:
     """What both kinds of run are made of."""
 
     mesh: Mesh | None
-    model: Qwen2_5_VL
+    model: Policy
     processor: Processor
     prepare: Preparer
     source: Source
@@ -109,7 +109,7 @@ def make_rollout_copy(config: TrainConfig, parts: Parts) -> RolloutCopy | None:
 
 def make_evaluator(
     config: TrainConfig | WarmstartConfig, parts: Parts
-) -> Callable[[Qwen2_5_VL], Evaluation] | None:
+) -> Callable[[Policy], Evaluation] | None:
     """A function that scores a policy on the held-out rows; None where there are no such rows.
 
     Raises:
@@ -120,7 +120,7 @@ def make_evaluator(
     examples = _held_out(config.data.held_out, parts.prepare, config.evaluation.examples)
     rules = rules_from_config(config.permutation.rules)
 
-    def of_policy(model: Qwen2_5_VL) -> Evaluation:
+    def of_policy(model: Policy) -> Evaluation:
         return evaluate(
             parts.sampler,
             model,

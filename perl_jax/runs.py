@@ -40,7 +40,7 @@ from perl_jax.training.supervised import Supervised
 from perl_jax.training.workdir import Preemption, lock_workdir
 from perl_jax.update.learner import Learner, UpdateConfig
 from perl_jax.update.operations import forward_operations
-from perl_jax.update.state import Policy
+from perl_jax.update.state import SplitPolicy
 
 CHECKPOINTS = "checkpoints"
 EXPORT = "export"
@@ -63,7 +63,7 @@ def train(config: TrainConfig, workdir: str | Path) -> Outcome:
     def stepper(parts: Parts) -> Stepper:
         learner = Learner(
             parts.model,
-            parts.processor.banned_rows(parts.model.config.text.vocab_size),
+            parts.processor.banned_rows(parts.model.config.vocab_size),
             config=config.learner,
             optimizer=config.optimizer,
             total_updates=config.steps * config.learner.updates_per_batch,
@@ -99,7 +99,7 @@ def warmstart(config: WarmstartConfig, workdir: str | Path) -> Outcome:
     def stepper(parts: Parts) -> Stepper:
         learner = Learner(
             parts.model,
-            parts.processor.banned_rows(parts.model.config.text.vocab_size),
+            parts.processor.banned_rows(parts.model.config.vocab_size),
             config=config.learner,
             optimizer=config.optimizer,
             total_updates=config.steps,
@@ -309,7 +309,7 @@ def export(settings: dict[str, Any], workdir: Path, out: Path, step: str) -> int
     """
     model, _ = open_model(read_config(ModelConfig, settings["model"], "config.model"))
     update = read_config(UpdateConfig, settings["learner"], "config.learner")
-    policy = Policy(model, update.trainable, update.frozen)
+    policy = SplitPolicy(model, update.trainable, update.frozen)
     abstract = {
         "params": {
             path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)

@@ -68,6 +68,11 @@ class Prompt:
     rope_delta: int
     images: tuple[ImagePatches, ...] = ()
 
+    @property
+    def next_position(self) -> int:
+        """The position of the first token after the prompt, the same on all axes."""
+        return len(self.tokens) + self.rope_delta
+
 
 @dataclass(frozen=True, eq=False)
 class Group:

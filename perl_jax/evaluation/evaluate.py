@@ -9,7 +9,7 @@ from perl_jax.evaluation.consistency import Order, is_consistent, orders_of
 from perl_jax.evaluation.grading import grade_on_hosts
 from perl_jax.evaluation.records import Record
 from perl_jax.evaluation.results import Evaluation
-from perl_jax.models import Qwen2_5_VL
+from perl_jax.models import Policy
 from perl_jax.permutation import Rule, Rules, rule_for
 from perl_jax.processing import Processor
 from perl_jax.rewards import Grader, answer_text, last_boxed
@@ -32,7 +32,7 @@ class _Task:
 
 def evaluate(
     sampler: Sampler,
-    model: Qwen2_5_VL,
+    model: Policy,
     examples: Iterable[Example],
     *,
     grader: Grader,

@@ -15,7 +15,7 @@ from perl_jax.experience.config import GroupFilterConfig, PermutationConfig, Rol
 from perl_jax.experience.draws import Draw, concatenate, padded, record_of, rollout_metrics
 from perl_jax.experience.rewarded import reward_rollouts
 from perl_jax.mesh import BatchSharding
-from perl_jax.models import Qwen2_5_VL
+from perl_jax.models import Policy
 from perl_jax.objectives import Objective
 from perl_jax.permutation import (
     Orders,
@@ -87,7 +87,7 @@ class Collector:
     def _rules(self) -> Rules:
         return rules_from_config(self.permutation.rules)
 
-    def collect(self, model: Qwen2_5_VL, step: int, key: jax.Array) -> Collected:
+    def collect(self, model: Policy, step: int, key: jax.Array) -> Collected:
         """Draws groups until enough of them inform.
 
         Args:
@@ -159,7 +159,7 @@ class Collector:
         )
 
     def _draw(
-        self, model: Qwen2_5_VL, step: int, rate: float, key: jax.Array, first: int, taken: Taken
+        self, model: Policy, step: int, rate: float, key: jax.Array, first: int, taken: Taken
     ) -> Draw:
         """Samples and grades; arguments as of `collect` and `_groups`."""
         start = time.perf_counter()

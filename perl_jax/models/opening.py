@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from jax.sharding import Mesh
 
-from perl_jax.models import Qwen2_5_VL, load_model
+from perl_jax.models import Policy, load_model
 from perl_jax.processing import Processor, load_processor
 from perl_jax.settings import Checked, Count, Dtype
 
@@ -28,7 +28,7 @@ class ModelConfig(Checked):
     max_pixels: Count | None = None
 
 
-def open_model(config: ModelConfig, mesh: Mesh | None = None) -> tuple[Qwen2_5_VL, Processor]:
+def open_model(config: ModelConfig, mesh: Mesh | None = None) -> tuple[Policy, Processor]:
     """Loads the policy and its processor.
 
     Args:

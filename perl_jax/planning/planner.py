@@ -17,7 +17,7 @@ from perl_jax.config import MeshConfig, TrainConfig
 from perl_jax.experience.rollout_copy import RolloutCopy
 from perl_jax.flops import count_in_jaxpr
 from perl_jax.mesh import make_mesh, rearranged
-from perl_jax.models import Qwen2_5_VL
+from perl_jax.models import Policy
 from perl_jax.planning.chips import Topology
 from perl_jax.planning.collectives import find_collectives
 from perl_jax.planning.memory import Compiled, memory_by_kind
@@ -131,7 +131,7 @@ def make_plan(request: Request, devices: Sequence[Any]) -> Plan:
 
 
 def _rollout(
-    request: Request, model: Qwen2_5_VL, mesh: Mesh, resident: Mapping[str, Any], step: Step
+    request: Request, model: Policy, mesh: Mesh, resident: Mapping[str, Any], step: Step
 ) -> Iterator[tuple[Program, Mapping[str, Any], MeshConfig]]:
     """The programs of rollouts, what stays beside them, and the mesh they lie on."""
     config = request.config

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh
 
-from perl_jax.buckets import Ladder, bucket
+from perl_jax.buckets import Ladder
 from perl_jax.config import TrainConfig
 from perl_jax.mesh import SHARD_AXES, BatchSharding
-from perl_jax.models import Qwen2_5_VL
-from perl_jax.models.qwen2_5_vl.inputs import ImageSizes, PromptInputs, pack_images
+from perl_jax.models import Policy
+from perl_jax.models.policy import PromptInputs
 from perl_jax.planning.programs import Program, Work, ceil_div, power_of_two
 from perl_jax.planning.shapes import everywhere, on_mesh, results
 from perl_jax.planning.workload import Step, Workload, make_groups
@@ -23,7 +23,7 @@ _STOP_TOKENS = 2
 
 def rollout_programs(
     config: TrainConfig,
-    model: Qwen2_5_VL,
+    model: Policy,
     mesh: Mesh,
     step: Step,
     workload: Workload,
@@ -46,7 +46,7 @@ class _Rollout:
     def __init__(
         self,
         config: TrainConfig,
-        model: Qwen2_5_VL,
+        model: Policy,
         mesh: Mesh,
         step: Step,
         workload: Workload,
@@ -61,7 +61,7 @@ class _Rollout:
         self.plan = plan_encoding(
             make_groups(config.rollout.groups, step, workload, model.config),
             Ladder("patches", self.sampler.patches),
-            model.config.vision.patches_per_unit,
+            model.config.patches_per_unit,
             self.sharding,
         )
         self.slots = self.sampler.slots(step.longest)
@@ -81,10 +81,9 @@ class _Rollout:
     def _encode(self) -> Program:
         """The first of the calls; the last one may be smaller."""
         batches, patches = self.plan.calls[0]
-        vision = self.sizes.vision
         grids = [[image.grid for image in batch] for batch in batches]
-        sizes = ImageSizes.of(grids, vision, num_patches=patches)
-        packed = jax.tree.map(lambda part: part[None], pack_images(batches[0], vision, sizes))
+        sizes = self.sizes.image_sizes(grids, num_patches=patches)
+        packed = jax.tree.map(lambda part: part[None], sizes.pack(batches[0]))
         images = self.sharding.shapes(packed)
         return Program(
             "encode",
@@ -97,9 +96,7 @@ class _Rollout:
         )
 
     def _features(self) -> Any:
-        """One more row, as `Run.encode` adds one."""
-        rows = bucket(self.plan.num_rows + 1)
-        shape = (self.sharding.num_shards, rows, self.sizes.text.hidden_size)
+        shape = (self.sharding.num_shards, self.plan.padded_rows, *self.sizes.feature_shape)
         return on_mesh(self.mesh, shape, self.dtype, SHARD_AXES)
 
     def _prefill(self) -> Program:
@@ -135,7 +132,7 @@ class _Rollout:
     def _state(self, slots: int) -> decode_state.DecodeState:
         sizes = (self._places(), self.config.rollout.num_rollouts, self.rung, slots)
         state: decode_state.DecodeState = results(
-            decode_state.empty_state, self.sizes.text, self.dtype, self.mesh, sizes, False
+            decode_state.empty_state, self.sizes, self.dtype, self.mesh, sizes, False
         )
         return state
 
@@ -221,7 +218,7 @@ class _Rollout:
         strategy = Strategy(temperature=self.config.rollout.temperature)
         return programs.Drawing(
             parameters=everywhere(self.mesh, strategy.parameters()),
-            banned=on_mesh(self.mesh, (self.sizes.text.vocab_size,), bool),
+            banned=on_mesh(self.mesh, (self.sizes.vocab_size,), bool),
             stops=on_mesh(self.mesh, (_STOP_TOKENS,), jnp.int32),
             limit=on_mesh(self.mesh, (), jnp.int32),
         )

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from annotated_types import Interval
 
-from perl_jax.models.qwen2_5_vl.config import Qwen2_5_VLConfig
+from perl_jax.models import PolicyConfig
 from perl_jax.planning.chips import Topology
 from perl_jax.planning.collectives import Collective
 from perl_jax.planning.programs import Program
@@ -106,7 +106,7 @@ def seconds_of_call(
 
 def traffic_of(
     program: Program,
-    model: Qwen2_5_VLConfig,
+    model: PolicyConfig,
     memory: Mapping[str, int],
     *,
     tensor: int,
@@ -126,25 +126,17 @@ def traffic_of(
         return float(2 * kept + memory["gradients"])
     if program.name in ("resize", "compact"):
         return float(memory["caches"] + memory["results"])
-    text, vision = model.text, model.vision
-    heads = text.num_heads * text.head_dim
-    keys = text.num_kv_heads * text.head_dim
-    split = (2 * heads + 2 * keys + 3 * text.intermediate_size) / tensor
-    layer = text.hidden_size * (2 * heads + 2 * keys + 3 * text.intermediate_size) / tensor
-    weights = text.num_layers * layer + text.vocab_size * text.hidden_size / tensor
-    of_token = text.num_layers * (4 * text.hidden_size + split)
-    of_pair = text.num_layers * text.num_heads / tensor * _BYTES_OF_A_PAIR
-    width = vision.hidden_size
-    block = 4 * width**2 + 3 * width * vision.intermediate_size
-    of_patch = vision.depth * (8 * width + 3 * vision.intermediate_size)
+    once = model.traffic(tensor)
     decodes = program.name == "decode"
     # The weights of a step of decoding are read once for all of its tokens.
     repeats = 1 if decodes else program.passes
     return (
-        program.passes * weights * itemsize
-        + program.work.tokens * repeats * of_token * itemsize
-        + program.work.pairs * repeats * of_pair
-        + program.image_passes * (vision.depth * block + program.work.patches * of_patch) * itemsize
+        program.passes * once.text_weights * itemsize
+        + program.work.tokens * repeats * once.of_token * itemsize
+        + program.work.pairs * repeats * once.of_pair * _BYTES_OF_A_PAIR
+        + program.image_passes
+        * (once.vision_weights + program.work.patches * once.of_patch)
+        * itemsize
         + (program.steps * memory.get("caches", 0) if decodes else 0)
         + 2 * memory.get("gradients", 0)
     )

@@ -9,20 +9,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from perl_jax.hub import resolve_directory
 from perl_jax.mesh import fit_sharding
-from perl_jax.models import Qwen2_5_VL
+from perl_jax.models import Policy, PolicyConfig, abstract_model, parse_config, read_config
 from perl_jax.models.opening import ModelConfig
-from perl_jax.models.qwen2_5_vl.config import Qwen2_5_VLConfig, parse_config, read_config
-from perl_jax.models.qwen2_5_vl.load import abstract_model
-from perl_jax.models.qwen2_5_vl.sharding import parameter_sharding
-from perl_jax.update.state import dotted
 
 
-def read_model_config(path: str) -> Qwen2_5_VLConfig:
+def read_model_config(path: str) -> PolicyConfig:
     """The sizes of a model, without its weights.
 
     Args:
@@ -36,22 +31,12 @@ def read_model_config(path: str) -> Qwen2_5_VLConfig:
     published = files("perl_jax") / "assets" / "published" / f"{name}.json"
     if not Path(path).is_dir() and path.startswith("Qwen/") and published.is_file():
         return parse_config(json.loads(published.read_text(encoding="utf-8")), where=path)
-    return read_config(resolve_directory(path))[0]
+    return read_config(resolve_directory(path))
 
 
-def sharded_model(config: ModelConfig, sizes: Qwen2_5_VLConfig, mesh: Mesh) -> Qwen2_5_VL:
+def sharded_model(config: ModelConfig, sizes: PolicyConfig, mesh: Mesh) -> Policy:
     """The policy with shapes in the place of parameters, lying on a mesh as loading puts them."""
-    model = abstract_model(
-        sizes, dtype=jnp.dtype(config.dtype), compute_dtype=jnp.dtype(config.compute_dtype)
-    )
-    definition, state = nnx.split(model)
-
-    def place(path: Any, leaf: Any) -> Any:
-        sharding = parameter_sharding(dotted(path), leaf.shape, sizes, mesh)
-        return leaf.replace(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding))
-
-    flat = [(path, place(path, leaf)) for path, leaf in nnx.to_flat_state(state)]
-    return nnx.merge(definition, nnx.from_flat_state(flat))
+    return abstract_model(sizes, dtype=config.dtype, compute_dtype=config.compute_dtype, mesh=mesh)
 
 
 def on_mesh(mesh: Mesh, shape: tuple[int, ...], dtype: Any, *spec: Any) -> Any:

@@ -12,7 +12,8 @@ from jax.sharding import Mesh
 
 from perl_jax.config import TrainConfig
 from perl_jax.mesh import BatchSharding
-from perl_jax.models import Qwen2_5_VL
+from perl_jax.models import Policy
+from perl_jax.models.paths import VISION, within
 from perl_jax.planning.programs import Program, Work, ceil_div
 from perl_jax.planning.shapes import on_mesh
 from perl_jax.planning.workload import Step, Workload, longest_responses, make_groups
@@ -21,7 +22,7 @@ from perl_jax.update.losses import policy_gradient_loss
 from perl_jax.update.optimizer import learning_rate_schedule, make_optimizer
 from perl_jax.update.packing import MicroBatch, Sizes, pack
 from perl_jax.update.programs import Programs
-from perl_jax.update.state import Policy, TrainState, state_shardings
+from perl_jax.update.state import SplitPolicy, TrainState, state_shardings
 
 # Readings of the weights by the backward pass, beside that of the forward pass.
 _BACKWARD = 2
@@ -43,12 +44,12 @@ class UpdatePrograms:
     """
 
     def __init__(
-        self, config: TrainConfig, model: Qwen2_5_VL, mesh: Mesh, step: Step, workload: Workload
+        self, config: TrainConfig, model: Policy, mesh: Mesh, step: Step, workload: Workload
     ) -> None:
         self.config, self.sizes, self.mesh = config, model.config, mesh
         self.step, self.workload = step, workload
         self.sharding = BatchSharding.of(mesh)
-        self.policy = Policy(model, config.learner.trainable, config.learner.frozen)
+        self.policy = SplitPolicy(model, config.learner.trainable, config.learner.frozen)
         self.params = self.policy.split(model)
         self.head = Head(
             config.rollout.temperature, config.learner.remat, config.learner.logprob_chunk, mesh
@@ -100,7 +101,7 @@ class UpdatePrograms:
         groups = make_groups(self.at_once, self.step, self.workload, self.sizes)
         responses = longest_responses(self.at_once, self.step, self.config.rollout.num_rollouts)
         packing = self.config.learner.packing
-        sizes = Sizes.of([groups], responses.lengths, packing, self.sizes.vision)
+        sizes = Sizes.of([groups], responses.lengths, packing, self.sizes)
         of_token = np.broadcast_to(np.float32(0), responses.tokens.shape)
         names = ["weights", "sampled"]
         names += ["old"] if self._scores_old else []
@@ -121,7 +122,7 @@ class UpdatePrograms:
 
     @property
     def _banned(self) -> jax.ShapeDtypeStruct:
-        return on_mesh(self.mesh, (self.sizes.text.vocab_size,), bool)
+        return on_mesh(self.mesh, (self.sizes.vocab_size,), bool)
 
     def _kinds(self, **others: Any) -> Mapping[str, Any]:
         return {"parameters": self.params, "frozen": self.policy.frozen, **others}
@@ -179,7 +180,7 @@ class UpdatePrograms:
     def _add(self, shard: MicroBatch) -> Program:
         batch, gradients = self.sharding.shapes(shard, MicroBatch.shard_axes), self._gradients()
         again = 0 if self.config.learner.remat == "none" else 1
-        vision = any(path.startswith("vision.") for path in self.params)
+        vision = any(within(path, VISION) for path in self.params)
         return Program(
             "update",
             self.micro_batches * self.updates,

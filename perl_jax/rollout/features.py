@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from perl_jax.buckets import Ladder
+import numpy as np
+
+from perl_jax.buckets import Ladder, bucket
 from perl_jax.mesh import BatchSharding
 from perl_jax.types import Group, ImagePatches
 
@@ -19,11 +21,23 @@ class EncodingPlan:
         calls: Of each call the images of every shard, and its padded number of patches a shard.
         place: By the image's key, its shard and the row of its first feature in the part.
         num_rows: Of a part, the padding of each call included.
+        unit: Patches that become one feature.
     """
 
     calls: list[tuple[list[list[ImagePatches]], int]]
     place: dict[str, tuple[int, int]]
     num_rows: int
+    unit: int
+
+    @property
+    def padded_rows(self) -> int:
+        """Of a part, padded: one row more at least, so that text alone has a table too."""
+        return bucket(self.num_rows + 1)
+
+    def rows_of(self, image: ImagePatches) -> np.ndarray:
+        """The rows of an image in the parts of all shards, one padded part after the other."""
+        shard, first = self.place[image.key]
+        return shard * self.padded_rows + first + np.arange(num_patches(image) // self.unit)
 
 
 def plan_encoding(
@@ -88,4 +102,4 @@ def _placed(queues: Sequence[list[list[ImagePatches]]], ladder: Ladder, unit: in
         padded = ladder.fit(longest, "patches of a call")
         calls.append((batches, padded))
         base += padded // unit
-    return EncodingPlan(calls, place, base)
+    return EncodingPlan(calls, place, base, unit)

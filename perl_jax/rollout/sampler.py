@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from perl_jax.buckets import Ladder
-from perl_jax.models import Qwen2_5_VL
+from perl_jax.models import Policy
 from perl_jax.processing import Processor
 from perl_jax.rollout.config import SamplerConfig
 from perl_jax.rollout.features import num_patches
@@ -35,7 +35,7 @@ class Sampler:
 
     def sample(
         self,
-        model: Qwen2_5_VL,
+        model: Policy,
         groups: Sequence[Group],
         *,
         num_rollouts: int,

@@ -37,7 +37,7 @@ class OrderRollouts:
     @property
     def position(self) -> int:
         """Position of the first response token."""
-        return len(self.prompt.tokens) + self.prompt.rope_delta
+        return self.prompt.next_position
 
     @property
     def running(self) -> list[int]:

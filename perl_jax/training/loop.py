@@ -14,7 +14,7 @@ import jax
 from annotated_types import Interval
 
 from perl_jax.hosts import gather
-from perl_jax.models import Qwen2_5_VL
+from perl_jax.models import Policy
 from perl_jax.settings import Checked, Count, Expects
 from perl_jax.training.checkpoint import Checkpoints
 from perl_jax.training.display.compilations import CompilationCounter
@@ -67,7 +67,7 @@ class Stepper(Protocol):
 
     learner: Learner
 
-    def policy(self, state: TrainState) -> Qwen2_5_VL:
+    def policy(self, state: TrainState) -> Policy:
         """The policy of a state, as it is evaluated. The next step may invalidate it."""
 
     def step(self, number: int, state: TrainState) -> StepResult:
@@ -172,7 +172,7 @@ class Loop:
     progress: Progress
     asked_to_stop: Callable[[], bool]
     steps: int
-    evaluate: Callable[[Qwen2_5_VL], Report] | None
+    evaluate: Callable[[Policy], Report] | None
     evaluate_every: int
     early_stop: EarlyStop
     record: Callable[[int, dict[str, Any]], None]
@@ -291,7 +291,7 @@ class Loop:
 def start_or_resume(
     checkpoints: Checkpoints,
     stepper: Stepper,
-    model: Qwen2_5_VL,
+    model: Policy,
     key: jax.Array,
 ) -> tuple[TrainState, int, Progression]:
     """The newest checkpoint that is whole, or a fresh state."""

@@ -12,7 +12,7 @@ from flax import nnx
 from perl_jax.data.pipeline.pipeline import Pipeline
 from perl_jax.experience.collect import Collector
 from perl_jax.experience.rollout_copy import RolloutCopy
-from perl_jax.models import Qwen2_5_VL
+from perl_jax.models import Policy
 from perl_jax.training.loop import StepResult
 from perl_jax.update.learner import Learner
 from perl_jax.update.state import TrainState
@@ -40,7 +40,7 @@ class Reinforce:
         self.pipeline = pipeline
         self.copy = copy
 
-    def policy(self, state: TrainState) -> Qwen2_5_VL:
+    def policy(self, state: TrainState) -> Policy:
         """The policy of a state, on the mesh of rollouts."""
         model = self.learner.model(state)
         return model if self.copy is None else self.copy(model)
@@ -60,7 +60,7 @@ class Reinforce:
         metrics = collected.metrics | seconds | self.pipeline.metrics()
         return StepResult(state, metrics, stats, operations, _as_json(collected.record))
 
-    def _timed_policy(self, state: TrainState) -> tuple[Qwen2_5_VL, dict[str, float]]:
+    def _timed_policy(self, state: TrainState) -> tuple[Policy, dict[str, float]]:
         """The policy for rollouts, and how long its copy took."""
         if self.copy is None:
             return self.policy(state), {}

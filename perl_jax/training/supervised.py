@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from perl_jax.data.pipeline.pipeline import Pipeline
-from perl_jax.models import Qwen2_5_VL
+from perl_jax.models import Policy
 from perl_jax.processing import Processor
 from perl_jax.training.loop import StepResult
 from perl_jax.types import Example, Group, Responses, prompt_text
@@ -43,7 +43,7 @@ class Supervised:
         self.rows = rows
         self.max_response_tokens = max_response_tokens
 
-    def policy(self, state: TrainState) -> Qwen2_5_VL:
+    def policy(self, state: TrainState) -> Policy:
         """The policy of a state."""
         return self.learner.model(state)
 

@@ -11,8 +11,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from perl_jax.mesh import BatchSharding
-from perl_jax.models import Qwen2_5_VL
-from perl_jax.models.qwen2_5_vl.layers import Remat
+from perl_jax.models import Policy
+from perl_jax.models.paths import VISION, within
+from perl_jax.models.policy import Remat
 from perl_jax.objectives import Objective
 from perl_jax.objectives.aggregation import check_aggregation, token_weights
 from perl_jax.settings import Checked, Count, Dtype, Positive
@@ -25,7 +26,7 @@ from perl_jax.update.operations import forward_operations
 from perl_jax.update.optimizer import OptimizerConfig, learning_rate_schedule, make_optimizer
 from perl_jax.update.packing import MicroBatch, PackingConfig, Sizes, pack
 from perl_jax.update.programs import Loss, Programs, copy_as, wait_for_all_but_last
-from perl_jax.update.state import Params, Policy, TrainState
+from perl_jax.update.state import Params, SplitPolicy, TrainState
 from perl_jax.update.stats import Stats
 
 
@@ -88,7 +89,7 @@ class Learner:
 
     def __init__(
         self,
-        model: Qwen2_5_VL,
+        model: Policy,
         banned: np.ndarray,
         *,
         config: UpdateConfig,
@@ -121,7 +122,7 @@ class Learner:
         self.objective = objective
         self.length = length
         self.model_config = model.config
-        self.policy = Policy(model, config.trainable, config.frozen)
+        self.policy = SplitPolicy(model, config.trainable, config.frozen)
         self.sharding = BatchSharding.of(mesh)
 
         params = self.policy.split(model)
@@ -152,13 +153,13 @@ class Learner:
             importance_cap=self.config.importance_cap,
         )
 
-    def init(self, model: Qwen2_5_VL, key: jax.Array) -> TrainState:
+    def init(self, model: Policy, key: jax.Array) -> TrainState:
         """The state before the first update. Parameters are copied; the model keeps its own."""
         # Its data, since a key of one host is no argument of a program on all of them.
         data = np.asarray(jax.random.key_data(key))
         return self.programs.start(self.policy.split(model), data, jax.random.key_impl(key))
 
-    def model(self, state: TrainState) -> Qwen2_5_VL:
+    def model(self, state: TrainState) -> Policy:
         """The policy in a state. Its arrays are the state's: an update invalidates it."""
         return self.policy.merge(state.params)
 
@@ -227,7 +228,7 @@ class Learner:
         """As `operations`, for all of these responses; also for `supervise`."""
         once = forward_operations(self.model_config, groups, responses)
         scored = self._scores_old + (self.reference is not None)
-        vision = [path.startswith("vision.") for path in self.policy.paths]
+        vision = [within(path, VISION) for path in self.policy.paths]
         update = once.update(vision_trained=any(vision), text_trained=not all(vision))
         return update + scored * once.forward()
 
@@ -315,7 +316,7 @@ class Learner:
         model = self.model_config
         members = [[groups[number] for number in numbers] for numbers in parts]
         lengths = responses.lengths[list(chain(*parts))]
-        sizes = Sizes.of(members, lengths, self.config.packing, model.vision)
+        sizes = Sizes.of(members, lengths, self.config.packing, model)
 
         def pack_shard(shard: int) -> MicroBatch:
             numbers = parts[shard]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from perl_jax.models import Qwen2_5_VL
+from perl_jax.models import Policy
 from perl_jax.objectives import Objective, checks, truncated_importance_weights
 from perl_jax.update.forward import Head, response_logprobs
 from perl_jax.update.packing import MicroBatch
@@ -17,7 +17,7 @@ from perl_jax.update.stats import Stats, over_tokens
 
 
 def policy_gradient_loss(
-    model: Qwen2_5_VL,
+    model: Policy,
     batch: MicroBatch,
     banned: jax.Array,
     running: Sequence[jax.Array] | None = None,
@@ -77,7 +77,7 @@ def policy_gradient_loss(
 
 
 def supervised_loss(
-    model: Qwen2_5_VL,
+    model: Policy,
     batch: MicroBatch,
     banned: jax.Array,
     running: Sequence[jax.Array] | None = None,

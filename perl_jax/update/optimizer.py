@@ -6,7 +6,7 @@ parameters have a leading layer axis, and every layer is treated as a parameter 
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import optax
 from annotated_types import Ge, Interval
 
+from perl_jax.models.paths import OUTER_MATRICES, STACKED, within
 from perl_jax.settings import (
     Checked,
     Count,
@@ -30,11 +31,6 @@ OPTIMIZERS: tuple[OptimizerName, ...] = get_args(OptimizerName)
 _Patterns = Annotated[tuple[str, ...], Expects("a list of patterns")]
 _Decay = Annotated[float, Interval(ge=0, lt=1), Expects("a number from 0 to below 1")]
 
-# Modules whose parameters have a leading layer axis.
-STACKED = ("text.layers", "vision.blocks")
-
-# Muon is for maps between hidden states. These matrices look rows up, or read input or make output.
-_OUTER_MATRICES = r"(.*\.)?(embed_tokens|lm_head|patch_embed)\.weight"
 _MUON_MOMENTUM = 0.95
 # Scales an orthogonal update to the root mean square of AdamW's, arXiv 2502.16982 section 2.2, so
 # that both kinds of parameters share a learning rate and a weight decay.
@@ -204,7 +200,8 @@ def apply_gradients(
     """
     _check_gradients(params, gradients)
     grad_norm = optax.tree.norm(_as_float32(gradients))
-    updates, moved_state = optimizer.update(gradients, optimizer_state, params)
+    result: Any = optimizer.update(gradients, optimizer_state, params)
+    updates, moved_state = result
     update_norm = optax.tree.norm(updates)
     finite = jnp.isfinite(grad_norm) & jnp.isfinite(update_norm)
 
@@ -249,7 +246,7 @@ def _muon(
         beta=_MUON_MOMENTUM, mu_dtype=dtype, weight_dimension_numbers=numbers
     )
 
-    def match_rms(update: jax.Array, _: Any) -> jax.Array:
+    def match_rms(update: Any, _: Any) -> jax.Array:
         return update * (_MUON_RMS * math.sqrt(max(update.shape[-2:])))
 
     muon = optax.chain(orthogonal, optax.stateless_with_tree_map(match_rms))
@@ -262,18 +259,21 @@ def _adafactor(params: Mapping[str, Any]) -> optax.GradientTransformation:
     each = optax.chain(optax.scale_by_factored_rms(), optax.clip_by_block_rms(_ADAFACTOR_CLIP))
     mapped = optax.GradientTransformation(jax.vmap(each.init), jax.vmap(each.update))
     labels = {path: _stack(path) or "single" for path in params}
-    transformations = {label: mapped if label in STACKED else each for label in labels.values()}
+    transformations: dict[Hashable, optax.GradientTransformation] = {
+        label: mapped if label in STACKED else each for label in labels.values()
+    }
     return optax.partition(transformations, labels)
 
 
 def _stack(path: str) -> str | None:
     """The stack that a parameter belongs to, if any."""
-    return next((module for module in STACKED if path.startswith(module + ".")), None)
+    return next((module for module in STACKED if within(path, module)), None)
 
 
 def _is_hidden_matrix(path: str, shape: tuple[int, ...]) -> bool:
+    # Muon is for maps between hidden states.
     rank = len(shape) - (1 if _stack(path) else 0)
-    return rank == 2 and not re.fullmatch(_OUTER_MATRICES, path)
+    return rank == 2 and not re.fullmatch(OUTER_MATRICES, path)
 
 
 def _in_float32(inner: optax.GradientTransformation) -> optax.GradientTransformation:

@@ -9,17 +9,17 @@ import jax.numpy as jnp
 import optax
 
 from perl_jax.mesh import BatchSharding
-from perl_jax.models import Qwen2_5_VL
+from perl_jax.models import Policy
 from perl_jax.update.forward import Head, response_logprobs
 from perl_jax.update.optimizer import applied_updates, apply_gradients
 from perl_jax.update.packing import MicroBatch
-from perl_jax.update.state import Params, Policy, TrainState, shardings_of, state_shardings
+from perl_jax.update.state import Params, SplitPolicy, TrainState, shardings_of, state_shardings
 from perl_jax.update.stats import Stats, of_batch, of_update
 
 # (model, batch, banned, running) -> loss, stats. The losses of the micro-batches of a mini-batch
 # add up to its loss. Gradients of the text layers are added to ``running``, if it is given.
 Loss = Callable[
-    [Qwen2_5_VL, MicroBatch, jax.Array, Sequence[jax.Array] | None], tuple[jax.Array, Stats]
+    [Policy, MicroBatch, jax.Array, Sequence[jax.Array] | None], tuple[jax.Array, Stats]
 ]
 
 _COMPILER_OPTIONS = {
@@ -50,7 +50,7 @@ class Programs:
 
     def __init__(
         self,
-        policy: Policy,
+        policy: SplitPolicy,
         params: Params,
         *,
         loss: Loss,
@@ -109,7 +109,7 @@ def zero_gradients(params: Params) -> Params:
 
 
 def add_gradients(
-    policy: Policy,
+    policy: SplitPolicy,
     loss: Loss,
     in_place: Sequence[str],
     total: Params,
@@ -123,8 +123,8 @@ def add_gradients(
     Args:
         policy: The model apart from its parameters.
         loss: The loss of a micro-batch.
-        in_place: Either `Policy.text_layers`, whose gradients are then added layer by layer and
-            never exist all at once, or none.
+        in_place: Either `SplitPolicy.text_layers`, whose gradients are then added layer by layer
+            and never exist all at once, or none.
         total: The gradients so far; donated.
         params: The trainable parameters.
         frozen: The others.
@@ -164,7 +164,12 @@ def apply(
 
 
 def score(
-    policy: Policy, head: Head, params: Params, frozen: Params, batch: MicroBatch, banned: jax.Array
+    policy: SplitPolicy,
+    head: Head,
+    params: Params,
+    frozen: Params,
+    batch: MicroBatch,
+    banned: jax.Array,
 ) -> jax.Array:
     """Log-probabilities of the responses under some parameters, ``[O, N, R]``."""
     return response_logprobs(policy.merge({**frozen, **params}), batch, banned, head)[0]

@@ -27,7 +27,7 @@ def planned(config, mesh, step, shapes):
 @pytest.fixture(scope="module")
 def learner(config, mesh):
     model = load_model(config.model.path, dtype="float32", mesh=mesh)
-    banned = np.zeros(model.config.text.vocab_size, bool)
+    banned = np.zeros(model.config.vocab_size, bool)
     learner = Learner(
         model, banned, config=config.learner, optimizer=config.optimizer, total_updates=10,
         objective=config.objective, length=8, mesh=mesh,

@@ -28,7 +28,7 @@ def sample_alone(
     key: jax.Array,
 ) -> tuple[list[int], list[float]]:
     """The tokens of one rollout, and their log-probabilities."""
-    banned = processor.banned_rows(model.config.text.vocab_size)
+    banned = processor.banned_rows(model.config.vocab_size)
     for number in (_stable_hash(group.id), order, rollout):
         key = jax.random.fold_in(key, number)
     draw_one = jax.jit(partial(draw, ranked=strategy.ranked))

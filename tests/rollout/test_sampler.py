@@ -60,7 +60,7 @@ def test_rollouts_differ_and_some_end_early(rollouts):
 
 def test_logprobs_are_those_of_a_teacher_forced_pass(model, groups, rollouts, processor):
     """At the sampling temperature, over tokens that are not banned."""
-    banned = processor.banned_rows(model.config.text.vocab_size)
+    banned = processor.banned_rows(model.config.vocab_size)
     for where in [(0, 1, 2), (1, 0, 0), (3, 2, 3)]:
         tokens, logprobs = response(rollouts, *where)
         sequence = groups[where[0]].prompts[where[1]]
@@ -155,7 +155,7 @@ def test_greedy_responses_equal_those_of_transformers(
     reference = Reference(checkpoint)
     strategy = Strategy(temperature=0, repetition_penalty=penalty)
     got = sample(groups, num_rollouts=1, strategy=strategy)
-    banned = processor.banned_rows(model.config.text.vocab_size)
+    banned = processor.banned_rows(model.config.vocab_size)
     for g, k, _ in np.argwhere(got.lengths > 0):
         prompt = groups[g].prompts[k]
         reference.model.model.rope_deltas = None
@@ -191,7 +191,7 @@ def test_what_lies_beyond_a_response_is_padding(rollouts, processor):
 
 def test_banned_tokens_are_never_drawn(sample, model, groups, processor):
     hot = sample(groups, strategy=Strategy(temperature=100.0), num_rollouts=16)
-    banned = processor.banned_rows(model.config.text.vocab_size)
+    banned = processor.banned_rows(model.config.vocab_size)
     assert not banned[hot.tokens[hot.mask]].any()
     assert len(set(hot.tokens[hot.mask].tolist())) > 300
 
@@ -332,7 +332,7 @@ def test_thirty_two_images_and_a_long_prompt(model, processor):
     assert got.stats["images"] == 32
     for k, prompt in enumerate((forward, backward)):
         first = int(np.where(
-            processor.banned_rows(model.config.text.vocab_size), -np.inf,
+            processor.banned_rows(model.config.vocab_size), -np.inf,
             np.asarray(model.logits(prompt)[-1]),
         ).argmax())  # fmt: skip
         assert got.tokens[0, k, 0, 0] == first

@@ -11,7 +11,7 @@ from perl_jax.data import Pipeline, PipelineConfig, Preparer
 from perl_jax.data.sources.digits import Digits, DigitsConfig
 from perl_jax.experience.collect import Collected, Collector
 from perl_jax.experience.config import GroupFilterConfig, PermutationConfig, RolloutConfig
-from perl_jax.models import Qwen2_5_VL, load_model
+from perl_jax.models import Policy, load_model
 from perl_jax.objectives import Objective
 from perl_jax.permutation import Schedule
 from perl_jax.processing import Processor, load_processor
@@ -40,7 +40,7 @@ def always_one(responses, answers, metadata):
 class Demo:
     """The demo's policy, and what draws and learns with it."""
 
-    model: Qwen2_5_VL
+    model: Policy
     processor: Processor
     sampler: Sampler
     grader: Grader
@@ -75,7 +75,7 @@ class Demo:
         """A learner whose optimizer has no weight decay."""
         return Learner(
             self.model,
-            self.processor.banned_rows(self.model.config.text.vocab_size),
+            self.processor.banned_rows(self.model.config.vocab_size),
             config=UpdateConfig(packing=PACKING),
             optimizer=OptimizerConfig(learning_rate=1e-3, weight_decay=0.0),
             total_updates=10,

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from perl_jax.models import load_model, save_model
-from perl_jax.models.qwen2_5_vl.names import hub_name, stored_tensors
+from perl_jax.models.qwen2_5_vl.family import hub_name, stored_tensors
 from perl_jax.objectives import Objective, group_advantages
 from perl_jax.processing import load_processor
 from perl_jax.types import TrainBatch
@@ -46,7 +46,7 @@ def test_loss_and_gradients_of_a_step_are_those_of_torch(tied, tmp_path):
     policy = perturbed(reference, 1)
     save_model(policy, tmp_path / "policy")
     processor = load_processor(source)
-    banned = processor.banned_rows(reference.config.text.vocab_size)
+    banned = processor.banned_rows(reference.config.vocab_size)
     groups = (
         make_group(
             processor,

@@ -6,7 +6,8 @@ no masked pairs of tokens, nothing that is computed again.
 
 from itertools import product
 
-from perl_jax.models.qwen2_5_vl.config import TextConfig, VisionConfig
+from perl_jax.models.policy import Traffic
+from perl_jax.models.qwen2_5_vl.sizes import TextConfig, VisionConfig
 
 
 def image_operations(config: VisionConfig, grid: tuple[int, int]) -> int:
@@ -44,6 +45,22 @@ def text_operations(config: TextConfig, *, tokens: int, pairs: int, predicted: i
     attention = 2 * queries * pairs
     return 2 * (
         config.num_layers * (tokens * layer + attention) + predicted * width * config.vocab_size
+    )
+
+
+def traffic(text: TextConfig, vision: VisionConfig, tensor: int) -> Traffic:
+    """What a pass moves on one chip, see `Traffic`, where layers are split into parts."""
+    heads, keys = text.num_heads * text.head_dim, text.num_kv_heads * text.head_dim
+    split = (2 * heads + 2 * keys + 3 * text.intermediate_size) / tensor
+    layer = text.hidden_size * (2 * heads + 2 * keys + 3 * text.intermediate_size) / tensor
+    width = vision.hidden_size
+    block = 4 * width**2 + 3 * width * vision.intermediate_size
+    return Traffic(
+        text_weights=text.num_layers * layer + text.vocab_size * text.hidden_size / tensor,
+        of_token=text.num_layers * (4 * text.hidden_size + split),
+        of_pair=text.num_layers * text.num_heads / tensor,
+        vision_weights=vision.depth * block,
+        of_patch=vision.depth * (8 * width + 3 * vision.intermediate_size),
     )
 
 
