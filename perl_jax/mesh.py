@@ -235,25 +235,13 @@ class Shards:
         return jax.make_array_from_callback(shape, self.sharding(axis), of_device)
 
 
-def sharding_of(
-    path: str, shape: tuple[int, ...], table: Mapping[str, PartitionSpec], mesh: Mesh
-) -> NamedSharding:
-    """The sharding of the parameter at a dotted path.
-
-    The first pattern of the table that matches the whole path is taken. Its partition applies to
-    the last axes of the shape, so that a leading layer axis is whole. An axis whose size the mesh
-    does not divide is left whole.
-
-    Raises:
-        KeyError: no pattern matches.
-    """
-    return fit_sharding(shape, partition_of(path, shape, table), mesh)
-
-
 def partition_of(
     path: str, shape: tuple[int, ...], table: Mapping[str, PartitionSpec]
 ) -> PartitionSpec:
     """What the table has for the parameter at a dotted path, an entry for each axis of the shape.
+
+    The first pattern of the table that matches the whole path is taken. Its partition applies to
+    the last axes of the shape, so that a leading layer axis is whole.
 
     Raises:
         KeyError: no pattern matches.

@@ -2,9 +2,13 @@ import jax
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from perl_jax.mesh import fit_sharding, make_mesh, sharding_of
+from perl_jax.mesh import fit_sharding, make_mesh, partition_of
 
 TABLE = {r".*\.proj\.weight": P("fsdp", "tensor"), r".*\.bias": P("tensor"), r"norm": P()}
+
+
+def sharding_of(path, shape, table, mesh):
+    return fit_sharding(shape, partition_of(path, shape, table), mesh)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import pytest
 from flax import nnx
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from perl_jax.mesh import AXES, SHARD_AXES, sharding_of
+from perl_jax.mesh import AXES, SHARD_AXES, fit_sharding, partition_of
 from perl_jax.models.qwen2_5_vl.cache import PromptCache
 from perl_jax.models.qwen2_5_vl.config import parse_config
 from perl_jax.models.qwen2_5_vl.load import abstract_model
@@ -145,7 +145,9 @@ def sharded(parameters, mesh):
                     jax.ShapeDtypeStruct(
                         leaf.shape,
                         leaf.dtype,
-                        sharding=sharding_of(".".join(path), leaf.shape, SHARDING, mesh),
+                        sharding=fit_sharding(
+                            leaf.shape, partition_of(".".join(path), leaf.shape, SHARDING), mesh
+                        ),
                     )
                 ),
             )
