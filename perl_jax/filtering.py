@@ -8,9 +8,13 @@ alike, so gather the accuracies of all hosts first. NumPy only.
 
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Interval
 from numpy.typing import ArrayLike, NDArray
+
+from perl_jax.settings import Checked, Expects
 
 
 class Verdict(IntEnum):
@@ -22,8 +26,11 @@ class Verdict(IntEnum):
     UNSCORED = 3
 
 
+_Accuracy = Annotated[float, Interval(ge=0, le=1), Expects("a mean accuracy in [0, 1]")]
+
+
 @dataclass(frozen=True)
-class Bounds:
+class Bounds(Checked):
     """The mean accuracies that are kept.
 
     The defaults drop the groups that are all right or all wrong, as DAPO's dynamic sampling does
@@ -35,14 +42,11 @@ class Bounds:
         inclusive: Whether groups exactly on a bound are kept.
     """
 
-    low: float = 0.0
-    high: float = 1.0
+    low: _Accuracy = 0.0
+    high: _Accuracy = 1.0
     inclusive: bool = False
 
-    def __post_init__(self) -> None:
-        for name, value in (("low", self.low), ("high", self.high)):
-            if not 0 <= value <= 1:
-                raise ValueError(f"{name}: expected a mean accuracy in [0, 1]; got {value!r}")
+    def _check_together(self) -> None:
         if self.low > self.high or (self.low == self.high and not self.inclusive):
             raise ValueError(
                 f"low, high: expected bounds with something between them; got {self.low!r} and "

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import jax
 import numpy as np
@@ -27,13 +27,15 @@ from perl_jax.permutation import (
 from perl_jax.processing import Processor
 from perl_jax.rewards import Rewarder, Rewards
 from perl_jax.rollout import Group, Rollouts, Sampler, SamplerConfig, Strategy
+from perl_jax.rollout.config import Temperature
+from perl_jax.settings import Checked, Count, CountOrZero, Expects
 from perl_jax.types import Example, Responses, TrainBatch, prompt_text
 from perl_jax.update.exchange import share
 from perl_jax.update.operations import forward_operations
 
 
 @dataclass(frozen=True)
-class RolloutConfig:
+class RolloutConfig(Checked):
     """How responses are drawn.
 
     Attributes:
@@ -47,26 +49,16 @@ class RolloutConfig:
             ``data`` for the rest, is fast: nothing of the weights is sent between the devices.
     """
 
-    groups: int = 128
-    num_rollouts: int = 6
-    max_new_tokens: int = 2048
-    temperature: float = 1.0
+    groups: Count = 128
+    num_rollouts: Count = 6
+    max_new_tokens: Count = 2048
+    temperature: Temperature = 1.0
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     mesh: MeshConfig | None = None
 
-    def __post_init__(self) -> None:
-        for name in ("groups", "num_rollouts", "max_new_tokens"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected at least 1; got {getattr(self, name)}")
-        if not self.temperature > 0:
-            raise ValueError(
-                f"temperature: expected a positive number, as greedy rollouts of a prompt are all "
-                f"the same; got {self.temperature}"
-            )
-
 
 @dataclass(frozen=True)
-class PermutationConfig:
+class PermutationConfig(Checked):
     """In which orders examples are shown.
 
     Attributes:
@@ -77,21 +69,17 @@ class PermutationConfig:
         unknown: ``error``, or ``keep`` to leave examples of an undeclared source in order.
     """
 
-    num_orders: int = 1
+    num_orders: CountOrZero = 1
     schedule: Schedule = field(default_factory=Schedule)
     rules: Mapping[str, Any] = field(default_factory=dict)
-    unknown: str = "error"
+    unknown: Annotated[Literal["error", "keep"], Expects("error or keep")] = "error"
 
-    def __post_init__(self) -> None:
-        if self.num_orders < 0:
-            raise ValueError(f"num_orders: expected at least 0; got {self.num_orders}")
+    def _check_together(self) -> None:
         rules_from_config(self.rules)
-        if self.unknown not in ("error", "keep"):
-            raise ValueError(f"unknown: expected error or keep; got {self.unknown!r}")
 
 
 @dataclass(frozen=True)
-class FilterConfig:
+class FilterConfig(Checked):
     """Which groups inform.
 
     Attributes:
@@ -102,11 +90,7 @@ class FilterConfig:
 
     enabled: bool = True
     bounds: Bounds = field(default_factory=Bounds)
-    max_draws: int = 4
-
-    def __post_init__(self) -> None:
-        if self.max_draws < 1:
-            raise ValueError(f"max_draws: expected at least 1; got {self.max_draws}")
+    max_draws: Count = 4
 
     def refill(self, groups: int) -> Refill:
         """The state of a step's draw."""

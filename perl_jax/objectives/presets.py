@@ -6,22 +6,24 @@ tests/objectives/test_objective_choices.py asks for its loss by hand.
 """
 
 from dataclasses import dataclass
-from typing import Literal, assert_never, get_args, get_origin, get_type_hints
+from typing import Annotated, Literal, assert_never
 
 import jax
+from annotated_types import Gt
 from jax.typing import ArrayLike
 
-from perl_jax.objectives import checks
 from perl_jax.objectives.advantages import Baseline, Scale, group_advantages
 from perl_jax.objectives.aggregation import Aggregation
 from perl_jax.objectives.kl import KLKind, kl_penalty
 from perl_jax.objectives.policy import Level, Stats, cispo_loss, policy_loss
+from perl_jax.settings import Checked, CountOrZero, Expects, MayBeInfinite, PositiveOrZero
 
 Surrogate = Literal["clipped", "cispo"]
+_NotNegative = Annotated[PositiveOrZero, Expects("a number >= 0")]
 
 
 @dataclass(frozen=True)
-class Objective:
+class Objective(Checked):
     """What is optimised. Every field is an argument of the function that it is listed under.
 
     Attributes:
@@ -43,24 +45,17 @@ class Objective:
     surrogate: Surrogate = "clipped"
     baseline: Baseline = "mean"
     scale: Scale = "std"
-    ddof: int = 1
-    clip_low: float = 0.2
-    clip_high: float = 0.2
-    dual_clip: float | None = None
+    ddof: Annotated[CountOrZero, Expects("a number >= 0")] = 1
+    clip_low: _NotNegative = 0.2
+    clip_high: Annotated[_NotNegative, MayBeInfinite()] = 0.2
+    dual_clip: Annotated[float, Gt(1), Expects("a number > 1")] | None = None
     level: Level = "token"
     aggregation: Aggregation = "token_mean"
     kl: KLKind = "k3"
-    kl_coefficient: float = 0.0
+    kl_coefficient: _NotNegative = 0.0
     entropy_coefficient: float = 0.0
 
-    def __post_init__(self) -> None:
-        for name, kind in get_type_hints(Objective).items():
-            if get_origin(kind) is Literal:
-                checks.choice(name, getattr(self, name), get_args(kind))
-        for name in ("ddof", "clip_low", "clip_high", "kl_coefficient"):
-            checks.at_least(name, getattr(self, name), 0)
-        if self.dual_clip is not None:
-            checks.at_least("dual_clip", self.dual_clip, 1, exclusive=True)
+    def _check_together(self) -> None:
         if self.surrogate == "cispo" and (self.level != "token" or self.dual_clip is not None):
             raise ValueError(
                 "surrogate: expected clipped with level='sequence' or a dual_clip, which cispo "

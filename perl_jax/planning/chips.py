@@ -7,10 +7,11 @@ GPUs. A TPU's interconnect is a torus: ``link`` is what arrives along one of its
 links of a chip there, and ``links`` is the number of axes.
 """
 
-import difflib
 import math
 import re
 from dataclasses import dataclass
+
+from perl_jax.settings import suggestion
 
 GIB = 1 << 30
 
@@ -121,8 +122,7 @@ def parse_topology(name: str, chip: str | None = None) -> Topology:
         )
     kind, shape = match[1], tuple(int(size) for size in match[2].split("x"))
     if kind not in CHIPS and kind not in VIRTUAL:
-        close = difflib.get_close_matches(kind, [*CHIPS, *VIRTUAL], 1)
-        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        hint = suggestion(kind, [*CHIPS, *VIRTUAL])
         raise ValueError(f"topology: {name}: expected one of {choices}; got {kind!r}{hint}")
     if kind in CHIPS and chip not in (None, kind):
         raise ValueError(f"chip: expected it for cpu:N and gpu:N only; got {chip!r} with {name}")

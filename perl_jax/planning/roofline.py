@@ -2,19 +2,26 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Interval
 
 from perl_jax.models.qwen2_5_vl.config import Qwen2_5_VLConfig
 from perl_jax.planning.chips import Topology
 from perl_jax.planning.collectives import Collective
 from perl_jax.planning.programs import Program
+from perl_jax.settings import Checked, Expects
 
 # Scores of attention: float32 written and read by the softmax, bfloat16 written and read by the
 # product with the values. No kernel of this project keeps them on the chip.
 _BYTES_OF_A_PAIR = 4 + 4 + 2 + 2
 
 
+_Share = Annotated[float, Interval(gt=0, le=1), Expects("a share from above 0 to 1")]
+
+
 @dataclass(frozen=True)
-class Assumptions:
+class Assumptions(Checked):
     """What a plan supposes.
 
     Attributes:
@@ -25,16 +32,10 @@ class Assumptions:
             micro-batch that waits.
     """
 
-    compute: float = 0.5
-    memory: float = 0.8
-    links: float = 0.8
-    reserve: float = 0.06
-
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            low = -1.0 if name == "reserve" else 0.0
-            if not low < value <= 1:
-                raise ValueError(f"{name}: expected a share from above 0 to 1; got {value}")
+    compute: _Share = 0.5
+    memory: _Share = 0.8
+    links: _Share = 0.8
+    reserve: Annotated[float, Interval(gt=-1, le=1), Expects("a share from above -1 to 1")] = 0.06
 
     def lines(self) -> list[str]:
         """In words."""

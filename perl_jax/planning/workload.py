@@ -7,13 +7,14 @@ import numpy as np
 
 from perl_jax.config import TrainConfig
 from perl_jax.models.qwen2_5_vl.config import Qwen2_5_VLConfig
+from perl_jax.settings import Checked, Count
 from perl_jax.types import Group, ImagePatches, Prompt, Responses
 
 _PIXELS = 512 * 512
 
 
 @dataclass(frozen=True)
-class Workload:
+class Workload(Checked):
     """A typical example. Every example of a plan is one.
 
     Attributes:
@@ -24,15 +25,10 @@ class Workload:
             Shapes hold the longest response, ``rollout.max_new_tokens``.
     """
 
-    images: int = 3
-    pixels: int = _PIXELS
-    text_tokens: int = 192
-    response_tokens: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("images", "text_tokens"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected at least 1; got {getattr(self, name)}")
+    images: Count = 3
+    pixels: Count = _PIXELS
+    text_tokens: Count = 192
+    response_tokens: Count | None = None
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,21 @@ and docs/metrics.md read the table. tests/rewards/test_components.py wants an ex
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Len
 
-from perl_jax.permutation.fields import suggestion
 from perl_jax.rewards.grader import Grade, grade_arrays
+from perl_jax.settings import (
+    Checked,
+    Count,
+    CountOrZero,
+    Expects,
+    Positive,
+    PositiveOrZero,
+    suggestion,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +94,11 @@ COMPONENTS: Mapping[str, Component] = {
 """Every component by the name that weights and metrics (``reward/<name>``) give it."""
 
 
+_Weights = Annotated[Mapping[str, float], Len(1), Expects("at least one component")]
+
+
 @dataclass(frozen=True)
-class RewardConfig:
+class RewardConfig(Checked):
     """What is optimised.
 
     Attributes:
@@ -100,15 +112,15 @@ class RewardConfig:
         deadline: Seconds for one symbolic comparison.
     """
 
-    weights: Mapping[str, float] = field(default_factory=lambda: {"accuracy": 0.9, "format": 0.1})
+    weights: _Weights = field(default_factory=lambda: {"accuracy": 0.9, "format": 0.1})
     functions: Mapping[str, str] = field(default_factory=dict)
-    overlong_buffer: int = 0
-    absolute_tolerance: float = 0.0
-    relative_tolerance: float = 0.0
-    workers: int | None = None
-    deadline: float = 2.0
+    overlong_buffer: CountOrZero = 0
+    absolute_tolerance: PositiveOrZero = 0.0
+    relative_tolerance: PositiveOrZero = 0.0
+    workers: Count | None = None
+    deadline: Positive = 2.0
 
-    def __post_init__(self) -> None:
+    def _check_together(self) -> None:
         check_weights(self.weights, [*COMPONENTS, *self.functions])
 
 

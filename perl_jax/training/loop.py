@@ -11,12 +11,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import jax
+from annotated_types import Interval
 
 from perl_jax.hosts import gather
 from perl_jax.models import Qwen2_5_VL
+from perl_jax.settings import Checked, Count, Expects
 from perl_jax.training.checkpoint import Checkpoints
 from perl_jax.training.display.compilations import CompilationCounter
 from perl_jax.training.display.progress import Progress
@@ -29,10 +31,11 @@ from perl_jax.update.state import TrainState
 logger = logging.getLogger(__name__)
 
 BEST_METRIC = "eval/accuracy"
+_Accuracy = Annotated[float, Interval(gt=0, le=1), Expects("a share above 0 or None")]
 
 
 @dataclass(frozen=True)
-class EarlyStop:
+class EarlyStop(Checked):
     """When a run ends before its last step.
 
     Attributes:
@@ -40,14 +43,8 @@ class EarlyStop:
         patience: After so many evaluations without a better one; None: never.
     """
 
-    accuracy: float | None = None
-    patience: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.accuracy is not None and not 0 < self.accuracy <= 1:
-            raise ValueError(f"accuracy: expected a share above 0 or None; got {self.accuracy}")
-        if self.patience is not None and self.patience < 1:
-            raise ValueError(f"patience: expected at least 1 or None; got {self.patience}")
+    accuracy: _Accuracy | None = None
+    patience: Count | None = None
 
 
 @dataclass(frozen=True, eq=False)

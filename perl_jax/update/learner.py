@@ -14,6 +14,7 @@ from perl_jax.models import Qwen2_5_VL
 from perl_jax.models.qwen2_5_vl.layers import Remat
 from perl_jax.objectives import Objective
 from perl_jax.objectives.aggregation import check_aggregation, token_weights
+from perl_jax.settings import Checked, Count, Dtype, Positive
 from perl_jax.types import Group, Responses, TrainBatch
 from perl_jax.update.assignment import assign
 from perl_jax.update.exchange import spread
@@ -33,7 +34,7 @@ from perl_jax.update.stats import Stats
 
 
 @dataclass(frozen=True)
-class UpdateConfig:
+class UpdateConfig(Checked):
     """How a batch becomes updates.
 
     Attributes:
@@ -52,36 +53,16 @@ class UpdateConfig:
         packing: How batches are cut and padded.
     """
 
-    updates_per_batch: int = 1
+    updates_per_batch: Count = 1
     trainable: tuple[str, ...] = (".*",)
     frozen: tuple[str, ...] = ()
     recompute_old: bool = False
-    importance_cap: float | None = None
-    max_logprob_gap: float | None = None
+    importance_cap: Positive | None = None
+    max_logprob_gap: Positive | None = None
     remat: Remat = "none"
-    logprob_chunk: int = 2048
-    reference_dtype: str = "bfloat16"
+    logprob_chunk: Count = 2048
+    reference_dtype: Dtype = "bfloat16"
     packing: PackingConfig = field(default_factory=PackingConfig)
-
-    def __post_init__(self) -> None:
-        if self.updates_per_batch < 1:
-            raise ValueError(
-                f"updates_per_batch: expected at least 1; got {self.updates_per_batch}"
-            )
-        if self.logprob_chunk < 1:
-            raise ValueError(f"logprob_chunk: expected at least 1; got {self.logprob_chunk}")
-        if self.remat not in ("none", "activations", "layers"):
-            raise ValueError(
-                f"remat: expected one of none, activations, layers; got {self.remat!r}"
-            )
-        if self.reference_dtype not in ("float32", "bfloat16"):
-            raise ValueError(
-                f"reference_dtype: expected float32 or bfloat16; got {self.reference_dtype!r}"
-            )
-        for name in ("importance_cap", "max_logprob_gap"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name}: expected a positive number or None; got {value}")
 
 
 Scores = list[jax.Array]

@@ -6,19 +6,29 @@ stacked has a leading layer axis, and every layer of it is treated as a paramete
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import jax
 import jax.numpy as jnp
 import optax
+from annotated_types import Ge, Interval
 
-from perl_jax.objectives import checks
+from perl_jax.settings import (
+    Checked,
+    Count,
+    CountOrZero,
+    Expects,
+    Fraction,
+    Positive,
+    PositiveOrZero,
+)
 
-OPTIMIZERS = ("adamw", "adafactor", "muon")
-SCHEDULES = ("constant", "linear", "cosine")
-STATE_DTYPES = ("float32", "bfloat16")
+OptimizerName = Literal["adamw", "adafactor", "muon"]
+OPTIMIZERS: tuple[OptimizerName, ...] = get_args(OptimizerName)
+_Patterns = Annotated[tuple[str, ...], Expects("a list of patterns")]
+_Decay = Annotated[float, Interval(ge=0, lt=1), Expects("a number from 0 to below 1")]
 
 # Modules whose parameters have a leading layer axis.
 STACKED = ("text.layers", "vision.blocks")
@@ -37,7 +47,7 @@ Tree = TypeVar("Tree")
 
 
 @dataclass(frozen=True)
-class OptimizerConfig:
+class OptimizerConfig(Checked):
     """How gradients move parameters.
 
     The learning rate has one meaning for all three optimizers: an element of an update has about
@@ -63,38 +73,29 @@ class OptimizerConfig:
         state_dtype: Of the first moment, ``float32`` or ``bfloat16``; all else is float32.
     """
 
-    name: str = "adamw"
-    learning_rate: float = 1e-6
-    schedule: str = "constant"
-    warmup_updates: int = 0
-    final_scale: float = 0.0
-    b1: float = 0.9
-    b2: float = 0.999
-    epsilon: float = 1e-8
-    weight_decay: float = 0.01
-    no_decay: tuple[str, ...] = (r".*\.bias", r".*norm\d?\.weight", r".*\.ln_q\.weight")
-    max_grad_norm: float | None = 1.0
-    max_skipped: int = 5
-    state_dtype: str = "float32"
+    name: OptimizerName = "adamw"
+    learning_rate: Positive = 1e-6
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    warmup_updates: Annotated[CountOrZero, Expects("an integer of at least 0")] = 0
+    final_scale: Fraction = 0.0
+    b1: _Decay = 0.9
+    b2: _Decay = 0.999
+    # Below the least normal float32, AdamW's denominator could be 0.
+    epsilon: Annotated[float, Ge(1e-37)] = 1e-8
+    weight_decay: PositiveOrZero = 0.01
+    no_decay: _Patterns = (r".*\.bias", r".*norm\d?\.weight", r".*\.ln_q\.weight")
+    max_grad_norm: Annotated[Positive, Expects("a positive number or None")] | None = 1.0
+    max_skipped: Annotated[Count, Expects("an integer of at least 1")] = 5
+    state_dtype: Literal["float32", "bfloat16"] = "float32"
 
-    def __post_init__(self) -> None:
-        checks.choice("name", self.name, OPTIMIZERS)
-        checks.choice("schedule", self.schedule, SCHEDULES)
-        checks.choice("state_dtype", self.state_dtype, STATE_DTYPES)
-        for field, valid, expected in (
-            ("learning_rate", lambda x: 0 < x < math.inf, "a positive number"),
-            ("final_scale", lambda x: 0 <= x <= 1, "a share from 0 to 1"),
-            ("b1", lambda x: 0 <= x < 1, "a number from 0 to below 1"),
-            ("b2", lambda x: 0 <= x < 1, "a number from 0 to below 1"),
-            # Below the least normal float32, AdamW's denominator could be 0.
-            ("epsilon", lambda x: 1e-37 <= x < math.inf, "a number of at least 1e-37"),
-            ("weight_decay", lambda x: 0 <= x < math.inf, "a number of at least 0"),
-            ("max_grad_norm", lambda x: 0 < x < math.inf, "a positive number or None"),
-            ("warmup_updates", lambda x: isinstance(x, int) and x >= 0, "an integer of at least 0"),
-            ("max_skipped", lambda x: isinstance(x, int) and x >= 1, "an integer of at least 1"),
-        ):
-            _check_number(field, getattr(self, field), valid, expected)
-        _check_patterns(self.no_decay)
+    def _check_together(self) -> None:
+        for pattern in self.no_decay:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(
+                    f"no_decay: expected regular expressions; got {pattern!r} ({error})"
+                ) from None
 
 
 def learning_rate_schedule(config: OptimizerConfig, total_updates: int) -> optax.Schedule:
@@ -284,25 +285,6 @@ def _in_float32(inner: optax.GradientTransformation) -> optax.GradientTransforma
 
 def _as_float32(tree: Tree) -> Tree:
     return jax.tree.map(lambda x: x.astype(jnp.float32), tree)
-
-
-def _check_number(field: str, value: Any, valid: Callable[[float], bool], expected: str) -> None:
-    if value is None and field == "max_grad_norm":
-        return
-    if isinstance(value, bool) or not isinstance(value, int | float) or not valid(value):
-        raise ValueError(f"{field}: expected {expected}; got {value!r}")
-
-
-def _check_patterns(patterns: tuple[str, ...]) -> None:
-    if isinstance(patterns, str):
-        raise ValueError(f"no_decay: expected a list of patterns; got {patterns!r}")
-    for pattern in patterns:
-        try:
-            re.compile(pattern)
-        except (re.error, TypeError) as error:
-            raise ValueError(
-                f"no_decay: expected regular expressions; got {pattern!r} ({error})"
-            ) from None
 
 
 def _check_gradients(params: Params, gradients: Params) -> None:

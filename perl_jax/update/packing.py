@@ -12,14 +12,15 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
-from perl_jax.buckets import Ladder, bucket
+from perl_jax.buckets import Ladder, OptionalRungs, Rungs, bucket
 from perl_jax.models.qwen2_5_vl.config import Qwen2_5_VLConfig, VisionConfig
 from perl_jax.models.qwen2_5_vl.inputs import Array, ImageSizes, PromptInputs, pack_images
+from perl_jax.settings import Checked, Count
 from perl_jax.types import Group, ImagePatches, Responses
 
 
 @dataclass(frozen=True)
-class PackingConfig:
+class PackingConfig(Checked):
     """The sizes that the arrays of an update are padded to; none of them changes its result.
 
     Attributes:
@@ -32,23 +33,14 @@ class PackingConfig:
         orders: The ladder of the number of orders of a shard; empty lets it follow from the batch.
     """
 
-    micro_groups: int = 4
-    prompt_lengths: tuple[int, ...] = (
+    micro_groups: Count = 4
+    prompt_lengths: Rungs = (
         256, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 12288, 16384,
     )  # fmt: skip
-    response_lengths: tuple[int, ...] = (128, 256, 512, 1024, 2048, 4096)
-    patches: tuple[int, ...] = (1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072)
-    images: tuple[int, ...] = ()
-    orders: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.micro_groups < 1:
-            raise ValueError(f"micro_groups: expected at least 1; got {self.micro_groups}")
-        for name in ("prompt_lengths", "response_lengths", "patches"):
-            Ladder(name, getattr(self, name))
-        for name in ("images", "orders"):
-            if getattr(self, name):
-                Ladder(name, getattr(self, name))
+    response_lengths: Rungs = (128, 256, 512, 1024, 2048, 4096)
+    patches: Rungs = (1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072)
+    images: OptionalRungs = ()
+    orders: OptionalRungs = ()
 
 
 @jax.tree_util.register_dataclass

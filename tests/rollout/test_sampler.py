@@ -405,8 +405,8 @@ def test_logits_that_are_not_numbers_are_named(checkpoint, processor, groups):
         ({"prompt_lengths": ()}, "prompt_lengths: expected rising positive sizes"),
         ({"patches": (512, 256)}, "patches: expected rising positive sizes"),
         ({"response_lengths": (0, 4)}, "response_lengths: expected rising positive sizes"),
-        ({"chunk": 0}, "chunk: expected at least 1, got 0"),
-        ({"rows": -1}, "rows: expected at least 1, got -1"),
+        ({"chunk": 0}, "chunk: expected at least 1; got 0"),
+        ({"rows": -1}, "rows: expected at least 1; got -1"),
     ],
 )
 def test_a_wrong_configuration_is_named(changes, message):

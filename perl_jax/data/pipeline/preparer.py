@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, field, replace
+from typing import Annotated
 
 import numpy as np
 
@@ -12,11 +13,14 @@ from perl_jax.permutation.reading.options import find_options
 from perl_jax.permutation.refusal import CannotPermute
 from perl_jax.processing import ImageError, Processor, PromptError, Slot, split_placeholders
 from perl_jax.processing.conversation import MAX_CHARACTERS
+from perl_jax.settings import Checked, Count, Expects
 from perl_jax.types import Example, ImagePatches, prompt_text
+
+_PositiveInteger = Annotated[Count, Expects("a positive integer")]
 
 
 @dataclass(frozen=True, eq=False)
-class Preparer:
+class Preparer(Checked):
     """Preprocesses the images of an example and checks its prompt; nothing is ever truncated.
 
     The example that comes back shows `ImagePatches`, which every later step takes as images.
@@ -35,15 +39,8 @@ class Preparer:
     """
 
     processor: Processor
-    max_prompt_tokens: int = field(kw_only=True)
-    max_pixels_total: int | None = field(default=None, kw_only=True)
-
-    def __post_init__(self) -> None:
-        for name in ("max_prompt_tokens", "max_pixels_total"):
-            value = getattr(self, name)
-            optional = value is None and name == "max_pixels_total"
-            if not optional and (type(value) is not int or value < 1):
-                raise ValueError(f"{name}: expected a positive integer; got {value!r}")
+    max_prompt_tokens: _PositiveInteger = field(kw_only=True)
+    max_pixels_total: _PositiveInteger | None = field(default=None, kw_only=True)
 
     def __call__(self, example: Example, filters: RowFilter | None = None) -> Example:
         """The example with its images preprocessed.
