@@ -299,8 +299,7 @@ class Learner:
         return scores
 
     def _score(self, params: Params, micro: MicroBatch) -> jax.Array:
-        scores: jax.Array = self.programs.score(params, self.policy.frozen, micro, self._banned)
-        return scores
+        return self.programs.score(params, self.policy.frozen, micro, self._banned)
 
     def _with_scores(
         self, micro_batches: Iterable[MicroBatch], old: Scores | None
