@@ -1,14 +1,14 @@
 """The split into training and held-out rows, which share no image."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from perl_jax.data.pipeline.rows import Skipped
 from perl_jax.data.sources.source import Source
-from perl_jax.preparation.hashing import hashed_rows
-from perl_jax.preparation.image_hash import NearImages, check_distance
-from perl_jax.preparation.stage import Context, Kept, Outcome, read_rows
+from perl_jax.preparation.image_hash import NearImages, check_distance, hashed_rows
+from perl_jax.preparation.stage import Context, KeptRow, Outcome, read_rows
 
 TRAIN, HELD_OUT = "train", "held_out"
 
@@ -74,7 +74,7 @@ def split_rows(source: Source, config: SplitConfig, context: Context) -> Iterato
             yield group
         else:
             folder = HELD_OUT if group in held else TRAIN
-            yield Kept(row, folder, folder)
+            yield KeptRow(row, folder, folder)
 
 
 def _groups(source: Source, max_distance: int) -> list[int | Skipped]:
@@ -98,15 +98,10 @@ def _groups(source: Source, max_distance: int) -> list[int | Skipped]:
 
 def _held_out(groups: Sequence[int | Skipped], share: float, seed: int) -> set[int]:
     """The groups that are held out."""
-    sizes: dict[int, int] = {}
-    for group in groups:
-        if not isinstance(group, Skipped):
-            sizes[group] = sizes.get(group, 0) + 1
+    sizes = Counter(group for group in groups if not isinstance(group, Skipped))
     room = allowed = int(share * sum(sizes.values()))
     held = set()
-    for group in sorted(
-        sizes, key=lambda group: hashlib.sha256(f"{seed} {group}".encode()).digest()
-    ):
+    for group in sorted(sizes, key=lambda group: _draw(seed, group)):
         if sizes[group] <= room:
             held.add(group)
             room -= sizes[group]

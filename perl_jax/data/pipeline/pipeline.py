@@ -9,12 +9,11 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from perl_jax.data.pipeline.agreement import Exchange, Share, agree, alone
-from perl_jax.data.pipeline.order import Order
-from perl_jax.data.pipeline.pool import WorkerPool
+from perl_jax.data.pipeline.order import RowOrder
+from perl_jax.data.pipeline.pool import RowPool
 from perl_jax.data.pipeline.rows import Filtered, RowReader, SkipCount, Skipped
 from perl_jax.data.pipeline.skiplog import SkipLog
 from perl_jax.data.sources.source import Source
@@ -134,14 +133,14 @@ class Pipeline:
                 f"exchange: expected a function, as there are {len(self._feeds.of_host)} hosts"
             )
         self._exchange = exchange or alone
-        self._order = Order(source, config.shuffle, seed, repeat)
+        self._order = RowOrder(source, config.shuffle, seed, repeat)
         self._identity = self._order.identity()
         self.epoch_rows = self._order.epoch_rows
         self._count = SkipCount(config.max_bad_fraction, self.epoch_rows, self._order.parts)
         self._log = None if skip_log is None else SkipLog(skip_log)
         self._closed = False
         read: Callable[[int], Example | Skipped] = RowReader(source, prepare)
-        self._pool = WorkerPool(read, config.workers) if config.workers else None
+        self._pool = RowPool(read, config.workers) if config.workers else None
         rows = self._order.dataset(self._share)
         self._iterator = _iterate(rows, read if self._pool is None else self._pool, config)
         # What became of the rows that come next, of which all hosts know.
@@ -314,12 +313,7 @@ class Pipeline:
     def __enter__(self) -> "Pipeline":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 

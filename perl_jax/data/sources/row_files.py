@@ -6,9 +6,9 @@ import itertools
 import operator
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict
 
 from perl_jax.data.sources.columns import (
     ColumnsConfig,
@@ -25,6 +25,15 @@ from perl_jax.types import Example
 
 # Of the bytes of a file, a fingerprint sees so many blocks of this size.
 _BLOCKS, _BLOCK_BYTES = 8, 2**16
+
+
+class RowsOptions(TypedDict, total=False):
+    """The options of `RowFiles`, which every kind of file has."""
+
+    columns: ColumnsConfig | None
+    image_root: str | Path | None
+    prompt_suffix: str
+    source: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +53,14 @@ class RowsConfig(SourceKind):
     prompt_suffix: str = ""
     source: str | None = None
 
-    def options(self) -> dict[str, Any]:
+    def options(self) -> RowsOptions:
         """These fields, as `RowFiles` takes them."""
-        return {field.name: getattr(self, field.name) for field in fields(RowsConfig)}
+        return {
+            "columns": self.columns,
+            "image_root": self.image_root,
+            "prompt_suffix": self.prompt_suffix,
+            "source": self.source,
+        }
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,8 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     logging.basicConfig(format="%(message)s")
     logging.getLogger("perl_jax").setLevel(logging.INFO)
-    report = build(data_set(args.name), args.source, args.data_dir, options)
-    print(f"{report.table()}\n\n{args.name} is in {report.directory}")
+    built = build(data_set(args.name), args.source, args.data_dir, options)
+    print(f"{built.table()}\n\n{args.name} is in {built.directory}")
 
 
 def _listing() -> str:

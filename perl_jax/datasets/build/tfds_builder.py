@@ -32,9 +32,9 @@ from typing import Any
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
-from perl_jax.datasets.build.build_report import Report, Tally
+from perl_jax.datasets.build.built import Built, Tally
 from perl_jax.datasets import DataSet
-from perl_jax.datasets.build.record_shards import Progress, ShardWriter, replace_text, sha256
+from perl_jax.datasets.build.record_shards import FinishedShards, RecordWriter, replace_text, sha256
 from perl_jax.data.sources.source import BadRow
 from perl_jax.data.sources.tfds_records import FEATURES, to_record
 from perl_jax.types import Example
@@ -76,7 +76,7 @@ class BuildOptions:
 
 def build(
     data_set: DataSet, source: Path, data_dir: Path, options: BuildOptions | None = None
-) -> Report:
+) -> Built:
     """Builds a data set in ``data_dir/NAME/VERSION``, or says what is already there.
 
     Args:
@@ -105,14 +105,14 @@ def build(
         "files": [[name, size, path.stat().st_mtime_ns] for name, size, path in files],
     }  # fmt: skip
     with _locked(work):
-        progress = Progress(work / _PROGRESS, request)
+        progress = FinishedShards(work / _PROGRESS, request)
         if not any(progress.shards(split) for split in splits):
             _clear(work)
         tallies = _write_splits(data_set, source, work, splits, progress, options)
-        report = _finish(data_set, work, final, files, tallies, progress, options)
+        built = _finish(data_set, work, final, files, tallies, progress, options)
         (work / _PROGRESS).unlink()
         os.rename(work, final)
-    return report
+    return built
 
 
 def _splits(data_set: DataSet, options: BuildOptions) -> list[str]:
@@ -141,21 +141,21 @@ def _existing(
     files: list[tuple[str, int, Path]],
     splits: list[str],
     options: BuildOptions,
-) -> Report:
-    """The report of a finished build, if it is the one that is asked for."""
+) -> Built:
+    """A finished build, if it is the one that is asked for."""
     try:
         plain = json.loads((final / _FACTS).read_text(encoding="utf-8"))
-        report = Report.read(str(final), plain)
+        built = Built.read(str(final), plain)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{final}: exists, but is no build of this program: {error}") from error
-    same_files = [file[:2] for file in report.files] == [file[:2] for file in files]
-    if not same_files or list(report.tallies) != splits or report.limit != options.limit:
+    same_files = [file[:2] for file in built.files] == [file[:2] for file in files]
+    if not same_files or list(built.tallies) != splits or built.limit != options.limit:
         raise ValueError(
             f"{final}: is built from other files than those of {source}, or with other splits or "
             "another limit; remove it to build it again"
         )
     _log.info("%s is already built", final)
-    return report
+    return built
 
 
 @contextmanager
@@ -186,7 +186,7 @@ def _write_splits(
     source: Path,
     work: Path,
     splits: list[str],
-    progress: Progress,
+    progress: FinishedShards,
     options: BuildOptions,
 ) -> dict[str, Tally]:
     tallies: dict[str, Tally] = {}
@@ -200,7 +200,7 @@ def _write_splits(
         for split in splits:
             reader = data_set.splits[split](source)
             rows = islice(map(_checked, reader), options.limit)
-            with ShardWriter(work, data_set.name, split, options.shard_bytes, progress) as writer:
+            with RecordWriter(work, data_set.name, split, options.shard_bytes, progress) as writer:
                 tallies[split] = _write_split(rows, split, writer, ids, note, options)
             if isinstance(reader, Generator):
                 reader.close()  # it may stand at the limit, with its files open
@@ -223,7 +223,7 @@ def _checked(row: Example | BadRow) -> Example | BadRow:
 def _write_split(
     rows: Iterable[Example | BadRow],
     split: str,
-    writer: ShardWriter,
+    writer: RecordWriter,
     ids: set[str],
     note: Callable[[str, BadRow], None],
     options: BuildOptions,
@@ -262,14 +262,14 @@ def _finish(
     final: Path,
     files: list[tuple[str, int, Path]],
     tallies: dict[str, Tally],
-    progress: Progress,
+    progress: FinishedShards,
     options: BuildOptions,
-) -> Report:
+) -> Built:
     """Writes everything beside the shards."""
     bar = tqdm(files, desc="checksums", unit=" files", disable=not options.show_progress)
     digests = [(name, size, sha256(path)) for name, size, path in bar]
     shards = [shard for split in tallies for shard in progress.shards(split)]
-    report = Report(
+    built = Built(
         str(final), options.limit, tallies, digests, [(s.file, s.size, s.sha256) for s in shards]
     )
     tfds.folder_dataset.write_metadata(
@@ -283,12 +283,12 @@ def _finish(
         homepage=data_set.homepage,
         license=data_set.licence,
     )
-    replace_text(work / _CARD, report.card(data_set))
-    replace_text(work / _FACTS, json.dumps(report.plain(data_set), indent=1) + "\n")
-    return report
+    replace_text(work / _CARD, built.card(data_set))
+    replace_text(work / _FACTS, json.dumps(built.plain(data_set), indent=1) + "\n")
+    return built
 
 
-def _split_info(data_set: DataSet, split: str, work: Path, progress: Progress) -> Any:
+def _split_info(data_set: DataSet, split: str, work: Path, progress: FinishedShards) -> Any:
     shards = progress.shards(split)
     template = tfds.core.ShardedFileTemplate(
         data_dir=work,

@@ -261,12 +261,12 @@ import os, signal
 from pathlib import Path
 from perl_jax.datasets.build import record_shards, tfds_builder
 from perl_jax.datasets.registry import DATA_SETS
-add = record_shards.Progress.add
+add = record_shards.FinishedShards.add
 def stop(self, split, shard):
     add(self, split, shard)
     if shard.rows > 10:
         os.kill(os.getpid(), signal.SIGKILL)
-record_shards.Progress.add = stop
+record_shards.FinishedShards.add = stop
 options = tfds_builder.BuildOptions(shard_bytes=5000, show_progress=False)
 tfds_builder.build(DATA_SETS["mantis_nlvr2"], Path({str(source)!r}), Path({str(killed)!r}), options)
 """

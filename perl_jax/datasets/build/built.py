@@ -58,7 +58,7 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Report:
+class Built:
     """A finished build.
 
     Attributes:
@@ -100,8 +100,8 @@ class Report:
         }
 
     @classmethod
-    def read(cls, directory: str, plain: Mapping[str, Any]) -> "Report":
-        """The report of the facts that `plain` gave."""
+    def read(cls, directory: str, plain: Mapping[str, Any]) -> "Built":
+        """Reads back what `plain` gave."""
         tallies = {
             split: Tally(**{**values, "dropped": Counter(values["dropped"])})
             for split, values in plain["splits"].items()
