@@ -95,7 +95,7 @@ class Card:
 
 def cards(source: Source, rows: Sequence[int], look: Look) -> Iterator[Card]:
     """The cards of the rows with these numbers."""
-    reader = RowReader(source, _unprepared)
+    reader = RowReader(source, lambda example: example)
     for number in rows:
         row = reader(number)
         yield _unread(row) if isinstance(row, Skipped) else card(row, look)
@@ -138,10 +138,6 @@ def draw(example: Example, rule: Rule, seed: int) -> tuple[tuple[int, ...], Exam
         seed, 0, example.id, len(example.images), 1, movable=movable_slots(example, rule)
     ).tolist()
     return tuple(order), permute(example, order, rule)
-
-
-def _unprepared(example: Example) -> Example:
-    return example
 
 
 def _unread(row: Skipped) -> Card:

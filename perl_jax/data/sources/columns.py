@@ -169,15 +169,14 @@ def check_columns(missing: Collection[str], names: Collection[str], where: str) 
         names: The paths of the columns that there are.
         where: The file.
     """
-    if not missing:
-        return
     wrong = []
     for path in missing:
         close = difflib.get_close_matches(path, names, 1)
         wrong.append(f"{path!r}" + (f" (did you mean {close[0]!r}?)" if close else ""))
-    raise ValueError(
-        f"{where}: columns: expected some of {', '.join(names)}; got {', '.join(wrong)}"
-    )
+    if wrong:
+        raise ValueError(
+            f"{where}: columns: expected some of {', '.join(names)}; got {', '.join(wrong)}"
+        )
 
 
 def _last_name(path: str) -> str:
