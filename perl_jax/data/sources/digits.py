@@ -117,7 +117,7 @@ class Digits:
             id=id,
             source="digits",
             question=task.question,
-            images=tuple(_scan(rng, config.split, digit) for digit in task.digits),
+            images=tuple(rng.choice(_scans(config.split)[digit]) for digit in task.digits),
             answer=task.answer,
             metadata={
                 "question_type": kind,
@@ -238,10 +238,6 @@ def _with(digits: Sequence[int], target: int, place: int) -> tuple[int, ...]:
     """The digits with this one of them at this place."""
     others = [digit for digit in digits if digit != target]
     return (*others[:place], target, *others[place:])
-
-
-def _scan(rng: random.Random, split: str, digit: int) -> bytes:
-    return rng.choice(_scans(split)[digit])
 
 
 @functools.cache

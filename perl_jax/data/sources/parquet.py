@@ -118,8 +118,9 @@ class ParquetSource(TableFiles):
             if table is None:
                 table = self._read_group(block, self._layout.read_columns(self._schema))
             self._tables[block] = table
-            while len(self._tables) > 1 and self._cached_bytes() > self._cache_bytes:
-                self._tables.popitem(last=False)
+            kept = sum(table.nbytes for table in self._tables.values())
+            while len(self._tables) > 1 and kept > self._cache_bytes:
+                kept -= self._tables.popitem(last=False)[1].nbytes
             return table
 
     def _identity(self, block: int) -> pa.Table:
@@ -154,9 +155,6 @@ class ParquetSource(TableFiles):
         if len(self._files) > _OPEN_FILES:
             self._files.popitem(last=False)[1].close()
         return opened
-
-    def _cached_bytes(self) -> int:
-        return sum(table.nbytes for table in self._tables.values())
 
 
 def _decoded_bytes(group: pq.RowGroupMetaData, where: str) -> int:
