@@ -91,7 +91,7 @@ class ChatServer:
     lock: object = field(default_factory=threading.Lock)
 
     def config(self, **changed):
-        settings = {"timeout": 10.0, "retries": 3, "retry_seconds": 0.01, "concurrency": 2}
+        settings = {"timeout": 120.0, "retries": 3, "retry_seconds": 0.01, "concurrency": 2}
         return EndpointConfig(base_url=self.url, model="rewriter", **{**settings, **changed})
 
 
