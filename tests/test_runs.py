@@ -62,7 +62,7 @@ def settings(**changes):
             }
         },
         "optimizer": {"learning_rate": 1e-3},
-        "reward": {"workers": 1},
+        "reward": {"workers": 1, "deadline": 120.0},
         "evaluation": {"every": 1, "examples": 8, "num_orders": 2, "max_new_tokens": 48},
         "checkpoint": {"every": 1},
         "logging": {"console": False},

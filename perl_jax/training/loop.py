@@ -18,7 +18,7 @@ from perl_jax.models import Policy
 from perl_jax.settings import Checked, Count, Expects
 from perl_jax.training.checkpoint import Checkpoints
 from perl_jax.training.display.compilations import CompilationCounter
-from perl_jax.training.display.progress import Progress
+from perl_jax.training.display.progress import ProgressBar
 from perl_jax.training.display.throughput import Throughput
 from perl_jax.update.learner import Learner
 from perl_jax.update.state import TrainState
@@ -169,7 +169,7 @@ class Loop:
     stepper: Stepper
     checkpoints: Savepoints
     write: Callable[[int, Mapping[str, float]], None]
-    progress: Progress
+    progress: ProgressBar
     asked_to_stop: Callable[[], bool]
     steps: int
     evaluate: Callable[[Policy], Report] | None

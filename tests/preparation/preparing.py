@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from perl_jax.data import BadRow
 from perl_jax.endpoint import EndpointConfig
-from perl_jax.preparation.directory import lock, replaced
+from perl_jax.files import whole_directory
 from perl_jax.preparation.shard_writer import ShardWriter
 from perl_jax.preparation.stage import Context, DroppedRow, KeptRow
 from perl_jax.types import Example
@@ -53,11 +53,7 @@ def bad_row(name="row-bad"):
 
 def write_examples(rows, directory, **limits):
     """Writes examples as a stage does: the directory appears when it is whole."""
-    with (
-        lock(directory.parent),
-        replaced(directory) as unfinished,
-        ShardWriter(unfinished, **limits) as writer,
-    ):
+    with whole_directory(directory) as unfinished, ShardWriter(unfinished, **limits) as writer:
         for row in rows:
             writer.add(row)
     return writer.rows
@@ -105,7 +101,7 @@ class ChatServer:
     lock: object = field(default_factory=threading.Lock)
 
     def config(self, **changed):
-        settings = {"timeout": 10.0, "retries": 3, "retry_seconds": 0.01, "concurrency": 2}
+        settings = {"timeout": 120.0, "retries": 3, "retry_seconds": 0.01, "concurrency": 2}
         return EndpointConfig(base_url=self.url, model="rewriter", **{**settings, **changed})
 
 

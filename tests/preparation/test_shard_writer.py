@@ -1,9 +1,9 @@
 """Shards of examples: what is read is what was written, and a directory is whole or not there."""
 
 import os
+import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 
 import pyarrow.parquet as pq
@@ -155,7 +155,7 @@ def test_a_killed_writer_leaves_no_directory(tmp_path):
         "def rows():\n"
         "    for n in range(1000):\n"
         "        yield Example(str(n), 's', 'q', (), 'A')\n"
-        "        if n == 200: print('writing', flush=True); time.sleep(60)\n"
+        "        if n == 200: print('writing', flush=True); time.sleep(3600)\n"
         f"write_examples(rows(), pathlib.Path({str(tmp_path / 'set')!r}))\n"
     )
     process = subprocess.Popen(
@@ -165,9 +165,8 @@ def test_a_killed_writer_leaves_no_directory(tmp_path):
     )
     with process:
         assert process.stdout.readline() == b"writing\n"
-        start = time.monotonic()
         process.kill()
-    assert time.monotonic() - start < 30
+    assert process.returncode == -signal.SIGKILL
     assert not (tmp_path / "set").exists()
     write_examples([example()], tmp_path / "set")
     assert read_back(tmp_path / "set") == [example()]

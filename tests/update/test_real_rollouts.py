@@ -14,7 +14,7 @@ from tests.update.real_runs import GROUPS, ROLLOUTS, Demo, arrays
 
 @pytest.fixture(scope="module")
 def demo():
-    with quick_compilation(), Grader(num_workers=1) as grader:
+    with quick_compilation(), Grader(num_workers=1, deadline=120.0) as grader:
         yield Demo.load(grader)
 
 
