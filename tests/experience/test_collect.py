@@ -222,4 +222,14 @@ def test_metrics_are_means_over_all_rollouts_that_were_drawn():
     assert metrics["rollout/tokens"] == 11 + 4 * 4
     assert collected.operations == 10 * 2 + 11
     assert collected.record["first_response"] == "1"
-    assert collected.record["reward"].tolist() == [[[1, 1]], [[0, 0]]]
+    assert collected.record["reward"] == [[[1, 1]], [[0, 0]]]
+
+
+def test_the_digest_of_a_record_is_that_of_the_tokens_without_their_padding():
+    def digest(response, ladder):
+        responses = {"p": [response, "0."], "q": ["1.", "0."]}
+        collected = collect(collector(P_AND_Q, responses, response_lengths=(ladder,)))
+        return collected.record["tokens_sha256"]
+
+    assert digest("41.", 6) == digest("41.", 6)
+    assert len({digest(one, 6) for one in ("41.", "31.", "411", "417")}) == 3  # 417 is 41.
