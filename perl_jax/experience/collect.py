@@ -41,7 +41,7 @@ class Collected:
         batch: What the update takes; None where no group informs.
         metrics: By their names in the logs.
         operations: Floating-point operations that drawing could not do without.
-        record: What was drawn: ids, orders, tokens and rewards.
+        record: What was drawn, as JSON.
     """
 
     batch: TrainBatch | None

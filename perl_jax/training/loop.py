@@ -80,24 +80,6 @@ class Stepper(Protocol):
         """Goes on from there."""
 
 
-class Savepoints(Protocol):
-    """Where steps are saved, see `Checkpoints`."""
-
-    def save(
-        self,
-        step: int,
-        arrays: Any,
-        host: Mapping[str, Any],
-        *,
-        metric: float | None = None,
-        force: bool = False,
-    ) -> bool:
-        """Saves a step if it is due or forced."""
-
-    def wait(self) -> None:
-        """Returns when everything is saved."""
-
-
 class Report(Protocol):
     """What an evaluation found."""
 
@@ -167,7 +149,7 @@ class Loop:
     """
 
     stepper: Stepper
-    checkpoints: Savepoints
+    checkpoints: Checkpoints
     write: Callable[[int, Mapping[str, float]], None]
     progress: ProgressBar
     asked_to_stop: Callable[[], bool]
