@@ -85,9 +85,8 @@ class ImageSizes:
         cls,
         vision: VisionConfig,
         rows: Sequence[Sequence[tuple[int, int]]],
-        *,
-        num_patches: int | None = None,
-        num_images: int | None = None,
+        num_patches: int | None,
+        num_images: int | None,
     ) -> "ImageSizes":
         """See `perl_jax.models.policy.PolicyConfig.image_sizes`."""
         unit = vision.patches_per_unit
