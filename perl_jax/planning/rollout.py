@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 
 from perl_jax.buckets import Ladder
 from perl_jax.config import TrainConfig
-from perl_jax.mesh import SHARD_AXES, Shards
+from perl_jax.mesh import SHARD_AXES, BatchSharding
 from perl_jax.models import Policy
 from perl_jax.models.policy import PromptInputs
 from perl_jax.planning.programs import Program, Work, ceil_div, power_of_two
@@ -57,12 +57,12 @@ class _Rollout:
         self.sampler, self.step, self.workload = config.rollout.sampler, step, workload
         self.dtype = model.compute_dtype
         self.definition, self.parameters = nnx.split(model)
-        self.shards = Shards(mesh)
+        self.sharding = BatchSharding.of(mesh)
         self.plan = plan_encoding(
             make_groups(config.rollout.groups, step, workload, model.config),
             Ladder("patches", self.sampler.patches),
             model.config.patches_per_unit,
-            self.shards.feeds,
+            self.sharding,
         )
         self.slots = self.sampler.slots(step.longest)
         self.rung = Ladder("prompt_lengths", self.sampler.prompt_lengths).fit(
@@ -84,7 +84,7 @@ class _Rollout:
         grids = [[image.grid for image in batch] for batch in batches]
         sizes = self.sizes.image_sizes(grids, num_patches=patches)
         packed = jax.tree.map(lambda part: part[None], sizes.pack(batches[0]))
-        images = self.shards.shapes(packed)
+        images = self.sharding.shapes(packed)
         return Program(
             "encode",
             len(self.plan.calls),
@@ -96,11 +96,11 @@ class _Rollout:
         )
 
     def _features(self) -> Any:
-        shape = (self.shards.count, self.plan.padded_rows, *self.sizes.feature_shape)
+        shape = (self.sharding.num_shards, self.plan.padded_rows, *self.sizes.feature_shape)
         return on_mesh(self.mesh, shape, self.dtype, SHARD_AXES)
 
     def _prefill(self) -> Program:
-        most = self.shards.count * max(1, self.sampler.prefill_tokens // self.rung)
+        most = self.sharding.num_shards * max(1, self.sampler.prefill_tokens // self.rung)
         orders = min(self._places(), most)
         shape = (orders, self.rung)
         prompts = PromptInputs(
@@ -112,7 +112,7 @@ class _Rollout:
             images=None,
         )
         features = self._features()
-        split = self.shards.count
+        split = self.sharding.num_shards
         return Program(
             "prefill",
             ceil_div(self.step.orders, orders),
@@ -127,7 +127,7 @@ class _Rollout:
     def _places(self) -> int:
         at_once = max(1, self.sampler.rows // self.config.rollout.num_rollouts)
         wanted = min(self.step.orders, at_once)
-        return self.shards.count * power_of_two(ceil_div(wanted, self.shards.count))
+        return self.sharding.num_shards * power_of_two(ceil_div(wanted, self.sharding.num_shards))
 
     def _state(self, slots: int) -> decode_state.DecodeState:
         sizes = (self._places(), self.config.rollout.num_rollouts, self.rung, slots)
@@ -157,7 +157,7 @@ class _Rollout:
     def _compact(self) -> list[Program]:
         """The first time that half the rows are left out."""
         places, rollouts = self._places(), self.config.rollout.num_rollouts
-        of_shard = places // self.shards.count
+        of_shard = places // self.sharding.num_shards
         if self.sampler.refill and of_shard > 1:
             places //= 2
         elif self.sampler.refill and rollouts > 1:
@@ -194,7 +194,7 @@ class _Rollout:
             {self.kind: self.parameters, "caches": state},
             {"features": self._features()},
             steps=chunk,
-            work=Work(tokens=chunk * places * rollouts / self.shards.count),
+            work=Work(tokens=chunk * places * rollouts / self.sharding.num_shards),
             passes=chunk,
         )
 

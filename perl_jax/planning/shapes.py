@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from perl_jax.config import ModelConfig
 from perl_jax.mesh import fit_sharding
 from perl_jax.models import Policy, PolicyConfig, abstract_model, read_config
+from perl_jax.models.opening import ModelConfig
 
 
 def read_model_config(path: str) -> PolicyConfig:

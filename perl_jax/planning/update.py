@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from perl_jax.config import TrainConfig
-from perl_jax.mesh import num_shards
+from perl_jax.mesh import BatchSharding
 from perl_jax.models import Policy
 from perl_jax.models.paths import VISION, within
 from perl_jax.planning.programs import Program, Work, ceil_div
@@ -21,9 +21,8 @@ from perl_jax.update.forward import Head
 from perl_jax.update.losses import policy_gradient_loss
 from perl_jax.update.optimizer import learning_rate_schedule, make_optimizer
 from perl_jax.update.packing import MicroBatch, Sizes, pack
-from perl_jax.update.placement import Placement
 from perl_jax.update.programs import Programs
-from perl_jax.update.state import SplitPolicy, TrainState
+from perl_jax.update.state import SplitPolicy, TrainState, state_shardings
 
 # Readings of the weights by the backward pass, beside that of the forward pass.
 _BACKWARD = 2
@@ -49,7 +48,7 @@ class UpdatePrograms:
     ) -> None:
         self.config, self.sizes, self.mesh = config, model.config, mesh
         self.step, self.workload = step, workload
-        self.placement = Placement(mesh)
+        self.sharding = BatchSharding.of(mesh)
         self.policy = SplitPolicy(model, config.learner.trainable, config.learner.frozen)
         self.params = self.policy.split(model)
         self.head = Head(
@@ -58,7 +57,7 @@ class UpdatePrograms:
         self.updates = config.learner.updates_per_batch
         self.compiled = self._programs()
         self.state = self._state()
-        self.at_once, self.micro_batches = num_micro_batches(config, num_shards(mesh))
+        self.at_once, self.micro_batches = num_micro_batches(config, self.sharding.num_shards)
 
     def listed(self) -> list[Program]:
         """All of them, in the order of a step."""
@@ -81,7 +80,7 @@ class UpdatePrograms:
             head=self.head,
             optimizer=make_optimizer(optimizer, total, self.params),
             schedule=learning_rate_schedule(optimizer, total),
-            placement=self.placement,
+            sharding=self.sharding,
         )
 
     def _state(self) -> TrainState:
@@ -90,7 +89,7 @@ class UpdatePrograms:
         shapes = jax.eval_shape(
             lambda params, data: self.compiled.start(params, data, impl), self.params, data
         )
-        places = self.placement.of_state(shapes.optimizer, self.params)
+        places = state_shardings(shapes.optimizer, self.params, self.sharding.replicated)
         return jax.tree.map(
             lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
             shapes,
@@ -148,7 +147,7 @@ class UpdatePrograms:
     def _score(self, shard: MicroBatch) -> list[Program]:
         """Log-probabilities under the policy before the update, and under the reference."""
         values = {name: shard.values[name] for name in ("weights", "sampled", "advantages")}
-        batch = self.placement.shapes(replace(shard, values=values))
+        batch = self.sharding.shapes(replace(shard, values=values), MicroBatch.shard_axes)
         calls = self.micro_batches * self.updates
 
         def program(name: str, params: Any, kinds: Mapping[str, Any]) -> Program:
@@ -179,7 +178,7 @@ class UpdatePrograms:
         }
 
     def _add(self, shard: MicroBatch) -> Program:
-        batch, gradients = self.placement.shapes(shard), self._gradients()
+        batch, gradients = self.sharding.shapes(shard, MicroBatch.shard_axes), self._gradients()
         again = 0 if self.config.learner.remat == "none" else 1
         vision = any(within(path, VISION) for path in self.params)
         return Program(
