@@ -13,13 +13,7 @@ from perl_jax.models import Policy
 from perl_jax.update.forward import Head, response_logprobs
 from perl_jax.update.optimizer import applied_updates, apply_gradients
 from perl_jax.update.packing import MicroBatch
-from perl_jax.update.state import (
-    Params,
-    SplitPolicy,
-    TrainState,
-    shardings_of,
-    state_shardings,
-)
+from perl_jax.update.state import Params, SplitPolicy, TrainState, shardings_of, state_shardings
 from perl_jax.update.stats import Stats, of_batch, of_update
 
 # (model, batch, banned, running) -> loss, stats. The losses of the micro-batches of a mini-batch
