@@ -23,7 +23,7 @@ from perl_jax.processing import Processor
 from perl_jax.rollout import decode_state, programs
 from perl_jax.rollout.config import SamplerConfig
 from perl_jax.rollout.decode_state import DecodeState
-from perl_jax.rollout.features import EncodingPlan, num_patches, plan_encoding
+from perl_jax.rollout.features import EncodingPlan, plan_encoding
 from perl_jax.rollout.programs import Drawing
 from perl_jax.rollout.schedule import OrderRollouts, Table
 from perl_jax.rollout.stopping import Ending, Response
@@ -104,7 +104,7 @@ class SamplerRun:
             return jax.tree.map(lambda part: part[None], sizes.pack(batches[shard]))
 
         self.stats["images"] += sum(map(len, batches))
-        self.stats["patches"] += sum(num_patches(image) for batch in batches for image in batch)
+        self.stats["patches"] += sum(image.num_patches for batch in batches for image in batch)
         self.stats["patches_padded"] += patches * len(batches)
         images = self.sharding.put(make)
         features: jax.Array = self._call(
