@@ -193,8 +193,8 @@ class SamplerRun:
             )
             tokens, logprobs = np.asarray(tokens)[..., None], np.asarray(logprobs)[..., None]
             for row, order in enumerate(orders):
-                for n, response in enumerate(order.responses):
-                    self._take(order, n, response, tokens[row, n], logprobs[row, n])
+                for n in range(self.num_rollouts):
+                    self._take(order, n, tokens[row, n], logprobs[row, n])
             table.release()
             self.stats["orders"] += len(orders)
             self.stats["prompt_tokens"] += sum(len(order.prompt.tokens) for order in orders)
@@ -244,23 +244,16 @@ class SamplerRun:
         taken = int(steps)
         tokens, logprobs = np.asarray(tokens)[..., :taken], np.asarray(logprobs)[..., :taken]
         for place, column, order, n in running:
-            drawn = (tokens[place, column], logprobs[place, column])
-            self._take(order, n, order.responses[n], *drawn)
+            self._take(order, n, tokens[place, column], logprobs[place, column])
         table.time += taken
         table.release()
         self.stats["decode_steps"] += taken
         self.stats["decode_rows"] += taken * tokens.shape[0] * tokens.shape[1]
         return state
 
-    def _take(
-        self,
-        order: OrderRollouts,
-        n: int,
-        response: Response,
-        tokens: np.ndarray,
-        logprobs: np.ndarray,
-    ) -> None:
+    def _take(self, order: OrderRollouts, n: int, tokens: np.ndarray, logprobs: np.ndarray) -> None:
         """Adds drawn tokens to a response."""
+        response = order.responses[n]
         before = len(response.tokens)
         taken = response.extend(tokens, logprobs, self.ending)
         if np.isnan(response.logprobs[before:]).any():
