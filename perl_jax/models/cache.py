@@ -8,19 +8,8 @@ from jax.typing import DTypeLike
 
 from perl_jax.attention import KeyValues
 
-
-class CacheSizes(NamedTuple):
-    """Sizes of the keys, and of the values, of one token.
-
-    Attributes:
-        layers: L.
-        heads: J, key/value heads.
-        width: F.
-    """
-
-    layers: int
-    heads: int
-    width: int
+# Layers, key/value heads, and the width of a head: L, J, F.
+CacheSizes = tuple[int, int, int]
 
 
 class PromptCache(NamedTuple):
@@ -48,7 +37,8 @@ class PromptCache(NamedTuple):
     @classmethod
     def empty(cls, sizes: CacheSizes, prompts: int, length: int, dtype: DTypeLike) -> "PromptCache":
         """Room for ``prompts`` of ``length`` tokens, none of them valid."""
-        shape = (sizes.layers, prompts, sizes.heads, length, sizes.width)
+        layers, heads, width = sizes
+        shape = (layers, prompts, heads, length, width)
         valid = jnp.zeros((prompts, length), bool)
         return cls(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype), valid)
 
@@ -78,7 +68,8 @@ class ResponseCache(NamedTuple):
         cls, sizes: CacheSizes, prompts: int, responses: int, slots: int, dtype: DTypeLike
     ) -> "ResponseCache":
         """Room for ``responses`` of ``slots`` tokens to each of ``prompts``."""
-        shape = (sizes.layers, slots, sizes.heads, responses, prompts, sizes.width)
+        layers, heads, width = sizes
+        shape = (layers, slots, heads, responses, prompts, width)
         return cls(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
 
     def write(

@@ -1,6 +1,8 @@
 """The model families, by the ``model_type`` of their config.json."""
 
+import json
 from collections.abc import Mapping
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,13 @@ from flax import nnx
 from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
-from perl_jax.models.config_file import read_content
+from perl_jax.hub import resolve_directory
 from perl_jax.models.family import Family
 from perl_jax.models.paths import with_leaves
 from perl_jax.models.policy import Policy, PolicyConfig
 from perl_jax.models.qwen2_5_vl.family import QWEN2_5_VL
 from perl_jax.models.source import Source
+from perl_jax.processing.files import read_json
 
 FAMILIES: Mapping[str, Family[Any]] = {"qwen2_5_vl": QWEN2_5_VL}
 
@@ -36,14 +39,22 @@ def parse_config(content: Mapping[str, Any], *, where: str = "config.json") -> P
     return config
 
 
-def read_config(directory: Path) -> PolicyConfig:
-    """The sizes of the policy in a model directory.
+def read_config(path: str | Path) -> PolicyConfig:
+    """The sizes of a policy, without its weights.
+
+    Args:
+        path: A model directory or a hub id. The published sizes are known without a download.
 
     Raises:
-        FileNotFoundError: there is no config.json.
+        FileNotFoundError: neither is there, or there is no config.json.
         ValueError: the file is not JSON, misses a field, or asks for what is not implemented.
     """
-    return parse_config(read_content(directory), where=str(directory / "config.json"))
+    organisation, _, name = str(path).partition("@")[0].rpartition("/")
+    published = files("perl_jax") / "assets" / "published" / f"{name}.json"
+    if not Path(path).is_dir() and organisation == "Qwen" and published.is_file():
+        return parse_config(json.loads(published.read_text(encoding="utf-8")), where=str(path))
+    directory = resolve_directory(path)
+    return parse_config(read_json(directory / "config.json"), where=str(directory / "config.json"))
 
 
 def abstract_model(

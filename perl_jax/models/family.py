@@ -2,16 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
-
-import jax.numpy as jnp
-from flax import nnx
+from typing import Any, Generic, TypeVar
 
 from perl_jax.models.policy import Policy, PolicyConfig
-from perl_jax.models.source import Source
 
 Config = TypeVar("Config", bound=PolicyConfig)
-Builds = TypeVar("Builds", bound=PolicyConfig, contravariant=True)
 
 
 @dataclass(frozen=True)
@@ -29,28 +24,14 @@ class Stored:
     stacked: bool
 
 
-class Build(Protocol[Builds]):
-    """Makes a policy with fresh weights."""
-
-    def __call__(
-        self,
-        config: Builds,
-        *,
-        dtype: jnp.dtype,
-        compute_dtype: jnp.dtype | None,
-        source: Source | None,
-        rngs: nnx.Rngs,
-    ) -> Policy:
-        """Makes it: parameters of ``dtype``, activations of ``compute_dtype`` (or ``dtype``)."""
-
-
 @dataclass(frozen=True)
 class Family(Generic[Config]):
     """One model family.
 
     Attributes:
         parse: From the content of a config.json, and what errors call it, to the sizes.
-        build: From the sizes to the policy.
+        build: Makes a policy with fresh weights: of the sizes and, by keyword, ``dtype`` (of the
+            parameters), ``compute_dtype`` (of the activations, or None), ``source`` and ``rngs``.
         stored: Finds the stored tensors of the parameter at a dotted path with this shape.
         published_name: Translates the name of a tensor in any file to the published one.
         tied: The published names of the unembedding and of the embedding, where the configuration
@@ -58,7 +39,7 @@ class Family(Generic[Config]):
     """
 
     parse: Callable[[Mapping[str, Any], str], Config]
-    build: Build[Config]
+    build: Callable[..., Policy]
     stored: Callable[[str, tuple[int, ...], Config], Stored]
     published_name: Callable[[str], str]
     tied: Callable[[Config], tuple[str, str] | None]

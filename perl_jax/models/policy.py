@@ -125,7 +125,7 @@ class PolicyConfig(Protocol):
 
     @property
     def cache_sizes(self) -> CacheSizes:
-        """Sizes of the keys and values of one token."""
+        """Sizes of the keys, and of the values, of one token."""
 
     def image_sizes(
         self,

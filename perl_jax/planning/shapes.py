@@ -1,19 +1,15 @@
 """Arrays that are not there: shapes, dtypes and shardings of a model, and their bytes on a chip."""
 
-import json
 import math
 from collections.abc import Callable
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from perl_jax.hub import resolve_directory
 from perl_jax.mesh import fit_sharding
-from perl_jax.models import Policy, PolicyConfig, abstract_model, parse_config, read_config
+from perl_jax.models import Policy, PolicyConfig, abstract_model, read_config
 from perl_jax.models.opening import ModelConfig
 
 
@@ -27,11 +23,7 @@ def read_model_config(path: str) -> PolicyConfig:
         FileNotFoundError: Neither is there.
         ValueError: It is another kind of model.
     """
-    name = path.partition("@")[0].rpartition("/")[2]
-    published = files("perl_jax") / "assets" / "published" / f"{name}.json"
-    if not Path(path).is_dir() and path.startswith("Qwen/") and published.is_file():
-        return parse_config(json.loads(published.read_text(encoding="utf-8")), where=path)
-    return read_config(resolve_directory(path))
+    return read_config(path)
 
 
 def sharded_model(config: ModelConfig, sizes: PolicyConfig, mesh: Mesh) -> Policy:

@@ -9,7 +9,6 @@ from flax import nnx
 
 from perl_jax.models.prompts import pack_prompts
 from perl_jax.models.qwen2_5_vl.inputs import window_order
-from perl_jax.models.qwen2_5_vl.operations import image_operations
 from tests.counting import count_flops
 from tests.models.fixtures import random_image
 
@@ -52,11 +51,15 @@ def test_an_image_costs_what_its_program_multiplies(model, processor):
 def test_a_block_that_attends_within_windows_costs_less_by_the_pairs_across_them(grid, model):
     vision = model.config.vision
     blocks = tuple(range(vision.depth))
-    whole = dataclasses.replace(vision, full_attention_blocks=blocks)
-    windowed = dataclasses.replace(vision, full_attention_blocks=blocks[1:])
+    whole, windowed = (
+        dataclasses.replace(
+            model.config, vision=dataclasses.replace(vision, full_attention_blocks=full)
+        )
+        for full in (blocks, blocks[1:])
+    )
     _, units = window_order(grid, vision)
     pairs = (grid[0] * grid[1]) ** 2 - int(((units * vision.patches_per_unit) ** 2).sum())
-    saved = image_operations(whole, grid) - image_operations(windowed, grid)
+    saved = whole.image_operations(grid) - windowed.image_operations(grid)
     # A product with the keys and one with the values, of all heads: two operations each.
     assert saved == 4 * vision.hidden_size * pairs
 

@@ -7,16 +7,19 @@ transformers 5 (``text_config``, ``rope_parameters``).
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from jax.sharding import Mesh, NamedSharding
 
+from perl_jax.buckets import bucket
 from perl_jax.models.cache import CacheSizes
 from perl_jax.models.config_file import Section
 from perl_jax.models.policy import Traffic
-from perl_jax.models.qwen2_5_vl import operations, sharding
-from perl_jax.models.qwen2_5_vl.inputs import ImageSizes
+from perl_jax.models.qwen2_5_vl.inputs import ImageSizes, window_order
+from perl_jax.models.qwen2_5_vl.sharding import SHARDING
 from perl_jax.models.qwen2_5_vl.sizes import TextConfig, VisionConfig
+from perl_jax.models.sharding import sharding_by_table
 
 MODEL_TYPE = "qwen2_5_vl"
 
@@ -63,8 +66,8 @@ class Qwen2_5_VLConfig:
 
     @property
     def cache_sizes(self) -> CacheSizes:
-        """Sizes of the keys and values of one token."""
-        return CacheSizes(self.text.num_layers, self.text.num_kv_heads, self.text.head_dim)
+        """Sizes of the keys, and of the values, of one token."""
+        return self.text.num_layers, self.text.num_kv_heads, self.text.head_dim
 
     def image_sizes(
         self,
@@ -74,25 +77,69 @@ class Qwen2_5_VLConfig:
         num_images: int | None = None,
     ) -> ImageSizes:
         """The padded sizes that hold each of several rows of images."""
-        return ImageSizes.of(self.vision, rows, num_patches=num_patches, num_images=num_images)
+        unit = self.patches_per_unit
+        patches = [[height * width for height, width in row] for row in rows]
+        windows = [sum(len(window_order(grid, self.vision)[1]) for grid in row) for row in rows]
+        return ImageSizes(
+            vision=self.vision,
+            patches=num_patches or bucket(max(map(sum, patches)) // unit) * unit,
+            images=num_images or bucket(max(map(len, rows))),
+            windows=bucket(max(windows), minimum=num_images or 1),
+            # Attention over whole images is quadratic in the longest: padding it costs twice.
+            longest=bucket(max(max(row, default=0) for row in patches) // unit, steps=8) * unit,
+        )
 
     def sharding(self, path: str, shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
         """How the parameter at a dotted path lies on a mesh."""
-        return sharding.parameter_sharding(path, shape, self.text, self.vision, mesh)
+        heads = {
+            r"text\..*\.(q_proj|o_proj)\..*": self.text.num_heads,
+            r"text\..*\.(k_proj|v_proj)\..*": self.text.num_kv_heads,
+            r"vision\..*\.attn\.proj\..*": self.vision.num_heads,
+            r"vision\..*\.attn\.qkv\..*": 1,
+        }
+        return sharding_by_table(path, shape, SHARDING, heads, mesh)
 
     def image_operations(self, grid: tuple[int, int]) -> int:
         """Operations of encoding one image."""
-        return operations.image_operations(self.vision, grid)
+        vision = self.vision
+        width, unit = vision.hidden_size, vision.patches_per_unit
+        patches = grid[0] * grid[1]
+        windows = (_pieces(side // self.merge_size, vision.window_units) for side in grid)
+        in_windows = sum((unit * rows * columns) ** 2 for rows, columns in product(*windows))
+        full = len(vision.full_attention_blocks)
+        pairs = full * patches**2 + (vision.depth - full) * in_windows
+        per_patch = vision.patch_width * width + vision.depth * vision.block_weights
+        joined = width * unit
+        merger = joined**2 + joined * vision.out_hidden_size
+        return 2 * (patches * per_patch + 2 * width * pairs + patches // unit * merger)
 
     def text_operations(self, *, tokens: int, pairs: int, predicted: int) -> int:
         """Operations of reading tokens and predicting some."""
-        return operations.text_operations(
-            self.text, tokens=tokens, pairs=pairs, predicted=predicted
+        text = self.text
+        attention = 2 * text.num_heads * text.head_dim * pairs
+        return 2 * (
+            text.num_layers * (tokens * text.layer_weights + attention)
+            + predicted * text.hidden_size * text.vocab_size
         )
 
     def traffic(self, tensor: int) -> Traffic:
         """What a pass moves on one chip."""
-        return operations.traffic(self.text, self.vision, tensor)
+        text, vision = self.text, self.vision
+        unembedding = text.vocab_size * text.hidden_size / tensor
+        # The results of all products of a layer are as many as its weights by the width.
+        split = text.layer_weights / text.hidden_size / tensor
+        return Traffic(
+            text_weights=text.num_layers * (text.layer_weights / tensor) + unembedding,
+            of_token=text.num_layers * (4 * text.hidden_size + split),
+            of_pair=text.num_layers * text.num_heads / tensor,
+            vision_weights=vision.depth * vision.block_weights,
+            of_patch=vision.depth * (8 * vision.hidden_size + 3 * vision.intermediate_size),
+        )
+
+
+def _pieces(length: int, size: int) -> list[int]:
+    """A length cut into pieces of a size, the last one shorter."""
+    return [min(size, length - start) for start in range(0, length, size)]
 
 
 def parse_config(content: Mapping[str, Any], where: str) -> Qwen2_5_VLConfig:

@@ -12,10 +12,7 @@ a tensor axis:
 | 72B (64 / 8) | both | none | both | both | queries |
 """
 
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
-
-from perl_jax.models.qwen2_5_vl.sizes import TextConfig, VisionConfig
-from perl_jax.models.sharding import sharding_by_table
+from jax.sharding import PartitionSpec
 
 SHARDING = {
     r"text\.embed_tokens\.weight": PartitionSpec("tensor", "fsdp"),
@@ -28,16 +25,3 @@ SHARDING = {
     r"vision\.patch_embed\.weight": PartitionSpec("fsdp", None),
     r".*": PartitionSpec(),
 }
-
-
-def parameter_sharding(
-    path: str, shape: tuple[int, ...], text: TextConfig, vision: VisionConfig, mesh: Mesh
-) -> NamedSharding:
-    """The sharding of the parameter at a dotted path."""
-    heads = {
-        r"text\..*\.(q_proj|o_proj)\..*": text.num_heads,
-        r"text\..*\.(k_proj|v_proj)\..*": text.num_kv_heads,
-        r"vision\..*\.attn\.proj\..*": vision.num_heads,
-        r"vision\..*\.attn\.qkv\..*": 1,
-    }
-    return sharding_by_table(path, shape, SHARDING, heads, mesh)

@@ -38,6 +38,11 @@ class VisionConfig:
         return self.spatial_merge_size**2
 
     @property
+    def block_weights(self) -> int:
+        """Numbers in the matrices of one block."""
+        return 4 * self.hidden_size**2 + 3 * self.hidden_size * self.intermediate_size
+
+    @property
     def window_units(self) -> int:
         """Side of an attention window, in units."""
         return self.window_size // self.patch_size // self.spatial_merge_size
@@ -61,3 +66,9 @@ class TextConfig:
     def head_dim(self) -> int:
         """Width of one attention head."""
         return self.hidden_size // self.num_heads
+
+    @property
+    def layer_weights(self) -> int:
+        """Numbers in the matrices of one layer."""
+        heads = 2 * (self.num_heads + self.num_kv_heads) * self.head_dim
+        return self.hidden_size * (heads + 3 * self.intermediate_size)
