@@ -23,6 +23,7 @@ from perl_jax.parts import (
     Parts,
     fingerprint,
     make_evaluator,
+    make_learner,
     make_rollout_copy,
     open_model,
     open_parts,
@@ -62,17 +63,8 @@ def train(config: TrainConfig, workdir: str | Path) -> Outcome:
 
     def stepper(parts: Parts) -> Stepper:
         rewarder = Rewarder(config.reward, parts.grader, config.rollout.max_new_tokens)
-        learner = Learner(
-            parts.model,
-            parts.processor.banned_rows(parts.model.config.text.vocab_size),
-            config=config.learner,
-            optimizer=config.optimizer,
-            total_updates=config.steps * config.learner.updates_per_batch,
-            objective=config.objective,
-            length=config.rollout.max_new_tokens,
-            temperature=config.rollout.temperature,
-            mesh=parts.mesh,
-        )
+        banned = parts.processor.banned_rows(parts.model.config.text.vocab_size)
+        learner = make_learner(config, parts.model, banned, parts.mesh)
         collector = Collector(
             parts.sampler,
             parts.pipeline.take,
@@ -86,7 +78,8 @@ def train(config: TrainConfig, workdir: str | Path) -> Outcome:
             total_steps=config.steps,
             feeds=learner.feeds,
         )
-        return Reinforce(learner, collector, parts.pipeline, make_rollout_copy(config, parts))
+        copy = make_rollout_copy(config, parts.model, parts.mesh)
+        return Reinforce(learner, collector, parts.pipeline, copy)
 
     return _run(config, workdir, config.reward, stepper)
 

@@ -5,6 +5,7 @@ be gathered each time. So they are copied once a step, in the dtype that the pro
 in, to where the sampler wants them.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -55,7 +56,7 @@ class RolloutCopy:
             )
 
         flat = [(path, place(path, leaf)) for path, leaf in nnx.to_flat_state(state)]
-        self.program = jax.jit(
+        self.program: Callable[[Any], Any] = jax.jit(
             lambda parameters: jax.tree.map(lambda leaf: leaf.astype(dtype), parameters),
             out_shardings=nnx.from_flat_state(flat),
         )

@@ -1,8 +1,7 @@
-"""Arrays that are not there: shapes, dtypes and shardings of a model, and their bytes on a chip."""
+"""Shapes, dtypes and shardings in the place of arrays, and their bytes on a chip."""
 
 import json
 import math
-from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, SingleDeviceSharding
 
 from perl_jax.config import ModelConfig
 from perl_jax.hub import resolve_directory
-from perl_jax.mesh import fit_sharding
 from perl_jax.models import Qwen2_5_VL
 from perl_jax.models.qwen2_5_vl.config import Qwen2_5_VLConfig, parse_config, read_config
 from perl_jax.models.qwen2_5_vl.load import abstract_model
@@ -39,53 +37,32 @@ def read_model_config(path: str) -> Qwen2_5_VLConfig:
     return read_config(resolve_directory(path))[0]
 
 
-def sharded_model(config: ModelConfig, sizes: Qwen2_5_VLConfig, mesh: Mesh) -> Qwen2_5_VL:
-    """The policy with shapes in the place of parameters, lying on a mesh as loading puts them."""
+def sharded_model(
+    config: ModelConfig, sizes: Qwen2_5_VLConfig, mesh: Mesh | None, device: Any
+) -> Qwen2_5_VL:
+    """The policy with shapes for parameters, lying where loading puts them.
+
+    Args:
+        config: Which policy.
+        sizes: Of it.
+        mesh: The devices; None: one of them.
+        device: That one.
+    """
     model = abstract_model(
         sizes, dtype=jnp.dtype(config.dtype), compute_dtype=jnp.dtype(config.compute_dtype)
     )
     definition, state = nnx.split(model)
 
     def place(path: Any, leaf: Any) -> Any:
-        sharding = parameter_sharding(dotted(path), leaf.shape, sizes, mesh)
+        sharding = (
+            SingleDeviceSharding(device)
+            if mesh is None
+            else parameter_sharding(dotted(path), leaf.shape, sizes, mesh)
+        )
         return leaf.replace(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding))
 
     flat = [(path, place(path, leaf)) for path, leaf in nnx.to_flat_state(state)]
     return nnx.merge(definition, nnx.from_flat_state(flat))
-
-
-def on_mesh(mesh: Mesh, shape: tuple[int, ...], dtype: Any, *spec: Any) -> Any:
-    """The shape of an array that lies on a mesh as a partition says, whole without one."""
-    if not spec:
-        return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(mesh, PartitionSpec()))
-    partition = PartitionSpec(*spec, *[None] * (len(shape) - len(spec)))
-    return jax.ShapeDtypeStruct(shape, dtype, sharding=fit_sharding(shape, partition, mesh))
-
-
-def everywhere(mesh: Mesh, tree: Any) -> Any:
-    """Arrays of which every device holds a whole copy."""
-    whole = NamedSharding(mesh, PartitionSpec())
-
-    def place(leaf: Any) -> jax.ShapeDtypeStruct:
-        leaf = leaf if hasattr(leaf, "dtype") else jnp.asarray(leaf)
-        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole)
-
-    return jax.tree.map(place, tree)
-
-
-def results(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What a compiled function returns, lying as it returns it.
-
-    Args:
-        function: Jitted.
-        arguments: Its own, static ones among them.
-    """
-    lowered = function.lower(*arguments)  # type: ignore[attr-defined]
-    return jax.tree.map(
-        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-        lowered.out_info,
-        lowered.compile().output_shardings,
-    )
 
 
 def bytes_on_chip(tree: Any) -> int:
@@ -94,5 +71,6 @@ def bytes_on_chip(tree: Any) -> int:
 
 
 def _bytes(leaf: Any) -> int:
-    shape = leaf.shape if leaf.sharding is None else leaf.sharding.shard_shape(leaf.shape)
+    sharding = getattr(leaf, "sharding", None)
+    shape = leaf.shape if sharding is None else sharding.shard_shape(leaf.shape)
     return math.prod(shape) * leaf.dtype.itemsize

@@ -98,7 +98,7 @@ class Run:
         orders = self._orders(groups, plan.place, num_rows)
         tables = [self._encode(*call) for call in plan.calls]
         sizes = (self.shards.count, num_rows, self.model_config.text.hidden_size)
-        self.features = programs.join_features(self.mesh, sizes, self.dtype, tables)
+        self.features = self._run(programs.join_features, self.mesh, sizes, self.dtype, tables)
         return orders
 
     def _encode(self, batches: Sequence[Sequence[ImagePatches]], patches: int) -> jax.Array:
@@ -175,8 +175,13 @@ class Run:
     def _new_table(self, num_orders: int, length: int) -> tuple[Table, DecodeState]:
         places = self._places(min(num_orders, max(1, self.config.rows // self.num_rollouts)))
         sizes = (places, self.num_rollouts, length, self._slots(self.config.chunk))
-        state = decode_state.empty_state(
-            self.model_config.text, self.dtype, self.mesh, sizes, self.strategy.penalises
+        state = self._run(
+            decode_state.empty_state,
+            self.model_config.text,
+            self.dtype,
+            self.mesh,
+            sizes,
+            self.strategy.penalises,
         )
         return Table(places, self.num_rollouts, self.shards.count), state
 
@@ -326,6 +331,10 @@ class Run:
             logger.debug("compiling %s for %s", program.__name__, shapes)
             self.stats["compilations"] += 1
         self.calls[signature] += 1
+        return self._run(program, *arguments)
+
+    def _run(self, program: Any, *arguments: Any) -> Any:
+        """Runs a compiled program. Every one of a call goes through here."""
         return program(*arguments)
 
 

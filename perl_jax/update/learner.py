@@ -27,7 +27,7 @@ from perl_jax.update.optimizer import (
 )
 from perl_jax.update.packing import MicroBatch, PackingConfig, Sizes, pack
 from perl_jax.update.placement import Placement
-from perl_jax.update.programs import Loss, Pending, Programs, copy_as
+from perl_jax.update.programs import Loss, Pending, Programs
 from perl_jax.update.state import Params, Policy, TrainState
 from perl_jax.update.stats import Stats
 
@@ -110,6 +110,7 @@ class Learner:
         length: float | None = None,
         temperature: float = 1.0,
         mesh: Mesh | None = None,
+        placement: Placement | None = None,
     ) -> None:
         """Prepares the update; nothing of it is compiled yet.
 
@@ -123,6 +124,7 @@ class Learner:
             length: The generation budget, for the aggregation ``constant_length``.
             temperature: That of the sampler.
             mesh: The devices that the model lies on.
+            placement: Where arrays lie; None: on these devices.
 
         Raises:
             ValueError: Patterns match no parameter, or a setting does not fit the others.
@@ -133,14 +135,11 @@ class Learner:
         self.length = length
         self.model_config = model.config
         self._is_banned = banned
-        self._placement = Placement(mesh)
-        self._banned = jax.device_put(banned, self._placement.everywhere)
+        self._placement = placement or Placement(mesh)
+        self._banned = self._placement.whole(banned)
         params = self.policy.split(model)
-        self.reference = None
         if objective is not None:
             check_aggregation(objective.aggregation, length)
-            if objective.kl_coefficient > 0:
-                self.reference = copy_as(params, jnp.dtype(config.reference_dtype))
         head = Head(temperature, config.remat, config.logprob_chunk, mesh)
         self.programs = Programs(
             self.policy,
@@ -151,6 +150,9 @@ class Learner:
             schedule=learning_rate_schedule(optimizer, total_updates),
             placement=self._placement,
         )
+        self.reference: Params | None = None
+        if objective is not None and objective.kl_coefficient > 0:
+            self.reference = self.programs.copy(params, jnp.dtype(config.reference_dtype))
 
     def _loss(self, head: Head) -> Loss:
         if self.objective is None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import Mesh, Sharding
 
 from perl_jax.mesh import Shards
@@ -32,17 +33,22 @@ class Placement:
         Args:
             pack_shard: Packs the shard of this number; called for those of this host, once each.
         """
-        return self.shards.put(pack_shard, _split_axes)
+        return self.shards.put(pack_shard, split_axes)
 
-    def shapes(self, micro: MicroBatch) -> MicroBatch:
-        """The shapes of the arrays that `put` makes of shards like this one."""
+    def whole(self, array: np.ndarray) -> jax.Array:
+        """A copy of a host's array on every device."""
+        return jax.device_put(array, self.everywhere)
 
-        def of_all(piece: Any, axis: int) -> jax.ShapeDtypeStruct:
-            size = piece.shape[axis] * self.shards.count
-            shape = (*piece.shape[:axis], size, *piece.shape[axis + 1 :])
-            return jax.ShapeDtypeStruct(shape, piece.dtype, sharding=self.shards.sharding(axis))
+    def compile(self, name: str, function: Callable[..., Any], **options: Any) -> Any:
+        """A program over such arrays.
 
-        return jax.tree.map(of_all, micro, _split_axes(micro))
+        Args:
+            name: Of the program. A plan, which compiles programs for devices that are not at hand,
+                lists it under this name.
+            function: Pure.
+            options: Of `jax.jit`.
+        """
+        return jax.jit(function, **options)
 
     def of_state(self, optimizer_state: Any, params: Mapping[str, jax.Array]) -> TrainState:
         """Shardings of a state: what has the shape of a parameter lies as the parameter does.
@@ -70,7 +76,7 @@ def shardings_of(params: Mapping[str, jax.Array]) -> dict[str, Sharding]:
     return {path: leaf.sharding for path, leaf in params.items()}
 
 
-def _split_axes(micro: MicroBatch) -> MicroBatch:
+def split_axes(micro: MicroBatch) -> MicroBatch:
     """For every array of a micro-batch, the axis along which shards follow each other."""
     axes = jax.tree.map(lambda _: 0, micro)
     return replace(axes, prompts=replace(axes.prompts, positions=1))

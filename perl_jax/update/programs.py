@@ -47,6 +47,7 @@ class Programs:
         score: `score` of ``(params, frozen, batch, banned)``.
         of_update: `perl_jax.update.stats.of_update`.
         of_batch: `perl_jax.update.stats.of_batch`.
+        copy: `copy_as` of ``(params, dtype)``.
     """
 
     def __init__(
@@ -64,23 +65,28 @@ class Programs:
         like_state: Any = placement.of_state(jax.eval_shape(optimizer.init, params), params)
         # Which recomputes whole layers anyway, and may as well add up their gradients on the way.
         in_place = policy.text_layers if head.remat == "layers" else ()
-        options = _compiler_options(params)
-        self.start = jax.jit(partial(start, optimizer), static_argnums=2, out_shardings=like_state)
-        self.zeros = jax.jit(partial(zero_gradients, params), out_shardings=like_params)
-        self.add = jax.jit(
+        options, compile = _compiler_options(params), placement.compile
+        self.start = compile(
+            "start", partial(start, optimizer), static_argnums=2, out_shardings=like_state
+        )
+        self.copy = compile("copy", copy_as, static_argnums=1, out_shardings=like_params)
+        self.zeros = compile("zeros", partial(zero_gradients, params), out_shardings=like_params)
+        self.add = compile(
+            "add",
             partial(add_gradients, policy, loss, in_place),
             out_shardings=(like_params, everywhere),
             donate_argnums=0,
             compiler_options=options,
         )
-        self.apply = jax.jit(
+        self.apply = compile(
+            "apply",
             partial(apply, optimizer, schedule),
             out_shardings=(like_state, everywhere),
             donate_argnums=0,
         )
-        self.score = jax.jit(partial(score, policy, head), compiler_options=options)
-        self.of_update = jax.jit(of_update)
-        self.of_batch = jax.jit(of_batch)
+        self.score = compile("score", partial(score, policy, head), compiler_options=options)
+        self.of_update = compile("of_update", of_update)
+        self.of_batch = compile("of_batch", of_batch)
 
 
 def _compiler_options(params: Params) -> dict[str, bool] | None:
@@ -171,11 +177,7 @@ def score(
 
 def copy_as(params: Params, dtype: jnp.dtype) -> Params:
     """The parameters in memory of their own, cast to a dtype."""
-
-    def cast(params: Params) -> Params:
-        return jax.tree.map(lambda leaf: jnp.copy(leaf.astype(dtype)), params)
-
-    return jax.jit(cast, out_shardings=shardings_of(params))(params)
+    return {path: jnp.copy(leaf.astype(dtype)) for path, leaf in params.items()}
 
 
 class Pending:

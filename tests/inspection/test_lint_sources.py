@@ -1,8 +1,8 @@
 import json
 
 import pytest
-from perl_jax.data.lint import lint_source, main
 
+from perl_jax.data.lint import lint_source, main
 from perl_jax.data.sources.digits import Digits, DigitsConfig
 from perl_jax.data.sources.parquet import ParquetSource
 from perl_jax.inspection.cards import draw

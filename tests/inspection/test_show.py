@@ -4,9 +4,9 @@ import re
 
 import numpy as np
 import pytest
-from perl_jax.data.show import choose, main, render
 from PIL import Image
 
+from perl_jax.data.show import choose, main, render
 from perl_jax.data.sources.digits import Digits, DigitsConfig
 from perl_jax.data.sources.parquet import ParquetSource
 from perl_jax.inspection.cards import Look

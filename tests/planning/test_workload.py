@@ -6,7 +6,7 @@ import pytest
 
 from perl_jax.experience.collect import RolloutConfig
 from perl_jax.planning.shapes import read_model_config
-from perl_jax.planning.workload import Step, Workload, longest_responses, make_groups
+from perl_jax.planning.workload import Step, Workload, make_batch, make_groups
 from perl_jax.update.learner import UpdateConfig
 from tests.planning.conftest import WORKLOAD
 
@@ -29,13 +29,15 @@ def test_images_are_reduced_as_the_configuration_says(config):
 
 def test_groups_have_as_many_image_tokens_as_features(config, step):
     sizes = read_model_config(config.model.path)
-    (group,) = make_groups(1, step, WORKLOAD, sizes)
+    groups = (group,) = make_groups(1, step, WORKLOAD, sizes)
     tokens = group.prompts[0].tokens
     assert len(tokens) == step.prompt
     assert (tokens == sizes.image_token).sum() == 2 * 2 * 2
     assert len(group.images) == 2
     assert len(group.prompts) == 2
-    assert longest_responses(1, step, 3).lengths.tolist() == [[[8, 8, 8], [8, 8, 8]]]
+    batch = make_batch(config, groups, step)
+    assert batch.lengths.tolist() == [[[8, 8], [8, 8]]]
+    assert batch.mask.shape == batch.tokens.shape == (1, 2, 2, 8)
 
 
 def test_a_prompt_longer_than_the_run_allows_is_refused(config):

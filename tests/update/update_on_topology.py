@@ -25,7 +25,7 @@ from perl_jax.types import ImagePatches
 from perl_jax.update.forward import Head
 from perl_jax.update.losses import policy_gradient_loss
 from perl_jax.update.packing import MicroBatch
-from perl_jax.update.placement import Placement, shardings_of
+from perl_jax.update.placement import Placement, shardings_of, split_axes
 from perl_jax.update.programs import Programs
 from perl_jax.update.state import Policy, dotted
 from tests.models.published import published_config
@@ -47,7 +47,7 @@ def main(topology, size, dtype, *shape):
     config = parse_config(published_config(size))
     model, placement = abstract_on(mesh, config, dtype), Placement(mesh)
     policy = Policy(model)
-    params, batch = policy.split(model), placement.shapes(one_shard(config))
+    params, batch = policy.split(model), placement.shards.shapes(one_shard(config), split_axes)
     gradients = {
         path: jax.ShapeDtypeStruct(leaf.shape, jnp.float32, sharding=leaf.sharding)
         for path, leaf in params.items()
