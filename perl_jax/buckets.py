@@ -2,6 +2,11 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Annotated
+
+from annotated_types import Len, Predicate
+
+from perl_jax.settings import Expects
 
 
 def bucket(size: int, *, minimum: int = 1, steps: int = 2) -> int:
@@ -25,6 +30,14 @@ def bucket(size: int, *, minimum: int = 1, steps: int = 2) -> int:
     return -(-size // step) * step
 
 
+def _rises(sizes: tuple[int, ...]) -> bool:
+    return all(low < high for low, high in pairwise((0, *sizes)))
+
+
+OptionalRungs = Annotated[tuple[int, ...], Predicate(_rises), Expects("rising positive sizes")]
+Rungs = Annotated[OptionalRungs, Len(1)]
+
+
 @dataclass(frozen=True)
 class Ladder:
     """The sizes that arrays of one kind may have.
@@ -38,8 +51,7 @@ class Ladder:
     rungs: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        rising = all(low < high for low, high in pairwise(self.rungs))
-        if not self.rungs or not rising or self.rungs[0] < 1:
+        if not self.rungs or not _rises(self.rungs):
             raise ValueError(f"{self.name}: expected rising positive sizes, got {self.rungs}")
 
     def fit(self, size: int, what: str) -> int:

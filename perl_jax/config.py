@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from perl_jax.data.config import SourceConfig
 from perl_jax.data.pipeline.pipeline import PipelineConfig
 from perl_jax.evaluation import EvaluationConfig
-from perl_jax.experience.collect import FilterConfig, PermutationConfig, RolloutConfig
+from perl_jax.experience.config import GroupFilterConfig, PermutationConfig, RolloutConfig
 from perl_jax.hosts import HostsConfig
 from perl_jax.mesh import MeshConfig
 from perl_jax.models.fresh import FreshModel
 from perl_jax.objectives import PRESETS, Objective
-from perl_jax.rewards.rewarding import RewardConfig
+from perl_jax.rewards import RewardConfig
+from perl_jax.settings import Checked, Count, Dtype
 from perl_jax.training.checkpoint import CheckpointConfig
 from perl_jax.training.display.writers import LoggingConfig
 from perl_jax.training.loop import EarlyStop
@@ -24,7 +25,7 @@ from perl_jax.update.optimizer import OptimizerConfig
 
 
 @dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(Checked):
     """The policy.
 
     Attributes:
@@ -36,21 +37,14 @@ class ModelConfig:
     """
 
     path: str = ""
-    dtype: str = "float32"
-    compute_dtype: str = "bfloat16"
-    min_pixels: int | None = None
-    max_pixels: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("dtype", "compute_dtype"):
-            if getattr(self, name) not in ("float32", "bfloat16"):
-                raise ValueError(
-                    f"{name}: expected float32 or bfloat16; got {getattr(self, name)!r}"
-                )
+    dtype: Dtype = "float32"
+    compute_dtype: Dtype = "bfloat16"
+    min_pixels: Count | None = None
+    max_pixels: Count | None = None
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class DataConfig(Checked):
     """What is trained and evaluated on.
 
     Attributes:
@@ -62,18 +56,12 @@ class DataConfig:
 
     train: SourceConfig
     held_out: SourceConfig | None = None
-    max_prompt_tokens: int = 8192
+    max_prompt_tokens: Count = 8192
     pipeline: PipelineConfig = field(default_factory=PipelineConfig)
-
-    def __post_init__(self) -> None:
-        if self.max_prompt_tokens < 1:
-            raise ValueError(
-                f"max_prompt_tokens: expected at least 1; got {self.max_prompt_tokens}"
-            )
 
 
 @dataclass(frozen=True)
-class RunConfig:
+class RunConfig(Checked):
     """What every run has.
 
     Attributes:
@@ -94,7 +82,7 @@ class RunConfig:
 
     model: ModelConfig
     data: DataConfig
-    steps: int
+    steps: Count
     seed: int = 0
     mesh: MeshConfig | None = None
     hosts: HostsConfig = field(default_factory=HostsConfig)
@@ -105,10 +93,6 @@ class RunConfig:
     logging: LoggingConfig = field(default_factory=LoggingConfig)
     early_stop: EarlyStop = field(default_factory=EarlyStop)
     export: bool = True
-
-    def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ValueError(f"steps: expected at least 1; got {self.steps}")
 
 
 @dataclass(frozen=True)
@@ -126,11 +110,10 @@ class TrainConfig(RunConfig):
     objective: Objective = field(default_factory=lambda: PRESETS["perl"])
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     permutation: PermutationConfig = field(default_factory=PermutationConfig)
-    filtering: FilterConfig = field(default_factory=FilterConfig)
+    filtering: GroupFilterConfig = field(default_factory=GroupFilterConfig)
     reward: RewardConfig = field(default_factory=RewardConfig)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def _check_together(self) -> None:
         if not self.model.path:
             raise ValueError("model.path: expected a model directory or a hub id; got ''")
         groups, updates = self.rollout.groups, self.learner.updates_per_batch
@@ -174,14 +157,11 @@ class WarmstartConfig(RunConfig):
     """
 
     fresh: FreshModel | None = None
-    rows: int = 64
-    max_response_tokens: int = 2048
+    rows: Count = 64
+    max_response_tokens: Count = 2048
     permutation: PermutationConfig = field(default_factory=PermutationConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.rows < 1:
-            raise ValueError(f"rows: expected at least 1; got {self.rows}")
+    def _check_together(self) -> None:
         if (self.fresh is None) == (not self.model.path):
             raise ValueError("model.path: expected it or fresh, and not both")

@@ -11,9 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import httpx2
+
+from perl_jax.settings import Checked, Count, CountOrZero, Expects, Positive
 
 _log = logging.getLogger(__name__)
 
@@ -23,6 +25,8 @@ _BUSY = (408, 409, 425, 429)
 _REFUSED = (400, 413, 422)
 _LONGEST_WAIT = 60.0
 _QUOTED = 300
+
+_Seconds = Annotated[Positive, Expects("more than 0")]
 
 
 class EndpointError(ConnectionError):
@@ -34,7 +38,7 @@ class Refused(ValueError):
 
 
 @dataclass(frozen=True)
-class EndpointConfig:
+class EndpointConfig(Checked):
     """Who is asked, and how.
 
     Attributes:
@@ -55,20 +59,14 @@ class EndpointConfig:
     parameters: Mapping[str, Any] = field(
         default_factory=lambda: {"temperature": 0.0, "max_tokens": 1024}
     )
-    timeout: float = 120.0
-    retries: int = 5
-    retry_seconds: float = 1.0
-    concurrency: int = 8
+    timeout: _Seconds = 120.0
+    retries: CountOrZero = 5
+    retry_seconds: _Seconds = 1.0
+    concurrency: Count = 8
 
-    def __post_init__(self) -> None:
+    def _check_together(self) -> None:
         if not self.base_url.startswith(("http://", "https://")):
             raise ValueError(f"base_url: expected http:// or https://; got {self.base_url!r}")
-        for name in ("timeout", "retry_seconds"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}: expected more than 0; got {getattr(self, name)}")
-        for name, least in (("retries", 0), ("concurrency", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}: expected at least {least}; got {getattr(self, name)}")
         for name in ("model", "messages", "stream"):
             if name in self.parameters:
                 raise ValueError(f"parameters: expected no {name!r}; it is set here")

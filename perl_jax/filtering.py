@@ -9,9 +9,13 @@ alike, so gather the accuracies of all hosts first. NumPy only.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Interval
 from numpy.typing import ArrayLike, NDArray
+
+from perl_jax.settings import Checked, Expects
 
 
 class Verdict(IntEnum):
@@ -23,8 +27,11 @@ class Verdict(IntEnum):
     UNSCORED = 3
 
 
+_Accuracy = Annotated[float, Interval(ge=0, le=1), Expects("a mean accuracy in [0, 1]")]
+
+
 @dataclass(frozen=True)
-class Bounds:
+class Bounds(Checked):
     """The mean accuracies that are kept.
 
     The defaults drop the groups that are all right or all wrong, as DAPO's dynamic sampling does
@@ -36,14 +43,11 @@ class Bounds:
         inclusive: Whether groups exactly on a bound are kept.
     """
 
-    low: float = 0.0
-    high: float = 1.0
+    low: _Accuracy = 0.0
+    high: _Accuracy = 1.0
     inclusive: bool = False
 
-    def __post_init__(self) -> None:
-        for name, value in (("low", self.low), ("high", self.high)):
-            if not 0 <= value <= 1:
-                raise ValueError(f"{name}: expected a mean accuracy in [0, 1]; got {value!r}")
+    def _check_together(self) -> None:
         if self.low > self.high or (self.low == self.high and not self.inclusive):
             raise ValueError(
                 f"low, high: expected bounds with something between them; got {self.low!r} and "
@@ -318,17 +322,17 @@ class Refill:
         indices = np.array(self.indices + (filler,) * self.missing, np.int64)
         return indices, np.arange(self.target) < self.kept
 
-    def counts(self) -> dict[str, int]:
-        """The bookkeeping as plain numbers, to be logged."""
+    def metrics(self) -> dict[str, int]:
+        """The bookkeeping, by the names in the logs."""
         return {
-            "groups_drawn": self.drawn,
-            "groups_kept": self.kept,
-            "groups_too_easy": self.too_easy,
-            "groups_too_hard": self.too_hard,
-            "groups_unscored": self.unscored,
-            "groups_surplus": self.surplus,
-            "refills": self.refills,
-            "cap_reached": int(self.cap_reached),
+            "filter/drawn": self.drawn,
+            "filter/kept": self.kept,
+            "filter/too_easy": self.too_easy,
+            "filter/too_hard": self.too_hard,
+            "filter/unscored": self.unscored,
+            "filter/surplus": self.surplus,
+            "filter/refills": self.refills,
+            "filter/cap_reached": int(self.cap_reached),
         }
 
 

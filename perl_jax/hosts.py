@@ -16,11 +16,13 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+
+from perl_jax.settings import Checked, Expects, Positive
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +42,7 @@ class HostsError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class HostsConfig:
+class HostsConfig(Checked):
     """How long hosts wait for each other.
 
     Attributes:
@@ -49,13 +51,7 @@ class HostsConfig:
             slowest host's preparation of a batch.
     """
 
-    deadline: float = 600.0
-
-    def __post_init__(self) -> None:
-        if not self.deadline > 0:
-            raise ValueError(
-                f"deadline: expected a positive number of seconds; got {self.deadline}"
-            )
+    deadline: Annotated[Positive, Expects("a positive number of seconds")] = 600.0
 
 
 def connect(

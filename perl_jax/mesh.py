@@ -18,6 +18,8 @@ from jax.sharding import (
     SingleDeviceSharding,
 )
 
+from perl_jax.settings import Checked, Count
+
 Tree = TypeVar("Tree")
 
 AXES = ("data", "fsdp", "tensor")
@@ -26,17 +28,12 @@ SHARD_AXES = ("data", "fsdp")
 
 
 @dataclass(frozen=True)
-class MeshConfig:
+class MeshConfig(Checked):
     """How the devices are laid out; the product is their number. See `make_mesh`."""
 
-    data: int = 1
-    fsdp: int = 1
-    tensor: int = 1
-
-    def __post_init__(self) -> None:
-        for name in AXES:
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected at least 1; got {getattr(self, name)}")
+    data: Count = 1
+    fsdp: Count = 1
+    tensor: Count = 1
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -22,11 +22,10 @@ from perl_jax.evaluation import Evaluation, evaluate
 from perl_jax.experience.rollout_copy import RolloutCopy
 from perl_jax.hub import resolve_directory
 from perl_jax.mesh import Feeds, MeshConfig, make_mesh, rearranged
-from perl_jax.models import Qwen2_5_VL, load_model
+from perl_jax.models import Policy, load_model
 from perl_jax.permutation import rules_from_config
 from perl_jax.processing import Processor, load_processor
-from perl_jax.rewards import Grader
-from perl_jax.rewards.rewarding import RewardConfig, make_grader
+from perl_jax.rewards import Grader, RewardConfig, make_grader
 from perl_jax.rollout import Sampler
 from perl_jax.settings import plain
 from perl_jax.training.workdir import fingerprint_of_code, fingerprint_of_config
@@ -44,7 +43,7 @@ class Parts:
     """What both kinds of run are made of."""
 
     mesh: Mesh | None
-    model: Qwen2_5_VL
+    model: Policy
     processor: Processor
     prepare: Preparer
     source: Source
@@ -79,7 +78,7 @@ def open_parts(
             skip_log=workdir / SKIPPED_ROWS if hosts.is_main() else None,
         )
     )
-    sampler = Sampler(model, processor, config.rollout.sampler)
+    sampler = Sampler(processor, config.rollout.sampler)
     grader = stack.enter_context(make_grader(reward))
     return Parts(mesh, model, processor, prepare, source, pipeline, sampler, grader)
 
@@ -95,7 +94,7 @@ def _mesh(config: MeshConfig | None) -> Mesh | None:
     return None if alone or config is None else make_mesh(*config.shape)
 
 
-def open_model(config: ModelConfig, mesh: Mesh | None = None) -> tuple[Qwen2_5_VL, Processor]:
+def open_model(config: ModelConfig, mesh: Mesh | None = None) -> tuple[Policy, Processor]:
     """Loads the policy and its processor."""
     processor = load_processor(
         config.path, min_pixels=config.min_pixels, max_pixels=config.max_pixels
@@ -108,7 +107,7 @@ def open_model(config: ModelConfig, mesh: Mesh | None = None) -> tuple[Qwen2_5_V
 
 def make_learner(
     config: TrainConfig,
-    model: Qwen2_5_VL,
+    model: Policy,
     banned: np.ndarray,
     mesh: Mesh | None,
     placement: Placement | None = None,
@@ -128,9 +127,7 @@ def make_learner(
     )
 
 
-def make_rollout_copy(
-    config: TrainConfig, model: Qwen2_5_VL, mesh: Mesh | None
-) -> RolloutCopy | None:
+def make_rollout_copy(config: TrainConfig, model: Policy, mesh: Mesh | None) -> RolloutCopy | None:
     """The policy's copy on the mesh of rollouts; None: they have no other mesh than the update.
 
     Args:
@@ -151,8 +148,8 @@ def make_rollout_copy(
 
 def make_evaluator(
     config: TrainConfig | WarmstartConfig, parts: Parts
-) -> Callable[[], Evaluation] | None:
-    """What scores the policy on the held-out rows; None: there are none.
+) -> Callable[[Policy], Evaluation] | None:
+    """A function that scores a policy on the held-out rows; None where there are no such rows.
 
     Raises:
         ValueError: No held-out row can be used.
@@ -162,9 +159,10 @@ def make_evaluator(
     examples = _held_out(config.data.held_out, parts.prepare, config.evaluation.examples)
     rules = rules_from_config(config.permutation.rules)
 
-    def of_policy() -> Evaluation:
+    def of_policy(model: Policy) -> Evaluation:
         return evaluate(
             parts.sampler,
+            model,
             examples,
             rules=rules,
             grader=parts.grader,

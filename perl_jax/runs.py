@@ -28,8 +28,7 @@ from perl_jax.parts import (
     open_model,
     open_parts,
 )
-from perl_jax.rewards import GradingError
-from perl_jax.rewards.rewarding import RewardConfig, Rewarder
+from perl_jax.rewards import GradingError, RewardConfig, Rewarder
 from perl_jax.settings import plain, read_config
 from perl_jax.training.checkpoint import CheckpointConfig, CheckpointError, Checkpoints
 from perl_jax.training.display.curves import plot_curves
@@ -41,7 +40,8 @@ from perl_jax.training.reinforce import Reinforce
 from perl_jax.training.supervised import Supervised
 from perl_jax.training.workdir import Preemption, WorkdirError, lock_workdir
 from perl_jax.update.learner import Learner, UpdateConfig
-from perl_jax.update.state import Policy
+from perl_jax.update.operations import forward_operations
+from perl_jax.update.state import SplitPolicy
 
 CHECKPOINTS = "checkpoints"
 EXPORT = "export"
@@ -62,13 +62,15 @@ def train(config: TrainConfig, workdir: str | Path) -> Outcome:
     """
 
     def stepper(parts: Parts) -> Stepper:
-        rewarder = Rewarder(config.reward, parts.grader, config.rollout.max_new_tokens)
-        banned = parts.processor.banned_rows(parts.model.config.text.vocab_size)
+        banned = parts.processor.banned_rows(parts.model.config.vocab_size)
         learner = make_learner(config, parts.model, banned, parts.mesh)
         collector = Collector(
             parts.sampler,
             parts.pipeline.take,
-            rewarder,
+            Rewarder(config.reward, parts.grader, config.rollout.max_new_tokens),
+            lambda groups, responses: forward_operations(
+                parts.model.config, groups, responses
+            ).forward(),
             rollout=config.rollout,
             permutation=config.permutation,
             filtering=config.filtering,
@@ -90,7 +92,7 @@ def warmstart(config: WarmstartConfig, workdir: str | Path) -> Outcome:
     def stepper(parts: Parts) -> Stepper:
         learner = Learner(
             parts.model,
-            parts.processor.banned_rows(parts.model.config.text.vocab_size),
+            parts.processor.banned_rows(parts.model.config.vocab_size),
             config=config.learner,
             optimizer=config.optimizer,
             total_updates=config.steps,
@@ -99,7 +101,7 @@ def warmstart(config: WarmstartConfig, workdir: str | Path) -> Outcome:
         return Supervised(
             learner,
             parts.pipeline,
-            parts.sampler,
+            parts.processor,
             rows=config.rows,
             max_response_tokens=config.max_response_tokens,
         )
@@ -142,7 +144,7 @@ def _run(
         loop = Loop(
             stepper=stepper,
             checkpoints=checkpoints,
-            writer=stack.enter_context(
+            write=stack.enter_context(
                 MetricsWriter(
                     workdir,
                     config.logging,
@@ -151,11 +153,11 @@ def _run(
                     resume_step=step or None,
                     active=main,
                 )
-            ),
+            ).write,
             progress=Progress(
                 config.steps, initial_step=step, enabled=config.logging.console and main
             ),
-            preemption=stack.enter_context(Preemption()),
+            asked_to_stop=stack.enter_context(Preemption()).agreed,
             steps=config.steps,
             evaluate=make_evaluator(config, parts),
             evaluate_every=config.evaluation.every,
@@ -303,7 +305,7 @@ def export(settings: dict[str, Any], workdir: Path, out: Path, step: str) -> int
     """
     model, _ = open_model(read_config(ModelConfig, settings["model"], "config.model"))
     update = read_config(UpdateConfig, settings["learner"], "config.learner")
-    policy = Policy(model, update.trainable, update.frozen)
+    policy = SplitPolicy(model, update.trainable, update.frozen)
     abstract = {
         "params": {
             path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)

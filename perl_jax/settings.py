@@ -1,15 +1,231 @@
-"""From nested mappings, as configuration files hold them, to frozen dataclasses, and back."""
+"""Configurations: frozen dataclasses whose annotations say what their fields may hold.
+
+A field states its bounds with ``annotated-types``, as in ``Annotated[int, Ge(1)]``, and its choices
+as a ``Literal``. `Checked` holds every new instance to them, whether Python code makes it or
+`read_config` does, from the nested mappings of a configuration file. NaN and infinity are refused.
+"""
 
 import ast
 import dataclasses
 import difflib
+import functools
+import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
+
+from annotated_types import Ge, GroupedMetadata, Gt, Interval, Le, Lt, MaxLen, MinLen, Predicate
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Expects:
+    """In an annotation: what messages say that the field expects, in place of its bounds."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class MayBeInfinite:
+    """In an annotation: infinity has a meaning for this number."""
+
+
+Count = Annotated[int, Ge(1)]
+CountOrZero = Annotated[int, Ge(0)]
+Positive = Annotated[float, Gt(0)]
+PositiveOrZero = Annotated[float, Ge(0)]
+Fraction = Annotated[float, Interval(ge=0, le=1), Expects("a share from 0 to 1")]
+Dtype = Annotated[Literal["float32", "bfloat16"], Expects("float32 or bfloat16")]
+
+
+class WrongType(TypeError, ValueError):
+    """A field holds a value of another type; a ValueError too, as a configuration is data."""
+
+
+# Without eq, or classes that compare by identity would inherit a comparison of no fields.
+@dataclass(frozen=True, eq=False)
+class Checked:
+    """The base of configurations: no instance breaks what the annotations of its fields say.
+
+    Raises:
+        ValueError: A value is out of its range or no choice; the message starts with the field.
+        WrongType: A value has another type. A whole number will do for a float, a bool for neither.
+    """
+
+    def __post_init__(self) -> None:
+        kind: Any = type(self)
+        for name, hint in _hints(kind).items():
+            check_value(hint, getattr(self, name), name)
+        self._check_together()
+
+    def _check_together(self) -> None:
+        """Raises ValueError where fields that are valid alone do not go together."""
+
+
+def suggestion(value: object, choices: Collection[str]) -> str:
+    """`` (did you mean 'x'?)`` where one of the choices is close to the value, else nothing."""
+    named = {choice.lower(): choice for choice in choices}
+    close = difflib.get_close_matches(str(value).lower(), named, 1)
+    return f" (did you mean {named[close[0]]!r}?)" if close else ""
+
+
+def check_choice(path: str, value: object, choices: Collection[str]) -> None:
+    """Raises ValueError unless the value is one of the choices."""
+    if value not in choices:
+        hint = suggestion(value, choices)
+        raise ValueError(f"{path}: expected one of {', '.join(choices)}; got {value!r}{hint}")
+
+
+def check_value(hint: Any, value: Any, path: str) -> None:
+    """Raises ValueError or `WrongType` unless a value is what an annotation says.
+
+    Args:
+        hint: A type, with bounds where it is ``Annotated``; an alternative to it may be None.
+        value: It, or what a field that is annotated so holds.
+        path: What the message calls it.
+    """
+    kind, bounds, optional = _taken_apart(hint)
+    if value is None and optional:
+        return
+    said = next((bound.text for bound in bounds if isinstance(bound, Expects)), None)
+    base, arguments = typing.get_origin(kind) or kind, typing.get_args(kind)
+    if base is Literal:
+        _check_literal(arguments, value, path, said)
+        return
+    if not _is_a(base, value):
+        expected, got = said or _type_text(kind, bounds, optional), repr(value)
+        if not said and base not in (float, bool, tuple):
+            got = f"{type(value).__name__} {got}"
+        raise WrongType(f"{path}: expected {expected}; got {got}")
+    if base is tuple:
+        _check_items(arguments, value, path)
+    elif isinstance(value, Mapping):
+        item = arguments[1] if arguments else Any
+        for name, inner in value.items():
+            check_value(item, inner, f"{path}.{name}")
+    elif base is Any and isinstance(value, list | tuple):
+        for place, inner in enumerate(value):
+            check_value(Any, inner, f"{path}[{place}]")
+    if not (_is_finite(value, bounds) and all(_holds(bound, value) for bound in bounds)):
+        expected = said or _bounds_text(kind, bounds, optional)
+        got = repr(value) if value not in ((), {}) else "none"
+        raise ValueError(f"{path}: expected {expected}; got {got}")
+
+
+def _check_literal(choices: tuple[Any, ...], value: Any, path: str, said: str | None) -> None:
+    if not any(type(choice) is type(value) and choice == value for choice in choices):
+        names = [str(choice) for choice in choices]
+        expected = said or f"one of {', '.join(names)}"
+        raise ValueError(f"{path}: expected {expected}; got {value!r}{suggestion(value, names)}")
+
+
+def _check_items(kinds: tuple[Any, ...], values: tuple[Any, ...], path: str) -> None:
+    for place, (kind, value) in enumerate(zip(_kinds(kinds, values, path), values, strict=True)):
+        if typing.get_origin(kind) is not Literal:
+            check_value(kind, value, f"{path}[{place}]")
+        elif value not in (choices := typing.get_args(kind)):
+            raise ValueError(
+                f"{path}: expected some of {', '.join(choices)}; got {values!r}"
+                + suggestion(value, choices)
+            )
+
+
+def _kinds(kinds: tuple[Any, ...], values: Collection[Any], path: str) -> tuple[Any, ...]:
+    """The annotation of each item of a tuple."""
+    if kinds[-1] is Ellipsis:
+        return kinds[:1] * len(values)
+    if len(kinds) != len(values):
+        raise WrongType(f"{path}: expected {len(kinds)} values; got {values!r}")
+    return kinds
+
+
+def _is_a(kind: Any, value: Any) -> bool:
+    if isinstance(value, bool) or kind is Any:
+        return kind in (bool, Any)
+    if kind is float:
+        return isinstance(value, int | float)
+    return isinstance(value, kind) if isinstance(kind, type) else True
+
+
+def _holds(bound: Any, value: Any) -> bool:
+    """Whether a value keeps to a bound; written so that NaN keeps to none."""
+    match bound:
+        case Gt(limit):
+            return bool(value > limit)
+        case Ge(limit):
+            return bool(value >= limit)
+        case Lt(limit):
+            return bool(value < limit)
+        case Le(limit):
+            return bool(value <= limit)
+        case MinLen(limit):
+            return len(value) >= limit
+        case MaxLen(limit):
+            return len(value) <= limit
+        case Predicate(function):
+            return bool(function(value))
+        case Expects() | MayBeInfinite():
+            return True
+    raise NotImplementedError(f"annotation: expected bounds of annotated-types; got {bound!r}")
+
+
+def _is_finite(value: Any, bounds: Collection[Any]) -> bool:
+    if not isinstance(value, float) or math.isfinite(value):
+        return True
+    return MayBeInfinite() in bounds and not math.isnan(value)
+
+
+def _type_text(kind: Any, bounds: list[Any], optional: bool) -> str:
+    """What messages call a type; for a float, also its range."""
+    if kind is float:
+        return _bounds_text(kind, bounds, optional)
+    if kind is bool:
+        return "true or false"
+    base = typing.get_origin(kind) or kind
+    return "a tuple" if base is tuple else getattr(base, "__name__", str(base))
+
+
+def _bounds_text(kind: Any, bounds: list[Any], optional: bool) -> str:
+    """What the bounds of an annotation ask for, in words."""
+    words = {Ge: "at least", Gt: "more than", Le: "at most", Lt: "less than", MinLen: "at least"}
+    limits = [
+        f"{words[type(bound)]} {dataclasses.astuple(bound)[0]:g}"
+        for bound in bounds
+        if type(bound) in words
+    ]
+    text = " and ".join(limits)
+    if kind in (float, Any):
+        text = f"a number of {text}" if limits else "a finite number"
+        text = "a positive number" if limits == ["more than 0"] else text
+    return text + (" or None" if optional else "")
+
+
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    """The annotation of each field."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    return {item.name: hints[item.name] for item in dataclasses.fields(kind)}
+
+
+def _taken_apart(hint: Any) -> tuple[Any, list[Any], bool]:
+    """The type that an annotation names, its bounds, and whether None may stand in its place."""
+    bounds: list[Any] = []
+    optional = False
+    while True:
+        origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+        if origin is Annotated:
+            hint = arguments[0]
+            for bound in arguments[1:]:
+                bounds += bound if isinstance(bound, GroupedMetadata) else [bound]
+        elif origin in (typing.Union, types.UnionType):
+            optional = type(None) in arguments
+            (hint,) = (argument for argument in arguments if argument is not type(None))
+        else:
+            return hint, bounds, optional
 
 
 class FlagText(str):
@@ -39,21 +255,16 @@ def read_config(kind: type[T], config: Mapping[str, Any], path: str = "config") 
         TypeError: A value has the wrong type.
     """
     if not isinstance(config, Mapping) and not hasattr(config, "to_dict"):
-        raise TypeError(f"{path}: expected fields of {kind.__name__}; got {config!r}")
+        raise WrongType(f"{path}: expected fields of {kind.__name__}; got {config!r}")
     values = config.to_dict() if hasattr(config, "to_dict") else dict(config)
-    from_config = vars(kind).get("from_config")
-    if from_config is not None:
-        values = _without_flags(values)
-        return getattr(kind, "from_config")(values, path)  # noqa: B009 - mypy knows no such method
     fields = {item.name: item for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
     for name in values:
         if name not in fields:
-            close = difflib.get_close_matches(name, fields, 1)
-            hint = f" (did you mean {close[0]!r}?)" if close else ""
             raise ValueError(
-                f"{path}.{name}: unknown key{hint}; expected some of {', '.join(fields)}"
+                f"{path}.{name}: unknown key{suggestion(name, fields)}; "
+                f"expected some of {', '.join(fields)}"
             )
-    hints = typing.get_type_hints(kind)
+    hints = _hints(typing.cast(Any, kind))
     read = {name: _read(hints[name], value, f"{path}.{name}") for name, value in values.items()}
     missing = [
         item.name
@@ -71,60 +282,45 @@ def read_config(kind: type[T], config: Mapping[str, Any], path: str = "config") 
 
 
 def _read(hint: Any, value: Any, path: str) -> Any:
-    """A value as its annotation wants it."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    """A value as its annotation wants it, and within its bounds."""
+    value = _converted(hint, value, path)
+    check_value(hint, value, path)
+    return value
+
+
+def _converted(hint: Any, value: Any, path: str) -> Any:
+    """A value of a file or a flag as the type that its annotation names, where it can be."""
+    kind, _, optional = _taken_apart(hint)
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if isinstance(value, FlagText):
-        value = _of_flag(hint, value)
-    if origin in (typing.Union, types.UnionType):
-        if value is None and type(None) in arguments:
-            return None
-        (hint,) = (argument for argument in arguments if argument is not type(None))
-        return _read(hint, value, path)
-    if dataclasses.is_dataclass(hint):
-        return read_config(hint, value, path)  # type: ignore[arg-type]
+        value = _of_flag(kind, value, optional)
+    if value is None and optional:
+        return None
+    if dataclasses.is_dataclass(kind):
+        return read_config(kind, value, path)  # type: ignore[arg-type]
     if origin is tuple:
         if not isinstance(value, list | tuple):
-            raise TypeError(f"{path}: expected a list; got {value!r}")
-        kinds = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
-        if len(kinds) != len(value):
-            raise TypeError(f"{path}: expected {len(kinds)} values; got {value!r}")
+            raise WrongType(f"{path}: expected a list; got {value!r}")
         return tuple(
-            _read(kind, item, f"{path}[{n}]")
-            for n, (kind, item) in enumerate(zip(kinds, value, strict=True))
+            _converted(item, inner, f"{path}[{place}]")
+            for place, (item, inner) in enumerate(
+                zip(_kinds(arguments, value, path), value, strict=True)
+            )
         )
     if origin is Mapping and isinstance(value, Mapping):
-        return {name: _read(arguments[1], item, f"{path}.{name}") for name, item in value.items()}
-    if origin is typing.Literal:
-        if value not in arguments:
-            close = difflib.get_close_matches(str(value), map(str, arguments), 1)
-            hint = f" (did you mean {close[0]!r}?)" if close else ""
-            raise ValueError(
-                f"{path}: expected one of {', '.join(map(str, arguments))}; got {value!r}{hint}"
-            )
-        return value
-    return _read_plain(origin or hint, value, path)
+        return {
+            name: _converted(arguments[1], item, f"{path}.{name}") for name, item in value.items()
+        }
+    if kind is float and type(value) is int:
+        return float(value)
+    return _without_flags(value) if kind is Any else value
 
 
-def _of_flag(hint: Any, text: FlagText) -> Any:
+def _of_flag(kind: Any, text: FlagText, optional: bool) -> Any:
     """What a flag says, read for its field: a name such as ``1e5`` stays one where text fits."""
     literal = text.literal()
-    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
-    choices = typing.get_args(hint) if union else (hint,)
-    named = any(text in typing.get_args(choice) for choice in choices)
-    if (literal is None and type(None) in choices) or not (str in choices or named):
-        return literal
-    return str(text)
-
-
-def _read_plain(kind: Any, value: Any, path: str) -> Any:
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if kind is Any:
-        return _without_flags(value)
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        name = getattr(kind, "__name__", str(kind))
-        raise TypeError(f"{path}: expected {name}; got {type(value).__name__} {value!r}")
-    return value
+    named = kind is str or text in typing.get_args(kind)
+    return literal if (literal is None and optional) or not named else str(text)
 
 
 def _without_flags(value: Any) -> Any:

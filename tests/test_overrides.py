@@ -84,9 +84,13 @@ def test_a_field_that_the_file_does_not_list_is_set_by_its_flag(file, flag, fiel
         ("learner.frozen=vision", "config.learner.frozen: expected a list; got 'vision'"),
         ("optimizer.name=adam", "config.optimizer.name: expected one of adamw"),
         ("steps.more=1", "config.steps.more: expected a field of a section; config.steps is 10"),
+        ("rollout.temperature=1e999", "config.rollout.temperature: expected a positive number"),
+        ("optimizer.learning_rate=nan",
+         "config.optimizer.learning_rate: expected a positive number; got 'nan'"),
+        ("optimizer.b1=inf", "config.optimizer.b1: expected a number from 0 to below 1; got 'inf'"),
         ("mesh=16", "config.mesh: expected fields of MeshConfig; got 16"),
     ],
-)
+)  # fmt: skip
 def test_a_wrong_flag_names_the_field_and_what_was_expected(file, flag, message):
     with pytest.raises((TypeError, ValueError), match=re.escape(message)):
         read(file, f"--config.{flag}")

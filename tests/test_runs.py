@@ -171,10 +171,8 @@ def test_transformers_gives_the_same_greedy_answers_from_the_exported_directory(
     source = Digits(HELD_OUT)
     examples = [source[n] for n in range(len(source))]
     prompts = [processor.encode(prompt_text(one), one.images) for one in examples]
-    sampler = Sampler(
-        load_model(directory, dtype="float32"), processor, SamplerConfig(prompt_lengths=(80,))
-    )
-    rollouts = sampler.sample(
+    rollouts = Sampler(processor, SamplerConfig(prompt_lengths=(80,))).sample(
+        load_model(directory, dtype="float32"),
         [Group.of(one.id, [prompt]) for one, prompt in zip(examples, prompts, strict=True)],
         num_rollouts=1,
         max_new_tokens=48,

@@ -1,7 +1,9 @@
 """Which source a configuration asks for."""
 
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Annotated, Any
+
+from annotated_types import Len
 
 from perl_jax.data.pipeline.mixture import Mixture, Part
 from perl_jax.data.pipeline.row_filter import RowFilter
@@ -11,10 +13,13 @@ from perl_jax.data.sources.digits import Digits, DigitsConfig
 from perl_jax.data.sources.jsonl import JsonlSource
 from perl_jax.data.sources.parquet import ParquetSource
 from perl_jax.data.sources.source import Source
+from perl_jax.settings import Checked, Expects, Positive
+
+_Paths = Annotated[tuple[str, ...], Len(1), Expects("at least one file")]
 
 
 @dataclass(frozen=True, kw_only=True)
-class RowsConfig:
+class RowsConfig(Checked):
     """What rows of any kind of file become.
 
     Attributes:
@@ -40,10 +45,7 @@ class ParquetConfig(RowsConfig):
             (``gs://``, ``s3://``).
     """
 
-    paths: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        _check_paths(self.paths)
+    paths: _Paths
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +56,7 @@ class JsonlConfig(RowsConfig):
         paths: Files, or patterns such as ``data/train-*.jsonl``, on a disk or in a bucket.
     """
 
-    paths: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        _check_paths(self.paths)
+    paths: _Paths
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +73,7 @@ class DatasetDirectoryConfig(RowsConfig):
 
 
 @dataclass(frozen=True)
-class PartConfig:
+class PartConfig(Checked):
     """A source of a mixture.
 
     Attributes:
@@ -85,17 +84,17 @@ class PartConfig:
     """
 
     source: "SourceConfig"
-    weight: float = 1.0
+    weight: Positive = 1.0
     name: str = ""
     filters: RowFilter = field(default_factory=RowFilter)
 
-    def __post_init__(self) -> None:
+    def _check_together(self) -> None:
         if self.source.mixture is not None:
             raise ValueError("source: expected no mixture in a mixture; list its parts instead")
 
 
 @dataclass(frozen=True)
-class TfdsConfig:
+class TfdsConfig(Checked):
     """A data set that `perl_jax.data.build` built.
 
     Attributes:
@@ -110,7 +109,7 @@ class TfdsConfig:
 
 
 @dataclass(frozen=True)
-class SourceConfig:
+class SourceConfig(Checked):
     """One of these.
 
     Attributes:
@@ -129,7 +128,7 @@ class SourceConfig:
     mixture: tuple[PartConfig, ...] | None = None
     tfds: TfdsConfig | None = None
 
-    def __post_init__(self) -> None:
+    def _check_together(self) -> None:
         given = [field.name for field in fields(self) if getattr(self, field.name) is not None]
         if len(given) != 1:
             names = ", ".join(field.name for field in fields(self))
@@ -174,8 +173,3 @@ def _open_mixture(parts: tuple[PartConfig, ...]) -> Mixture:
             for number, part in enumerate(parts, 1)
         ]
     )
-
-
-def _check_paths(paths: tuple[str, ...]) -> None:
-    if not paths:
-        raise ValueError("paths: expected at least one file; got none")

@@ -1,7 +1,5 @@
 """The published data sets by name."""
 
-import difflib
-
 from perl_jax.datasets import (
     geometry3k,
     k12_freeform,
@@ -11,6 +9,7 @@ from perl_jax.datasets import (
     virl39k,
 )
 from perl_jax.datasets.dataset import DataSet
+from perl_jax.settings import suggestion
 
 
 def _by_name(*groups: tuple[DataSet, ...]) -> dict[str, DataSet]:
@@ -40,7 +39,6 @@ def data_set(name: str) -> DataSet:
         ValueError: There is none.
     """
     if name not in DATA_SETS:
-        close = difflib.get_close_matches(name, DATA_SETS, 1)
-        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        hint = suggestion(name, DATA_SETS)
         raise ValueError(f"no data set {name!r}{hint}; expected one of {', '.join(DATA_SETS)}")
     return DATA_SETS[name]

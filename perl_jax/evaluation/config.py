@@ -1,11 +1,15 @@
 """How often and how thoroughly a policy is evaluated."""
 
-import math
 from dataclasses import dataclass
+from typing import Annotated
+
+from perl_jax.settings import Checked, Count, CountOrZero, Expects, PositiveOrZero
+
+_Count = Annotated[Count, Expects("a whole number of at least 1")]
 
 
 @dataclass(frozen=True)
-class EvaluationConfig:
+class EvaluationConfig(Checked):
     """Evaluation on held-out examples.
 
     Attributes:
@@ -19,30 +23,15 @@ class EvaluationConfig:
         num_rollouts: Responses to an example under one order; at temperature 0 they would be equal.
     """
 
-    every: int = 20
-    examples: int = 128
-    num_orders: int = 5
-    max_new_tokens: int = 256
-    batch: int = 64
-    temperature: float = 0.0
-    num_rollouts: int = 1
+    every: _Count = 20
+    examples: _Count = 128
+    num_orders: Annotated[CountOrZero, Expects("a whole number of at least 0")] = 5
+    max_new_tokens: _Count = 256
+    batch: _Count = 64
+    temperature: Annotated[PositiveOrZero, Expects("a number from 0")] = 0.0
+    num_rollouts: _Count = 1
 
-    def __post_init__(self) -> None:
-        for name, value, least in (
-            ("every", self.every, 1),
-            ("examples", self.examples, 1),
-            ("num_orders", self.num_orders, 0),
-            ("max_new_tokens", self.max_new_tokens, 1),
-            ("batch", self.batch, 1),
-            ("num_rollouts", self.num_rollouts, 1),
-        ):
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise ValueError(
-                    f"{name}: expected a whole number of at least {least}; got {value!r}"
-                )
-        # Written so that NaN fails as well.
-        if not 0 <= self.temperature < math.inf:
-            raise ValueError(f"temperature: expected a number from 0; got {self.temperature!r}")
+    def _check_together(self) -> None:
         if self.temperature == 0 and self.num_rollouts > 1:
             raise ValueError(
                 "num_rollouts: expected 1 at temperature 0, where all responses are the same; "

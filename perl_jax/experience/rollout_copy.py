@@ -10,12 +10,11 @@ from typing import Any
 
 import jax
 from flax import nnx
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 
 from perl_jax.mesh import Feeds
-from perl_jax.models import Qwen2_5_VL
-from perl_jax.models.qwen2_5_vl.sharding import parameter_sharding
-from perl_jax.update.state import dotted
+from perl_jax.models import Policy
+from perl_jax.models.paths import with_leaves
 
 
 class RolloutCopy:
@@ -29,7 +28,7 @@ class RolloutCopy:
         program: ``parameters -> parameters``, compiled.
     """
 
-    def __init__(self, model: Qwen2_5_VL, mesh: Mesh, rollout_mesh: Mesh) -> None:
+    def __init__(self, model: Policy, mesh: Mesh, rollout_mesh: Mesh) -> None:
         """Prepares the copy.
 
         Args:
@@ -50,18 +49,14 @@ class RolloutCopy:
         self._definition, state = nnx.split(model)
         dtype = model.compute_dtype
 
-        def place(path: Any, leaf: Any) -> Any:
-            return leaf.replace(
-                parameter_sharding(dotted(path), leaf.shape, model.config, rollout_mesh)
-            )
+        def place(path: str, leaf: Any) -> NamedSharding:
+            return model.config.sharding(path, leaf.shape, rollout_mesh)
 
-        flat = [(path, place(path, leaf)) for path, leaf in nnx.to_flat_state(state)]
         self.program: Callable[[Any], Any] = jax.jit(
             lambda parameters: jax.tree.map(lambda leaf: leaf.astype(dtype), parameters),
-            out_shardings=nnx.from_flat_state(flat),
+            out_shardings=with_leaves(state, place),
         )
 
-    def __call__(self, model: Qwen2_5_VL) -> Qwen2_5_VL:
+    def __call__(self, model: Policy) -> Policy:
         """The policy for the sampler; the model keeps its own arrays."""
-        copied: Qwen2_5_VL = nnx.merge(self._definition, self.program(nnx.split(model)[1]))
-        return copied
+        return nnx.merge(self._definition, self.program(nnx.split(model)[1]))

@@ -15,6 +15,8 @@ import ml_dtypes
 import numpy as np
 from safetensors.numpy import save_file
 
+from perl_jax.settings import Checked, Count
+
 Layout = Literal["hub", "v5"]
 # (generator, hub name, shape) -> float array
 Draw = Callable[[np.random.Generator, str, tuple[int, ...]], np.ndarray]
@@ -88,7 +90,7 @@ CHAT_TEMPLATE = """\
 
 
 @dataclass(frozen=True)
-class FreshModel:
+class FreshModel(Checked):
     """What a fresh model directory holds.
 
     Attributes:
@@ -107,13 +109,13 @@ class FreshModel:
 
     text: Mapping[str, Any] = field(default_factory=dict)
     vision: Mapping[str, Any] = field(default_factory=dict)
-    mrope_section: tuple[int, ...] = MROPE_SECTION
+    mrope_section: tuple[Count, ...] = MROPE_SECTION
     words: tuple[str, ...] = ()
     tied: bool = True
     layout: Layout = "hub"
-    shards: int = 1
+    shards: Count = 1
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    min_pixels: int = 3136
+    min_pixels: Count = 3136
     seed: int = 0
 
 

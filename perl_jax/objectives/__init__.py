@@ -9,10 +9,10 @@ Arithmetic is float32 whatever comes in. Masks are bool, or 0 and 1; what they l
 neither values nor gradients, NaN included. Shapes and settings are checked while tracing.
 """
 
-from perl_jax.objectives.advantages import group_advantages, normalize_advantages
+from perl_jax.objectives.advantages import group_advantages
 from perl_jax.objectives.aggregation import aggregate, aggregation_weights
 from perl_jax.objectives.kl import kl_penalty
-from perl_jax.objectives.logprobs import entropy, token_logprobs
+from perl_jax.objectives.logprobs import token_logprobs
 from perl_jax.objectives.policy import cispo_loss, policy_loss, truncated_importance_weights
 from perl_jax.objectives.presets import PRESETS, Objective
 
@@ -22,10 +22,8 @@ __all__ = [
     "aggregate",
     "aggregation_weights",
     "cispo_loss",
-    "entropy",
     "group_advantages",
     "kl_penalty",
-    "normalize_advantages",
     "policy_loss",
     "token_logprobs",
     "truncated_importance_weights",

@@ -1,6 +1,6 @@
 """How much better a rollout did than the others: what a policy gradient multiplies."""
 
-from typing import Literal
+from typing import Literal, assert_never, get_args
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +11,8 @@ from perl_jax.objectives.checks import keep
 
 Baseline = Literal["mean", "leave_one_out", "none"]
 Scale = Literal["std", "batch_std", "none"]
-BASELINES: tuple[Baseline, ...] = ("mean", "leave_one_out", "none")
-SCALES: tuple[Scale, ...] = ("std", "batch_std", "none")
+BASELINES: tuple[Baseline, ...] = get_args(Baseline)
+SCALES: tuple[Scale, ...] = get_args(Scale)
 
 
 def group_advantages(
@@ -83,63 +83,35 @@ def group_advantages(
 
     rewards = keep(rewards, mask)
     advantages = _minus_baseline(rewards, mask, baseline)
-    if scale == "none":
-        return advantages
-    axes = (-1,) if scale == "std" else tuple(range(rewards.ndim))
+    axes: tuple[int, ...]
+    match scale:
+        case "none":
+            return advantages
+        case "std":
+            axes = (-1,)
+        case "batch_std":
+            axes = tuple(range(rewards.ndim))
+        case _:
+            assert_never(scale)
     std = _std(rewards, mask, axes, ddof)
     # The two selects keep 0 / 0 out when epsilon is 0.
     divisor = jnp.where(std > 0, std + epsilon, jnp.ones_like(std))
     return jnp.where(std > 0, advantages / divisor, jnp.zeros_like(advantages))
 
 
-def normalize_advantages(
-    advantages: ArrayLike,
-    mask: ArrayLike | None = None,
-    *,
-    ddof: int = 1,
-    epsilon: float = 1e-6,
-) -> jax.Array:
-    r"""Advantages with mean 0 and standard deviation 1 over the whole batch.
-
-    ``(A - mean(A)) / (std(A) + epsilon)`` over everything that the mask keeps: the batch
-    normalisation of REINFORCE++ (arXiv 2501.03262). REINFORCE++ itself applies it to the rewards
-    (baseline ``none``, scale ``none``), its variant with a baseline to rewards minus their
-    group's mean. Given ``[B, G]`` every rollout weighs the same; given advantages and a mask per
-    token, ``[..., R]``, long responses weigh more, which is what verl's whitening does.
-
-    Edge cases: masked entries get 0 and do not count; without spread (a single entry, all equal)
-    or with an empty mask, everything is 0.
-
-    Args:
-        advantages: Real numbers of any shape.
-        mask: Bool, or 0 and 1, of the same shape. None: all count.
-        ddof: Subtracted from the count under the standard deviation.
-        epsilon: Added to the standard deviation.
-
-    Returns:
-        float32, of the same shape.
-    """
-    checks.at_least("ddof", ddof, 0)
-    checks.at_least("epsilon", epsilon, 0)
-    values = checks.real("advantages", advantages)
-    keep_mask = checks.boolean("mask", mask, values.shape)
-    values = keep(values, keep_mask)
-    axes = tuple(range(values.ndim))
-    std = _std(values, keep_mask, axes, ddof)
-    divisor = jnp.where(std > 0, std + epsilon, jnp.ones_like(std))
-    return _centred(values, keep_mask, axes) / divisor
-
-
 def _minus_baseline(rewards: jax.Array, mask: jax.Array, baseline: Baseline) -> jax.Array:
     """Rewards minus their baseline; 0 outside the mask."""
-    if baseline == "none":
-        return rewards
-    centred = _centred(rewards, mask, (-1,))
-    if baseline == "mean":
-        return centred
-    # r_i - (sum - r_i) / (n - 1) is n / (n - 1) times r_i minus the mean.
-    count = _count(rewards, mask, (-1,))
-    return centred * count / jnp.maximum(count - 1, 1)
+    match baseline:
+        case "none":
+            return rewards
+        case "mean":
+            return _centred(rewards, mask, (-1,))
+        case "leave_one_out":
+            # r_i - (sum - r_i) / (n - 1) is n / (n - 1) times r_i minus the mean.
+            count = _count(rewards, mask, (-1,))
+            return _centred(rewards, mask, (-1,)) * count / jnp.maximum(count - 1, 1)
+        case _:
+            assert_never(baseline)
 
 
 def _centred(values: jax.Array, mask: jax.Array, axes: tuple[int, ...]) -> jax.Array:

@@ -1,6 +1,6 @@
 """From a loss per token to one number: which tokens and which responses weigh how much."""
 
-from typing import Literal
+from typing import Any, Literal, assert_never, get_args
 
 import jax
 import jax.numpy as jnp
@@ -13,12 +13,7 @@ from perl_jax.objectives.checks import keep
 Aggregation = Literal[
     "token_mean", "sequence_mean_token_mean", "sequence_mean_token_sum", "constant_length"
 ]
-AGGREGATIONS: tuple[Aggregation, ...] = (
-    "token_mean",
-    "sequence_mean_token_mean",
-    "sequence_mean_token_sum",
-    "constant_length",
-)
+AGGREGATIONS: tuple[Aggregation, ...] = get_args(Aggregation)
 
 
 def aggregate(
@@ -88,59 +83,46 @@ def aggregation_weights(
         float32 of the mask's shape, 0 outside the mask. Loss values there must be finite (or be
         masked first): 0 times NaN is NaN.
     """
-    checks.choice("how", how, AGGREGATIONS)
-    if how == "constant_length" and length is None:
-        raise ValueError("length: constant_length expects the generation budget; got None")
-    checks.at_least("length", length, 0, exclusive=True)
+    check_aggregation(how, length)
     array = jnp.asarray(mask)
     checks.min_rank("mask", array, 1, "[..., R]")
-    weights = checks.boolean("mask", array, array.shape).astype(jnp.float32)
-    tokens = jnp.sum(weights, axis=-1, keepdims=True)
-    if how == "token_mean":
-        return weights / jnp.maximum(jnp.sum(weights), 1)
-    responses = jnp.maximum(jnp.sum(tokens > 0, dtype=jnp.float32), 1)
-    if how == "sequence_mean_token_mean":
-        return weights / (jnp.maximum(tokens, 1) * responses)
-    if how == "sequence_mean_token_sum":
-        return weights / responses
-    return weights / (responses * jnp.asarray(length, jnp.float32))
+    kept = checks.boolean("mask", array, array.shape)
+    return _weights(jnp, kept.astype(jnp.float32), how, length)
 
 
 def token_weights(
     mask: np.ndarray, how: Aggregation = "token_mean", length: float | None = None
 ) -> np.ndarray:
-    """`aggregation_weights` in NumPy: the weighted sum of losses per token is their `aggregate`.
+    """`aggregation_weights` in NumPy, of a bool mask ``[..., R]``.
 
     The weights of a whole mini-batch are known before it is cut into micro-batches. On the host
     they cost no compilation for every new length of responses, and no wait for the device.
-
-    Args:
-        mask: bool ``[..., R]``.
-        how: As in `aggregate`.
-        length: As in `aggregate`: the generation budget that ``constant_length`` needs.
-
-    Returns:
-        float32 of the mask's shape, 0 outside the mask.
-
-    Raises:
-        ValueError: For an unknown way or a missing length.
     """
     check_aggregation(how, length)
-    tokens = np.sum(mask, axis=-1, keepdims=True)
-    responses = np.count_nonzero(tokens)
-    if how == "token_mean":
-        divisor = np.full_like(tokens, tokens.sum())
-    elif how == "sequence_mean_token_mean":
-        divisor = tokens * responses
-    elif how == "sequence_mean_token_sum":
-        divisor = np.full_like(tokens, responses)
-    else:
-        divisor = np.full_like(tokens, responses) * length
-    return (mask / np.where(divisor > 0, divisor, 1)).astype(np.float32)
+    return _weights(np, mask.astype(np.float64), how, length).astype(np.float32)
 
 
 def check_aggregation(how: Aggregation, length: float | None) -> None:
     """Raises ValueError for an unknown way, or where ``constant_length`` has no length."""
     checks.choice("how", how, AGGREGATIONS)
-    if how == "constant_length" and not (length or 0) > 0:
-        raise ValueError(f"length: constant_length expects the generation budget; got {length}")
+    if how == "constant_length" and length is None:
+        raise ValueError("length: constant_length expects the generation budget; got None")
+    checks.at_least("length", length, 0, exclusive=True)
+
+
+def _weights(numpy: Any, mask: Any, how: Aggregation, length: float | None) -> Any:
+    """The weights of a mask of 0.0 and 1.0, in the arithmetic of NumPy or of JAX."""
+    tokens = mask.sum(axis=-1, keepdims=True)
+    responses = (tokens > 0).sum()
+    match how:
+        case "token_mean":
+            divisor = tokens.sum()
+        case "sequence_mean_token_mean":
+            divisor = tokens * responses
+        case "sequence_mean_token_sum":
+            divisor = responses
+        case "constant_length":
+            divisor = responses * length
+        case _:
+            assert_never(how)
+    return mask / numpy.where(divisor > 0, divisor, 1)

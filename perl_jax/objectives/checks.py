@@ -3,22 +3,15 @@
 Everything here runs while a function is traced: a compiled function pays nothing for it.
 """
 
-import difflib
-from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from perl_jax.settings import check_choice
 
-def choice(name: str, value: str, choices: Sequence[str]) -> None:
-    """Raises ValueError unless a setting is one of its choices."""
-    if value in choices:
-        return
-    close = difflib.get_close_matches(str(value), choices, n=1)
-    hint = f" (did you mean {close[0]!r}?)" if close else ""
-    raise ValueError(f"{name}: expected one of {', '.join(choices)}; got {value!r}{hint}")
+choice = check_choice
 
 
 def at_least(name: str, value: Any, bound: float, *, exclusive: bool = False) -> None:

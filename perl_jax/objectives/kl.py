@@ -1,6 +1,6 @@
 """How far the policy has moved from its reference, estimated from the tokens it drew."""
 
-from typing import Literal
+from typing import Literal, assert_never, get_args
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from perl_jax.objectives import checks
 from perl_jax.objectives.checks import keep
 
 KLKind = Literal["k1", "k2", "k3", "abs"]
-KL_KINDS: tuple[KLKind, ...] = ("k1", "k2", "k3", "abs")
+KL_KINDS: tuple[KLKind, ...] = get_args(KLKind)
 
 MAX_LOG_RATIO = 20.0
 MAX_K3 = 10.0
@@ -63,12 +63,16 @@ def kl_penalty(
     checks.same_shape("reference_logprobs", reference, policy.shape)
     keep_mask = checks.boolean("mask", mask, policy.shape)
     difference = keep(policy, keep_mask) - jax.lax.stop_gradient(keep(reference, keep_mask))
-    if kind == "k1":
-        return difference
-    if kind == "k2":
-        return 0.5 * difference**2
-    if kind == "abs":
-        return jnp.abs(difference)
-    difference = jnp.clip(difference, -MAX_LOG_RATIO, MAX_LOG_RATIO)
-    # expm1: exp(-d) - 1 loses all digits of a small d, where k3 is about d^2 / 2.
-    return jnp.minimum(jnp.expm1(-difference) + difference, MAX_K3)
+    match kind:
+        case "k1":
+            return difference
+        case "k2":
+            return 0.5 * difference**2
+        case "abs":
+            return jnp.abs(difference)
+        case "k3":
+            bounded = jnp.clip(difference, -MAX_LOG_RATIO, MAX_LOG_RATIO)
+            # expm1: exp(-d) - 1 loses all digits of a small d, where k3 is about d^2 / 2.
+            return jnp.minimum(jnp.expm1(-bounded) + bounded, MAX_K3)
+        case _:
+            assert_never(kind)

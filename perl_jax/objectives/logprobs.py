@@ -78,31 +78,6 @@ def token_logprobs(
     return _chunked(chunk, _Head(hidden, unembedding, tokens, allowed, scale))
 
 
-def entropy(logits: ArrayLike, *, mask: ArrayLike | None = None) -> jax.Array:
-    """The entropy of a softmax, ``-sum_v p_v log p_v``, in nats.
-
-    For logits that exist anyway, such as a sampler's; from hidden states, `token_logprobs` gives
-    it without them.
-
-    Args:
-        logits: float ``[..., V]``. A logit of -inf is probability 0 and adds 0.
-        mask: Bool, or 0 and 1, ``[...]``: elsewhere the result and its gradient are 0, whatever
-            the logits. None: all positions count.
-
-    Returns:
-        float32 ``[...]``.
-    """
-    values = checks.real("logits", logits)
-    checks.min_rank("logits", values, 1, "[..., V]")
-    keep_mask = checks.boolean("mask", mask, values.shape[:-1])[..., None]
-    # Select before the arithmetic: what is not finite must not reach a product in the backward.
-    possible = keep_mask & (values != -jnp.inf)
-    safe = jnp.where(possible, values, jnp.zeros_like(values))
-    logprobs = safe - jax.nn.logsumexp(safe, axis=-1, keepdims=True, where=possible | ~keep_mask)
-    terms = jnp.exp(logprobs) * logprobs
-    return -jnp.sum(jnp.where(possible, terms, jnp.zeros_like(terms)), axis=-1)
-
-
 class _Head(NamedTuple):
     """The arrays of `token_logprobs`, checked."""
 

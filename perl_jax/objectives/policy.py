@@ -1,7 +1,7 @@
 """Policy-gradient losses per token: the clipped surrogate, CISPO, and importance weights."""
 
 import math
-from typing import Literal
+from typing import Literal, assert_never, get_args
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from perl_jax.objectives import checks
 from perl_jax.objectives.checks import keep, masked_max, masked_mean
 
 Level = Literal["token", "sequence"]
-LEVELS: tuple[Level, ...] = ("token", "sequence")
+LEVELS: tuple[Level, ...] = get_args(Level)
 Stats = dict[str, jax.Array]
 
 MAX_LOG_RATIO = 20.0
@@ -83,10 +83,13 @@ def policy_loss(
         checks.at_least("dual_clip", dual_clip, 1, exclusive=True)
     new, old, advantage, keep_mask = _enter(logprobs, old_logprobs, advantages, mask)
     log_ratio = new - old
-    if level == "token":
-        ratio = jnp.exp(jnp.clip(log_ratio, -MAX_LOG_RATIO, MAX_LOG_RATIO))
-    else:
-        ratio = _sequence_ratio(new, log_ratio, keep_mask)
+    match level:
+        case "token":
+            ratio = jnp.exp(jnp.clip(log_ratio, -MAX_LOG_RATIO, MAX_LOG_RATIO))
+        case "sequence":
+            ratio = _sequence_ratio(new, log_ratio, keep_mask)
+        case _:
+            assert_never(level)
 
     clipped_ratio = jnp.clip(ratio, 1 - clip_low, 1 + clip_high)
     loss = jnp.maximum(-advantage * ratio, -advantage * clipped_ratio)

@@ -1,24 +1,9 @@
 """Reading frozen dataclasses from plain mappings, with errors that name the field."""
 
-import difflib
 from collections.abc import Collection, Mapping
 from typing import Any
 
-
-def suggestion(value: object, choices: Collection[str]) -> str:
-    """`` (did you mean 'x'?)`` where one of the choices is close to the value, else nothing."""
-    close = difflib.get_close_matches(str(value).lower(), [c.lower() for c in choices], n=1)
-    match = [c for c in choices if close and c.lower() == close[0]]
-    return f" (did you mean {match[0]!r}?)" if match else ""
-
-
-def check_choice(path: str, value: object, choices: Collection[str]) -> None:
-    """Raises ValueError unless the value is one of the choices."""
-    if value not in choices:
-        raise ValueError(
-            f"{path}: expected one of {', '.join(choices)}; got {value!r}"
-            + suggestion(value, choices)
-        )
+from perl_jax.settings import suggestion
 
 
 def check_keys(path: str, config: object, known: Collection[str]) -> Mapping[str, Any]:

@@ -4,13 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from perl_jax.permutation.fields import (
-    check_choice,
-    check_keys,
-    check_strings,
-    suggestion,
-)
+from perl_jax.permutation.fields import check_keys, check_strings
 from perl_jax.permutation.reading.scan import NOUNS
+from perl_jax.settings import check_choice, suggestion
 from perl_jax.types import Example
 
 MOVABLE = ("all", "all_but_first", "option_images", "none")

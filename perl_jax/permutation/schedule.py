@@ -1,18 +1,21 @@
 """How often examples get permuted orders, and the seeded gate that decides for one example."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
-from perl_jax.permutation.fields import check_choice, check_keys
+from annotated_types import Gt, Interval
+
 from perl_jax.permutation.orders import uniform
+from perl_jax.settings import Checked, Expects
 
-KINDS = ("constant", "linear", "power", "exponential", "cosine")
+Kind = Literal["constant", "linear", "power", "exponential", "cosine"]
+_Rate = Annotated[float, Interval(ge=0, le=1), Expects("a number from 0 to 1")]
+_Warmup = Annotated[float, Interval(ge=0, lt=1), Expects("a share from 0 to below 1")]
 
 
 @dataclass(frozen=True)
-class Schedule:
+class Schedule(Checked):
     """The course of the permutation rate over a run of T steps.
 
     Attributes:
@@ -25,37 +28,11 @@ class Schedule:
         warmup: The share of the steps over which the rate is ramped up, linearly from 0; in [0, 1).
     """
 
-    kind: str = "linear"
-    peak: float = 1.0
-    power: float = 2.0
-    base: float = 0.99
-    warmup: float = 0.0
-
-    def __post_init__(self) -> None:
-        check_choice("schedule.kind", self.kind, KINDS)
-        for name, valid, expected in (
-            ("peak", lambda x: 0 <= x <= 1, "a number from 0 to 1"),
-            ("power", lambda x: 0 < x < math.inf, "a number above 0"),
-            ("base", lambda x: 0 < x < 1, "a number between 0 and 1"),
-            ("warmup", lambda x: 0 <= x < 1, "a share from 0 to below 1"),
-        ):
-            value = getattr(self, name)
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not number or not valid(value):
-                raise ValueError(f"schedule.{name}: expected {expected}; got {value!r}")
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any], path: str = "schedule") -> "Schedule":
-        """Reads a schedule from a plain mapping of its attributes.
-
-        Raises:
-            ValueError: At an unknown key or a bad value; it names the path of the field.
-        """
-        values = check_keys(path, config, [field.name for field in fields(cls)])
-        try:
-            return cls(**values)
-        except ValueError as error:
-            raise ValueError(str(error).replace("schedule", path, 1)) from None
+    kind: Kind = "linear"
+    peak: _Rate = 1.0
+    power: Annotated[float, Gt(0), Expects("a number above 0")] = 2.0
+    base: Annotated[float, Interval(gt=0, lt=1), Expects("a number between 0 and 1")] = 0.99
+    warmup: _Warmup = 0.0
 
 
 def permutation_rate(step: int, total_steps: int, schedule: Schedule) -> float:

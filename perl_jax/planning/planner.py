@@ -15,12 +15,14 @@ import jax.numpy as jnp
 from perl_jax.config import MeshConfig, TrainConfig
 from perl_jax.flops import count_in_jaxpr
 from perl_jax.mesh import make_mesh, num_shards
+from perl_jax.models import PolicyConfig, read_config
+from perl_jax.models.paths import VISION, within
 from perl_jax.planning.collectives import find_collectives
 from perl_jax.planning.memory import Compiled, memory_by_kind
 from perl_jax.planning.plan import Plan, ProgramPlan
 from perl_jax.planning.rehearsal import Call, Recorder, rehearse
 from perl_jax.planning.roofline import Assumptions, seconds_of_call, traffic_of
-from perl_jax.planning.shapes import bytes_on_chip, read_model_config, sharded_model
+from perl_jax.planning.shapes import bytes_on_chip, sharded_model
 from perl_jax.planning.topology import Topology
 from perl_jax.planning.work import Work, calls_of_step, num_micro_batches, work_of
 from perl_jax.planning.workload import Step, Workload
@@ -105,7 +107,7 @@ def make_plan(request: PlanConfig, devices: Sequence[Any]) -> Plan:
     Raises:
         ValueError: The configuration does not fit the chips.
     """
-    topology, sizes = request.topology, read_model_config(request.config.model.path)
+    topology, sizes = request.topology, read_config(request.config.model.path)
     mesh_config, notes = mesh_for(request.config, topology.devices)
     config = _with_meshes(request.config, mesh_config)
     alone = mesh_config.devices == 1
@@ -114,7 +116,7 @@ def make_plan(request: PlanConfig, devices: Sequence[Any]) -> Plan:
     model = sharded_model(config.model, sizes, mesh, devices[0])
     recorder = rehearse(config, model, mesh, devices[0], step, request.workload)
     compiler = _Compiler(recorder)
-    trained = any(path.startswith("vision.") for path in recorder.kept["parameters"])
+    trained = any(within(path, VISION) for path in recorder.kept["parameters"])
     programs = []
     for name, call in recorder.calls.items():
         if request.programs and name not in request.programs:
@@ -227,7 +229,7 @@ def _program(
     calls: int,
     work: Work | None,
     mesh: MeshConfig,
-    sizes: Any,
+    sizes: PolicyConfig,
 ) -> ProgramPlan:
     call, own, needed = program.call, program.own, program.needed
     if request.topology.virtual and call.name == "apply":

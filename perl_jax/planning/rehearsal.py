@@ -17,13 +17,13 @@ from jax.sharding import AbstractMesh, Mesh, NamedSharding, SingleDeviceSharding
 from perl_jax.buckets import Ladder
 from perl_jax.config import TrainConfig
 from perl_jax.mesh import Shards, Tree
-from perl_jax.models import Qwen2_5_VL
+from perl_jax.models import Policy
 from perl_jax.parts import make_learner, make_rollout_copy
 from perl_jax.planning.workload import EndlessProcessor, Step, Workload, make_batch, make_groups
 from perl_jax.processing import Processor
 from perl_jax.rollout import Strategy, decode_state
-from perl_jax.rollout.run import Request, Run
-from perl_jax.rollout.schedule import Order, Table
+from perl_jax.rollout.run import SampleRequest, SamplerRun
+from perl_jax.rollout.schedule import OrderRollouts, Table
 from perl_jax.rollout.stopping import Response
 from perl_jax.update.placement import Placement
 from perl_jax.update.state import TrainState
@@ -192,14 +192,14 @@ class ShapePlacement(Placement):
             recorder.mark("batch", results)
 
 
-class ShapeRun(Run):
+class ShapeRun(SamplerRun):
     """A call of the sampler whose responses are all as long as they may be."""
 
     def __init__(self, recorder: Recorder, device: Any, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.recorder, self.shards = recorder, ShapeShards(self.mesh, device, recorder)
 
-    def shrink(self, orders: Sequence[Order], state: decode_state.DecodeState) -> None:
+    def shrink(self, orders: Sequence[OrderRollouts], state: decode_state.DecodeState) -> None:
         """Responses end one after the other, until the batch of running ones first shrinks."""
         table = self._full(orders, state)
         by_order = [response for order in table.active for response in order.responses]
@@ -212,14 +212,14 @@ class ShapeRun(Run):
             if not table.active or self._compact(state, table) is not state:
                 return
 
-    def slide(self, orders: Sequence[Order], state: decode_state.DecodeState) -> None:
+    def slide(self, orders: Sequence[OrderRollouts], state: decode_state.DecodeState) -> None:
         """The earliest running order started late, and the caches are full: they move up."""
         table = self._full(orders, state, time=self.config.chunk)
         table.time = state.cache.keys.shape[1]
         self._make_room(state, table, waiting=True)
 
     def _full(
-        self, orders: Sequence[Order], state: decode_state.DecodeState, time: int = 0
+        self, orders: Sequence[OrderRollouts], state: decode_state.DecodeState, time: int = 0
     ) -> Table:
         """Orders of which nothing has ended, in all places of a state."""
         self.recorder.keep("caches", state)
@@ -264,7 +264,7 @@ class ShapeRun(Run):
 
 def rehearse(
     config: TrainConfig,
-    model: Qwen2_5_VL,
+    model: Policy,
     mesh: Mesh | None,
     device: Any,
     step: Step,
@@ -284,7 +284,7 @@ def rehearse(
     recorder.keep("parameters", nnx.state(model))
     processor = EndlessProcessor()
     placement = ShapePlacement(mesh, device, recorder)
-    banned = processor.banned_rows(model.config.text.vocab_size)
+    banned = processor.banned_rows(model.config.vocab_size)
     learner = make_learner(config, model, banned, mesh, placement)
     recorder.keep("frozen", learner.policy.frozen)
     recorder.keep("parameters", learner.policy.split(model))
@@ -297,7 +297,7 @@ def rehearse(
         policy = copy(policy)
         recorder.keep("copy", nnx.state(policy))
     groups = make_groups(config.rollout.groups, step, workload, model.config)
-    request = Request(
+    request = SampleRequest(
         config.rollout.num_rollouts,
         config.rollout.max_new_tokens,
         Strategy(temperature=config.rollout.temperature),

@@ -2,19 +2,26 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
-from perl_jax.models.qwen2_5_vl.config import Qwen2_5_VLConfig
+from annotated_types import Interval
+
+from perl_jax.models import PolicyConfig
 from perl_jax.planning.collectives import Collective
 from perl_jax.planning.topology import Topology
 from perl_jax.planning.work import Work
+from perl_jax.settings import Checked, Expects
 
 # Scores of attention: float32 written and read by the softmax, bfloat16 written and read by the
 # product with the values. No kernel of this project keeps them on the chip.
 _BYTES_OF_A_PAIR = 4 + 4 + 2 + 2
 
 
+_Share = Annotated[float, Interval(gt=0, le=1), Expects("a share from above 0 to 1")]
+
+
 @dataclass(frozen=True)
-class Assumptions:
+class Assumptions(Checked):
     """What a plan supposes.
 
     Attributes:
@@ -25,16 +32,10 @@ class Assumptions:
             micro-batch that waits.
     """
 
-    compute: float = 0.5
-    memory: float = 0.8
-    links: float = 0.8
-    reserve: float = 0.06
-
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            low = -1.0 if name == "reserve" else 0.0
-            if not low < value <= 1:
-                raise ValueError(f"{name}: expected a share from above 0 to 1; got {value}")
+    compute: _Share = 0.5
+    memory: _Share = 0.8
+    links: _Share = 0.8
+    reserve: Annotated[float, Interval(gt=-1, le=1), Expects("a share from above -1 to 1")] = 0.06
 
     def lines(self) -> list[str]:
         """In words."""
@@ -106,7 +107,7 @@ def seconds_of_call(
 
 def traffic_of(
     work: Work,
-    model: Qwen2_5_VLConfig,
+    model: PolicyConfig,
     own: Mapping[str, int],
     *,
     tensor: int,
@@ -121,24 +122,14 @@ def traffic_of(
         tensor: Parts that layers are split into.
         itemsize: Bytes of an activation.
     """
-    text, vision = model.text, model.vision
-    heads = text.num_heads * text.head_dim
-    keys = text.num_kv_heads * text.head_dim
-    split = (2 * heads + 2 * keys + 3 * text.intermediate_size) / tensor
-    weights = text.num_layers * text.hidden_size * split
-    weights += text.vocab_size * text.hidden_size / tensor
-    of_token = text.num_layers * (4 * text.hidden_size + split)
-    of_pair = text.num_layers * text.num_heads / tensor * _BYTES_OF_A_PAIR
-    width = vision.hidden_size
-    block = 4 * width**2 + 3 * width * vision.intermediate_size
-    of_patch = vision.depth * (8 * width + 3 * vision.intermediate_size)
+    once = model.traffic(tensor)
     # The weights of a step of decoding are read once for all of its tokens.
     repeats = 1 if work.steps else work.passes
     return (
-        work.passes * weights * itemsize
-        + work.tokens * repeats * of_token * itemsize
-        + work.pairs * repeats * of_pair
-        + work.image_passes * (vision.depth * block + work.patches * of_patch) * itemsize
+        work.passes * once.text_weights * itemsize
+        + work.tokens * repeats * once.of_token * itemsize
+        + work.pairs * repeats * once.of_pair * _BYTES_OF_A_PAIR
+        + work.image_passes * (once.vision_weights + work.patches * once.of_patch) * itemsize
         + work.steps * own.get("caches", 0)
         + 2 * own.get("gradients", 0)
     )

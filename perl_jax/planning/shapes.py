@@ -1,45 +1,20 @@
-"""Shapes, dtypes and shardings in the place of arrays, and their bytes on a chip."""
+"""A policy of shapes, and what shapes take on a chip."""
 
-import json
 import math
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh, SingleDeviceSharding
 
 from perl_jax.config import ModelConfig
-from perl_jax.hub import resolve_directory
-from perl_jax.models import Qwen2_5_VL
-from perl_jax.models.qwen2_5_vl.config import Qwen2_5_VLConfig, parse_config, read_config
-from perl_jax.models.qwen2_5_vl.load import abstract_model
-from perl_jax.models.qwen2_5_vl.sharding import parameter_sharding
-from perl_jax.update.state import dotted
-
-
-def read_model_config(path: str) -> Qwen2_5_VLConfig:
-    """The sizes of a model, without its weights.
-
-    Args:
-        path: A model directory or a hub id. Those of the published sizes are known.
-
-    Raises:
-        FileNotFoundError: Neither is there.
-        ValueError: It is another kind of model.
-    """
-    name = path.partition("@")[0].rpartition("/")[2]
-    published = files("perl_jax") / "assets" / "published" / f"{name}.json"
-    if not Path(path).is_dir() and path.startswith("Qwen/") and published.is_file():
-        return parse_config(json.loads(published.read_text(encoding="utf-8")), where=path)
-    return read_config(resolve_directory(path))[0]
+from perl_jax.models import Policy, PolicyConfig, abstract_model
+from perl_jax.models.paths import with_leaves
 
 
 def sharded_model(
-    config: ModelConfig, sizes: Qwen2_5_VLConfig, mesh: Mesh | None, device: Any
-) -> Qwen2_5_VL:
+    config: ModelConfig, sizes: PolicyConfig, mesh: Mesh | None, device: Any
+) -> Policy:
     """The policy with shapes for parameters, lying where loading puts them.
 
     Args:
@@ -48,21 +23,17 @@ def sharded_model(
         mesh: The devices; None: one of them.
         device: That one.
     """
-    model = abstract_model(
-        sizes, dtype=jnp.dtype(config.dtype), compute_dtype=jnp.dtype(config.compute_dtype)
-    )
+    model = abstract_model(sizes, dtype=config.dtype, compute_dtype=config.compute_dtype, mesh=mesh)
+    if mesh is not None:
+        return model
     definition, state = nnx.split(model)
-
-    def place(path: Any, leaf: Any) -> Any:
-        sharding = (
-            SingleDeviceSharding(device)
-            if mesh is None
-            else parameter_sharding(dotted(path), leaf.shape, sizes, mesh)
-        )
-        return leaf.replace(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding))
-
-    flat = [(path, place(path, leaf)) for path, leaf in nnx.to_flat_state(state)]
-    return nnx.merge(definition, nnx.from_flat_state(flat))
+    alone = SingleDeviceSharding(device)
+    return nnx.merge(
+        definition,
+        with_leaves(
+            state, lambda _, leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=alone)
+        ),
+    )
 
 
 def bytes_on_chip(tree: Any) -> int:

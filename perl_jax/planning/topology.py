@@ -1,6 +1,5 @@
 """Names of sets of chips, and devices that programs are compiled for and never run on."""
 
-import difflib
 import importlib.util
 import math
 import re
@@ -11,6 +10,7 @@ from typing import Any
 import jax
 
 from perl_jax.chips import CHIPS, Chip
+from perl_jax.settings import suggestion
 
 # Names of virtual devices, and the chip whose figures they have unless another is given.
 VIRTUAL = {"cpu": "h100", "gpu": "h100"}
@@ -64,8 +64,7 @@ def parse_topology(name: str, chip: str | None = None) -> Topology:
         )
     kind, shape = match[1], tuple(int(size) for size in match[2].split("x"))
     if kind not in CHIPS and kind not in VIRTUAL:
-        close = difflib.get_close_matches(kind, [*CHIPS, *VIRTUAL], 1)
-        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        hint = suggestion(kind, [*CHIPS, *VIRTUAL])
         raise ValueError(f"topology: {name}: expected one of {choices}; got {kind!r}{hint}")
     if kind in CHIPS and chip not in (None, kind):
         raise ValueError(f"chip: expected it for cpu:N and gpu:N only; got {chip!r} with {name}")

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from perl_jax.config import TrainConfig
-from perl_jax.models.qwen2_5_vl.config import Qwen2_5_VLConfig
+from perl_jax.models import PolicyConfig
+from perl_jax.settings import Checked, Count
 from perl_jax.types import Group, ImagePatches, Prompt, TrainBatch
 
 _PIXELS = 512 * 512
 
 
 @dataclass(frozen=True)
-class Workload:
+class Workload(Checked):
     """A typical example. Every example of a plan is one.
 
     Attributes:
@@ -25,15 +26,10 @@ class Workload:
             Shapes hold the longest response, ``rollout.max_new_tokens``.
     """
 
-    images: int = 3
-    pixels: int = _PIXELS
-    text_tokens: int = 192
-    response_tokens: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("images", "text_tokens"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected at least 1; got {getattr(self, name)}")
+    images: Count = 3
+    pixels: Count = _PIXELS
+    text_tokens: Count = 192
+    response_tokens: Count | None = None
 
 
 @dataclass(frozen=True)
@@ -57,9 +53,9 @@ class Step:
     mean: int
 
     @classmethod
-    def of(cls, config: TrainConfig, model: Qwen2_5_VLConfig, workload: Workload) -> "Step":
+    def of(cls, config: TrainConfig, model: PolicyConfig, workload: Workload) -> "Step":
         """The step of a configuration, every example of which gets all of its permuted orders."""
-        factor = model.vision.patch_size * model.vision.spatial_merge_size
+        factor = model.patch_size * model.merge_size
         pixels = min(workload.pixels, config.model.max_pixels or workload.pixels)
         units = max(1, math.isqrt(pixels) // factor)
         orders_of_group = 1 + config.permutation.num_orders
@@ -78,7 +74,7 @@ class Step:
         return cls(
             orders=config.rollout.groups * orders_of_group,
             orders_of_group=orders_of_group,
-            grid=(units * model.vision.spatial_merge_size,) * 2,
+            grid=(units * model.merge_size,) * 2,
             prompt=prompt,
             longest=longest,
             mean=mean,
@@ -86,18 +82,18 @@ class Step:
 
 
 def make_groups(
-    count: int, step: Step, workload: Workload, model: Qwen2_5_VLConfig
+    count: int, step: Step, workload: Workload, model: PolicyConfig
 ) -> tuple[Group, ...]:
     """Groups of blank images and prompts with the sizes of a step's."""
     return tuple(_group(number, step, workload, model) for number in range(count))
 
 
-def _group(number: int, step: Step, workload: Workload, model: Qwen2_5_VLConfig) -> Group:
+def _group(number: int, step: Step, workload: Workload, model: PolicyConfig) -> Group:
     patches = math.prod(step.grid)
-    blank = np.broadcast_to(np.float32(0), (patches, model.vision.patch_width))
+    blank = np.broadcast_to(np.float32(0), (patches, model.patch_width))
     images = tuple(ImagePatches(blank, step.grid) for _ in range(workload.images))
     tokens = np.zeros(step.prompt, np.int32)
-    tokens[: workload.images * patches // model.vision.patches_per_unit] = model.image_token
+    tokens[: workload.images * patches // model.patches_per_unit] = model.image_token
     positions = np.broadcast_to(np.arange(step.prompt, dtype=np.int32), (3, step.prompt))
     prompt = Prompt(tokens, positions, 0, images)
     return Group.of(str(number), [prompt] * step.orders_of_group)

@@ -1,12 +1,15 @@
 """What kind of thing an answer is, and so whether a rule can verify it."""
 
+from typing import Literal, get_args
+
 from perl_jax.permutation.answers import letter_of
 from perl_jax.rewards.answers import answer_text
 from perl_jax.rewards.matching import read_sequence
 from perl_jax.rewards.normalise import clean, is_prose, prose
 from perl_jax.rewards.numeric import read_number
 
-KINDS = ("letter", "number", "list", "words", "expression")
+AnswerKind = Literal["letter", "number", "list", "words", "expression"]
+KINDS: tuple[AnswerKind, ...] = get_args(AnswerKind)
 """The kinds that a rule can verify; any other answer is ``open``."""
 
 # Mathematics may be long; words that are many can be written in many ways.

@@ -10,10 +10,11 @@ from perl_jax.preparation.filter import FilterConfig
 from perl_jax.preparation.order_check import OrderConfig
 from perl_jax.preparation.rephrase import RephraseConfig
 from perl_jax.preparation.split import SplitConfig
+from perl_jax.settings import Checked, Fraction
 
 
 @dataclass(frozen=True)
-class PrepareConfig:
+class PrepareConfig(Checked):
     """Which rows are prepared, and how; a stage without a section is left out.
 
     Attributes:
@@ -31,7 +32,7 @@ class PrepareConfig:
 
     source: SourceConfig
     seed: int = 0
-    max_bad_fraction: float = 0.01
+    max_bad_fraction: Fraction = 0.01
     endpoint: EndpointConfig | None = None
     filter: FilterConfig | None = None
     rephrase: RephraseConfig | None = None
@@ -40,11 +41,7 @@ class PrepareConfig:
     order: OrderConfig | None = None
     split: SplitConfig | None = None
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.max_bad_fraction <= 1:
-            raise ValueError(
-                f"max_bad_fraction: expected a share from 0 to 1; got {self.max_bad_fraction}"
-            )
+    def _check_together(self) -> None:
         asks = self.rephrase is not None or (self.order is not None and self.order.ask)
         if asks and self.endpoint is None:
             raise ValueError("endpoint: expected one, as a stage asks it; got none")

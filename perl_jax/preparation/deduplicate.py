@@ -10,13 +10,14 @@ import numpy as np
 from perl_jax.data.pipeline.rows import Skipped
 from perl_jax.data.sources.source import Source
 from perl_jax.preparation.hashing import hashed_rows
-from perl_jax.preparation.image_hash import check_distance, distances
+from perl_jax.preparation.image_hash import Distance, distances
 from perl_jax.preparation.stage import Context, Kept, Outcome, dropped
+from perl_jax.settings import Checked
 from perl_jax.types import Example, prompt_text
 
 
 @dataclass(frozen=True)
-class DeduplicateConfig:
+class DeduplicateConfig(Checked):
     """What counts as the same.
 
     Attributes:
@@ -24,10 +25,7 @@ class DeduplicateConfig:
             many bits.
     """
 
-    max_distance: int = 6
-
-    def __post_init__(self) -> None:
-        check_distance(self.max_distance)
+    max_distance: Distance = 6
 
 
 @dataclass

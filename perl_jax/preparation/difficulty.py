@@ -22,7 +22,8 @@ from perl_jax.preparation.stage import Context, Kept, Outcome, dropped, read_row
 from perl_jax.processing import load_processor
 from perl_jax.rewards import Grader
 from perl_jax.rollout import Group, Sampler, SamplerConfig, Strategy
-from perl_jax.settings import plain
+from perl_jax.rollout.config import Temperature
+from perl_jax.settings import Checked, Count, Dtype, plain
 from perl_jax.types import Example, prompt_text
 
 ACCURACY = "accuracy"
@@ -32,7 +33,7 @@ _REASONS = {Verdict.TOO_EASY: "too_easy", Verdict.TOO_HARD: "too_hard"}
 
 
 @dataclass(frozen=True)
-class PolicyConfig:
+class PolicyConfig(Checked):
     """Whose answers tell how difficult a question is.
 
     Attributes:
@@ -44,21 +45,14 @@ class PolicyConfig:
     """
 
     path: str
-    dtype: str = "bfloat16"
-    compute_dtype: str = "bfloat16"
-    min_pixels: int | None = None
-    max_pixels: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("dtype", "compute_dtype"):
-            if getattr(self, name) not in ("float32", "bfloat16"):
-                raise ValueError(
-                    f"{name}: expected float32 or bfloat16; got {getattr(self, name)!r}"
-                )
+    dtype: Dtype = "bfloat16"
+    compute_dtype: Dtype = "bfloat16"
+    min_pixels: Count | None = None
+    max_pixels: Count | None = None
 
 
 @dataclass(frozen=True)
-class RolloutsConfig:
+class RolloutsConfig(Checked):
     """How the policy is asked: what its accuracies depend on.
 
     Attributes:
@@ -72,28 +66,18 @@ class RolloutsConfig:
         grading_workers: Processes that grade.
     """
 
-    num_rollouts: int = 10
-    max_new_tokens: int = 2048
-    temperature: float = 1.0
+    num_rollouts: Count = 10
+    max_new_tokens: Count = 2048
+    temperature: Temperature = 1.0
     prompt_suffix: str = ""
-    max_prompt_tokens: int = 8192
-    batch: int = 32
+    max_prompt_tokens: Count = 8192
+    batch: Count = 32
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
-    grading_workers: int = 2
-
-    def __post_init__(self) -> None:
-        for name in ("num_rollouts", "max_new_tokens", "batch"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected at least 1; got {getattr(self, name)}")
-        if not self.temperature > 0:
-            raise ValueError(
-                "temperature: expected a positive number, as greedy rollouts are all the same; "
-                f"got {self.temperature}"
-            )
+    grading_workers: Count = 2
 
 
 @dataclass(frozen=True)
-class DifficultyConfig:
+class DifficultyConfig(Checked):
     """Which questions are kept.
 
     Attributes:
@@ -172,10 +156,10 @@ class _Asker:
         processor = load_processor(
             policy.path, min_pixels=policy.min_pixels, max_pixels=policy.max_pixels
         )
-        model = load_model(policy.path, dtype=policy.dtype, compute_dtype=policy.compute_dtype)
+        self.model = load_model(policy.path, dtype=policy.dtype, compute_dtype=policy.compute_dtype)
         self.config = config.rollouts
         self.prepare = Preparer(processor, max_prompt_tokens=config.rollouts.max_prompt_tokens)
-        self.sampler = Sampler(model, processor, config.rollouts.sampler)
+        self.sampler = Sampler(processor, config.rollouts.sampler)
         self.grader = grader
         self.seed = seed
 
@@ -209,6 +193,7 @@ class _Asker:
 
     def _grades(self, asked: Sequence[tuple[Example, Group]]) -> list[list[float | None]]:
         rollouts = self.sampler.sample(
+            self.model,
             [group for _, group in asked],
             num_rollouts=self.config.num_rollouts,
             max_new_tokens=self.config.max_new_tokens,

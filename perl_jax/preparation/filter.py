@@ -8,16 +8,17 @@ from perl_jax.data.pipeline.preparer import letter_is_possible
 from perl_jax.data.pipeline.rows import Skipped
 from perl_jax.data.sources.source import Source
 from perl_jax.permutation.answers import letter_of
-from perl_jax.preparation.answers import KINDS, answer_kind
+from perl_jax.preparation.answers import KINDS, AnswerKind, answer_kind
 from perl_jax.preparation.stage import Context, Dropped, Kept, Outcome, dropped, read_rows
 from perl_jax.rewards import Grader, answer_text
+from perl_jax.settings import Checked, Count
 from perl_jax.types import Example
 
 _BATCH = 256
 
 
 @dataclass(frozen=True)
-class FilterConfig:
+class FilterConfig(Checked):
     """Which rows are kept.
 
     Attributes:
@@ -35,16 +36,15 @@ class FilterConfig:
     sources: tuple[str, ...] = ()
     question_types: tuple[str, ...] = ()
     images: tuple[int, int] = (1, 16)
-    answers: tuple[str, ...] = KINDS
+    answers: tuple[AnswerKind, ...] = KINDS
     keep_open: bool = False
-    grading_workers: int = 2
+    grading_workers: Count = 2
 
-    def __post_init__(self) -> None:
+    def _check_together(self) -> None:
         low, high = self.images
         if not 0 <= low <= high:
             raise ValueError(f"images: expected a range from 0; got {self.images}")
-        unknown = [kind for kind in self.answers if kind not in KINDS]
-        if unknown or not (self.answers or self.keep_open):
+        if not (self.answers or self.keep_open):
             raise ValueError(f"answers: expected some of {', '.join(KINDS)}; got {self.answers}")
 
 

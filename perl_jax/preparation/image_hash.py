@@ -5,16 +5,20 @@ and its 64 bits take line drawings on white for each other.
 """
 
 from array import array
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Interval
 from PIL import Image
 
 from perl_jax.processing import load_rgb
+from perl_jax.settings import Expects, check_value
 
 _SIDE = 16
 WORDS = 2 * _SIDE * _SIDE // 64
 """A hash has so many 64-bit words."""
+Distance = Annotated[int, Interval(ge=0, le=WORDS - 1), Expects(f"0 to {WORDS - 1} bits")]
+"""Bits in which hashes may differ and still be found."""
 
 # Steps of brightness that count as none: compression makes as many in flat areas.
 _FLAT = 4
@@ -63,7 +67,7 @@ class NearImages:
     """
 
     def __init__(self, max_distance: int) -> None:
-        check_distance(max_distance)
+        check_value(Distance, max_distance, "max_distance")
         self._max_distance = max_distance
         self._numbers: dict[bytes, int] = {}
         self._hashes = np.empty((1024, WORDS), np.uint64)
@@ -90,9 +94,3 @@ class NearImages:
             near.update(others[close].tolist())
             bucket.append(number)
         return number, tuple(sorted(near))
-
-
-def check_distance(max_distance: int) -> None:
-    """Raises ValueError unless near hashes can be found at this distance."""
-    if not 0 <= max_distance < WORDS:
-        raise ValueError(f"max_distance: expected 0 to {WORDS - 1} bits; got {max_distance}")

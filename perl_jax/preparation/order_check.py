@@ -20,6 +20,7 @@ from perl_jax.permutation import (
 from perl_jax.preparation.questions import digest, fill, load_prompt, read_object
 from perl_jax.preparation.rephrase import asked_of, open_endpoint
 from perl_jax.preparation.stage import Context, Kept, Outcome, ordered_map, read_rows
+from perl_jax.settings import Checked
 from perl_jax.types import Example
 
 COLUMN = "change_needed"
@@ -27,7 +28,7 @@ _ORDERS = 8
 
 
 @dataclass(frozen=True)
-class OrderConfig:
+class OrderConfig(Checked):
     """How the order check decides.
 
     Attributes:
@@ -41,7 +42,7 @@ class OrderConfig:
     ask: bool = False
     prompt: str | None = None
 
-    def __post_init__(self) -> None:
+    def _check_together(self) -> None:
         rules_from_config(self.rules)
 
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from string import Template
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from perl_jax.data.pipeline.rows import Skipped
 from perl_jax.data.sources.source import Source
@@ -22,6 +22,7 @@ from perl_jax.preparation.stage import (
     read_rows,
 )
 from perl_jax.processing import Slot, split_placeholders
+from perl_jax.settings import Checked, Expects
 from perl_jax.types import Example, prompt_text
 
 _LETTERS = "ABCDEFGHIJ"
@@ -30,7 +31,7 @@ _STALE = ("response", "change_needed")
 
 
 @dataclass(frozen=True)
-class RephraseConfig:
+class RephraseConfig(Checked):
     """How open-ended questions are rephrased.
 
     Attributes:
@@ -41,11 +42,7 @@ class RephraseConfig:
     """
 
     prompt: str | None = None
-    unusable: str = "drop"
-
-    def __post_init__(self) -> None:
-        if self.unusable not in ("drop", "keep"):
-            raise ValueError(f"unusable: expected drop or keep; got {self.unusable!r}")
+    unusable: Annotated[Literal["drop", "keep"], Expects("drop or keep")] = "drop"
 
 
 def rephrase_rows(source: Source, config: RephraseConfig, context: Context) -> Iterator[Outcome]:

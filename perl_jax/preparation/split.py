@@ -3,18 +3,25 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Interval
 
 from perl_jax.data.pipeline.rows import Skipped
 from perl_jax.data.sources.source import Source
 from perl_jax.preparation.hashing import hashed_rows
-from perl_jax.preparation.image_hash import NearImages, check_distance
+from perl_jax.preparation.image_hash import Distance, NearImages
 from perl_jax.preparation.stage import Context, Kept, Outcome, read_rows
+from perl_jax.settings import Checked, Expects
 
 TRAIN, HELD_OUT = "train", "held_out"
 
 
+_HeldOut = Annotated[float, Interval(gt=0, lt=1), Expects("a share above 0 and below 1")]
+
+
 @dataclass(frozen=True)
-class SplitConfig:
+class SplitConfig(Checked):
     """How rows are split.
 
     Attributes:
@@ -23,13 +30,8 @@ class SplitConfig:
             many bits.
     """
 
-    held_out: float = 0.02
-    max_distance: int = 6
-
-    def __post_init__(self) -> None:
-        if not 0 < self.held_out < 1:
-            raise ValueError(f"held_out: expected a share above 0 and below 1; got {self.held_out}")
-        check_distance(self.max_distance)
+    held_out: _HeldOut = 0.02
+    max_distance: Distance = 6
 
 
 class _Sets:

@@ -1,6 +1,5 @@
 """Reward functions of the user: any Python function, named by where it is imported from."""
 
-import difflib
 import importlib
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -9,6 +8,8 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+
+from perl_jax.settings import suggestion
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,7 @@ def load_reward(path: str) -> RewardFunction:
     function = vars(module).get(name)
     if not callable(function):
         known = [key for key, value in vars(module).items() if callable(value)]
-        close = difflib.get_close_matches(name, known, 1)
-        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        hint = suggestion(name, known)
         raise ValueError(f"reward {path}: {module_name} has no function {name!r}{hint}")
     return RewardFunction(path, function)
 

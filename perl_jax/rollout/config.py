@@ -1,12 +1,18 @@
 """How the sampler cuts its work."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from perl_jax.buckets import Ladder
+from perl_jax.buckets import Rungs
+from perl_jax.settings import Checked, Count, Expects, Positive
+
+Temperature = Annotated[
+    Positive, Expects("a positive number, as greedy rollouts of a prompt are all the same")
+]
 
 
 @dataclass(frozen=True)
-class SamplerConfig:
+class SamplerConfig(Checked):
     """How work is cut into compiled calls; none of it changes what is sampled.
 
     Attributes:
@@ -22,22 +28,15 @@ class SamplerConfig:
             batch shrinks. Without it a batch runs until its last response ends.
     """
 
-    prompt_lengths: tuple[int, ...] = (
+    prompt_lengths: Rungs = (
         256, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 12288, 16384,
     )  # fmt: skip
-    response_lengths: tuple[int, ...] = (128, 256, 512, 1024, 2048, 4096)
-    patches: tuple[int, ...] = (1024, 2048, 4096, 8192, 16384, 32768, 65536)
-    rows: int = 192
-    prefill_tokens: int = 16384
-    chunk: int = 32
+    response_lengths: Rungs = (128, 256, 512, 1024, 2048, 4096)
+    patches: Rungs = (1024, 2048, 4096, 8192, 16384, 32768, 65536)
+    rows: Count = 192
+    prefill_tokens: Count = 16384
+    chunk: Count = 32
     refill: bool = True
-
-    def __post_init__(self) -> None:
-        for name in ("prompt_lengths", "response_lengths", "patches"):
-            Ladder(name, getattr(self, name))
-        for name in ("rows", "prefill_tokens", "chunk"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
 
     def slots(self, max_new_tokens: int) -> tuple[int, ...]:
         """The sizes that caches for responses grow through.

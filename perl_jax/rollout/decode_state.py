@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
 from perl_jax.mesh import SHARD_AXES, fit_sharding
-from perl_jax.models.qwen2_5_vl.cache import PromptCache, ResponseCache
-from perl_jax.models.qwen2_5_vl.config import TextConfig
+from perl_jax.models import PolicyConfig
+from perl_jax.models.cache import PromptCache, ResponseCache
 
 _OF_ROW = PartitionSpec(SHARD_AXES, None)
 _OF_PREFIX = PartitionSpec(None, SHARD_AXES, "tensor", None, None)
@@ -35,7 +35,7 @@ class DecodeState(NamedTuple):
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
 def empty_state(
-    config: TextConfig,
+    config: PolicyConfig,
     dtype: jnp.dtype,
     mesh: Mesh | None,
     sizes: tuple[int, int, int, int],
@@ -45,8 +45,8 @@ def empty_state(
     orders, rollouts, length, slots = sizes
     seen = jnp.zeros((orders, rollouts, config.vocab_size), bool) if penalises else None
     state = DecodeState(
-        prefix=PromptCache.empty(config, orders, length, dtype),
-        cache=ResponseCache.empty(config, orders, rollouts, slots, dtype),
+        prefix=PromptCache.empty(config.cache_sizes, orders, length, dtype),
+        cache=ResponseCache.empty(config.cache_sizes, orders, rollouts, slots, dtype),
         tokens=jnp.zeros((orders, rollouts), jnp.int32),
         seen=seen,
     )

@@ -80,13 +80,13 @@ def _pack(told: Iterable[tuple[Group, Any]]) -> bytes:
     numbers = []
     for group, note in told:
         prompts = [[len(prompt.tokens), int(prompt.rope_delta)] for prompt in group.prompts]
-        grids = [image.grid for image in group.images]
+        images = [(image.key, image.grid) for image in group.images]
         rows.append(
             {
                 "id": group.id,
                 "note": note,
                 "prompts": prompts,
-                "grids": grids,
+                "images": images,
                 "slots": group.slots,
             }
         )
@@ -102,7 +102,7 @@ def _unpack(data: bytes) -> list[tuple[Group, Any]]:
     numbers = np.frombuffer(data[size:], np.int32)
     found = []
     for row in json.loads(data[8:size]):
-        images = tuple(_stub(tuple(grid)) for grid in row["grids"])
+        images = tuple(_stub(key, tuple(grid)) for key, grid in row["images"])
         slots = tuple(map(tuple, row["slots"]))
         prompts = []
         for (length, delta), shown in zip(row["prompts"], slots, strict=True):
@@ -113,9 +113,9 @@ def _unpack(data: bytes) -> list[tuple[Group, Any]]:
     return found
 
 
-def _stub(grid: tuple[int, int]) -> ImagePatches:
+def _stub(key: str, grid: tuple[int, int]) -> ImagePatches:
     """An image whose patches another host has."""
-    return ImagePatches(np.empty((0, 0), np.float32), grid)
+    return ImagePatches(np.empty((0, 0), np.float32), grid, key)
 
 
 def _patches(group: Group) -> bytes:

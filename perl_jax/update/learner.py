@@ -10,10 +10,12 @@ import numpy as np
 from jax.sharding import Mesh
 
 from perl_jax.mesh import Feeds
-from perl_jax.models import Qwen2_5_VL
-from perl_jax.models.qwen2_5_vl.layers import Remat
+from perl_jax.models import Policy
+from perl_jax.models.paths import VISION, within
+from perl_jax.models.policy import Remat
 from perl_jax.objectives import Objective
 from perl_jax.objectives.aggregation import check_aggregation, token_weights
+from perl_jax.settings import Checked, Count, Dtype, Positive
 from perl_jax.types import Group, Responses, TrainBatch
 from perl_jax.update.assignment import assign
 from perl_jax.update.exchange import spread
@@ -28,12 +30,12 @@ from perl_jax.update.optimizer import (
 from perl_jax.update.packing import MicroBatch, PackingConfig, Sizes, pack
 from perl_jax.update.placement import Placement
 from perl_jax.update.programs import Loss, Pending, Programs
-from perl_jax.update.state import Params, Policy, TrainState
+from perl_jax.update.state import Params, SplitPolicy, TrainState
 from perl_jax.update.stats import Stats
 
 
 @dataclass(frozen=True)
-class UpdateConfig:
+class UpdateConfig(Checked):
     """How a batch becomes updates.
 
     Attributes:
@@ -52,36 +54,16 @@ class UpdateConfig:
         packing: How batches are cut and padded.
     """
 
-    updates_per_batch: int = 1
+    updates_per_batch: Count = 1
     trainable: tuple[str, ...] = (".*",)
     frozen: tuple[str, ...] = ()
     recompute_old: bool = False
-    importance_cap: float | None = None
-    max_logprob_gap: float | None = None
+    importance_cap: Positive | None = None
+    max_logprob_gap: Positive | None = None
     remat: Remat = "none"
-    logprob_chunk: int = 2048
-    reference_dtype: str = "bfloat16"
+    logprob_chunk: Count = 2048
+    reference_dtype: Dtype = "bfloat16"
     packing: PackingConfig = field(default_factory=PackingConfig)
-
-    def __post_init__(self) -> None:
-        if self.updates_per_batch < 1:
-            raise ValueError(
-                f"updates_per_batch: expected at least 1; got {self.updates_per_batch}"
-            )
-        if self.logprob_chunk < 1:
-            raise ValueError(f"logprob_chunk: expected at least 1; got {self.logprob_chunk}")
-        if self.remat not in ("none", "activations", "layers"):
-            raise ValueError(
-                f"remat: expected one of none, activations, layers; got {self.remat!r}"
-            )
-        if self.reference_dtype not in ("float32", "bfloat16"):
-            raise ValueError(
-                f"reference_dtype: expected float32 or bfloat16; got {self.reference_dtype!r}"
-            )
-        for name in ("importance_cap", "max_logprob_gap"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name}: expected a positive number or None; got {value}")
 
 
 Scores = list[jax.Array]
@@ -100,7 +82,7 @@ class Learner:
 
     def __init__(
         self,
-        model: Qwen2_5_VL,
+        model: Policy,
         banned: np.ndarray,
         *,
         config: UpdateConfig,
@@ -130,7 +112,7 @@ class Learner:
             ValueError: Patterns match no parameter, or a setting does not fit the others.
         """
         self.config = config
-        self.policy = Policy(model, config.trainable, config.frozen)
+        self.policy = SplitPolicy(model, config.trainable, config.frozen)
         self.objective = objective
         self.length = length
         self.model_config = model.config
@@ -169,7 +151,7 @@ class Learner:
         """Which hosts provide for which shards of a batch."""
         return self._placement.shards.feeds
 
-    def init(self, model: Qwen2_5_VL, key: jax.Array) -> TrainState:
+    def init(self, model: Policy, key: jax.Array) -> TrainState:
         """The state before the first update.
 
         The parameters are copied: updates give the state's own memory back, not the model's.
@@ -178,7 +160,7 @@ class Learner:
         data = np.asarray(jax.random.key_data(key))
         return self.programs.start(self.policy.split(model), data, jax.random.key_impl(key))
 
-    def model(self, state: TrainState) -> Qwen2_5_VL:
+    def model(self, state: TrainState) -> Policy:
         """The policy in a state. Its arrays are the state's: an update invalidates it."""
         return self.policy.merge(state.params)
 
@@ -261,7 +243,7 @@ class Learner:
         """As `operations`, of all responses; of `supervise`, too."""
         once = forward_operations(self.model_config, groups, responses)
         scored = self._scores_old + (self.reference is not None)
-        vision = [path.startswith("vision.") for path in self.policy.paths]
+        vision = [within(path, VISION) for path in self.policy.paths]
         update = once.update(vision_trained=any(vision), text_trained=not all(vision))
         return update + scored * once.forward()
 
@@ -316,7 +298,7 @@ class Learner:
             parts = [numbers[first : first + at_once] for numbers in assigned]
             members = [[groups[number] for number in numbers] for numbers in parts]
             everyone = [number for numbers in parts for number in numbers]
-            sizes = Sizes.of(members, responses.lengths[everyone], packing, model.vision)
+            sizes = Sizes.of(members, responses.lengths[everyone], packing, model)
 
             def pack_shard(
                 shard: int,

@@ -9,20 +9,15 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from perl_jax.models import Qwen2_5_VL
-from perl_jax.objectives import (
-    Objective,
-    kl_penalty,
-    policy_loss,
-    truncated_importance_weights,
-)
+from perl_jax.models import Policy
+from perl_jax.objectives import Objective, checks, truncated_importance_weights
 from perl_jax.update.forward import Head, response_logprobs
 from perl_jax.update.packing import MicroBatch
 from perl_jax.update.stats import Stats, over_tokens
 
 
 def policy_gradient_loss(
-    model: Qwen2_5_VL,
+    model: Policy,
     batch: MicroBatch,
     banned: jax.Array,
     running: Sequence[jax.Array] | None = None,
@@ -31,7 +26,7 @@ def policy_gradient_loss(
     objective: Objective,
     importance_cap: float | None,
 ) -> tuple[jax.Array, Stats]:
-    """The share of the clipped surrogate, the KL penalty and the entropy bonus.
+    """The share of the objective's loss, the KL penalty and the entropy bonus.
 
     Args:
         model: The policy.
@@ -53,41 +48,36 @@ def policy_gradient_loss(
     mask = weights > 0
     # With one update a batch the policy is the old policy: the ratio is 1, its gradient is not 0.
     old = values.get("old", jax.lax.stop_gradient(logprobs))
-    loss, means = policy_loss(
-        logprobs,
-        old,
-        values["advantages"],
-        mask,
-        clip_low=objective.clip_low,
-        clip_high=objective.clip_high,
-        dual_clip=objective.dual_clip,
-        level=objective.level,
-    )
+    loss, means = objective.token_loss(logprobs, old, values["advantages"], mask)
     del means["tokens"]
     means["clip_fraction"] = means["clip_fraction_high"] + means["clip_fraction_low"]
-    extremes = {"max/ratio_max": means.pop("ratio_max"), "min/ratio_min": means.pop("ratio_min")}
+    extremes = {
+        "max/policy/ratio_max": means.pop("ratio_max"),
+        "min/policy/ratio_min": means.pop("ratio_min"),
+    }
     importance, gap = truncated_importance_weights(
         old, values["sampled"], mask, cap=importance_cap or 1.0
     )
     means["logprob_gap_mean"] = gap["logprob_gap_mean"]
-    extremes["max/logprob_gap_max"] = gap["logprob_gap_max"]
+    extremes["max/policy/logprob_gap_max"] = gap["logprob_gap_max"]
     if importance_cap is not None:
         loss = loss * importance
         means["importance_weight_mean"] = gap["weight_mean"]
         means["importance_weight_truncated"] = gap["truncated_fraction"]
     means["entropy"] = _mean(entropy, mask)
     if "reference" in values:
-        kl = kl_penalty(logprobs, values["reference"], objective.kl, mask=mask)
+        kl = objective.penalty(logprobs, values["reference"], mask)
         loss = loss + objective.kl_coefficient * kl
         means["kl"] = _mean(kl, mask)
     if objective.entropy_coefficient:
         loss = loss - objective.entropy_coefficient * entropy
     share = jnp.sum(weights * loss)
-    return share, over_tokens(means, mask) | extremes | {"sum/loss": share}
+    named = {f"policy/{name}": mean for name, mean in means.items()}
+    return share, over_tokens(named, mask) | extremes | {"sum/policy/loss": share}
 
 
 def supervised_loss(
-    model: Qwen2_5_VL,
+    model: Policy,
     batch: MicroBatch,
     banned: jax.Array,
     running: Sequence[jax.Array] | None = None,
@@ -96,19 +86,18 @@ def supervised_loss(
 ) -> tuple[jax.Array, Stats]:
     """The share of the cross-entropy of given responses; values are ``weights`` ``[O, N, R]``.
 
-    Its statistic ``likely`` is the share of tokens that the model gives more than half of the
-    probability. Greedy decoding guesses at least these, and others whose probability is smaller
-    but still the largest: a lower bound of its accuracy that needs no logits.
+    The statistic ``supervised/likely`` is the share of tokens that the model gives more than half
+    of the probability. Greedy decoding guesses these, and others whose probability is smaller but
+    still the largest: it is a lower bound of the accuracy that needs no logits.
     """
     logprobs, entropy = response_logprobs(model, batch, banned, head, running)
     weights = jnp.asarray(batch.values["weights"])
     mask = weights > 0
     share = -jnp.sum(weights * jnp.where(mask, logprobs, 0.0))
     likely = (logprobs > jnp.log(0.5)).astype(jnp.float32)
-    means = {"entropy": _mean(entropy, mask), "likely": _mean(likely, mask)}
-    return share, over_tokens(means, mask) | {"sum/loss": share}
+    means = {"policy/entropy": _mean(entropy, mask), "supervised/likely": _mean(likely, mask)}
+    return share, over_tokens(means, mask) | {"sum/supervised/loss": share}
 
 
 def _mean(values: jax.Array, mask: jax.Array) -> jax.Array:
-    kept = jnp.where(mask, jax.lax.stop_gradient(values), 0.0)
-    return jnp.sum(kept) / jnp.maximum(jnp.sum(mask, dtype=jnp.float32), 1)
+    return checks.masked_mean(jax.lax.stop_gradient(values), mask)

@@ -6,25 +6,31 @@ stacked has a leading layer axis, and every layer of it is treated as a paramete
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import jax
 import jax.numpy as jnp
 import optax
+from annotated_types import Ge, Interval
 
-from perl_jax.objectives import checks
+from perl_jax.models.paths import OUTER_MATRICES, STACKED, within
+from perl_jax.settings import (
+    Checked,
+    Count,
+    CountOrZero,
+    Expects,
+    Fraction,
+    Positive,
+    PositiveOrZero,
+)
 
-OPTIMIZERS = ("adamw", "adafactor", "muon")
-SCHEDULES = ("constant", "linear", "cosine")
-STATE_DTYPES = ("float32", "bfloat16")
+OptimizerName = Literal["adamw", "adafactor", "muon"]
+OPTIMIZERS: tuple[OptimizerName, ...] = get_args(OptimizerName)
+_Patterns = Annotated[tuple[str, ...], Expects("a list of patterns")]
+_Decay = Annotated[float, Interval(ge=0, lt=1), Expects("a number from 0 to below 1")]
 
-# Modules whose parameters have a leading layer axis.
-STACKED = ("text.layers", "vision.blocks")
-
-# Muon is for maps between hidden states. These matrices look rows up or face the outside.
-_OUTER_MATRICES = r"(.*\.)?(embed_tokens|lm_head|patch_embed)\.weight"
 _MUON_MOMENTUM = 0.95
 # Scales an orthogonal update to the root mean square of AdamW's, arXiv 2502.16982 section 2.2, so
 # that both kinds of parameters share a learning rate and a weight decay.
@@ -37,7 +43,7 @@ Tree = TypeVar("Tree")
 
 
 @dataclass(frozen=True)
-class OptimizerConfig:
+class OptimizerConfig(Checked):
     """How gradients move parameters.
 
     The learning rate has one meaning for all three optimizers: an element of an update has about
@@ -63,38 +69,29 @@ class OptimizerConfig:
         state_dtype: Of the first moment, ``float32`` or ``bfloat16``; all else is float32.
     """
 
-    name: str = "adamw"
-    learning_rate: float = 1e-6
-    schedule: str = "constant"
-    warmup_updates: int = 0
-    final_scale: float = 0.0
-    b1: float = 0.9
-    b2: float = 0.999
-    epsilon: float = 1e-8
-    weight_decay: float = 0.01
-    no_decay: tuple[str, ...] = (r".*\.bias", r".*norm\d?\.weight", r".*\.ln_q\.weight")
-    max_grad_norm: float | None = 1.0
-    max_skipped: int = 5
-    state_dtype: str = "float32"
+    name: OptimizerName = "adamw"
+    learning_rate: Positive = 1e-6
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    warmup_updates: Annotated[CountOrZero, Expects("an integer of at least 0")] = 0
+    final_scale: Fraction = 0.0
+    b1: _Decay = 0.9
+    b2: _Decay = 0.999
+    # Below the least normal float32, AdamW's denominator could be 0.
+    epsilon: Annotated[float, Ge(1e-37)] = 1e-8
+    weight_decay: PositiveOrZero = 0.01
+    no_decay: _Patterns = (r".*\.bias", r".*norm\d?\.weight", r".*\.ln_q\.weight")
+    max_grad_norm: Annotated[Positive, Expects("a positive number or None")] | None = 1.0
+    max_skipped: Annotated[Count, Expects("an integer of at least 1")] = 5
+    state_dtype: Literal["float32", "bfloat16"] = "float32"
 
-    def __post_init__(self) -> None:
-        checks.choice("name", self.name, OPTIMIZERS)
-        checks.choice("schedule", self.schedule, SCHEDULES)
-        checks.choice("state_dtype", self.state_dtype, STATE_DTYPES)
-        for field, valid, expected in (
-            ("learning_rate", lambda x: 0 < x < math.inf, "a positive number"),
-            ("final_scale", lambda x: 0 <= x <= 1, "a share from 0 to 1"),
-            ("b1", lambda x: 0 <= x < 1, "a number from 0 to below 1"),
-            ("b2", lambda x: 0 <= x < 1, "a number from 0 to below 1"),
-            # Below the least normal float32, AdamW's denominator could be 0.
-            ("epsilon", lambda x: 1e-37 <= x < math.inf, "a number of at least 1e-37"),
-            ("weight_decay", lambda x: 0 <= x < math.inf, "a number of at least 0"),
-            ("max_grad_norm", lambda x: 0 < x < math.inf, "a positive number or None"),
-            ("warmup_updates", lambda x: isinstance(x, int) and x >= 0, "an integer of at least 0"),
-            ("max_skipped", lambda x: isinstance(x, int) and x >= 1, "an integer of at least 1"),
-        ):
-            _check_number(field, getattr(self, field), valid, expected)
-        _check_patterns(self.no_decay)
+    def _check_together(self) -> None:
+        for pattern in self.no_decay:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(
+                    f"no_decay: expected regular expressions; got {pattern!r} ({error})"
+                ) from None
 
 
 def learning_rate_schedule(config: OptimizerConfig, total_updates: int) -> optax.Schedule:
@@ -186,17 +183,19 @@ def apply_gradients(
         gradients: By path, of the parameters' shapes.
 
     Returns:
-        Parameters, state, and scalars: ``grad_norm`` before clipping, ``update_norm``,
-        ``param_norm`` after the update, all global and float32, and ``skipped``, int32. Where the
-        norm of the gradients or of the update is not finite, ``skipped`` is 1, ``update_norm`` 0,
-        and parameters and state are those that were given, counters included.
+        Parameters, state, and scalars by their names in the logs, which begin with ``optimizer/``:
+        ``grad_norm`` before clipping, ``update_norm``, ``param_norm`` after the update, all global
+        and float32, and ``skipped``, int32. Where the norm of the gradients or of the update is not
+        finite, ``skipped`` is 1, ``update_norm`` 0, and parameters and state are those that were
+        given, counters included.
 
     Raises:
         ValueError: Gradients and parameters differ in paths or shapes.
     """
     _check_gradients(params, gradients)
     grad_norm = optax.tree.norm(_as_float32(gradients))
-    updates, moved_state = optimizer.update(gradients, optimizer_state, params)
+    result: Any = optimizer.update(gradients, optimizer_state, params)
+    updates, moved_state = result
     update_norm = optax.tree.norm(updates)
     finite = jnp.isfinite(grad_norm) & jnp.isfinite(update_norm)
 
@@ -208,10 +207,10 @@ def apply_gradients(
 
     moved = {path: move(value, updates[path]) for path, value in params.items()}
     stats = {
-        "grad_norm": grad_norm,
-        "update_norm": jnp.where(finite, update_norm, 0.0),
-        "param_norm": optax.tree.norm(_as_float32(moved)),
-        "skipped": jnp.where(finite, 0, 1).astype(jnp.int32),
+        "optimizer/grad_norm": grad_norm,
+        "optimizer/update_norm": jnp.where(finite, update_norm, 0.0),
+        "optimizer/param_norm": optax.tree.norm(_as_float32(moved)),
+        "optimizer/skipped": jnp.where(finite, 0, 1).astype(jnp.int32),
     }
     return moved, jax.tree.map(keep, moved_state, optimizer_state), stats
 
@@ -241,7 +240,7 @@ def _muon(
         beta=_MUON_MOMENTUM, mu_dtype=dtype, weight_dimension_numbers=numbers
     )
 
-    def match_rms(update: jax.Array, _: Any) -> jax.Array:
+    def match_rms(update: Any, _: Any) -> jax.Array:
         return update * (_MUON_RMS * math.sqrt(max(update.shape[-2:])))
 
     muon = optax.chain(orthogonal, optax.stateless_with_tree_map(match_rms))
@@ -254,18 +253,21 @@ def _adafactor(params: Mapping[str, Any]) -> optax.GradientTransformation:
     each = optax.chain(optax.scale_by_factored_rms(), optax.clip_by_block_rms(_ADAFACTOR_CLIP))
     mapped = optax.GradientTransformation(jax.vmap(each.init), jax.vmap(each.update))
     labels = {path: _stack(path) or "single" for path in params}
-    transformations = {label: mapped if label in STACKED else each for label in labels.values()}
+    transformations: dict[Hashable, optax.GradientTransformation] = {
+        label: mapped if label in STACKED else each for label in labels.values()
+    }
     return optax.partition(transformations, labels)
 
 
 def _stack(path: str) -> str | None:
     """The stack that a parameter belongs to, if any."""
-    return next((module for module in STACKED if path.startswith(module + ".")), None)
+    return next((module for module in STACKED if within(path, module)), None)
 
 
 def _is_hidden_matrix(path: str, shape: tuple[int, ...]) -> bool:
+    # Muon is for maps between hidden states.
     rank = len(shape) - (1 if _stack(path) else 0)
-    return rank == 2 and not re.fullmatch(_OUTER_MATRICES, path)
+    return rank == 2 and not re.fullmatch(OUTER_MATRICES, path)
 
 
 def _matches(path: str, patterns: tuple[str, ...]) -> bool:
@@ -284,25 +286,6 @@ def _in_float32(inner: optax.GradientTransformation) -> optax.GradientTransforma
 
 def _as_float32(tree: Tree) -> Tree:
     return jax.tree.map(lambda x: x.astype(jnp.float32), tree)
-
-
-def _check_number(field: str, value: Any, valid: Callable[[float], bool], expected: str) -> None:
-    if value is None and field == "max_grad_norm":
-        return
-    if isinstance(value, bool) or not isinstance(value, int | float) or not valid(value):
-        raise ValueError(f"{field}: expected {expected}; got {value!r}")
-
-
-def _check_patterns(patterns: tuple[str, ...]) -> None:
-    if isinstance(patterns, str):
-        raise ValueError(f"no_decay: expected a list of patterns; got {patterns!r}")
-    for pattern in patterns:
-        try:
-            re.compile(pattern)
-        except (re.error, TypeError) as error:
-            raise ValueError(
-                f"no_decay: expected regular expressions; got {pattern!r} ({error})"
-            ) from None
 
 
 def _check_gradients(params: Params, gradients: Params) -> None:

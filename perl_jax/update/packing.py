@@ -12,14 +12,16 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
-from perl_jax.buckets import Ladder, bucket
-from perl_jax.models.qwen2_5_vl.config import Qwen2_5_VLConfig, VisionConfig
-from perl_jax.models.qwen2_5_vl.inputs import Array, ImageSizes, PromptInputs, pack_images
+from perl_jax.buckets import Ladder, OptionalRungs, Rungs, bucket
+from perl_jax.models import PolicyConfig
+from perl_jax.models.policy import Array, ImageSizes, PromptInputs
+from perl_jax.models.prompts import feature_rows, pad_prompts
+from perl_jax.settings import Checked, Count
 from perl_jax.types import Group, ImagePatches, Responses
 
 
 @dataclass(frozen=True)
-class PackingConfig:
+class PackingConfig(Checked):
     """The sizes that the arrays of an update are padded to; none of them changes its result.
 
     Attributes:
@@ -32,23 +34,14 @@ class PackingConfig:
         orders: The ladder of the number of orders of a shard; empty lets it follow from the batch.
     """
 
-    micro_groups: int = 4
-    prompt_lengths: tuple[int, ...] = (
+    micro_groups: Count = 4
+    prompt_lengths: Rungs = (
         256, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 12288, 16384,
     )  # fmt: skip
-    response_lengths: tuple[int, ...] = (128, 256, 512, 1024, 2048, 4096)
-    patches: tuple[int, ...] = (1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072)
-    images: tuple[int, ...] = ()
-    orders: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.micro_groups < 1:
-            raise ValueError(f"micro_groups: expected at least 1; got {self.micro_groups}")
-        for name in ("prompt_lengths", "response_lengths", "patches"):
-            Ladder(name, getattr(self, name))
-        for name in ("images", "orders"):
-            if getattr(self, name):
-                Ladder(name, getattr(self, name))
+    response_lengths: Rungs = (128, 256, 512, 1024, 2048, 4096)
+    patches: Rungs = (1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072)
+    images: OptionalRungs = ()
+    orders: OptionalRungs = ()
 
 
 @jax.tree_util.register_dataclass
@@ -95,7 +88,7 @@ class Sizes:
         shards: Sequence[Sequence[Group]],
         lengths: np.ndarray,
         config: PackingConfig,
-        vision: VisionConfig,
+        model: PolicyConfig,
     ) -> "Sizes":
         """The sizes that hold each of several shards.
 
@@ -103,13 +96,13 @@ class Sizes:
             shards: The groups of each; a shard may have none.
             lengths: int, those of all responses.
             config: The ladders.
-            vision: The vision tower's configuration.
+            model: The policy's sizes.
 
         Raises:
             ValueError: A prompt, a response or the images do not fit the ladders.
         """
         ladder = Ladder("prompt_lengths", config.prompt_lengths)
-        grids = [[image.grid for image in _distinct(groups).values()] for groups in shards]
+        grids = [[image.grid for image in _distinct(groups)] for groups in shards]
         orders = max(sum(len(group.prompts) for group in groups) for groups in shards)
         if config.orders:
             orders = Ladder("orders", config.orders).fit(orders, "orders of a micro-batch")
@@ -126,7 +119,7 @@ class Sizes:
             response=Ladder("response_lengths", config.response_lengths).fit(
                 max(1, int(lengths.max())), "response length"
             ),
-            images=_image_sizes(grids, config, vision) if any(grids) else None,
+            images=_image_sizes(grids, config, model) if any(grids) else None,
         )
 
 
@@ -134,7 +127,7 @@ def pack(
     groups: Sequence[Group],
     responses: Responses,
     values: Mapping[str, np.ndarray],
-    model: Qwen2_5_VLConfig,
+    model: PolicyConfig,
     sizes: Sizes,
 ) -> MicroBatch:
     """Packs whole groups and their responses as one shard of a micro-batch.
@@ -144,7 +137,7 @@ def pack(
         responses: To them.
         values: By name, ``[B, K, N]`` or ``[B, K, N, R]``: becomes `MicroBatch.values`. What stands
             at padding is not read.
-        model: The model's configuration.
+        model: The policy's sizes.
         sizes: The padded sizes.
 
     Raises:
@@ -190,66 +183,40 @@ def _check_orders(groups: Sequence[Group], lengths: np.ndarray) -> None:
 
 
 def _pack_prompts(
-    groups: Sequence[Group], sizes: Sizes, model: Qwen2_5_VLConfig
+    groups: Sequence[Group], sizes: Sizes, model: PolicyConfig
 ) -> tuple[PromptInputs, np.ndarray]:
     """The orders of all groups one after the other, and where responses to them start."""
-    shape = (sizes.orders, sizes.prompt)
-    tokens = np.zeros(shape, np.int32)
-    positions = np.zeros((3, *shape), np.int32)
-    valid = np.zeros(shape, bool)
-    feature_rows = np.full(shape, -1, np.int32)
+    images, rows_of, first = _distinct(groups), {}, 0
+    for image in images:
+        features = len(image.patches) // model.patches_per_unit
+        rows_of[image.key] = np.arange(first, first + features)
+        first += features
+    prompts = [prompt for group in groups for prompt in group.prompts]
+    rows = [
+        feature_rows(
+            prompt,
+            model,
+            [rows_of[group.images[slot].key] for slot in slots],
+            f"group {group.id!r}, order {k}",
+        )
+        for group in groups
+        for k, (prompt, slots) in enumerate(zip(group.prompts, group.slots, strict=True))
+    ]
     start = np.zeros(sizes.orders, np.int32)
-    images, rows_of = _distinct_images(groups, model.vision.patches_per_unit)
-    every = ((group, k, prompt) for group in groups for k, prompt in enumerate(group.prompts))
-    for row, (group, k, prompt) in enumerate(every):
-        end = len(prompt.tokens)
-        tokens[row, :end] = prompt.tokens
-        positions[:, row, :end] = prompt.positions
-        valid[row, :end] = True
-        is_image = prompt.tokens == model.image_token
-        feature_rows[row, :end][is_image] = _shown_rows(group, k, rows_of, is_image)
-        start[row] = end + prompt.rope_delta
+    start[: len(prompts)] = [prompt.next_position for prompt in prompts]
     packed = None
     if sizes.images is not None:
-        packed = pack_images(images, model.vision, sizes.images)
-        packed = jax.tree.map(lambda part: part[None], packed)
-    return PromptInputs(tokens, positions, valid, feature_rows, packed), start
+        packed = jax.tree.map(lambda part: part[None], sizes.images.pack(images))
+    return pad_prompts(prompts, rows, (sizes.orders, sizes.prompt), packed), start
 
 
-def _distinct(groups: Sequence[Group]) -> dict[int, ImagePatches]:
+def _distinct(groups: Sequence[Group]) -> list[ImagePatches]:
     """The images of groups, each once."""
-    return {id(image): image for group in groups for image in group.images}
-
-
-def _distinct_images(
-    groups: Sequence[Group], unit: int
-) -> tuple[list[ImagePatches], dict[int, np.ndarray]]:
-    """The images of a shard, each once, and the rows of each one's features by its id."""
-    images = _distinct(groups)
-    rows_of, row = {}, 0
-    for key, image in images.items():
-        features = len(image.patches) // unit
-        rows_of[key] = row + np.arange(features)
-        row += features
-    return list(images.values()), rows_of
-
-
-def _shown_rows(
-    group: Group, k: int, rows_of: Mapping[int, np.ndarray], is_image: np.ndarray
-) -> np.ndarray:
-    """The rows of the features that an order of a group shows, one after the other."""
-    shown = [rows_of[id(group.images[slot])] for slot in group.slots[k]]
-    rows = np.concatenate([np.arange(0), *shown])
-    if len(rows) != np.count_nonzero(is_image):
-        raise ValueError(
-            f"group {group.id!r}, order {k}: expected as many image tokens as image features; "
-            f"got {np.count_nonzero(is_image)} and {len(rows)}"
-        )
-    return rows
+    return list({image.key: image for group in groups for image in group.images}.values())
 
 
 def _image_sizes(
-    grids: Sequence[Sequence[tuple[int, int]]], config: PackingConfig, vision: VisionConfig
+    grids: Sequence[Sequence[tuple[int, int]]], config: PackingConfig, model: PolicyConfig
 ) -> ImageSizes:
     """The sizes that hold the images of every shard."""
     patches = max(sum(height * width for height, width in row) for row in grids)
@@ -257,9 +224,8 @@ def _image_sizes(
     if config.images:
         ladder = Ladder("images", config.images)
         num_images = ladder.fit(max(map(len, grids)), "images of a micro-batch")
-    return ImageSizes.of(
+    return model.image_sizes(
         grids,
-        vision,
         num_patches=Ladder("patches", config.patches).fit(patches, "patches of a micro-batch"),
         num_images=num_images,
     )

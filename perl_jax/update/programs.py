@@ -8,18 +8,18 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from perl_jax.models import Qwen2_5_VL
+from perl_jax.models import Policy
 from perl_jax.update.forward import Head, response_logprobs
 from perl_jax.update.optimizer import applied_updates, apply_gradients
 from perl_jax.update.packing import MicroBatch
 from perl_jax.update.placement import Placement, shardings_of
-from perl_jax.update.state import Params, Policy, TrainState
+from perl_jax.update.state import Params, SplitPolicy, TrainState
 from perl_jax.update.stats import Stats, of_batch, of_update
 
 # The share of a micro-batch in the loss of its mini-batch, and where gradients of the text layers
 # are added up: (model, batch, banned, running) -> share, stats.
 Loss = Callable[
-    [Qwen2_5_VL, MicroBatch, jax.Array, Sequence[jax.Array] | None], tuple[jax.Array, Stats]
+    [Policy, MicroBatch, jax.Array, Sequence[jax.Array] | None], tuple[jax.Array, Stats]
 ]
 
 _COMPILER_OPTIONS = {
@@ -52,7 +52,7 @@ class Programs:
 
     def __init__(
         self,
-        policy: Policy,
+        policy: SplitPolicy,
         params: Params,
         *,
         loss: Loss,
@@ -115,7 +115,7 @@ def zero_gradients(params: Params) -> Params:
 
 
 def add_gradients(
-    policy: Policy,
+    policy: SplitPolicy,
     loss: Loss,
     in_place: Sequence[str],
     total: Params,
@@ -129,8 +129,8 @@ def add_gradients(
     Args:
         policy: The model apart from its parameters.
         loss: The share.
-        in_place: Either `Policy.text_layers`, whose gradients are then added layer by layer and
-            never exist all at once, or none.
+        in_place: Either `SplitPolicy.text_layers`, whose gradients are then added layer by layer
+            and never exist all at once, or none.
         total: Donated.
         params: The trainable parameters.
         frozen: The others.
@@ -163,13 +163,18 @@ def apply(
     params, optimizer_state, stats = apply_gradients(
         optimizer, state.params, state.optimizer, gradients
     )
-    skipped = jnp.where(stats["skipped"] > 0, state.skipped_in_a_row + 1, 0)
+    skipped = jnp.where(stats["optimizer/skipped"] > 0, state.skipped_in_a_row + 1, 0)
     state = TrainState(params, optimizer_state, state.key, skipped)
-    return state, stats | {"learning_rate": rate, "skipped_in_a_row": skipped}
+    return state, stats | {"optimizer/learning_rate": rate}
 
 
 def score(
-    policy: Policy, head: Head, params: Params, frozen: Params, batch: MicroBatch, banned: jax.Array
+    policy: SplitPolicy,
+    head: Head,
+    params: Params,
+    frozen: Params,
+    batch: MicroBatch,
+    banned: jax.Array,
 ) -> jax.Array:
     """Log-probabilities of the responses under some parameters, ``[O, N, R]``."""
     return response_logprobs(policy.merge({**frozen, **params}), batch, banned, head)[0]

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from perl_jax.objectives import group_advantages, normalize_advantages
+from perl_jax.objectives import group_advantages
 
 
 def reference(rewards, mask, baseline, scale, ddof, epsilon):
@@ -132,28 +132,6 @@ def test_compiled_integers_and_bfloat16_come_out_as_float32():
         assert advantages.dtype == jnp.float32
         # Mean 0.5, squares 2 * 0.25, sample std sqrt(0.5) = 0.70711, 0.5 / 0.70711 = 0.70711.
         np.testing.assert_allclose(advantages, [[0.7071068, -0.7071068]], 1e-5)
-
-
-def test_normalized_advantages_have_mean_zero_and_std_one_over_the_batch():
-    # Mean 3, squares 9 + 1 + 1 + 9 = 20, sample std sqrt(20 / 3) = 2.58199.
-    # -3 / 2.58199 = -1.16190, -1 / 2.58199 = -0.38730.
-    normalized = normalize_advantages(jnp.array([[0.0, 2], [4, 6]]), epsilon=0.0)
-    np.testing.assert_allclose(normalized, [[-1.161895, -0.3872983], [0.3872983, 1.161895]], 1e-5)
-
-
-def test_normalizing_ignores_what_is_masked():
-    # Of 1 and 3: mean 2, sample std sqrt(2), so 1 / 1.41421 = 0.70711.
-    values, mask = jnp.array([1.0, jnp.inf, 3]), jnp.array([1, 0, 1])
-    np.testing.assert_allclose(
-        normalize_advantages(values, mask, epsilon=0.0), [-0.7071068, 0, 0.7071068], 1e-6
-    )
-
-
-@pytest.mark.parametrize("values", [[0.9] * 12, [4.0], [jnp.nan, jnp.nan]])
-def test_normalizing_without_spread_gives_zeros(values):
-    values = jnp.array(values)
-    normalized = normalize_advantages(values, ~jnp.isnan(values), epsilon=0.0)
-    np.testing.assert_array_equal(normalized, np.zeros(values.shape))
 
 
 def test_an_unknown_baseline_is_named_with_its_choices():

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from perl_jax.objectives import entropy, kl_penalty
+from perl_jax.objectives import kl_penalty
 
 KINDS = ["k1", "k2", "k3", "abs"]
 
@@ -84,36 +84,3 @@ def test_an_unknown_kind_and_unequal_shapes_are_refused():
         kl_penalty(jnp.ones(2), jnp.ones(2), "k4")
     with pytest.raises(ValueError, match=r"reference_logprobs: expected shape \[2\]; got \[1\]"):
         jax.eval_shape(kl_penalty, jnp.ones(2), jnp.ones(1))
-
-
-def test_entropy_is_that_of_the_softmax():
-    # Uniform over 4: log 4 = 1.386294. p = (0.75, 0.25): 0.75 * 0.287682 + 0.25 * 1.386294
-    # = 0.562335; a logit of -inf adds nothing.
-    logits = jnp.array([[0.0, 0, 0, 0], [jnp.log(3.0), 0, -jnp.inf, -jnp.inf]])
-    np.testing.assert_allclose(entropy(logits), [1.386294, 0.5623351], 1e-6)
-
-
-def test_the_gradient_of_the_entropy_is_minus_p_times_log_p_plus_entropy():
-    logits = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
-    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    exact = -np.sum(p * np.log(p), axis=1, keepdims=True)
-    gradient = jax.grad(lambda x: jnp.sum(entropy(x)))(logits)
-    np.testing.assert_allclose(gradient, -p * (np.log(p) + exact), rtol=1e-4, atol=1e-6)
-
-
-def test_banned_and_masked_logits_leave_the_gradient_of_the_entropy_finite():
-    logits = jnp.array([[1.0, 0.0, -jnp.inf], [jnp.nan, jnp.inf, 0.0]])
-
-    def total(logits):
-        return jnp.sum(entropy(logits, mask=jnp.array([True, False])))
-
-    value, gradient = jax.value_and_grad(total)(logits)
-    np.testing.assert_allclose(value, entropy(jnp.array([1.0, 0.0])), 1e-6)
-    assert np.all(np.isfinite(gradient))
-    np.testing.assert_array_equal(gradient[1], np.zeros(3))
-    assert gradient[0, 2] == 0
-    assert gradient[0, 0] != 0
-
-
-def test_a_nan_logit_that_counts_is_not_hidden():
-    assert np.isnan(entropy(jnp.array([1.0, jnp.nan])))

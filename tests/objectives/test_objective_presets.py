@@ -6,34 +6,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from perl_jax.objectives import (
-    PRESETS,
-    Objective,
-    aggregate,
-    group_advantages,
-    kl_penalty,
-    policy_loss,
-)
+from perl_jax.objectives import PRESETS, Objective, aggregate
 
 
 @partial(jax.jit, static_argnums=0)
 def loss(objective, logprobs, old, reference, rewards_BxG, mask):
-    """The loss of B groups of G responses, spelled out of a preset's fields."""
-    advantages = group_advantages(
-        rewards_BxG, baseline=objective.baseline, scale=objective.scale, ddof=objective.ddof
-    )
-    per_token, _ = policy_loss(
-        logprobs,
-        old,
-        advantages,
-        mask,
-        clip_low=objective.clip_low,
-        clip_high=objective.clip_high,
-        dual_clip=objective.dual_clip,
-        level=objective.level,
-    )
-    penalty = kl_penalty(logprobs, reference, objective.kl, mask=mask)
-    per_token += objective.kl_coefficient * penalty
+    """The loss of B groups of G responses, as `perl_jax.update.losses` puts it together."""
+    advantages = objective.advantages(rewards_BxG)
+    per_token, _ = objective.token_loss(logprobs, old, advantages, mask)
+    per_token += objective.kl_coefficient * objective.penalty(logprobs, reference, mask)
     return aggregate(per_token, mask, objective.aggregation, length=4)
 
 
@@ -45,28 +26,30 @@ REWARDS = jnp.array([[1.0, 0.0]])
 MASK = jnp.array([[[1, 0], [1, 1]]])
 
 
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        # Advantages +-0.5 / 0.70711 = +-0.70711 (sample std, epsilon is lost in rounding).
-        # k3 of the first token: d = -log 2, exp(log 2) - 1 - log 2 = 0.306853.
-        # Clipped at 1.2: ((-1.2 * 0.70711 + 0.04 * 0.306853) + 0.70711) / 2.
-        ("grpo", (-1.2 * 0.7071068 + 0.04 * 0.3068528 + 0.7071068) / 2),
-        # Advantages +-0.5: (-1.2 * 0.5 + 2 * 0.5) / (2 responses * length 4).
-        ("dr_grpo", (-1.2 * 0.5 + 2 * 0.5) / 8),
-        # The clip is at 1.28, so 1.25 stays; three tokens.
-        ("dapo", (-1.25 * 0.7071068 + 2 * 0.7071068) / 3),
-        # The first response's ratio is 1.25 as a sequence too, clipped at 1.0004.
-        ("gspo", (-1.0004 * 0.7071068 + 0.7071068) / 2),
-        # Leave-one-out: 1 - 0 and 0 - 1; sums of tokens, mean of two responses.
-        ("rloo", (-1.2 * 1 + 2 * 1) / 2),
-        # As grpo, over tokens, with a coefficient of 0.01.
-        ("perl", (-1.2 * 0.7071068 + 0.01 * 0.3068528 + 2 * 0.7071068) / 3),
-    ],
-)
-def test_each_preset_gives_its_loss_by_hand(name, expected):
+BY_HAND = {
+    # Advantages +-0.5 / 0.70711 = +-0.70711 (sample std, epsilon is lost in rounding).
+    # k3 of the first token: d = -log 2, exp(log 2) - 1 - log 2 = 0.306853.
+    # Clipped at 1.2: ((-1.2 * 0.70711 + 0.04 * 0.306853) + 0.70711) / 2.
+    "grpo": (-1.2 * 0.7071068 + 0.04 * 0.3068528 + 0.7071068) / 2,
+    # Advantages +-0.5: (-1.2 * 0.5 + 2 * 0.5) / (2 responses * length 4).
+    "dr_grpo": (-1.2 * 0.5 + 2 * 0.5) / 8,
+    # The clip is at 1.28, so 1.25 stays; three tokens.
+    "dapo": (-1.25 * 0.7071068 + 2 * 0.7071068) / 3,
+    # The first response's ratio is 1.25 as a sequence too, clipped at 1.0004.
+    "gspo": (-1.0004 * 0.7071068 + 0.7071068) / 2,
+    # -1.25 * 0.70711 * -1 and 0.70711 * -1 twice, over three tokens.
+    "cispo": (1.25 - 2) * 0.7071068 / 3,
+    # Leave-one-out: 1 - 0 and 0 - 1; sums of tokens, mean of two responses.
+    "rloo": (-1.2 * 1 + 2 * 1) / 2,
+    # As grpo, over tokens, with a coefficient of 0.01.
+    "perl": (-1.2 * 0.7071068 + 0.01 * 0.3068528 + 2 * 0.7071068) / 3,
+}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_each_preset_gives_its_loss_by_hand(name):
     value = loss(PRESETS[name], LOGPROBS, OLD, REFERENCE, REWARDS, MASK)
-    np.testing.assert_allclose(value, expected, rtol=2e-5, atol=1e-7)
+    np.testing.assert_allclose(value, BY_HAND[name], rtol=2e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -107,8 +90,15 @@ def test_a_preset_is_frozen_and_changed_by_making_another():
         ("clip_high", -1, "clip_high: expected a number >= 0; got -1"),
         ("kl_coefficient", -0.1, "kl_coefficient: expected a number >= 0"),
         ("dual_clip", 0.5, "dual_clip: expected a number > 1"),
+        ("surrogate", "cispos", r"surrogate: expected one of clipped, cispo; .* mean 'cispo'"),
     ],
 )
 def test_a_wrong_field_is_an_error_where_the_objective_is_made(field, value, message):
     with pytest.raises(ValueError, match=message):
         Objective(**{field: value})
+
+
+@pytest.mark.parametrize("changes", [{"level": "sequence"}, {"dual_clip": 3.0}])
+def test_cispo_has_no_settings_of_the_clipped_loss(changes):
+    with pytest.raises(ValueError, match=r"surrogate: expected clipped .* got cispo with"):
+        Objective(surrogate="cispo", **changes)

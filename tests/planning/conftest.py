@@ -4,8 +4,9 @@ import pytest
 
 from perl_jax.config import TrainConfig
 from perl_jax.mesh import make_mesh
+from perl_jax.models import read_config as read_model_config
 from perl_jax.planning.rehearsal import rehearse
-from perl_jax.planning.shapes import read_model_config, sharded_model
+from perl_jax.planning.shapes import sharded_model
 from perl_jax.planning.workload import Step, Workload
 from perl_jax.settings import read_config
 from tests.update.cases import write_small_checkpoint

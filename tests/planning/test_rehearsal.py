@@ -43,10 +43,10 @@ def lying(leaf):
 @pytest.fixture(scope="module")
 def sampler(config, model, groups):
     """A sampler that has drawn what a step draws."""
-    sampler = Sampler(model, load_processor(config.model.path), config.rollout.sampler)
-    sampler.sample(groups, num_rollouts=2, max_new_tokens=8)
+    sampler = Sampler(load_processor(config.model.path), config.rollout.sampler)
+    sampler.sample(model, groups, num_rollouts=2, max_new_tokens=8)
     # The last of these leave half of the places empty.
-    sampler.sample(groups[: 3 * len(groups) // 4], num_rollouts=2, max_new_tokens=8)
+    sampler.sample(model, groups[: 3 * len(groups) // 4], num_rollouts=2, max_new_tokens=8)
     return sampler
 
 
@@ -59,7 +59,7 @@ def test_shapes_of_the_sampler_are_those_of_real_calls(recorder, sampler, name):
 
 def test_an_update_calls_what_a_real_one_does(recorder, config, model, mesh, groups, step):
     """The same programs as often, and their arguments lie on the same devices."""
-    learner = make_learner(config, model, np.zeros(model.config.text.vocab_size, bool), mesh)
+    learner = make_learner(config, model, np.zeros(model.config.vocab_size, bool), mesh)
     real = defaultdict(list)
 
     def noted(name, program):
@@ -96,7 +96,7 @@ def test_every_program_of_a_run_is_planned(config, mesh, step, shapes, model):
     rollout = replace(config.rollout, sampler=sampler, mesh=MeshConfig(4, 1, 2))
     config = replace(config, learner=learner, rollout=rollout)
     recorded = rehearse(config, shapes, mesh, mesh.devices.flat[0], step, WORKLOAD).calls
-    banned = np.zeros(model.config.text.vocab_size, bool)
+    banned = np.zeros(model.config.vocab_size, bool)
     held = jitted(make_learner(config, model, banned, mesh).programs)
     held |= jitted(programs) | jitted(decode_state)
     assert {"encode", "drop_slots", "add", "apply", "copy"} <= held

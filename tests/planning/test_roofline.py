@@ -2,9 +2,9 @@
 
 import pytest
 
+from perl_jax.models import read_config
 from perl_jax.planning.collectives import Collective
 from perl_jax.planning.roofline import Assumptions, seconds_of_call, traffic_of
-from perl_jax.planning.shapes import read_model_config
 from perl_jax.planning.topology import parse_topology
 from perl_jax.planning.work import Work
 
@@ -29,7 +29,7 @@ def test_half_of_the_peak_takes_twice_as_long():
 
 
 def test_decoding_reads_all_weights_and_caches_at_every_step():
-    model = read_model_config("Qwen/Qwen2.5-VL-7B-Instruct")
+    model = read_config("Qwen/Qwen2.5-VL-7B-Instruct")
     work = Work(steps=32, passes=32)
     moved = traffic_of(work, model, {"caches": 10**9}, tensor=1, itemsize=2)
     # 7.07e9 parameters of the language model and its head are 14.1 GB in bfloat16.
@@ -37,14 +37,14 @@ def test_decoding_reads_all_weights_and_caches_at_every_step():
 
 
 def test_a_tensor_axis_divides_the_weights_that_a_chip_reads():
-    model = read_model_config("Qwen/Qwen2.5-VL-7B-Instruct")
+    model = read_config("Qwen/Qwen2.5-VL-7B-Instruct")
     work = Work(passes=1)
     whole, quarter = (traffic_of(work, model, {}, tensor=n, itemsize=2) for n in (1, 4))
     assert whole == 4 * quarter
 
 
 def test_caches_beside_a_program_that_does_not_decode_are_not_read():
-    model = read_model_config("Qwen/Qwen2.5-VL-3B-Instruct")
+    model = read_config("Qwen/Qwen2.5-VL-3B-Instruct")
     assert traffic_of(Work(), model, {"caches": 100}, tensor=1, itemsize=2) == 0
 
 

@@ -5,14 +5,14 @@ from collections import deque
 import numpy as np
 import pytest
 
-from perl_jax.rollout.schedule import Order, Table
+from perl_jax.rollout.schedule import OrderRollouts, Table
 from perl_jax.rollout.stopping import Response
 from perl_jax.types import Prompt
 
 
 def order(number, num_rollouts=2, *, length=3, rope_delta=0):
-    """Order ``number``; the stream of its rollout n is (number, n)."""
-    return Order(
+    """OrderRollouts ``number``; the stream of its rollout n is (number, n)."""
+    return OrderRollouts(
         group=number,
         order=0,
         prompt=Prompt(np.zeros(length, np.int32), np.zeros((3, length), np.int32), rope_delta),

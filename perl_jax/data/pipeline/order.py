@@ -90,7 +90,9 @@ class Order:
             self._shuffled(start, stop, f"{self.seed} {part.name}").repeat()
             for part, start, stop in zip(self._mixture.parts, starts[:-1], starts[1:], strict=True)
         ]
-        return grain.MapDataset.select_from_datasets(parts, _Endless(self._turns))
+        # It has the methods of a `DatasetSelectionMap`; the class itself would import grain.
+        turns: Any = _Endless(self._turns)
+        return grain.MapDataset.select_from_datasets(parts, turns)
 
     def _shuffled(self, start: int, stop: int, seed: str) -> Any:
         import grain

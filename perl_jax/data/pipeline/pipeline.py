@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from perl_jax.data.pipeline.agreement import Exchange, Share, agree, alone
 from perl_jax.data.pipeline.order import Order
@@ -18,6 +18,7 @@ from perl_jax.data.pipeline.pool import WorkerPool
 from perl_jax.data.pipeline.rows import Filtered, RowReader, SkipCount, Skipped
 from perl_jax.data.pipeline.skiplog import SkipLog
 from perl_jax.data.sources.source import Source
+from perl_jax.settings import Checked, Count, CountOrZero, Expects, Fraction
 from perl_jax.types import Example
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ _MAX_AHEAD = 16
 
 
 @dataclass(frozen=True)
-class PipelineConfig:
+class PipelineConfig(Checked):
     """How rows are read.
 
     Attributes:
@@ -44,25 +45,16 @@ class PipelineConfig:
     """
 
     shuffle: bool = True
-    workers: int = 0
-    prefetch: int = 16
-    max_bad_fraction: float = 0.01
+    workers: Annotated[CountOrZero, Expects("an integer of at least 0")] = 0
+    prefetch: Annotated[Count, Expects("an integer of at least 1")] = 16
+    max_bad_fraction: Fraction = 0.01
 
-    def __post_init__(self) -> None:
-        if not isinstance(self.shuffle, bool):
-            raise ValueError(f"shuffle: expected true or false; got {self.shuffle!r}")
-        for name, least in (("workers", 0), ("prefetch", 1)):
-            value = getattr(self, name)
-            if type(value) is not int or value < least:
-                raise ValueError(f"{name}: expected an integer of at least {least}; got {value!r}")
+    def _check_together(self) -> None:
         if self.prefetch < self.workers:
             raise ValueError(
                 f"prefetch: expected at least workers, {self.workers}, as others would have "
                 f"nothing to do; got {self.prefetch}"
             )
-        share = self.max_bad_fraction
-        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
-            raise ValueError(f"max_bad_fraction: expected a share from 0 to 1; got {share!r}")
 
 
 @dataclass(frozen=True)

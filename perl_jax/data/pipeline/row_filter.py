@@ -2,11 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
+
+from annotated_types import Len
 
 from perl_jax.data.sources.source import BadRow
+from perl_jax.settings import Checked, CountOrZero, Expects
 from perl_jax.types import Example
 
+_Sources = Annotated[tuple[str, ...], Len(1), Expects("at least one")]
+_Bound = Annotated[CountOrZero, Expects("an integer of at least 0")]
 _BOUNDS = (("min_images", "max_images"), ("min_prompt_tokens", "max_prompt_tokens"))
 
 
@@ -15,7 +20,7 @@ class FilteredRow(BadRow):
 
 
 @dataclass(frozen=True)
-class RowFilter:
+class RowFilter(Checked):
     """What a row must be to be read. What is not given, is not asked.
 
     Attributes:
@@ -29,22 +34,17 @@ class RowFilter:
         without: Columns of the metadata, and the values that the row's must not be.
     """
 
-    sources: tuple[str, ...] | None = None
-    min_images: int | None = None
-    max_images: int | None = None
-    min_prompt_tokens: int | None = None
-    max_prompt_tokens: int | None = None
+    sources: _Sources | None = None
+    min_images: _Bound | None = None
+    max_images: _Bound | None = None
+    min_prompt_tokens: _Bound | None = None
+    max_prompt_tokens: _Bound | None = None
     only: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     without: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        if self.sources is not None and not self.sources:
-            raise ValueError("sources: expected at least one; got none")
+    def _check_together(self) -> None:
         for names in _BOUNDS:
             low, high = (getattr(self, name) for name in names)
-            for name, value in zip(names, (low, high), strict=True):
-                if value is not None and (type(value) is not int or value < 0):
-                    raise ValueError(f"{name}: expected an integer of at least 0; got {value!r}")
             if low is not None and high is not None and low > high:
                 raise ValueError(f"{names[0]}: expected at most {names[1]} = {high}; got {low}")
 

@@ -1,6 +1,5 @@
 """Rows as examples: which column is the question, which are the images, which is the answer."""
 
-import difflib
 import hashlib
 import json
 import re
@@ -14,6 +13,7 @@ from perl_jax.data.sources.image_files import encoded_image
 from perl_jax.data.sources.source import BadRow
 from perl_jax.processing import Slot, split_placeholders
 from perl_jax.rewards.answers import answer_text
+from perl_jax.settings import Checked, suggestion
 from perl_jax.types import PROMPT_SUFFIX, Example
 
 Row = Mapping[str, Any]
@@ -23,7 +23,7 @@ _LETTERS = string.ascii_uppercase
 
 
 @dataclass(frozen=True)
-class ColumnsConfig:
+class ColumnsConfig(Checked):
     r"""Which columns of a row an example is made of; none of them may be missing.
 
     A field of a struct is named by its path, as in ``reward_model.ground_truth``.
@@ -61,7 +61,7 @@ class ColumnsConfig:
     answer_is: Literal["text", "index"] = "text"
     prepend_missing_images: bool = False
 
-    def __post_init__(self) -> None:
+    def _check_together(self) -> None:
         names = [_last_name(path) for path in self.metadata]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"metadata: expected different names; got {', '.join(twice)} twice")
@@ -167,10 +167,7 @@ def check_columns(missing: Collection[str], names: Collection[str], where: str) 
     """
     if not missing:
         return
-    wrong = []
-    for path in missing:
-        close = difflib.get_close_matches(path, names, 1)
-        wrong.append(f"{path!r}" + (f" (did you mean {close[0]!r}?)" if close else ""))
+    wrong = [f"{path!r}{suggestion(path, names)}" for path in missing]
     raise ValueError(
         f"{where}: columns: expected some of {', '.join(names)}; got {', '.join(wrong)}"
     )

@@ -21,14 +21,18 @@ import random
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Annotated, Literal, get_args
 
 import numpy as np
+from annotated_types import Len
 from PIL import Image
 
+from perl_jax.settings import Checked, Count, CountOrZero, Fraction
 from perl_jax.types import Example
 
-KINDS = ("position", "property", "match", "order")
-SPLITS = ("train", "held_out")
+Kind = Literal["position", "property", "match", "order"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+Split = Literal["train", "held_out"]
 
 _LETTERS = "ABCD"
 _ORDINALS = ("first", "second", "third", "fourth")
@@ -36,7 +40,7 @@ _SIDE = 28
 
 
 @dataclass(frozen=True)
-class DigitsConfig:
+class DigitsConfig(Checked):
     """Which questions are made.
 
     Attributes:
@@ -52,33 +56,22 @@ class DigitsConfig:
         first_from: The row from which on there are such responses.
     """
 
-    split: str = "train"
-    rows: int = 4096
+    split: Split = "train"
+    rows: Count = 4096
     seed: int = 0
-    kinds: tuple[str, ...] = KINDS
+    kinds: Annotated[tuple[Kind, ...], Len(1)] = KINDS
     images: tuple[int, int] = (2, 4)
-    skew: float | None = None
-    first_responses: float = 0.0
-    first_from: int = 0
+    skew: Fraction | None = None
+    first_responses: Fraction = 0.0
+    first_from: CountOrZero = 0
 
-    def __post_init__(self) -> None:
-        if self.split not in SPLITS:
-            raise ValueError(f"split: expected one of {', '.join(SPLITS)}; got {self.split!r}")
-        for name, least in (("rows", 1), ("first_from", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}: expected at least {least}; got {getattr(self, name)}")
-        unknown = [kind for kind in self.kinds if kind not in KINDS]
-        if unknown or not self.kinds:
-            raise ValueError(f"kinds: expected some of {', '.join(KINDS)}; got {self.kinds}")
+    def _check_together(self) -> None:
         low, high = self.images
         if not 2 <= low <= high <= 4 or ("match" in self.kinds and high < 3):
             raise ValueError(
                 f"images: expected a range within 2 to 4, up to 3 at least for kind match; "
                 f"got {self.images}"
             )
-        for name, share in (("skew", self.skew), ("first_responses", self.first_responses)):
-            if share is not None and not 0 <= share <= 1:
-                raise ValueError(f"{name}: expected a share from 0 to 1; got {share}")
 
 
 class Digits:

@@ -38,6 +38,9 @@ from perl_jax.datasets.build.record_shards import Progress, ShardWriter, replace
 from perl_jax.data.sources.source import BadRow
 from perl_jax.data.sources.tfds_records import FEATURES, to_record
 from perl_jax.types import Example
+from perl_jax.settings import Count, Expects, Fraction
+from typing import Annotated
+from perl_jax.settings import Checked
 
 VERSION = "1.0.0"
 """Of the layout of records; TFDS wants one as the name of the directory."""
@@ -48,7 +51,7 @@ _TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_INDEX}"
 
 
 @dataclass(frozen=True)
-class BuildOptions:
+class BuildOptions(Checked):
     """How a data set is built.
 
     Attributes:
@@ -59,19 +62,11 @@ class BuildOptions:
         show_progress: Whether bars are drawn.
     """
 
-    limit: int | None = None
+    limit: Annotated[Count, Expects("a positive number of rows")] | None = None
     splits: tuple[str, ...] | None = None
-    max_bad_fraction: float = 0.01
-    shard_bytes: int = 2**28
+    max_bad_fraction: Fraction = 0.01
+    shard_bytes: Count = 2**28
     show_progress: bool = True
-
-    def __post_init__(self) -> None:
-        if self.limit is not None and self.limit < 1:
-            raise ValueError(f"limit: expected a positive number of rows; got {self.limit}")
-        if not 0 <= self.max_bad_fraction <= 1:
-            raise ValueError(
-                f"max_bad_fraction: expected a number from 0 to 1; got {self.max_bad_fraction}"
-            )
 
 
 def build(

@@ -2,13 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from perl_jax.settings import Checked, Count, Expects
 
 Best = Literal["max", "min"]
 
+_Count = Annotated[Count, Expects("a whole number of at least 1")]
+
 
 @dataclass(frozen=True)
-class CheckpointConfig:
+class CheckpointConfig(Checked):
     """When to save, and what to keep.
 
     Attributes:
@@ -22,19 +26,11 @@ class CheckpointConfig:
     """
 
     directory: str | None = None
-    every: int = 50
-    keep_last: int = 2
-    keep_best: int | None = 1
-    keep_every: int | None = None
+    every: _Count = 50
+    keep_last: _Count = 2
+    keep_best: _Count | None = 1
+    keep_every: _Count | None = None
     asynchronous: bool = True
-
-    def __post_init__(self) -> None:
-        for name in ("every", "keep_last", "keep_best", "keep_every"):
-            value = getattr(self, name)
-            if value is None and name in ("keep_best", "keep_every"):
-                continue
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{name}: expected a whole number of at least 1; got {value!r}")
 
 
 def rank_by_metric(metrics: Mapping[int, float | None], best: Best) -> list[int]:

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from perl_jax.evaluation import STATISTICS
 from perl_jax.training.display.writers import read_metrics
 
 _COLUMNS = 2
@@ -42,7 +43,7 @@ _PANELS = (
     _Panel(
         "Held-out examples",
         "share",
-        (("eval/accuracy", "accuracy"), ("eval/order_consistency", "order consistency")),
+        tuple((f"eval/{n}", n.replace("_", " ")) for n, one in STATISTICS.items() if one.curve),
         smooth=False,
         limits=_SHARE,
     ),

@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from perl_jax.evaluation import STATISTICS
+from perl_jax.rewards import COMPONENTS
+
 Reduction = Literal["mean", "sum", "min", "max", "last"]
 
 
@@ -24,11 +27,19 @@ class Metric:
     reduction: Reduction = "mean"
 
 
+def _of_evaluation() -> dict[str, Metric]:
+    metrics = {}
+    for name, one in STATISTICS.items():
+        metrics[f"eval/{name}"] = Metric(one.meaning, one.unit, "last")
+        if one.by_source:
+            metrics[f"eval/{name}/<source>"] = Metric("the same for one source", one.unit, "last")
+    return metrics
+
+
 # A name with angle brackets is a family: anything stands in them.
 METRICS: dict[str, Metric] = {
     "reward/mean": Metric("reward of the scored rollouts drawn, before the filter", "reward"),
-    "reward/accuracy": Metric("accuracy of the scored rollouts drawn", "share"),
-    "reward/format": Metric("rollouts drawn whose format is right", "share"),
+    **{f"reward/{name}": Metric(part.meaning, part.unit) for name, part in COMPONENTS.items()},
     "reward/unscored": Metric("rollouts drawn that could not be graded", "share"),
     "reward/<component>": Metric("one reward function, over the scored rollouts drawn", "reward"),
     "advantage/std": Metric("standard deviation of the advantages trained on", "1"),
@@ -93,17 +104,7 @@ METRICS: dict[str, Metric] = {
     ),
     "perf/mfu": Metric("useful operations over what the devices could do", "share"),
     "perf/compilations": Metric("programs compiled during the step", "programs", "sum"),
-    "eval/accuracy": Metric("greedy accuracy on held-out examples", "share", "last"),
-    "eval/accuracy/<source>": Metric("the same for one source", "share", "last"),
-    "eval/accuracy_all_orders": Metric("the same under all orders", "share", "last"),
-    "eval/order_consistency": Metric(
-        "held-out examples answered alike under all orders", "share", "last"
-    ),
-    "eval/order_consistency/<source>": Metric("the same for one source", "share", "last"),
-    "eval/length": Metric("length of a held-out response", "tokens", "last"),
-    "eval/truncated": Metric("held-out responses cut off at the token limit", "share", "last"),
-    "eval/unscored": Metric("held-out responses that could not be graded", "share", "last"),
-    "eval/examples": Metric("held-out examples", "examples", "last"),
+    **_of_evaluation(),
     "supervised/loss": Metric("cross-entropy of the responses", "nats per token"),
     "supervised/likely": Metric(
         "tokens of the responses with more than half of the probability", "share"

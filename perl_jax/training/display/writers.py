@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
+from perl_jax.settings import Checked, Count, Expects
 from perl_jax.training.display.metrics import reduce_metrics
 
 METRICS_FILE = "metrics.jsonl"
@@ -17,7 +18,7 @@ _WANDB_ID_FILE = "wandb_run_id"
 
 
 @dataclass(frozen=True)
-class LoggingConfig:
+class LoggingConfig(Checked):
     """What a run shows of itself.
 
     Attributes:
@@ -29,15 +30,13 @@ class LoggingConfig:
         console: Whether progress is shown, see `perl_jax.training.display.progress`.
     """
 
-    every: int = 1
+    every: Annotated[Count, Expects("an integer of at least 1")] = 1
     tensorboard: bool = True
     wandb: bool = False
     wandb_project: str = "perl_jax"
     console: bool = True
 
-    def __post_init__(self) -> None:
-        if isinstance(self.every, bool) or not isinstance(self.every, int) or self.every < 1:
-            raise ValueError(f"every: expected an integer of at least 1; got {self.every!r}")
+    def _check_together(self) -> None:
         if self.wandb and not self.wandb_project:
             raise ValueError("wandb_project: expected a name; got ''")
 

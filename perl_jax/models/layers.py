@@ -1,18 +1,17 @@
-"""What the vision tower and the language model share: linear maps, norms, rotation, stacking."""
+"""Building blocks of all families: linear maps, norms, rotation, stacked layers."""
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from perl_jax.models.policy import Remat
+
 _initialise = jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal", in_axis=1, out_axis=0)
 
-# What the backward pass of a layer computes again instead of keeping it: nothing, everything but
-# the results of the linear maps, everything.
-Remat = Literal["none", "activations", "layers"]
 _REMAT_POLICIES = {
     "activations": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
     "layers": jax.checkpoint_policies.nothing_saveable,

@@ -1,12 +1,13 @@
-"""Which stored tensors make up which parameters.
+"""The family, and which stored tensors make up which parameters.
 
 A parameter's path in the module tree is its name on the hub, but for a few prefixes; a stacked
 parameter is made of one stored tensor per layer.
 """
 
-from dataclasses import dataclass
-
-from perl_jax.models.qwen2_5_vl.config import Qwen2_5_VLConfig
+from perl_jax.models.family import Family, Stored
+from perl_jax.models.paths import STACKED, within
+from perl_jax.models.qwen2_5_vl.config import Qwen2_5_VLConfig, parse_config
+from perl_jax.models.qwen2_5_vl.model import Qwen2_5_VL
 
 # Path prefix in the module tree -> prefix on the hub. The first that fits is taken.
 _HUB_PREFIXES = {
@@ -17,22 +18,6 @@ _HUB_PREFIXES = {
     "text.": "model.",
     "lm_head.": "lm_head.",
 }
-_STACKED = ("vision.blocks.", "text.layers.")
-
-
-@dataclass(frozen=True)
-class Stored:
-    """The stored tensors of one parameter.
-
-    Attributes:
-        names: Their hub names; more than one are the layers of a stacked parameter.
-        shape: Of each.
-        stacked: Whether the parameter has a leading layer axis.
-    """
-
-    names: tuple[str, ...]
-    shape: tuple[int, ...]
-    stacked: bool
 
 
 def stored_tensors(path: str, shape: tuple[int, ...], config: Qwen2_5_VLConfig) -> Stored:
@@ -43,7 +28,7 @@ def stored_tensors(path: str, shape: tuple[int, ...], config: Qwen2_5_VLConfig) 
         vision = config.vision
         kernel = (vision.temporal_patch_size, vision.patch_size, vision.patch_size)
         return Stored((name,), (shape[0], vision.in_channels, *kernel), stacked=False)
-    if not path.startswith(_STACKED):
+    if not within(path, *STACKED):
         return Stored((name,), shape, stacked=False)
     group, layers, rest = name.split(".", 2)
     names = tuple(f"{group}.{layers}.{n}.{rest}" for n in range(shape[0]))
@@ -57,3 +42,16 @@ def hub_name(name: str) -> str:
     if name.startswith("model.language_model."):
         return "model." + name.removeprefix("model.language_model.")
     return name
+
+
+def _tied(config: Qwen2_5_VLConfig) -> tuple[str, str] | None:
+    return ("lm_head.weight", "model.embed_tokens.weight") if config.tied else None
+
+
+QWEN2_5_VL = Family(
+    parse=parse_config,
+    build=Qwen2_5_VL,
+    stored=stored_tensors,
+    published_name=hub_name,
+    tied=_tied,
+)

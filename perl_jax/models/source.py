@@ -15,8 +15,8 @@ class Source:
     Attributes:
         directory: Holds the tokenizer and processor files.
         config: The content of its config.json.
-        names: Hub name -> name in the file, for every tensor.
-        dtypes: Hub name -> dtype in the file, as safetensors spells it.
+        names: Published name -> name in the file, for every tensor.
+        dtypes: Published name -> dtype in the file, as safetensors spells it.
     """
 
     directory: Path = field(compare=False)

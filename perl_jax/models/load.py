@@ -8,13 +8,16 @@ import ml_dtypes
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh, Sharding, SingleDeviceSharding
+from jax.typing import DTypeLike
 
-from perl_jax.models.qwen2_5_vl.config import Qwen2_5_VLConfig, read_config
-from perl_jax.models.qwen2_5_vl.model import Qwen2_5_VL
-from perl_jax.models.qwen2_5_vl.names import Stored, hub_name, stored_tensors
-from perl_jax.models.qwen2_5_vl.safetensors_files import TensorInfo, read_headers, read_slice
-from perl_jax.models.qwen2_5_vl.sharding import parameter_sharding
-from perl_jax.models.qwen2_5_vl.source import Source
+from perl_jax.hub import resolve_directory
+from perl_jax.models.config_file import read_content
+from perl_jax.models.families import FAMILIES, abstract_model, parse_config
+from perl_jax.models.family import Stored
+from perl_jax.models.paths import leaves_of, with_leaves
+from perl_jax.models.policy import Policy
+from perl_jax.models.safetensors_files import TensorInfo, read_headers, read_slice
+from perl_jax.models.source import Source
 
 FLOATS = {"F32": np.float32, "BF16": ml_dtypes.bfloat16, "F16": np.float16}
 # A tensor is read in pieces of at most this many bytes, so that it is never held twice.
@@ -23,53 +26,59 @@ _PIECE = 64 << 20
 _ALIGNMENT = 64
 
 
-def load(
-    directory: Path, *, dtype: jnp.dtype, compute_dtype: jnp.dtype | None, mesh: Mesh | None
-) -> Qwen2_5_VL:
-    """Reads a model directory; see `perl_jax.models.load_model`."""
-    config, content = read_config(directory)
+def load_model(
+    path: str | Path,
+    *,
+    dtype: DTypeLike,
+    compute_dtype: DTypeLike | None = None,
+    mesh: Mesh | None = None,
+) -> Policy:
+    """Loads a policy from its Hugging Face directory.
+
+    Only safetensors and JSON are read, tensor by tensor: on the host, at most the checkpoint's size
+    plus its largest tensor is in use; on a mesh, each device is given its own shard only, and each
+    host reads only what its devices are given.
+
+    Args:
+        path: A local directory with the published files, or a hub id (``organisation/name`` or
+            ``organisation/name@revision``).
+        dtype: Of the parameters, whatever the dtype of the files.
+        compute_dtype: Of the activations; ``dtype`` if not given.
+        mesh: Devices to shard the parameters over, from `perl_jax.mesh.make_mesh`; None puts
+            everything on the first device.
+
+    Raises:
+        FileNotFoundError: the directory, config.json or a weight file is missing.
+        ValueError: config.json asks for another architecture, a file is damaged, or tensors are
+            missing, surplus or of another shape; all of these tensors are listed.
+    """
+    directory = resolve_directory(path)
+    content = read_content(directory)
+    config = parse_config(content, where=str(directory / "config.json"))
+    family = FAMILIES[config.model_type]
     in_files = read_headers(directory)
-    files = _without_tied_copy({hub_name(n): t for n, t in in_files.items()}, config, directory)
-    model = abstract_model(config, dtype=dtype, compute_dtype=compute_dtype)
-    model.source = Source(
+    files = {family.published_name(name): tensor for name, tensor in in_files.items()}
+    if tied := family.tied(config):
+        files = _without_tied_copy(files, *tied, directory)
+    source = Source(
         directory=directory,
         config=content,
-        names={hub: tensor.name for hub, tensor in files.items()},
-        dtypes={hub: tensor.dtype for hub, tensor in files.items()},
+        names={name: tensor.name for name, tensor in files.items()},
+        dtypes={name: tensor.dtype for name, tensor in files.items()},
     )
+    model = abstract_model(config, dtype=dtype, compute_dtype=compute_dtype, source=source)
     definition, state = nnx.split(model)
-    leaves = {".".join(map(str, path)): leaf for path, leaf in nnx.to_flat_state(state)}
-    stored = {path: stored_tensors(path, leaf.shape, config) for path, leaf in leaves.items()}
+    leaves = leaves_of(state)
+    stored = {path: family.stored(path, leaf.shape, config) for path, leaf in leaves.items()}
     _check(directory, files, stored)
-
+    alone: Sharding = SingleDeviceSharding(jax.local_devices()[0])
     arrays = {}
     # The largest first: what is read last is held beside everything else.
-    for path in sorted(leaves, key=lambda path: -leaves[path].size):
-        shape = leaves[path].shape
-        sharding = _sharding(path, shape, config, mesh)
-        arrays[path] = _read_parameter(stored[path], files, shape, dtype, sharding)
-    loaded = [
-        (path, leaf.replace(arrays[".".join(map(str, path))]))
-        for path, leaf in nnx.to_flat_state(state)
-    ]
-    return nnx.merge(definition, nnx.from_flat_state(loaded))
-
-
-def abstract_model(
-    config: Qwen2_5_VLConfig, *, dtype: jnp.dtype, compute_dtype: jnp.dtype | None = None
-) -> Qwen2_5_VL:
-    """The model with shapes in the place of parameters: it takes no memory at any size."""
-    return nnx.eval_shape(
-        lambda: Qwen2_5_VL(config, dtype=dtype, compute_dtype=compute_dtype, rngs=nnx.Rngs(0))
-    )
-
-
-def _sharding(
-    path: str, shape: tuple[int, ...], config: Qwen2_5_VLConfig, mesh: Mesh | None
-) -> Sharding:
-    if mesh is None:
-        return SingleDeviceSharding(jax.local_devices()[0])
-    return parameter_sharding(path, shape, config, mesh)
+    for name in sorted(leaves, key=lambda name: -leaves[name].size):
+        shape = leaves[name].shape
+        sharding = alone if mesh is None else config.sharding(name, shape, mesh)
+        arrays[name] = _read_parameter(stored[name], files, shape, jnp.dtype(dtype), sharding)
+    return nnx.merge(definition, with_leaves(state, lambda name, _: arrays[name]))
 
 
 def _read_parameter(
@@ -143,18 +152,17 @@ def _check(directory: Path, files: dict[str, TensorInfo], stored: dict[str, Stor
 
 
 def _without_tied_copy(
-    files: dict[str, TensorInfo], config: Qwen2_5_VLConfig, directory: Path
+    files: dict[str, TensorInfo], unembedding: str, embedding: str, directory: Path
 ) -> dict[str, TensorInfo]:
     """Drops the unembedding that some trainers write beside the embedding that it is tied to."""
-    head, embedding = files.get("lm_head.weight"), files.get("model.embed_tokens.weight")
-    if not config.tied or head is None or embedding is None:
+    if unembedding not in files or embedding not in files:
         return files
-    if not _same(head, embedding):
+    if not _same(files[unembedding], files[embedding]):
         raise ValueError(
             f"{directory}: config.json ties the unembedding to the embedding, but "
-            f"{head.name} differs from {embedding.name}"
+            f"{files[unembedding].name} differs from {files[embedding].name}"
         )
-    return {name: tensor for name, tensor in files.items() if name != "lm_head.weight"}
+    return {name: tensor for name, tensor in files.items() if name != unembedding}
 
 
 def _same(one: TensorInfo, other: TensorInfo) -> bool:

@@ -4,9 +4,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from perl_jax.attention import KeyValues
-from perl_jax.models.qwen2_5_vl.config import TextConfig
+
+# Layers, key/value heads, and the width of a head: L, J, F.
+CacheSizes = tuple[int, int, int]
 
 
 class PromptCache(NamedTuple):
@@ -32,11 +35,10 @@ class PromptCache(NamedTuple):
         return cls(keys, values, own.valid[:, 0])
 
     @classmethod
-    def empty(
-        cls, config: TextConfig, prompts: int, length: int, dtype: jnp.dtype
-    ) -> "PromptCache":
+    def empty(cls, sizes: CacheSizes, prompts: int, length: int, dtype: DTypeLike) -> "PromptCache":
         """Room for ``prompts`` of ``length`` tokens, none of them valid."""
-        shape = (config.num_layers, prompts, config.num_kv_heads, length, config.head_dim)
+        layers, heads, width = sizes
+        shape = (layers, prompts, heads, length, width)
         valid = jnp.zeros((prompts, length), bool)
         return cls(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype), valid)
 
@@ -63,10 +65,11 @@ class ResponseCache(NamedTuple):
 
     @classmethod
     def empty(
-        cls, config: TextConfig, prompts: int, responses: int, slots: int, dtype: jnp.dtype
+        cls, sizes: CacheSizes, prompts: int, responses: int, slots: int, dtype: DTypeLike
     ) -> "ResponseCache":
         """Room for ``responses`` of ``slots`` tokens to each of ``prompts``."""
-        shape = (config.num_layers, slots, config.num_kv_heads, responses, prompts, config.head_dim)
+        layers, heads, width = sizes
+        shape = (layers, slots, heads, responses, prompts, width)
         return cls(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
 
     def write(

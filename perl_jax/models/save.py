@@ -21,18 +21,38 @@ from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding, PartitionSpec
 from safetensors.numpy import save_file
 
-from perl_jax.models.qwen2_5_vl.load import FLOATS
-from perl_jax.models.qwen2_5_vl.model import Qwen2_5_VL
-from perl_jax.models.qwen2_5_vl.names import stored_tensors
-from perl_jax.models.qwen2_5_vl.safetensors_files import INDEX, SINGLE
-from perl_jax.models.qwen2_5_vl.source import Source
+from perl_jax.models.families import FAMILIES
+from perl_jax.models.load import FLOATS
+from perl_jax.models.paths import leaves_of
+from perl_jax.models.policy import Policy
+from perl_jax.models.safetensors_files import INDEX, SINGLE
+from perl_jax.models.source import Source
 
 # Tokenizer, processor and generation files; the weights and config.json are written anew.
 _CARRIED = {".json", ".txt", ".jinja", ".model"}
 
 
-def save(model: Qwen2_5_VL, path: Path, *, max_shard_bytes: int) -> None:
-    """Writes a model directory; see `perl_jax.models.save_model`."""
+def save_model(model: Policy, path: str | Path, *, max_shard_bytes: int = 5 * 10**9) -> None:
+    """Writes a policy as a complete Hugging Face directory that transformers and vLLM load.
+
+    Names, dtypes and config.json are those of the directory that the model was loaded from, whose
+    tokenizer and processor files are copied. The directory appears when it is complete.
+
+    Where the model spans several hosts, all of them must call it: they gather one tensor after the
+    other (a layer of a stacked one) on every device, in the dtype of its file, and the first host
+    writes it. All return when the directory is there.
+
+    Args:
+        model: From `load_model`.
+        path: A directory that does not exist or is empty.
+        max_shard_bytes: Weights are split into files of at most this size, with an index.
+
+    Raises:
+        FileExistsError: ``path`` holds something.
+        FileNotFoundError: the directory that the model was loaded from is gone.
+        RuntimeError: on the other hosts, if the first one raises any of these or `OSError`.
+        ValueError: the model was not loaded from a directory.
+    """
     source = model.source
     if source is None:
         raise ValueError("model: expected one from load_model; only such a one has a tokenizer")
@@ -43,7 +63,7 @@ def save(model: Qwen2_5_VL, path: Path, *, max_shard_bytes: int) -> None:
     total = sum(tensor.num_bytes for tensor in tensors.values())
     weight_map = {source.names[name]: file for file, names in files.items() for name in names}
     index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
-    write = partial(_write, source=source, path=path, files=tuple(files), index=index)
+    write = partial(_write, source=source, path=Path(path), files=tuple(files), index=index)
     if all(tensor.parameter.is_fully_addressable for tensor in tensors.values()):
         write(parts)
     else:
@@ -158,12 +178,13 @@ def _gather(whole: NamedSharding, dtype: np.dtype) -> Any:
     return jax.jit(part, out_shardings=whole)
 
 
-def _tensors(model: Qwen2_5_VL, source: Source) -> dict[str, _Tensor]:
-    """The tensors to write, by hub name, in the order of the names."""
+def _tensors(model: Policy, source: Source) -> dict[str, _Tensor]:
+    """The tensors to write, by published name, in the order of the names."""
+    family = FAMILIES[model.config.model_type]
     tensors = {}
-    for path, leaf in nnx.to_flat_state(nnx.state(model)):
+    for path, leaf in leaves_of(nnx.state(model)).items():
         parameter = leaf[...]
-        stored = stored_tensors(".".join(map(str, path)), parameter.shape, model.config)
+        stored = family.stored(path, parameter.shape, model.config)
         for n, name in enumerate(stored.names):
             dtype = np.dtype(FLOATS[source.dtypes[name]])
             tensors[name] = _Tensor(parameter, n if stored.stacked else None, stored.shape, dtype)

@@ -1,0 +1,207 @@
+r"""The components of a reward: what a response can earn, in one table.
+
+To add one, write a function of a `RewardInput` below, and enter it in `COMPONENTS`. Weights, logs
+and docs/metrics.md read the table. tests/rewards/test_components.py wants an example by hand.
+"""
+
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import numpy as np
+from annotated_types import Len
+
+from perl_jax.rewards.grader import Grade, grade_arrays
+from perl_jax.settings import (
+    Checked,
+    Count,
+    CountOrZero,
+    Expects,
+    Positive,
+    PositiveOrZero,
+    suggestion,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class RewardInput:
+    """What components are computed from: n responses and how they came about.
+
+    Attributes:
+        texts: The responses.
+        answers: The ground truth of each.
+        metadata: Of the example of each.
+        lengths: int ``[n]``, tokens.
+        stopped: bool ``[n]``, whether the response ended itself, rather than being cut off.
+        grades: Of each response.
+        max_new_tokens: The most tokens of a response.
+        overlong_buffer: As in `RewardConfig`.
+    """
+
+    texts: Sequence[str]
+    answers: Sequence[str]
+    metadata: Sequence[Mapping[str, Any]]
+    lengths: np.ndarray
+    stopped: np.ndarray
+    grades: Sequence[Grade]
+    max_new_tokens: int
+    overlong_buffer: int
+
+
+@dataclass(frozen=True)
+class Component:
+    """One part of a reward.
+
+    Attributes:
+        of: Computes it, float32 ``[n]``. Values of responses without a grade are never used.
+        meaning: What its mean over the scored rollouts of a step says, for docs/metrics.md.
+        unit: Of that mean.
+    """
+
+    of: Callable[[RewardInput], np.ndarray]
+    meaning: str
+    unit: str = "share"
+
+
+def accuracy(inputs: RewardInput) -> np.ndarray:
+    """The raw grade: 1 for a right answer, else 0."""
+    return grade_arrays(inputs.grades)[0]
+
+
+def response_format(inputs: RewardInput) -> np.ndarray:
+    """`format_reward` of each text."""
+    return np.array([format_reward(text) for text in inputs.texts], np.float32)
+
+
+def overlong(inputs: RewardInput) -> np.ndarray:
+    """`overlong_penalty` of each length."""
+    # A response that was cut off is one token longer than the limit, as DAPO counts.
+    return overlong_penalty(
+        inputs.lengths + ~inputs.stopped,
+        max_length=inputs.max_new_tokens,
+        buffer=inputs.overlong_buffer,
+    )
+
+
+COMPONENTS: Mapping[str, Component] = {
+    "accuracy": Component(accuracy, "accuracy of the scored rollouts drawn"),
+    "format": Component(response_format, "scored rollouts drawn whose format is right"),
+    "overlong": Component(
+        overlong, "penalty for length of the scored rollouts drawn, from 0 to -1", "reward"
+    ),
+}
+"""Every component by the name that weights and metrics (``reward/<name>``) give it."""
+
+
+_Weights = Annotated[Mapping[str, float], Len(1), Expects("at least one component")]
+
+
+@dataclass(frozen=True)
+class RewardConfig(Checked):
+    """What is optimised.
+
+    Attributes:
+        weights: Weight by component: a name of `COMPONENTS` or of ``functions``. The reward is the
+            weighted sum.
+        functions: The user's own components: name -> ``package.module:function``.
+        overlong_buffer: Tokens before the limit in which the component ``overlong`` falls to -1.
+        absolute_tolerance: Numbers may differ from the right answer by this much.
+        relative_tolerance: Or by this share of it.
+        workers: Grading processes; None: one a core, at most 8.
+        deadline: Seconds for one symbolic comparison.
+    """
+
+    weights: _Weights = field(default_factory=lambda: {"accuracy": 0.9, "format": 0.1})
+    functions: Mapping[str, str] = field(default_factory=dict)
+    overlong_buffer: CountOrZero = 0
+    absolute_tolerance: PositiveOrZero = 0.0
+    relative_tolerance: PositiveOrZero = 0.0
+    workers: Count | None = None
+    deadline: Positive = 2.0
+
+    def _check_together(self) -> None:
+        check_weights(self.weights, [*COMPONENTS, *self.functions])
+
+
+def check_weights(weights: Mapping[str, float], names: Collection[str]) -> None:
+    """Raises ValueError unless there are weights, all finite and of components that exist."""
+    if not weights:
+        raise ValueError("weights: expected at least one component; got none")
+    for name, weight in weights.items():
+        if name not in names:
+            raise ValueError(
+                f"weights: expected some of {', '.join(names)}; got {name!r}"
+                + suggestion(name, names)
+            )
+        if not math.isfinite(weight):
+            raise ValueError(f"weights[{name!r}]: expected a finite number; got {weight}")
+
+
+def weighted_sum(
+    components: Mapping[str, Sequence[float] | np.ndarray], weights: Mapping[str, float]
+) -> np.ndarray:
+    """Returns the reward ``sum of weight * component`` for each row, float32.
+
+    PeRL's weights are ``{"accuracy": 0.9, "format": 0.1}``. A component without a weight is left
+    out: it may be wanted as a metric alone.
+
+    Raises:
+        ValueError: A weight names no component or is not finite, components differ in length, or a
+            value is not finite (names the component and the row).
+    """
+    check_weights(weights, components)
+    lengths = {name: len(values) for name, values in components.items()}
+    if len(set(lengths.values())) != 1:
+        raise ValueError(f"weighted_sum: expected components of one length; got {lengths}")
+    total = np.zeros(next(iter(lengths.values())), dtype=np.float32)
+    for name, weight in weights.items():
+        values = np.asarray(components[name], dtype=np.float32)
+        if not np.isfinite(values).all():
+            row = int(np.flatnonzero(~np.isfinite(values))[0])
+            raise ValueError(f"reward {name!r}, row {row}: not finite: {values[row]}")
+        total += np.float32(weight) * values
+    return total
+
+
+def format_reward(response: str) -> float:
+    r"""Returns 1.0 if the response thinks first and then answers in a box, else 0.0.
+
+    Equal to a full match of PeRL's published format ``<think>.*</think>.*\boxed{.*}.*``, where a
+    dot is any character, but in linear time: it looks for each mark after the one before.
+    """
+    if not response.startswith("<think>"):
+        return 0.0
+    position = len("<think>")
+    for mark in ("</think>", "\\boxed{", "}"):
+        found = response.find(mark, position)
+        if found < 0:
+            return 0.0
+        position = found + len(mark)
+    return 1.0
+
+
+def overlong_penalty(
+    lengths: Sequence[int] | np.ndarray, *, max_length: int, buffer: int
+) -> np.ndarray:
+    """Returns the soft overlong punishment of DAPO (arXiv 2503.14476, equation 13), float32.
+
+    With ``L`` the ``max_length`` (without which a response is cut off), ``c`` the ``buffer`` and
+    ``n`` the length in tokens::
+
+        0                  n <= L - c
+        (L - c - n) / c    L - c < n <= L
+        -1                 n > L
+
+    It is added to the reward, weighted. A buffer of zero punishes only what is longer than ``L``.
+
+    Raises:
+        ValueError: The buffer is negative or longer than ``max_length``.
+    """
+    if not 0 <= buffer <= max_length:
+        raise ValueError(
+            f"overlong_penalty: expected 0 <= buffer <= max_length; got {buffer} and {max_length}"
+        )
+    n = np.asarray(lengths, dtype=np.float32)
+    soft = (max_length - buffer - n) / max(buffer, 1)
+    return np.where(n > max_length, -1.0, np.minimum(soft, 0.0)).astype(np.float32)

@@ -1,0 +1,81 @@
+"""From responses to accuracy and to the reward that is optimised."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from perl_jax.rewards.components import COMPONENTS, RewardConfig, RewardInput, weighted_sum
+from perl_jax.rewards.functions import load_reward
+from perl_jax.rewards.grader import Grader, grade_arrays
+
+
+def make_grader(config: RewardConfig) -> Grader:
+    """Starts the grader that a configuration asks for."""
+    return Grader(
+        num_workers=config.workers,
+        deadline=config.deadline,
+        absolute_tolerance=config.absolute_tolerance,
+        relative_tolerance=config.relative_tolerance,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Rewards:
+    """What n responses earned.
+
+    Attributes:
+        reward: float32 ``[n]``, what is optimised; 0 where unscored.
+        accuracy: float32 ``[n]``, the raw grade; 0 where unscored.
+        scored: bool ``[n]``: False where grading failed, so that neither means anything.
+        components: float32 ``[n]`` by name, those without a weight too.
+    """
+
+    reward: np.ndarray
+    accuracy: np.ndarray
+    scored: np.ndarray
+    components: Mapping[str, np.ndarray]
+
+
+class Rewarder:
+    """Computes rewards.
+
+    Args:
+        config: What is optimised.
+        grader: Grades accuracy.
+        max_new_tokens: The most tokens of a response.
+    """
+
+    def __init__(self, config: RewardConfig, grader: Grader, max_new_tokens: int) -> None:
+        self.config = config
+        self.grader = grader
+        self.max_new_tokens = max_new_tokens
+        self.functions = {name: load_reward(path) for name, path in config.functions.items()}
+
+    def __call__(
+        self,
+        responses: Sequence[str],
+        answers: Sequence[str],
+        metadata: Sequence[Mapping[str, Any]],
+        lengths: np.ndarray,
+        stopped: np.ndarray,
+    ) -> Rewards:
+        """Grades and rewards n responses; for the arguments see `RewardInput`."""
+        grades = self.grader.grade(responses, answers)
+        inputs = RewardInput(
+            responses,
+            answers,
+            metadata,
+            lengths,
+            stopped,
+            grades,
+            self.max_new_tokens,
+            self.config.overlong_buffer,
+        )
+        components = {name: component.of(inputs) for name, component in COMPONENTS.items()}
+        for name, function in self.functions.items():
+            components[name] = function(responses, answers, metadata)
+        accuracy, scored = grade_arrays(grades)
+        reward = np.where(scored, weighted_sum(components, self.config.weights), 0.0)
+        return Rewards(reward.astype(np.float32), accuracy, scored, components)
