@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from perl_jax import hosts
-from perl_jax.config import ModelConfig, RunConfig, TrainConfig, WarmstartConfig
+from perl_jax.config import RunConfig, TrainConfig, WarmstartConfig
 from perl_jax.data.config import SourceConfig, open_source
 from perl_jax.data.pipeline.mixture import Mixture
 from perl_jax.data.pipeline.pipeline import Pipeline
@@ -21,17 +21,18 @@ from perl_jax.data.sources.source import Source
 from perl_jax.evaluation import Evaluation, evaluate
 from perl_jax.experience.rollout_copy import RolloutCopy
 from perl_jax.hub import resolve_directory
-from perl_jax.mesh import Feeds, MeshConfig, make_mesh, rearranged
-from perl_jax.models import Policy, load_model
+from perl_jax.mesh import BatchSharding, MeshConfig, make_mesh, rearranged
+from perl_jax.models import Policy
+from perl_jax.models.opening import open_model
 from perl_jax.permutation import rules_from_config
-from perl_jax.processing import Processor, load_processor
+from perl_jax.processing import Processor
 from perl_jax.rewards import Grader, RewardConfig, make_grader
 from perl_jax.rollout import Sampler
 from perl_jax.settings import plain
 from perl_jax.training.workdir import fingerprint_of_code, fingerprint_of_config
 from perl_jax.types import Example
 from perl_jax.update.learner import Learner
-from perl_jax.update.placement import Placement
+from perl_jax.update.programs import Compile, jit
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ def open_parts(
             prepare,
             config.data.pipeline,
             seed=config.seed,
-            feeds=Feeds.of(mesh),
+            sharding=BatchSharding.of(mesh),
             exchange=hosts.gather,
             skip_log=workdir / SKIPPED_ROWS if hosts.is_main() else None,
         )
@@ -94,23 +95,14 @@ def _mesh(config: MeshConfig | None) -> Mesh | None:
     return None if alone or config is None else make_mesh(*config.shape)
 
 
-def open_model(config: ModelConfig, mesh: Mesh | None = None) -> tuple[Policy, Processor]:
-    """Loads the policy and its processor."""
-    processor = load_processor(
-        config.path, min_pixels=config.min_pixels, max_pixels=config.max_pixels
-    )
-    model = load_model(
-        config.path, dtype=config.dtype, compute_dtype=config.compute_dtype, mesh=mesh
-    )
-    return model, processor
-
-
 def make_learner(
     config: TrainConfig,
     model: Policy,
     banned: np.ndarray,
     mesh: Mesh | None,
-    placement: Placement | None = None,
+    *,
+    sharding: BatchSharding | None = None,
+    compile: Compile = jit,
 ) -> Learner:
     """The learner of a run of reinforcement learning; for its arguments see `Learner`."""
     return Learner(
@@ -123,7 +115,8 @@ def make_learner(
         length=config.rollout.max_new_tokens,
         temperature=config.rollout.temperature,
         mesh=mesh,
-        placement=placement,
+        sharding=sharding,
+        compile=compile,
     )
 
 

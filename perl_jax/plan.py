@@ -14,12 +14,12 @@ import logging
 import shlex
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from absl import app, flags
 
 from perl_jax.chips import GIB
 from perl_jax.config import TrainConfig
+from perl_jax.files import write_whole
 from perl_jax.overrides import load_config, split_overrides
 from perl_jax.planning.planner import PlanConfig
 from perl_jax.planning.roofline import Assumptions
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str]) -> None:
             took, peak = answers[-1]["seconds"], answers[-1]["peak_host_bytes"] / GIB
             print(f"Planned in {took:.0f} s with at most {peak:.1f} GiB of host memory.\n")
         if _JSON.value:
-            Path(_JSON.value).write_text(json.dumps(answers, indent=1) + "\n", encoding="utf-8")
+            write_whole(_JSON.value, json.dumps(answers, indent=1) + "\n")
     except (ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
         sys.exit(f"error: {error}")
     sys.exit(0 if all(answer["plan"]["fits"] for answer in answers) else 1)

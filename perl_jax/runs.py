@@ -1,7 +1,6 @@
 """Runs: everything that a configuration asks for, put together, run, and reported."""
 
 import json
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,18 +13,19 @@ from etils import epath
 from jax.sharding import Mesh
 
 from perl_jax import hosts
-from perl_jax.config import ModelConfig, RunConfig, TrainConfig, WarmstartConfig
+from perl_jax.config import RunConfig, TrainConfig, WarmstartConfig
 from perl_jax.experience.collect import Collector
+from perl_jax.files import ResumableLog, whole_directory, write_whole
 from perl_jax.hosts import HostsError
 from perl_jax.models import save_model
 from perl_jax.models.fresh import write_fresh_model
+from perl_jax.models.opening import ModelConfig, open_model
 from perl_jax.parts import (
     Parts,
     fingerprint,
     make_evaluator,
     make_learner,
     make_rollout_copy,
-    open_model,
     open_parts,
 )
 from perl_jax.rewards import GradingError, RewardConfig, Rewarder
@@ -35,10 +35,10 @@ from perl_jax.training.display.curves import plot_curves
 from perl_jax.training.display.progress import Progress, final_table
 from perl_jax.training.display.throughput import Throughput, peak_of
 from perl_jax.training.display.writers import METRICS_FILE, MetricsWriter
-from perl_jax.training.loop import Loop, Outcome, RolloutLog, Stepper, start_or_resume
+from perl_jax.training.loop import Loop, Outcome, Stepper, start_or_resume
 from perl_jax.training.reinforce import Reinforce
 from perl_jax.training.supervised import Supervised
-from perl_jax.training.workdir import Preemption, WorkdirError, lock_workdir
+from perl_jax.training.workdir import Preemption, lock_workdir
 from perl_jax.update.learner import Learner, UpdateConfig
 from perl_jax.update.operations import forward_operations
 from perl_jax.update.state import SplitPolicy
@@ -49,7 +49,7 @@ CONFIG = "config.json"
 SUMMARY = "summary.json"
 CURVES = "curves.png"
 
-RUN_ERRORS = (CheckpointError, GradingError, HostsError, WorkdirError)
+RUN_ERRORS = (CheckpointError, GradingError, HostsError)
 """What a run may end with besides wrong values and failing storage."""
 
 
@@ -78,7 +78,7 @@ def train(config: TrainConfig, workdir: str | Path) -> Outcome:
             response_lengths=config.learner.packing.response_lengths,
             seed=config.seed,
             total_steps=config.steps,
-            feeds=learner.feeds,
+            sharding=learner.sharding,
         )
         copy = make_rollout_copy(config, parts.model, parts.mesh)
         return Reinforce(learner, collector, parts.pipeline, copy)
@@ -137,10 +137,10 @@ def _run(
             )
         records: Callable[[int, dict[str, Any]], None] = _no_record
         if main:
-            text = json.dumps(plain(config), indent=2) + "\n"
-            (workdir / CONFIG).write_text(text, encoding="utf-8")
-            records = log = RolloutLog(workdir / "rollouts.jsonl", step if step else -1)
-            stack.callback(log.close)
+            write_whole(workdir / CONFIG, json.dumps(plain(config), indent=2) + "\n")
+            log = ResumableLog(workdir / "rollouts.jsonl", "step")
+            log.take_back(step or -1)
+            records = log.add
         loop = Loop(
             stepper=stepper,
             checkpoints=checkpoints,
@@ -229,9 +229,8 @@ def _with_model(
 
     def write() -> None:
         if not path.exists():
-            partial = workdir / ".fresh_model.partial"
-            shutil.rmtree(partial, ignore_errors=True)
-            write_fresh_model(partial, fresh).replace(path)
+            with whole_directory(path) as unfinished:
+                write_fresh_model(unfinished, fresh)
 
     hosts.once(write, "the fresh model")
     # It is the same everywhere, and not there yet on a host that does not share the directory.
@@ -278,9 +277,7 @@ def _summarise(
         rows |= {"exported model": target}
     plot_curves(workdir / METRICS_FILE, workdir / CURVES)
     rows |= {"learning curves": workdir / CURVES, "summary": workdir / SUMMARY}
-    partial = workdir / f".{SUMMARY}.partial"
-    partial.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    partial.replace(workdir / SUMMARY)
+    write_whole(workdir / SUMMARY, json.dumps(summary, indent=2) + "\n")
     if progression.before:
         print(final_table(progression.before, progression.after))
     for name, file in rows.items():

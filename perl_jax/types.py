@@ -84,8 +84,9 @@ class Group:
         prompts: K prompts, the identity order first.
         images: The I distinct images that the prompts show.
         slots: For each prompt, which of ``images`` stands in each of its slots.
-        feed: On several hosts, those that hold the patches of the images (see
-            `perl_jax.mesh.Feeds`); elsewhere they are empty. None: all of them hold them.
+        feed: The feed (see `perl_jax.mesh.BatchSharding`) whose hosts hold the patches of the
+            images. On the hosts of other feeds the patches are empty arrays, and everything else
+            is the same. None: every host holds them.
     """
 
     id: str

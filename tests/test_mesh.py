@@ -2,7 +2,7 @@ import jax
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from perl_jax.mesh import fit_sharding, make_mesh, sharding_of
+from perl_jax.mesh import fit_sharding, make_mesh, partition_of
 
 TABLE = {r".*\.proj\.weight": P("fsdp", "tensor"), r".*\.bias": P("tensor"), r"norm": P()}
 
@@ -10,6 +10,10 @@ TABLE = {r".*\.proj\.weight": P("fsdp", "tensor"), r".*\.bias": P("tensor"), r"n
 @pytest.fixture(scope="module")
 def mesh():
     return make_mesh(data=1, fsdp=4, tensor=2)
+
+
+def sharding_of(path, shape, table, mesh):
+    return fit_sharding(shape, partition_of(path, shape, table), mesh)
 
 
 def test_a_mesh_covers_all_devices_in_three_axes(mesh):

@@ -14,7 +14,7 @@ from perl_jax.data.pipeline.pipeline import Taken
 from perl_jax.experience.config import GroupFilterConfig, PermutationConfig, RolloutConfig
 from perl_jax.experience.draws import Draw, concatenate, padded, record_of, rollout_metrics
 from perl_jax.experience.rewarded import reward_rollouts
-from perl_jax.mesh import Feeds
+from perl_jax.mesh import BatchSharding
 from perl_jax.models import Policy
 from perl_jax.objectives import Objective
 from perl_jax.permutation import (
@@ -30,7 +30,7 @@ from perl_jax.processing import Processor
 from perl_jax.rewards import Rewarder
 from perl_jax.rollout import Group, Sampler, Strategy
 from perl_jax.types import Example, Responses, TrainBatch, prompt_text
-from perl_jax.update.exchange import share
+from perl_jax.update.exchange import gather_groups
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +67,7 @@ class Collector:
         response_lengths: The ladder that batches are padded to, in tokens.
         seed: Of the run.
         total_steps: Of the run.
-        feeds: Which hosts hold which examples; by default this one holds all of them.
+        sharding: Says which hosts hold which examples; by default this one holds all of them.
     """
 
     sampler: Sampler
@@ -81,7 +81,7 @@ class Collector:
     response_lengths: tuple[int, ...]
     seed: int
     total_steps: int
-    feeds: Feeds = field(default_factory=lambda: Feeds.of(None))
+    sharding: BatchSharding = field(default_factory=BatchSharding)
 
     @cached_property
     def _rules(self) -> Rules:
@@ -142,7 +142,7 @@ class Collector:
             for n, one in enumerate(held)
         ]
         told = [None if one is None else _note(one) for one in held]
-        groups, notes = share(encoded, told, self.feeds, taken.feeds)
+        groups, notes = gather_groups(encoded, told, self.sharding, taken.feeds)
         orders = [
             _of_note(note) if one is None else one for one, note in zip(held, notes, strict=True)
         ]
@@ -176,7 +176,8 @@ class Collector:
         length = ladder.fit(rollouts.tokens.shape[-1], "response length")
         rollouts = padded(rollouts, 1 + self.permutation.num_orders, length)
         sampled = time.perf_counter()
-        here = [self.feeds.speaks and group.feed in (None, self.feeds.here) for group in groups]
+        sharding = self.sharding
+        here = [sharding.is_leader and group.feed in (None, sharding.own_feed) for group in groups]
         rewards = reward_rollouts(
             self.rewarder, self.sampler.processor.decode, orders, rollouts, np.array(here)
         )

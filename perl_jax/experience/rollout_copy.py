@@ -12,7 +12,7 @@ import jax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 
-from perl_jax.mesh import Feeds
+from perl_jax.mesh import BatchSharding
 from perl_jax.models import Policy
 from perl_jax.models.paths import with_leaves
 
@@ -39,7 +39,8 @@ class RolloutCopy:
         Raises:
             ValueError: A host feeds other shards of one mesh than of the other.
         """
-        if Feeds.of(mesh).of_host != Feeds.of(rollout_mesh).of_host:
+        feeds, of_rollouts = (BatchSharding.of(one).feed_of_host for one in (mesh, rollout_mesh))
+        if feeds != of_rollouts:
             raise ValueError(
                 "rollout.mesh: expected every host to feed shards of its own, as in mesh; got "
                 f"{dict(rollout_mesh.shape)} and {dict(mesh.shape)}: a tensor axis that divides "

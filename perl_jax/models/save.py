@@ -6,7 +6,6 @@ that never comes: it goes on gathering, writes no more, and tells them at the en
 """
 
 import json
-import os
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding, PartitionSpec
 from safetensors.numpy import save_file
 
+from perl_jax.files import whole_directory
 from perl_jax.models.families import FAMILIES
 from perl_jax.models.load import FLOATS
 from perl_jax.models.paths import leaves_of
@@ -101,13 +101,8 @@ def _write(
             f"{source.directory}: the directory that the model was loaded from is gone; its "
             "tokenizer and processor files belong into what is written"
         )
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise FileExistsError(f"{path}: expected a new or empty directory")
-    path.parent.mkdir(parents=True, exist_ok=True)
     # A reader never sees half a checkpoint: the directory appears when it is complete.
-    unfinished = path.parent / f".{path.name}.partial-{os.getpid()}"
-    unfinished.mkdir()
-    try:
+    with whole_directory(path) as unfinished:
         _copy_files(source.directory, unfinished)
         config = json.dumps(source.config, indent=2, ensure_ascii=False)
         (unfinished / "config.json").write_text(config + "\n", encoding="utf-8")
@@ -115,10 +110,6 @@ def _write(
             save_file(dict(part), unfinished / file, metadata={"format": "pt"})
         if len(files) > 1:
             (unfinished / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
-        unfinished.replace(path)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
 
 
 def _file_names(count: int) -> list[str]:

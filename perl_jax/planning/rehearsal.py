@@ -12,11 +12,11 @@ from typing import Any, cast
 import jax
 import numpy as np
 from flax import nnx
-from jax.sharding import AbstractMesh, Mesh, NamedSharding, SingleDeviceSharding
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, Sharding, SingleDeviceSharding
 
 from perl_jax.buckets import Ladder
 from perl_jax.config import TrainConfig
-from perl_jax.mesh import Shards, Tree
+from perl_jax.mesh import BatchSharding, Tree, first_axes
 from perl_jax.models import Policy
 from perl_jax.parts import make_learner, make_rollout_copy
 from perl_jax.planning.workload import EndlessProcessor, Step, Workload, make_batch, make_groups
@@ -25,7 +25,7 @@ from perl_jax.rollout import Strategy, decode_state
 from perl_jax.rollout.run import SampleRequest, SamplerRun
 from perl_jax.rollout.schedule import OrderRollouts, Table
 from perl_jax.rollout.stopping import Response
-from perl_jax.update.placement import Placement
+from perl_jax.update.programs import jit
 from perl_jax.update.state import TrainState
 
 
@@ -130,38 +130,48 @@ def _known(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
 
-class ShapeShards(Shards):
-    """The shards of a batch, of which only the shapes are put on the devices."""
+@dataclass(frozen=True)
+class ShapeSharding(BatchSharding):
+    """The split of a batch of which only the shapes are put on the devices.
 
-    def __init__(self, mesh: Mesh | None, device: Any, recorder: Recorder) -> None:
-        super().__init__(mesh)
-        self.recorder = recorder
-        if mesh is None:
-            self.everywhere = SingleDeviceSharding(device)
+    Attributes:
+        device: The only one, without a mesh.
+        recorder: Is told of every batch.
+    """
 
-    def put(self, make: Callable[[int], Tree], axes: Callable[[Tree], Any] | None = None) -> Tree:
-        """The shapes of what `Shards.put` makes; all shards have those of the first."""
-        shapes = self.shapes(make(self.feeds.shards[self.feeds.here][0]), axes)
+    device: Any = None
+    recorder: Recorder = field(default_factory=Recorder)
+
+    @classmethod
+    def on(cls, mesh: Mesh | None, device: Any, recorder: Recorder) -> "ShapeSharding":
+        """Like `BatchSharding.of`."""
+        return cls(**vars(BatchSharding.of(mesh)), device=device, recorder=recorder)
+
+    @property
+    def replicated(self) -> Sharding:
+        """The sharding of an array of which every device holds a whole copy."""
+        return SingleDeviceSharding(self.device) if self.mesh is None else super().replicated
+
+    def put(self, make: Callable[[int], Tree], axes: Callable[[Tree], Tree] = first_axes) -> Tree:
+        """The shapes of what `BatchSharding.put` makes; every shard has those of the first."""
+        shapes = self.shapes(make(self.own_shards[0]), axes)
         self.recorder.mark("batch", shapes)
         return shapes
 
-
-class ShapePlacement(Placement):
-    """Places shapes, and hands every program to a recorder."""
-
-    def __init__(self, mesh: Mesh | None, device: Any, recorder: Recorder) -> None:
-        super().__init__(mesh)
-        self.shards = ShapeShards(mesh, device, recorder)
-        self.everywhere = self.shards.everywhere
-        self.recorder = recorder
-
-    def whole(self, array: np.ndarray) -> Any:
+    def replicate(self, array: np.ndarray) -> Any:
         """The shape of the array, which lies whole on every device."""
-        return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=self.everywhere)
+        return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=self.replicated)
+
+
+class Update:
+    """Makes the programs of a learner, whose calls are recorded."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
 
     def compile(self, name: str, function: Callable[..., Any], **options: Any) -> Any:
         """A program that is recorded where it is called."""
-        jitted = super().compile(name, function, **options)
+        jitted = jit(name, function, **options)
 
         def call(*arguments: Any) -> Any:
             results = self.recorder.call(self._name(name, arguments), jitted, *arguments)
@@ -197,14 +207,14 @@ class ShapeRun(SamplerRun):
 
     def __init__(self, recorder: Recorder, device: Any, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self.recorder, self.shards = recorder, ShapeShards(self.mesh, device, recorder)
+        self.recorder, self.sharding = recorder, ShapeSharding.on(self.mesh, device, recorder)
 
     def shrink(self, orders: Sequence[OrderRollouts], state: decode_state.DecodeState) -> None:
         """Responses end one after the other, until the batch of running ones first shrinks."""
         table = self._full(orders, state)
         by_order = [response for order in table.active for response in order.responses]
         # Where a shard has one order, that order only gets narrower.
-        alone = table.shape[0] == self.shards.count
+        alone = table.shape[0] == self.sharding.num_shards
         columns = zip(*(order.responses for order in table.active), strict=True)
         for response in [one for column in columns for one in column] if alone else by_order:
             response.done = True
@@ -224,7 +234,7 @@ class ShapeRun(SamplerRun):
         """Orders of which nothing has ended, in all places of a state."""
         self.recorder.keep("caches", state)
         places, num_rollouts = state.tokens.shape
-        table = Table(places, num_rollouts, self.shards.count)
+        table = Table(places, num_rollouts, self.sharding.num_shards)
         table.time = time
         fresh = (replace(o, responses=[Response() for _ in o.responses]) for o in orders)
         table.admit(deque(fresh), table.shape[0])
@@ -251,7 +261,7 @@ class ShapeRun(SamplerRun):
 
     def _keep(self, state: decode_state.DecodeState) -> decode_state.DecodeState:
         """Where all programs leave a state."""
-        everywhere = jax.tree.map(lambda _: self.shards.everywhere, state)
+        everywhere = jax.tree.map(lambda _: self.sharding.replicated, state)
         lie = everywhere if self.mesh is None else decode_state.shardings(state, self.mesh)
         state = jax.tree.map(
             lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
@@ -283,9 +293,11 @@ def rehearse(
     recorder = Recorder()
     recorder.keep("parameters", nnx.state(model))
     processor = EndlessProcessor()
-    placement = ShapePlacement(mesh, device, recorder)
+    sharding = ShapeSharding.on(mesh, device, recorder)
     banned = processor.banned_rows(model.config.vocab_size)
-    learner = make_learner(config, model, banned, mesh, placement)
+    learner = make_learner(
+        config, model, banned, mesh, sharding=sharding, compile=Update(recorder).compile
+    )
     recorder.keep("frozen", learner.policy.frozen)
     recorder.keep("parameters", learner.policy.split(model))
     state = learner.init(model, jax.random.key(config.seed))

@@ -7,8 +7,8 @@ import jax
 from flax import nnx
 from jax.sharding import Mesh, SingleDeviceSharding
 
-from perl_jax.config import ModelConfig
 from perl_jax.models import Policy, PolicyConfig, abstract_model
+from perl_jax.models.opening import ModelConfig
 from perl_jax.models.paths import with_leaves
 
 

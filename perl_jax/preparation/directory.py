@@ -1,64 +1,20 @@
 """The directory of a stage: its shards, its counts and what it dropped, whole or not there."""
 
-import fcntl
 import json
-import os
-import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from perl_jax.data.pipeline.rows import SkipCount, Skipped
 from perl_jax.data.sources.source import BadRow
+from perl_jax.files import whole_directory
 from perl_jax.preparation.shard_writer import ShardWriter
 from perl_jax.preparation.stage import Dropped, Kept, Outcome
 
 COUNTS = "counts.json"
 DROPPED = "dropped.jsonl"
-_UNFINISHED, _REPLACED = ".unfinished", ".replaced"
-
-
-@contextmanager
-def lock(workdir: Path) -> Iterator[None]:
-    """Makes a work directory and keeps other preparations out of it.
-
-    Raises:
-        BlockingIOError: Another process has it.
-    """
-    workdir.mkdir(parents=True, exist_ok=True)
-    with (workdir / ".lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise BlockingIOError(f"{workdir}: another process prepares data there") from error
-        for leftover in workdir.iterdir():
-            if leftover.name.endswith((_UNFINISHED, _REPLACED)):
-                shutil.rmtree(leftover)
-        yield
-
-
-@contextmanager
-def replaced(directory: Path) -> Iterator[Path]:
-    """An empty directory that takes the place of another when the block ends well.
-
-    A process that is killed leaves the old one, the new one, or none; never a part of one.
-    """
-    unfinished = directory.with_name(directory.name + _UNFINISHED)
-    old = directory.with_name(directory.name + _REPLACED)
-    unfinished.mkdir()
-    try:
-        yield unfinished
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
-    if directory.exists():
-        os.replace(directory, old)
-    os.replace(unfinished, directory)
-    shutil.rmtree(old, ignore_errors=True)
-
-
 # Rows of a stage are not told apart by the part of a mixture that they come from.
 _WHOLE = ""
 
@@ -105,7 +61,7 @@ def write_outcomes(
     """
     tally = _Tally()
     bad = SkipCount(max_bad_fraction, rows, {_WHOLE: rows})
-    with replaced(directory) as unfinished:
+    with whole_directory(directory, replace=True) as unfinished:
         with ExitStack() as stack:
             writers: dict[str, ShardWriter] = {}
             lost = stack.enter_context((unfinished / DROPPED).open("w", encoding="utf-8"))

@@ -7,8 +7,6 @@ options, and all other metadata as a JSON object. Images are stored byte for byt
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +17,7 @@ import pyarrow.parquet as pq
 
 from perl_jax.data.sources.layouts import OWN_COLUMN
 from perl_jax.data.sources.source import BadRow
+from perl_jax.files import whole_directory
 from perl_jax.types import Example
 
 SCHEMA = pa.schema(
@@ -73,25 +72,14 @@ def write_examples(
         TypeError: An image is not bytes, or metadata not what JSON can hold.
         ValueError: There are no examples, or two of one source have one id.
     """
-    target = Path(directory)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise FileExistsError(f"{target}: expected a new or empty directory")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    try:
+    with whole_directory(directory) as unfinished:
         with ShardWriter(
             unfinished, rows_per_file=rows_per_file, bytes_per_file=bytes_per_file
         ) as writer:
             for example in examples:
                 writer.add(example)
         if not writer.rows:
-            raise ValueError(f"{target}: expected at least one example to write; got none")
-        # A directory made by tempfile is its owner's alone.
-        unfinished.chmod(0o777 & ~_umask())
-        unfinished.replace(target)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
+            raise ValueError(f"{directory}: expected at least one example to write; got none")
     return writer.rows
 
 
@@ -223,9 +211,3 @@ def _encoded_length(text: str, where: str) -> int:
         return len(text.encode())
     except UnicodeEncodeError as error:
         raise BadRow("bad_text", where, f"a text cannot be encoded: {error}") from error
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

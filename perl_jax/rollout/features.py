@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from perl_jax.buckets import Ladder, bucket
-from perl_jax.mesh import Feeds
+from perl_jax.mesh import BatchSharding
 from perl_jax.types import Group, ImagePatches
 
 
@@ -41,7 +41,7 @@ class EncodingPlan:
 
 
 def plan_encoding(
-    groups: Sequence[Group], ladder: Ladder, unit: int, feeds: Feeds | None = None
+    groups: Sequence[Group], ladder: Ladder, unit: int, sharding: BatchSharding | None = None
 ) -> EncodingPlan:
     """Fills calls with images in order; an image that comes twice is encoded once.
 
@@ -49,15 +49,15 @@ def plan_encoding(
     hosts make the same plan: it depends on the images' grids alone.
 
     Args:
-        groups: Their ``feed`` says which hosts hold the images.
+        groups: Of all hosts.
         ladder: Patches of a call, for each shard.
         unit: Patches that become one feature.
-        feeds: The shards of the hosts; None: one shard.
+        sharding: Says which shards a feed has; None: one shard.
 
     Raises:
         ValueError: an image has more patches than the largest call.
     """
-    shards = ((0,),) if feeds is None else feeds.shards
+    shards = (sharding or BatchSharding()).shards_of_feed
     everyone = [shard for of_feed in shards for shard in of_feed]
     queues: list[list[list[ImagePatches]]] = [[] for _ in everyone]
     filled = [ladder.rungs[-1]] * len(everyone)

@@ -15,7 +15,7 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 
 from perl_jax.buckets import Ladder
-from perl_jax.mesh import Shards
+from perl_jax.mesh import BatchSharding
 from perl_jax.models import Policy
 from perl_jax.models.policy import ImageInputs
 from perl_jax.models.prompts import feature_rows, pad_prompts
@@ -66,7 +66,7 @@ class SamplerRun:
         self.dtype = model.compute_dtype
         self.definition, self.parameters = nnx.split(model)
         self.mesh = _mesh_of(self.parameters)
-        self.shards = Shards(self.mesh)
+        self.sharding = BatchSharding.of(self.mesh)
         self.config = config
         self.key = request.key
         self.strategy = request.strategy
@@ -88,10 +88,10 @@ class SamplerRun:
         """Encodes every distinct image once; returns all orders, ready to be read."""
         ladder = Ladder("patches", self.config.patches)
         unit = self.model_config.patches_per_unit
-        plan = plan_encoding(groups, ladder, unit, self.shards.feeds)
+        plan = plan_encoding(groups, ladder, unit, self.sharding)
         orders = self._orders(groups, plan)
         tables = [self._encode(*call) for call in plan.calls]
-        shape = (self.shards.count, plan.padded_rows, *self.model_config.feature_shape)
+        shape = (self.sharding.num_shards, plan.padded_rows, *self.model_config.feature_shape)
         self.features = self._run(programs.join_features, self.mesh, shape, self.dtype, tables)
         return orders
 
@@ -106,7 +106,7 @@ class SamplerRun:
         self.stats["images"] += sum(map(len, batches))
         self.stats["patches"] += sum(num_patches(image) for batch in batches for image in batch)
         self.stats["patches_padded"] += patches * len(batches)
-        images = self.shards.put(make)
+        images = self.sharding.put(make)
         features: jax.Array = self._call(
             programs.encode, self.definition, self.mesh, self.parameters, images
         )
@@ -157,13 +157,13 @@ class SamplerRun:
             sizes,
             self.strategy.penalises,
         )
-        return Table(places, self.num_rollouts, self.shards.count), state
+        return Table(places, self.num_rollouts, self.sharding.num_shards), state
 
     def _admit(
         self, state: DecodeState, table: Table, queue: deque[OrderRollouts], length: int
     ) -> DecodeState:
         """Reads waiting orders into free places and draws their first tokens."""
-        most = self.shards.count * max(1, self.config.prefill_tokens // length)
+        most = self.sharding.num_shards * max(1, self.config.prefill_tokens // length)
         while queue and table.free:
             orders, places = table.admit(queue, most)
             padded = min(self._places(len(orders)), most)
@@ -223,7 +223,7 @@ class SamplerRun:
 
     def _compact(self, state: DecodeState, table: Table) -> DecodeState:
         places, columns = table.shape
-        fewer = self._places(table.busiest * self.shards.count)
+        fewer = self._places(table.busiest * self.sharding.num_shards)
         most = max(len(order.running) for order in table.active)
         narrower = min(_power_of_two(most), columns)
         if 2 * fewer * narrower > places * columns:
@@ -280,7 +280,7 @@ class SamplerRun:
 
     def _places(self, count: int) -> int:
         """A number of places that divides over the devices: few values, so few programs."""
-        shards = self.shards.count
+        shards = self.sharding.num_shards
         return shards * _power_of_two(-(-count // shards))
 
     def _slots(self, needed: int) -> int:

@@ -4,13 +4,10 @@ The stepper does the steps. The loop keeps what a run must remember when it is i
 state, the position in the data, and what was measured.
 """
 
-import contextlib
-import json
 import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Annotated, Any, Protocol
 
 import jax
@@ -309,35 +306,3 @@ def start_or_resume(
     logger.info("going on from step %d", restored.step)
     stepper.restore(restored.host["stepper"])
     return restored.arrays, restored.step, Progression(**restored.host["progression"])
-
-
-class RolloutLog:
-    """Writes the record of every step to ``rollouts.jsonl``: what was asked, said and earned.
-
-    Args:
-        path: The file.
-        resume_step: Records of later steps are taken back.
-    """
-
-    def __init__(self, path: Path, resume_step: int) -> None:
-        kept = []
-        if path.exists():
-            # As bytes: a line may be cut off within a character, and hold Unicode's own line ends.
-            for line in path.read_bytes().split(b"\n"):
-                with contextlib.suppress(ValueError):  # cut off when the process died
-                    if json.loads(line)["step"] <= resume_step:
-                        kept.append(line + b"\n")
-        partial = path.with_suffix(".partial")
-        partial.write_bytes(b"".join(kept))
-        partial.replace(path)
-        self._file = path.open("a", encoding="utf-8")
-
-    def __call__(self, step: int, record: dict[str, Any]) -> None:
-        """Writes one step's record."""
-        line = json.dumps({"step": step, **record}, ensure_ascii=False)
-        self._file.write(line + "\n")
-        self._file.flush()
-
-    def close(self) -> None:
-        """Ends the file."""
-        self._file.close()

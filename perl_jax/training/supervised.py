@@ -10,7 +10,7 @@ from perl_jax.models import Policy
 from perl_jax.processing import Processor
 from perl_jax.training.loop import StepResult
 from perl_jax.types import Example, Group, Responses, prompt_text
-from perl_jax.update.exchange import share
+from perl_jax.update.exchange import gather_groups
 from perl_jax.update.learner import Learner
 from perl_jax.update.state import TrainState
 
@@ -54,7 +54,7 @@ class Supervised:
             None if one is None else self._group(n, one) for n, one in enumerate(taken.examples)
         ]
         told = [None if one is None else self._response(one).tolist() for one in taken.examples]
-        groups, told = share(encoded, told, self.learner.feeds, taken.feeds)
+        groups, told = gather_groups(encoded, told, self.learner.sharding, taken.feeds)
         responses = padded_responses(told)
         state, stats = self.learner.supervise(state, groups, responses)
         prompts = sum(len(group.prompts[0].tokens) for group in groups)

@@ -1,15 +1,16 @@
-"""The update: gradients of whole groups over shared prefixes, added up, applied."""
+"""The update: gradients of micro-batches of whole groups are added up, then applied."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from perl_jax.mesh import Feeds
+from perl_jax.mesh import BatchSharding
 from perl_jax.models import Policy
 from perl_jax.models.paths import VISION, within
 from perl_jax.models.policy import Remat
@@ -17,19 +18,14 @@ from perl_jax.objectives import Objective
 from perl_jax.objectives.aggregation import check_aggregation, token_weights
 from perl_jax.settings import Checked, Count, Dtype, Positive
 from perl_jax.types import Group, Responses, TrainBatch
-from perl_jax.update.assignment import assign
-from perl_jax.update.exchange import spread
+from perl_jax.update.assignment import assign_groups
+from perl_jax.update.exchange import move_images
 from perl_jax.update.forward import Head
 from perl_jax.update.losses import policy_gradient_loss, supervised_loss
 from perl_jax.update.operations import forward_operations
-from perl_jax.update.optimizer import (
-    OptimizerConfig,
-    learning_rate_schedule,
-    make_optimizer,
-)
+from perl_jax.update.optimizer import OptimizerConfig, learning_rate_schedule, make_optimizer
 from perl_jax.update.packing import MicroBatch, PackingConfig, Sizes, pack
-from perl_jax.update.placement import Placement
-from perl_jax.update.programs import Loss, Pending, Programs
+from perl_jax.update.programs import Compile, Loss, Programs, jit, wait_for_all_but_last
 from perl_jax.update.state import Params, SplitPolicy, TrainState
 from perl_jax.update.stats import Stats
 
@@ -66,18 +62,29 @@ class UpdateConfig(Checked):
     packing: PackingConfig = field(default_factory=PackingConfig)
 
 
+# Log-probabilities of the responses of each micro-batch.
 Scores = list[jax.Array]
+# Groups, the responses to them, and what a loss needs of every rollout or token, by name.
+MiniBatch = tuple[Sequence[Group], Responses, Mapping[str, np.ndarray]]
 
 
 class Learner:
     """Updates a policy from batches.
 
+    A learner is fixed when it is made: its configuration, its compiled programs and the arrays that
+    no update changes. What updates change is a `TrainState`, which the caller holds: every method
+    takes one and returns the next.
+
     Attributes:
-        policy: The model apart from its parameters.
         config: How batches become updates.
+        objective: What is optimised; None: the cross-entropy of given responses.
+        length: The generation budget, for the aggregation ``constant_length``.
+        model_config: The configuration of the policy's model.
+        policy: The model apart from its trainable parameters.
+        sharding: How micro-batches are split over devices and hosts.
+        reference: A copy of the trainable parameters as they start, for the KL penalty; None
+            without one.
         programs: What is compiled.
-        reference: The copy of the trainable parameters, as they start, that the KL penalty
-            compares with; None without one.
     """
 
     def __init__(
@@ -92,9 +99,10 @@ class Learner:
         length: float | None = None,
         temperature: float = 1.0,
         mesh: Mesh | None = None,
-        placement: Placement | None = None,
+        sharding: BatchSharding | None = None,
+        compile: Compile = jit,
     ) -> None:
-        """Prepares the update; nothing of it is compiled yet.
+        """Prepares the update; nothing is compiled yet.
 
         Args:
             model: The policy as it starts.
@@ -104,24 +112,26 @@ class Learner:
             total_updates: Of the run.
             objective: What is optimised; None: the cross-entropy of given responses.
             length: The generation budget, for the aggregation ``constant_length``.
-            temperature: That of the sampler.
-            mesh: The devices that the model lies on.
-            placement: Where arrays lie; None: on these devices.
+            temperature: The temperature of the sampler.
+            mesh: The devices that hold the model.
+            sharding: How batches are split; None: over these devices.
+            compile: Makes programs; a plan, which runs none of them, makes them itself.
 
         Raises:
             ValueError: Patterns match no parameter, or a setting does not fit the others.
         """
+        if objective is not None:
+            check_aggregation(objective.aggregation, length)
         self.config = config
-        self.policy = SplitPolicy(model, config.trainable, config.frozen)
         self.objective = objective
         self.length = length
         self.model_config = model.config
-        self._is_banned = banned
-        self._placement = placement or Placement(mesh)
-        self._banned = self._placement.whole(banned)
+        self.policy = SplitPolicy(model, config.trainable, config.frozen)
+        self.sharding = sharding or BatchSharding.of(mesh)
+
         params = self.policy.split(model)
-        if objective is not None:
-            check_aggregation(objective.aggregation, length)
+        self._is_banned = banned
+        self._banned = self.sharding.replicate(banned)
         head = Head(temperature, config.remat, config.logprob_chunk, mesh)
         self.programs = Programs(
             self.policy,
@@ -130,7 +140,8 @@ class Learner:
             head=head,
             optimizer=make_optimizer(optimizer, total_updates, params),
             schedule=learning_rate_schedule(optimizer, total_updates),
-            placement=self._placement,
+            sharding=self.sharding,
+            compile=compile,
         )
         self.reference: Params | None = None
         if objective is not None and objective.kl_coefficient > 0:
@@ -146,16 +157,8 @@ class Learner:
             importance_cap=self.config.importance_cap,
         )
 
-    @property
-    def feeds(self) -> Feeds:
-        """Which hosts provide for which shards of a batch."""
-        return self._placement.shards.feeds
-
     def init(self, model: Policy, key: jax.Array) -> TrainState:
-        """The state before the first update.
-
-        The parameters are copied: updates give the state's own memory back, not the model's.
-        """
+        """The state before the first update. Parameters are copied; the model keeps its own."""
         # Its data, since a key of one host is no argument of a program on all of them.
         data = np.asarray(jax.random.key_data(key))
         return self.programs.start(self.policy.split(model), data, jax.random.key_impl(key))
@@ -178,24 +181,10 @@ class Learner:
         Raises:
             ValueError: The batch does not fit.
         """
-        objective = self.objective
-        if objective is None:
-            raise ValueError("reinforce: expected a learner with an objective; got objective=None")
-        responses = Responses(batch.tokens, batch.lengths)
-        if (batch.mask & ~responses.valid).any():
-            raise ValueError("mask: expected tokens of responses only; got padding among them")
-        parts = []
-        for rows in _equal_parts(len(batch.groups), self.config.updates_per_batch):
-            values = {
-                "weights": token_weights(batch.mask[rows], objective.aggregation, self.length),
-                "advantages": batch.advantages[rows],
-                "sampled": batch.logprobs[rows],
-            }
-            groups = spread(batch.groups[rows], self.feeds)
-            parts.append((groups, responses[rows], values))
-        # All of them before the first update.
+        parts = self._mini_batches(batch)
         old: list[Scores | None] = [None] * len(parts)
         if self._scores_old:
+            # All of them before the first update.
             old = [self._scores(state.params, self._micro_batches(*part)) for part in parts]
         stats = []
         for part, scores in zip(parts, old, strict=True):
@@ -230,17 +219,17 @@ class Learner:
                     f"got the banned token {tokens[never][0]}"
                 )
         values = {"weights": token_weights(valid)}
-        groups = spread(groups, self.feeds)
+        groups = move_images(groups, self.sharding)
         state, stats = self._update(state, self._micro_batches(groups, responses, values))
         return state, self.programs.of_batch([stats])
 
     def operations(self, batch: TrainBatch) -> int:
-        """Floating-point operations that `reinforce` cannot do without, of rollouts that count."""
+        """Floating-point operations that `reinforce` needs at least, for rollouts that count."""
         lengths = np.where(batch.mask.any(-1), batch.lengths, 0)
         return self.operations_of(batch.groups, Responses(batch.tokens, lengths))
 
     def operations_of(self, groups: Sequence[Group], responses: Responses) -> int:
-        """As `operations`, of all responses; of `supervise`, too."""
+        """As `operations`, for all of these responses; also for `supervise`."""
         once = forward_operations(self.model_config, groups, responses)
         scored = self._scores_old + (self.reference is not None)
         vision = [within(path, VISION) for path in self.policy.paths]
@@ -253,24 +242,55 @@ class Learner:
         several = self.config.updates_per_batch > 1 or self.config.recompute_old
         return self.objective is not None and several
 
+    def _mini_batches(self, batch: TrainBatch) -> list[MiniBatch]:
+        """The batch in equal parts, one for each update; checks that it fits."""
+        objective, parts = self.objective, self.config.updates_per_batch
+        if objective is None:
+            raise ValueError("reinforce: expected a learner with an objective; got objective=None")
+        responses = Responses(batch.tokens, batch.lengths)
+        if (batch.mask & ~responses.valid).any():
+            raise ValueError("mask: expected tokens of responses only; got padding among them")
+        size, rest = divmod(len(batch.groups), parts)
+        if rest:
+            raise ValueError(
+                f"updates_per_batch: expected a divisor of the {len(batch.groups)} groups of a "
+                f"batch; got {parts}"
+            )
+        found: list[MiniBatch] = []
+        for rows in (slice(n * size, (n + 1) * size) for n in range(parts)):
+            values = {
+                "weights": token_weights(batch.mask[rows], objective.aggregation, self.length),
+                "advantages": batch.advantages[rows],
+                "sampled": batch.logprobs[rows],
+            }
+            groups = move_images(batch.groups[rows], self.sharding)
+            found.append((groups, responses[rows], values))
+        return found
+
     def _update(
         self, state: TrainState, micro_batches: Iterable[MicroBatch]
     ) -> tuple[TrainState, Stats]:
-        gradients, parts = self.programs.zeros(), Pending()
+        gradients, parts = self.programs.zeros(), []
         for micro in micro_batches:
             gradients, stats = self.programs.add(
                 gradients, state.params, self.policy.frozen, micro, self._banned
             )
-            parts.add(stats)
+            parts.append(stats)
+            wait_for_all_but_last(parts)
         state, applied = self.programs.apply(state, gradients)
-        return state, self.programs.of_update(parts.results) | applied
+        return state, self.programs.of_update(parts) | applied
 
     def _scores(self, params: Params, micro_batches: Iterable[MicroBatch]) -> Scores:
         """Log-probabilities of each micro-batch under some parameters."""
-        scores = Pending()
+        scores: Scores = []
         for micro in micro_batches:
-            scores.add(self.programs.score(params, self.policy.frozen, micro, self._banned))
-        return scores.results
+            scores.append(self._score(params, micro))
+            wait_for_all_but_last(scores)
+        return scores
+
+    def _score(self, params: Params, micro: MicroBatch) -> jax.Array:
+        scores: jax.Array = self.programs.score(params, self.policy.frozen, micro, self._banned)
+        return scores
 
     def _with_scores(
         self, micro_batches: Iterable[MicroBatch], old: Scores | None
@@ -281,42 +301,30 @@ class Learner:
             if old is not None:
                 values["old"] = old[number]
             if self.reference is not None:
-                values["reference"] = self.programs.score(
-                    self.reference, self.policy.frozen, micro, self._banned
-                )
+                values["reference"] = self._score(self.reference, micro)
             yield replace(micro, values=values)
 
     def _micro_batches(
         self, groups: Sequence[Group], responses: Responses, values: Mapping[str, np.ndarray]
     ) -> Iterator[MicroBatch]:
-        """The groups of a mini-batch, those of each shard cut into equal numbers."""
-        packing, model = self.config.packing, self.model_config
-        shards = self._placement.shards
-        assigned = assign(groups, shards.feeds)
-        at_once = -(-packing.micro_groups // shards.count)
+        """The micro-batches of a mini-batch, each with so many groups of every shard."""
+        assigned = assign_groups(groups, self.sharding)
+        at_once = -(-self.config.packing.micro_groups // self.sharding.num_shards)
         for first in range(0, max(map(len, assigned)), at_once):
             parts = [numbers[first : first + at_once] for numbers in assigned]
-            members = [[groups[number] for number in numbers] for numbers in parts]
-            everyone = [number for numbers in parts for number in numbers]
-            sizes = Sizes.of(members, responses.lengths[everyone], packing, model)
+            yield self._micro_batch((groups, responses, values), parts)
 
-            def pack_shard(
-                shard: int,
-                parts: Sequence[list[int]] = parts,
-                members: Sequence[list[Group]] = members,
-                sizes: Sizes = sizes,
-            ) -> MicroBatch:
-                numbers = parts[shard]
-                of_shard = {name: value[numbers] for name, value in values.items()}
-                return pack(members[shard], responses[numbers], of_shard, model, sizes)
+    def _micro_batch(self, mini: MiniBatch, parts: Sequence[list[int]]) -> MicroBatch:
+        """The groups of these numbers, by shard, on the devices."""
+        groups, responses, values = mini
+        model = self.model_config
+        members = [[groups[number] for number in numbers] for numbers in parts]
+        lengths = responses.lengths[list(chain(*parts))]
+        sizes = Sizes.of(members, lengths, self.config.packing, model)
 
-            yield self._placement.put(pack_shard)
+        def pack_shard(shard: int) -> MicroBatch:
+            numbers = parts[shard]
+            of_shard = {name: value[numbers] for name, value in values.items()}
+            return pack(members[shard], responses[numbers], of_shard, model, sizes)
 
-
-def _equal_parts(groups: int, count: int) -> list[slice]:
-    if groups % count:
-        raise ValueError(
-            f"updates_per_batch: expected a divisor of the {groups} groups of a batch; got {count}"
-        )
-    size = groups // count
-    return [slice(first, first + size) for first in range(0, groups, size)]
+        return self.sharding.put(pack_shard, MicroBatch.shard_axes)

@@ -1,7 +1,7 @@
-"""The optimizer: what a gradient does to the parameters, as optax transformations.
+"""The optimizer, from gradients to new parameters, as optax transformations.
 
-Parameters, gradients and updates are flat dicts of dotted paths. Matrices are (out, in); what is
-stacked has a leading layer axis, and every layer of it is treated as a parameter of its own.
+Parameters, gradients and updates are flat dicts by dotted path. Matrices are (out, in). Stacked
+parameters have a leading layer axis, and every layer is treated as a parameter of its own.
 """
 
 import math
@@ -46,27 +46,30 @@ Tree = TypeVar("Tree")
 class OptimizerConfig(Checked):
     """How gradients move parameters.
 
-    The learning rate has one meaning for all three optimizers: an element of an update has about
-    its size (a fifth of it in Muon's matrices, and in AdamW's once gradients disagree).
+    The learning rate means the same for all three optimizers: it is about the size of an element of
+    an update. Elements of Muon's matrices have a fifth of it, and so have AdamW's once gradients
+    differ from update to update.
 
     Attributes:
         name: ``adamw`` (arXiv 1711.05101); ``adafactor`` (arXiv 1804.04235), which keeps no first
-            moment and a factored second one, and takes steps of the learning rate rather than of
-            a share of the parameter; or ``muon`` (arXiv 2502.16982) on every matrix but
-            embeddings, ``lm_head`` and the patch embedding, which get AdamW like all vectors.
+            moment and a factored second one, and whose steps do not grow with the parameter; or
+            ``muon`` (arXiv 2502.16982) on every matrix but embeddings, ``lm_head`` and the patch
+            embedding, which AdamW moves, as it does all vectors.
         learning_rate: The peak.
         schedule: After the warm-up: ``constant``; ``linear`` or ``cosine`` down to
             ``final_scale`` of the peak at the end of the run.
         warmup_updates: W: update u < W, from 0, is made at (u + 1) / W of the peak.
-        final_scale: A share of the peak; ``constant`` does not use it.
+        final_scale: The fraction of the peak at the end; ``constant`` does not use it.
         b1: Decay of AdamW's first moment. Muon's momentum is 0.95.
         b2: Decay of AdamW's second moment.
         epsilon: Added to AdamW's denominator.
-        weight_decay: Decoupled: per update, this times the learning rate is taken off.
+        weight_decay: Decoupled: every update takes this times the learning rate off a parameter.
         no_decay: Patterns of the paths that do not decay; each must match the whole path.
         max_grad_norm: Gradients of a larger global norm are scaled down to it; None: never.
-        max_skipped: After so many updates skipped in a row for not being finite, the run stops.
-        state_dtype: Of the first moment, ``float32`` or ``bfloat16``; all else is float32.
+        max_skipped: The run stops after so many updates in a row that were skipped because they
+            were not finite.
+        state_dtype: The dtype of the first moment, ``float32`` or ``bfloat16``; the rest of the
+            state is float32.
     """
 
     name: OptimizerName = "adamw"
@@ -98,12 +101,13 @@ def learning_rate_schedule(config: OptimizerConfig, total_updates: int) -> optax
     """The learning rate as a function of how many updates were applied before.
 
     Args:
-        config: Peak, warm-up, course and end.
-        total_updates: Of the run, T. A decay starts at the peak with update W (``warmup_updates``)
-            and would reach ``final_scale`` of it with update T, the first that is not made.
+        config: Peak, warm-up, schedule and final scale.
+        total_updates: The updates T of the run. A decay starts at the peak with update W
+            (``warmup_updates``). It would reach ``final_scale`` of the peak with update T, but the
+            last update is T - 1.
 
     Raises:
-        ValueError: The run is over before the warm-up is.
+        ValueError: The run ends before the warm-up does.
     """
     peak, warmup = config.learning_rate, config.warmup_updates
     if total_updates < 1:
@@ -122,7 +126,7 @@ def learning_rate_schedule(config: OptimizerConfig, total_updates: int) -> optax
     if warmup == 0:
         return decay
     rise = optax.linear_schedule(0.0, peak, warmup)
-    # A first update at 0 of the peak would be a wasted one.
+    # At a learning rate of 0 the first update would be wasted.
     return optax.join_schedules([lambda count: rise(count + 1), decay], [warmup])
 
 
@@ -131,14 +135,14 @@ def make_optimizer(
 ) -> optax.GradientTransformation:
     """Builds the optimizer of these parameters.
 
-    In order: clipping by the global norm, the optimizer's direction, weight decay, the learning
-    rate. It works and keeps its state in float32 whatever the dtype of parameters and gradients,
-    but for ``state_dtype``.
+    Its steps, in order: clipping by the global norm, the optimizer's direction, weight decay, the
+    learning rate. It computes in float32 and keeps its state in float32 (but for ``state_dtype``),
+    whatever the dtype of parameters and gradients.
 
     Args:
-        config: Which, and how.
-        total_updates: Of the run, for the schedule.
-        params: The trainable parameters by their paths: arrays, or anything with a shape.
+        config: Which optimizer, and its settings.
+        total_updates: The updates of the run, for the schedule.
+        params: The trainable parameters by path: arrays, or anything with a shape.
 
     Raises:
         ValueError: There are no parameters, or the schedule does not fit the run.
@@ -146,7 +150,9 @@ def make_optimizer(
     if not params:
         raise ValueError("params: expected at least one trainable parameter; got none")
     schedule = learning_rate_schedule(config, total_updates)
-    decays = {path: not _matches(path, config.no_decay) for path in params}
+    decays = {
+        path: not any(re.fullmatch(pattern, path) for pattern in config.no_decay) for path in params
+    }
     clip = [] if config.max_grad_norm is None else [optax.clip_by_global_norm(config.max_grad_norm)]
     return _in_float32(
         optax.chain(
@@ -159,9 +165,9 @@ def make_optimizer(
 
 
 def applied_updates(optimizer_state: Any) -> jax.Array:
-    """How many updates made this state, int32: those skipped do not count.
+    """The number of updates that made this state, int32, without those that were skipped.
 
-    It is the argument of `learning_rate_schedule` for the next update.
+    The schedule gives the learning rate of the next update for it.
     """
     return optimizer_state[-1].count
 
@@ -174,7 +180,7 @@ def apply_gradients(
 ) -> tuple[dict[str, jax.Array], Any, dict[str, jax.Array]]:
     """Makes one update, or none if it is not finite.
 
-    Pure, and safe to compile with ``params`` and ``optimizer_state`` donated.
+    It is pure, and may be compiled with ``params`` and ``optimizer_state`` donated.
 
     Args:
         optimizer: From `make_optimizer`.
@@ -185,8 +191,8 @@ def apply_gradients(
     Returns:
         Parameters, state, and scalars by their names in the logs, which begin with ``optimizer/``:
         ``grad_norm`` before clipping, ``update_norm``, ``param_norm`` after the update, all global
-        and float32, and ``skipped``, int32. Where the norm of the gradients or of the update is not
-        finite, ``skipped`` is 1, ``update_norm`` 0, and parameters and state are those that were
+        and float32, and ``skipped``, int32. If the norm of the gradients or of the update is not
+        finite, ``skipped`` is 1, ``update_norm`` is 0, and parameters and state are those that were
         given, counters included.
 
     Raises:
@@ -216,7 +222,7 @@ def apply_gradients(
 
 
 def _direction(config: OptimizerConfig, params: Mapping[str, Any]) -> optax.GradientTransformation:
-    """What the optimizer makes of gradients, before decay and learning rate."""
+    """From gradients to updates, before weight decay and learning rate."""
     if config.name == "adafactor":
         return _adafactor(params)
     dtype = jnp.dtype(config.state_dtype)
@@ -248,8 +254,8 @@ def _muon(
 
 
 def _adafactor(params: Mapping[str, Any]) -> optax.GradientTransformation:
-    # optax factors the two largest axes, which a layer axis may be one of, and clips whole arrays:
-    # mapped over the layers, both see one matrix at a time.
+    # optax factors the two largest axes, of which a layer axis may be one, and clips whole arrays.
+    # Mapped over the layers, both see one matrix at a time.
     each = optax.chain(optax.scale_by_factored_rms(), optax.clip_by_block_rms(_ADAFACTOR_CLIP))
     mapped = optax.GradientTransformation(jax.vmap(each.init), jax.vmap(each.update))
     labels = {path: _stack(path) or "single" for path in params}
@@ -268,10 +274,6 @@ def _is_hidden_matrix(path: str, shape: tuple[int, ...]) -> bool:
     # Muon is for maps between hidden states.
     rank = len(shape) - (1 if _stack(path) else 0)
     return rank == 2 and not re.fullmatch(OUTER_MATRICES, path)
-
-
-def _matches(path: str, patterns: tuple[str, ...]) -> bool:
-    return any(re.fullmatch(pattern, path) for pattern in patterns)
 
 
 def _in_float32(inner: optax.GradientTransformation) -> optax.GradientTransformation:

@@ -7,12 +7,14 @@ to: what a group shares beside its images is in the advantages already.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import jax
 import numpy as np
 
 from perl_jax.buckets import Ladder, OptionalRungs, Rungs, bucket
+from perl_jax.mesh import first_axes
 from perl_jax.models import PolicyConfig
 from perl_jax.models.policy import Array, ImageSizes, PromptInputs
 from perl_jax.models.prompts import feature_rows, pad_prompts
@@ -64,6 +66,11 @@ class MicroBatch:
     tokens: Array
     valid: Array
     values: Mapping[str, Array]
+
+    def shard_axes(self) -> "MicroBatch":
+        """The axis along which shards follow each other, in place of every array."""
+        axes: Any = first_axes(self)
+        return replace(axes, prompts=replace(axes.prompts, positions=1))
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 from flax import nnx
+from jax.sharding import Sharding
 
 from perl_jax.models import Policy
 from perl_jax.models.paths import TEXT_LAYERS, leaves_of, with_leaves, within
@@ -30,6 +31,37 @@ class TrainState:
     optimizer: Any
     key: jax.Array
     skipped_in_a_row: jax.Array
+
+
+def shardings_of(params: Mapping[str, jax.Array]) -> dict[str, Sharding]:
+    """The shardings of parameters, which are also those of their gradients and copies."""
+    return {path: leaf.sharding for path, leaf in params.items()}
+
+
+def state_shardings(
+    optimizer_state: Any, params: Mapping[str, jax.Array], replicated: Sharding
+) -> TrainState:
+    """The shardings of a `TrainState`, in place of its arrays.
+
+    What has the shape of a parameter is split as the parameter is, the rest is replicated.
+
+    Args:
+        optimizer_state: Its arrays, or their shapes.
+        params: The trainable parameters by path.
+        replicated: The sharding of a whole copy on every device.
+    """
+
+    def place(path: tuple[Any, ...], leaf: Any) -> Sharding:
+        keys = (key.key for key in path if isinstance(key, jax.tree_util.DictKey))
+        owner = next((params[key] for key in keys if key in params), None)
+        if owner is None or owner.shape != leaf.shape:
+            return replicated
+        return owner.sharding
+
+    like_params: Any = shardings_of(params)
+    optimizer = jax.tree_util.tree_map_with_path(place, optimizer_state)
+    scalar: Any = replicated
+    return TrainState(like_params, optimizer, scalar, scalar)
 
 
 class SplitPolicy:

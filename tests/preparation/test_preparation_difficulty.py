@@ -137,6 +137,7 @@ def test_the_accuracies_of_the_tiny_policy_are_the_same_after_an_interruption(tm
     ("make", "message"),
     [
         (lambda: PolicyConfig("x", dtype="float16"), "dtype: expected float32 or bfloat16"),
+        (lambda: PolicyConfig(), "path: expected a model directory or a hub id; got none"),
         (lambda: RolloutsConfig(num_rollouts=0), "num_rollouts: expected at least 1"),
         (lambda: RolloutsConfig(temperature=0.0), "temperature: expected a positive number"),
     ],

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from perl_jax.buckets import Ladder
-from perl_jax.mesh import Feeds
+from perl_jax.mesh import BatchSharding
 from perl_jax.rollout.features import plan_encoding
 from perl_jax.types import Group, ImagePatches
 
@@ -105,7 +105,7 @@ def test_without_images_there_is_nothing_to_encode():
 
 # Several shards.
 
-FOUR_SHARDS = Feeds(shards=((0, 1), (2, 3)), of_host=(0, 1), host=0)
+FOUR_SHARDS = BatchSharding(((0, 1), (2, 3)), (0, 1), host=0)
 
 
 def test_images_go_to_the_emptiest_shard_of_the_hosts_that_hold_them():

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from perl_jax.mesh import make_mesh
+from perl_jax.mesh import BatchSharding, make_mesh
 from perl_jax.models import abstract_model, parse_config
 from perl_jax.models.policy import PromptInputs
 from perl_jax.objectives import Objective
@@ -22,9 +22,8 @@ from perl_jax.types import ImagePatches
 from perl_jax.update.forward import Head
 from perl_jax.update.losses import policy_gradient_loss
 from perl_jax.update.packing import MicroBatch
-from perl_jax.update.placement import Placement, shardings_of, split_axes
 from perl_jax.update.programs import Programs
-from perl_jax.update.state import SplitPolicy
+from perl_jax.update.state import SplitPolicy, shardings_of
 from tests.models.published import published_config
 
 PROMPT, ROLLOUTS, RESPONSE = 1152, 6, 300
@@ -43,15 +42,14 @@ def main(topology, size, dtype, *shape):
     mesh = make_mesh(*map(int, shape), devices=devices)
     config = parse_config(published_config(size))
     model = abstract_model(config, dtype=dtype, compute_dtype="bfloat16", mesh=mesh)
-    placement = Placement(mesh)
-    policy = SplitPolicy(model)
-    params, batch = policy.split(model), placement.shards.shapes(one_shard(config), split_axes)
+    sharding, policy = BatchSharding.of(mesh), SplitPolicy(model)
+    params, batch = policy.split(model), sharding.shapes(one_shard(config), MicroBatch.shard_axes)
     gradients = {
         path: jax.ShapeDtypeStruct(leaf.shape, jnp.float32, sharding=leaf.sharding)
         for path, leaf in params.items()
     }
-    banned = jax.ShapeDtypeStruct((config.vocab_size,), bool, sharding=placement.everywhere)
-    lowered = programs(policy, params, placement).add.lower(gradients, params, {}, batch, banned)
+    banned = jax.ShapeDtypeStruct((config.vocab_size,), bool, sharding=sharding.replicated)
+    lowered = programs(policy, params, sharding).add.lower(gradients, params, {}, batch, banned)
     compiled = lowered.compile()
     memory, text = compiled.memory_analysis(), compiled.as_text()
     if path := sys.argv[7:]:
@@ -96,8 +94,8 @@ def one_shard(config):
     )
 
 
-def programs(policy, params, placement):
-    head = Head(remat="layers", mesh=placement.mesh)
+def programs(policy, params, sharding):
+    head = Head(remat="layers", mesh=sharding.mesh)
     objective = Objective(kl="k3", kl_coefficient=0.01)
     return Programs(
         policy,
@@ -106,7 +104,7 @@ def programs(policy, params, placement):
         head=head,
         optimizer=optax.adamw(1e-6),
         schedule=optax.constant_schedule(1e-6),
-        placement=placement,
+        sharding=sharding,
     )
 
 

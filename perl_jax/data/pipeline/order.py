@@ -4,12 +4,15 @@ import hashlib
 import sys
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from perl_jax.data.pipeline.agreement import Share
 from perl_jax.data.pipeline.mixture import Mixture
 from perl_jax.data.pipeline.turns import Turns
 from perl_jax.data.sources.source import Source
+
+if TYPE_CHECKING:
+    # It imports jax, which worker processes do not need.
+    from perl_jax.mesh import BatchSharding
 
 
 @dataclass(frozen=True)
@@ -70,14 +73,14 @@ class Order:
         number, _ = self._turns[place]
         return self._mixture.parts[number].name
 
-    def dataset(self, share: Share) -> Any:
-        """The numbers of the rows of a host's share, a `grain.MapDataset`."""
+    def dataset(self, sharding: "BatchSharding") -> Any:
+        """The numbers of the rows that this host prepares, a `grain.MapDataset`."""
         # Imported here: it imports jax, which worker processes do not need.
         import grain
 
         rows = self._whole()
-        mine = grain.MapDataset.range(share.before(len(rows)))
-        return mine.map(lambda number: rows[share.place(number)])
+        mine = grain.MapDataset.range(sharding.own_rows_before(len(rows)))
+        return mine.map(lambda number: rows[sharding.own_row(number)])
 
     def _whole(self) -> Any:
         import grain

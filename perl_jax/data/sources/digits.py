@@ -27,7 +27,8 @@ import numpy as np
 from annotated_types import Len
 from PIL import Image
 
-from perl_jax.settings import Checked, Count, CountOrZero, Fraction
+from perl_jax.data.sources.source import SourceKind
+from perl_jax.settings import Count, CountOrZero, Fraction
 from perl_jax.types import Example
 
 Kind = Literal["position", "property", "match", "order"]
@@ -40,7 +41,7 @@ _SIDE = 28
 
 
 @dataclass(frozen=True)
-class DigitsConfig(Checked):
+class DigitsConfig(SourceKind):
     """Which questions are made.
 
     Attributes:
@@ -72,6 +73,10 @@ class DigitsConfig(Checked):
                 f"images: expected a range within 2 to 4, up to 3 at least for kind match; "
                 f"got {self.images}"
             )
+
+    def open(self) -> "Digits":
+        """The questions, which need no file."""
+        return Digits(self)
 
 
 class Digits:

@@ -9,6 +9,8 @@ from typing import Any
 
 from array_record.python.array_record_module import ArrayRecordWriter
 
+from perl_jax.files import write_whole
+
 # TFDS's own setting: every record can be read by itself.
 _OPTIONS = "group_size:1"
 _BLOCK_BYTES = 2**20
@@ -67,7 +69,7 @@ class Progress:
         """Notes a finished shard."""
         self._shards.setdefault(split, []).append(shard)
         shards = {name: [asdict(one) for one in done] for name, done in self._shards.items()}
-        replace_text(self._path, json.dumps({"request": self._request, "shards": shards}))
+        write_whole(self._path, json.dumps({"request": self._request, "shards": shards}))
 
 
 def _is_there(directory: Path, shard: Shard) -> bool:
@@ -161,10 +163,3 @@ def sha256(path: Path) -> str:
         while block := file.read(_BLOCK_BYTES):
             digest.update(block)
     return digest.hexdigest()
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Writes a text file as a whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)

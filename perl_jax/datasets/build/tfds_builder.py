@@ -17,13 +17,11 @@ Besides the data there are ``README.md``, the data set card; ``build.json``, its
 and ``dropped.jsonl``, a line for every row that was dropped.
 """
 
-import fcntl
 import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -34,9 +32,10 @@ from tqdm import tqdm
 
 from perl_jax.datasets.build.build_report import Report, Tally
 from perl_jax.datasets import DataSet
-from perl_jax.datasets.build.record_shards import Progress, ShardWriter, replace_text, sha256
+from perl_jax.datasets.build.record_shards import Progress, ShardWriter, sha256
 from perl_jax.data.sources.source import BadRow
 from perl_jax.data.sources.tfds_records import FEATURES, to_record
+from perl_jax.files import lock, write_whole
 from perl_jax.types import Example
 from perl_jax.settings import Count, Expects, Fraction
 from typing import Annotated
@@ -82,9 +81,9 @@ def build(
 
     Raises:
         ValueError: Too many rows are bad (the message has their reasons), a split has none, a
-            published file is broken, an id stands twice, another process is building, or the
-            directory holds a build of other files or options.
+            published file is broken, an id stands twice, or the directory holds a build of other files or options.
         FileNotFoundError: A published file is missing.
+        LockError: Another process is building here.
         OSError: The storage fails.
     """
     options = options or BuildOptions()
@@ -99,7 +98,10 @@ def build(
         "shard_bytes": options.shard_bytes,
         "files": [[name, size, path.stat().st_mtime_ns] for name, size, path in files],
     }  # fmt: skip
-    with _locked(work):
+    with lock(final.parent, "data set"):
+        if final.exists():  # meanwhile
+            return _existing(final, source, files, splits, options)
+        work.mkdir(exist_ok=True)
         progress = Progress(work / _PROGRESS, request)
         if not any(progress.shards(split) for split in splits):
             _clear(work)
@@ -151,21 +153,6 @@ def _existing(
         )
     _log.info("%s is already built", final)
     return report
-
-
-@contextmanager
-def _locked(work: Path) -> Iterator[None]:
-    """Holds the directory of an unfinished build for this process; made if it is missing."""
-    work.mkdir(parents=True, exist_ok=True)
-    handle = os.open(work, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ValueError(f"{work}: another process is building here") from error
-        yield
-    finally:
-        os.close(handle)
 
 
 def _clear(work: Path) -> None:
@@ -278,8 +265,8 @@ def _finish(
         homepage=data_set.homepage,
         license=data_set.licence,
     )
-    replace_text(work / _CARD, report.card(data_set))
-    replace_text(work / _FACTS, json.dumps(report.plain(data_set), indent=1) + "\n")
+    write_whole(work / _CARD, report.card(data_set))
+    write_whole(work / _FACTS, json.dumps(report.plain(data_set), indent=1) + "\n")
     return report
 
 

@@ -16,6 +16,7 @@ from perl_jax.datasets.registry import DATA_SETS
 from perl_jax.datasets.build.tfds_builder import BuildOptions, build
 from perl_jax.data.sources.tfds_records import DECODERS
 from perl_jax.data.sources.tfds import TfdsSource
+from perl_jax.files import LockError, lock
 from perl_jax.types import Example
 from tests.datasets.mantis_files import write_nlvr2, write_zip
 
@@ -127,7 +128,7 @@ def test_a_build_that_was_stopped_goes_on_and_ends_in_the_same_bytes(tmp_path, s
     report = build(toy(rows, rows_of("val", 3)), source, tmp_path / "resumed", options)
     assert contents(tmp_path / "resumed/toy/1.0.0") == contents(tmp_path / "whole/toy/1.0.0")
     assert len(report.shards) > 3
-    assert [path.name for path in (tmp_path / "resumed/toy").iterdir()] == ["1.0.0"]
+    assert {path.name for path in (tmp_path / "resumed/toy").iterdir()} == {"1.0.0", ".lock"}
 
 
 def test_finished_shards_are_not_written_again(tmp_path, source):
@@ -293,3 +294,12 @@ def test_a_missing_zip_file_is_a_bad_row_each_and_stops_the_build(tmp_path):
         "val_images_part0.zip",
     )
     assert build(DATA_SETS["mantis_nlvr2"], source, tmp_path, QUIET).tallies["val"].kept == 2
+
+
+def test_one_process_builds_a_data_set_at_a_time(tmp_path, source):
+    with (
+        lock(tmp_path / "toy", "data set"),
+        pytest.raises(LockError, match=f"data set {tmp_path}/toy: in use by this process"),
+    ):
+        build(toy(), source, tmp_path, SMALL)
+    build(toy(), source, tmp_path, SMALL)

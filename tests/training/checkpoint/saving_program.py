@@ -14,8 +14,9 @@ from contextlib import contextmanager
 
 import jax
 
+from perl_jax.files import LockError
 from perl_jax.training.checkpoint import CheckpointConfig, CheckpointError, Checkpoints
-from perl_jax.training.workdir import Preemption, WorkdirError, lock_workdir
+from perl_jax.training.workdir import Preemption, lock_workdir
 from tests.training.checkpoint.checkpoint_states import (
     FINGERPRINT,
     abstract,
@@ -77,7 +78,7 @@ def hold(directory: str) -> None:
             tell("locked")
             while os.getppid() == parent:
                 time.sleep(0.01)
-    except WorkdirError as error:
+    except LockError as error:
         tell("refused", error)
 
 

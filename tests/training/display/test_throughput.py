@@ -4,8 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from perl_jax.training.display.throughput import Operations, Throughput, forward_operations, peak_of
+from perl_jax.training.display.throughput import Throughput, peak_of
 from perl_jax.types import Responses
+from perl_jax.update.operations import Operations, forward_operations
 from tests.update.cases import make_group
 
 
