@@ -250,6 +250,10 @@ class BatchSharding:
         pieces = [make(shard) for shard in self.own_shards]
         return jax.tree.map(self._join, axes(pieces[0]), *pieces)
 
+    def replicate(self, array: np.ndarray) -> jax.Array:
+        """Puts an array of the host on every device."""
+        return jax.device_put(array, self.replicated)
+
     def shapes(self, one: Tree, axes: Callable[[Tree], Tree] = first_axes) -> Tree:
         """The shapes and shardings of what `put` gives, from the arrays of one shard."""
 

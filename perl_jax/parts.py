@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 
 from perl_jax import hosts
@@ -30,6 +31,8 @@ from perl_jax.rollout import Sampler
 from perl_jax.settings import plain
 from perl_jax.training.workdir import fingerprint_of_code, fingerprint_of_config
 from perl_jax.types import Example
+from perl_jax.update.learner import Learner
+from perl_jax.update.programs import Compile, jit
 
 logger = logging.getLogger(__name__)
 
@@ -92,8 +95,38 @@ def _mesh(config: MeshConfig | None) -> Mesh | None:
     return None if alone or config is None else make_mesh(*config.shape)
 
 
-def make_rollout_copy(config: TrainConfig, parts: Parts) -> RolloutCopy | None:
+def make_learner(
+    config: TrainConfig,
+    model: Policy,
+    banned: np.ndarray,
+    mesh: Mesh | None,
+    *,
+    sharding: BatchSharding | None = None,
+    compile: Compile = jit,
+) -> Learner:
+    """The learner of a run of reinforcement learning; for its arguments see `Learner`."""
+    return Learner(
+        model,
+        banned,
+        config=config.learner,
+        optimizer=config.optimizer,
+        total_updates=config.steps * config.learner.updates_per_batch,
+        objective=config.objective,
+        length=config.rollout.max_new_tokens,
+        temperature=config.rollout.temperature,
+        mesh=mesh,
+        sharding=sharding,
+        compile=compile,
+    )
+
+
+def make_rollout_copy(config: TrainConfig, model: Policy, mesh: Mesh | None) -> RolloutCopy | None:
     """The policy's copy on the mesh of rollouts; None: they have no other mesh than the update.
+
+    Args:
+        config: Of the run.
+        model: The policy.
+        mesh: That it lies on; None: one device.
 
     Raises:
         ValueError: Rollouts have a mesh and the update has none.
@@ -101,10 +134,9 @@ def make_rollout_copy(config: TrainConfig, parts: Parts) -> RolloutCopy | None:
     wanted = config.rollout.mesh
     if wanted is None or wanted == config.mesh:
         return None
-    if parts.mesh is None:
+    if mesh is None:
         raise ValueError("rollout.mesh: expected one of the update too; got mesh of one device")
-    mesh = rearranged(parts.mesh, *wanted.shape)
-    return RolloutCopy(parts.model, parts.mesh, mesh)
+    return RolloutCopy(model, mesh, rearranged(mesh, *wanted.shape))
 
 
 def make_evaluator(

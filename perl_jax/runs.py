@@ -24,6 +24,7 @@ from perl_jax.parts import (
     Parts,
     fingerprint,
     make_evaluator,
+    make_learner,
     make_rollout_copy,
     open_parts,
 )
@@ -61,17 +62,8 @@ def train(config: TrainConfig, workdir: str | Path) -> Outcome:
     """
 
     def stepper(parts: Parts) -> Stepper:
-        learner = Learner(
-            parts.model,
-            parts.processor.banned_rows(parts.model.config.vocab_size),
-            config=config.learner,
-            optimizer=config.optimizer,
-            total_updates=config.steps * config.learner.updates_per_batch,
-            objective=config.objective,
-            length=config.rollout.max_new_tokens,
-            temperature=config.rollout.temperature,
-            mesh=parts.mesh,
-        )
+        banned = parts.processor.banned_rows(parts.model.config.vocab_size)
+        learner = make_learner(config, parts.model, banned, parts.mesh)
         collector = Collector(
             parts.sampler,
             parts.pipeline.take,
@@ -88,7 +80,8 @@ def train(config: TrainConfig, workdir: str | Path) -> Outcome:
             total_steps=config.steps,
             sharding=learner.sharding,
         )
-        return Reinforce(learner, collector, parts.pipeline, make_rollout_copy(config, parts))
+        copy = make_rollout_copy(config, parts.model, parts.mesh)
+        return Reinforce(learner, collector, parts.pipeline, copy)
 
     return _run(config, workdir, config.reward, stepper)
 

@@ -5,6 +5,7 @@ be gathered each time. So they are copied once a step, in the dtype that the pro
 in, to where the sampler wants them.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -52,7 +53,7 @@ class RolloutCopy:
         def place(path: str, leaf: Any) -> NamedSharding:
             return model.config.sharding(path, leaf.shape, rollout_mesh)
 
-        self.program = jax.jit(
+        self.program: Callable[[Any], Any] = jax.jit(
             lambda parameters: jax.tree.map(lambda leaf: leaf.astype(dtype), parameters),
             out_shardings=with_leaves(state, place),
         )

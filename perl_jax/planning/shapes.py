@@ -1,67 +1,38 @@
-"""Arrays that are not there: shapes, dtypes and shardings of a model, and their bytes on a chip."""
+"""A policy of shapes, and what shapes take on a chip."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from flax import nnx
+from jax.sharding import Mesh, SingleDeviceSharding
 
-from perl_jax.mesh import fit_sharding
-from perl_jax.models import Policy, PolicyConfig, abstract_model, read_config
+from perl_jax.models import Policy, PolicyConfig, abstract_model
 from perl_jax.models.opening import ModelConfig
+from perl_jax.models.paths import with_leaves
 
 
-def read_model_config(path: str) -> PolicyConfig:
-    """The sizes of a model, without its weights.
-
-    Args:
-        path: A model directory or a hub id. Those of the published sizes are known.
-
-    Raises:
-        FileNotFoundError: Neither is there.
-        ValueError: It is another kind of model.
-    """
-    return read_config(path)
-
-
-def sharded_model(config: ModelConfig, sizes: PolicyConfig, mesh: Mesh) -> Policy:
-    """The policy with shapes in the place of parameters, lying on a mesh as loading puts them."""
-    return abstract_model(sizes, dtype=config.dtype, compute_dtype=config.compute_dtype, mesh=mesh)
-
-
-def on_mesh(mesh: Mesh, shape: tuple[int, ...], dtype: Any, *spec: Any) -> Any:
-    """The shape of an array that lies on a mesh as a partition says, whole without one."""
-    if not spec:
-        return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(mesh, PartitionSpec()))
-    partition = PartitionSpec(*spec, *[None] * (len(shape) - len(spec)))
-    return jax.ShapeDtypeStruct(shape, dtype, sharding=fit_sharding(shape, partition, mesh))
-
-
-def everywhere(mesh: Mesh, tree: Any) -> Any:
-    """Arrays of which every device holds a whole copy."""
-    whole = NamedSharding(mesh, PartitionSpec())
-
-    def place(leaf: Any) -> jax.ShapeDtypeStruct:
-        leaf = leaf if hasattr(leaf, "dtype") else jnp.asarray(leaf)
-        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole)
-
-    return jax.tree.map(place, tree)
-
-
-def results(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What a compiled function returns, lying as it returns it.
+def sharded_model(
+    config: ModelConfig, sizes: PolicyConfig, mesh: Mesh | None, device: Any
+) -> Policy:
+    """The policy with shapes for parameters, lying where loading puts them.
 
     Args:
-        function: Jitted.
-        arguments: Its own, static ones among them.
+        config: Which policy.
+        sizes: Of it.
+        mesh: The devices; None: one of them.
+        device: That one.
     """
-    lowered = function.lower(*arguments)  # type: ignore[attr-defined]
-    return jax.tree.map(
-        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-        lowered.out_info,
-        lowered.compile().output_shardings,
+    model = abstract_model(sizes, dtype=config.dtype, compute_dtype=config.compute_dtype, mesh=mesh)
+    if mesh is not None:
+        return model
+    definition, state = nnx.split(model)
+    alone = SingleDeviceSharding(device)
+    return nnx.merge(
+        definition,
+        with_leaves(
+            state, lambda _, leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=alone)
+        ),
     )
 
 
@@ -71,5 +42,6 @@ def bytes_on_chip(tree: Any) -> int:
 
 
 def _bytes(leaf: Any) -> int:
-    shape = leaf.shape if leaf.sharding is None else leaf.sharding.shard_shape(leaf.shape)
+    sharding = getattr(leaf, "sharding", None)
+    shape = leaf.shape if sharding is None else sharding.shard_shape(leaf.shape)
     return math.prod(shape) * leaf.dtype.itemsize

@@ -1,6 +1,7 @@
-"""What a step is taken to work on: examples of one kind, in the shapes that the ladders give."""
+"""The examples that a planned step works on: all of one kind and size."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +9,7 @@ import numpy as np
 from perl_jax.config import TrainConfig
 from perl_jax.models import PolicyConfig
 from perl_jax.settings import Checked, Count
-from perl_jax.types import Group, ImagePatches, Prompt, Responses
+from perl_jax.types import Group, ImagePatches, Prompt, TrainBatch
 
 _PIXELS = 512 * 512
 
@@ -98,8 +99,35 @@ def _group(number: int, step: Step, workload: Workload, model: PolicyConfig) -> 
     return Group.of(str(number), [prompt] * step.orders_of_group)
 
 
-def longest_responses(groups: int, step: Step, num_rollouts: int) -> Responses:
-    """Responses to groups that are all as long as the longest."""
-    shape = (groups, step.orders_of_group, num_rollouts)
-    tokens = np.broadcast_to(np.int32(0), (*shape, step.longest))
-    return Responses(tokens, np.full(shape, step.longest, np.int32))
+def make_batch(config: TrainConfig, groups: tuple[Group, ...], step: Step) -> TrainBatch:
+    """What a step learns from, where all responses are as long as the longest."""
+    shape = (len(groups), step.orders_of_group, config.rollout.num_rollouts)
+    of_token = (*shape, step.longest)
+    return TrainBatch(
+        groups=groups,
+        tokens=np.broadcast_to(np.int32(0), of_token),
+        lengths=np.full(shape, step.longest, np.int32),
+        logprobs=np.broadcast_to(np.float32(0), of_token),
+        advantages=np.zeros(shape, np.float32),
+        mask=np.broadcast_to(np.bool_(True), of_token),
+    )
+
+
+class EndlessProcessor:
+    """What a sampler needs of a processor, without its files. Token 0, all it draws, ends nothing.
+
+    Attributes:
+        pad_token: Fills batches.
+        stop_tokens: As many as Qwen2.5-VL has.
+    """
+
+    pad_token = 0
+    stop_tokens = (1, 2)
+
+    def banned_rows(self, num_rows: int) -> np.ndarray:
+        """None of the rows."""
+        return np.zeros(num_rows, bool)
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Nothing is ever read."""
+        return ""

@@ -53,7 +53,7 @@ def empty_state(
     return constrain(state, mesh)
 
 
-def _shardings(state: DecodeState, mesh: Mesh) -> Any:
+def shardings(state: DecodeState, mesh: Mesh) -> Any:
     """How the arrays of a state lie on a mesh: orders are split, and heads over the tensor axis."""
     of_seen = PartitionSpec(SHARD_AXES, None, None)
     specs = (_OF_PREFIX, _OF_PREFIX, _OF_ROW, _OF_CACHE, _OF_CACHE, _OF_ROW, of_seen)
@@ -68,7 +68,7 @@ def constrain(state: DecodeState, mesh: Mesh | None) -> DecodeState:
     """Fixes how the state lies on the mesh."""
     if mesh is None:
         return state
-    fixed: DecodeState = jax.lax.with_sharding_constraint(state, _shardings(state, mesh))
+    fixed: DecodeState = jax.lax.with_sharding_constraint(state, shardings(state, mesh))
     return fixed
 
 
@@ -105,7 +105,7 @@ def compact(
     """
     if mesh is None:
         return _compact(state, orders, rollouts)
-    specs = jax.tree.map(lambda sharding: sharding.spec, _shardings(state, mesh))
+    specs = jax.tree.map(lambda sharding: sharding.spec, shardings(state, mesh))
     # Left to itself the compiler gathers all caches on every device.
     local = jax.shard_map(
         _compact,

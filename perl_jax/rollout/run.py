@@ -92,7 +92,7 @@ class SamplerRun:
         orders = self._orders(groups, plan)
         tables = [self._encode(*call) for call in plan.calls]
         shape = (self.sharding.num_shards, plan.padded_rows, *self.model_config.feature_shape)
-        self.features = programs.join_features(self.mesh, shape, self.dtype, tables)
+        self.features = self._run(programs.join_features, self.mesh, shape, self.dtype, tables)
         return orders
 
     def _encode(self, batches: Sequence[Sequence[ImagePatches]], patches: int) -> jax.Array:
@@ -149,8 +149,13 @@ class SamplerRun:
     def _new_table(self, num_orders: int, length: int) -> tuple[Table, DecodeState]:
         places = self._places(min(num_orders, max(1, self.config.rows // self.num_rollouts)))
         sizes = (places, self.num_rollouts, length, self._slots(self.config.chunk))
-        state = decode_state.empty_state(
-            self.model_config, self.dtype, self.mesh, sizes, self.strategy.penalises
+        state = self._run(
+            decode_state.empty_state,
+            self.model_config,
+            self.dtype,
+            self.mesh,
+            sizes,
+            self.strategy.penalises,
         )
         return Table(places, self.num_rollouts, self.sharding.num_shards), state
 
@@ -289,6 +294,10 @@ class SamplerRun:
             logger.debug("compiling %s for %s", program.__name__, shapes)
             self.stats["compilations"] += 1
         self.calls[signature] += 1
+        return self._run(program, *arguments)
+
+    def _run(self, program: Any, *arguments: Any) -> Any:
+        """Runs a compiled program. Every one of a call goes through here."""
         return program(*arguments)
 
 

@@ -25,7 +25,7 @@ from perl_jax.update.losses import policy_gradient_loss, supervised_loss
 from perl_jax.update.operations import forward_operations
 from perl_jax.update.optimizer import OptimizerConfig, learning_rate_schedule, make_optimizer
 from perl_jax.update.packing import MicroBatch, PackingConfig, Sizes, pack
-from perl_jax.update.programs import Loss, Programs, copy_as, wait_for_all_but_last
+from perl_jax.update.programs import Compile, Loss, Programs, jit, wait_for_all_but_last
 from perl_jax.update.state import Params, SplitPolicy, TrainState
 from perl_jax.update.stats import Stats
 
@@ -95,6 +95,8 @@ class Learner:
         length: float | None = None,
         temperature: float = 1.0,
         mesh: Mesh | None = None,
+        sharding: BatchSharding | None = None,
+        compile: Compile = jit,
     ) -> None:
         """Prepares the update; nothing is compiled yet.
 
@@ -108,6 +110,8 @@ class Learner:
             length: The generation budget, for the aggregation ``constant_length``.
             temperature: The temperature of the sampler.
             mesh: The devices that hold the model.
+            sharding: How batches are split; None: over these devices.
+            compile: Makes programs; a plan, which runs none of them, makes them itself.
 
         Raises:
             ValueError: Patterns match no parameter, or a setting does not fit the others.
@@ -119,15 +123,11 @@ class Learner:
         self.length = length
         self.model_config = model.config
         self.policy = SplitPolicy(model, config.trainable, config.frozen)
-        self.sharding = BatchSharding.of(mesh)
+        self.sharding = sharding or BatchSharding.of(mesh)
 
         params = self.policy.split(model)
         self._is_banned = banned
-        self._banned = jax.device_put(banned, self.sharding.replicated)
-        self.reference = None
-        if objective is not None and objective.kl_coefficient > 0:
-            self.reference = copy_as(params, jnp.dtype(config.reference_dtype))
-
+        self._banned = self.sharding.replicate(banned)
         head = Head(temperature, config.remat, config.logprob_chunk, mesh)
         self.programs = Programs(
             self.policy,
@@ -137,7 +137,11 @@ class Learner:
             optimizer=make_optimizer(optimizer, total_updates, params),
             schedule=learning_rate_schedule(optimizer, total_updates),
             sharding=self.sharding,
+            compile=compile,
         )
+        self.reference: Params | None = None
+        if objective is not None and objective.kl_coefficient > 0:
+            self.reference = self.programs.copy(params, jnp.dtype(config.reference_dtype))
 
     def _loss(self, head: Head) -> Loss:
         if self.objective is None:

@@ -22,6 +22,15 @@ Loss = Callable[
     [Policy, MicroBatch, jax.Array, Sequence[jax.Array] | None], tuple[jax.Array, Stats]
 ]
 
+# Makes a program of its name, a function and options of `jax.jit`. Plans list it under this name.
+Compile = Callable[..., Any]
+
+
+def jit(name: str, function: Callable[..., Any], **options: Any) -> Any:
+    """Makes a program that runs where its arguments lie."""
+    return jax.jit(function, **options)
+
+
 _COMPILER_OPTIONS = {
     # The compiler would cast the parameters of all layers to bfloat16 before the loop that uses one
     # layer at a time. For a 7B policy on 16 chips that copy takes 0.8 GiB of each.
@@ -46,6 +55,7 @@ class Programs:
         score: `score` of ``(params, frozen, batch, banned)``.
         of_update: `perl_jax.update.stats.of_update`.
         of_batch: `perl_jax.update.stats.of_batch`.
+        copy: `copy_as` of ``(params, dtype)``.
     """
 
     def __init__(
@@ -58,6 +68,7 @@ class Programs:
         optimizer: optax.GradientTransformation,
         schedule: optax.Schedule,
         sharding: BatchSharding,
+        compile: Compile = jit,
     ) -> None:
         like_params, replicated = shardings_of(params), sharding.replicated
         shapes = jax.eval_shape(optimizer.init, params)
@@ -65,22 +76,27 @@ class Programs:
         # A backward pass that goes layer by layer can add up the gradients of each on its way.
         in_place = policy.text_layers if head.remat == "layers" else ()
         options = _compiler_options(params)
-        self.start = jax.jit(partial(start, optimizer), static_argnums=2, out_shardings=like_state)
-        self.zeros = jax.jit(partial(zero_gradients, params), out_shardings=like_params)
-        self.add = jax.jit(
+        self.start = compile(
+            "start", partial(start, optimizer), static_argnums=2, out_shardings=like_state
+        )
+        self.copy = compile("copy", copy_as, static_argnums=1, out_shardings=like_params)
+        self.zeros = compile("zeros", partial(zero_gradients, params), out_shardings=like_params)
+        self.add = compile(
+            "add",
             partial(add_gradients, policy, loss, in_place),
             out_shardings=(like_params, replicated),
             donate_argnums=0,
             compiler_options=options,
         )
-        self.apply = jax.jit(
+        self.apply = compile(
+            "apply",
             partial(apply, optimizer, schedule),
             out_shardings=(like_state, replicated),
             donate_argnums=0,
         )
-        self.score = jax.jit(partial(score, policy, head), compiler_options=options)
-        self.of_update = jax.jit(of_update)
-        self.of_batch = jax.jit(of_batch)
+        self.score = compile("score", partial(score, policy, head), compiler_options=options)
+        self.of_update = compile("of_update", of_update)
+        self.of_batch = compile("of_batch", of_batch)
 
 
 def _compiler_options(params: Params) -> dict[str, bool] | None:
@@ -177,11 +193,7 @@ def score(
 
 def copy_as(params: Params, dtype: jnp.dtype) -> Params:
     """A copy of the parameters, cast to a dtype."""
-
-    def cast(params: Params) -> Params:
-        return jax.tree.map(lambda leaf: jnp.copy(leaf.astype(dtype)), params)
-
-    return jax.jit(cast, out_shardings=shardings_of(params))(params)
+    return {path: jnp.copy(leaf.astype(dtype)) for path, leaf in params.items()}
 
 
 def wait_for_all_but_last(results: Sequence[Any]) -> None:

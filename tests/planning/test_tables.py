@@ -5,10 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from perl_jax.planning.chips import GIB, parse_topology
+from perl_jax.chips import GIB
 from perl_jax.planning.collectives import Collective
-from perl_jax.planning.report import Plan, ProgramPlan, as_json, as_text
+from perl_jax.planning.plan import Plan, ProgramPlan, as_json
 from perl_jax.planning.roofline import Seconds
+from perl_jax.planning.tables import as_text
+from perl_jax.planning.topology import parse_topology
 
 GATHER = Collective("all-gather", "bf16[11008,2048]{1,0:T(8,128)}", 45 * 10**6, 16, 36, "gather")
 
@@ -46,6 +48,14 @@ def plan():
 def test_a_step_takes_what_its_calls_take(plan):
     assert plan.seconds_of_step == 10 * 0.5 + 2 * 4.0
     assert plan.received_of_step == 2 * 2 * GATHER.received
+
+
+def test_virtual_devices_are_not_called_the_chip_whose_figures_they_have(plan):
+    assert "on v5e:4x4: 16 x v5e of 16 GiB, 15.0 usable" in as_text(plan)
+    assert "on h100:8: 8 x h100 of" in as_text(replace(plan, topology=parse_topology("h100:8")))
+    virtual = as_text(replace(plan, topology=parse_topology("cpu:8")))
+    assert "on v5e" not in virtual
+    assert "8 virtual devices, each with the figures of one h100 of 80 GiB" in virtual
 
 
 def test_a_plan_fits_where_its_largest_program_does(plan):

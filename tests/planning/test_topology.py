@@ -1,10 +1,12 @@
-"""Topologies are read as written, and what cannot be read says what could."""
+"""Names of topologies, the figures of their chips, and devices that are not at hand."""
 
+import importlib.util
 from types import SimpleNamespace
 
 import pytest
 
-from perl_jax.planning.chips import CHIPS, GIB, parse_topology
+from perl_jax.chips import CHIPS, GIB, chip_of
+from perl_jax.planning.topology import devices_of, parse_topology
 from perl_jax.training.display.throughput import peak_of
 
 
@@ -59,7 +61,25 @@ def test_collectives_of_a_whole_slice_use_every_axis_of_the_torus():
 
 
 @pytest.mark.parametrize(
-    ("chip", "kind"), [("v5e", "TPU v5 lite"), ("v5p", "TPU v5"), ("h100", "NVIDIA H100")]
+    ("chip", "kind"),
+    [("v5e", "TPU v5 lite"), ("v5p", "TPU v5"), ("v5p", "TPU v5p"), ("h100", "NVIDIA H100 80GB")],
 )
 def test_peaks_are_those_that_a_run_measures_itself_by(chip, kind):
+    assert chip_of(kind) == CHIPS[chip]
     assert CHIPS[chip].peak == peak_of(SimpleNamespace(device_kind=kind))
+
+
+def test_a_device_without_a_data_sheet_is_no_chip():
+    assert chip_of("cpu") is None
+
+
+def test_virtual_devices_are_those_of_the_process():
+    assert len(devices_of(parse_topology("gpu:4", "h200"))) == 4
+    with pytest.raises(ValueError, match="expected 64 virtual devices; there are 8"):
+        devices_of(parse_topology("cpu:64"))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("libtpu") is not None, reason="libtpu is installed")
+def test_without_libtpu_the_way_to_it_is_told():
+    with pytest.raises(ImportError, match=r"'jax\[tpu\]' .*--topology=cpu:16 --chip=v5e"):
+        devices_of(parse_topology("v5e:4x4"))
