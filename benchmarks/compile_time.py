@@ -16,9 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from perl_jax.models.qwen2_5_vl.config import Qwen2_5_VLConfig, TextConfig, VisionConfig
-from perl_jax.models.qwen2_5_vl.inputs import pack_prompts
-from perl_jax.models.qwen2_5_vl.load import abstract_model
+from perl_jax.models import abstract_model
+from perl_jax.models.prompts import pack_prompts
+from perl_jax.models.qwen2_5_vl.config import Qwen2_5_VLConfig
+from perl_jax.models.qwen2_5_vl.sizes import TextConfig, VisionConfig
 from perl_jax.types import ImagePatches, Prompt
 
 REPEATS = 5

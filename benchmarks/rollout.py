@@ -143,8 +143,7 @@ def compare(directory: str, name: str, size: int, repeats: int) -> dict:
         "seconds": {side: [round(s, 2) for s in times] for side, times in seconds.items()},
         "ratio": round(median["transformers"] / median["perl_jax"], 2),
         "share_of_products": round(
-            products_seconds(ours.sampler.model, count // NEW_TOKENS, NEW_TOKENS - 1)
-            / median["perl_jax"],
+            products_seconds(ours.model, count // NEW_TOKENS, NEW_TOKENS - 1) / median["perl_jax"],
             2,
         ),
     }
@@ -158,7 +157,7 @@ def products_seconds(model, rows: int, steps: int) -> float:
     import jax.numpy as jnp
     from flax import nnx
 
-    from perl_jax.models.qwen2_5_vl.layers import scan_layers
+    from perl_jax.models.layers import scan_layers
 
     def of_layer(layer, x, _):
         attention, mlp = layer.self_attn, layer.mlp
@@ -202,13 +201,14 @@ class Ours:
             chunk=16,
         )
         endless = dataclasses.replace(processor, stop_tokens=())
-        self.sampler = Sampler(model, endless, config)
+        self.model, self.sampler = model, Sampler(endless, config)
         self.groups = groups
         self.strategy = Strategy(temperature=1.0)
 
     def __call__(self, num_rollouts: int = ROLLOUTS, max_new_tokens: int = NEW_TOKENS) -> int:
         """Samples; returns the number of tokens drawn."""
         rollouts = self.sampler.sample(
+            self.model,
             self.groups,
             num_rollouts=num_rollouts,
             max_new_tokens=max_new_tokens,

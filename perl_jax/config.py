@@ -10,37 +10,19 @@ from dataclasses import dataclass, field
 from perl_jax.data.config import SourceConfig
 from perl_jax.data.pipeline.pipeline import PipelineConfig
 from perl_jax.evaluation import EvaluationConfig
-from perl_jax.experience.collect import FilterConfig, PermutationConfig, RolloutConfig
+from perl_jax.experience.config import GroupFilterConfig, PermutationConfig, RolloutConfig
 from perl_jax.hosts import HostsConfig
 from perl_jax.mesh import MeshConfig
 from perl_jax.models.fresh import FreshModel
+from perl_jax.models.opening import ModelConfig
 from perl_jax.objectives import PRESETS, Objective
 from perl_jax.rewards import RewardConfig
-from perl_jax.settings import Checked, Count, Dtype
+from perl_jax.settings import Checked, Count
 from perl_jax.training.checkpoint import CheckpointConfig
 from perl_jax.training.display.writers import LoggingConfig
 from perl_jax.training.loop import EarlyStop
 from perl_jax.update.learner import UpdateConfig
 from perl_jax.update.optimizer import OptimizerConfig
-
-
-@dataclass(frozen=True)
-class ModelConfig(Checked):
-    """The policy.
-
-    Attributes:
-        path: A model directory or a hub id.
-        dtype: Of the parameters.
-        compute_dtype: Of the activations.
-        min_pixels: Smaller images are enlarged to this area; None: the directory's value.
-        max_pixels: Larger images are reduced to this area; None: the directory's value.
-    """
-
-    path: str = ""
-    dtype: Dtype = "float32"
-    compute_dtype: Dtype = "bfloat16"
-    min_pixels: Count | None = None
-    max_pixels: Count | None = None
 
 
 @dataclass(frozen=True)
@@ -110,7 +92,7 @@ class TrainConfig(RunConfig):
     objective: Objective = field(default_factory=lambda: PRESETS["perl"])
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     permutation: PermutationConfig = field(default_factory=PermutationConfig)
-    filtering: FilterConfig = field(default_factory=FilterConfig)
+    filtering: GroupFilterConfig = field(default_factory=GroupFilterConfig)
     reward: RewardConfig = field(default_factory=RewardConfig)
 
     def _check_together(self) -> None:

@@ -4,17 +4,16 @@ import hashlib
 import json
 import logging
 import os
-import tempfile
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Annotated, Any, Self
 
 import httpx2
 
+from perl_jax.files import write_whole
 from perl_jax.settings import Checked, Count, CountOrZero, Expects, Positive
 
 _log = logging.getLogger(__name__)
@@ -100,7 +99,6 @@ class Endpoint:
             headers["Authorization"] = f"Bearer {key}"
         self.config = config
         self.requests = 0
-        self.config = config
         self._cache = cache
         self._lock = threading.Lock()
         self._url = f"{config.base_url.rstrip('/')}/chat/completions"
@@ -110,12 +108,7 @@ class Endpoint:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._client.close()
 
     def ask(self, prompt: str) -> str:
@@ -136,7 +129,8 @@ class Endpoint:
         answer = _read(path)
         if answer is None:
             answer = self._send(request)
-            _write(path, {"request": request, "answer": answer})
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, json.dumps({"request": request, "answer": answer}))
         return answer
 
     def _send(self, request: Mapping[str, Any]) -> str:
@@ -194,12 +188,3 @@ def _read(path: Path) -> str | None:
         return None
     except (ValueError, LookupError, TypeError) as error:
         raise ValueError(f"{path}: expected a kept answer of the endpoint; {error}") from error
-
-
-def _write(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes a file that is whole or not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".unfinished")
-    with open(descriptor, "w", encoding="utf-8") as file:
-        json.dump(content, file)
-    os.replace(name, path)

@@ -245,17 +245,17 @@ class Refill:
         indices = np.array(self.indices + (filler,) * self.missing, np.int64)
         return indices, np.arange(self.target) < self.kept
 
-    def counts(self) -> dict[str, int]:
-        """The bookkeeping as plain numbers, to be logged."""
+    def metrics(self) -> dict[str, int]:
+        """The bookkeeping, by the names in the logs."""
         return {
-            "groups_drawn": self.drawn,
-            "groups_kept": self.kept,
-            "groups_too_easy": self.too_easy,
-            "groups_too_hard": self.too_hard,
-            "groups_unscored": self.unscored,
-            "groups_surplus": self.surplus,
-            "refills": self.refills,
-            "cap_reached": int(self.cap_reached),
+            "filter/drawn": self.drawn,
+            "filter/kept": self.kept,
+            "filter/too_easy": self.too_easy,
+            "filter/too_hard": self.too_hard,
+            "filter/unscored": self.unscored,
+            "filter/surplus": self.surplus,
+            "filter/refills": self.refills,
+            "filter/cap_reached": int(self.cap_reached),
         }
 
 

@@ -27,9 +27,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     prompt = None if args.prompt is None else processor.encode(args.prompt, args.image)
     # On the screen, the tokens of each call appear when it returns: short calls read better.
     config = SamplerConfig() if prompt is None else SamplerConfig(chunk=4)
-    sampler = Sampler(load_model(args.model, dtype=args.dtype), processor, config)
+    sampler = Sampler(processor, config)
     sample = partial(
         sampler.sample,
+        load_model(args.model, dtype=args.dtype),
         num_rollouts=args.num_samples,
         max_new_tokens=args.max_new_tokens,
         strategy=strategy,

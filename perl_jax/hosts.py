@@ -1,8 +1,8 @@
 """The hosts of a run: how they find each other, agree, and end together.
 
-Hosts meet before everything that all of them must do alike. A meeting is on the hosts' side,
-through the coordination service of JAX's runtime, and has a deadline: a host that does not come is
-named, where a collective of the devices would hang or, worse, mix up two different ones.
+Hosts meet before everything that all of them must do alike. A meeting goes through the coordination
+service of JAX's runtime, not through the devices, and has a deadline. So a host that does not come
+is named; a collective of the devices would hang or mix up two different collectives.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import jax
 import numpy as np
@@ -24,15 +24,11 @@ from jax.experimental import multihost_utils
 
 from perl_jax.settings import Checked, Expects, Positive
 
-logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
-
 _PREFIX = "perl_jax"
 _FAILURE = f"{_PREFIX}/failure"
-# How often a host looks whether another one failed. The main one, which has what all look at, waits
-# longer before it goes.
+# How often a host looks whether another one failed.
 _POLL_SECONDS = 1.0
+# The main host serves what the others look at, so it waits for them before it ends.
 _LAST_WORDS_SECONDS = 5.0
 _MAX_CAUSE = 2000
 
@@ -46,9 +42,9 @@ class HostsConfig(Checked):
     """How long hosts wait for each other.
 
     Attributes:
-        deadline: Seconds that the others may be late at a meeting. Meetings come before every
-            rollout, after every reward and at the end of every step, so it must be longer than the
-            slowest host's preparation of a batch.
+        deadline: Seconds that a host may be late at a meeting. Hosts meet before every rollout,
+            after every reward and at the end of every step, so the deadline must be longer than
+            the slowest host takes to prepare a batch.
     """
 
     deadline: Annotated[Positive, Expects("a positive number of seconds")] = 600.0
@@ -63,41 +59,32 @@ def connect(
     heartbeat_seconds: int = 30,
     connect_seconds: int = 300,
 ) -> None:
-    """Joins the other hosts, before anything else of JAX is used; does nothing on a single one.
+    """Joins the other hosts, before anything else of JAX is used; does nothing on a single host.
 
     Args:
-        distributed: ``auto`` joins where the environment says that there are others (see
-            `expects_others`) or a coordinator is given; ``on`` always, leaving it to JAX to find
-            the cluster (Cloud TPU, Slurm, Open MPI, Kubernetes); ``off`` never.
-        coordinator: ``address:port`` of host 0, where JAX cannot find it.
-        num_hosts: How many there are; with ``coordinator``.
-        host: The number of this one; with ``coordinator``.
-        heartbeat_seconds: After so much silence a host counts as dead, and all end.
-        connect_seconds: How long to wait for the others to come.
+        distributed: ``auto`` joins if the environment says that there are others (see
+            `expects_others`) or a coordinator is given; ``on`` always joins, and leaves it to JAX
+            to find the cluster (Cloud TPU, Slurm, Open MPI, Kubernetes); ``off`` never joins.
+        coordinator: ``address:port`` of host 0, if JAX cannot find it.
+        num_hosts: The number of hosts; with ``coordinator``.
+        host: The number of this host; with ``coordinator``.
+        heartbeat_seconds: A host that is silent for so long counts as dead, and all hosts end.
+        connect_seconds: How long to wait for the other hosts.
 
     Raises:
-        ValueError: Some of coordinator, num_hosts and host are given and some are not, or with
+        ValueError: Only some of coordinator, num_hosts and host are given, or they are given with
             ``off``; or ``distributed`` is none of the three.
-        HostsError: What the environment says is not enough.
+        HostsError: JAX cannot find or reach the other hosts.
     """
-    if distributed not in ("auto", "on", "off"):
-        raise ValueError(f"distributed: expected one of auto, on, off; got {distributed!r}")
-    explicit = {"coordinator": coordinator, "num_hosts": num_hosts, "host": host}
-    given = [name for name, value in explicit.items() if value is not None]
-    if given and len(given) < len(explicit):
-        missing = ", ".join(name for name in explicit if name not in given)
-        raise ValueError(f"{', '.join(given)}: expected {missing} too")
-    if given and distributed == "off":
-        raise ValueError("coordinator: expected --distributed=auto or on with it; got off")
-    if host is not None and num_hosts is not None and not 0 <= host < num_hosts:
-        raise ValueError(f"host: expected 0 to {num_hosts - 1}; got {host}")
+    given = _check_flags(distributed, coordinator, num_hosts, host)
     if distributed == "off" or not (given or distributed == "on" or expects_others(os.environ)):
         return
     place = coordinator or "what the environment says"
-    # Told before, since JAX ends the process itself where the coordinator does not answer.
+    # Printed first, since JAX ends the process itself if the coordinator does not answer.
     print(f"joining the other hosts by {place}, for at most {connect_seconds} s", file=sys.stderr)
-    # JAX would take every SIGTERM for itself from here on, and one that comes before a run listens
-    # (`Preemption`), as while a large model loads, would be lost. There is nothing to save then.
+    # With its preemption service JAX would catch every SIGTERM from here on. One that comes before
+    # the run listens (`Preemption`), while a large model loads, would be lost. There is nothing to
+    # save then, so the process may simply end.
     jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
@@ -113,53 +100,71 @@ def connect(
         raise HostsError(f"distributed: cannot join the other hosts by {place}: {error}") from error
 
 
+def _check_flags(
+    distributed: str, coordinator: str | None, num_hosts: int | None, host: int | None
+) -> bool:
+    """Checks that the arguments of `connect` fit; returns whether a coordinator is given."""
+    if distributed not in ("auto", "on", "off"):
+        raise ValueError(f"distributed: expected one of auto, on, off; got {distributed!r}")
+    explicit = {"coordinator": coordinator, "num_hosts": num_hosts, "host": host}
+    missing = [name for name, value in explicit.items() if value is None]
+    if len(missing) == len(explicit):
+        return False
+    if missing:
+        given = ", ".join(name for name in explicit if name not in missing)
+        raise ValueError(f"{given}: expected {', '.join(missing)} too")
+    if distributed == "off":
+        raise ValueError("coordinator: expected --distributed=auto or on with it; got off")
+    if host is not None and num_hosts is not None and not 0 <= host < num_hosts:
+        raise ValueError(f"host: expected 0 to {num_hosts - 1}; got {host}")
+    return True
+
+
 def expects_others(environment: os._Environ[str] | dict[str, str]) -> bool:
     """Whether the environment of a process says that it is one of several."""
     counts = ("SLURM_NTASKS", "SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
-    several = any(
-        environment.get(name, "").isdigit() and int(environment[name]) > 1 for name in counts
-    )
-    # Slurm sets its variables in the shell of a job, too, which is no task of it.
+    found = [environment.get(name, "") for name in counts]
+    several = any(count.isdigit() and int(count) > 1 for count in found)
+    # Slurm also sets its variables in the shell that starts a job, which is not one of its tasks.
     several &= "SLURM_NTASKS" not in environment or "SLURM_PROCID" in environment
     workers = environment.get("TPU_WORKER_HOSTNAMES", "")
     return several or "," in workers or "JAX_COORDINATOR_ADDRESS" in environment
 
 
+@dataclass
 class _Meetings:
-    """Counts the meetings of this process; all hosts must hold the same ones in the same order."""
+    """The meetings of this process; all hosts must hold the same ones in the same order."""
 
-    def __init__(self) -> None:
-        self.number = 0
-        self.deadline = HostsConfig().deadline
+    number: int = 0
+    deadline: float = HostsConfig.deadline
 
 
 _meetings = _Meetings()
 
 
 def set_deadline(seconds: float) -> None:
-    """How long the meetings of this process wait from now on."""
+    """Sets how long the meetings of this process wait from now on."""
     _meetings.deadline = seconds
 
 
 def is_main() -> bool:
-    """Whether this host is the one that writes what is written once."""
+    """Whether this is the host that writes what is written once."""
     return jax.process_index() == 0
 
 
 def gather(value: Any, what: str) -> list[Any]:
-    """The JSON-able values of all hosts, by host, on each of them.
+    """Gives every host the values of all hosts, by host.
 
     Args:
-        value: Of this host; at most a few megabytes of JSON.
-        what: What is told, in a word or two: all hosts must be at the same.
+        value: The value of this host, JSON-able; at most a few megabytes of JSON.
+        what: Names the meeting, in a word or two; it must be the same on all hosts.
 
     Raises:
         HostsError: A host did not come before the deadline, or came for something else.
     """
     if jax.process_count() == 1:
         return [value]
-    rows = _meet(json.dumps([what, value]).encode(), what)
-    told = [json.loads(row) for row in rows]
+    told = [json.loads(row) for row in _meet(json.dumps([what, value]).encode(), what)]
     for host, (other, _) in enumerate(told):
         if other != what:
             raise HostsError(
@@ -169,7 +174,7 @@ def gather(value: Any, what: str) -> list[Any]:
 
 
 def gather_bytes(data: bytes, what: str) -> list[bytes]:
-    """As `gather`, of any amount of data: it goes over the network of the devices."""
+    """As `gather`, for any amount of data: it goes over the network of the devices."""
     if jax.process_count() == 1:
         return [data]
     sizes = gather(len(data), what)
@@ -181,7 +186,7 @@ def gather_bytes(data: bytes, what: str) -> list[bytes]:
 
 
 def check_same(values: dict[str, str], what: str) -> None:
-    """Raises HostsError, on every host, where a value is not the same on all of them."""
+    """Raises HostsError, on every host, if a value is not the same on all hosts."""
     told = gather(values, what)
     for host, other in enumerate(told):
         for name in sorted(told[0].keys() | other.keys()):
@@ -192,7 +197,7 @@ def check_same(values: dict[str, str], what: str) -> None:
                 )
 
 
-def once(action: Callable[[], T], what: str) -> None:
+def once(action: Callable[[], object], what: str) -> None:
     """Does something on the main host, while the others wait for it."""
     if is_main():
         action()
@@ -204,31 +209,36 @@ def _meet(data: bytes, what: str) -> list[bytes]:
     client, me = _client(), jax.process_index()
     number, _meetings.number = _meetings.number, _meetings.number + 1
     place = f"{_PREFIX}/meeting/{number}/"
+
+    def brought() -> dict[int, bytes]:
+        found = client.key_value_dir_get_bytes(place)
+        return {int(key.rsplit("/", 1)[1]): row for key, row in found}
+
     client.key_value_set_bytes(f"{place}{me}", data)
     try:
         client.wait_at_barrier(place, int(_meetings.deadline * 1000))
     except jax.errors.JaxRuntimeError as error:
-        came = {int(key.rsplit("/", 1)[1]) for key, _ in client.key_value_dir_get_bytes(place)}
-        late = [str(host) for host in range(jax.process_count()) if host not in came]
+        here = brought()
+        late = [str(host) for host in range(jax.process_count()) if host not in here]
         if not late:
             raise
         raise HostsError(
             f"{what}: host {', '.join(late)} did not come within {_meetings.deadline:g} s "
             "(hosts.deadline): it is stuck, slow or gone"
         ) from error
-    rows = {int(key.rsplit("/", 1)[1]): row for key, row in client.key_value_dir_get_bytes(place)}
+    rows = brought()
     if number > 0:
-        # All hosts came here, so none still reads what the last meeting left.
+        # All hosts came here, so none still reads what was brought to the last meeting.
         client.key_value_delete(f"{_PREFIX}/meeting/{number - 1}/{me}")
     return [rows[host] for host in range(jax.process_count())]
 
 
 @contextlib.contextmanager
 def end_together() -> Iterator[None]:
-    """What fails within the block ends all hosts, with an error that names the host and the cause.
+    """An exception within the block ends all hosts, with an error that names the host and cause.
 
-    A process that merely raised would wait for the others as it leaves, and they for it. On a
-    single host, exceptions pass.
+    A process that only raised would wait for the others as it ends, and they for it. On a single
+    host, exceptions pass.
     """
     if jax.process_count() == 1:
         yield
@@ -239,28 +249,23 @@ def end_together() -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        _fail(error)
+        traceback.print_exception(error)
+        host = f"host {jax.process_index()} ({socket.gethostname()})"
+        cause = f"{host}: {type(error).__name__}: {error}"[:_MAX_CAUSE]
+        with contextlib.suppress(jax.errors.JaxRuntimeError):
+            # Fails if another host was first: then its error is the cause of this one.
+            _client().key_value_set(_FAILURE, cause)
+        _exit(f"error: {cause}")
     finally:
         done.set()
         watcher.join()
 
 
-def _fail(error: BaseException) -> None:
-    """Tells the other hosts, and ends this one."""
-    host = f"host {jax.process_index()} ({socket.gethostname()})"
-    traceback.print_exception(error)
-    cause = f"{host}: {type(error).__name__}: {error}"[:_MAX_CAUSE]
-    with contextlib.suppress(jax.errors.JaxRuntimeError):
-        # Fails where another host was first: then that is the cause, and this follows from it.
-        _client().key_value_set(_FAILURE, cause)
-    _exit(f"error: {cause}")
-
-
 def _watch(done: threading.Event) -> None:
-    """Ends this process when another one says that it failed, whatever this one waits for."""
+    """Ends this process when another one says that it failed, even while this one is waiting."""
     client = _client()
     while not done.wait(_POLL_SECONDS):
-        # Not found, most of the time.
+        # Raises as long as there is no failure.
         with contextlib.suppress(jax.errors.JaxRuntimeError):
             cause = client.key_value_try_get(_FAILURE)
             if not cause.startswith(f"host {jax.process_index()} "):
@@ -279,7 +284,7 @@ def _exit(message: str) -> None:
 
 
 def _client() -> Any:
-    # JAX has no public name for it; its own multihost_utils use the same.
+    # JAX has no public name for it; its own multihost_utils use this one.
     from jax._src import distributed
 
     client = distributed.global_state.client

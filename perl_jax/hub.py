@@ -28,7 +28,7 @@ def resolve_directory(path: str | Path) -> Path:
     if not _HUB_ID.fullmatch(str(path)):
         raise FileNotFoundError(
             f"{path}: no such directory; expected a directory with config.json and safetensors "
-            "files, or a hub id such as Qwen/Qwen2.5-VL-7B-Instruct"
+            "files, or a hub id, organisation/name"
         )
     return _download(str(path))
 

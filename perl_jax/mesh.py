@@ -1,10 +1,12 @@
-"""Device meshes and the tables that say how arrays lie on them."""
+"""Device meshes, and how batches and parameters are split over them."""
 
 import contextlib
 import math
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
 import jax
@@ -23,13 +25,14 @@ from perl_jax.settings import Checked, Count
 Tree = TypeVar("Tree")
 
 AXES = ("data", "fsdp", "tensor")
-# What is split by examples is split over everything that is not split within a layer.
+# A batch is split over these axes; "tensor" splits the layers instead.
 SHARD_AXES = ("data", "fsdp")
+_AXIS_TYPES = (AxisType.Auto,) * len(AXES)
 
 
 @dataclass(frozen=True)
 class MeshConfig(Checked):
-    """How the devices are laid out; the product is their number. See `make_mesh`."""
+    """The sizes of the mesh axes; their product is the number of devices. See `make_mesh`."""
 
     data: Count = 1
     fsdp: Count = 1
@@ -42,7 +45,7 @@ class MeshConfig(Checked):
 
     @property
     def devices(self) -> int:
-        """How many there are."""
+        """The number of devices."""
         return math.prod(self.shape)
 
 
@@ -51,197 +54,244 @@ def make_mesh(
 ) -> Mesh:
     """Makes a mesh over all devices.
 
-    On several hosts the devices of one follow each other, the tensor axis first: so one that
-    divides the devices of a host stays within it, every host feeds shards of its own, and
-    `rearranged` finds other meshes that do so too.
+    On several hosts, the devices are ordered by host, and the tensor axis runs fastest. A tensor
+    axis that divides the devices of a host then stays within the host, so that every host has
+    shards of a batch of its own. See `BatchSharding`.
 
     Args:
         data: Copies of the parameters.
         fsdp: Parts that parameters, gradients and optimizer state are split into.
         tensor: Parts that heads and hidden units are split into.
-        devices: Others than all of the run, such as those of a topology that is not at hand.
+        devices: The devices to use, such as those of a topology that is only compiled for. None:
+            all devices of the run.
 
     Raises:
-        ValueError: the product is not the number of devices.
+        ValueError: The product is not the number of devices.
     """
     shape = (data, fsdp, tensor)
-    count = jax.device_count() if devices is None else len(devices)
-    if data * fsdp * tensor != count:
-        raise ValueError(
-            f"mesh: expected data x fsdp x tensor = {count} devices, got "
-            f"{data} x {fsdp} x {tensor} = {data * fsdp * tensor}"
-        )
     found = jax.devices() if devices is None else devices
-    types = (AxisType.Auto,) * len(AXES)
+    if math.prod(shape) != len(found):
+        raise ValueError(
+            f"mesh: expected data x fsdp x tensor = {len(found)} devices, got "
+            f"{data} x {fsdp} x {tensor} = {math.prod(shape)}"
+        )
     if len({device.process_index for device in found}) == 1:
         # Not every shape can be laid out along the links.
         with contextlib.suppress(NotImplementedError):
-            return jax.make_mesh(shape, AXES, axis_types=types, devices=devices)
+            return jax.make_mesh(shape, AXES, axis_types=_AXIS_TYPES, devices=devices)
     ordered = sorted(found, key=lambda device: (device.process_index, device.id))
-    return Mesh(np.array(ordered).reshape(shape), AXES, axis_types=types)
+    return Mesh(np.array(ordered).reshape(shape), AXES, axis_types=_AXIS_TYPES)
 
 
 def rearranged(mesh: Mesh, data: int, fsdp: int, tensor: int) -> Mesh:
-    """Another mesh over the same devices in the same order, as arrays can move between the two.
+    """A mesh of another shape over the same devices in the same order.
+
+    One program can move arrays between the two.
 
     Raises:
-        ValueError: the product is not the number of devices.
+        ValueError: The product is not the number of devices.
     """
-    if data * fsdp * tensor != mesh.devices.size:
+    shape = (data, fsdp, tensor)
+    if math.prod(shape) != mesh.devices.size:
         raise ValueError(
             f"rollout.mesh: expected data x fsdp x tensor = {mesh.devices.size} devices, as mesh "
-            f"has; got {data} x {fsdp} x {tensor} = {data * fsdp * tensor}"
+            f"has; got {data} x {fsdp} x {tensor} = {math.prod(shape)}"
         )
-    return Mesh(
-        mesh.devices.reshape(data, fsdp, tensor), AXES, axis_types=(AxisType.Auto,) * len(AXES)
-    )
+    return Mesh(mesh.devices.reshape(shape), AXES, axis_types=_AXIS_TYPES)
 
 
 def num_shards(mesh: Mesh | None) -> int:
-    """The parts that a batch is split into: the devices beside each other within no layer."""
+    """The number of parts that a batch is split into, see `BatchSharding`; 1 without a mesh."""
     return 1 if mesh is None else math.prod(mesh.shape[axis] for axis in SHARD_AXES)
 
 
-@dataclass(frozen=True)
-class Feeds:
-    """Which hosts provide for which shards of a batch.
+def first_axes(tree: Tree) -> Tree:
+    """The number 0 in place of every array: the axis along which each is split into shards."""
+    return jax.tree.map(lambda _: 0, tree)
 
-    A feed is all hosts that hold the same shards: one alone, but where the tensor axis spans hosts.
-    They read the same rows; the first of them speaks for all.
+
+@dataclass(frozen=True)
+class BatchSharding:
+    """How a batch is split into shards: which devices hold each shard, and which hosts provide it.
+
+    There is one shard for every place along the axes ``data`` and ``fsdp`` of the mesh. Devices
+    that differ only along ``tensor`` hold the same shard. A *feed* is all hosts whose devices hold
+    the same shards: one host, or several where the tensor axis spans hosts. The hosts of a feed
+    read the same rows and make the same arrays. The first of them, its leader, sends what the other
+    feeds need to know. On two hosts of four devices each, d0 to d3 and d4 to d7::
+
+              data=4, tensor=2                  data=2, tensor=4
+        shard  devices  host  feed        shard  devices      host  feed
+        0      d0 d1    0     0           0      d0 d1 d2 d3  0     0
+        1      d2 d3    0     0           1      d4 d5 d6 d7  1     1
+        2      d4 d5    1     1
+        3      d6 d7    1     1                 data=1, tensor=8
+                                          shard  devices      host  feed
+                                          0      d0 .. d7     0, 1  0
+
+    The rows of an order of rows are dealt out in turn: the row at place r, from 0, is of shard r
+    modulo the number of shards. So a host knows its rows without asking the others.
+
+    The defaults describe a single host with a single device.
 
     Attributes:
-        shards: The shards of each feed.
-        of_host: The feed of each host.
-        host: The number of this one.
+        shards_of_feed: The shards of each feed, ascending.
+        feed_of_host: The feed of each host.
+        host: The number of this host.
+        mesh: The devices; None: only the first local one.
     """
 
-    shards: tuple[tuple[int, ...], ...]
-    of_host: tuple[int, ...]
-    host: int
+    shards_of_feed: tuple[tuple[int, ...], ...] = ((0,),)
+    feed_of_host: tuple[int, ...] = (0,)
+    host: int = 0
+    mesh: Mesh | None = None
 
     @classmethod
-    def of(cls, mesh: Mesh | None) -> "Feeds":
-        """The feeds of a mesh.
+    def of(cls, mesh: Mesh | None) -> "BatchSharding":
+        """How a batch is split over a mesh.
 
         Raises:
-            ValueError: two hosts share some shards and not others.
+            ValueError: Two hosts have some shards in common and others not.
         """
         if mesh is None:
-            return cls(((0,),), (0,), 0)
+            return cls()
         held: dict[int, set[int]] = {}
         by_shard = mesh.devices.reshape(num_shards(mesh), -1)
         for (shard, _), device in np.ndenumerate(by_shard):
             held.setdefault(device.process_index, set()).add(shard)
-        shards = sorted({tuple(sorted(of_host)) for of_host in held.values()})
-        if sum(map(len, shards)) != num_shards(mesh):
+        feeds = sorted({tuple(sorted(shards)) for shards in held.values()})
+        if sum(map(len, feeds)) != num_shards(mesh):
             raise ValueError(
                 f"mesh: expected hosts that hold the same shards of a batch, or none in common; "
-                f"got {shards}: a tensor axis of {mesh.shape['tensor']} that divides the devices "
+                f"got {feeds}: a tensor axis of {mesh.shape['tensor']} that divides the devices "
                 "of a host, or is a multiple of them, has no such overlap"
             )
-        of_host = tuple(shards.index(tuple(sorted(held[host]))) for host in sorted(held))
-        return cls(tuple(shards), of_host, mesh.devices.flat[0].client.process_index())
+        feed_of_host = tuple(feeds.index(tuple(sorted(held[host]))) for host in sorted(held))
+        return cls(tuple(feeds), feed_of_host, mesh.devices.flat[0].client.process_index(), mesh)
 
     @property
-    def count(self) -> int:
-        """How many there are."""
-        return len(self.shards)
+    def num_feeds(self) -> int:
+        """The number of feeds."""
+        return len(self.shards_of_feed)
 
     @property
-    def here(self) -> int:
+    def num_hosts(self) -> int:
+        """The number of hosts."""
+        return len(self.feed_of_host)
+
+    @cached_property
+    def num_shards(self) -> int:
+        """The number of shards."""
+        return sum(map(len, self.shards_of_feed))
+
+    @property
+    def own_feed(self) -> int:
         """The feed of this host."""
-        return self.of_host[self.host]
+        return self.feed_of_host[self.host]
 
     @property
-    def speakers(self) -> tuple[int, ...]:
-        """The host that speaks for each feed."""
-        return tuple(self.of_host.index(feed) for feed in range(self.count))
+    def own_shards(self) -> tuple[int, ...]:
+        """The shards that this host provides, ascending."""
+        return self.shards_of_feed[self.own_feed]
 
     @property
-    def speaks(self) -> bool:
-        """Whether this host speaks for its feed."""
-        return self.speakers[self.here] == self.host
+    def leaders(self) -> tuple[int, ...]:
+        """The leading host of each feed."""
+        return tuple(self.feed_of_host.index(feed) for feed in range(self.num_feeds))
 
+    @property
+    def is_leader(self) -> bool:
+        """Whether this host leads its feed."""
+        return self.leaders[self.own_feed] == self.host
 
-class Shards:
-    """Puts the shards of a batch on the devices, each host those that it provides for.
+    @cached_property
+    def _feed_of_shard(self) -> dict[int, int]:
+        return {shard: feed for feed, shards in enumerate(self.shards_of_feed) for shard in shards}
 
-    Attributes:
-        mesh: The devices; None: the first one alone.
-        feeds: Which host provides for which shards.
-        count: How many there are.
-        everywhere: The sharding of what every device holds a whole copy of.
-    """
+    def feed_of_row(self, place: int) -> int:
+        """The feed whose hosts prepare the row at a place of the order of rows."""
+        return self._feed_of_shard[place % self.num_shards]
 
-    def __init__(self, mesh: Mesh | None) -> None:
-        self.mesh = mesh
-        self.feeds = Feeds.of(mesh)
-        self.count = num_shards(mesh)
-        self.everywhere: Sharding = (
-            SingleDeviceSharding(jax.local_devices()[0])
-            if mesh is None
-            else NamedSharding(mesh, PartitionSpec())
-        )
+    def own_row(self, number: int) -> int:
+        """The place of this host's row that comes after ``number`` others of its own."""
+        rounds, within = divmod(number, len(self.own_shards))
+        return rounds * self.num_shards + self.own_shards[within]
 
-    def sharding(self, axis: int = 0) -> Sharding:
-        """Of an array along one axis of which the shards follow each other."""
+    def own_rows_before(self, place: int) -> int:
+        """The number of this host's rows before a place."""
+        rounds, shard = divmod(place, self.num_shards)
+        return rounds * len(self.own_shards) + bisect_left(self.own_shards, shard)
+
+    def is_own_row(self, place: int) -> bool:
+        """Whether this host prepares the row at a place."""
+        return self.feed_of_row(place) == self.own_feed
+
+    @property
+    def replicated(self) -> Sharding:
+        """The sharding of an array of which every device holds a whole copy."""
         if self.mesh is None:
-            return self.everywhere
+            return SingleDeviceSharding(jax.local_devices()[0])
+        return NamedSharding(self.mesh, PartitionSpec())
+
+    def along(self, axis: int) -> Sharding:
+        """The sharding of an array whose shards follow each other along this axis."""
+        if self.mesh is None:
+            return self.replicated
         return NamedSharding(self.mesh, PartitionSpec(*[None] * axis, SHARD_AXES))
 
-    def put(self, make: Callable[[int], Tree], axes: Callable[[Tree], Any] | None = None) -> Tree:
-        """The arrays of a batch, made of those of its shards.
+    def put(self, make: Callable[[int], Tree], axes: Callable[[Tree], Tree] = first_axes) -> Tree:
+        """Puts the arrays of a batch on the devices; every host makes its own shards only.
 
         Args:
-            make: Makes the NumPy arrays of the shard of this number, of the same shapes for each;
-                called for the shards of this host, once each.
-            axes: Gives, for such arrays, the axes along which shards follow each other; None: 0.
+            make: Makes the NumPy arrays of the shard of a number, of the same shapes for every
+                shard; called once for each shard of this host.
+            axes: Gives, for such arrays, the axes along which the shards follow each other.
         """
-        pieces = {shard: make(shard) for shard in self.feeds.shards[self.feeds.here]}
-        one = next(iter(pieces.values()))
-        along = jax.tree.map(lambda _: 0, one) if axes is None else axes(one)
-        leaves = {shard: jax.tree.leaves(piece) for shard, piece in pieces.items()}
-        joined = [
-            self._join({shard: of_shard[n] for shard, of_shard in leaves.items()}, axis)
-            for n, axis in enumerate(jax.tree.leaves(along))
-        ]
-        return jax.tree.unflatten(jax.tree.structure(one), joined)
+        pieces = [make(shard) for shard in self.own_shards]
+        return jax.tree.map(self._join, axes(pieces[0]), *pieces)
 
-    def shapes(self, one: Tree, axes: Callable[[Tree], Any] | None = None) -> Tree:
-        """The shapes of what `put` makes of shards whose arrays are like these; axes as there."""
+    def replicate(self, array: np.ndarray) -> jax.Array:
+        """Puts an array of the host on every device."""
+        return jax.device_put(array, self.replicated)
 
-        def of_all(piece: Any, axis: int) -> jax.ShapeDtypeStruct:
-            size = piece.shape[axis] * self.count
-            shape = (*piece.shape[:axis], size, *piece.shape[axis + 1 :])
-            return jax.ShapeDtypeStruct(shape, piece.dtype, sharding=self.sharding(axis))
+    def shapes(self, one: Tree, axes: Callable[[Tree], Tree] = first_axes) -> Tree:
+        """The shapes and shardings of what `put` gives, from the arrays of one shard."""
 
-        along = jax.tree.map(lambda _: 0, one) if axes is None else axes(one)
-        return jax.tree.map(of_all, one, along)
+        def of_all(axis: int, piece: Any) -> jax.ShapeDtypeStruct:
+            shape = self._joined_shape(piece, axis)
+            return jax.ShapeDtypeStruct(shape, piece.dtype, sharding=self.along(axis))
 
-    def _join(self, pieces: Mapping[int, np.ndarray], axis: int) -> jax.Array:
-        piece = next(iter(pieces.values()))
+        return jax.tree.map(of_all, axes(one), one)
+
+    def _joined_shape(self, piece: Any, axis: int) -> tuple[int, ...]:
+        size = piece.shape[axis] * self.num_shards
+        return (*piece.shape[:axis], size, *piece.shape[axis + 1 :])
+
+    def _join(self, axis: int, *pieces: np.ndarray) -> jax.Array:
+        """One array of this host's pieces and those that other hosts give."""
         if self.mesh is None:
-            return jax.device_put(piece, self.everywhere)
-        size = piece.shape[axis]
-        shape = (*piece.shape[:axis], size * self.count, *piece.shape[axis + 1 :])
+            return jax.device_put(pieces[0], self.replicated)
+        held = dict(zip(self.own_shards, pieces, strict=True))
+        size = pieces[0].shape[axis]
 
         def of_device(index: tuple[slice, ...] | None) -> np.ndarray:
             assert index is not None
-            return pieces[(index[axis].start or 0) // size]
+            return held[(index[axis].start or 0) // size]
 
-        return jax.make_array_from_callback(shape, self.sharding(axis), of_device)
+        shape = self._joined_shape(pieces[0], axis)
+        return jax.make_array_from_callback(shape, self.along(axis), of_device)
 
 
 def partition_of(
     path: str, shape: tuple[int, ...], table: Mapping[str, PartitionSpec]
 ) -> PartitionSpec:
-    """What the table has for the parameter at a dotted path, an entry for each axis of the shape.
+    """The partition of the parameter at a dotted path, with an entry for each axis of its shape.
 
-    The first pattern of the table that matches the whole path is taken. Its partition applies to
-    the last axes of the shape, so that a leading layer axis is whole.
+    The first pattern of the table that matches the whole path counts. Its entries are for the last
+    axes of the shape, so that a leading layer axis is not split.
 
     Raises:
-        KeyError: no pattern matches.
+        KeyError: No pattern matches.
     """
     spec = next((spec for pattern, spec in table.items() if re.fullmatch(pattern, path)), None)
     if spec is None:
@@ -249,11 +299,28 @@ def partition_of(
     return PartitionSpec(*(None,) * (len(shape) - len(spec)), *spec)
 
 
-def split_first_axis(x: jax.Array, mesh: Mesh | None) -> jax.Array:
-    """The array, its first axis split as a batch is and the others whole; unchanged without a mesh.
+def fit_sharding(shape: tuple[int, ...], spec: PartitionSpec, mesh: Mesh) -> NamedSharding:
+    """The sharding of an array; an axis that the mesh does not divide evenly is not split.
 
-    Left to itself the compiler may keep a batch whole on every device and split the weights'
-    products instead.
+    Args:
+        shape: The shape of the array.
+        spec: For each axis of the array, a mesh axis, several of them, or None.
+        mesh: The devices.
+    """
+
+    def fits(size: int, axes: str | tuple[str, ...] | None) -> bool:
+        names = (axes,) if isinstance(axes, str) else axes or ()
+        return size % math.prod(mesh.shape[name] for name in names) == 0
+
+    fitted = [axes if fits(size, axes) else None for size, axes in zip(shape, spec, strict=True)]
+    return NamedSharding(mesh, PartitionSpec(*fitted))
+
+
+def split_first_axis(x: jax.Array, mesh: Mesh | None) -> jax.Array:
+    """Constrains an array in a program to be split as a batch is, along its first axis.
+
+    Without this the compiler may keep a batch whole on every device and split the products with
+    the weights instead. Without a mesh the array is unchanged.
     """
     if mesh is None:
         return x
@@ -262,24 +329,11 @@ def split_first_axis(x: jax.Array, mesh: Mesh | None) -> jax.Array:
 
 
 def whole(x: jax.Array, mesh: Mesh | None) -> jax.Array:
-    """The array, no axis of it split; but for that of a `jax.vmap` with an ``spmd_axis_name``."""
+    """Constrains an array in a program to be whole on every device.
+
+    The axis of a `jax.vmap` with an ``spmd_axis_name`` stays split. Without a mesh the array is
+    unchanged.
+    """
     if mesh is None:
         return x
     return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, PartitionSpec()))
-
-
-def fit_sharding(shape: tuple[int, ...], spec: PartitionSpec, mesh: Mesh) -> NamedSharding:
-    """The sharding of an array with this shape; an axis that does not divide is left whole.
-
-    Args:
-        shape: Of the array.
-        spec: For each axis, a mesh axis, several, or None.
-        mesh: The devices.
-    """
-
-    def fits(size: int, axes: str | tuple[str, ...] | None) -> bool:
-        names = (axes,) if isinstance(axes, str) else axes or ()
-        return size % math.prod(mesh.shape[name] for name in names) == 0
-
-    whole = [axes if fits(size, axes) else None for size, axes in zip(shape, spec, strict=True)]
-    return NamedSharding(mesh, PartitionSpec(*whole))

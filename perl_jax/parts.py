@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 
 from perl_jax import hosts
-from perl_jax.config import ModelConfig, RunConfig, TrainConfig, WarmstartConfig
+from perl_jax.config import RunConfig, TrainConfig, WarmstartConfig
 from perl_jax.data.config import SourceConfig, open_source
 from perl_jax.data.pipeline.mixture import Mixture
 from perl_jax.data.pipeline.pipeline import Pipeline
@@ -20,15 +21,18 @@ from perl_jax.data.sources.source import Source
 from perl_jax.evaluation import Evaluation, evaluate
 from perl_jax.experience.rollout_copy import RolloutCopy
 from perl_jax.hub import resolve_directory
-from perl_jax.mesh import Feeds, MeshConfig, make_mesh, rearranged
-from perl_jax.models import Qwen2_5_VL, load_model
+from perl_jax.mesh import BatchSharding, MeshConfig, make_mesh, rearranged
+from perl_jax.models import Policy
+from perl_jax.models.opening import open_model
 from perl_jax.permutation import rules_from_config
-from perl_jax.processing import Processor, load_processor
+from perl_jax.processing import Processor
 from perl_jax.rewards import Grader, RewardConfig, make_grader
 from perl_jax.rollout import Sampler
 from perl_jax.settings import plain
 from perl_jax.training.workdir import fingerprint_of_code, fingerprint_of_config
 from perl_jax.types import Example
+from perl_jax.update.learner import Learner
+from perl_jax.update.programs import Compile, jit
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +44,7 @@ class Parts:
     """What both kinds of run are made of."""
 
     mesh: Mesh | None
-    model: Qwen2_5_VL
+    model: Policy
     processor: Processor
     prepare: Preparer
     source: Source
@@ -70,12 +74,12 @@ def open_parts(
             prepare,
             config.data.pipeline,
             seed=config.seed,
-            feeds=Feeds.of(mesh),
+            sharding=BatchSharding.of(mesh),
             exchange=hosts.gather,
             skip_log=workdir / SKIPPED_ROWS if hosts.is_main() else None,
         )
     )
-    sampler = Sampler(model, processor, config.rollout.sampler)
+    sampler = Sampler(processor, config.rollout.sampler)
     grader = stack.enter_context(make_grader(reward))
     return Parts(mesh, model, processor, prepare, source, pipeline, sampler, grader)
 
@@ -91,19 +95,38 @@ def _mesh(config: MeshConfig | None) -> Mesh | None:
     return None if alone or config is None else make_mesh(*config.shape)
 
 
-def open_model(config: ModelConfig, mesh: Mesh | None = None) -> tuple[Qwen2_5_VL, Processor]:
-    """Loads the policy and its processor."""
-    processor = load_processor(
-        config.path, min_pixels=config.min_pixels, max_pixels=config.max_pixels
+def make_learner(
+    config: TrainConfig,
+    model: Policy,
+    banned: np.ndarray,
+    mesh: Mesh | None,
+    *,
+    sharding: BatchSharding | None = None,
+    compile: Compile = jit,
+) -> Learner:
+    """The learner of a run of reinforcement learning; for its arguments see `Learner`."""
+    return Learner(
+        model,
+        banned,
+        config=config.learner,
+        optimizer=config.optimizer,
+        total_updates=config.steps * config.learner.updates_per_batch,
+        objective=config.objective,
+        length=config.rollout.max_new_tokens,
+        temperature=config.rollout.temperature,
+        mesh=mesh,
+        sharding=sharding,
+        compile=compile,
     )
-    model = load_model(
-        config.path, dtype=config.dtype, compute_dtype=config.compute_dtype, mesh=mesh
-    )
-    return model, processor
 
 
-def make_rollout_copy(config: TrainConfig, parts: Parts) -> RolloutCopy | None:
+def make_rollout_copy(config: TrainConfig, model: Policy, mesh: Mesh | None) -> RolloutCopy | None:
     """The policy's copy on the mesh of rollouts; None: they have no other mesh than the update.
+
+    Args:
+        config: Of the run.
+        model: The policy.
+        mesh: That it lies on; None: one device.
 
     Raises:
         ValueError: Rollouts have a mesh and the update has none.
@@ -111,16 +134,15 @@ def make_rollout_copy(config: TrainConfig, parts: Parts) -> RolloutCopy | None:
     wanted = config.rollout.mesh
     if wanted is None or wanted == config.mesh:
         return None
-    if parts.mesh is None:
+    if mesh is None:
         raise ValueError("rollout.mesh: expected one of the update too; got mesh of one device")
-    mesh = rearranged(parts.mesh, *wanted.shape)
-    return RolloutCopy(parts.model, parts.mesh, mesh)
+    return RolloutCopy(model, mesh, rearranged(mesh, *wanted.shape))
 
 
 def make_evaluator(
     config: TrainConfig | WarmstartConfig, parts: Parts
-) -> Callable[[], Evaluation] | None:
-    """What scores the policy on the held-out rows; None: there are none.
+) -> Callable[[Policy], Evaluation] | None:
+    """A function that scores a policy on the held-out rows; None where there are no such rows.
 
     Raises:
         ValueError: No held-out row can be used.
@@ -130,9 +152,10 @@ def make_evaluator(
     examples = _held_out(config.data.held_out, parts.prepare, config.evaluation.examples)
     rules = rules_from_config(config.permutation.rules)
 
-    def of_policy() -> Evaluation:
+    def of_policy(model: Policy) -> Evaluation:
         return evaluate(
             parts.sampler,
+            model,
             examples,
             rules=rules,
             grader=parts.grader,

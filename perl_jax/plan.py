@@ -14,15 +14,16 @@ import logging
 import shlex
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from absl import app, flags
 
+from perl_jax.chips import GIB
 from perl_jax.config import TrainConfig
+from perl_jax.files import write_whole
 from perl_jax.overrides import load_config, split_overrides
-from perl_jax.planning.chips import GIB, parse_topology
-from perl_jax.planning.planner import Request
+from perl_jax.planning.planner import PlanConfig
 from perl_jax.planning.roofline import Assumptions
+from perl_jax.planning.topology import parse_topology
 from perl_jax.planning.worker import plan_in_a_process
 from perl_jax.planning.workload import Workload
 from perl_jax.settings import read_config
@@ -39,7 +40,7 @@ _COMPUTE = flags.DEFINE_float("compute", Assumptions.compute, "Share of the peak
 _MEMORY = flags.DEFINE_float("memory", Assumptions.memory, "Share of HBM bandwidth reached.")
 _LINKS = flags.DEFINE_float("links", Assumptions.links, "Share of link bandwidth reached.")
 _RESERVE = flags.DEFINE_float("reserve", Assumptions.reserve, "Share of HBM left free.")
-_TRIES = flags.DEFINE_integer("tries", Request.tries, "Settings tried where one does not fit.")
+_TRIES = flags.DEFINE_integer("tries", PlanConfig.tries, "Settings tried where one does not fit.")
 _PROGRAMS = flags.DEFINE_list("programs", [], "Some of the programs; the others are not planned.")
 
 
@@ -55,15 +56,15 @@ def main(arguments: Sequence[str]) -> None:
         shares = Assumptions(_COMPUTE.value, _MEMORY.value, _LINKS.value, _RESERVE.value)
         topologies = [parse_topology(name, _CHIP.value) for name in _TOPOLOGY.value or ()]
         command = f"python -m perl_jax.plan {shlex.join(sys.argv[1:])}"
-        programs, answers = tuple(_PROGRAMS.value), []
+        more, answers = (command, _TRIES.value, tuple(_PROGRAMS.value)), []
         for topology in topologies:
-            request = Request(config, topology, workload, shares, command, _TRIES.value, programs)
-            answers.append(plan_in_a_process(request))
+            plan = PlanConfig(config, topology, workload, shares, *more)
+            answers.append(plan_in_a_process(plan))
             print(answers[-1]["text"])
             took, peak = answers[-1]["seconds"], answers[-1]["peak_host_bytes"] / GIB
             print(f"Planned in {took:.0f} s with at most {peak:.1f} GiB of host memory.\n")
         if _JSON.value:
-            Path(_JSON.value).write_text(json.dumps(answers, indent=1) + "\n", encoding="utf-8")
+            write_whole(_JSON.value, json.dumps(answers, indent=1) + "\n")
     except (ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
         sys.exit(f"error: {error}")
     sys.exit(0 if all(answer["plan"]["fits"] for answer in answers) else 1)

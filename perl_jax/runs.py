@@ -1,7 +1,6 @@
 """Runs: everything that a configuration asks for, put together, run, and reported."""
 
 import json
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,32 +13,35 @@ from etils import epath
 from jax.sharding import Mesh
 
 from perl_jax import hosts
-from perl_jax.config import ModelConfig, RunConfig, TrainConfig, WarmstartConfig
+from perl_jax.config import RunConfig, TrainConfig, WarmstartConfig
 from perl_jax.experience.collect import Collector
+from perl_jax.files import ResumableLog, whole_directory, write_whole
 from perl_jax.hosts import HostsError
 from perl_jax.models import save_model
 from perl_jax.models.fresh import write_fresh_model
+from perl_jax.models.opening import ModelConfig, open_model
 from perl_jax.parts import (
     Parts,
     fingerprint,
     make_evaluator,
+    make_learner,
     make_rollout_copy,
-    open_model,
     open_parts,
 )
 from perl_jax.rewards import GradingError, RewardConfig, Rewarder
 from perl_jax.settings import plain, read_config
 from perl_jax.training.checkpoint import CheckpointConfig, CheckpointError, Checkpoints
 from perl_jax.training.display.curves import plot_curves
-from perl_jax.training.display.progress import Progress, final_table
+from perl_jax.training.display.progress import ProgressBar, final_table
 from perl_jax.training.display.throughput import Throughput, peak_of
 from perl_jax.training.display.writers import METRICS_FILE, MetricsWriter
-from perl_jax.training.loop import Loop, Outcome, RolloutLog, Stepper, start_or_resume
+from perl_jax.training.loop import Loop, Outcome, Stepper, start_or_resume
 from perl_jax.training.reinforce import Reinforce
 from perl_jax.training.supervised import Supervised
-from perl_jax.training.workdir import Preemption, WorkdirError, lock_workdir
+from perl_jax.training.workdir import Preemption, lock_workdir
 from perl_jax.update.learner import Learner, UpdateConfig
-from perl_jax.update.state import Policy
+from perl_jax.update.operations import forward_operations
+from perl_jax.update.state import SplitPolicy
 
 CHECKPOINTS = "checkpoints"
 EXPORT = "export"
@@ -47,7 +49,7 @@ CONFIG = "config.json"
 SUMMARY = "summary.json"
 CURVES = "curves.png"
 
-RUN_ERRORS = (CheckpointError, GradingError, HostsError, WorkdirError)
+RUN_ERRORS = (CheckpointError, GradingError, HostsError)
 """What a run may end with besides wrong values and failing storage."""
 
 
@@ -60,22 +62,15 @@ def train(config: TrainConfig, workdir: str | Path) -> Outcome:
     """
 
     def stepper(parts: Parts) -> Stepper:
-        rewarder = Rewarder(config.reward, parts.grader, config.rollout.max_new_tokens)
-        learner = Learner(
-            parts.model,
-            parts.processor.banned_rows(parts.model.config.text.vocab_size),
-            config=config.learner,
-            optimizer=config.optimizer,
-            total_updates=config.steps * config.learner.updates_per_batch,
-            objective=config.objective,
-            length=config.rollout.max_new_tokens,
-            temperature=config.rollout.temperature,
-            mesh=parts.mesh,
-        )
+        banned = parts.processor.banned_rows(parts.model.config.vocab_size)
+        learner = make_learner(config, parts.model, banned, parts.mesh)
         collector = Collector(
             parts.sampler,
             parts.pipeline.take,
-            rewarder,
+            Rewarder(config.reward, parts.grader, config.rollout.max_new_tokens),
+            lambda groups, responses: forward_operations(
+                parts.model.config, groups, responses
+            ).forward(),
             rollout=config.rollout,
             permutation=config.permutation,
             filtering=config.filtering,
@@ -83,9 +78,10 @@ def train(config: TrainConfig, workdir: str | Path) -> Outcome:
             response_lengths=config.learner.packing.response_lengths,
             seed=config.seed,
             total_steps=config.steps,
-            feeds=learner.feeds,
+            sharding=learner.sharding,
         )
-        return Reinforce(learner, collector, parts.pipeline, make_rollout_copy(config, parts))
+        copy = make_rollout_copy(config, parts.model, parts.mesh)
+        return Reinforce(learner, collector, parts.pipeline, copy)
 
     return _run(config, workdir, config.reward, stepper)
 
@@ -96,7 +92,7 @@ def warmstart(config: WarmstartConfig, workdir: str | Path) -> Outcome:
     def stepper(parts: Parts) -> Stepper:
         learner = Learner(
             parts.model,
-            parts.processor.banned_rows(parts.model.config.text.vocab_size),
+            parts.processor.banned_rows(parts.model.config.vocab_size),
             config=config.learner,
             optimizer=config.optimizer,
             total_updates=config.steps,
@@ -105,7 +101,7 @@ def warmstart(config: WarmstartConfig, workdir: str | Path) -> Outcome:
         return Supervised(
             learner,
             parts.pipeline,
-            parts.sampler,
+            parts.processor,
             rows=config.rows,
             max_response_tokens=config.max_response_tokens,
         )
@@ -141,14 +137,14 @@ def _run(
             )
         records: Callable[[int, dict[str, Any]], None] = _no_record
         if main:
-            text = json.dumps(plain(config), indent=2) + "\n"
-            (workdir / CONFIG).write_text(text, encoding="utf-8")
-            records = log = RolloutLog(workdir / "rollouts.jsonl", step if step else -1)
-            stack.callback(log.close)
+            write_whole(workdir / CONFIG, json.dumps(plain(config), indent=2) + "\n")
+            log = ResumableLog(workdir / "rollouts.jsonl", "step")
+            log.take_back(step or -1)
+            records = log.add
         loop = Loop(
             stepper=stepper,
             checkpoints=checkpoints,
-            writer=stack.enter_context(
+            write=stack.enter_context(
                 MetricsWriter(
                     workdir,
                     config.logging,
@@ -157,11 +153,11 @@ def _run(
                     resume_step=step or None,
                     active=main,
                 )
-            ),
-            progress=Progress(
+            ).write,
+            progress=ProgressBar(
                 config.steps, initial_step=step, enabled=config.logging.console and main
             ),
-            preemption=stack.enter_context(Preemption()),
+            asked_to_stop=stack.enter_context(Preemption()).agreed,
             steps=config.steps,
             evaluate=make_evaluator(config, parts),
             evaluate_every=config.evaluation.every,
@@ -233,9 +229,8 @@ def _with_model(
 
     def write() -> None:
         if not path.exists():
-            partial = workdir / ".fresh_model.partial"
-            shutil.rmtree(partial, ignore_errors=True)
-            write_fresh_model(partial, fresh).replace(path)
+            with whole_directory(path) as unfinished:
+                write_fresh_model(unfinished, fresh)
 
     hosts.once(write, "the fresh model")
     # It is the same everywhere, and not there yet on a host that does not share the directory.
@@ -282,9 +277,7 @@ def _summarise(
         rows |= {"exported model": target}
     plot_curves(workdir / METRICS_FILE, workdir / CURVES)
     rows |= {"learning curves": workdir / CURVES, "summary": workdir / SUMMARY}
-    partial = workdir / f".{SUMMARY}.partial"
-    partial.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    partial.replace(workdir / SUMMARY)
+    write_whole(workdir / SUMMARY, json.dumps(summary, indent=2) + "\n")
     if progression.before:
         print(final_table(progression.before, progression.after))
     for name, file in rows.items():
@@ -309,7 +302,7 @@ def export(settings: dict[str, Any], workdir: Path, out: Path, step: str) -> int
     """
     model, _ = open_model(read_config(ModelConfig, settings["model"], "config.model"))
     update = read_config(UpdateConfig, settings["learner"], "config.learner")
-    policy = Policy(model, update.trainable, update.frozen)
+    policy = SplitPolicy(model, update.trainable, update.frozen)
     abstract = {
         "params": {
             path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)

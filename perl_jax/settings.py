@@ -201,7 +201,7 @@ def _bounds_text(kind: Any, bounds: list[Any], optional: bool) -> str:
     if kind in (float, Any):
         text = f"a number of {text}" if limits else "a finite number"
         text = "a positive number" if limits == ["more than 0"] else text
-    return text + (" or None" if optional else "")
+    return (text or "another value") + (" or None" if optional else "")
 
 
 @functools.cache
@@ -222,7 +222,7 @@ def _taken_apart(hint: Any) -> tuple[Any, list[Any], bool]:
             for bound in arguments[1:]:
                 bounds += bound if isinstance(bound, GroupedMetadata) else [bound]
         elif origin in (typing.Union, types.UnionType):
-            optional = type(None) in arguments
+            optional = optional or type(None) in arguments
             kinds = _kinds_of(hint)
             # The class of a field of several kinds checks it.
             hint = kinds[0] if len(kinds) == 1 else Any

@@ -1,6 +1,6 @@
 """The dataclasses that flow from the data source to the policy."""
 
-import builtins
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -42,10 +42,18 @@ class ImagePatches:
             language-model token, and these units are in raster order.
         grid: Rows and columns of the image in patches, each a multiple of ``merge``; P is their
             product.
+        key: The image's identity, which copies keep, such as those in another process: what has
+            the same key is one image. A new one by default.
     """
 
     patches: np.ndarray
     grid: tuple[int, int]
+    key: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    @property
+    def num_patches(self) -> int:
+        """P, whether this host holds the patches or not."""
+        return self.grid[0] * self.grid[1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +73,11 @@ class Prompt:
     rope_delta: int
     images: tuple[ImagePatches, ...] = ()
 
+    @property
+    def next_position(self) -> int:
+        """The position of the first token after the prompt, the same on all axes."""
+        return len(self.tokens) + self.rope_delta
+
 
 @dataclass(frozen=True, eq=False)
 class Group:
@@ -76,8 +89,9 @@ class Group:
         prompts: K prompts, the identity order first.
         images: The I distinct images that the prompts show.
         slots: For each prompt, which of ``images`` stands in each of its slots.
-        feed: On several hosts, those that hold the patches of the images (see
-            `perl_jax.mesh.Feeds`); elsewhere they are empty. None: all of them hold them.
+        feed: The feed (see `perl_jax.mesh.BatchSharding`) whose hosts hold the patches of the
+            images. On the hosts of other feeds the patches are empty arrays, and everything else
+            is the same. None: every host holds them.
     """
 
     id: str
@@ -88,18 +102,20 @@ class Group:
 
     @classmethod
     def of(cls, id: str, prompts: Sequence[Prompt]) -> "Group":
-        """Makes a group; an image object that several prompts hold counts once.
+        """Makes a group; an image that is shown several times counts once, by its ``key``.
 
         Raises:
             ValueError: There are no prompts.
         """
         if not prompts:
             raise ValueError(f"group {id!r}: expected at least one prompt, got none")
-        shown = [image for prompt in prompts for image in prompt.images]
-        images = tuple({builtins.id(image): image for image in shown}.values())
-        number = {builtins.id(image): n for n, image in enumerate(images)}
-        slots = tuple(tuple(number[builtins.id(i)] for i in prompt.images) for prompt in prompts)
-        return cls(id, tuple(prompts), images, slots)
+        images: dict[str, ImagePatches] = {}
+        for prompt in prompts:
+            for image in prompt.images:
+                images.setdefault(image.key, image)
+        number = {key: n for n, key in enumerate(images)}
+        slots = tuple(tuple(number[image.key] for image in prompt.images) for prompt in prompts)
+        return cls(id, tuple(prompts), tuple(images.values()), slots)
 
 
 @dataclass(frozen=True, eq=False)

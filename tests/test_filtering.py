@@ -100,15 +100,15 @@ def test_a_refill_goes_on_until_the_batch_is_full():
     refill = refill.add([MIXED])  # group 5
     assert (refill.next_draw, refill.done, refill.cap_reached) == (0, True, False)
     assert refill.indices == (0, 4, 5)
-    assert refill.counts() == {
-        "groups_drawn": 6,
-        "groups_kept": 3,
-        "groups_too_easy": 1,
-        "groups_too_hard": 2,
-        "groups_unscored": 0,
-        "groups_surplus": 0,
-        "refills": 2,
-        "cap_reached": 0,
+    assert refill.metrics() == {
+        "filter/drawn": 6,
+        "filter/kept": 3,
+        "filter/too_easy": 1,
+        "filter/too_hard": 2,
+        "filter/unscored": 0,
+        "filter/surplus": 0,
+        "filter/refills": 2,
+        "filter/cap_reached": 0,
     }
     indices, real = refill.batch()
     np.testing.assert_array_equal(indices, [0, 4, 5])
@@ -131,7 +131,7 @@ def test_the_cap_ends_the_draw_and_the_batch_keeps_its_shape():
     indices, real = refill.batch()
     np.testing.assert_array_equal(indices, [1, 1, 1])
     np.testing.assert_array_equal(real, [True, False, False])
-    assert refill.counts()["cap_reached"] == 1
+    assert refill.metrics()["filter/cap_reached"] == 1
 
 
 def test_a_full_batch_at_the_cap_is_no_reached_cap():

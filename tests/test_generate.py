@@ -34,7 +34,8 @@ def digits(tmp_path_factory):
 @pytest.fixture(scope="session")
 def sample(checkpoint, processor):
     """Responses of the sampler to one prompt."""
-    sampler = Sampler(load_model(checkpoint, dtype="float32"), processor, SamplerConfig(chunk=4))
+    model = load_model(checkpoint, dtype="float32")
+    sampler = Sampler(processor, SamplerConfig(chunk=4))
 
     def texts(
         question,
@@ -46,6 +47,7 @@ def sample(checkpoint, processor):
         seed=0,
     ):
         rollouts = sampler.sample(
+            model,
             [Group.of("0", [processor.encode(question, images)])],
             num_rollouts=num_rollouts,
             max_new_tokens=max_new_tokens,

@@ -7,13 +7,13 @@ from perl_jax.mesh import fit_sharding, make_mesh, partition_of
 TABLE = {r".*\.proj\.weight": P("fsdp", "tensor"), r".*\.bias": P("tensor"), r"norm": P()}
 
 
-def sharding_of(path, shape, table, mesh):
-    return fit_sharding(shape, partition_of(path, shape, table), mesh)
-
-
 @pytest.fixture(scope="module")
 def mesh():
     return make_mesh(data=1, fsdp=4, tensor=2)
+
+
+def sharding_of(path, shape, table, mesh):
+    return fit_sharding(shape, partition_of(path, shape, table), mesh)
 
 
 def test_a_mesh_covers_all_devices_in_three_axes(mesh):

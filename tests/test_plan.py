@@ -25,7 +25,11 @@ def test_every_topology_gets_a_plan_on_paper_and_as_json(tmp_path):
     file = tmp_path / "plans.json"
     run = plan("--topology=cpu:2", "--topology=h100:4", f"--json={file}", *SMALL)
     assert run.returncode == 0, run.stderr
-    assert "tiny_policy on cpu:2: 2 x h100 of 80 GiB, 75.2 usable; mesh data=1 fsdp=2" in run.stdout
+    virtual = (
+        "tiny_policy on cpu:2: 2 virtual devices, each with the figures of one h100 of 80 GiB, "
+        "75.2 usable; mesh data=1 fsdp=2"
+    )
+    assert virtual in run.stdout
     assert "tiny_policy on h100:4: 4 x h100" in run.stdout
     assert run.stdout.count("Verdict: fits. prefill needs") == 2
     two, four = (answer["plan"] for answer in json.loads(file.read_text()))

@@ -62,7 +62,7 @@ def settings(**changes):
             }
         },
         "optimizer": {"learning_rate": 1e-3},
-        "reward": {"workers": 1},
+        "reward": {"workers": 1, "deadline": 120.0},
         "evaluation": {"every": 1, "examples": 8, "num_orders": 2, "max_new_tokens": 48},
         "checkpoint": {"every": 1},
         "logging": {"console": False},
@@ -171,10 +171,8 @@ def test_transformers_gives_the_same_greedy_answers_from_the_exported_directory(
     source = Digits(HELD_OUT)
     examples = [source[n] for n in range(len(source))]
     prompts = [processor.encode(prompt_text(one), one.images) for one in examples]
-    sampler = Sampler(
-        load_model(directory, dtype="float32"), processor, SamplerConfig(prompt_lengths=(80,))
-    )
-    rollouts = sampler.sample(
+    rollouts = Sampler(processor, SamplerConfig(prompt_lengths=(80,))).sample(
+        load_model(directory, dtype="float32"),
         [Group.of(one.id, [prompt]) for one, prompt in zip(examples, prompts, strict=True)],
         num_rollouts=1,
         max_new_tokens=48,

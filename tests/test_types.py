@@ -1,5 +1,7 @@
 """Groups and rollouts: who shows which image, and which tokens are a response's."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -34,10 +36,18 @@ def test_an_image_that_one_prompt_shows_twice_is_held_once():
     assert group.slots == ((0, 1, 0),)
 
 
-def test_images_with_equal_pixels_are_two_images():
+def test_images_with_different_keys_are_two_images_even_if_their_pixels_are_equal():
     group = Group.of("7", [prompt(image(), image())])
     assert len(group.images) == 2
     assert group.slots == ((0, 1),)
+
+
+def test_copies_of_an_image_are_that_image_such_as_those_from_a_worker_process():
+    a, b = image(), image()
+    copies = [pickle.loads(pickle.dumps(one)) for one in (b, a)]
+    group = Group.of("7", [prompt(a, b), prompt(*copies)])
+    assert group.images == (a, b)
+    assert group.slots == ((0, 1), (1, 0))
 
 
 def test_orders_may_show_different_images():

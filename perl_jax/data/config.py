@@ -1,75 +1,21 @@
-"""Which source a configuration asks for."""
+"""Which source a configuration asks for: the table of all kinds.
+
+A new kind of source is a module of `perl_jax.data.sources` with its configuration, a `SourceKind`,
+and a field of `SourceConfig`. Beside these it needs a line in `perl_jax.inspection.naming.KINDS`
+and one in ``docs/data.md``; a test names what is missing.
+"""
 
 from dataclasses import dataclass, field, fields
-from typing import Annotated, Any
-
-from annotated_types import Len
 
 from perl_jax.data.pipeline.mixture import Mixture, Part
 from perl_jax.data.pipeline.row_filter import RowFilter
-from perl_jax.data.sources.columns import ColumnsConfig
-from perl_jax.data.sources.dataset_directory import DatasetDirectorySource
-from perl_jax.data.sources.digits import Digits, DigitsConfig
-from perl_jax.data.sources.jsonl import JsonlSource
-from perl_jax.data.sources.parquet import ParquetSource
-from perl_jax.data.sources.source import Source
-from perl_jax.settings import Checked, Expects, Positive
-
-_Paths = Annotated[tuple[str, ...], Len(1), Expects("at least one file")]
-
-
-@dataclass(frozen=True, kw_only=True)
-class RowsConfig(Checked):
-    """What rows of any kind of file become.
-
-    Attributes:
-        columns: Which columns an example is made of; None: the layout of verl or of EasyR1.
-        image_root: The directory that image paths are relative to, or its URL; None: rows hold the
-            bytes.
-        prompt_suffix: Put after every question.
-        source: Every example's source, whatever its row says.
-    """
-
-    columns: ColumnsConfig | None = None
-    image_root: str | None = None
-    prompt_suffix: str = ""
-    source: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ParquetConfig(RowsConfig):
-    """Rows of parquet files.
-
-    Attributes:
-        paths: Files, or patterns such as ``data/train-*.parquet``, on a disk or in a bucket
-            (``gs://``, ``s3://``).
-    """
-
-    paths: _Paths
-
-
-@dataclass(frozen=True, kw_only=True)
-class JsonlConfig(RowsConfig):
-    """Rows of JSONL files, a JSON object on every line.
-
-    Attributes:
-        paths: Files, or patterns such as ``data/train-*.jsonl``, on a disk or in a bucket.
-    """
-
-    paths: _Paths
-
-
-@dataclass(frozen=True, kw_only=True)
-class DatasetDirectoryConfig(RowsConfig):
-    """Rows of a directory that ``save_to_disk`` of the ``datasets`` library wrote.
-
-    Attributes:
-        path: The directory.
-        split: Which one of a ``DatasetDict``; None for a directory without splits.
-    """
-
-    path: str
-    split: str | None = None
+from perl_jax.data.sources.dataset_directory import DatasetDirectoryConfig
+from perl_jax.data.sources.digits import DigitsConfig
+from perl_jax.data.sources.jsonl import JsonlConfig
+from perl_jax.data.sources.parquet import ParquetConfig
+from perl_jax.data.sources.source import Source, SourceKind
+from perl_jax.data.sources.tfds_config import TfdsConfig
+from perl_jax.settings import Checked, Positive
 
 
 @dataclass(frozen=True)
@@ -91,21 +37,6 @@ class PartConfig(Checked):
     def _check_together(self) -> None:
         if self.source.mixture is not None:
             raise ValueError("source: expected no mixture in a mixture; list its parts instead")
-
-
-@dataclass(frozen=True)
-class TfdsConfig(Checked):
-    """A data set that `perl_jax.data.build` built.
-
-    Attributes:
-        directory: With its version, such as ``data/mantis_nlvr2/1.0.0``.
-        split: Which split.
-        prompt_suffix: What every prompt ends with, after the options.
-    """
-
-    directory: str
-    split: str = "train"
-    prompt_suffix: str = ""
 
 
 @dataclass(frozen=True)
@@ -134,6 +65,12 @@ class SourceConfig(Checked):
             names = ", ".join(field.name for field in fields(self))
             raise ValueError(f"source: expected exactly one of {names}; got {given or 'none'}")
 
+    @property
+    def chosen(self) -> SourceKind | tuple[PartConfig, ...]:
+        """The one that is given."""
+        values = (getattr(self, field.name) for field in fields(self))
+        return next(value for value in values if value is not None)
+
 
 def open_source(config: SourceConfig) -> Source:
     """Opens the source that a configuration asks for.
@@ -142,34 +79,12 @@ def open_source(config: SourceConfig) -> Source:
         ValueError: A file is not what it should be; names it.
         FileNotFoundError: A file is missing.
     """
-    if config.digits is not None:
-        return Digits(config.digits)
-    if config.parquet is not None:
-        return ParquetSource(config.parquet.paths, **_options(config.parquet))
-    if config.jsonl is not None:
-        return JsonlSource(config.jsonl.paths, **_options(config.jsonl))
-    if config.mixture is not None:
-        return _open_mixture(config.mixture)
-    if config.tfds is not None:
-        # Imported here: TFDS takes seconds.
-        from perl_jax.data.sources.tfds import TfdsSource
-
-        return TfdsSource(
-            config.tfds.directory, split=config.tfds.split, prompt_suffix=config.tfds.prompt_suffix
-        )
-    assert config.dataset_directory is not None
-    directory = config.dataset_directory
-    return DatasetDirectorySource(directory.path, split=directory.split, **_options(directory))
-
-
-def _options(config: RowsConfig) -> dict[str, Any]:
-    return {field.name: getattr(config, field.name) for field in fields(RowsConfig)}
-
-
-def _open_mixture(parts: tuple[PartConfig, ...]) -> Mixture:
+    chosen = config.chosen
+    if not isinstance(chosen, tuple):
+        return chosen.open()
     return Mixture(
         [
             Part(part.name or str(number), open_source(part.source), part.weight, part.filters)
-            for number, part in enumerate(parts, 1)
+            for number, part in enumerate(chosen, 1)
         ]
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from perl_jax.data.sources.source import BadRow
@@ -34,3 +35,10 @@ class DataSet:
     description: str
     splits: Mapping[str, Callable[[Path], Iterator[Example | BadRow]]]
     files: tuple[str, ...]
+
+
+def by_split(
+    read: Callable[[str, Path], Iterator[Example | BadRow]], *names: str
+) -> dict[str, Callable[[Path], Iterator[Example | BadRow]]]:
+    """The splits that one function reads, given a split's name and the directory."""
+    return {name: partial(read, name) for name in names}

@@ -1,25 +1,54 @@
 """The fields of published rows, as examples hold them; what cannot be used is a `BadRow`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from perl_jax.data.sources.columns import read_answer
 from perl_jax.data.sources.source import BadRow
+from perl_jax.datasets.image_store import ImageStore
 from perl_jax.processing import Slot, split_placeholders
-from perl_jax.rewards.answers import answer_text
+from perl_jax.types import Example
 
 
-def read_answer(value: Any, row: str) -> str:
-    """The ground truth as it is graded.
+def read_example(
+    row: str,
+    store: ImageStore,
+    *,
+    id: str,
+    source: str,
+    question: Any,
+    images: Any,
+    answer: Any,
+    options: Sequence[str] = (),
+    metadata: Mapping[str, Any] | None = None,
+) -> Example:
+    """An example of the fields of a row, as they are published.
+
+    Args:
+        row: Names the row.
+        store: Reads the images.
+        id: Of the example.
+        source: Of the example.
+        question: A text.
+        images: What `ImageStore.read` takes, or a list of it; None: there are none.
+        answer: The ground truth.
+        options: As they are shown.
+        metadata: What is kept beside.
 
     Raises:
-        BadRow: ``answer_null`` or ``bad_answer``.
+        BadRow: A field cannot be used; those of the functions below and of `ImageStore.read`.
+        OSError: The storage fails.
     """
-    try:
-        return answer_text(value)
-    except TypeError as error:
-        raise BadRow("answer_null" if value is None else "bad_answer", row, str(error)) from error
-    except ValueError as error:
-        raise BadRow("bad_answer", row, str(error)) from error
+    shown = listed(images)
+    return Example(
+        id=id,
+        source=source,
+        question=with_image_tags(read_question(question, row), len(shown), row, options),
+        images=tuple(store.read(image, row) for image in shown),
+        answer=read_answer(answer, row),
+        options=tuple(options),
+        metadata=dict(metadata or {}),
+    )
 
 
 def read_question(value: Any, row: str) -> str:

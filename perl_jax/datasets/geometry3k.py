@@ -1,20 +1,14 @@
 """Geometry3K: geometry problems with a diagram, with free answers or with choices."""
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+from perl_jax.data.sources.columns import Row, read_answer
 from perl_jax.data.sources.source import BadRow
-from perl_jax.datasets.dataset import DataSet
-from perl_jax.datasets.fields import (
-    listed,
-    read_answer,
-    read_id,
-    read_question,
-    with_image_tags,
-)
-from perl_jax.datasets.files import Columns, Row, read_parquet
+from perl_jax.datasets.dataset import DataSet, by_split
+from perl_jax.datasets.fields import read_example, read_id
+from perl_jax.datasets.files import Columns, read_parquet
 from perl_jax.datasets.image_store import ImageStore
 from perl_jax.types import Example
 
@@ -25,18 +19,18 @@ _COLUMNS = Columns(
 _LETTERS = "ABCDEFGHIJ"
 
 
-def _read_split(root: Path, *, split: str) -> Iterator[Example | BadRow]:
+def _read_split(split: str, root: Path) -> Iterator[Example | BadRow]:
     store = ImageStore(root)
 
     def read(row: Row, name: str, number: int) -> Example:
-        images = listed(row["images"])
-        question = read_question(row["problem"], name)
         options, answer = _answer(row, name)
-        return Example(
+        return read_example(
+            name,
+            store,
             id=read_id(row.get("id", number), split, name),
             source=SOURCE,
-            question=with_image_tags(question, len(images), name, options),
-            images=tuple(store.read(image, name) for image in images),
+            question=row["problem"],
+            images=row["images"],
             answer=answer,
             options=options,
         )
@@ -44,11 +38,11 @@ def _read_split(root: Path, *, split: str) -> Iterator[Example | BadRow]:
     return read_parquet(root, f"data/{split}-*.parquet", _COLUMNS, read)
 
 
-def _answer(row: Row, name: str) -> tuple[tuple[str, ...], str]:
+def _answer(row: Row, name: str) -> tuple[tuple[str, ...], Any]:
     """The options of a row, as they are shown, and its answer."""
     choices = row.get("choices")
     if choices is None:
-        return (), read_answer(row.get("answer", row.get("ground_truth")), name)
+        return (), row.get("answer", row.get("ground_truth"))
     if not 2 <= len(choices) <= len(_LETTERS):
         raise BadRow("bad_options", name, f"expected 2 to {len(_LETTERS)} choices; got {choices}")
     texts = [read_answer(choice, name) for choice in choices]
@@ -80,9 +74,7 @@ DATA_SETS: tuple[DataSet, ...] = (
             "to test. The answer is a number or LaTeX; rows that come with choices become "
             "multiple-choice questions whose answer is a letter."
         ),
-        splits={
-            split: partial(_read_split, split=split) for split in ("train", "validation", "test")
-        },
+        splits=by_split(_read_split, "train", "validation", "test"),
         files=("data/*.parquet",),
     ),
 )

@@ -1,13 +1,13 @@
 """K12-freeform: school mathematics with free answers, in EasyR1's columns."""
 
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
+from perl_jax.data.sources.columns import Row
 from perl_jax.data.sources.source import BadRow
-from perl_jax.datasets.dataset import DataSet
-from perl_jax.datasets.fields import listed, read_answer, read_question, with_image_tags
-from perl_jax.datasets.files import Columns, Row, read_parquet
+from perl_jax.datasets.dataset import DataSet, by_split
+from perl_jax.datasets.fields import read_example
+from perl_jax.datasets.files import Columns, read_parquet
 from perl_jax.datasets.image_store import ImageStore
 from perl_jax.types import Example
 
@@ -15,17 +15,18 @@ SOURCE = "k12-freeform"
 _COLUMNS = Columns(text=("problem",), other=("answer", "images"))
 
 
-def _read_split(root: Path, *, split: str) -> Iterator[Example | BadRow]:
+def _read_split(split: str, root: Path) -> Iterator[Example | BadRow]:
     store = ImageStore(root)
 
     def read(row: Row, name: str, number: int) -> Example:
-        images = listed(row["images"])
-        return Example(
+        return read_example(
+            name,
+            store,
             id=f"{split}/{number}",
             source=SOURCE,
-            question=with_image_tags(read_question(row["problem"], name), len(images), name),
-            images=tuple(store.read(image, name) for image in images),
-            answer=read_answer(row["answer"], name),
+            question=row["problem"],
+            images=row["images"],
+            answer=row["answer"],
         )
 
     return read_parquet(root, f"data/{split}-*.parquet", _COLUMNS, read)
@@ -43,9 +44,7 @@ DATA_SETS: tuple[DataSet, ...] = (
             "to train on, 2,100 of them as mini_train, and 808 test rows. The files have no ids; "
             "rows are numbered."
         ),
-        splits={
-            split: partial(_read_split, split=split) for split in ("train", "mini_train", "test")
-        },
+        splits=by_split(_read_split, "train", "mini_train", "test"),
         files=("data/*.parquet",),
     ),
 )

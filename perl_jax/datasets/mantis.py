@@ -14,19 +14,19 @@ numbered; ``metadata["published_id"]`` has the other.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from perl_jax.data.sources.columns import Row
 from perl_jax.data.sources.source import BadRow
-from perl_jax.datasets.dataset import DataSet
+from perl_jax.datasets.dataset import DataSet, by_split
 from perl_jax.datasets.files import (
     Columns,
     ReadRow,
-    Row,
     read_json_array,
     read_json_lines,
     read_parquet,
@@ -194,9 +194,6 @@ def _check_text(name: str, *texts: Any) -> None:
 
 def _data_set(subset: str, facts: _Subset) -> DataSet:
     folder = f"{subset}/"
-    readers: dict[str, Callable[[Path], Iterator[Example | BadRow]]] = {
-        split: partial(_read_split, subset, split) for split in facts.splits
-    }
     return DataSet(
         name="mantis_" + subset.replace("-", "_"),
         source=f"Mantis-Instruct-{subset}",
@@ -204,7 +201,7 @@ def _data_set(subset: str, facts: _Subset) -> DataSet:
         homepage="https://huggingface.co/datasets/TIGER-Lab/Mantis-Instruct",
         licence="Apache-2.0",
         description=f"{facts.asks} The first question and answer of every conversation.",
-        splits=readers,
+        splits=by_split(partial(_read_split, subset), *facts.splits),
         files=tuple(
             folder + pattern
             for split in facts.splits

@@ -3,20 +3,14 @@
 import contextlib
 import json
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+from perl_jax.data.sources.columns import Row
 from perl_jax.data.sources.source import BadRow
-from perl_jax.datasets.dataset import DataSet
-from perl_jax.datasets.fields import (
-    listed,
-    read_answer,
-    read_id,
-    read_question,
-    with_image_tags,
-)
-from perl_jax.datasets.files import Columns, Row, read_json_lines, read_parquet
+from perl_jax.datasets.dataset import DataSet, by_split
+from perl_jax.datasets.fields import listed, read_example, read_id, read_question
+from perl_jax.datasets.files import Columns, read_json_lines, read_parquet
 from perl_jax.datasets.image_store import ImageStore
 from perl_jax.types import Example
 
@@ -25,16 +19,18 @@ _COLUMNS = Columns(text=("question",), other=("id", "image", "answer"), optional
 _JSON_LINES, _ARCHIVES = "dataset.jsonl", ("K12.zip", "MMPR.zip")
 
 
-def _read_mmk12(root: Path, *, split: str) -> Iterator[Example | BadRow]:
+def _read_mmk12(split: str, root: Path) -> Iterator[Example | BadRow]:
     store = ImageStore(root)
 
     def read(row: Row, name: str, number: int) -> Example:
-        return Example(
+        return read_example(
+            name,
+            store,
             id=read_id(row["id"], split, name),
             source=_MMK12,
-            question=with_image_tags(read_question(row["question"], name), 1, name),
-            images=(store.read(row["image"], name),),
-            answer=read_answer(row["answer"], name),
+            question=row["question"],
+            images=[row["image"]],
+            answer=row["answer"],
             metadata={"subject": row["subject"]} if row.get("subject") else {},
         )
 
@@ -46,15 +42,15 @@ def _read_eureka(root: Path) -> Iterator[Example | BadRow]:
     with contextlib.closing(ImageStore(root, archives)) as store:
 
         def read(row: Row, name: str, number: int) -> Example:
-            chat = row.get("message", row.get("conversations"))
-            text, images = _user_turn(chat, name)
-            images += listed(row.get("image_urls"))
-            return Example(
+            text, images = _user_turn(row.get("message", row.get("conversations")), name)
+            return read_example(
+                name,
+                store,
                 id=read_id(row.get("id"), "train", name),
                 source=_EUREKA,
-                question=with_image_tags(read_question(text, name), len(images), name),
-                images=tuple(store.read(image, name) for image in images),
-                answer=read_answer(row.get("answer"), name),
+                question=text,
+                images=images + listed(row.get("image_urls")),
+                answer=row.get("answer"),
             )
 
         yield from read_json_lines(root, _JSON_LINES, read)
@@ -102,7 +98,7 @@ DATA_SETS: tuple[DataSet, ...] = (
             "mathematics, physics, chemistry and biology, with the options in the question and a "
             "letter as the answer. Metadata: subject."
         ),
-        splits={split: partial(_read_mmk12, split=split) for split in ("train", "test")},
+        splits=by_split(_read_mmk12, "train", "test"),
         files=("data/*.parquet",),
     ),
     DataSet(

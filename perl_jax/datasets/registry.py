@@ -11,24 +11,11 @@ from perl_jax.datasets import (
 from perl_jax.datasets.dataset import DataSet
 from perl_jax.settings import suggestion
 
-
-def _by_name(*groups: tuple[DataSet, ...]) -> dict[str, DataSet]:
-    found: dict[str, DataSet] = {}
-    for data_set in (data_set for group in groups for data_set in group):
-        if data_set.name in found:
-            raise ValueError(f"{data_set.name}: expected a name of its own; two data sets have it")
-        found[data_set.name] = data_set
-    return found
-
-
-DATA_SETS: dict[str, DataSet] = _by_name(
-    mantis.DATA_SETS,
-    mmk12.DATA_SETS,
-    k12_freeform.DATA_SETS,
-    virl39k.DATA_SETS,
-    geometry3k.DATA_SETS,
-    show_how_to.DATA_SETS,
-)
+DATA_SETS: dict[str, DataSet] = {
+    one.name: one
+    for module in (mantis, mmk12, k12_freeform, virl39k, geometry3k, show_how_to)
+    for one in module.DATA_SETS
+}
 """What `perl_jax.data.build` builds."""
 
 

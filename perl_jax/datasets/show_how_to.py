@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from perl_jax.data.sources.image_files import encoded_image
 from perl_jax.data.sources.source import BadRow
-from perl_jax.datasets.dataset import DataSet
+from perl_jax.datasets.dataset import DataSet, by_split
 from perl_jax.datasets.step_questions import (
     KINDS,
     Frame,
@@ -162,10 +162,6 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _read_split(root: Path, *, folder: str) -> Iterator[Example | BadRow]:
-    return read_questions(root / folder)
-
-
 DATA_SETS: tuple[DataSet, ...] = (
     DataSet(
         name="show_how_to",
@@ -180,10 +176,11 @@ DATA_SETS: tuple[DataSet, ...] = (
             "which one comes next; and ordering, in which order shuffled frames belong. "
             "Metadata: question_type, change_needed (always true) and sequence."
         ),
-        splits={
-            split: partial(_read_split, folder=folder)
-            for split, folder in (("train", "ShowHowToTrain"), ("test", "ShowHowToTest"))
-        },
+        splits=by_split(
+            lambda split, root: read_questions(root / f"ShowHowTo{split.capitalize()}"),
+            "train",
+            "test",
+        ),
         files=(f"ShowHowTo*/{_PROMPTS}",),
     ),
 )

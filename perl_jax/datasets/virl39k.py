@@ -4,16 +4,11 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from perl_jax.data.sources.columns import Row
 from perl_jax.data.sources.source import BadRow
 from perl_jax.datasets.dataset import DataSet
-from perl_jax.datasets.fields import (
-    listed,
-    read_answer,
-    read_id,
-    read_question,
-    with_image_tags,
-)
-from perl_jax.datasets.files import Columns, Row, read_parquet
+from perl_jax.datasets.fields import read_example, read_id
+from perl_jax.datasets.files import Columns, read_parquet
 from perl_jax.datasets.image_store import ImageStore
 from perl_jax.types import Example
 
@@ -34,13 +29,14 @@ def _read(root: Path) -> Iterator[Example | BadRow]:
     with contextlib.closing(ImageStore(root, archives)) as store:
 
         def read(row: Row, name: str, number: int) -> Example:
-            images = listed(row["image"])
-            return Example(
+            return read_example(
+                name,
+                store,
                 id=read_id(row["qid"], "train", name),
                 source=SOURCE,
-                question=with_image_tags(read_question(row["question"], name), len(images), name),
-                images=tuple(store.read(image, name) for image in images),
-                answer=read_answer(row["answer"], name),
+                question=row["question"],
+                images=row["image"],
+                answer=row["answer"],
                 metadata=_metadata(row),
             )
 

@@ -9,11 +9,12 @@ from perl_jax.evaluation.consistency import Order, is_consistent, orders_of
 from perl_jax.evaluation.grading import grade_on_hosts
 from perl_jax.evaluation.records import Record
 from perl_jax.evaluation.results import Evaluation
+from perl_jax.models import Policy
 from perl_jax.permutation import Rule, Rules, rule_for
 from perl_jax.processing import Processor
 from perl_jax.rewards import Grader, answer_text, last_boxed
 from perl_jax.rollout import Group, Rollouts, Sampler, Strategy
-from perl_jax.types import Example, prompt_text
+from perl_jax.types import Example, ImagePatches, prompt_text
 
 KIND_COLUMN = "question_type"
 """The metadata column by which the examples of a source are told apart in the results."""
@@ -31,6 +32,7 @@ class _Task:
 
 def evaluate(
     sampler: Sampler,
+    model: Policy,
     examples: Iterable[Example],
     *,
     grader: Grader,
@@ -44,7 +46,8 @@ def evaluate(
     that evaluations of one run compare. On several hosts, all of them have all examples.
 
     Args:
-        sampler: Has the policy and its processor.
+        sampler: Draws the responses; has the processor.
+        model: The policy.
         examples: Held-out rows; the first ``config.examples`` of them are asked. Each image is
             anything that the processor encodes, patches included.
         grader: Grades every response against the answer of its order.
@@ -69,6 +72,7 @@ def evaluate(
             orders = orders_of(example, rule, config.num_orders, seed)
             tasks.append(_task(name, rule, orders, sampler.processor))
         rollouts = sampler.sample(
+            model,
             [task.group for task in tasks],
             num_rollouts=config.num_rollouts,
             max_new_tokens=config.max_new_tokens,
@@ -100,11 +104,13 @@ def _task(
     own = orders[0][1]
     try:
         answer_text(own.answer)
-        # One object for each image: the orders share it, and it is encoded once.
-        patches = {id(image): processor.preprocess(image) for image in own.images}
+        # Once for all orders.
+        patches: list[ImagePatches] = []
+        for image in own.images:
+            patches.append(processor.preprocess(image, known=patches))
         prompts = [
-            processor.encode(prompt_text(one), [patches[id(image)] for image in one.images])
-            for _, one in orders
+            processor.encode(prompt_text(one), [patches[slot] for slot in order])
+            for order, one in orders
         ]
     except ValueError as error:
         raise ValueError(f"example {own.id!r} of {own.source!r}: {error}") from error

@@ -1,5 +1,6 @@
 """What was rolled out and graded: put together, measured, and recorded."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,63 +9,94 @@ from typing import Any
 import numpy as np
 
 from perl_jax.permutation import Orders
-from perl_jax.rollout import Group, Rollouts
+from perl_jax.rewards import Rewards
+from perl_jax.types import Group, Rollouts
 
 
 @dataclass(frozen=True, eq=False)
 class Draw:
-    """Examples that were rolled out and graded; arrays are ``[b, K, N]`` and ``[b, K, N, R]``."""
+    """b examples that were rolled out and graded; arrays are ``[b, K, N]`` and ``[b, K, N, R]``.
+
+    Attributes:
+        orders: Of each example.
+        groups: What was sampled.
+        rollouts: The responses.
+        rewards: What they earned.
+        seconds: What it took, by the names in the logs.
+    """
 
     orders: Sequence[Orders]
     groups: Sequence[Group]
     rollouts: Rollouts
-    rewards: Mapping[str, np.ndarray]
+    rewards: Rewards
+    seconds: Mapping[str, float]
+
+
+def padded(rollouts: Rollouts, orders: int, length: int) -> Rollouts:
+    """Rollouts padded to K orders and R tokens, so that later shapes are few."""
+    _, k, _, r = rollouts.tokens.shape
+    rows = [(0, 0), (0, orders - k), (0, 0)]
+    return Rollouts(
+        tokens=np.pad(rollouts.tokens, [*rows, (0, length - r)]),
+        logprobs=np.pad(rollouts.logprobs, [*rows, (0, length - r)]),
+        lengths=np.pad(rollouts.lengths, rows),
+        stopped=np.pad(rollouts.stopped, rows),
+        stats=rollouts.stats,
+    )
 
 
 def concatenate(draws: Sequence[Draw]) -> Draw:
     """All draws of a step as one, responses padded to the longest."""
     longest = max(draw.rollouts.tokens.shape[-1] for draw in draws)
-
-    def join(name: str) -> np.ndarray:
-        arrays = [getattr(draw.rollouts, name) for draw in draws]
-        if arrays[0].ndim == 4:
-            padding = [(0, 0)] * 3
-            arrays = [np.pad(a, [*padding, (0, longest - a.shape[-1])]) for a in arrays]
-        return np.concatenate(arrays)
-
+    drawn = [padded(d.rollouts, d.rollouts.tokens.shape[1], longest) for d in draws]
     stats: Counter[str] = Counter()
+    seconds: Counter[str] = Counter()
     for draw in draws:
         stats.update(draw.rollouts.stats)
-    rollouts = Rollouts(join("tokens"), join("logprobs"), join("lengths"), join("stopped"), stats)
-    names = draws[0].rewards
+        seconds.update(draw.seconds)
+    rewards = [draw.rewards for draw in draws]
     return Draw(
         [one for draw in draws for one in draw.orders],
         [one for draw in draws for one in draw.groups],
-        rollouts,
-        {name: np.concatenate([draw.rewards[name] for draw in draws]) for name in names},
+        Rollouts(
+            np.concatenate([one.tokens for one in drawn]),
+            np.concatenate([one.logprobs for one in drawn]),
+            np.concatenate([one.lengths for one in drawn]),
+            np.concatenate([one.stopped for one in drawn]),
+            stats,
+        ),
+        Rewards(
+            np.concatenate([one.reward for one in rewards]),
+            np.concatenate([one.accuracy for one in rewards]),
+            np.concatenate([one.scored for one in rewards]),
+            {
+                name: np.concatenate([one.components[name] for one in rewards])
+                for name in rewards[0].components
+            },
+        ),
+        seconds,
     )
 
 
 def rollout_metrics(drawn: Draw) -> dict[str, float]:
     """Means over all rollouts that were drawn, whether their group was kept or not."""
-    rollouts, rewards = drawn.rollouts, drawn.rewards
+    rollouts, rewards, scored = drawn.rollouts, drawn.rewards, drawn.rewards.scored
     real = rollouts.lengths > 0
-    scored = rewards["scored"]
-    components = [name for name in rewards if name.startswith("component/")]
     prompts = sum(
         len(prompt.tokens) * int((rollouts.lengths[b, k] > 0).sum())
         for b, group in enumerate(drawn.groups)
         for k, prompt in enumerate(group.prompts)
     )
+    components = rewards.components.items()
     return {
-        "reward/mean": _mean(rewards["reward"][scored]),
-        **{f"reward/{n.split('/')[1]}": _mean(rewards[n][scored]) for n in components},
+        "reward/mean": _mean(rewards.reward[scored]),
+        **{f"reward/{name}": _mean(values[scored]) for name, values in components},
         "reward/unscored": _mean(~scored[real]),
         "rollout/length": _mean(rollouts.lengths[real]),
         "rollout/length_max": float(rollouts.lengths.max()),
         "rollout/truncated": _mean(~rollouts.stopped[real]),
         "rollout/tokens": float(rollouts.lengths.sum() + prompts),
-        "perf/compilations": float(rollouts.stats.get("compilations", 0)),
+        **drawn.seconds,
     }
 
 
@@ -73,13 +105,12 @@ def _mean(values: np.ndarray) -> float:
 
 
 def record_of(drawn: Draw, kept: np.ndarray) -> dict[str, Any]:
-    """What was drawn: ids, orders, tokens, rewards, and the numbers of the groups trained on."""
-    rollouts = drawn.rollouts
+    """What was drawn, as JSON: ids, orders, the groups kept, rewards, a digest of the tokens."""
+    tokens = np.where(drawn.rollouts.mask, drawn.rollouts.tokens, -1)
     return {
         "ids": [one.examples[0].id for one in drawn.orders],
         "orders": [one.orders.tolist() for one in drawn.orders],
-        "tokens": rollouts.tokens,
-        "lengths": rollouts.lengths,
-        "reward": drawn.rewards["reward"],
         "kept": kept.tolist(),
+        "reward": np.round(drawn.rewards.reward.astype(float), 6).tolist(),
+        "tokens_sha256": hashlib.sha256(tokens.tobytes()).hexdigest(),
     }

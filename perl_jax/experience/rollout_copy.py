@@ -5,16 +5,16 @@ be gathered each time. So they are copied once a step, in the dtype that the pro
 in, to where the sampler wants them.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 from flax import nnx
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 
-from perl_jax.mesh import Feeds
-from perl_jax.models import Qwen2_5_VL
-from perl_jax.models.qwen2_5_vl.sharding import parameter_sharding
-from perl_jax.update.state import dotted
+from perl_jax.mesh import BatchSharding
+from perl_jax.models import Policy
+from perl_jax.models.paths import with_leaves
 
 
 class RolloutCopy:
@@ -28,7 +28,7 @@ class RolloutCopy:
         program: ``parameters -> parameters``, compiled.
     """
 
-    def __init__(self, model: Qwen2_5_VL, mesh: Mesh, rollout_mesh: Mesh) -> None:
+    def __init__(self, model: Policy, mesh: Mesh, rollout_mesh: Mesh) -> None:
         """Prepares the copy.
 
         Args:
@@ -39,7 +39,8 @@ class RolloutCopy:
         Raises:
             ValueError: A host feeds other shards of one mesh than of the other.
         """
-        if Feeds.of(mesh).of_host != Feeds.of(rollout_mesh).of_host:
+        feeds, of_rollouts = (BatchSharding.of(one).feed_of_host for one in (mesh, rollout_mesh))
+        if feeds != of_rollouts:
             raise ValueError(
                 "rollout.mesh: expected every host to feed shards of its own, as in mesh; got "
                 f"{dict(rollout_mesh.shape)} and {dict(mesh.shape)}: a tensor axis that divides "
@@ -49,18 +50,14 @@ class RolloutCopy:
         self._definition, state = nnx.split(model)
         dtype = model.compute_dtype
 
-        def place(path: Any, leaf: Any) -> Any:
-            return leaf.replace(
-                parameter_sharding(dotted(path), leaf.shape, model.config, rollout_mesh)
-            )
+        def place(path: str, leaf: Any) -> NamedSharding:
+            return model.config.sharding(path, leaf.shape, rollout_mesh)
 
-        flat = [(path, place(path, leaf)) for path, leaf in nnx.to_flat_state(state)]
-        self.program = jax.jit(
+        self.program: Callable[[Any], Any] = jax.jit(
             lambda parameters: jax.tree.map(lambda leaf: leaf.astype(dtype), parameters),
-            out_shardings=nnx.from_flat_state(flat),
+            out_shardings=with_leaves(state, place),
         )
 
-    def __call__(self, model: Qwen2_5_VL) -> Qwen2_5_VL:
+    def __call__(self, model: Policy) -> Policy:
         """The policy for the sampler; the model keeps its own arrays."""
-        copied: Qwen2_5_VL = nnx.merge(self._definition, self.program(nnx.split(model)[1]))
-        return copied
+        return nnx.merge(self._definition, self.program(nnx.split(model)[1]))

@@ -22,7 +22,8 @@ from perl_jax.data.pipeline.preparer import check_text
 from perl_jax.data.pipeline.rows import Filtered, RowReader, Skipped
 from perl_jax.data.sources.legible import legible
 from perl_jax.data.sources.source import BadRow, Source
-from perl_jax.inspection.naming import add_source_arguments, parse_source
+from perl_jax.files import write_whole
+from perl_jax.inspection.naming import at_least_one, parse, source_parser
 from perl_jax.permutation import LintReport, Rules, lint
 from perl_jax.processing import ImageError, load_rgb
 from perl_jax.settings import plain
@@ -46,13 +47,13 @@ class BadRows:
     samples: dict[str, Skipped] = field(default_factory=dict)
 
     @property
-    def share(self) -> float:
-        """The share of all rows that is bad; 0 of none."""
+    def fraction(self) -> float:
+        """The fraction of all rows that are bad; 0 of none."""
         return self.reasons.total() / self.rows if self.rows else 0.0
 
     def table(self) -> str:
         """The counts as text of at most 100 columns."""
-        lines = [f"{self.reasons.total()} of {self.rows} rows cannot be used ({self.share:.1%})"]
+        lines = [f"{self.reasons.total()} of {self.rows} rows cannot be used ({self.fraction:.1%})"]
         if self.reasons:
             lines += ["", f"{'cannot be used because':<30}{'rows':>10}  such as"]
         for reason, count in self.reasons.most_common():
@@ -90,8 +91,14 @@ def lint_source(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns its exit code."""
-    args, overrides = _parse(arguments)
-    named = parse_source(args, overrides)
+    parser = source_parser("perl_jax.data.lint", __doc__)
+    parser.add_argument("--limit", type=at_least_one, help="read so many rows only")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write what was found")
+    parser.add_argument("--decode_images", action="store_true", help="also decode every image")
+    parser.add_argument(
+        "--max_bad_fraction", type=_share, default=0.01, metavar="SHARE", help="default: 0.01"
+    )
+    args, named = parse(parser, arguments)
     report, bad = lint_source(
         open_source(named.source),
         rules=named.rules,
@@ -102,14 +109,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(legible(f"{report.table()}\n\n{bad.table()}"))
     if args.json:
         content = json.dumps(_plain(args.name, report, bad), indent=2)
-        args.json.write_text(content + "\n", encoding="utf-8")
-    if bad.share > args.max_bad_fraction:
+        write_whole(args.json, content + "\n")
+    if bad.fraction > args.max_bad_fraction:
         print(
             f"error: more rows cannot be used than max_bad_fraction = {args.max_bad_fraction}",
             file=sys.stderr,
         )
         return 1
     return 0
+
+
+def _share(text: str) -> float:
+    if not 0 <= (share := float(text)) <= 1:
+        raise argparse.ArgumentTypeError(f"expected 0 to 1; got {text}")
+    return share
 
 
 def _good_rows(
@@ -148,26 +161,9 @@ def _plain(name: str, report: LintReport, bad: BadRows) -> dict[str, Any]:
         "rows": bad.rows,
         "bad": dict(bad.reasons),
         "bad_samples": plain(bad.samples),
-        "share": report.share,
+        "share": report.fraction,
         **plain(report),
     }
-
-
-def _parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
-    parser = argparse.ArgumentParser(prog="python -m perl_jax.data.lint", description=__doc__)
-    add_source_arguments(parser)
-    parser.add_argument("--limit", type=int, help="read so many rows only")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write what was found")
-    parser.add_argument("--decode_images", action="store_true", help="also decode every image")
-    parser.add_argument(
-        "--max_bad_fraction", type=float, default=0.01, metavar="SHARE", help="default: 0.01"
-    )
-    args, overrides = parser.parse_known_args(arguments)
-    if args.limit is not None and args.limit < 1:
-        parser.error(f"--limit: expected at least 1; got {args.limit}")
-    if not 0 <= args.max_bad_fraction <= 1:
-        parser.error(f"--max_bad_fraction: expected 0 to 1; got {args.max_bad_fraction}")
-    return args, overrides
 
 
 def command() -> None:

@@ -1,24 +1,24 @@
 """What the commands that look at data take as the name of a source, and as rules.
 
-A new kind of source is named here and nowhere else: `KINDS` says in words what a name may be, and
-has the function that recognises such a name.
+A kind of source gets its name in `KINDS` and nowhere else: in words, what a name may be, and the
+function that recognises such a name.
 """
 
 import argparse
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from perl_jax.data.config import (
-    DatasetDirectoryConfig,
-    JsonlConfig,
-    ParquetConfig,
-    SourceConfig,
-    TfdsConfig,
-)
+from perl_jax.data.config import SourceConfig
+from perl_jax.data.sources.dataset_directory import DatasetDirectoryConfig
 from perl_jax.data.sources.digits import DigitsConfig
+from perl_jax.data.sources.jsonl import JsonlConfig
+from perl_jax.data.sources.parquet import ParquetConfig
+from perl_jax.data.sources.row_files import RowsConfig
+from perl_jax.data.sources.source import SourceKind
+from perl_jax.data.sources.tfds_config import TfdsConfig
 from perl_jax.overrides import load_config, split_overrides
 from perl_jax.permutation import Rules, rules_from_config
 from perl_jax.settings import read_config
@@ -42,22 +42,13 @@ class Named:
     seed: int = 0
 
 
-@dataclass(frozen=True)
-class _Request:
-    """A name and what was said beside it."""
-
-    name: str
-    image_root: str | None
-    overrides: tuple[str, ...]
-
-
 def find_source(
     name: str, *, image_root: str | None = None, overrides: Sequence[str] = ()
 ) -> Named:
     """Finds what a name on the command line stands for.
 
     Args:
-        name: One of `KINDS`.
+        name: A configuration file, or one of `KINDS`.
         image_root: The directory that paths of images are relative to, where files are named.
         overrides: Fields of a configuration file, as in ``--config.data.train.digits.rows=9``.
 
@@ -66,16 +57,20 @@ def find_source(
         FileNotFoundError: The configuration file is missing.
         TypeError: A field of the configuration has the wrong type.
     """
-    request = _Request(name, image_root, tuple(overrides))
-    found = next(filter(None, (recognise(request) for recognise in KINDS.values())), None)
-    if found is None:
-        kinds = "; ".join(KINDS)
-        raise ValueError(f"{name}: expected one of these: {kinds}")
-    if overrides and not _is_config(name):
+    files_only = f"image_root: expected with files that are named; got it with {name}"
+    if _is_config(name):
+        if image_root is not None:
+            raise ValueError(files_only)
+        return _of_config_file(name, overrides)
+    kind, source = _recognised(name)
+    if overrides:
         raise ValueError(f"{overrides[0]}: only fields of a configuration file are set so")
-    if image_root is not None and (request.name == "digits" or _is_config(name)):
-        raise ValueError(f"image_root: expected with files that are named; got it with {name}")
-    return found
+    if image_root is not None:
+        if not isinstance(source, RowsConfig):
+            raise ValueError(files_only)
+        source = replace(source, image_root=image_root)
+    chosen: dict[str, Any] = {kind: source}
+    return Named(SourceConfig(**chosen))
 
 
 def load_rules(path: str) -> Rules:
@@ -96,9 +91,10 @@ def load_rules(path: str) -> Rules:
     return rules_from_config(rules, path)
 
 
-def add_source_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments that `parse_source` reads."""
-    parser.add_argument("name", metavar="NAME", help=f"the source; one of: {'; '.join(KINDS)}")
+def source_parser(program: str, description: str | None) -> argparse.ArgumentParser:
+    """A parser with the arguments that `parse` reads."""
+    parser = argparse.ArgumentParser(prog=f"python -m {program}", description=description)
+    parser.add_argument("name", metavar="NAME", help=f"the source; one of: {_names()}")
     parser.add_argument(
         "--rules",
         metavar="FILE",
@@ -106,83 +102,91 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--image_root", metavar="DIR", help="where paths of images start")
     parser.add_argument("--seed", type=int, help="of the orders; default: the configuration's")
+    return parser
 
 
-def parse_source(args: argparse.Namespace, overrides: Sequence[str]) -> Named:
-    """What the arguments of `add_source_arguments` stand for.
-
-    Args:
-        args: As parsed.
-        overrides: The arguments that the parser did not know.
+def parse(
+    parser: argparse.ArgumentParser, arguments: Sequence[str] | None
+) -> tuple[argparse.Namespace, Named]:
+    """The arguments of a `source_parser`, and the source, rules and seed that they name.
 
     Raises:
         ValueError: As `find_source` and `load_rules`, as are the others.
         FileNotFoundError: A file is missing.
         TypeError: A field of the configuration has the wrong type.
     """
+    args, overrides = parser.parse_known_args(arguments)
     named = find_source(args.name, image_root=args.image_root, overrides=overrides)
     rules = {**named.rules, **(load_rules(args.rules) if args.rules else {})}
-    seed = named.seed if args.seed is None else args.seed
-    return Named(named.source, rules, seed)
+    return args, Named(named.source, rules, named.seed if args.seed is None else args.seed)
 
 
-def _digits(request: _Request) -> Named | None:
-    return Named(SourceConfig(digits=DigitsConfig())) if request.name == "digits" else None
+def at_least_one(text: str) -> int:
+    """An argument that is a number of things."""
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"expected at least 1; got {text}")
+    return number
 
 
-def _config_file(request: _Request) -> Named | None:
-    if not _is_config(request.name):
-        return None
-    config = _load_config(request.name, request.overrides)
+def _of_config_file(name: str, overrides: Sequence[str]) -> Named:
+    config = _load_config(name, overrides)
     data = config.get("data")
     if not isinstance(data, Mapping) or "train" not in data:
-        raise ValueError(f"{request.name}: expected config.data.train; got {', '.join(config)}")
+        raise ValueError(f"{name}: expected config.data.train; got {', '.join(config)}")
     source = read_config(SourceConfig, data["train"], "config.data.train")
     return Named(source, _rules(config), read_config(_Seed, {"seed": config.get("seed", 0)}).seed)
 
 
-def _parquet(request: _Request) -> Named | None:
-    if not request.name.endswith(".parquet"):
-        return None
-    config = ParquetConfig(paths=(request.name,), image_root=request.image_root)
-    return Named(SourceConfig(parquet=config))
-
-
-def _jsonl(request: _Request) -> Named | None:
-    if not request.name.endswith(".jsonl"):
-        return None
-    config = JsonlConfig(paths=(request.name,), image_root=request.image_root)
-    return Named(SourceConfig(jsonl=config))
-
-
-def _dataset_directory(request: _Request) -> Named | None:
+def _dataset_directory(name: str) -> DatasetDirectoryConfig | None:
     """``DIR`` for a directory without splits, ``DIR/SPLIT`` for one of them."""
-    path = Path(request.name)
+    path = Path(name)
     if not (path / "state.json").is_file():
         return None
     splits = path.parent / "dataset_dict.json"
     directory, split = (path.parent, path.name) if splits.is_file() else (path, None)
-    config = DatasetDirectoryConfig(path=str(directory), split=split, image_root=request.image_root)
-    return Named(SourceConfig(dataset_directory=config))
+    return DatasetDirectoryConfig(path=str(directory), split=split)
 
 
-def _built(request: _Request) -> Named | None:
-    if not (Path(request.name) / "dataset_info.json").is_file():
-        return None
-    if request.image_root is not None:
-        raise ValueError(f"image_root: expected with files of rows; got it with {request.name}")
-    return Named(SourceConfig(tfds=TfdsConfig(request.name)))
-
-
-KINDS: Mapping[str, Callable[[_Request], Named | None]] = {
-    "digits, the built-in demo": _digits,
-    "FILE.parquet, or a pattern such as 'data/train-*.parquet'": _parquet,
-    "FILE.jsonl, or a pattern": _jsonl,
-    "a directory that save_to_disk wrote, DIR or DIR/SPLIT": _dataset_directory,
-    "what perl_jax.data.build built, DIR/NAME/VERSION": _built,
-    "a configuration file CONFIG.py, whose data.train it is": _config_file,
+KINDS: Mapping[str, tuple[str, Callable[[str], SourceKind | None]]] = {
+    "digits": (
+        "digits, the built-in demo",
+        lambda name: DigitsConfig() if name == "digits" else None,
+    ),
+    "parquet": (
+        "FILE.parquet, or a pattern such as 'data/train-*.parquet'",
+        lambda name: ParquetConfig(paths=(name,)) if name.endswith(".parquet") else None,
+    ),
+    "jsonl": (
+        "FILE.jsonl, or a pattern",
+        lambda name: JsonlConfig(paths=(name,)) if name.endswith(".jsonl") else None,
+    ),
+    "dataset_directory": (
+        "a directory that save_to_disk wrote, DIR or DIR/SPLIT",
+        _dataset_directory,
+    ),
+    "tfds": (
+        "what perl_jax.data.build built, DIR/NAME/VERSION",
+        lambda name: TfdsConfig(name) if (Path(name) / "dataset_info.json").is_file() else None,
+    ),
 }
-"""In words, what a name may be, and what recognises it."""
+"""By field of `SourceConfig`: in words, what a name may be, and the source of such a name."""
+
+
+def _names() -> str:
+    words = [words for words, _ in KINDS.values()]
+    return "; ".join([*words, "a configuration file CONFIG.py, whose data.train it is"])
+
+
+def _recognised(name: str) -> tuple[str, SourceKind]:
+    """The kind of source that has such a name, and the source.
+
+    Raises:
+        ValueError: The name is of no kind.
+    """
+    for kind, (_, recognise) in KINDS.items():
+        if (source := recognise(name)) is not None:
+            return kind, source
+    raise ValueError(f"{name}: expected one of these: {_names()}")
 
 
 @dataclass(frozen=True)

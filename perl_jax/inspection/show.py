@@ -18,8 +18,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from perl_jax.data.config import open_source
 from perl_jax.data.sources.legible import legible
 from perl_jax.data.sources.source import BadRow, Source
+from perl_jax.files import write_whole
 from perl_jax.inspection.cards import Card, Look, cards
-from perl_jax.inspection.naming import add_source_arguments, parse_source
+from perl_jax.inspection.naming import at_least_one, parse, source_parser
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -83,15 +84,32 @@ def choose(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line."""
-    args, overrides = _parse(arguments)
-    named = parse_source(args, overrides)
+    parser = source_parser("perl_jax.data.show", __doc__)
+    parser.add_argument("--out", type=_page, required=True, help="the page, PAGE.html")
+    parser.add_argument("--permuted", action="store_true", help="show another order beside")
+    parser.add_argument("--n", type=at_least_one, default=20, help="how many rows; default: 20")
+    parser.add_argument("--sample", type=int, metavar="SEED", help="rows drawn, not the first")
+    parser.add_argument("--id", action="append", default=[], help="this example; repeatable")
+    parser.add_argument(
+        "--image_size",
+        type=at_least_one,
+        default=192,
+        help="longest side of pictures; default: 192",
+    )
+    args, named = parse(parser, arguments)
     source = open_source(named.source)
     rows = choose(source, args.n, sample=args.sample, ids=args.id)
     look = Look(args.permuted, named.rules, named.seed, args.image_size)
     page, counts = render(args.name, source, rows, look)
-    args.out.write_text(page, encoding="utf-8")
+    write_whole(args.out, page)
     states = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
     print(f"{len(rows)} of {len(source)} rows ({states}): {args.out.resolve()}")
+
+
+def _page(text: str) -> Path:
+    if not text.endswith((".html", ".htm")):
+        raise argparse.ArgumentTypeError(f"expected a file that ends in .html; got {text}")
+    return Path(text)
 
 
 def _find(source: Source, ids: Sequence[str]) -> list[int]:
@@ -115,26 +133,6 @@ def _reasons(shown: Sequence[Card]) -> list[tuple[str, str, int]]:
     """Why rows are bad or kept in order: state, reason and how many, the most frequent first."""
     counts = Counter((card.state, card.reason) for card in shown if card.reason)
     return [(state, reason, count) for (state, reason), count in counts.most_common()]
-
-
-def _parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
-    parser = argparse.ArgumentParser(prog="python -m perl_jax.data.show", description=__doc__)
-    add_source_arguments(parser)
-    parser.add_argument("--out", type=Path, required=True, help="the page, PAGE.html")
-    parser.add_argument("--permuted", action="store_true", help="show another order beside")
-    parser.add_argument("--n", type=int, default=20, help="how many rows; default: 20")
-    parser.add_argument("--sample", type=int, metavar="SEED", help="rows drawn, not the first")
-    parser.add_argument("--id", action="append", default=[], help="this example; repeatable")
-    parser.add_argument(
-        "--image_size", type=int, default=192, help="longest side of pictures; default: 192"
-    )
-    args, overrides = parser.parse_known_args(arguments)
-    for name, value in (("n", args.n), ("image_size", args.image_size)):
-        if value < 1:
-            parser.error(f"--{name}: expected at least 1; got {value}")
-    if args.out.suffix not in (".html", ".htm"):
-        parser.error(f"--out: expected a file that ends in .html; got {args.out}")
-    return args, overrides
 
 
 def command() -> None:

@@ -100,9 +100,9 @@ def policy_loss(
         loss = jnp.where(dual_clipped, -advantage * dual_clip, loss)
 
     stats = _ratio_stats(ratio, log_ratio, keep_mask)
-    stats["clip_fraction_high"] = _share((advantage > 0) & (ratio > 1 + clip_high), keep_mask)
-    stats["clip_fraction_low"] = _share(negative & (ratio < 1 - clip_low), keep_mask)
-    stats["dual_clip_fraction"] = _share(dual_clipped, keep_mask)
+    stats["clip_fraction_high"] = _fraction((advantage > 0) & (ratio > 1 + clip_high), keep_mask)
+    stats["clip_fraction_low"] = _fraction(negative & (ratio < 1 - clip_low), keep_mask)
+    stats["dual_clip_fraction"] = _fraction(dual_clipped, keep_mask)
     return keep(loss, keep_mask), jax.lax.stop_gradient(stats)
 
 
@@ -131,8 +131,8 @@ def cispo_loss(
     ratio = jnp.exp(jnp.clip(log_ratio, -MAX_LOG_RATIO, MAX_LOG_RATIO))
     weight = jnp.clip(ratio, 1 - clip_low, 1 + clip_high)
     stats = _ratio_stats(ratio, log_ratio, keep_mask)
-    stats["clip_fraction_high"] = _share(ratio > 1 + clip_high, keep_mask)
-    stats["clip_fraction_low"] = _share(ratio < 1 - clip_low, keep_mask)
+    stats["clip_fraction_high"] = _fraction(ratio > 1 + clip_high, keep_mask)
+    stats["clip_fraction_low"] = _fraction(ratio < 1 - clip_low, keep_mask)
     return keep(-weight * advantage * new, keep_mask), stats
 
 
@@ -170,7 +170,7 @@ def truncated_importance_weights(
     weights = keep(jnp.minimum(ratio, cap), keep_mask)
     stats = {
         "weight_mean": masked_mean(weights, keep_mask),
-        "truncated_fraction": _share(ratio > cap, keep_mask),
+        "truncated_fraction": _fraction(ratio > cap, keep_mask),
         "logprob_gap_mean": masked_mean(jnp.abs(gap), keep_mask),
         "logprob_gap_max": masked_max(jnp.abs(gap), keep_mask, empty=0.0),
     }
@@ -232,5 +232,5 @@ def _ratio_stats(ratio: jax.Array, log_ratio: jax.Array, mask: jax.Array) -> Sta
     }
 
 
-def _share(condition: jax.Array, mask: jax.Array) -> jax.Array:
+def _fraction(condition: jax.Array, mask: jax.Array) -> jax.Array:
     return masked_mean(condition.astype(jnp.float32), mask)

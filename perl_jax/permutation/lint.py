@@ -43,13 +43,14 @@ class LintReport:
     rewrites: tuple[Rewrite, ...]
 
     @property
-    def share(self) -> float:
-        """The share of all examples that can be permuted; 0 of none."""
+    def fraction(self) -> float:
+        """The fraction of all examples that can be permuted; 0 of none."""
         return self.permuted / self.total if self.total else 0.0
 
     def table(self) -> str:
         """The report as text of at most 100 columns."""
-        lines = [f"{self.permuted} of {self.total} examples can be permuted ({self.share:.1%})", ""]
+        counts = f"{self.permuted} of {self.total} examples can be permuted"
+        lines = [f"{counts} ({self.fraction:.1%})", ""]
         lines.append(f"{'source':<48}{'examples':>10}{'permuted':>10}{'share':>8}")
         for source, (total, permuted) in sorted(self.sources.items()):
             lines.append(

@@ -1,12 +1,9 @@
-"""What a program needs on one chip, by kind, while everything that stays there stays."""
+"""The memory of one chip while a program runs, by kind."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-
-from perl_jax.planning.programs import Program
-from perl_jax.planning.shapes import bytes_on_chip
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 # Two ways in which compilers for TPUs say it: temporaries alone, or everything.
@@ -22,11 +19,13 @@ class Compiled:
         arguments: Of what goes in.
         results: Of what comes out and is not memory of an argument.
         temporaries: Of everything in between.
+        aliased: Of what comes out in the memory of donated arguments.
     """
 
     arguments: int
     results: int
     temporaries: int
+    aliased: int = 0
 
     @classmethod
     def of(cls, analysis: Any) -> "Compiled":
@@ -35,12 +34,20 @@ class Compiled:
             analysis.argument_size_in_bytes,
             analysis.output_size_in_bytes - analysis.alias_size_in_bytes,
             analysis.temp_size_in_bytes,
+            analysis.alias_size_in_bytes,
         )
 
     @classmethod
-    def of_refusal(cls, message: str, program: Program) -> "Compiled | None":
-        """From what the compiler says where a program does not fit; None: it says another thing."""
-        arguments = bytes_on_chip(list(program.kinds.values()))
+    def of_refusal(cls, message: str, arguments: int) -> "Compiled | None":
+        """From what the compiler says where a program does not fit.
+
+        Args:
+            message: Of the compiler.
+            arguments: Bytes of the program's arguments on one chip.
+
+        Returns:
+            None where the message says another thing.
+        """
         if match := _TEMPORARIES.search(message):
             return cls(arguments, 0, _bytes(match))
         if match := _USED.search(message):
@@ -53,23 +60,20 @@ def _bytes(match: re.Match[str]) -> int:
 
 
 def memory_by_kind(
-    program: Program, compiled: Compiled, resident: Mapping[str, Any]
+    own: Mapping[str, int], beside: Mapping[str, int], compiled: Compiled
 ) -> dict[str, int]:
     """Bytes on one chip while a program runs.
 
     Args:
-        program: Says what its arguments are, and what lies beside them.
-        compiled: What it needs.
-        resident: What stays on the chips all the time, by kind; kinds that are among the program's
-            own count once.
+        own: Of the program's arguments, by kind.
+        beside: Of what is kept on the chip at that time, by kind, arguments of a kind among it.
+        compiled: What the program needs.
 
     Returns:
-        By kind; ``other`` is what arguments take beyond their own bytes: small ones that have no
-        kind, and the padding of the chip's layout.
+        By kind; ``other`` is what arguments take beyond their kinds: those of no kind, and the
+        padding of the chip's layout.
     """
-    kinds = {kind: bytes_on_chip(tree) for kind, tree in program.kinds.items()}
-    other = max(0, compiled.arguments - sum(kinds.values()))
-    for kind, tree in [*program.beside.items(), *resident.items()]:
-        kinds.setdefault(kind, bytes_on_chip(tree))
+    kinds = {kind: max(own.get(kind, 0), beside.get(kind, 0)) for kind in {**own, **beside}}
+    other = max(0, compiled.arguments - sum(own.values()))
     kinds |= {"other": other, "results": compiled.results, "temporaries": compiled.temporaries}
     return {kind: size for kind, size in kinds.items() if size}

@@ -6,10 +6,10 @@ from typing import Annotated
 
 from annotated_types import Interval
 
-from perl_jax.models.qwen2_5_vl.config import Qwen2_5_VLConfig
-from perl_jax.planning.chips import Topology
+from perl_jax.models import PolicyConfig
 from perl_jax.planning.collectives import Collective
-from perl_jax.planning.programs import Program
+from perl_jax.planning.topology import Topology
+from perl_jax.planning.work import Work
 from perl_jax.settings import Checked, Expects
 
 # Scores of attention: float32 written and read by the softmax, bfloat16 written and read by the
@@ -46,7 +46,8 @@ class Assumptions(Checked):
             "FLOPs are counted from the jaxpr, padding included, and are spread evenly over chips; "
             "a conditional counts its dearest branch.",
             "HBM traffic: weights once a pass, caches once a decode step, inputs and results of "
-            "matrix products, attention scores; all else is fused.",
+            "matrix products, attention scores; all else is fused. Programs without the model read "
+            "their arguments and write their results once.",
             "Collectives run as rings: over every axis of the torus where all chips take part, "
             "over one axis otherwise.",
             f"{self.reserve:.0%} of the HBM stay free.",
@@ -105,46 +106,30 @@ def seconds_of_call(
 
 
 def traffic_of(
-    program: Program,
-    model: Qwen2_5_VLConfig,
-    memory: Mapping[str, int],
+    work: Work,
+    model: PolicyConfig,
+    own: Mapping[str, int],
     *,
     tensor: int,
     itemsize: int,
 ) -> float:
-    """Bytes that one chip moves from and to its HBM in a call, by the model that plans print.
+    """Bytes that a chip moves from and to its HBM in a call, by the assumptions that plans print.
 
     Args:
-        program: With the work of a chip.
+        work: Of the chip.
         model: The sizes of the policy.
-        memory: Bytes on one chip by kind.
+        own: Bytes of the call's arguments on one chip, by kind.
         tensor: Parts that layers are split into.
         itemsize: Bytes of an activation.
     """
-    if program.name == "apply":
-        kept = memory["parameters"] + memory["optimizer"]
-        return float(2 * kept + memory["gradients"])
-    if program.name in ("resize", "compact"):
-        return float(memory["caches"] + memory["results"])
-    text, vision = model.text, model.vision
-    heads = text.num_heads * text.head_dim
-    keys = text.num_kv_heads * text.head_dim
-    split = (2 * heads + 2 * keys + 3 * text.intermediate_size) / tensor
-    layer = text.hidden_size * (2 * heads + 2 * keys + 3 * text.intermediate_size) / tensor
-    weights = text.num_layers * layer + text.vocab_size * text.hidden_size / tensor
-    of_token = text.num_layers * (4 * text.hidden_size + split)
-    of_pair = text.num_layers * text.num_heads / tensor * _BYTES_OF_A_PAIR
-    width = vision.hidden_size
-    block = 4 * width**2 + 3 * width * vision.intermediate_size
-    of_patch = vision.depth * (8 * width + 3 * vision.intermediate_size)
-    decodes = program.name == "decode"
+    once = model.traffic(tensor)
     # The weights of a step of decoding are read once for all of its tokens.
-    repeats = 1 if decodes else program.passes
+    repeats = 1 if work.steps else work.passes
     return (
-        program.passes * weights * itemsize
-        + program.work.tokens * repeats * of_token * itemsize
-        + program.work.pairs * repeats * of_pair
-        + program.image_passes * (vision.depth * block + program.work.patches * of_patch) * itemsize
-        + (program.steps * memory.get("caches", 0) if decodes else 0)
-        + 2 * memory.get("gradients", 0)
+        work.passes * once.text_weights * itemsize
+        + work.tokens * repeats * once.of_token * itemsize
+        + work.pairs * repeats * once.of_pair * _BYTES_OF_A_PAIR
+        + work.image_passes * (once.vision_weights + work.patches * once.of_patch) * itemsize
+        + work.steps * own.get("caches", 0)
+        + 2 * own.get("gradients", 0)
     )

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from perl_jax.chips import GIB
 from perl_jax.config import MeshConfig, TrainConfig
-from perl_jax.planning.chips import GIB
-from perl_jax.planning.planner import Request, make_plan, mesh_for
-from perl_jax.planning.programs import ceil_div
-from perl_jax.planning.report import Plan
+from perl_jax.planning.plan import Plan
+from perl_jax.planning.planner import PlanConfig, make_plan, mesh_for
+from perl_jax.planning.work import ceil_div, num_micro_batches
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ _TENSOR = (1, 2, 4, 8)
 # estimated to need so much more than there is are not compiled.
 _SLACK = 1.25
 _OF_UPDATE = frozenset({"score", "reference", "update"})
-_WITH_CACHES = frozenset({"prefill", "resize", "decode", "compact"})
+_WITH_CACHES = frozenset({"prefill", "admit", "resize", "drop_slots", "decode", "compact"})
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Candidate:
     share: float = 1.0
 
 
-def plan_and_advise(request: Request, devices: Sequence[Any]) -> Plan:
+def plan_and_advise(request: PlanConfig, devices: Sequence[Any]) -> Plan:
     """Plans a run; where it does not fit, looks for the nearest setting that does."""
     plan = make_plan(request, devices)
     return plan if plan.fits else replace(plan, advice=advice(request, plan, devices))
@@ -84,8 +84,7 @@ def _smaller_micro_batches(config: TrainConfig, devices: int) -> Iterator[Candid
     mesh, _ = mesh_for(config, devices)
     shards = mesh.data * mesh.fsdp
     packing = config.learner.packing
-    groups = ceil_div(config.rollout.groups // config.learner.updates_per_batch, shards)
-    now = at_once = min(groups, ceil_div(packing.micro_groups, shards))
+    now = at_once = num_micro_batches(config, shards)[0]
     while at_once > 1:
         at_once = ceil_div(at_once, 2)
         micro = replace(packing, micro_groups=at_once * shards)
@@ -125,7 +124,7 @@ def _other_meshes(config: TrainConfig, devices: int) -> Iterator[Candidate]:
             yield Candidate(replace(config, mesh=mesh), flags)
 
 
-def advice(request: Request, plan: Plan, devices: Sequence[Any]) -> list[str]:
+def advice(request: PlanConfig, plan: Plan, devices: Sequence[Any]) -> list[str]:
     """What to change, in words, after trying ``request.tries`` settings at most.
 
     Args:

@@ -1,90 +1,38 @@
-"""Arrays that are not there: shapes, dtypes and shardings of a model, and their bytes on a chip."""
+"""A policy of shapes, and what shapes take on a chip."""
 
-import json
 import math
-from collections.abc import Callable
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, SingleDeviceSharding
 
-from perl_jax.config import ModelConfig
-from perl_jax.hub import resolve_directory
-from perl_jax.mesh import fit_sharding
-from perl_jax.models import Qwen2_5_VL
-from perl_jax.models.qwen2_5_vl.config import Qwen2_5_VLConfig, parse_config, read_config
-from perl_jax.models.qwen2_5_vl.load import abstract_model
-from perl_jax.models.qwen2_5_vl.sharding import parameter_sharding
-from perl_jax.update.state import dotted
+from perl_jax.models import Policy, PolicyConfig, abstract_model
+from perl_jax.models.opening import ModelConfig
+from perl_jax.models.paths import with_leaves
 
 
-def read_model_config(path: str) -> Qwen2_5_VLConfig:
-    """The sizes of a model, without its weights.
+def sharded_model(
+    config: ModelConfig, sizes: PolicyConfig, mesh: Mesh | None, device: Any
+) -> Policy:
+    """The policy with shapes for parameters, lying where loading puts them.
 
     Args:
-        path: A model directory or a hub id. Those of the published sizes are known.
-
-    Raises:
-        FileNotFoundError: Neither is there.
-        ValueError: It is another kind of model.
+        config: Which policy.
+        sizes: Of it.
+        mesh: The devices; None: one of them.
+        device: That one.
     """
-    name = path.partition("@")[0].rpartition("/")[2]
-    published = files("perl_jax") / "assets" / "published" / f"{name}.json"
-    if not Path(path).is_dir() and path.startswith("Qwen/") and published.is_file():
-        return parse_config(json.loads(published.read_text(encoding="utf-8")), where=path)
-    return read_config(resolve_directory(path))[0]
-
-
-def sharded_model(config: ModelConfig, sizes: Qwen2_5_VLConfig, mesh: Mesh) -> Qwen2_5_VL:
-    """The policy with shapes in the place of parameters, lying on a mesh as loading puts them."""
-    model = abstract_model(
-        sizes, dtype=jnp.dtype(config.dtype), compute_dtype=jnp.dtype(config.compute_dtype)
-    )
+    model = abstract_model(sizes, dtype=config.dtype, compute_dtype=config.compute_dtype, mesh=mesh)
+    if mesh is not None:
+        return model
     definition, state = nnx.split(model)
-
-    def place(path: Any, leaf: Any) -> Any:
-        sharding = parameter_sharding(dotted(path), leaf.shape, sizes, mesh)
-        return leaf.replace(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding))
-
-    flat = [(path, place(path, leaf)) for path, leaf in nnx.to_flat_state(state)]
-    return nnx.merge(definition, nnx.from_flat_state(flat))
-
-
-def on_mesh(mesh: Mesh, shape: tuple[int, ...], dtype: Any, *spec: Any) -> Any:
-    """The shape of an array that lies on a mesh as a partition says, whole without one."""
-    if not spec:
-        return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(mesh, PartitionSpec()))
-    partition = PartitionSpec(*spec, *[None] * (len(shape) - len(spec)))
-    return jax.ShapeDtypeStruct(shape, dtype, sharding=fit_sharding(shape, partition, mesh))
-
-
-def everywhere(mesh: Mesh, tree: Any) -> Any:
-    """Arrays of which every device holds a whole copy."""
-    whole = NamedSharding(mesh, PartitionSpec())
-
-    def place(leaf: Any) -> jax.ShapeDtypeStruct:
-        leaf = leaf if hasattr(leaf, "dtype") else jnp.asarray(leaf)
-        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole)
-
-    return jax.tree.map(place, tree)
-
-
-def results(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What a compiled function returns, lying as it returns it.
-
-    Args:
-        function: Jitted.
-        arguments: Its own, static ones among them.
-    """
-    lowered = function.lower(*arguments)  # type: ignore[attr-defined]
-    return jax.tree.map(
-        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-        lowered.out_info,
-        lowered.compile().output_shardings,
+    alone = SingleDeviceSharding(device)
+    return nnx.merge(
+        definition,
+        with_leaves(
+            state, lambda _, leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=alone)
+        ),
     )
 
 
@@ -94,5 +42,6 @@ def bytes_on_chip(tree: Any) -> int:
 
 
 def _bytes(leaf: Any) -> int:
-    shape = leaf.shape if leaf.sharding is None else leaf.sharding.shard_shape(leaf.shape)
+    sharding = getattr(leaf, "sharding", None)
+    shape = leaf.shape if sharding is None else sharding.shard_shape(leaf.shape)
     return math.prod(shape) * leaf.dtype.itemsize

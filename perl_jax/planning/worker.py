@@ -1,6 +1,6 @@
 """One topology's plan in a process of its own: it has no accelerators, and gives memory back.
 
-The parent writes a pickled `Request`; the answer is JSON on the last line of standard output.
+The parent writes a pickled `PlanConfig`; the answer is JSON on the last line of standard output.
 """
 
 import json
@@ -14,15 +14,16 @@ import sys
 import time
 from typing import Any
 
-from perl_jax.planning.planner import Request
-from perl_jax.planning.report import as_json, as_text
+from perl_jax.planning.plan import as_json
+from perl_jax.planning.planner import PlanConfig
+from perl_jax.planning.tables import as_text
 
 logger = logging.getLogger(__name__)
 
 _PREFIX = "plan: "
 
 
-def plan_in_a_process(request: Request) -> dict[str, Any]:
+def plan_in_a_process(request: PlanConfig) -> dict[str, Any]:
     """Plans in a process without accelerators.
 
     Returns:
@@ -37,7 +38,7 @@ def plan_in_a_process(request: Request) -> dict[str, Any]:
     return json.loads(out.splitlines()[-1])
 
 
-def _run(request: Request) -> tuple[int, str, str]:
+def _run(request: PlanConfig) -> tuple[int, str, str]:
     process = subprocess.Popen(
         [sys.executable, "-m", "perl_jax.planning.worker"],
         env=_environment(request.topology.devices if request.topology.virtual else None),
@@ -84,8 +85,8 @@ def _environment(virtual: int | None) -> dict[str, str]:
 
 def main() -> None:
     """Reads a request, answers it."""
-    from perl_jax.planning.devices import devices_of
     from perl_jax.planning.search import plan_and_advise
+    from perl_jax.planning.topology import devices_of
 
     logging.basicConfig(format=f"{_PREFIX}%(message)s", level=logging.WARNING, force=True)
     logging.getLogger("perl_jax").setLevel(logging.INFO)

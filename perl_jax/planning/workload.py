@@ -1,14 +1,15 @@
-"""What a step is taken to work on: examples of one kind, in the shapes that the ladders give."""
+"""The examples that a planned step works on: all of one kind and size."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from perl_jax.config import TrainConfig
-from perl_jax.models.qwen2_5_vl.config import Qwen2_5_VLConfig
+from perl_jax.models import PolicyConfig
 from perl_jax.settings import Checked, Count
-from perl_jax.types import Group, ImagePatches, Prompt, Responses
+from perl_jax.types import Group, ImagePatches, Prompt, TrainBatch
 
 _PIXELS = 512 * 512
 
@@ -52,9 +53,9 @@ class Step:
     mean: int
 
     @classmethod
-    def of(cls, config: TrainConfig, model: Qwen2_5_VLConfig, workload: Workload) -> "Step":
+    def of(cls, config: TrainConfig, model: PolicyConfig, workload: Workload) -> "Step":
         """The step of a configuration, every example of which gets all of its permuted orders."""
-        factor = model.vision.patch_size * model.vision.spatial_merge_size
+        factor = model.patch_size * model.merge_size
         pixels = min(workload.pixels, config.model.max_pixels or workload.pixels)
         units = max(1, math.isqrt(pixels) // factor)
         orders_of_group = 1 + config.permutation.num_orders
@@ -73,7 +74,7 @@ class Step:
         return cls(
             orders=config.rollout.groups * orders_of_group,
             orders_of_group=orders_of_group,
-            grid=(units * model.vision.spatial_merge_size,) * 2,
+            grid=(units * model.merge_size,) * 2,
             prompt=prompt,
             longest=longest,
             mean=mean,
@@ -81,25 +82,52 @@ class Step:
 
 
 def make_groups(
-    count: int, step: Step, workload: Workload, model: Qwen2_5_VLConfig
+    count: int, step: Step, workload: Workload, model: PolicyConfig
 ) -> tuple[Group, ...]:
     """Groups of blank images and prompts with the sizes of a step's."""
     return tuple(_group(number, step, workload, model) for number in range(count))
 
 
-def _group(number: int, step: Step, workload: Workload, model: Qwen2_5_VLConfig) -> Group:
+def _group(number: int, step: Step, workload: Workload, model: PolicyConfig) -> Group:
     patches = math.prod(step.grid)
-    blank = np.broadcast_to(np.float32(0), (patches, model.vision.patch_width))
+    blank = np.broadcast_to(np.float32(0), (patches, model.patch_width))
     images = tuple(ImagePatches(blank, step.grid) for _ in range(workload.images))
     tokens = np.zeros(step.prompt, np.int32)
-    tokens[: workload.images * patches // model.vision.patches_per_unit] = model.image_token
+    tokens[: workload.images * patches // model.patches_per_unit] = model.image_token
     positions = np.broadcast_to(np.arange(step.prompt, dtype=np.int32), (3, step.prompt))
     prompt = Prompt(tokens, positions, 0, images)
     return Group.of(str(number), [prompt] * step.orders_of_group)
 
 
-def longest_responses(groups: int, step: Step, num_rollouts: int) -> Responses:
-    """Responses to groups that are all as long as the longest."""
-    shape = (groups, step.orders_of_group, num_rollouts)
-    tokens = np.broadcast_to(np.int32(0), (*shape, step.longest))
-    return Responses(tokens, np.full(shape, step.longest, np.int32))
+def make_batch(config: TrainConfig, groups: tuple[Group, ...], step: Step) -> TrainBatch:
+    """What a step learns from, where all responses are as long as the longest."""
+    shape = (len(groups), step.orders_of_group, config.rollout.num_rollouts)
+    of_token = (*shape, step.longest)
+    return TrainBatch(
+        groups=groups,
+        tokens=np.broadcast_to(np.int32(0), of_token),
+        lengths=np.full(shape, step.longest, np.int32),
+        logprobs=np.broadcast_to(np.float32(0), of_token),
+        advantages=np.zeros(shape, np.float32),
+        mask=np.broadcast_to(np.bool_(True), of_token),
+    )
+
+
+class EndlessProcessor:
+    """What a sampler needs of a processor, without its files. Token 0, all it draws, ends nothing.
+
+    Attributes:
+        pad_token: Fills batches.
+        stop_tokens: As many as Qwen2.5-VL has.
+    """
+
+    pad_token = 0
+    stop_tokens = (1, 2)
+
+    def banned_rows(self, num_rows: int) -> np.ndarray:
+        """None of the rows."""
+        return np.zeros(num_rows, bool)
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Nothing is ever read."""
+        return ""

@@ -12,14 +12,13 @@ import numpy as np
 
 from perl_jax.data.pipeline.preparer import Preparer
 from perl_jax.data.pipeline.rows import Skipped
-from perl_jax.data.sources.shards import sample
+from perl_jax.data.sources.row_files import sample
 from perl_jax.data.sources.source import BadRow, Source
 from perl_jax.filtering import Bounds, Verdict, judge_groups
 from perl_jax.hub import resolve_directory
-from perl_jax.models import load_model
+from perl_jax.models.opening import ModelConfig, open_model
 from perl_jax.preparation.accuracies import Accuracies
-from perl_jax.preparation.stage import Context, Kept, Outcome, dropped, read_rows
-from perl_jax.processing import load_processor
+from perl_jax.preparation.stage import Context, KeptRow, Outcome, dropped, map_rows, read_rows
 from perl_jax.rewards import Grader
 from perl_jax.rollout import Group, Sampler, SamplerConfig, Strategy
 from perl_jax.rollout.config import Temperature
@@ -33,22 +32,14 @@ _REASONS = {Verdict.TOO_EASY: "too_easy", Verdict.TOO_HARD: "too_hard"}
 
 
 @dataclass(frozen=True)
-class PolicyConfig(Checked):
-    """Whose answers tell how difficult a question is.
+class PolicyConfig(ModelConfig):
+    """Whose answers tell how difficult a question is: as a run's, but in bfloat16 by default."""
 
-    Attributes:
-        path: A model directory or a hub id.
-        dtype: Of the parameters.
-        compute_dtype: Of the activations.
-        min_pixels: Smaller images are enlarged to this area; None: the directory's value.
-        max_pixels: Larger images are reduced to this area; None: the directory's value.
-    """
-
-    path: str
     dtype: Dtype = "bfloat16"
-    compute_dtype: Dtype = "bfloat16"
-    min_pixels: Count | None = None
-    max_pixels: Count | None = None
+
+    def _check_together(self) -> None:
+        if not self.path:
+            raise ValueError("path: expected a model directory or a hub id; got none")
 
 
 @dataclass(frozen=True)
@@ -107,8 +98,7 @@ def filter_difficulty(
     key = _key(source, config, context)
     with Accuracies(context.cache / "accuracies" / f"{key}.jsonl") as accuracies:
         _complete(accuracies, source, config, context.seed)
-        for row in read_rows(source):
-            yield row if isinstance(row, Skipped) else _judged(row, accuracies, config.bounds)
+        yield from map_rows(source, lambda row: _judged(row, accuracies, config.bounds))
 
 
 def difficulty_depends(config: DifficultyConfig, context: Context) -> Any:
@@ -127,7 +117,7 @@ def _judged(row: Example, accuracies: Accuracies, bounds: Bounds) -> Outcome:
         return dropped(row, "unscored", "no rollout could be graded")
     mean = float(values[scored].mean())
     if verdict == Verdict.INFORMATIVE:
-        return Kept(replace(row, metadata={**row.metadata, ACCURACY: mean}))
+        return KeptRow(replace(row, metadata={**row.metadata, ACCURACY: mean}))
     return dropped(row, _REASONS[verdict], f"{mean:.4g} of {scored.sum()} rollouts")
 
 
@@ -152,14 +142,10 @@ class _Asker:
     """Asks the policy questions and grades what it says."""
 
     def __init__(self, config: DifficultyConfig, grader: Grader, seed: int) -> None:
-        policy = config.policy
-        processor = load_processor(
-            policy.path, min_pixels=policy.min_pixels, max_pixels=policy.max_pixels
-        )
-        model = load_model(policy.path, dtype=policy.dtype, compute_dtype=policy.compute_dtype)
+        self.model, processor = open_model(config.policy)
         self.config = config.rollouts
         self.prepare = Preparer(processor, max_prompt_tokens=config.rollouts.max_prompt_tokens)
-        self.sampler = Sampler(model, processor, config.rollouts.sampler)
+        self.sampler = Sampler(processor, config.rollouts.sampler)
         self.grader = grader
         self.seed = seed
 
@@ -193,6 +179,7 @@ class _Asker:
 
     def _grades(self, asked: Sequence[tuple[Example, Group]]) -> list[list[float | None]]:
         rollouts = self.sampler.sample(
+            self.model,
             [group for _, group in asked],
             num_rollouts=self.config.num_rollouts,
             max_new_tokens=self.config.max_new_tokens,

@@ -1,64 +1,20 @@
 """The directory of a stage: its shards, its counts and what it dropped, whole or not there."""
 
-import fcntl
 import json
-import os
-import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from perl_jax.data.pipeline.rows import SkipCount, Skipped
 from perl_jax.data.sources.source import BadRow
+from perl_jax.files import whole_directory
 from perl_jax.preparation.shard_writer import ShardWriter
-from perl_jax.preparation.stage import Dropped, Kept, Outcome
+from perl_jax.preparation.stage import DroppedRow, KeptRow, Outcome
 
 COUNTS = "counts.json"
 DROPPED = "dropped.jsonl"
-_UNFINISHED, _REPLACED = ".unfinished", ".replaced"
-
-
-@contextmanager
-def lock(workdir: Path) -> Iterator[None]:
-    """Makes a work directory and keeps other preparations out of it.
-
-    Raises:
-        BlockingIOError: Another process has it.
-    """
-    workdir.mkdir(parents=True, exist_ok=True)
-    with (workdir / ".lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise BlockingIOError(f"{workdir}: another process prepares data there") from error
-        for leftover in workdir.iterdir():
-            if leftover.name.endswith((_UNFINISHED, _REPLACED)):
-                shutil.rmtree(leftover)
-        yield
-
-
-@contextmanager
-def replaced(directory: Path) -> Iterator[Path]:
-    """An empty directory that takes the place of another when the block ends well.
-
-    A process that is killed leaves the old one, the new one, or none; never a part of one.
-    """
-    unfinished = directory.with_name(directory.name + _UNFINISHED)
-    old = directory.with_name(directory.name + _REPLACED)
-    unfinished.mkdir()
-    try:
-        yield unfinished
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
-    if directory.exists():
-        os.replace(directory, old)
-    os.replace(unfinished, directory)
-    shutil.rmtree(old, ignore_errors=True)
-
-
 # Rows of a stage are not told apart by the part of a mixture that they come from.
 _WHOLE = ""
 
@@ -103,63 +59,45 @@ def write_outcomes(
     Raises:
         ValueError: More rows than allowed are bad, or none is kept; with a table of the reasons.
     """
-    tally = _Tally()
+    kept = 0
+    reasons = {name: Counter[str]() for name in ("kept_as", "dropped", "bad")}
     bad = SkipCount(max_bad_fraction, rows, {_WHOLE: rows})
-    with replaced(directory) as unfinished:
+    with whole_directory(directory, replace=True) as unfinished:
         with ExitStack() as stack:
             writers: dict[str, ShardWriter] = {}
             lost = stack.enter_context((unfinished / DROPPED).open("w", encoding="utf-8"))
             for outcome in outcomes:
-                if isinstance(outcome, Kept):
+                if isinstance(outcome, KeptRow):
                     if outcome.folder not in writers:
                         folder = unfinished / outcome.folder
                         folder.mkdir(exist_ok=True)
                         writers[outcome.folder] = stack.enter_context(ShardWriter(folder))
                     outcome = _written(outcome, writers[outcome.folder])
-                if isinstance(outcome, Kept):
+                if isinstance(outcome, KeptRow):
+                    kept += 1
+                    reasons["kept_as"].update([outcome.note] if outcome.note else ())
                     bad.add(outcome.example, _WHOLE)
+                    continue
+                lost.write(json.dumps(_lost(outcome)) + "\n")
+                if isinstance(outcome, DroppedRow):
+                    reasons["dropped"][outcome.reason] += 1
                 else:
-                    lost.write(json.dumps(_lost(outcome)) + "\n")
-                    if isinstance(outcome, Skipped):
-                        bad.add(outcome, _WHOLE)
-                tally.add(outcome)
-        if not tally.kept:
-            raise ValueError(f"{directory.name}: no row is kept of {rows}:\n{tally.table()}")
-        counts = {"in": rows, **tally.counts(), **identity}
+                    reasons["bad"][outcome.reason] += 1
+                    bad.add(outcome, _WHOLE)
+        if not kept:
+            table = "\n".join(
+                f"  {reason:<24}{count:>8}"
+                for reason, count in (reasons["dropped"] + reasons["bad"]).most_common()
+            )
+            raise ValueError(f"{directory.name}: no row is kept of {rows}:\n{table}")
+        sorted_reasons = {name: dict(sorted(of.items())) for name, of in reasons.items()}
+        counts = {"in": rows, "kept": kept, **sorted_reasons, **identity}
         text = json.dumps(counts, indent=2) + "\n"
         (unfinished / COUNTS).write_text(text, encoding="utf-8")
     return counts
 
 
-class _Tally:
-    """Counts what becomes of rows."""
-
-    def __init__(self) -> None:
-        self.kept = 0
-        self._kept_as: Counter[str] = Counter()
-        self._dropped: Counter[str] = Counter()
-        self._bad: Counter[str] = Counter()
-
-    def add(self, outcome: Outcome) -> None:
-        if isinstance(outcome, Kept):
-            self.kept += 1
-            if outcome.note:
-                self._kept_as[outcome.note] += 1
-        elif isinstance(outcome, Dropped):
-            self._dropped[outcome.reason] += 1
-        else:
-            self._bad[outcome.reason] += 1
-
-    def counts(self) -> dict[str, Any]:
-        reasons = (("kept_as", self._kept_as), ("dropped", self._dropped), ("bad", self._bad))
-        return {"kept": self.kept, **{name: dict(sorted(of.items())) for name, of in reasons}}
-
-    def table(self) -> str:
-        reasons = (self._dropped + self._bad).most_common()
-        return "\n".join(f"  {reason:<24}{count:>8}" for reason, count in reasons)
-
-
-def _written(kept: Kept, writer: ShardWriter) -> Kept | Skipped:
+def _written(kept: KeptRow, writer: ShardWriter) -> KeptRow | Skipped:
     try:
         writer.add(kept.example)
     except BadRow as error:
@@ -167,8 +105,8 @@ def _written(kept: Kept, writer: ShardWriter) -> Kept | Skipped:
     return kept
 
 
-def _lost(outcome: Dropped | Skipped) -> dict[str, str]:
-    if isinstance(outcome, Dropped):
+def _lost(outcome: DroppedRow | Skipped) -> dict[str, str]:
+    if isinstance(outcome, DroppedRow):
         return {
             "reason": outcome.reason,
             "id": outcome.id,

@@ -10,10 +10,11 @@ from tqdm import tqdm
 from perl_jax.data.config import open_source
 from perl_jax.data.sources.parquet import ParquetSource
 from perl_jax.data.sources.source import Source
+from perl_jax.files import lock
 from perl_jax.preparation.config import PrepareConfig
 from perl_jax.preparation.deduplicate import deduplicate_rows
 from perl_jax.preparation.difficulty import difficulty_depends, filter_difficulty
-from perl_jax.preparation.directory import lock, read_counts, write_outcomes
+from perl_jax.preparation.directory import read_counts, write_outcomes
 from perl_jax.preparation.filter import filter_rows
 from perl_jax.preparation.order_check import check_orders, checking_depends
 from perl_jax.preparation.rephrase import rephrase_rows, rephrasing_depends
@@ -65,7 +66,7 @@ def prepare(config: PrepareConfig, workdir: str | Path, *, stage: str | None = N
         raise ValueError(
             f"stage: expected one that the configuration has, {', '.join(names)}; got {stage!r}"
         )
-    with lock(root):
+    with lock(root, "workdir"):
         for number, one in enumerate(stages):
             if stage in (None, one.name):
                 before = directory_of(root, stages[number - 1]) if number else None

@@ -16,7 +16,7 @@ from perl_jax.processing import Processor
 from perl_jax.rollout.sampler import Sampler
 from perl_jax.types import Group, Rollouts
 
-# `Sampler.sample` with every argument but groups and on_tokens bound.
+# `Sampler.sample` with all its arguments bound but groups and on_tokens.
 Sample = Callable[..., Rollouts]
 
 

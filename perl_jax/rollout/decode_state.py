@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
 from perl_jax.mesh import SHARD_AXES, fit_sharding
-from perl_jax.models.qwen2_5_vl.cache import PromptCache, ResponseCache
-from perl_jax.models.qwen2_5_vl.config import TextConfig
+from perl_jax.models import PolicyConfig
+from perl_jax.models.cache import PromptCache, ResponseCache
 
 _OF_ROW = PartitionSpec(SHARD_AXES, None)
 _OF_PREFIX = PartitionSpec(None, SHARD_AXES, "tensor", None, None)
@@ -35,7 +35,7 @@ class DecodeState(NamedTuple):
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
 def empty_state(
-    config: TextConfig,
+    config: PolicyConfig,
     dtype: jnp.dtype,
     mesh: Mesh | None,
     sizes: tuple[int, int, int, int],
@@ -45,15 +45,15 @@ def empty_state(
     orders, rollouts, length, slots = sizes
     seen = jnp.zeros((orders, rollouts, config.vocab_size), bool) if penalises else None
     state = DecodeState(
-        prefix=PromptCache.empty(config, orders, length, dtype),
-        cache=ResponseCache.empty(config, orders, rollouts, slots, dtype),
+        prefix=PromptCache.empty(config.cache_sizes, orders, length, dtype),
+        cache=ResponseCache.empty(config.cache_sizes, orders, rollouts, slots, dtype),
         tokens=jnp.zeros((orders, rollouts), jnp.int32),
         seen=seen,
     )
     return constrain(state, mesh)
 
 
-def _shardings(state: DecodeState, mesh: Mesh) -> Any:
+def shardings(state: DecodeState, mesh: Mesh) -> Any:
     """How the arrays of a state lie on a mesh: orders are split, and heads over the tensor axis."""
     of_seen = PartitionSpec(SHARD_AXES, None, None)
     specs = (_OF_PREFIX, _OF_PREFIX, _OF_ROW, _OF_CACHE, _OF_CACHE, _OF_ROW, of_seen)
@@ -68,7 +68,7 @@ def constrain(state: DecodeState, mesh: Mesh | None) -> DecodeState:
     """Fixes how the state lies on the mesh."""
     if mesh is None:
         return state
-    fixed: DecodeState = jax.lax.with_sharding_constraint(state, _shardings(state, mesh))
+    fixed: DecodeState = jax.lax.with_sharding_constraint(state, shardings(state, mesh))
     return fixed
 
 
@@ -105,7 +105,7 @@ def compact(
     """
     if mesh is None:
         return _compact(state, orders, rollouts)
-    specs = jax.tree.map(lambda sharding: sharding.spec, _shardings(state, mesh))
+    specs = jax.tree.map(lambda sharding: sharding.spec, shardings(state, mesh))
     # Left to itself the compiler gathers all caches on every device.
     local = jax.shard_map(
         _compact,

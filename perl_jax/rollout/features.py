@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from perl_jax.buckets import Ladder
-from perl_jax.mesh import Feeds
+import numpy as np
+
+from perl_jax.buckets import Ladder, bucket
+from perl_jax.mesh import BatchSharding
 from perl_jax.types import Group, ImagePatches
 
 
@@ -17,46 +19,59 @@ class EncodingPlan:
 
     Attributes:
         calls: Of each call the images of every shard, and its padded number of patches a shard.
-        place: By the image object's id, its shard and the row of its first feature in the part.
+        place: By the image's key, its shard and the row of its first feature in the part.
         num_rows: Of a part, the padding of each call included.
+        unit: Patches that become one feature.
     """
 
     calls: list[tuple[list[list[ImagePatches]], int]]
-    place: dict[int, tuple[int, int]]
+    place: dict[str, tuple[int, int]]
     num_rows: int
+    unit: int
+
+    @property
+    def padded_rows(self) -> int:
+        """Of a part, padded: one row more at least, so that text alone has a table too."""
+        return bucket(self.num_rows + 1)
+
+    def rows_of(self, image: ImagePatches) -> np.ndarray:
+        """The rows of an image in the parts of all shards, one padded part after the other."""
+        shard, first = self.place[image.key]
+        return shard * self.padded_rows + first + np.arange(image.num_patches // self.unit)
 
 
 def plan_encoding(
-    groups: Sequence[Group], ladder: Ladder, unit: int, feeds: Feeds | None = None
+    groups: Sequence[Group], ladder: Ladder, unit: int, sharding: BatchSharding | None = None
 ) -> EncodingPlan:
-    """Fills calls with images in order; an image object that comes twice is encoded once.
+    """Fills calls with images in order; an image that comes twice is encoded once.
 
     An image goes to the shard with the fewest patches so far, of those whose hosts hold it. All
     hosts make the same plan: it depends on the images' grids alone.
 
     Args:
-        groups: Their ``feed`` says which hosts hold the images.
+        groups: Of all hosts.
         ladder: Patches of a call, for each shard.
         unit: Patches that become one feature.
-        feeds: The shards of the hosts; None: one shard.
+        sharding: Says which shards a feed has; None: one shard.
 
     Raises:
         ValueError: an image has more patches than the largest call.
     """
-    shards = ((0,),) if feeds is None else feeds.shards
+    shards = (sharding or BatchSharding()).shards_of_feed
     everyone = [shard for of_feed in shards for shard in of_feed]
     queues: list[list[list[ImagePatches]]] = [[] for _ in everyone]
     filled = [ladder.rungs[-1]] * len(everyone)
     total = [0] * len(everyone)
-    shard_of: dict[int, int] = {}
+    planned: set[str] = set()
     for group in groups:
         for image in group.images:
-            if id(image) in shard_of:
+            if image.key in planned:
                 continue
-            size = num_patches(image)
+            planned.add(image.key)
+            size = image.num_patches
             ladder.fit(size, "patches of an image")
             candidates = everyone if group.feed is None else shards[group.feed]
-            shard = shard_of[id(image)] = min(candidates, key=lambda shard: total[shard])
+            shard = min(candidates, key=lambda shard: total[shard])
             if filled[shard] + size > ladder.rungs[-1]:
                 queues[shard].append([])
                 filled[shard] = 0
@@ -64,11 +79,6 @@ def plan_encoding(
             filled[shard] += size
             total[shard] += size
     return _placed(queues, ladder, unit)
-
-
-def num_patches(image: ImagePatches) -> int:
-    """Of an image, whether this host holds them or not."""
-    return image.grid[0] * image.grid[1]
 
 
 def _placed(queues: Sequence[list[list[ImagePatches]]], ladder: Ladder, unit: int) -> EncodingPlan:
@@ -81,10 +91,10 @@ def _placed(queues: Sequence[list[list[ImagePatches]]], ladder: Ladder, unit: in
         for shard, batch in enumerate(batches):
             row = base
             for image in batch:
-                place[id(image)] = (shard, row)
-                row += num_patches(image) // unit
+                place[image.key] = (shard, row)
+                row += image.num_patches // unit
             longest = max(longest, (row - base) * unit)
         padded = ladder.fit(longest, "patches of a call")
         calls.append((batches, padded))
         base += padded // unit
-    return EncodingPlan(calls, place, base)
+    return EncodingPlan(calls, place, base, unit)

@@ -13,10 +13,14 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from perl_jax.mesh import split_first_axis, whole
-from perl_jax.models.qwen2_5_vl.cache import PromptCache
-from perl_jax.models.qwen2_5_vl.inputs import Array, ImageInputs, PromptInputs
+from perl_jax.models import Policy
+from perl_jax.models.cache import PromptCache
+from perl_jax.models.policy import Array, ImageInputs, PromptInputs
 from perl_jax.rollout.decode_state import DecodeState, constrain, put_prompts
 from perl_jax.rollout.strategies import StrategyParameters, draw
+
+# A policy apart from its parameters.
+Definition = nnx.GraphDef[Policy]
 
 
 class Rows(NamedTuple):
@@ -52,34 +56,36 @@ class Drawing(NamedTuple):
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def encode(definition: Any, mesh: Mesh | None, parameters: Any, images: ImageInputs) -> jax.Array:
-    """Features ``[S, M, D]`` of the packed images of S shards."""
+def encode(
+    definition: Definition, mesh: Mesh | None, parameters: Any, images: ImageInputs
+) -> jax.Array:
+    """Features ``[S, M, ...]`` of the packed images of S shards."""
     return nnx.merge(definition, parameters).encode_shards(images, mesh=mesh)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def join_features(
     mesh: Mesh | None,
-    sizes: tuple[int, int, int],
+    shape: tuple[int, ...],
     dtype: jnp.dtype,
     tables: Sequence[jax.Array],
 ) -> jax.Array:
-    """The features ``[S, M, D]`` of several calls, one after the other and padded.
+    """The features ``[S, M, ...]`` of several calls, one after the other and padded.
 
     Args:
         mesh: The devices.
-        sizes: (S, M, D) of the result.
+        shape: Of the result.
         dtype: Of the result.
-        tables: ``[S, m, D]`` each; none where there are no images.
+        tables: ``[S, m, ...]`` each; none where there are no images.
     """
     rows = sum(table.shape[1] for table in tables)
-    padding = jnp.zeros((sizes[0], sizes[1] - rows, sizes[2]), dtype)
+    padding = jnp.zeros((shape[0], shape[1] - rows, *shape[2:]), dtype)
     return split_first_axis(jnp.concatenate([*tables, padding], axis=1), mesh)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
 def prefill(
-    definition: Any,
+    definition: Definition,
     mesh: Mesh | None,
     parameters: Any,
     features: jax.Array,
@@ -91,14 +97,12 @@ def prefill(
         definition: Of the model.
         mesh: The devices.
         parameters: Of the model.
-        features: ``[S, M, D]``, of all shards: a prompt shows row m of shard s as s * M + m.
+        features: ``[S, M, ...]``, of all shards: a prompt shows row m of shard s as s * M + m.
         prompts: What is read.
     """
     model = nnx.merge(definition, parameters)
-    table = features.reshape(1, -1, features.shape[-1])
-    embeddings = model.embed(prompts.tokens, table, prompts.feature_rows)
-    embeddings = split_first_axis(embeddings, mesh)
-    hidden, prefix = model.read_prompts(embeddings, prompts.positions, prompts.valid, mesh)
+    table = features.reshape(1, -1, *features.shape[2:])
+    hidden, prefix = model.prefill(prompts, table, mesh)
     last = jnp.sum(prompts.valid, axis=-1) - 1
     hidden = jnp.take_along_axis(hidden, jnp.maximum(last, 0)[:, None, None], axis=1)
     return model.unembed(hidden[:, 0]), prefix
@@ -156,7 +160,7 @@ def admit(
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3), donate_argnums=5)
 def decode(
-    definition: Any,
+    definition: Definition,
     ranked: bool,
     mesh: Mesh | None,
     steps: int,

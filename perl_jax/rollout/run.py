@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,22 +14,18 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 
-from perl_jax.buckets import Ladder, bucket
-from perl_jax.mesh import Shards
-from perl_jax.models import Qwen2_5_VL
-from perl_jax.models.qwen2_5_vl.inputs import (
-    ImageInputs,
-    ImageSizes,
-    PromptInputs,
-    pack_images,
-)
+from perl_jax.buckets import Ladder
+from perl_jax.mesh import BatchSharding
+from perl_jax.models import Policy
+from perl_jax.models.policy import ImageInputs
+from perl_jax.models.prompts import feature_rows, pad_prompts
 from perl_jax.processing import Processor
 from perl_jax.rollout import decode_state, programs
 from perl_jax.rollout.config import SamplerConfig
 from perl_jax.rollout.decode_state import DecodeState
-from perl_jax.rollout.features import num_patches, plan_encoding
+from perl_jax.rollout.features import EncodingPlan, plan_encoding
 from perl_jax.rollout.programs import Drawing
-from perl_jax.rollout.schedule import Order, Table
+from perl_jax.rollout.schedule import OrderRollouts, Table
 from perl_jax.rollout.stopping import Ending, Response
 from perl_jax.rollout.strategies import Strategy
 from perl_jax.types import Group, ImagePatches
@@ -41,7 +37,7 @@ OnTokens = Callable[[int, int, int, np.ndarray], None]
 
 
 @dataclass(frozen=True)
-class Request:
+class SampleRequest:
     """What is asked of the sampler: the arguments of `Sampler.sample` beside the groups."""
 
     num_rollouts: int
@@ -51,7 +47,7 @@ class Request:
     on_tokens: OnTokens | None
 
 
-class Run:
+class SamplerRun:
     """What one call of `Sampler.sample` holds while it works.
 
     Attributes:
@@ -60,17 +56,17 @@ class Run:
 
     def __init__(
         self,
-        model: Qwen2_5_VL,
+        model: Policy,
         processor: Processor,
         config: SamplerConfig,
-        request: Request,
+        request: SampleRequest,
         calls: Counter[tuple[Any, ...]],
     ) -> None:
         self.model_config = model.config
         self.dtype = model.compute_dtype
         self.definition, self.parameters = nnx.split(model)
         self.mesh = _mesh_of(self.parameters)
-        self.shards = Shards(self.mesh)
+        self.sharding = BatchSharding.of(self.mesh)
         self.config = config
         self.key = request.key
         self.strategy = request.strategy
@@ -81,46 +77,42 @@ class Run:
         )
         self.drawing = Drawing(
             self.strategy.parameters(),
-            processor.banned_rows(model.config.text.vocab_size),
+            processor.banned_rows(model.config.vocab_size),
             np.array(processor.stop_tokens, np.int32),
             np.array(request.max_new_tokens, np.int32),
         )
         self.calls = calls
         self.stats: Counter[str] = Counter()
 
-    def encode(self, groups: Sequence[Group]) -> list[Order]:
+    def encode(self, groups: Sequence[Group]) -> list[OrderRollouts]:
         """Encodes every distinct image once; returns all orders, ready to be read."""
         ladder = Ladder("patches", self.config.patches)
-        unit = self.model_config.vision.patches_per_unit
-        plan = plan_encoding(groups, ladder, unit, self.shards.feeds)
-        # One more row, so that a batch of text alone has a table too.
-        num_rows = bucket(plan.num_rows + 1)
-        orders = self._orders(groups, plan.place, num_rows)
+        unit = self.model_config.patches_per_unit
+        plan = plan_encoding(groups, ladder, unit, self.sharding)
+        orders = self._orders(groups, plan)
         tables = [self._encode(*call) for call in plan.calls]
-        sizes = (self.shards.count, num_rows, self.model_config.text.hidden_size)
-        self.features = programs.join_features(self.mesh, sizes, self.dtype, tables)
+        shape = (self.sharding.num_shards, plan.padded_rows, *self.model_config.feature_shape)
+        self.features = self._run(programs.join_features, self.mesh, shape, self.dtype, tables)
         return orders
 
     def _encode(self, batches: Sequence[Sequence[ImagePatches]], patches: int) -> jax.Array:
         """Features of one call: each device encodes the images of its shard."""
-        vision = self.model_config.vision
         grids = [[image.grid for image in batch] for batch in batches]
-        sizes = ImageSizes.of(grids, vision, num_patches=patches)
+        sizes = self.model_config.image_sizes(grids, num_patches=patches)
 
         def make(shard: int) -> ImageInputs:
-            packed = pack_images(batches[shard], vision, sizes)
-            return jax.tree.map(lambda part: part[None], packed)
+            return jax.tree.map(lambda part: part[None], sizes.pack(batches[shard]))
 
         self.stats["images"] += sum(map(len, batches))
-        self.stats["patches"] += sum(num_patches(image) for batch in batches for image in batch)
+        self.stats["patches"] += sum(image.num_patches for batch in batches for image in batch)
         self.stats["patches_padded"] += patches * len(batches)
-        images = self.shards.put(make)
+        images = self.sharding.put(make)
         features: jax.Array = self._call(
             programs.encode, self.definition, self.mesh, self.parameters, images
         )
         return features
 
-    def decode(self, orders: Sequence[Order], length: int) -> None:
+    def decode(self, orders: Sequence[OrderRollouts], length: int) -> None:
         """Completes the responses of orders whose prompts are padded to ``length``."""
         queue = deque(orders)
         table, state = self._new_table(len(queue), length)
@@ -131,64 +123,55 @@ class Run:
                 state = self._make_room(state, table, waiting=bool(queue))
                 state = self._advance(state, table)
 
-    def _orders(
-        self, groups: Sequence[Group], place: Mapping[int, tuple[int, int]], num_rows: int
-    ) -> list[Order]:
+    def _orders(self, groups: Sequence[Group], plan: EncodingPlan) -> list[OrderRollouts]:
         names = [(g, k) for g, group in enumerate(groups) for k in range(len(group.prompts))]
         ids = np.array([_stable_hash(groups[g].id) for g, _ in names], np.uint32)
         numbers = np.array([k for _, k in names], np.uint32)
         streams = np.asarray(_streams(self.key, ids, numbers, self.num_rollouts))
         return [
-            Order(
+            OrderRollouts(
                 group=g,
                 order=k,
                 prompt=groups[g].prompts[k],
-                feature_rows=self._feature_rows(groups[g], k, place, num_rows),
+                feature_rows=self._feature_rows(groups[g], k, plan),
                 streams=stream,
                 responses=[Response() for _ in range(self.num_rollouts)],
             )
             for (g, k), stream in zip(names, streams, strict=True)
         ]
 
-    def _feature_rows(
-        self, group: Group, k: int, place: Mapping[int, tuple[int, int]], num_rows: int
-    ) -> np.ndarray:
+    def _feature_rows(self, group: Group, k: int, plan: EncodingPlan) -> np.ndarray:
         """Of every token of a prompt the row of all shards' features, or -1."""
-        unit = self.model_config.vision.patches_per_unit
-        tokens = group.prompts[k].tokens
-        rows = [np.arange(0)]
-        for slot in group.slots[k]:
-            image = group.images[slot]
-            shard, first = place[id(image)]
-            rows.append(shard * num_rows + first + np.arange(num_patches(image) // unit))
-        is_image = tokens == self.model_config.image_token
-        shown = np.concatenate(rows)
-        if np.count_nonzero(is_image) != len(shown):
-            raise ValueError(
-                f"group {group.id!r}, order {k}: expected as many image tokens as image features, "
-                f"got {np.count_nonzero(is_image)} and {len(shown)}"
-            )
-        feature_rows = np.full(len(tokens), -1, np.int32)
-        feature_rows[is_image] = shown
-        return feature_rows
+        shown = [plan.rows_of(group.images[slot]) for slot in group.slots[k]]
+        where = f"group {group.id!r}, order {k}"
+        return feature_rows(group.prompts[k], self.model_config, shown, where)
 
     def _new_table(self, num_orders: int, length: int) -> tuple[Table, DecodeState]:
         places = self._places(min(num_orders, max(1, self.config.rows // self.num_rollouts)))
         sizes = (places, self.num_rollouts, length, self._slots(self.config.chunk))
-        state = decode_state.empty_state(
-            self.model_config.text, self.dtype, self.mesh, sizes, self.strategy.penalises
+        state = self._run(
+            decode_state.empty_state,
+            self.model_config,
+            self.dtype,
+            self.mesh,
+            sizes,
+            self.strategy.penalises,
         )
-        return Table(places, self.num_rollouts, self.shards.count), state
+        return Table(places, self.num_rollouts, self.sharding.num_shards), state
 
     def _admit(
-        self, state: DecodeState, table: Table, queue: deque[Order], length: int
+        self, state: DecodeState, table: Table, queue: deque[OrderRollouts], length: int
     ) -> DecodeState:
         """Reads waiting orders into free places and draws their first tokens."""
-        most = self.shards.count * max(1, self.config.prefill_tokens // length)
+        most = self.sharding.num_shards * max(1, self.config.prefill_tokens // length)
         while queue and table.free:
             orders, places = table.admit(queue, most)
             padded = min(self._places(len(orders)), most)
-            prompts = self._prompts(orders, padded, length)
+            prompts = pad_prompts(
+                [order.prompt for order in orders],
+                [order.feature_rows for order in orders],
+                (padded, length),
+            )
             logits, prefix = self._call(
                 programs.prefill,
                 self.definition,
@@ -215,26 +198,13 @@ class Run:
             )
             tokens, logprobs = np.asarray(tokens)[..., None], np.asarray(logprobs)[..., None]
             for row, order in enumerate(orders):
-                for n, response in enumerate(order.responses):
-                    self._take(order, n, response, tokens[row, n], logprobs[row, n])
+                for n in range(self.num_rollouts):
+                    self._take(order, n, tokens[row, n], logprobs[row, n])
             table.release()
             self.stats["orders"] += len(orders)
             self.stats["prompt_tokens"] += sum(len(order.prompt.tokens) for order in orders)
             self.stats["prompt_tokens_padded"] += padded * length
         return state
-
-    def _prompts(self, orders: Sequence[Order], padded: int, length: int) -> PromptInputs:
-        tokens = np.zeros((padded, length), np.int32)
-        positions = np.zeros((3, padded, length), np.int32)
-        valid = np.zeros((padded, length), bool)
-        feature_rows = np.full((padded, length), -1, np.int32)
-        for row, order in enumerate(orders):
-            end = len(order.prompt.tokens)
-            tokens[row, :end] = order.prompt.tokens
-            positions[:, row, :end] = order.prompt.positions
-            valid[row, :end] = True
-            feature_rows[row, :end] = order.feature_rows
-        return PromptInputs(tokens, positions, valid, feature_rows, None)
 
     def _make_room(self, state: DecodeState, table: Table, *, waiting: bool) -> DecodeState:
         """Leaves out what is done, where that halves the batch; finds slots for the next chunk."""
@@ -253,7 +223,7 @@ class Run:
 
     def _compact(self, state: DecodeState, table: Table) -> DecodeState:
         places, columns = table.shape
-        fewer = self._places(table.busiest * self.shards.count)
+        fewer = self._places(table.busiest * self.sharding.num_shards)
         most = max(len(order.running) for order in table.active)
         narrower = min(_power_of_two(most), columns)
         if 2 * fewer * narrower > places * columns:
@@ -279,18 +249,16 @@ class Run:
         taken = int(steps)
         tokens, logprobs = np.asarray(tokens)[..., :taken], np.asarray(logprobs)[..., :taken]
         for place, column, order, n in running:
-            drawn = (tokens[place, column], logprobs[place, column])
-            self._take(order, n, order.responses[n], *drawn)
+            self._take(order, n, tokens[place, column], logprobs[place, column])
         table.time += taken
         table.release()
         self.stats["decode_steps"] += taken
         self.stats["decode_rows"] += taken * tokens.shape[0] * tokens.shape[1]
         return state
 
-    def _take(
-        self, order: Order, n: int, response: Response, tokens: np.ndarray, logprobs: np.ndarray
-    ) -> None:
+    def _take(self, order: OrderRollouts, n: int, tokens: np.ndarray, logprobs: np.ndarray) -> None:
         """Adds drawn tokens to a response."""
+        response = order.responses[n]
         before = len(response.tokens)
         taken = response.extend(tokens, logprobs, self.ending)
         if np.isnan(response.logprobs[before:]).any():
@@ -305,7 +273,7 @@ class Run:
 
     def _places(self, count: int) -> int:
         """A number of places that divides over the devices: few values, so few programs."""
-        shards = self.shards.count
+        shards = self.sharding.num_shards
         return shards * _power_of_two(-(-count // shards))
 
     def _slots(self, needed: int) -> int:
@@ -326,6 +294,10 @@ class Run:
             logger.debug("compiling %s for %s", program.__name__, shapes)
             self.stats["compilations"] += 1
         self.calls[signature] += 1
+        return self._run(program, *arguments)
+
+    def _run(self, program: Any, *arguments: Any) -> Any:
+        """Runs a compiled program. Every one of a call goes through here."""
         return program(*arguments)
 
 

@@ -8,12 +8,11 @@ import jax
 import numpy as np
 
 from perl_jax.buckets import Ladder
-from perl_jax.models import Qwen2_5_VL
+from perl_jax.models import Policy
 from perl_jax.processing import Processor
 from perl_jax.rollout.config import SamplerConfig
-from perl_jax.rollout.features import plan_encoding
-from perl_jax.rollout.run import OnTokens, Request, Run
-from perl_jax.rollout.schedule import Order
+from perl_jax.rollout.run import OnTokens, SampleRequest, SamplerRun
+from perl_jax.rollout.schedule import OrderRollouts
 from perl_jax.rollout.strategies import Strategy
 from perl_jax.types import Group, Rollouts
 
@@ -22,23 +21,20 @@ class Sampler:
     """Samples responses to groups of prompts.
 
     Attributes:
-        model: The policy; its parameters are read anew at every call.
-        processor: Of the same directory.
+        processor: Of the model directory of the policies that are given.
         config: How work is cut.
         calls: How often each compiled program ran, by its name and the shapes of its arguments:
             one entry is one compilation.
     """
 
-    def __init__(
-        self, model: Qwen2_5_VL, processor: Processor, config: SamplerConfig | None = None
-    ) -> None:
-        self.model = model
+    def __init__(self, processor: Processor, config: SamplerConfig | None = None) -> None:
         self.processor = processor
         self.config = config or SamplerConfig()
         self.calls: Counter[tuple[Any, ...]] = Counter()
 
     def sample(
         self,
+        model: Policy,
         groups: Sequence[Group],
         *,
         num_rollouts: int,
@@ -54,6 +50,7 @@ class Sampler:
         the rest of the batch, padding, refilling or the devices.
 
         Args:
+            model: The policy. It is not kept.
             groups: At least one, with different ids.
             num_rollouts: N.
             max_new_tokens: The most tokens of a response.
@@ -73,14 +70,14 @@ class Sampler:
         """
         _check_arguments(groups, num_rollouts, max_new_tokens)
         lengths = self._padded_lengths(groups)
-        request = Request(
+        request = SampleRequest(
             num_rollouts,
             max_new_tokens,
             strategy or Strategy(),
             jax.random.key(key) if isinstance(key, int) else key,
             on_tokens,
         )
-        run = Run(self.model, self.processor, self.config, request, self.calls)
+        run = SamplerRun(model, self.processor, self.config, request, self.calls)
         orders = run.encode(groups)
         for length in sorted(set(lengths), reverse=True):
             run.decode([o for o, of in zip(orders, lengths, strict=True) if of == length], length)
@@ -90,8 +87,9 @@ class Sampler:
     def check(self, group: Group) -> None:
         """Raises ValueError if a prompt or an image of the group is larger than the ladders."""
         self._padded_lengths([group])
-        unit = self.model.config.vision.patches_per_unit
-        plan_encoding([group], Ladder("patches", self.config.patches), unit)
+        ladder = Ladder("patches", self.config.patches)
+        for image in group.images:
+            ladder.fit(image.num_patches, "patches of an image")
 
     def _padded_lengths(self, groups: Sequence[Group]) -> list[int]:
         ladder = Ladder("prompt_lengths", self.config.prompt_lengths)
@@ -120,7 +118,7 @@ def _check_arguments(groups: Sequence[Group], num_rollouts: int, max_new_tokens:
 
 
 def _collect(
-    orders: Sequence[Order], shape: tuple[int, int, int], pad: int, stats: Counter[str]
+    orders: Sequence[OrderRollouts], shape: tuple[int, int, int], pad: int, stats: Counter[str]
 ) -> Rollouts:
     longest = max(len(response.tokens) for order in orders for response in order.responses)
     tokens = np.full((*shape, longest), pad, np.int32)

@@ -15,7 +15,7 @@ from perl_jax.types import Prompt
 
 
 @dataclass(eq=False)
-class Order:
+class OrderRollouts:
     """One prompt of a group, and its rollouts.
 
     Attributes:
@@ -33,11 +33,6 @@ class Order:
     feature_rows: np.ndarray
     streams: np.ndarray
     responses: list[Response]
-
-    @property
-    def position(self) -> int:
-        """Position of the first response token."""
-        return len(self.prompt.tokens) + self.prompt.rope_delta
 
     @property
     def running(self) -> list[int]:
@@ -70,7 +65,7 @@ class Table:
     def __init__(self, num_places: int, num_rollouts: int, num_shards: int = 1) -> None:
         self.time = 0
         self._num_shards = num_shards
-        self._orders: list[Order | None] = [None] * num_places
+        self._orders: list[OrderRollouts | None] = [None] * num_places
         self._start = np.zeros(num_places, np.int32)
         # Which rollout of its order stands in each column; -1 where none does.
         self._columns = np.tile(np.arange(num_rollouts, dtype=np.int32), (num_places, 1))
@@ -87,7 +82,7 @@ class Table:
         return [p for p, order in enumerate(self._orders) if order is None]
 
     @property
-    def active(self) -> list[Order]:
+    def active(self) -> list[OrderRollouts]:
         """The orders that have a running rollout."""
         return [order for order in self._orders if order is not None]
 
@@ -119,7 +114,9 @@ class Table:
         """Frees the places of orders whose rollouts are all done."""
         self._orders = [o if o is not None and o.running else None for o in self._orders]
 
-    def admit(self, queue: deque[Order], count: int) -> tuple[list[Order], list[int]]:
+    def admit(
+        self, queue: deque[OrderRollouts], count: int
+    ) -> tuple[list[OrderRollouts], list[int]]:
         """Takes up to ``count`` orders from the queue into free places, those of idle shards first.
 
         Returns:
@@ -133,7 +130,7 @@ class Table:
             self._columns[place] = np.arange(self.shape[1])
         return orders, places
 
-    def responses(self) -> list[tuple[int, int, Order, int]]:
+    def responses(self) -> list[tuple[int, int, OrderRollouts, int]]:
         """Every running rollout: its place and column, its order and its number there."""
         return [
             (place, column, order, int(n))
@@ -150,7 +147,7 @@ class Table:
         streams = np.zeros((*self.shape, 2), np.uint32)
         for place, order in enumerate(self._orders):
             if order is not None:
-                position[place] = order.position
+                position[place] = order.prompt.next_position
                 streams[place] = order.streams[np.maximum(self._columns[place], 0)]
         for place, column, _, _ in self.responses():
             done[place, column] = False
@@ -163,7 +160,7 @@ class Table:
         orders = np.zeros(num_places, np.int32)
         rollouts = np.zeros((num_places, num_columns), np.int32)
         columns = np.full((num_places, num_columns), -1, np.int32)
-        table: list[Order | None] = [None] * num_places
+        table: list[OrderRollouts | None] = [None] * num_places
         start = np.zeros(num_places, np.int32)
         used = [0] * self._num_shards
         for old, order in enumerate(self._orders):

@@ -1,30 +1,25 @@
 """The loop of a run: step, log, evaluate, save, stop; the same for both kinds of training.
 
-What a step does is the stepper's. The loop holds what makes a run one run, however often it is
-interrupted: the state, the position in the data, and what was measured.
+The stepper does the steps. The loop keeps what a run must remember when it is interrupted: the
+state, the position in the data, and what was measured.
 """
 
-import contextlib
-import json
 import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Annotated, Any, Protocol
 
 import jax
 from annotated_types import Interval
 
 from perl_jax.hosts import gather
-from perl_jax.models import Qwen2_5_VL
+from perl_jax.models import Policy
 from perl_jax.settings import Checked, Count, Expects
 from perl_jax.training.checkpoint import Checkpoints
 from perl_jax.training.display.compilations import CompilationCounter
-from perl_jax.training.display.progress import Progress
+from perl_jax.training.display.progress import ProgressBar
 from perl_jax.training.display.throughput import Throughput
-from perl_jax.training.display.writers import MetricsWriter
-from perl_jax.training.workdir import Preemption
 from perl_jax.update.learner import Learner
 from perl_jax.update.state import TrainState
 
@@ -53,8 +48,9 @@ class StepResult:
 
     Attributes:
         state: After it.
-        metrics: Known on the host.
-        stats: On the device: reading them waits for the update.
+        metrics: Known on the host, by their names in the logs.
+        stats: On the device, by their names in the logs; reading them waits for the update.
+            ``tokens`` is left out of the logs.
         operations: Floating-point operations that the step could not do without.
         record: What was drawn, for the log of rollouts; None where nothing is.
     """
@@ -71,8 +67,8 @@ class Stepper(Protocol):
 
     learner: Learner
 
-    def start(self, state: TrainState) -> None:
-        """Gives the sampler the parameters that it draws with; `step` does so too at its end."""
+    def policy(self, state: TrainState) -> Policy:
+        """The policy of a state, as it is evaluated. The next step may invalidate it."""
 
     def step(self, number: int, state: TrainState) -> StepResult:
         """Does step ``number``, from 0; ``state`` is donated."""
@@ -139,27 +135,26 @@ class Loop:
     Attributes:
         stepper: What a step does.
         checkpoints: Where steps are saved.
-        writer: Where metrics go.
+        write: Logs the metrics of a step.
         progress: What is shown.
-        preemption: Whether the run was asked to stop.
+        asked_to_stop: Whether the run was asked to stop; the same on all hosts.
         steps: How many steps there are.
-        evaluate: Evaluates the policy that the stepper gave the sampler; None where nothing is held
-            out.
+        evaluate: Evaluates a policy; None where nothing is held out.
         evaluate_every: Steps between evaluations.
         early_stop: When to end early.
         record: Takes the record of a step, as JSON.
-        max_skipped: Updates that may be skipped in a row.
-        max_logprob_gap: How far sampler and trainer may disagree on a token.
+        max_skipped: The run fails when so many updates in a row were skipped.
+        max_logprob_gap: The run fails when sampler and trainer disagree on a token by more.
         throughput: What the devices can do.
     """
 
     stepper: Stepper
     checkpoints: Checkpoints
-    writer: MetricsWriter
-    progress: Progress
-    preemption: Preemption
+    write: Callable[[int, Mapping[str, float]], None]
+    progress: ProgressBar
+    asked_to_stop: Callable[[], bool]
     steps: int
-    evaluate: Callable[[], Report] | None
+    evaluate: Callable[[Policy], Report] | None
     evaluate_every: int
     early_stop: EarlyStop
     record: Callable[[int, dict[str, Any]], None]
@@ -174,47 +169,62 @@ class Loop:
             FloatingPointError: Too many updates in a row were not finite.
             ValueError: Sampler and trainer disagree by more than allowed.
         """
-        self.stepper.start(state)
+        asked = False
         with CompilationCounter() as compilations:
             if self.evaluate and progression.evaluated < 0:
                 self.progress.write("evaluating before the first step; compiling takes a while")
-                self._evaluate(step, {}, progression)
+                self._evaluate(state, step, {}, progression)
                 progression.before = progression.after
             # A run that was killed between its end and its summary has ended nevertheless.
-            while step < self.steps and not (step and self._stops_early(progression)):
-                start = time.perf_counter()
-                result = self.stepper.step(step, state)
-                state, step = result.state, step + 1
-                # Reading the statistics waits for the update.
-                stats = {
-                    name: float(value) for name, value in jax.device_get(dict(result.stats)).items()
-                }
-                seconds = time.perf_counter() - start
-                progression.seconds += seconds
-                metrics = {**result.metrics, **_named(stats), **self._speed(result, seconds)}
-                metrics["perf/compilations"] = compilations.take()
-                if result.record is not None:
-                    self.record(step, result.record)
-                if self.evaluate and (step % self.evaluate_every == 0 or step == self.steps):
-                    self._evaluate(step, metrics, progression)
-                else:
-                    self.writer.write(step, metrics)
-                self.progress.update(step, metrics)
-                self._check(step, stats)
-                # What a checkpoint holds is the same on all hosts.
-                progression.seconds = gather(progression.seconds, f"the end of step {step}")[0]
-                stop, asked = self._stops_early(progression), self.preemption.agreed()
-                self._save(state, step, progression, force=asked or stop or step == self.steps)
-                if asked:
-                    self.checkpoints.wait()
-                    return Outcome(state, step, False, progression)
+            while not asked and step < self.steps and not (step and self._ends_early(progression)):
+                state = self._step(state, step, progression, compilations)
+                step += 1
+                asked = self.asked_to_stop()
+                last = asked or step == self.steps or self._ends_early(progression)
+                self._save(state, step, progression, force=last)
         self.checkpoints.wait()
-        return Outcome(state, step, True, progression)
+        return Outcome(state, step, not asked, progression)
 
-    def _evaluate(self, step: int, metrics: dict[str, float], progression: Progression) -> None:
+    def _step(
+        self,
+        state: TrainState,
+        number: int,
+        progression: Progression,
+        compilations: CompilationCounter,
+    ) -> TrainState:
+        """Does, logs and checks step ``number``, from 0, and evaluates after it if that is due."""
+        start = time.perf_counter()
+        result = self.stepper.step(number, state)
+        state, step = result.state, number + 1
+        # Reading the statistics waits for the update.
+        stats, skipped = jax.device_get((dict(result.stats), state.skipped_in_a_row))
+        seconds = time.perf_counter() - start
+        progression.seconds += seconds
+        metrics = {
+            **result.metrics,
+            **{name: float(value) for name, value in stats.items() if name != "tokens"},
+            **self._speed(result, seconds),
+            "perf/compilations": compilations.take(),
+        }
+        if result.record is not None:
+            self.record(step, result.record)
+        if self.evaluate and (step % self.evaluate_every == 0 or step == self.steps):
+            self._evaluate(state, step, metrics, progression)
+        else:
+            self.write(step, metrics)
+        self.progress.update(step, metrics)
+        self._check(step, int(skipped), metrics.get("policy/logprob_gap_max", 0.0))
+        # What a checkpoint holds is the same on all hosts.
+        progression.seconds = gather(progression.seconds, f"the end of step {step}")[0]
+        return state
+
+    def _evaluate(
+        self, state: TrainState, step: int, metrics: dict[str, float], progression: Progression
+    ) -> None:
+        """Evaluates, and logs that with the other metrics of the step."""
         assert self.evaluate is not None
         start = time.perf_counter()
-        report = self.evaluate()
+        report = self.evaluate(self.stepper.policy(state))
         metrics |= report.metrics()
         metrics["perf/evaluation_seconds"] = time.perf_counter() - start
         progression.after = report.summary()
@@ -223,22 +233,21 @@ class Loop:
         better = accuracy > progression.best
         progression.since_best = 0 if better else progression.since_best + 1
         progression.best = max(accuracy, progression.best)
-        self.writer.write(step, metrics)
+        self.write(step, metrics)
 
     def _save(self, state: TrainState, step: int, progression: Progression, *, force: bool) -> None:
         host = {"stepper": self.stepper.host_state(), "progression": asdict(progression)}
+        # An older evaluation says nothing about this step.
         metric = progression.after["accuracy"] if progression.evaluated == step else None
         self.checkpoints.save(step, state, host, metric=metric, force=force)
 
-    def _check(self, step: int, stats: Mapping[str, float]) -> None:
-        skipped = int(stats.get("skipped_in_a_row", 0))
+    def _check(self, step: int, skipped: int, gap: float) -> None:
         if skipped >= self.max_skipped:
             raise FloatingPointError(
                 f"step {step}: {skipped} updates in a row were not finite "
                 "(optimizer.max_skipped); the last checkpoint is from before them, or holds the "
                 "parameters that they left as they were"
             )
-        gap = stats.get("logprob_gap_max", 0.0)
         if self.max_logprob_gap is not None and not gap <= self.max_logprob_gap:
             raise ValueError(
                 f"step {step}: sampler and trainer disagree on a token's log-probability by {gap}, "
@@ -254,35 +263,17 @@ class Loop:
             **self.throughput.metrics(tokens, result.operations, seconds),
         }
 
-    def _stops_early(self, progression: Progression) -> bool:
+    def _ends_early(self, progression: Progression) -> bool:
         target, patience = self.early_stop.accuracy, self.early_stop.patience
         return (target is not None and progression.best >= target) or (
             patience is not None and progression.since_best >= patience
         )
 
 
-_OPTIMIZER = ("grad_norm", "update_norm", "param_norm", "learning_rate", "skipped")
-_SUPERVISED = {"loss": "supervised/loss", "likely": "supervised/likely"}
-
-
-def _named(stats: Mapping[str, float]) -> dict[str, float]:
-    """Statistics of the update by their names in the logs."""
-    supervised = "likely" in stats
-    names = {}
-    for name, value in stats.items():
-        if name in _OPTIMIZER:
-            names[f"optimizer/{name}"] = value
-        elif supervised and name in _SUPERVISED:
-            names[_SUPERVISED[name]] = value
-        elif name not in ("tokens", "skipped_in_a_row"):
-            names[f"policy/{name}"] = value
-    return names
-
-
 def start_or_resume(
     checkpoints: Checkpoints,
     stepper: Stepper,
-    model: Qwen2_5_VL,
+    model: Policy,
     key: jax.Array,
 ) -> tuple[TrainState, int, Progression]:
     """The newest checkpoint that is whole, or a fresh state."""
@@ -297,35 +288,3 @@ def start_or_resume(
     logger.info("going on from step %d", restored.step)
     stepper.restore(restored.host["stepper"])
     return restored.arrays, restored.step, Progression(**restored.host["progression"])
-
-
-class RolloutLog:
-    """Writes the record of every step to ``rollouts.jsonl``: what was asked, said and earned.
-
-    Args:
-        path: The file.
-        resume_step: Records of later steps are taken back.
-    """
-
-    def __init__(self, path: Path, resume_step: int) -> None:
-        kept = []
-        if path.exists():
-            # As bytes: a line may be cut off within a character, and hold Unicode's own line ends.
-            for line in path.read_bytes().split(b"\n"):
-                with contextlib.suppress(ValueError):  # cut off when the process died
-                    if json.loads(line)["step"] <= resume_step:
-                        kept.append(line + b"\n")
-        partial = path.with_suffix(".partial")
-        partial.write_bytes(b"".join(kept))
-        partial.replace(path)
-        self._file = path.open("a", encoding="utf-8")
-
-    def __call__(self, step: int, record: dict[str, Any]) -> None:
-        """Writes one step's record."""
-        line = json.dumps({"step": step, **record}, ensure_ascii=False)
-        self._file.write(line + "\n")
-        self._file.flush()
-
-    def close(self) -> None:
-        """Ends the file."""
-        self._file.close()

@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 
 from perl_jax.data.pipeline.pipeline import Pipeline
-from perl_jax.rollout import Sampler
+from perl_jax.models import Policy
+from perl_jax.processing import Processor
 from perl_jax.training.loop import StepResult
 from perl_jax.types import Example, Group, Responses, prompt_text
-from perl_jax.update.exchange import share
+from perl_jax.update.exchange import gather_groups
 from perl_jax.update.learner import Learner
 from perl_jax.update.state import TrainState
 
@@ -22,7 +23,7 @@ class Supervised:
     Args:
         learner: Updates the policy.
         pipeline: Gives examples whose metadata has a ``response``.
-        sampler: Evaluates the policy.
+        processor: Encodes them.
         rows: Examples in a step.
         max_response_tokens: The longest response, its end token included.
     """
@@ -31,21 +32,20 @@ class Supervised:
         self,
         learner: Learner,
         pipeline: Pipeline,
-        sampler: Sampler,
+        processor: Processor,
         *,
         rows: int,
         max_response_tokens: int,
     ) -> None:
         self.learner = learner
         self.pipeline = pipeline
-        self.sampler = sampler
-        self.processor = sampler.processor
+        self.processor = processor
         self.rows = rows
         self.max_response_tokens = max_response_tokens
 
-    def start(self, state: TrainState) -> None:
-        """Gives the sampler, which evaluates, the policy of a state."""
-        self.sampler.model = self.learner.model(state)
+    def policy(self, state: TrainState) -> Policy:
+        """The policy of a state."""
+        return self.learner.model(state)
 
     def step(self, number: int, state: TrainState) -> StepResult:
         """Updates towards the responses of the next rows."""
@@ -54,10 +54,9 @@ class Supervised:
             None if one is None else self._group(n, one) for n, one in enumerate(taken.examples)
         ]
         told = [None if one is None else self._response(one).tolist() for one in taken.examples]
-        groups, told = share(encoded, told, self.learner.feeds, taken.feeds)
+        groups, told = gather_groups(encoded, told, self.learner.sharding, taken.feeds)
         responses = padded_responses(told)
         state, stats = self.learner.supervise(state, groups, responses)
-        self.start(state)
         prompts = sum(len(group.prompts[0].tokens) for group in groups)
         metrics = {
             "rollout/tokens": float(prompts + responses.lengths.sum()),

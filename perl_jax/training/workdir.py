@@ -1,69 +1,36 @@
 """A lock on the work directory, fingerprints of what made it, and an orderly end on signals."""
 
-import fcntl
 import hashlib
 import json
 import os
 import signal
-import socket
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from io import RawIOBase
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, Self
 
 import perl_jax
+from perl_jax.files import lock
 from perl_jax.hosts import gather
 
-_LOCK = ".lock"
-# A process never conflicts with its own record locks, and closing any file of it drops the lock.
-_held: set[Path] = set()
 
+def lock_workdir(path: str | os.PathLike[str]) -> AbstractContextManager[Path]:
+    """Makes a work directory and keeps other processes out of it: see `perl_jax.files.lock`.
 
-class WorkdirError(RuntimeError):
-    """The work directory cannot be used."""
-
-
-@contextmanager
-def lock_workdir(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Makes a work directory and keeps other processes out of it.
-
-    The lock ends with the block or with the process, however that ends; children of the process
-    do not inherit it. On several hosts that share a directory, one of them locks it.
-
-    Args:
-        path: A directory on a file system with POSIX locks; it and its parents are made.
-
-    Yields:
-        The directory.
+    On several hosts that share a directory, one of them locks it.
 
     Raises:
-        WorkdirError: It cannot be made or written to, or another job has it; names that job.
+        ValueError: It is a bucket.
+        LockError: It cannot be made or written to, or another job has it; names that job.
     """
     if "://" in os.fspath(path):
-        raise WorkdirError(
+        raise ValueError(
             f"workdir {path}: expected a local directory; got a URL. Checkpoints may lie in a "
             "bucket: --config.checkpoint.directory=gs://..."
         )
-    directory = Path(path).expanduser().absolute()
-    resolved = directory.resolve()
-    if resolved in _held:
-        raise WorkdirError(f"workdir {directory}: in use by this process, {_this_process()}")
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        # Unbuffered: closing would try once more to write what a full disk refused.
-        file = (directory / _LOCK).open("a+b", buffering=0)
-    except OSError as error:
-        raise _cannot_write(directory, error) from error
-    with file:
-        _take(file, directory)
-        _held.add(resolved)
-        try:
-            yield directory
-        finally:
-            _held.remove(resolved)
+    return lock(path, "workdir")
 
 
 def fingerprint_of_config(config: Mapping[str, Any]) -> str:
@@ -126,12 +93,7 @@ class Preemption:
             self._before[number] = signal.SIG_DFL if before is None else before
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
@@ -140,30 +102,3 @@ class Preemption:
         self.received = self.received or signal.Signals(number)
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, self._before[signal.SIGINT])
-
-
-def _take(file: RawIOBase, directory: Path) -> None:
-    """Locks the file and writes into it who holds it."""
-    try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError) as error:
-        file.seek(0)
-        holder = (file.read() or b"").decode(errors="replace") or "another process"
-        raise WorkdirError(
-            f"workdir {directory}: in use by {holder}; stop that job or use another directory"
-        ) from error
-    except OSError as error:
-        raise WorkdirError(f"workdir {directory}: cannot be locked: {error}") from error
-    try:
-        file.truncate(0)
-        file.write(_this_process().encode())
-    except OSError as error:
-        raise _cannot_write(directory, error) from error
-
-
-def _this_process() -> str:
-    return f"process {os.getpid()} on {socket.gethostname()}"
-
-
-def _cannot_write(directory: Path, error: OSError) -> WorkdirError:
-    return WorkdirError(f"workdir {directory}: expected a directory to write to; got {error}")

@@ -1,31 +1,31 @@
-"""Which group of a mini-batch is worked on in which shard."""
+"""Which shard of a mini-batch works on which group."""
 
 from collections.abc import Sequence
 
-from perl_jax.mesh import Feeds
+from perl_jax.mesh import BatchSharding
 from perl_jax.types import Group
 
 
-def assign(groups: Sequence[Group], feeds: Feeds) -> list[list[int]]:
-    """Deals groups out to the shards, equally many to each but for one.
+def assign_groups(groups: Sequence[Group], sharding: BatchSharding) -> list[list[int]]:
+    """Deals groups out to the shards; the numbers of groups of two shards differ by at most one.
 
-    A group stays with the hosts that hold its images as long as they have room; what is left over
-    goes where there is room, and its images have to follow.
+    A group stays with the feed that holds its images as long as that feed has room. The other
+    groups go where there is room, and their images must be moved there. It depends on the feeds of
+    the groups alone, so all hosts assign alike.
 
     Args:
         groups: Of a mini-batch.
-        feeds: The shards of each host.
+        sharding: Says which shards a feed has.
 
     Returns:
         For every shard the numbers of its groups, ascending.
     """
-    shards = sum(len(of_feed) for of_feed in feeds.shards)
-    least, more = divmod(len(groups), shards)
-    room = [least + (shard < more) for shard in range(shards)]
-    assigned: list[list[int]] = [[] for _ in range(shards)]
+    least, more = divmod(len(groups), sharding.num_shards)
+    room = [least + (shard < more) for shard in range(sharding.num_shards)]
+    assigned: list[list[int]] = [[] for _ in room]
 
     def place(number: int, candidates: Sequence[int]) -> bool:
-        """Into the emptiest of some shards, if one has room."""
+        """Puts a group into the emptiest of some shards, if one of them has room."""
         free = [shard for shard in candidates if len(assigned[shard]) < room[shard]]
         if free:
             assigned[min(free, key=lambda shard: len(assigned[shard]))].append(number)
@@ -34,20 +34,20 @@ def assign(groups: Sequence[Group], feeds: Feeds) -> list[list[int]]:
     left = [
         number
         for number, group in enumerate(groups)
-        if group.feed is None or not place(number, feeds.shards[group.feed])
+        if group.feed is None or not place(number, sharding.shards_of_feed[group.feed])
     ]
     for number in left:
-        place(number, range(shards))
+        place(number, range(sharding.num_shards))
     return [sorted(numbers) for numbers in assigned]
 
 
-def moves(
-    groups: Sequence[Group], assigned: Sequence[Sequence[int]], feeds: Feeds
+def groups_to_move(
+    groups: Sequence[Group], assigned: Sequence[Sequence[int]], sharding: BatchSharding
 ) -> dict[int, int]:
-    """The groups whose images are not where they are worked on: number -> feed that needs them."""
+    """The groups whose images another feed holds than works on them: number -> working feed."""
     return {
         number: feed
-        for feed, shards in enumerate(feeds.shards)
+        for feed, shards in enumerate(sharding.shards_of_feed)
         for shard in shards
         for number in assigned[shard]
         if groups[number].feed not in (None, feed)

@@ -12,9 +12,8 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
 from perl_jax.mesh import SHARD_AXES, fit_sharding
-from perl_jax.models import Qwen2_5_VL
-from perl_jax.models.qwen2_5_vl.inputs import Array
-from perl_jax.models.qwen2_5_vl.layers import Remat
+from perl_jax.models import Policy
+from perl_jax.models.policy import Array, Remat
 from perl_jax.objectives import token_logprobs
 from perl_jax.update.packing import MicroBatch
 
@@ -37,7 +36,7 @@ class Head:
 
 
 def response_logprobs(
-    model: Qwen2_5_VL,
+    model: Policy,
     batch: MicroBatch,
     banned: Array,
     head: Head,
@@ -51,7 +50,7 @@ def response_logprobs(
         banned: Bool ``[V]``, as the sampler bans.
         head: How to compute them.
         running: Where the gradients of the text layers are added up; see
-            `perl_jax.models.qwen2_5_vl.layers.scan_layers_adding`.
+            `perl_jax.models.layers.scan_layers_adding`.
 
     Returns:
         float32 ``[O, N, R]`` each, 0 at padding.

@@ -1,35 +1,32 @@
-"""The update: gradients of whole groups over shared prefixes, added up, applied."""
+"""The update: gradients of micro-batches of whole groups are added up, then applied."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from perl_jax.mesh import Feeds
-from perl_jax.models import Qwen2_5_VL
-from perl_jax.models.qwen2_5_vl.layers import Remat
+from perl_jax.mesh import BatchSharding
+from perl_jax.models import Policy
+from perl_jax.models.paths import VISION, within
+from perl_jax.models.policy import Remat
 from perl_jax.objectives import Objective
 from perl_jax.objectives.aggregation import check_aggregation, token_weights
 from perl_jax.settings import Checked, Count, Dtype, Positive
 from perl_jax.types import Group, Responses, TrainBatch
-from perl_jax.update.assignment import assign
-from perl_jax.update.exchange import spread
+from perl_jax.update.assignment import assign_groups
+from perl_jax.update.exchange import move_images
 from perl_jax.update.forward import Head
 from perl_jax.update.losses import policy_gradient_loss, supervised_loss
 from perl_jax.update.operations import forward_operations
-from perl_jax.update.optimizer import (
-    OptimizerConfig,
-    learning_rate_schedule,
-    make_optimizer,
-)
+from perl_jax.update.optimizer import OptimizerConfig, learning_rate_schedule, make_optimizer
 from perl_jax.update.packing import MicroBatch, PackingConfig, Sizes, pack
-from perl_jax.update.placement import Placement
-from perl_jax.update.programs import Loss, Pending, Programs, copy_as
-from perl_jax.update.state import Params, Policy, TrainState
+from perl_jax.update.programs import Compile, Loss, Programs, jit, wait_for_all_but_last
+from perl_jax.update.state import Params, SplitPolicy, TrainState
 from perl_jax.update.stats import Stats
 
 
@@ -38,18 +35,18 @@ class UpdateConfig(Checked):
     """How a batch becomes updates.
 
     Attributes:
-        updates_per_batch: Optimizer updates on each batch, on equal parts of its groups. It does
-            not depend on the number of orders or rollouts.
+        updates_per_batch: Optimizer updates on each batch, on equal parts of its groups, however
+            many orders and rollouts they have.
         trainable: Patterns of the paths that are trained; each must match the whole path.
-        frozen: Patterns of those that are not; they come before ``trainable``.
-        recompute_old: Whether the log-probabilities before the batch's first update are computed
-            anew even where one update makes them those of the update itself.
-        importance_cap: Weighs tokens by how much likelier the trainer's arithmetic makes them than
-            the sampler's, up to this; None does not. See `truncated_importance_weights`.
-        max_logprob_gap: The run stops where sampler and trainer disagree on a token by more.
+        frozen: Patterns of the paths that are not trained, even if ``trainable`` matches them.
+        recompute_old: Whether the log-probabilities before the batch's first update are computed in
+            a pass of their own even if there is one update only, which computes the same ones.
+        importance_cap: Tokens are weighted by the ratio of the trainer's probability to the
+            sampler's, at most this; None: they are not. See `truncated_importance_weights`.
+        max_logprob_gap: The run stops if sampler and trainer differ by more on a token.
         remat: What the backward pass computes again: ``none``, ``activations`` or ``layers``.
-        logprob_chunk: Rows of the vocabulary at a time.
-        reference_dtype: Of the reference model's parameters.
+        logprob_chunk: The rows of the vocabulary that log-probabilities read at a time.
+        reference_dtype: The dtype of the reference model's parameters.
         packing: How batches are cut and padded.
     """
 
@@ -65,23 +62,30 @@ class UpdateConfig(Checked):
     packing: PackingConfig = field(default_factory=PackingConfig)
 
 
+# Log-probabilities of the responses of each micro-batch.
 Scores = list[jax.Array]
+# Groups, the responses to them, and what a loss needs of every rollout or token, by name.
+MiniBatch = tuple[Sequence[Group], Responses, Mapping[str, np.ndarray]]
 
 
 class Learner:
     """Updates a policy from batches.
 
+    A learner is fixed when it is made: its configuration, its compiled programs and the arrays that
+    no update changes. What updates change is a `TrainState`, which the caller holds: every method
+    takes one and returns the next.
+
     Attributes:
-        policy: The model apart from its parameters.
-        config: How batches become updates.
+        policy: The model apart from its trainable parameters.
+        sharding: How micro-batches are split over devices and hosts.
+        reference: A copy of the trainable parameters as they start, for the KL penalty; None
+            without one.
         programs: What is compiled.
-        reference: The copy of the trainable parameters, as they start, that the KL penalty
-            compares with; None without one.
     """
 
     def __init__(
         self,
-        model: Qwen2_5_VL,
+        model: Policy,
         banned: np.ndarray,
         *,
         config: UpdateConfig,
@@ -91,8 +95,10 @@ class Learner:
         length: float | None = None,
         temperature: float = 1.0,
         mesh: Mesh | None = None,
+        sharding: BatchSharding | None = None,
+        compile: Compile = jit,
     ) -> None:
-        """Prepares the update; nothing of it is compiled yet.
+        """Prepares the update; nothing is compiled yet.
 
         Args:
             model: The policy as it starts.
@@ -102,26 +108,26 @@ class Learner:
             total_updates: Of the run.
             objective: What is optimised; None: the cross-entropy of given responses.
             length: The generation budget, for the aggregation ``constant_length``.
-            temperature: That of the sampler.
-            mesh: The devices that the model lies on.
+            temperature: The temperature of the sampler.
+            mesh: The devices that hold the model.
+            sharding: How batches are split; None: over these devices.
+            compile: Makes programs; a plan, which runs none of them, makes them itself.
 
         Raises:
             ValueError: Patterns match no parameter, or a setting does not fit the others.
         """
+        if objective is not None:
+            check_aggregation(objective.aggregation, length)
         self.config = config
-        self.policy = Policy(model, config.trainable, config.frozen)
         self.objective = objective
         self.length = length
         self.model_config = model.config
-        self._is_banned = banned
-        self._placement = Placement(mesh)
-        self._banned = jax.device_put(banned, self._placement.everywhere)
+        self.policy = SplitPolicy(model, config.trainable, config.frozen)
+        self.sharding = sharding or BatchSharding.of(mesh)
+
         params = self.policy.split(model)
-        self.reference = None
-        if objective is not None:
-            check_aggregation(objective.aggregation, length)
-            if objective.kl_coefficient > 0:
-                self.reference = copy_as(params, jnp.dtype(config.reference_dtype))
+        self._is_banned = banned
+        self._banned = self.sharding.replicate(banned)
         head = Head(temperature, config.remat, config.logprob_chunk, mesh)
         self.programs = Programs(
             self.policy,
@@ -130,8 +136,12 @@ class Learner:
             head=head,
             optimizer=make_optimizer(optimizer, total_updates, params),
             schedule=learning_rate_schedule(optimizer, total_updates),
-            placement=self._placement,
+            sharding=self.sharding,
+            compile=compile,
         )
+        self.reference: Params | None = None
+        if objective is not None and objective.kl_coefficient > 0:
+            self.reference = self.programs.copy(params, jnp.dtype(config.reference_dtype))
 
     def _loss(self, head: Head) -> Loss:
         if self.objective is None:
@@ -143,21 +153,13 @@ class Learner:
             importance_cap=self.config.importance_cap,
         )
 
-    @property
-    def feeds(self) -> Feeds:
-        """Which hosts provide for which shards of a batch."""
-        return self._placement.shards.feeds
-
-    def init(self, model: Qwen2_5_VL, key: jax.Array) -> TrainState:
-        """The state before the first update.
-
-        The parameters are copied: updates give the state's own memory back, not the model's.
-        """
-        # Its data, since a key of one host is no argument of a program on all of them.
+    def init(self, model: Policy, key: jax.Array) -> TrainState:
+        """The state before the first update. Parameters are copied; the model keeps its own."""
+        # A program on all hosts cannot take a key of one host, but it can take the key's data.
         data = np.asarray(jax.random.key_data(key))
         return self.programs.start(self.policy.split(model), data, jax.random.key_impl(key))
 
-    def model(self, state: TrainState) -> Qwen2_5_VL:
+    def model(self, state: TrainState) -> Policy:
         """The policy in a state. Its arrays are the state's: an update invalidates it."""
         return self.policy.merge(state.params)
 
@@ -169,30 +171,16 @@ class Learner:
             batch: B groups; ``updates_per_batch`` divides B.
 
         Returns:
-            The state, and statistics as device scalars: the caller waits where it reads them. They
-            are means over the updates, but for extremes, counts, and what the last update left.
+            The state, and statistics as scalars on the devices: reading one waits for it. See
+            `perl_jax.update.stats.of_batch`.
 
         Raises:
             ValueError: The batch does not fit.
         """
-        objective = self.objective
-        if objective is None:
-            raise ValueError("reinforce: expected a learner with an objective; got objective=None")
-        responses = Responses(batch.tokens, batch.lengths)
-        if (batch.mask & ~responses.valid).any():
-            raise ValueError("mask: expected tokens of responses only; got padding among them")
-        parts = []
-        for rows in _equal_parts(len(batch.groups), self.config.updates_per_batch):
-            values = {
-                "weights": token_weights(batch.mask[rows], objective.aggregation, self.length),
-                "advantages": batch.advantages[rows],
-                "sampled": batch.logprobs[rows],
-            }
-            groups = spread(batch.groups[rows], self.feeds)
-            parts.append((groups, responses[rows], values))
-        # All of them before the first update.
+        parts = self._mini_batches(batch)
         old: list[Scores | None] = [None] * len(parts)
         if self._scores_old:
+            # All of them before the first update.
             old = [self._scores(state.params, self._micro_batches(*part)) for part in parts]
         stats = []
         for part, scores in zip(parts, old, strict=True):
@@ -227,20 +215,20 @@ class Learner:
                     f"got the banned token {tokens[never][0]}"
                 )
         values = {"weights": token_weights(valid)}
-        groups = spread(groups, self.feeds)
+        groups = move_images(groups, self.sharding)
         state, stats = self._update(state, self._micro_batches(groups, responses, values))
         return state, self.programs.of_batch([stats])
 
     def operations(self, batch: TrainBatch) -> int:
-        """Floating-point operations that `reinforce` cannot do without, of rollouts that count."""
+        """Floating-point operations that `reinforce` needs at least, for rollouts that count."""
         lengths = np.where(batch.mask.any(-1), batch.lengths, 0)
         return self.operations_of(batch.groups, Responses(batch.tokens, lengths))
 
     def operations_of(self, groups: Sequence[Group], responses: Responses) -> int:
-        """As `operations`, of all responses; of `supervise`, too."""
+        """As `operations`, for all of these responses; also for `supervise`."""
         once = forward_operations(self.model_config, groups, responses)
         scored = self._scores_old + (self.reference is not None)
-        vision = [path.startswith("vision.") for path in self.policy.paths]
+        vision = [within(path, VISION) for path in self.policy.paths]
         update = once.update(vision_trained=any(vision), text_trained=not all(vision))
         return update + scored * once.forward()
 
@@ -250,24 +238,54 @@ class Learner:
         several = self.config.updates_per_batch > 1 or self.config.recompute_old
         return self.objective is not None and several
 
+    def _mini_batches(self, batch: TrainBatch) -> list[MiniBatch]:
+        """The batch in equal parts, one for each update; checks that it fits."""
+        objective, parts = self.objective, self.config.updates_per_batch
+        if objective is None:
+            raise ValueError("reinforce: expected a learner with an objective; got objective=None")
+        responses = Responses(batch.tokens, batch.lengths)
+        if (batch.mask & ~responses.valid).any():
+            raise ValueError("mask: expected tokens of responses only; got padding among them")
+        size, rest = divmod(len(batch.groups), parts)
+        if rest:
+            raise ValueError(
+                f"updates_per_batch: expected a divisor of the {len(batch.groups)} groups of a "
+                f"batch; got {parts}"
+            )
+        found: list[MiniBatch] = []
+        for rows in (slice(n * size, (n + 1) * size) for n in range(parts)):
+            values = {
+                "weights": token_weights(batch.mask[rows], objective.aggregation, self.length),
+                "advantages": batch.advantages[rows],
+                "sampled": batch.logprobs[rows],
+            }
+            groups = move_images(batch.groups[rows], self.sharding)
+            found.append((groups, responses[rows], values))
+        return found
+
     def _update(
         self, state: TrainState, micro_batches: Iterable[MicroBatch]
     ) -> tuple[TrainState, Stats]:
-        gradients, parts = self.programs.zeros(), Pending()
+        gradients, parts = self.programs.zeros(), []
         for micro in micro_batches:
             gradients, stats = self.programs.add(
                 gradients, state.params, self.policy.frozen, micro, self._banned
             )
-            parts.add(stats)
+            parts.append(stats)
+            wait_for_all_but_last(parts)
         state, applied = self.programs.apply(state, gradients)
-        return state, self.programs.of_update(parts.results) | applied
+        return state, self.programs.of_update(parts) | applied
 
     def _scores(self, params: Params, micro_batches: Iterable[MicroBatch]) -> Scores:
         """Log-probabilities of each micro-batch under some parameters."""
-        scores = Pending()
+        scores: Scores = []
         for micro in micro_batches:
-            scores.add(self.programs.score(params, self.policy.frozen, micro, self._banned))
-        return scores.results
+            scores.append(self._score(params, micro))
+            wait_for_all_but_last(scores)
+        return scores
+
+    def _score(self, params: Params, micro: MicroBatch) -> jax.Array:
+        return self.programs.score(params, self.policy.frozen, micro, self._banned)
 
     def _with_scores(
         self, micro_batches: Iterable[MicroBatch], old: Scores | None
@@ -278,42 +296,30 @@ class Learner:
             if old is not None:
                 values["old"] = old[number]
             if self.reference is not None:
-                values["reference"] = self.programs.score(
-                    self.reference, self.policy.frozen, micro, self._banned
-                )
+                values["reference"] = self._score(self.reference, micro)
             yield replace(micro, values=values)
 
     def _micro_batches(
         self, groups: Sequence[Group], responses: Responses, values: Mapping[str, np.ndarray]
     ) -> Iterator[MicroBatch]:
-        """The groups of a mini-batch, those of each shard cut into equal numbers."""
-        packing, model = self.config.packing, self.model_config
-        shards = self._placement.shards
-        assigned = assign(groups, shards.feeds)
-        at_once = -(-packing.micro_groups // shards.count)
+        """The micro-batches of a mini-batch, each with so many groups of every shard."""
+        assigned = assign_groups(groups, self.sharding)
+        at_once = -(-self.config.packing.micro_groups // self.sharding.num_shards)
         for first in range(0, max(map(len, assigned)), at_once):
             parts = [numbers[first : first + at_once] for numbers in assigned]
-            members = [[groups[number] for number in numbers] for numbers in parts]
-            everyone = [number for numbers in parts for number in numbers]
-            sizes = Sizes.of(members, responses.lengths[everyone], packing, model.vision)
+            yield self._micro_batch((groups, responses, values), parts)
 
-            def pack_shard(
-                shard: int,
-                parts: Sequence[list[int]] = parts,
-                members: Sequence[list[Group]] = members,
-                sizes: Sizes = sizes,
-            ) -> MicroBatch:
-                numbers = parts[shard]
-                of_shard = {name: value[numbers] for name, value in values.items()}
-                return pack(members[shard], responses[numbers], of_shard, model, sizes)
+    def _micro_batch(self, mini: MiniBatch, parts: Sequence[list[int]]) -> MicroBatch:
+        """The groups of these numbers, by shard, on the devices."""
+        groups, responses, values = mini
+        model = self.model_config
+        members = [[groups[number] for number in numbers] for numbers in parts]
+        lengths = responses.lengths[list(chain(*parts))]
+        sizes = Sizes.of(members, lengths, self.config.packing, model)
 
-            yield self._placement.put(pack_shard)
+        def pack_shard(shard: int) -> MicroBatch:
+            numbers = parts[shard]
+            of_shard = {name: value[numbers] for name, value in values.items()}
+            return pack(members[shard], responses[numbers], of_shard, model, sizes)
 
-
-def _equal_parts(groups: int, count: int) -> list[slice]:
-    if groups % count:
-        raise ValueError(
-            f"updates_per_batch: expected a divisor of the {groups} groups of a batch; got {count}"
-        )
-    size = groups // count
-    return [slice(first, first + size) for first in range(0, groups, size)]
+        return self.sharding.put(pack_shard, MicroBatch.shard_axes)

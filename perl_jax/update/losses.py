@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from perl_jax.models import Qwen2_5_VL
+from perl_jax.models import Policy
 from perl_jax.objectives import Objective, checks, truncated_importance_weights
 from perl_jax.update.forward import Head, response_logprobs
 from perl_jax.update.packing import MicroBatch
@@ -17,7 +17,7 @@ from perl_jax.update.stats import Stats, over_tokens
 
 
 def policy_gradient_loss(
-    model: Qwen2_5_VL,
+    model: Policy,
     batch: MicroBatch,
     banned: jax.Array,
     running: Sequence[jax.Array] | None = None,
@@ -51,12 +51,15 @@ def policy_gradient_loss(
     loss, means = objective.token_loss(logprobs, old, values["advantages"], mask)
     del means["tokens"]
     means["clip_fraction"] = means["clip_fraction_high"] + means["clip_fraction_low"]
-    extremes = {"max/ratio_max": means.pop("ratio_max"), "min/ratio_min": means.pop("ratio_min")}
+    extremes = {
+        "max/policy/ratio_max": means.pop("ratio_max"),
+        "min/policy/ratio_min": means.pop("ratio_min"),
+    }
     importance, gap = truncated_importance_weights(
         old, values["sampled"], mask, cap=importance_cap or 1.0
     )
     means["logprob_gap_mean"] = gap["logprob_gap_mean"]
-    extremes["max/logprob_gap_max"] = gap["logprob_gap_max"]
+    extremes["max/policy/logprob_gap_max"] = gap["logprob_gap_max"]
     if importance_cap is not None:
         loss = loss * importance
         means["importance_weight_mean"] = gap["weight_mean"]
@@ -69,11 +72,12 @@ def policy_gradient_loss(
     if objective.entropy_coefficient:
         loss = loss - objective.entropy_coefficient * entropy
     share = jnp.sum(weights * loss)
-    return share, over_tokens(means, mask) | extremes | {"sum/loss": share}
+    named = {f"policy/{name}": mean for name, mean in means.items()}
+    return share, over_tokens(named, mask) | extremes | {"sum/policy/loss": share}
 
 
 def supervised_loss(
-    model: Qwen2_5_VL,
+    model: Policy,
     batch: MicroBatch,
     banned: jax.Array,
     running: Sequence[jax.Array] | None = None,
@@ -82,17 +86,17 @@ def supervised_loss(
 ) -> tuple[jax.Array, Stats]:
     """The share of the cross-entropy of given responses; values are ``weights`` ``[O, N, R]``.
 
-    Its statistic ``likely`` is the share of tokens that the model gives more than half of the
-    probability. Greedy decoding guesses at least these, and others whose probability is smaller
-    but still the largest: a lower bound of its accuracy that needs no logits.
+    The statistic ``supervised/likely`` is the share of tokens that the model gives more than half
+    of the probability. Greedy decoding guesses these, and others whose probability is smaller but
+    still the largest: it is a lower bound of the accuracy that needs no logits.
     """
     logprobs, entropy = response_logprobs(model, batch, banned, head, running)
     weights = jnp.asarray(batch.values["weights"])
     mask = weights > 0
     share = -jnp.sum(weights * jnp.where(mask, logprobs, 0.0))
     likely = (logprobs > jnp.log(0.5)).astype(jnp.float32)
-    means = {"entropy": _mean(entropy, mask), "likely": _mean(likely, mask)}
-    return share, over_tokens(means, mask) | {"sum/loss": share}
+    means = {"policy/entropy": _mean(entropy, mask), "supervised/likely": _mean(likely, mask)}
+    return share, over_tokens(means, mask) | {"sum/supervised/loss": share}
 
 
 def _mean(values: jax.Array, mask: jax.Array) -> jax.Array:

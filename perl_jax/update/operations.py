@@ -6,8 +6,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from perl_jax.models.qwen2_5_vl.config import Qwen2_5_VLConfig
-from perl_jax.models.qwen2_5_vl.operations import image_operations, text_operations
+from perl_jax.models import PolicyConfig
 from perl_jax.types import Group, Responses
 
 T = TypeVar("T", int, np.ndarray)
@@ -15,7 +14,7 @@ T = TypeVar("T", int, np.ndarray)
 
 @dataclass(frozen=True)
 class Operations:
-    """Floating-point operations of one forward pass, see `perl_jax.models.qwen2_5_vl.operations`.
+    """Floating-point operations of one forward pass, counted by `PolicyConfig`.
 
     Attributes:
         vision: Of encoding every distinct image of a group once.
@@ -40,7 +39,7 @@ class Operations:
 
 
 def forward_operations(
-    config: Qwen2_5_VLConfig, groups: Sequence[Group], responses: Responses
+    config: PolicyConfig, groups: Sequence[Group], responses: Responses
 ) -> Operations:
     """Of one forward pass over groups and their responses, shared parts once.
 
@@ -53,13 +52,12 @@ def forward_operations(
     for group, lengths_KxN in zip(groups, responses.lengths, strict=True):
         if not lengths_KxN.any():
             continue
-        vision += sum(image_operations(config.vision, image.grid) for image in group.images)
+        vision += sum(config.image_operations(image.grid) for image in group.images)
         for prompt, lengths_N in zip(group.prompts, lengths_KxN.astype(np.int64), strict=False):
             start = len(prompt.tokens)
             # The last token of a response is predicted and never read.
             read = np.maximum(lengths_N - 1, 0)
-            text += text_operations(
-                config.text,
+            text += config.text_operations(
                 tokens=start + int(read.sum()),
                 pairs=_triangle(start) + int((read * start + _triangle(read)).sum()),
                 predicted=int(lengths_N.sum()),

@@ -1,12 +1,12 @@
-"""The optimizer: what a gradient does to the parameters, as optax transformations.
+"""The optimizer, from gradients to new parameters, as optax transformations.
 
-Parameters, gradients and updates are flat dicts of dotted paths. Matrices are (out, in); what is
-stacked has a leading layer axis, and every layer of it is treated as a parameter of its own.
+Parameters, gradients and updates are flat dicts by dotted path. Matrices are (out, in). Stacked
+parameters have a leading layer axis, and every layer is treated as a parameter of its own.
 """
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import optax
 from annotated_types import Ge, Interval
 
+from perl_jax.models.paths import OUTER_MATRICES, STACKED, within
 from perl_jax.settings import (
     Checked,
     Count,
@@ -30,11 +31,6 @@ OPTIMIZERS: tuple[OptimizerName, ...] = get_args(OptimizerName)
 _Patterns = Annotated[tuple[str, ...], Expects("a list of patterns")]
 _Decay = Annotated[float, Interval(ge=0, lt=1), Expects("a number from 0 to below 1")]
 
-# Modules whose parameters have a leading layer axis.
-STACKED = ("text.layers", "vision.blocks")
-
-# Muon is for maps between hidden states. These matrices look rows up or face the outside.
-_OUTER_MATRICES = r"(.*\.)?(embed_tokens|lm_head|patch_embed)\.weight"
 _MUON_MOMENTUM = 0.95
 # Scales an orthogonal update to the root mean square of AdamW's, arXiv 2502.16982 section 2.2, so
 # that both kinds of parameters share a learning rate and a weight decay.
@@ -50,27 +46,30 @@ Tree = TypeVar("Tree")
 class OptimizerConfig(Checked):
     """How gradients move parameters.
 
-    The learning rate has one meaning for all three optimizers: an element of an update has about
-    its size (a fifth of it in Muon's matrices, and in AdamW's once gradients disagree).
+    The learning rate means the same for all three optimizers: it is about the size of an element of
+    an update. Elements of Muon's matrices have a fifth of it, and so have AdamW's once gradients
+    differ from update to update.
 
     Attributes:
         name: ``adamw`` (arXiv 1711.05101); ``adafactor`` (arXiv 1804.04235), which keeps no first
-            moment and a factored second one, and takes steps of the learning rate rather than of
-            a share of the parameter; or ``muon`` (arXiv 2502.16982) on every matrix but
-            embeddings, ``lm_head`` and the patch embedding, which get AdamW like all vectors.
+            moment and a factored second one, and whose steps do not grow with the parameter; or
+            ``muon`` (arXiv 2502.16982) on every matrix but embeddings, ``lm_head`` and the patch
+            embedding, which AdamW moves, as it does all vectors.
         learning_rate: The peak.
         schedule: After the warm-up: ``constant``; ``linear`` or ``cosine`` down to
             ``final_scale`` of the peak at the end of the run.
         warmup_updates: W: update u < W, from 0, is made at (u + 1) / W of the peak.
-        final_scale: A share of the peak; ``constant`` does not use it.
+        final_scale: The fraction of the peak at the end; ``constant`` does not use it.
         b1: Decay of AdamW's first moment. Muon's momentum is 0.95.
         b2: Decay of AdamW's second moment.
         epsilon: Added to AdamW's denominator.
-        weight_decay: Decoupled: per update, this times the learning rate is taken off.
+        weight_decay: Decoupled: every update takes this times the learning rate off a parameter.
         no_decay: Patterns of the paths that do not decay; each must match the whole path.
         max_grad_norm: Gradients of a larger global norm are scaled down to it; None: never.
-        max_skipped: After so many updates skipped in a row for not being finite, the run stops.
-        state_dtype: Of the first moment, ``float32`` or ``bfloat16``; all else is float32.
+        max_skipped: The run stops after so many updates in a row that were skipped because they
+            were not finite.
+        state_dtype: The dtype of the first moment, ``float32`` or ``bfloat16``; the rest of the
+            state is float32.
     """
 
     name: OptimizerName = "adamw"
@@ -102,12 +101,13 @@ def learning_rate_schedule(config: OptimizerConfig, total_updates: int) -> optax
     """The learning rate as a function of how many updates were applied before.
 
     Args:
-        config: Peak, warm-up, course and end.
-        total_updates: Of the run, T. A decay starts at the peak with update W (``warmup_updates``)
-            and would reach ``final_scale`` of it with update T, the first that is not made.
+        config: Peak, warm-up, schedule and final scale.
+        total_updates: The updates T of the run. A decay starts at the peak with update W
+            (``warmup_updates``). It would reach ``final_scale`` of the peak with update T, but the
+            last update is T - 1.
 
     Raises:
-        ValueError: The run is over before the warm-up is.
+        ValueError: The run ends before the warm-up does.
     """
     peak, warmup = config.learning_rate, config.warmup_updates
     if total_updates < 1:
@@ -126,7 +126,7 @@ def learning_rate_schedule(config: OptimizerConfig, total_updates: int) -> optax
     if warmup == 0:
         return decay
     rise = optax.linear_schedule(0.0, peak, warmup)
-    # A first update at 0 of the peak would be a wasted one.
+    # At a learning rate of 0 the first update would be wasted.
     return optax.join_schedules([lambda count: rise(count + 1), decay], [warmup])
 
 
@@ -135,14 +135,14 @@ def make_optimizer(
 ) -> optax.GradientTransformation:
     """Builds the optimizer of these parameters.
 
-    In order: clipping by the global norm, the optimizer's direction, weight decay, the learning
-    rate. It works and keeps its state in float32 whatever the dtype of parameters and gradients,
-    but for ``state_dtype``.
+    Its steps, in order: clipping by the global norm, the optimizer's direction, weight decay, the
+    learning rate. It computes in float32 and keeps its state in float32 (but for ``state_dtype``),
+    whatever the dtype of parameters and gradients.
 
     Args:
-        config: Which, and how.
-        total_updates: Of the run, for the schedule.
-        params: The trainable parameters by their paths: arrays, or anything with a shape.
+        config: Which optimizer, and its settings.
+        total_updates: The updates of the run, for the schedule.
+        params: The trainable parameters by path: arrays, or anything with a shape.
 
     Raises:
         ValueError: There are no parameters, or the schedule does not fit the run.
@@ -150,7 +150,9 @@ def make_optimizer(
     if not params:
         raise ValueError("params: expected at least one trainable parameter; got none")
     schedule = learning_rate_schedule(config, total_updates)
-    decays = {path: not _matches(path, config.no_decay) for path in params}
+    decays = {
+        path: not any(re.fullmatch(pattern, path) for pattern in config.no_decay) for path in params
+    }
     clip = [] if config.max_grad_norm is None else [optax.clip_by_global_norm(config.max_grad_norm)]
     return _in_float32(
         optax.chain(
@@ -163,9 +165,9 @@ def make_optimizer(
 
 
 def applied_updates(optimizer_state: Any) -> jax.Array:
-    """How many updates made this state, int32: those skipped do not count.
+    """The number of updates that made this state, int32, without those that were skipped.
 
-    It is the argument of `learning_rate_schedule` for the next update.
+    The schedule gives the learning rate of the next update for it.
     """
     return optimizer_state[-1].count
 
@@ -178,7 +180,7 @@ def apply_gradients(
 ) -> tuple[dict[str, jax.Array], Any, dict[str, jax.Array]]:
     """Makes one update, or none if it is not finite.
 
-    Pure, and safe to compile with ``params`` and ``optimizer_state`` donated.
+    It is pure, and may be compiled with ``params`` and ``optimizer_state`` donated.
 
     Args:
         optimizer: From `make_optimizer`.
@@ -187,17 +189,19 @@ def apply_gradients(
         gradients: By path, of the parameters' shapes.
 
     Returns:
-        Parameters, state, and scalars: ``grad_norm`` before clipping, ``update_norm``,
-        ``param_norm`` after the update, all global and float32, and ``skipped``, int32. Where the
-        norm of the gradients or of the update is not finite, ``skipped`` is 1, ``update_norm`` 0,
-        and parameters and state are those that were given, counters included.
+        Parameters, state, and scalars by their names in the logs, which begin with ``optimizer/``:
+        ``grad_norm`` before clipping, ``update_norm``, ``param_norm`` after the update, all global
+        and float32, and ``skipped``, int32. If the norm of the gradients or of the update is not
+        finite, ``skipped`` is 1, ``update_norm`` is 0, and parameters and state are those that were
+        given, counters included.
 
     Raises:
         ValueError: Gradients and parameters differ in paths or shapes.
     """
     _check_gradients(params, gradients)
     grad_norm = optax.tree.norm(_as_float32(gradients))
-    updates, moved_state = optimizer.update(gradients, optimizer_state, params)
+    result: Any = optimizer.update(gradients, optimizer_state, params)
+    updates, moved_state = result
     update_norm = optax.tree.norm(updates)
     finite = jnp.isfinite(grad_norm) & jnp.isfinite(update_norm)
 
@@ -209,16 +213,16 @@ def apply_gradients(
 
     moved = {path: move(value, updates[path]) for path, value in params.items()}
     stats = {
-        "grad_norm": grad_norm,
-        "update_norm": jnp.where(finite, update_norm, 0.0),
-        "param_norm": optax.tree.norm(_as_float32(moved)),
-        "skipped": jnp.where(finite, 0, 1).astype(jnp.int32),
+        "optimizer/grad_norm": grad_norm,
+        "optimizer/update_norm": jnp.where(finite, update_norm, 0.0),
+        "optimizer/param_norm": optax.tree.norm(_as_float32(moved)),
+        "optimizer/skipped": jnp.where(finite, 0, 1).astype(jnp.int32),
     }
     return moved, jax.tree.map(keep, moved_state, optimizer_state), stats
 
 
 def _direction(config: OptimizerConfig, params: Mapping[str, Any]) -> optax.GradientTransformation:
-    """What the optimizer makes of gradients, before decay and learning rate."""
+    """From gradients to updates, before weight decay and learning rate."""
     if config.name == "adafactor":
         return _adafactor(params)
     dtype = jnp.dtype(config.state_dtype)
@@ -242,7 +246,7 @@ def _muon(
         beta=_MUON_MOMENTUM, mu_dtype=dtype, weight_dimension_numbers=numbers
     )
 
-    def match_rms(update: jax.Array, _: Any) -> jax.Array:
+    def match_rms(update: Any, _: Any) -> jax.Array:
         return update * (_MUON_RMS * math.sqrt(max(update.shape[-2:])))
 
     muon = optax.chain(orthogonal, optax.stateless_with_tree_map(match_rms))
@@ -250,27 +254,26 @@ def _muon(
 
 
 def _adafactor(params: Mapping[str, Any]) -> optax.GradientTransformation:
-    # optax factors the two largest axes, which a layer axis may be one of, and clips whole arrays:
-    # mapped over the layers, both see one matrix at a time.
+    # optax factors the two largest axes, of which a layer axis may be one, and clips whole arrays.
+    # Mapped over the layers, both see one matrix at a time.
     each = optax.chain(optax.scale_by_factored_rms(), optax.clip_by_block_rms(_ADAFACTOR_CLIP))
     mapped = optax.GradientTransformation(jax.vmap(each.init), jax.vmap(each.update))
     labels = {path: _stack(path) or "single" for path in params}
-    transformations = {label: mapped if label in STACKED else each for label in labels.values()}
+    transformations: dict[Hashable, optax.GradientTransformation] = {
+        label: mapped if label in STACKED else each for label in labels.values()
+    }
     return optax.partition(transformations, labels)
 
 
 def _stack(path: str) -> str | None:
     """The stack that a parameter belongs to, if any."""
-    return next((module for module in STACKED if path.startswith(module + ".")), None)
+    return next((module for module in STACKED if within(path, module)), None)
 
 
 def _is_hidden_matrix(path: str, shape: tuple[int, ...]) -> bool:
+    # Muon is for maps between hidden states.
     rank = len(shape) - (1 if _stack(path) else 0)
-    return rank == 2 and not re.fullmatch(_OUTER_MATRICES, path)
-
-
-def _matches(path: str, patterns: tuple[str, ...]) -> bool:
-    return any(re.fullmatch(pattern, path) for pattern in patterns)
+    return rank == 2 and not re.fullmatch(OUTER_MATRICES, path)
 
 
 def _in_float32(inner: optax.GradientTransformation) -> optax.GradientTransformation:

@@ -7,14 +7,17 @@ to: what a group shares beside its images is in the advantages already.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import jax
 import numpy as np
 
 from perl_jax.buckets import Ladder, OptionalRungs, Rungs, bucket
-from perl_jax.models.qwen2_5_vl.config import Qwen2_5_VLConfig, VisionConfig
-from perl_jax.models.qwen2_5_vl.inputs import Array, ImageSizes, PromptInputs, pack_images
+from perl_jax.mesh import first_axes
+from perl_jax.models import PolicyConfig
+from perl_jax.models.policy import Array, ImageSizes, PromptInputs
+from perl_jax.models.prompts import feature_rows, pad_prompts
 from perl_jax.settings import Checked, Count
 from perl_jax.types import Group, ImagePatches, Responses
 
@@ -64,6 +67,11 @@ class MicroBatch:
     valid: Array
     values: Mapping[str, Array]
 
+    def shard_axes(self) -> "MicroBatch":
+        """The axis along which shards follow each other, in place of every array."""
+        axes: Any = first_axes(self)
+        return replace(axes, prompts=replace(axes.prompts, positions=1))
+
 
 @dataclass(frozen=True)
 class Sizes:
@@ -87,7 +95,7 @@ class Sizes:
         shards: Sequence[Sequence[Group]],
         lengths: np.ndarray,
         config: PackingConfig,
-        vision: VisionConfig,
+        model: PolicyConfig,
     ) -> "Sizes":
         """The sizes that hold each of several shards.
 
@@ -95,30 +103,38 @@ class Sizes:
             shards: The groups of each; a shard may have none.
             lengths: int, those of all responses.
             config: The ladders.
-            vision: The vision tower's configuration.
+            model: The policy's sizes.
 
         Raises:
             ValueError: A prompt, a response or the images do not fit the ladders.
         """
-        ladder = Ladder("prompt_lengths", config.prompt_lengths)
-        grids = [[image.grid for image in _distinct(groups).values()] for groups in shards]
+
+        def fit(ladder: str, size: int, what: str) -> int:
+            """The rung of a ladder of the configuration, or the `bucket` where it is empty."""
+            rungs = getattr(config, ladder)
+            return Ladder(ladder, rungs).fit(size, what) if rungs else bucket(size)
+
+        prompts = max(
+            fit("prompt_lengths", len(prompt.tokens), f"group {group.id!r}: prompt length")
+            for groups in shards
+            for group in groups
+            for prompt in group.prompts
+        )
         orders = max(sum(len(group.prompts) for group in groups) for groups in shards)
-        if config.orders:
-            orders = Ladder("orders", config.orders).fit(orders, "orders of a micro-batch")
-        else:
-            orders = bucket(orders)
+        images, image_sizes = [_distinct(groups) for groups in shards], None
+        if any(images):
+            patches = max(sum(image.num_patches for image in of_shard) for of_shard in images)
+            most = fit("images", max(map(len, images)), "images of a micro-batch")
+            image_sizes = model.image_sizes(
+                [[image.grid for image in of_shard] for of_shard in images],
+                num_patches=fit("patches", patches, "patches of a micro-batch"),
+                num_images=most if config.images else None,
+            )
         return cls(
-            orders=orders,
-            prompt=max(
-                ladder.fit(len(prompt.tokens), f"group {group.id!r}: prompt length")
-                for groups in shards
-                for group in groups
-                for prompt in group.prompts
-            ),
-            response=Ladder("response_lengths", config.response_lengths).fit(
-                max(1, int(lengths.max())), "response length"
-            ),
-            images=_image_sizes(grids, config, vision) if any(grids) else None,
+            orders=fit("orders", orders, "orders of a micro-batch"),
+            prompt=prompts,
+            response=fit("response_lengths", max(1, int(lengths.max())), "response length"),
+            images=image_sizes,
         )
 
 
@@ -126,7 +142,7 @@ def pack(
     groups: Sequence[Group],
     responses: Responses,
     values: Mapping[str, np.ndarray],
-    model: Qwen2_5_VLConfig,
+    model: PolicyConfig,
     sizes: Sizes,
 ) -> MicroBatch:
     """Packs whole groups and their responses as one shard of a micro-batch.
@@ -136,7 +152,7 @@ def pack(
         responses: To them.
         values: By name, ``[B, K, N]`` or ``[B, K, N, R]``: becomes `MicroBatch.values`. What stands
             at padding is not read.
-        model: The model's configuration.
+        model: The policy's sizes.
         sizes: The padded sizes.
 
     Raises:
@@ -182,76 +198,33 @@ def _check_orders(groups: Sequence[Group], lengths: np.ndarray) -> None:
 
 
 def _pack_prompts(
-    groups: Sequence[Group], sizes: Sizes, model: Qwen2_5_VLConfig
+    groups: Sequence[Group], sizes: Sizes, model: PolicyConfig
 ) -> tuple[PromptInputs, np.ndarray]:
     """The orders of all groups one after the other, and where responses to them start."""
-    shape = (sizes.orders, sizes.prompt)
-    tokens = np.zeros(shape, np.int32)
-    positions = np.zeros((3, *shape), np.int32)
-    valid = np.zeros(shape, bool)
-    feature_rows = np.full(shape, -1, np.int32)
+    images, rows_of, first = _distinct(groups), {}, 0
+    for image in images:
+        stop = first + image.num_patches // model.patches_per_unit
+        rows_of[image.key] = np.arange(first, stop)
+        first = stop
+    prompts = [prompt for group in groups for prompt in group.prompts]
+    rows = [
+        feature_rows(
+            prompt,
+            model,
+            [rows_of[group.images[slot].key] for slot in slots],
+            f"group {group.id!r}, order {k}",
+        )
+        for group in groups
+        for k, (prompt, slots) in enumerate(zip(group.prompts, group.slots, strict=True))
+    ]
     start = np.zeros(sizes.orders, np.int32)
-    images, rows_of = _distinct_images(groups, model.vision.patches_per_unit)
-    every = ((group, k, prompt) for group in groups for k, prompt in enumerate(group.prompts))
-    for row, (group, k, prompt) in enumerate(every):
-        end = len(prompt.tokens)
-        tokens[row, :end] = prompt.tokens
-        positions[:, row, :end] = prompt.positions
-        valid[row, :end] = True
-        is_image = prompt.tokens == model.image_token
-        feature_rows[row, :end][is_image] = _shown_rows(group, k, rows_of, is_image)
-        start[row] = end + prompt.rope_delta
+    start[: len(prompts)] = [prompt.next_position for prompt in prompts]
     packed = None
     if sizes.images is not None:
-        packed = pack_images(images, model.vision, sizes.images)
-        packed = jax.tree.map(lambda part: part[None], packed)
-    return PromptInputs(tokens, positions, valid, feature_rows, packed), start
+        packed = jax.tree.map(lambda part: part[None], sizes.images.pack(images))
+    return pad_prompts(prompts, rows, (sizes.orders, sizes.prompt), packed), start
 
 
-def _distinct(groups: Sequence[Group]) -> dict[int, ImagePatches]:
+def _distinct(groups: Sequence[Group]) -> list[ImagePatches]:
     """The images of groups, each once."""
-    return {id(image): image for group in groups for image in group.images}
-
-
-def _distinct_images(
-    groups: Sequence[Group], unit: int
-) -> tuple[list[ImagePatches], dict[int, np.ndarray]]:
-    """The images of a shard, each once, and the rows of each one's features by its id."""
-    images = _distinct(groups)
-    rows_of, row = {}, 0
-    for key, image in images.items():
-        features = len(image.patches) // unit
-        rows_of[key] = row + np.arange(features)
-        row += features
-    return list(images.values()), rows_of
-
-
-def _shown_rows(
-    group: Group, k: int, rows_of: Mapping[int, np.ndarray], is_image: np.ndarray
-) -> np.ndarray:
-    """The rows of the features that an order of a group shows, one after the other."""
-    shown = [rows_of[id(group.images[slot])] for slot in group.slots[k]]
-    rows = np.concatenate([np.arange(0), *shown])
-    if len(rows) != np.count_nonzero(is_image):
-        raise ValueError(
-            f"group {group.id!r}, order {k}: expected as many image tokens as image features; "
-            f"got {np.count_nonzero(is_image)} and {len(rows)}"
-        )
-    return rows
-
-
-def _image_sizes(
-    grids: Sequence[Sequence[tuple[int, int]]], config: PackingConfig, vision: VisionConfig
-) -> ImageSizes:
-    """The sizes that hold the images of every shard."""
-    patches = max(sum(height * width for height, width in row) for row in grids)
-    num_images = None
-    if config.images:
-        ladder = Ladder("images", config.images)
-        num_images = ladder.fit(max(map(len, grids)), "images of a micro-batch")
-    return ImageSizes.of(
-        grids,
-        vision,
-        num_patches=Ladder("patches", config.patches).fit(patches, "patches of a micro-batch"),
-        num_images=num_images,
-    )
+    return list({image.key: image for group in groups for image in group.images}.values())

@@ -8,27 +8,35 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from perl_jax.models import Qwen2_5_VL
+from perl_jax.mesh import BatchSharding
+from perl_jax.models import Policy
 from perl_jax.update.forward import Head, response_logprobs
 from perl_jax.update.optimizer import applied_updates, apply_gradients
 from perl_jax.update.packing import MicroBatch
-from perl_jax.update.placement import Placement, shardings_of
-from perl_jax.update.state import Params, Policy, TrainState
+from perl_jax.update.state import Params, SplitPolicy, TrainState, shardings_of, state_shardings
 from perl_jax.update.stats import Stats, of_batch, of_update
 
-# The share of a micro-batch in the loss of its mini-batch, and where gradients of the text layers
-# are added up: (model, batch, banned, running) -> share, stats.
+# (model, batch, banned, running) -> loss, stats. The losses of the micro-batches of a mini-batch
+# add up to its loss. Gradients of the text layers are added to ``running``, if it is given.
 Loss = Callable[
-    [Qwen2_5_VL, MicroBatch, jax.Array, Sequence[jax.Array] | None], tuple[jax.Array, Stats]
+    [Policy, MicroBatch, jax.Array, Sequence[jax.Array] | None], tuple[jax.Array, Stats]
 ]
 
+# Makes a program of its name, a function and options of `jax.jit`. Plans list it under this name.
+Compile = Callable[..., Any]
+
+
+def jit(name: str, function: Callable[..., Any], **options: Any) -> Any:
+    """Makes a program that runs where its arguments lie."""
+    return jax.jit(function, **options)
+
+
 _COMPILER_OPTIONS = {
-    # What is only multiplied may be cast to bfloat16 as soon as it exists: all layers of the
-    # parameters, that is, before the loops over layers which use one at a time. For a 7B policy on
-    # 16 chips that copy takes 0.8 GiB of each.
+    # The compiler would cast the parameters of all layers to bfloat16 before the loop that uses one
+    # layer at a time. For a 7B policy on 16 chips that copy takes 0.8 GiB of each.
     "tpu": {"xla_jf_bf16_propagation": False},
-    # Several devices of one CPU share its threads, and each collective that waits holds one. Where
-    # the devices take independent collectives in different orders, all threads wait for ever.
+    # Several devices of one CPU share its threads, and each collective that waits holds one. If the
+    # devices start independent collectives in different orders, all threads wait for ever.
     "cpu": {"xla_cpu_enable_concurrency_optimized_scheduler": False},
 }
 
@@ -36,8 +44,8 @@ _COMPILER_OPTIONS = {
 class Programs:
     """The compiled programs of one learner.
 
-    It is fixed where results lie: left to itself the compiler may hold gradients whole on every
-    device, and moments, which are zeros of nothing, whole on one.
+    The shardings of results are fixed. The compiler would otherwise be free to hold gradients whole
+    on every device, and the optimizer's first moments, which depend on no input, whole on one.
 
     Attributes:
         start: ``(params, key data, key implementation) -> state``, in memory of its own.
@@ -47,44 +55,52 @@ class Programs:
         score: `score` of ``(params, frozen, batch, banned)``.
         of_update: `perl_jax.update.stats.of_update`.
         of_batch: `perl_jax.update.stats.of_batch`.
+        copy: `copy_as` of ``(params, dtype)``.
     """
 
     def __init__(
         self,
-        policy: Policy,
+        policy: SplitPolicy,
         params: Params,
         *,
         loss: Loss,
         head: Head,
         optimizer: optax.GradientTransformation,
         schedule: optax.Schedule,
-        placement: Placement,
+        sharding: BatchSharding,
+        compile: Compile = jit,
     ) -> None:
-        like_params, everywhere = shardings_of(params), placement.everywhere
-        like_state: Any = placement.of_state(jax.eval_shape(optimizer.init, params), params)
-        # Which recomputes whole layers anyway, and may as well add up their gradients on the way.
+        like_params, replicated = shardings_of(params), sharding.replicated
+        shapes = jax.eval_shape(optimizer.init, params)
+        like_state: Any = state_shardings(shapes, params, replicated)
+        # A backward pass that goes layer by layer can add up the gradients of each on its way.
         in_place = policy.text_layers if head.remat == "layers" else ()
         options = _compiler_options(params)
-        self.start = jax.jit(partial(start, optimizer), static_argnums=2, out_shardings=like_state)
-        self.zeros = jax.jit(partial(zero_gradients, params), out_shardings=like_params)
-        self.add = jax.jit(
+        self.start = compile(
+            "start", partial(start, optimizer), static_argnums=2, out_shardings=like_state
+        )
+        self.copy = compile("copy", copy_as, static_argnums=1, out_shardings=like_params)
+        self.zeros = compile("zeros", partial(zero_gradients, params), out_shardings=like_params)
+        self.add = compile(
+            "add",
             partial(add_gradients, policy, loss, in_place),
-            out_shardings=(like_params, everywhere),
+            out_shardings=(like_params, replicated),
             donate_argnums=0,
             compiler_options=options,
         )
-        self.apply = jax.jit(
+        self.apply = compile(
+            "apply",
             partial(apply, optimizer, schedule),
-            out_shardings=(like_state, everywhere),
+            out_shardings=(like_state, replicated),
             donate_argnums=0,
         )
-        self.score = jax.jit(partial(score, policy, head), compiler_options=options)
-        self.of_update = jax.jit(of_update)
-        self.of_batch = jax.jit(of_batch)
+        self.score = compile("score", partial(score, policy, head), compiler_options=options)
+        self.of_update = compile("of_update", of_update)
+        self.of_batch = compile("of_batch", of_batch)
 
 
 def _compiler_options(params: Params) -> dict[str, bool] | None:
-    """For the devices that the parameters lie on."""
+    """The options for the devices that hold the parameters."""
     devices: set[Any] = next(iter(params.values())).sharding.device_set
     platform = next(iter(devices)).platform
     # One device alone has no collectives.
@@ -94,7 +110,7 @@ def _compiler_options(params: Params) -> dict[str, bool] | None:
 def start(
     optimizer: optax.GradientTransformation, params: Params, key_data: jax.Array, key_impl: str
 ) -> TrainState:
-    """The state before the first update. Everything is copied: updates give its memory back."""
+    """The state before the first update. Everything is copied, as updates donate the state."""
     return TrainState(
         params=jax.tree.map(jnp.copy, params),
         optimizer=optimizer.init(params),
@@ -104,12 +120,12 @@ def start(
 
 
 def zero_gradients(params: Params) -> Params:
-    """Where gradients are added up: float32 whatever the dtype of the parameters."""
+    """Gradients to add to: float32 whatever the dtype of the parameters."""
     return {path: jnp.zeros(leaf.shape, jnp.float32) for path, leaf in params.items()}
 
 
 def add_gradients(
-    policy: Policy,
+    policy: SplitPolicy,
     loss: Loss,
     in_place: Sequence[str],
     total: Params,
@@ -118,30 +134,31 @@ def add_gradients(
     batch: MicroBatch,
     banned: jax.Array,
 ) -> tuple[Params, Stats]:
-    """Adds the gradients of a micro-batch's share to ``total``; nothing flows into ``frozen``.
+    """Adds the gradients of a micro-batch's loss to ``total``; ``frozen`` gets none.
 
     Args:
         policy: The model apart from its parameters.
-        loss: The share.
-        in_place: Either `Policy.text_layers`, whose gradients are then added layer by layer and
-            never exist all at once, or none.
-        total: Donated.
+        loss: The loss of a micro-batch.
+        in_place: Either `SplitPolicy.text_layers`, whose gradients are then added layer by layer
+            and never exist all at once, or none.
+        total: The gradients so far; donated.
         params: The trainable parameters.
         frozen: The others.
         batch: The micro-batch.
         banned: Bool ``[V]``.
 
     Returns:
-        The new total, and the statistics of the share.
+        The new total, and the statistics of the micro-batch.
     """
     others = {path: leaf for path, leaf in params.items() if path not in in_place}
     running = [total[path] for path in in_place]
 
-    def share(others: Params, running: list[jax.Array]) -> tuple[jax.Array, Stats]:
+    def micro_loss(others: Params, running: list[jax.Array]) -> tuple[jax.Array, Stats]:
         model = policy.merge({**frozen, **params, **others})
         return loss(model, batch, banned, running or None)
 
-    (gradients, running), stats = jax.grad(share, argnums=(0, 1), has_aux=True)(others, running)
+    gradients_of = jax.grad(micro_loss, argnums=(0, 1), has_aux=True)
+    (gradients, running), stats = gradients_of(others, running)
     added = {path: total[path] + gradients[path].astype(jnp.float32) for path in others}
     return added | dict(zip(in_place, running, strict=True)), stats
 
@@ -152,44 +169,33 @@ def apply(
     state: TrainState,
     gradients: Params,
 ) -> tuple[TrainState, Stats]:
-    """Makes one update, or none where gradients are not finite; see `apply_gradients`."""
+    """Makes one update, or none if gradients are not finite; see `apply_gradients`."""
     rate = jnp.asarray(schedule(applied_updates(state.optimizer)), jnp.float32)
     params, optimizer_state, stats = apply_gradients(
         optimizer, state.params, state.optimizer, gradients
     )
-    skipped = jnp.where(stats["skipped"] > 0, state.skipped_in_a_row + 1, 0)
+    skipped = jnp.where(stats["optimizer/skipped"] > 0, state.skipped_in_a_row + 1, 0)
     state = TrainState(params, optimizer_state, state.key, skipped)
-    return state, stats | {"learning_rate": rate, "skipped_in_a_row": skipped}
+    return state, stats | {"optimizer/learning_rate": rate}
 
 
 def score(
-    policy: Policy, head: Head, params: Params, frozen: Params, batch: MicroBatch, banned: jax.Array
+    policy: SplitPolicy,
+    head: Head,
+    params: Params,
+    frozen: Params,
+    batch: MicroBatch,
+    banned: jax.Array,
 ) -> jax.Array:
     """Log-probabilities of the responses under some parameters, ``[O, N, R]``."""
     return response_logprobs(policy.merge({**frozen, **params}), batch, banned, head)[0]
 
 
 def copy_as(params: Params, dtype: jnp.dtype) -> Params:
-    """The parameters in memory of their own, cast to a dtype."""
-
-    def cast(params: Params) -> Params:
-        return jax.tree.map(lambda leaf: jnp.copy(leaf.astype(dtype)), params)
-
-    return jax.jit(cast, out_shardings=shardings_of(params))(params)
+    """A copy of the parameters, cast to a dtype."""
+    return {path: jnp.copy(leaf.astype(dtype)) for path, leaf in params.items()}
 
 
-class Pending:
-    """Results of micro-batches. Waits for all but the last: the devices hold two at most.
-
-    Attributes:
-        results: In order; the last one may still be computed.
-    """
-
-    def __init__(self) -> None:
-        self.results: list[Any] = []
-
-    def add(self, result: Any) -> None:
-        """Takes a result that is being computed."""
-        if self.results:
-            jax.block_until_ready(self.results[-1])
-        self.results.append(result)
+def wait_for_all_but_last(results: Sequence[Any]) -> None:
+    """Called after every micro-batch, it keeps the devices from holding more than two of them."""
+    jax.block_until_ready(results[-2:-1])

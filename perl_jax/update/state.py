@@ -7,12 +7,12 @@ from typing import Any
 
 import jax
 from flax import nnx
+from jax.sharding import Sharding
 
-from perl_jax.models import Qwen2_5_VL
+from perl_jax.models import Policy
+from perl_jax.models.paths import TEXT_LAYERS, leaves_of, with_leaves, within
 
 Params = dict[str, jax.Array]
-
-_TEXT_LAYERS = "text.layers."
 
 
 @jax.tree_util.register_dataclass
@@ -33,8 +33,39 @@ class TrainState:
     skipped_in_a_row: jax.Array
 
 
-class Policy:
-    """A model apart from its parameters.
+def shardings_of(params: Mapping[str, jax.Array]) -> dict[str, Sharding]:
+    """The shardings of parameters, which are also those of their gradients and copies."""
+    return {path: leaf.sharding for path, leaf in params.items()}
+
+
+def state_shardings(
+    optimizer_state: Any, params: Mapping[str, jax.Array], replicated: Sharding
+) -> TrainState:
+    """The shardings of a `TrainState`, in place of its arrays.
+
+    What has the shape of a parameter is split as the parameter is, the rest is replicated.
+
+    Args:
+        optimizer_state: Its arrays, or their shapes.
+        params: The trainable parameters by path.
+        replicated: The sharding of a whole copy on every device.
+    """
+
+    def place(path: tuple[Any, ...], leaf: Any) -> Sharding:
+        keys = (key.key for key in path if isinstance(key, jax.tree_util.DictKey))
+        owner = next((params[key] for key in keys if key in params), None)
+        if owner is None or owner.shape != leaf.shape:
+            return replicated
+        return owner.sharding
+
+    like_params: Any = shardings_of(params)
+    optimizer = jax.tree_util.tree_map_with_path(place, optimizer_state)
+    scalar: Any = replicated
+    return TrainState(like_params, optimizer, scalar, scalar)
+
+
+class SplitPolicy:
+    """A policy apart from its parameters, which are split into trainable and frozen ones.
 
     Attributes:
         definition: Of the NNX module: static and hashable.
@@ -45,7 +76,7 @@ class Policy:
     """
 
     def __init__(
-        self, model: Qwen2_5_VL, trainable: Sequence[str] = (".*",), frozen: Sequence[str] = ()
+        self, model: Policy, trainable: Sequence[str] = (".*",), frozen: Sequence[str] = ()
     ) -> None:
         self.definition, state = nnx.split(model)
         params = flatten(state)
@@ -63,35 +94,24 @@ class Policy:
         if not self.paths:
             raise ValueError("trainable, frozen: expected some parameter to be left; got none")
         # The order is that of the leaves of the module.
-        layers = tuple(path for path in params if path.startswith(_TEXT_LAYERS))
+        layers = tuple(path for path in params if within(path, TEXT_LAYERS))
         self.text_layers = layers if set(layers) <= set(self.paths) else ()
         self.frozen = {path: leaf for path, leaf in params.items() if path not in self.paths}
 
-    def split(self, model: Qwen2_5_VL) -> Params:
+    def split(self, model: Policy) -> Params:
         """The trainable parameters of a model of this kind."""
         params = flatten(nnx.state(model))
         return {path: params[path] for path in self.paths}
 
-    def merge(self, params: Mapping[str, jax.Array]) -> Qwen2_5_VL:
+    def merge(self, params: Mapping[str, jax.Array]) -> Policy:
         """The model with these trainable parameters, or with all of them; nothing is copied."""
-        return nnx.merge(self.definition, self._unflatten({**self.frozen, **params}))
-
-    def _unflatten(self, params: Mapping[str, Any]) -> Any:
-        flat = [
-            (path, leaf.replace(params[dotted(path)]))
-            for path, leaf in nnx.to_flat_state(self._state)
-        ]
-        return nnx.from_flat_state(flat)
+        every = {**self.frozen, **params}
+        return nnx.merge(self.definition, with_leaves(self._state, lambda path, _: every[path]))
 
 
 def flatten(state: Any) -> Params:
     """The arrays of an NNX state by dotted path."""
-    return {dotted(path): leaf.get_value() for path, leaf in nnx.to_flat_state(state)}
-
-
-def dotted(path: Sequence[Any]) -> str:
-    """A path as one string."""
-    return ".".join(map(str, path))
+    return {path: leaf.get_value() for path, leaf in leaves_of(state).items()}
 
 
 def _matches(path: str, patterns: Sequence[str]) -> bool:

@@ -1,7 +1,8 @@
 """Statistics of micro-batches and updates, put together on the device.
 
-A name says how parts are combined: ``sum/...`` and ``count/...`` add up; ``mean/...`` are sums over
-tokens, in the end divided by ``count/tokens``; ``max/...`` and ``min/...`` do what they say.
+Statistics have their names in the logs; only ``tokens``, which weighs micro-batches, is not logged.
+A prefix says how parts are combined: ``sum/...`` and ``count/...`` add up; ``mean/...`` are sums
+over tokens, in the end divided by ``count/tokens``; ``max/...`` and ``min/...`` do what they say.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,8 +14,8 @@ Stats = dict[str, jax.Array]
 
 _COMBINE = {"max": jnp.max, "min": jnp.min}
 # Of several updates: their sum, or what the last one says. Of all others extremes or the mean.
-_SUMMED = ("tokens", "skipped")
-_LAST = ("learning_rate", "skipped_in_a_row", "param_norm")
+_SUMMED = ("tokens", "optimizer/skipped")
+_LAST = ("optimizer/learning_rate", "optimizer/param_norm")
 
 
 def over_tokens(means: Mapping[str, jax.Array], mask: jax.Array) -> Stats:

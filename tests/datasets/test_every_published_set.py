@@ -3,6 +3,7 @@
 import pytest
 
 from perl_jax.data.sources.tfds import TfdsSource
+from perl_jax.datasets import geometry3k, k12_freeform, mantis, mmk12, show_how_to, virl39k
 from perl_jax.datasets.build.tfds_builder import BuildOptions, build
 from perl_jax.datasets.registry import DATA_SETS
 from perl_jax.permutation import lint
@@ -97,6 +98,12 @@ def write(name, root):
         "geometry3k": write_easyr1, "virl39k": write_virl39k,
     }  # fmt: skip
     return writers[name](root), "train"
+
+
+def test_every_published_set_has_a_name_of_its_own():
+    modules = (geometry3k, k12_freeform, mantis, mmk12, show_how_to, virl39k)
+    names = [data_set.name for module in modules for data_set in module.DATA_SETS]
+    assert sorted(names) == sorted(DATA_SETS)
 
 
 @pytest.mark.parametrize("name", DATA_SETS)

@@ -35,7 +35,7 @@ CHAIN = (("\n",), ("\\",), ("boxed",), ("{",), ("A", "B", "C"), ("}",), ("<|im_e
 
 @pytest.fixture(scope="session")
 def grader():
-    with Grader(num_workers=1) as made:
+    with Grader(num_workers=1, deadline=120.0) as made:
         yield made
 
 
@@ -67,14 +67,14 @@ def examples():
 
 @pytest.fixture(scope="session")
 def untrained(tmp_path_factory):
-    """A sampler whose policy's response changes with everything in its prompt."""
+    """A sampler, and a policy whose response changes with everything in its prompt."""
     directory = tmp_path_factory.mktemp("untrained")
-    return sampler_of(write_tiny_checkpoint(directory, tied=False, dtype="float32"))
+    return sampler_and_policy(write_tiny_checkpoint(directory, tied=False, dtype="float32"))
 
 
 @pytest.fixture(scope="session")
 def constant(tmp_path_factory):
-    r"""A sampler whose policy writes ``\boxed{A}``, or at temperature 1 a random letter.
+    r"""A sampler, and a policy that writes ``\boxed{A}``, or at temperature 1 a random letter.
 
     Nothing moves a token's embedding on its way up, so the next token is read off the last one: the
     unembedding of a token is a multiple of the sum of the embeddings of those that it may follow.
@@ -100,8 +100,8 @@ def constant(tmp_path_factory):
                 (written,) = tokenizer(text)["input_ids"]
                 unembedding[written] += 6 * direction
     save_file(tensors, file, metadata={"format": "pt"})
-    return sampler_of(directory)
+    return sampler_and_policy(directory)
 
 
-def sampler_of(directory):
-    return Sampler(load_model(directory, dtype="float32"), load_processor(directory), CONFIG)
+def sampler_and_policy(directory):
+    return Sampler(load_processor(directory), CONFIG), load_model(directory, dtype="float32")

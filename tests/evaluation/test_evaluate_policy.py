@@ -20,12 +20,12 @@ SAMPLED = EvaluationConfig(max_new_tokens=8, temperature=1.0, num_rollouts=2)
 
 @pytest.fixture(scope="module")
 def greedy(constant, examples, grader):
-    return evaluate(constant, examples, rules=RULES, grader=grader, config=GREEDY)
+    return evaluate(*constant, examples, rules=RULES, grader=grader, config=GREEDY)
 
 
 @pytest.fixture(scope="module")
 def sampled(constant, examples, grader):
-    return evaluate(constant, examples, rules=RULES, grader=grader, config=SAMPLED, seed=1)
+    return evaluate(*constant, examples, rules=RULES, grader=grader, config=SAMPLED, seed=1)
 
 
 def with_other_orders(found, source=""):
@@ -127,7 +127,7 @@ def test_the_same_policy_and_seed_give_the_same_records_and_another_seed_others(
     constant, examples, grader, sampled
 ):
     def again(seed):
-        return evaluate(constant, examples, rules=RULES, grader=grader, config=SAMPLED, seed=seed)
+        return evaluate(*constant, examples, rules=RULES, grader=grader, config=SAMPLED, seed=seed)
 
     assert again(1) == sampled
     assert [r.prediction for r in again(2).records] != [r.prediction for r in sampled.records]
@@ -136,23 +136,24 @@ def test_the_same_policy_and_seed_give_the_same_records_and_another_seed_others(
 def test_the_size_of_the_batch_changes_nothing(constant, examples, grader, sampled):
     config = dataclasses.replace(SAMPLED, batch=6)
     assert evaluate(
-        constant, examples, rules=RULES, grader=grader, config=config, seed=1
+        *constant, examples, rules=RULES, grader=grader, config=config, seed=1
     ) == sampled  # fmt: skip
 
 
 def test_every_order_is_asked_with_its_own_text_and_images(untrained, examples, grader):
-    found = evaluate(untrained, examples[:3], rules=RULES, grader=grader, config=GREEDY)
+    found = evaluate(*untrained, examples[:3], rules=RULES, grader=grader, config=GREEDY)
     assert [r.id for r in found.records] == ["pick-0"] * 6 + ["claim-0"] * 2 + ["pick-1"] * 6
     assert len({record.response for record in found.records}) > 10
     by_id = {example.id: example for example in examples}
-    processor, groups, records = untrained.processor, [], found.records[4:]
+    sampler, model = untrained
+    processor, groups, records = sampler.processor, [], found.records[4:]
     for number, record in enumerate(records):
         own = by_id[record.id]
         shown = permute(own, record.order, rule_for(own, rules=RULES))
         assert record.answer == shown.answer
         groups.append(Group.of(str(number), [processor.encode(shown.question, shown.images)]))
-    rollouts = untrained.sample(
-        groups, num_rollouts=1, max_new_tokens=8, strategy=Strategy(temperature=0.0)
+    rollouts = sampler.sample(
+        model, groups, num_rollouts=1, max_new_tokens=8, strategy=Strategy(temperature=0.0)
     )
     for g, record in enumerate(records):
         assert record.response == rollouts.texts(processor.decode)[g][0][0]
@@ -164,19 +165,20 @@ def test_an_image_is_encoded_once_for_all_orders(constant, examples, grader):
     encoded = []
 
     class Counted(Sampler):
-        def sample(self, groups, **arguments):
-            rollouts = super().sample(groups, **arguments)
+        def sample(self, model, groups, **arguments):
+            rollouts = super().sample(model, groups, **arguments)
             encoded.append((rollouts.stats["images"], rollouts.stats["orders"]))
             return rollouts
 
-    counted = Counted(constant.model, constant.processor, CONFIG)
-    evaluate(counted, examples[:2], rules=RULES, grader=grader, config=GREEDY)
+    sampler, model = constant
+    counted = Counted(sampler.processor, CONFIG)
+    evaluate(counted, model, examples[:2], rules=RULES, grader=grader, config=GREEDY)
     assert encoded == [(3 + 2, 6 + 2)]
 
 
 def test_responses_that_are_cut_off_are_counted_and_have_no_answer(constant, examples, grader):
     config = EvaluationConfig(max_new_tokens=4)
-    found = evaluate(constant, examples[:2], rules=RULES, grader=grader, config=config)
+    found = evaluate(*constant, examples[:2], rules=RULES, grader=grader, config=config)
     assert (found.length, found.truncated) == (4, 1)
     assert (found.accuracy, found.order_consistency) == (0, 0)
     assert {(r.prediction, r.grade.detail) for r in found.records} == {(None, "unclosed_box")}
@@ -184,7 +186,7 @@ def test_responses_that_are_cut_off_are_counted_and_have_no_answer(constant, exa
 
 def test_the_first_examples_are_asked_and_no_more(constant, examples, grader):
     config = dataclasses.replace(GREEDY, examples=3, num_orders=2)
-    found = evaluate(constant, iter(examples), rules=RULES, grader=grader, config=config, seed=7)
+    found = evaluate(*constant, iter(examples), rules=RULES, grader=grader, config=config, seed=7)
     assert list(dict.fromkeys(r.id for r in found.records)) == [e.id for e in examples[:3]]
     assert [r.id for r in found.records].count("pick-0") == 3
     assert [r.id for r in found.records].count("claim-0") == 2
@@ -196,7 +198,7 @@ def test_examples_with_one_id_stay_apart(constant, examples, grader):
     twin = dataclasses.replace(examples[0], images=examples[2].images, answer="B")
     trap = dataclasses.replace(examples[1], id="pick-0#2")
     asked = [examples[0], twin, trap, examples[0]]
-    found = evaluate(constant, asked, rules=RULES, grader=grader, config=GREEDY)
+    found = evaluate(*constant, asked, rules=RULES, grader=grader, config=GREEDY)
     names = list(dict.fromkeys(record.id for record in found.records))
     assert names == ["pick-0", "pick-0#2", "pick-0#2#2", "pick-0#3"]
     assert (found.examples, found.accuracy) == (4, 3 / 4)
@@ -207,19 +209,19 @@ def test_without_other_orders_no_rule_is_needed_and_consistency_is_left_out(
 ):
     stranger = dataclasses.replace(examples[0], source="stranger")
     config = dataclasses.replace(GREEDY, num_orders=0)
-    found = evaluate(constant, [stranger] * 8, grader=grader, config=config)
+    found = evaluate(*constant, [stranger] * 8, grader=grader, config=config)
     assert (found.accuracy, with_other_orders(found), len(found.records)) == (1.0, 0, 8)
     assert found.records[0].consistent is None
     assert not any("consistency" in name for name in found.metrics())
     with pytest.raises(ValueError, match="stranger"):
-        evaluate(constant, [stranger], grader=grader, config=GREEDY)
+        evaluate(*constant, [stranger], grader=grader, config=GREEDY)
 
 
 def test_options_that_are_listed_are_part_of_the_prompt(untrained, grader, examples):
     question, *options = examples[0].question.split("\n")
     listed = dataclasses.replace(examples[0], question=question, options=tuple(options))
     inside, outside = (
-        evaluate(untrained, [one, examples[1]], rules=RULES, grader=grader, config=GREEDY)
+        evaluate(*untrained, [one, examples[1]], rules=RULES, grader=grader, config=GREEDY)
         for one in (examples[0], listed)
     )
     assert [r.response for r in inside.records] == [r.response for r in outside.records]
@@ -236,18 +238,18 @@ def test_options_that_are_listed_are_part_of_the_prompt(untrained, grader, examp
 def test_an_example_that_cannot_be_asked_is_named(constant, examples, grader, change, message):
     broken = dataclasses.replace(examples[0], **change)
     with pytest.raises(ValueError, match=message):
-        evaluate(constant, [broken], rules=RULES, grader=grader, config=GREEDY)
+        evaluate(*constant, [broken], rules=RULES, grader=grader, config=GREEDY)
 
 
 def test_nothing_to_evaluate_is_an_error(constant, grader):
     with pytest.raises(ValueError, match="examples: expected at least one"):
-        evaluate(constant, [], grader=grader, config=GREEDY)
+        evaluate(*constant, [], grader=grader, config=GREEDY)
 
 
 def test_the_digits_of_the_demo_are_asked_under_all_their_orders(constant, grader):
     source = Digits(DigitsConfig(split="held_out", rows=8))
     config = EvaluationConfig(max_new_tokens=8, num_orders=100)
-    found = evaluate(constant, source, grader=grader, config=config)
+    found = evaluate(*constant, source, grader=grader, config=config)
     orders = defaultdict(int)
     for record in found.records:
         orders[record.id] += 1

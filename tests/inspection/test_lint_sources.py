@@ -2,10 +2,10 @@ import json
 
 import pytest
 
-from perl_jax.data.lint import lint_source, main
 from perl_jax.data.sources.digits import Digits, DigitsConfig
 from perl_jax.data.sources.parquet import ParquetSource
 from perl_jax.inspection.cards import draw
+from perl_jax.inspection.lint import lint_source, main
 from perl_jax.permutation import rule_for
 from tests.data.sources.parquet_files import verl_row, write_verl
 from tests.inspection.multi_image_rows import GREYS, grey_of, row, solvable_rows, solve
@@ -32,7 +32,7 @@ def unfit(tmp_path):
 def test_all_questions_about_digits_can_be_permuted():
     report, bad = lint_source(Digits(DigitsConfig(rows=80)))
     assert (report.total, report.permuted, report.reasons) == (80, 80, {})
-    assert (bad.rows, bad.share) == (80, 0.0)
+    assert (bad.rows, bad.fraction) == (80, 0.0)
 
 
 def test_the_table_of_digits_says_so(capsys):

@@ -1,12 +1,10 @@
 import pytest
 
-from perl_jax.data.config import (
-    DatasetDirectoryConfig,
-    JsonlConfig,
-    ParquetConfig,
-    SourceConfig,
-)
+from perl_jax.data.config import SourceConfig
+from perl_jax.data.sources.dataset_directory import DatasetDirectoryConfig
 from perl_jax.data.sources.digits import DigitsConfig
+from perl_jax.data.sources.jsonl import JsonlConfig
+from perl_jax.data.sources.parquet import ParquetConfig
 from perl_jax.inspection.naming import find_source, load_rules
 from perl_jax.permutation import Rule
 

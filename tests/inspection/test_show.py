@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from perl_jax.data.show import choose, main, render
 from perl_jax.data.sources.digits import Digits, DigitsConfig
 from perl_jax.data.sources.parquet import ParquetSource
 from perl_jax.inspection.cards import Look
+from perl_jax.inspection.show import choose, main, render
 from perl_jax.inspection.thumbnails import thumbnail
 from perl_jax.permutation import orders_for, rule_for
 from perl_jax.types import Example

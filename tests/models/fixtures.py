@@ -56,6 +56,11 @@ def part_of(prompt: Prompt, start: int, stop: int, processor: Processor) -> Prom
     return Prompt(tokens, positions, delta, prompt.images)
 
 
+def pack_images(images, config):
+    """Images in one row that just holds them."""
+    return config.image_sizes([[image.grid for image in images]]).pack(images)
+
+
 def relative_error(got: np.ndarray, want: np.ndarray) -> float:
     got, want = np.asarray(got, np.float64), np.asarray(want, np.float64)
     return float(np.linalg.norm(got - want) / np.linalg.norm(want))
@@ -83,7 +88,8 @@ def greedy_tokens(model, processor: Processor, prompt: Prompt, count: int) -> li
     """The sampler's ``count`` most probable tokens, past any stop token."""
     config = SamplerConfig(prompt_lengths=(128,), patches=(512,), chunk=count)
     endless = dataclasses.replace(processor, stop_tokens=())
-    rollouts = Sampler(model, endless, config).sample(
+    rollouts = Sampler(endless, config).sample(
+        model,
         [Group.of("prompt", [prompt])],
         num_rollouts=1,
         max_new_tokens=count,

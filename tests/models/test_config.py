@@ -6,9 +6,8 @@ import jax.numpy as jnp
 import pytest
 from flax import nnx
 
-from perl_jax.models.qwen2_5_vl.config import parse_config, read_config
-from perl_jax.models.qwen2_5_vl.load import abstract_model
-from perl_jax.models.qwen2_5_vl.names import hub_name, stored_tensors
+from perl_jax.models import abstract_model, parse_config, read_config
+from perl_jax.models.qwen2_5_vl.family import hub_name, stored_tensors
 from perl_jax.testing import write_tiny_checkpoint
 from tests.models.published import PARAMETERS, TENSORS, published_config
 
@@ -39,7 +38,7 @@ def test_a_published_size_has_exactly_the_published_number_of_tensors(size):
 def test_both_layouts_give_the_same_configuration(tmp_path):
     hub = write_tiny_checkpoint(tmp_path / "hub", layout="hub")
     nested = write_tiny_checkpoint(tmp_path / "v5", layout="v5")
-    assert read_config(hub)[0] == read_config(nested)[0]
+    assert read_config(hub) == read_config(nested)
 
 
 def test_tying_may_be_said_inside_text_config(tmp_path):
@@ -96,8 +95,8 @@ def test_a_field_that_is_missing_or_wrong_is_named(change, message):
 
 
 def test_a_file_that_is_absent_or_not_json_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"config.json: no such file"):
+    with pytest.raises(FileNotFoundError, match=r"config.json: the model directory lacks"):
         read_config(tmp_path)
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(ValueError, match=r"config.json: not JSON"):
+    with pytest.raises(ValueError, match=r"config.json: not valid JSON"):
         read_config(tmp_path)

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from perl_jax.attention import attend
-from perl_jax.models.qwen2_5_vl import inputs, layers, model, text, vision
-from perl_jax.models.qwen2_5_vl.inputs import pack_images
-from tests.models.fixtures import assert_close, greedy_tokens, sample_rows
+from perl_jax.models import decoder, layers, patches
+from perl_jax.models.prompts import pack_prompts
+from perl_jax.models.qwen2_5_vl import model, text, vision
+from perl_jax.models.qwen2_5_vl.inputs import ImageSizes
+from tests.models.fixtures import assert_close, greedy_tokens, pack_images, sample_rows
 from tests.models.make_golden import GOLDEN
 
 
@@ -38,7 +40,7 @@ def test_image_features_equal_the_golden_ones(model, prompts, golden):
     for name, prompt in prompts.items():
         if prompt.images:
             count = sum(len(image.patches) for image in prompt.images) // 4
-            features = model.encode_images(pack_images(prompt.images, model.config.vision))
+            features = model.encode_images(pack_images(prompt.images, model.config))
             assert_close(sample_rows(np.asarray(features)[:count]), golden[f"{name}/features"])
 
 
@@ -61,15 +63,19 @@ def vision_rope_of_distinct_frequencies(monkeypatch):
     monkeypatch.setattr(vision, "rotary_angles", angles)
 
 
+def packing_otherwise(monkeypatch, change):
+    """Images are packed, and then changed by ``change(images, packed)``."""
+    pack = ImageSizes.pack
+    monkeypatch.setattr(ImageSizes, "pack", lambda self, images: change(images, pack(self, images)))
+
+
 def images_that_see_each_other(monkeypatch):
-    def pack(images, *args, **kwargs):
-        packed = pack_images(images, *args, **kwargs)
-        sizes = [len(image.patches) for image in images]
-        total = sum(sizes)
-        one = inputs.segments([total], len(packed.patches), 1, total)
+    def joined(images, packed):
+        total = sum(len(image.patches) for image in images)
+        one = patches.segments([total], len(packed.patches), 1, total)
         return dataclasses.replace(packed, images=one)
 
-    monkeypatch.setattr(inputs, "pack_images", pack)
+    packing_otherwise(monkeypatch, joined)
 
 
 def approximate_gelu(monkeypatch):
@@ -78,26 +84,21 @@ def approximate_gelu(monkeypatch):
 
 
 def no_windows(monkeypatch):
-    def pack(*args, **kwargs):
-        packed = pack_images(*args, **kwargs)
-        return dataclasses.replace(packed, windows=packed.images)
-
-    monkeypatch.setattr(inputs, "pack_images", pack)
+    packing_otherwise(
+        monkeypatch, lambda _, packed: dataclasses.replace(packed, windows=packed.images)
+    )
 
 
 def features_left_in_window_order(monkeypatch):
-    def pack(*args, **kwargs):
-        packed = pack_images(*args, **kwargs)
+    def in_window_order(_, packed):
         return dataclasses.replace(packed, reading_order=np.arange(len(packed.reading_order)))
 
-    monkeypatch.setattr(inputs, "pack_images", pack)
+    packing_otherwise(monkeypatch, in_window_order)
 
 
 def one_dimensional_positions(monkeypatch):
-    pack_prompts = inputs.pack_prompts
-
-    def pack(prompts, *args, **kwargs):
-        packed = pack_prompts(prompts, *args, **kwargs)
+    def pack(*args, **kwargs):
+        packed = pack_prompts(*args, **kwargs)
         plain = np.broadcast_to(np.arange(packed.tokens.shape[1]), packed.positions.shape)
         return dataclasses.replace(packed, positions=plain)
 
@@ -126,7 +127,7 @@ def heads_tiled_instead_of_repeated(monkeypatch):
         out = attend(grouped, own, prefix, **kwargs)
         return out.reshape(b, n, r, j, h // j, f).swapaxes(3, 4).reshape(queries.shape)
 
-    monkeypatch.setattr(text, "attend", tiled)
+    monkeypatch.setattr(decoder, "attend", tiled)
 
 
 def rotation_of_adjacent_pairs(monkeypatch):

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from perl_jax.models.qwen2_5_vl.inputs import pack_images, pack_prompts
-from tests.models.fixtures import random_image
+from perl_jax.models.prompts import pack_prompts
+from tests.models.fixtures import pack_images, random_image
 
 
 def orders_of_two_images(processor):
@@ -30,7 +30,7 @@ def test_one_encoding_for_two_orders_has_the_gradients_of_two(model, processor):
     shared = dataclasses.replace(
         separate,
         feature_rows=same_as[separate.feature_rows],
-        images=pack_images(images, model.config.vision),
+        images=pack_images(images, model.config),
     )
 
     @jax.jit

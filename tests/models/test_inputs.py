@@ -3,15 +3,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from perl_jax.models.qwen2_5_vl.config import parse_config
-from perl_jax.models.qwen2_5_vl.inputs import (
-    pack_images,
-    pack_prompts,
-    patch_coordinates,
-    segments,
-    window_order,
-)
+from perl_jax.models import parse_config
+from perl_jax.models.patches import patch_coordinates, segments
+from perl_jax.models.prompts import pack_prompts
+from perl_jax.models.qwen2_5_vl.inputs import window_order
 from perl_jax.types import ImagePatches, Prompt
+from tests.models.fixtures import pack_images
 from tests.models.published import published_config
 
 CONFIG = parse_config(published_config("3B"))
@@ -65,7 +62,7 @@ def test_packed_images_return_to_reading_order():
         marks = np.repeat(np.arange(first, first + units), 4)[:, None]
         images.append(ImagePatches(np.broadcast_to(marks, (4 * units, 1176)) + 0.0, grid))
         first += units
-    packed = pack_images(images, VISION)
+    packed = pack_images(images, CONFIG)
     by_unit = packed.patches[::4, 0]
     assert by_unit[packed.reading_order][:first].tolist() == list(range(first))
     # Patches of one window belong to one image, and no image's segment reaches into another.
@@ -85,7 +82,7 @@ def test_sizes_in_one_bucket_give_arrays_of_one_shape():
             [(14, 12), (12, 16)],
             [(16, 12), (16, 12)],
         )
-        for packed in [pack_images([image(grid) for grid in grids], VISION)]
+        for packed in [pack_images([image(grid) for grid in grids], CONFIG)]
     }
     assert len(shapes) == 1
 
@@ -115,7 +112,7 @@ def test_a_batch_without_images_has_no_image_arrays():
 
 def test_image_tokens_must_be_as_many_as_features():
     bad = prompt([1, CONFIG.image_token, 2], [(4, 6)])
-    with pytest.raises(ValueError, match=r"prompt 1: .* got 1 tokens and 6 features of 1 images"):
+    with pytest.raises(ValueError, match=r"prompt 1 with 1 images: .* image features; got 1 and 6"):
         pack_prompts([prompt([1], []), bad], CONFIG)
 
 
@@ -128,6 +125,6 @@ def test_an_empty_prompt_or_batch_is_an_error():
 
 def test_patches_must_fit_their_grid():
     with pytest.raises(ValueError, match=r"image 1: grid: expected positive multiples of 2"):
-        pack_images([dataclasses.replace(image((4, 6)), grid=(3, 8))], VISION)
+        pack_images([dataclasses.replace(image((4, 6)), grid=(3, 8))], CONFIG)
     with pytest.raises(ValueError, match=r"image 2: patches: expected \(16, 1176\)"):
-        pack_images([image((4, 4)), dataclasses.replace(image((4, 6)), grid=(4, 4))], VISION)
+        pack_images([image((4, 4)), dataclasses.replace(image((4, 6)), grid=(4, 4))], CONFIG)

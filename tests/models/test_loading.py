@@ -167,13 +167,12 @@ def test_loading_takes_the_checkpoints_size_and_its_largest_tensor(tmp_path):
         import re, jax
         from pathlib import Path
         from perl_jax.models import load_model
-        from perl_jax.models.qwen2_5_vl import load
+        from perl_jax.models import abstract_model, read_config
         # Not getrusage: a process starts with the peak of the one that forked it.
         def peak():
             status = Path("/proc/self/status").read_text()
             return int(re.search(r"VmHWM:\\s+(\\d+) kB", status)[1]) * 1024
-        config, _ = load.read_config(Path({str(tmp_path)!r}))
-        load.abstract_model(config, dtype=jax.numpy.bfloat16)
+        abstract_model(read_config(Path({str(tmp_path)!r})), dtype="bfloat16")
         jax.device_put(0.0).block_until_ready()
         before = peak()
         loaded = load_model({str(tmp_path)!r}, dtype="bfloat16")

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from perl_jax.models.qwen2_5_vl.inputs import ImageSizes, pack_images, pack_prompts, window_order
-from perl_jax.models.qwen2_5_vl.operations import image_operations, text_operations
+from perl_jax.models.prompts import pack_prompts
+from perl_jax.models.qwen2_5_vl.inputs import window_order
 from tests.counting import count_flops
 from tests.models.fixtures import random_image
 
@@ -33,31 +33,33 @@ def test_text_that_is_read_and_predicted_costs_what_its_program_multiplies(model
         return model.unembed(model.prefill(inputs)[0])
 
     # The program multiplies every pair of tokens and masks half of them away.
-    want = text_operations(
-        model.config.text, tokens=length, pairs=length**2, predicted=length
-    )  # fmt: skip
+    want = model.config.text_operations(tokens=length, pairs=length**2, predicted=length)
     assert counted(model, logits, inputs) == want
 
 
 def test_an_image_costs_what_its_program_multiplies(model, processor):
     # One window, so that neither kind of attention is padded.
     image = processor.preprocess(random_image(np.random.default_rng(0), (112, 112)))
-    vision = model.config.vision
-    sizes = ImageSizes.of([[image.grid]], vision, num_patches=len(image.patches), num_images=1)
-    inputs = pack_images([image], vision, sizes)
+    config = model.config
+    sizes = config.image_sizes([[image.grid]], num_patches=len(image.patches), num_images=1)
+    inputs = sizes.pack([image])
     got = counted(model, lambda model, images: model.encode_images(images), inputs)
-    assert got == image_operations(vision, image.grid)
+    assert got == config.image_operations(image.grid)
 
 
 @pytest.mark.parametrize("grid", [(8, 8), (12, 20), (2, 2), (10, 26)])
 def test_a_block_that_attends_within_windows_costs_less_by_the_pairs_across_them(grid, model):
     vision = model.config.vision
     blocks = tuple(range(vision.depth))
-    whole = dataclasses.replace(vision, full_attention_blocks=blocks)
-    windowed = dataclasses.replace(vision, full_attention_blocks=blocks[1:])
+    whole, windowed = (
+        dataclasses.replace(
+            model.config, vision=dataclasses.replace(vision, full_attention_blocks=full)
+        )
+        for full in (blocks, blocks[1:])
+    )
     _, units = window_order(grid, vision)
     pairs = (grid[0] * grid[1]) ** 2 - int(((units * vision.patches_per_unit) ** 2).sum())
-    saved = image_operations(whole, grid) - image_operations(windowed, grid)
+    saved = whole.image_operations(grid) - windowed.image_operations(grid)
     # A product with the keys and one with the values, of all heads: two operations each.
     assert saved == 4 * vision.hidden_size * pairs
 

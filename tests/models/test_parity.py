@@ -7,8 +7,8 @@ import pytest
 from flax import nnx
 
 from perl_jax.models import load_model, save_model
-from perl_jax.models.qwen2_5_vl.cache import ResponseCache
-from perl_jax.models.qwen2_5_vl.inputs import pack_images, pack_prompts
+from perl_jax.models.cache import ResponseCache
+from perl_jax.models.prompts import pack_prompts
 from perl_jax.testing import write_tiny_checkpoint
 from perl_jax.types import Prompt
 from tests.models.fixtures import (
@@ -16,6 +16,7 @@ from tests.models.fixtures import (
     assert_close,
     banned_tokens,
     greedy_tokens,
+    pack_images,
     random_image,
     relative_error,
 )
@@ -58,7 +59,7 @@ def test_logits_equal_those_of_transformers(name, model, reference, prompts):
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "text_only"])
 def test_image_features_equal_those_of_transformers(name, model, reference, prompts, compiled):
     want = reference.features(prompts[name])
-    images = pack_images(prompts[name].images, model.config.vision)
+    images = pack_images(prompts[name].images, model.config)
     got = np.asarray(compiled["encode"](model, images))[: len(want)]
     assert_close(got, want)
 
@@ -109,7 +110,7 @@ def test_cached_steps_equal_one_pass_over_the_whole_sequence(
     want = np.stack([reference.logits([append(prompt, r)])[0, length:] for r in responses])
 
     _, prefix = compiled["prefill"](model, pack_prompts([prompt], model.config))
-    cache = ResponseCache.empty(model.config.text, 1, 3, 8, "float32")
+    cache = ResponseCache.empty(model.config.cache_sizes, 1, 3, 8, "float32")
     got = []
     for slot in range(8):
         tokens = jnp.asarray(responses[None, :, slot])

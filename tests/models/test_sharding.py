@@ -7,10 +7,7 @@ from flax import nnx
 from jax.sharding import AbstractMesh, AxisType, PartitionSpec
 
 from perl_jax.mesh import AXES, make_mesh
-from perl_jax.models import load_model
-from perl_jax.models.qwen2_5_vl.config import parse_config
-from perl_jax.models.qwen2_5_vl.load import abstract_model
-from perl_jax.models.qwen2_5_vl.sharding import parameter_sharding
+from perl_jax.models import abstract_model, load_model, parse_config
 from tests.models.published import published_config
 
 ATTENTION = "text.layers.self_attn."
@@ -47,7 +44,7 @@ def test_a_device_holds_whole_heads_and_its_share_of_every_matrix(size, tensor, 
     config, of_path = shapes[size]
     mesh = abstract_mesh(4, tensor)
     shards = {
-        path: parameter_sharding(path, shape, config, mesh).shard_shape(shape)
+        path: config.sharding(path, shape, mesh).shard_shape(shape)
         for path, shape in of_path.items()
     }
     queries, keys = SPLIT[size, tensor]
@@ -73,14 +70,14 @@ def test_a_bias_lies_as_the_rows_of_its_matrix(shapes):
         mesh = abstract_mesh(2, tensor)
         for name, axis in [("q_proj", queries), ("k_proj", keys)]:
             path = f"{ATTENTION}{name}.bias"
-            spec = parameter_sharding(path, of_path[path], config, mesh).spec
+            spec = config.sharding(path, of_path[path], mesh).spec
             assert spec == PartitionSpec(None, axis)
 
 
 def test_the_fused_map_of_the_vision_tower_is_split_along_its_input(shapes):
     config, of_path = shapes["7B"]
     path = "vision.blocks.attn.qkv.weight"
-    spec = parameter_sharding(path, of_path[path], config, abstract_mesh(2, 2)).spec
+    spec = config.sharding(path, of_path[path], abstract_mesh(2, 2)).spec
     assert spec == PartitionSpec(None, None, ("fsdp", "tensor"))
 
 

@@ -13,8 +13,7 @@ PORT, INDEX, SOURCE, DIRECTORY = sys.argv[1], int(sys.argv[2]), *map(Path, sys.a
 def main() -> None:
     jax.distributed.initialize(f"127.0.0.1:{PORT}", 2, INDEX, shutdown_timeout_seconds=30)
     from perl_jax.mesh import make_mesh
-    from perl_jax.models import load_model, save_model
-    from perl_jax.models.qwen2_5_vl import load
+    from perl_jax.models import load, load_model, save_model
 
     assert (jax.process_count(), jax.device_count()) == (2, 4)
     read, read_slice = 0, load.read_slice

@@ -29,7 +29,7 @@ DATA = [
 
 def test_lint_counts_what_can_be_permuted_and_why_the_rest_cannot():
     report = lint(DATA)
-    assert (report.total, report.permuted, report.share) == (7, 2, pytest.approx(2 / 7))
+    assert (report.total, report.permuted, report.fraction) == (7, 2, pytest.approx(2 / 7))
     assert report.reasons == {
         "ambiguous_side": 2, "temporal": 1, "single_image": 1, "unknown_source": 1,
     }  # fmt: skip

@@ -4,7 +4,9 @@ import pytest
 
 from perl_jax.config import TrainConfig
 from perl_jax.mesh import make_mesh
-from perl_jax.planning.shapes import read_model_config, sharded_model
+from perl_jax.models import read_config as read_model_config
+from perl_jax.planning.rehearsal import rehearse
+from perl_jax.planning.shapes import sharded_model
 from perl_jax.planning.workload import Step, Workload
 from perl_jax.settings import read_config
 from tests.update.cases import write_small_checkpoint
@@ -64,4 +66,11 @@ def step(config):
 @pytest.fixture(scope="package")
 def shapes(config, mesh):
     """The model as shapes."""
-    return sharded_model(config.model, read_model_config(config.model.path), mesh)
+    device = mesh.devices.flat[0]
+    return sharded_model(config.model, read_model_config(config.model.path), mesh, device)
+
+
+@pytest.fixture(scope="package")
+def recorder(config, mesh, step, shapes):
+    """A step of the run, recorded."""
+    return rehearse(config, shapes, mesh, mesh.devices.flat[0], step, WORKLOAD)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from perl_jax.config import TrainConfig
-from perl_jax.planning.chips import parse_topology
-from perl_jax.planning.planner import Request
+from perl_jax.planning.planner import PlanConfig
 from perl_jax.planning.roofline import Assumptions
+from perl_jax.planning.topology import parse_topology
 from perl_jax.planning.worker import plan_in_a_process
 from perl_jax.planning.workload import Workload
 from perl_jax.settings import read_config
@@ -52,7 +52,7 @@ def replanned(name, programs):
     workload = Workload(
         **{key: int(flags[key]) for key in ("images", "pixels", "text_tokens") if key in flags}
     )
-    request = Request(
+    request = PlanConfig(
         config_of(flags), parse_topology(flags["topology"]), workload, Assumptions(),
         programs=programs,
     )  # fmt: skip

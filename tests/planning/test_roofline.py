@@ -2,11 +2,11 @@
 
 import pytest
 
-from perl_jax.planning.chips import parse_topology
+from perl_jax.models import read_config
 from perl_jax.planning.collectives import Collective
-from perl_jax.planning.programs import Program
 from perl_jax.planning.roofline import Assumptions, seconds_of_call, traffic_of
-from perl_jax.planning.shapes import read_model_config
+from perl_jax.planning.topology import parse_topology
+from perl_jax.planning.work import Work
 
 ALL = Assumptions(compute=1.0, memory=1.0, links=1.0)
 
@@ -29,33 +29,23 @@ def test_half_of_the_peak_takes_twice_as_long():
 
 
 def test_decoding_reads_all_weights_and_caches_at_every_step():
-    model = read_model_config("Qwen/Qwen2.5-VL-7B-Instruct")
-    program = Program("decode", 1, len, (), {}, steps=32, passes=32)
-    moved = traffic_of(program, model, {"caches": 10**9}, tensor=1, itemsize=2)
+    model = read_config("Qwen/Qwen2.5-VL-7B-Instruct")
+    work = Work(steps=32, passes=32)
+    moved = traffic_of(work, model, {"caches": 10**9}, tensor=1, itemsize=2)
     # 7.07e9 parameters of the language model and its head are 14.1 GB in bfloat16.
     assert moved / 32 == pytest.approx(14.14e9 + 1e9, rel=0.01)
 
 
 def test_a_tensor_axis_divides_the_weights_that_a_chip_reads():
-    model = read_model_config("Qwen/Qwen2.5-VL-7B-Instruct")
-    program = Program("decode", 1, len, (), {}, passes=1)
-    whole, quarter = (traffic_of(program, model, {}, tensor=n, itemsize=2) for n in (1, 4))
+    model = read_config("Qwen/Qwen2.5-VL-7B-Instruct")
+    work = Work(passes=1)
+    whole, quarter = (traffic_of(work, model, {}, tensor=n, itemsize=2) for n in (1, 4))
     assert whole == 4 * quarter
 
 
-def test_the_optimizer_reads_and_writes_what_it_keeps():
-    model = read_model_config("Qwen/Qwen2.5-VL-3B-Instruct")
-    program = Program("apply", 1, len, (), {})
-    memory = {"parameters": 4, "optimizer": 8, "gradients": 4}
-    assert traffic_of(program, model, memory, tensor=1, itemsize=2) == 2 * (4 + 8) + 4
-
-
-def test_caches_that_grow_are_read_and_written_and_those_beside_a_program_are_not():
-    model = read_model_config("Qwen/Qwen2.5-VL-3B-Instruct")
-    memory = {"caches": 100, "results": 150}
-    resize, prefill = (Program(name, 1, len, (), {}) for name in ("resize", "prefill"))
-    assert traffic_of(resize, model, memory, tensor=1, itemsize=2) == 250
-    assert traffic_of(prefill, model, memory, tensor=1, itemsize=2) == 0
+def test_caches_beside_a_program_that_does_not_decode_are_not_read():
+    model = read_config("Qwen/Qwen2.5-VL-3B-Instruct")
+    assert traffic_of(Work(), model, {"caches": 100}, tensor=1, itemsize=2) == 0
 
 
 @pytest.mark.parametrize("name", ["compute", "memory", "links"])

@@ -4,16 +4,16 @@ from dataclasses import replace
 
 import pytest
 
-from perl_jax.planning.chips import parse_topology
-from perl_jax.planning.planner import Request, make_plan
+from perl_jax.planning.planner import PlanConfig, make_plan
 from perl_jax.planning.roofline import Assumptions
 from perl_jax.planning.search import advice, candidates, plan_and_advise
+from perl_jax.planning.topology import parse_topology
 from tests.planning.conftest import WORKLOAD
 
 
 @pytest.fixture(scope="module")
 def request_of_scores(config):
-    return Request(
+    return PlanConfig(
         config, parse_topology("cpu:8"), WORKLOAD, Assumptions(reserve=0.0), programs=("reference",)
     )
 
@@ -59,7 +59,7 @@ def test_where_nothing_helps_it_says_so(request_of_scores, plan):
 
 
 def test_unknown_programs_are_refused(request_of_scores):
-    with pytest.raises(ValueError, match=r"programs: expected some of reshard, .*; got 'enccode'"):
+    with pytest.raises(ValueError, match=r"programs: expected some of copy, .*; got 'enccode'"):
         replace(request_of_scores, programs=("enccode",))
 
 
@@ -79,7 +79,9 @@ def test_one_chip_has_one_mesh(config):
     assert not any("mesh" in flag for flag in flags)
 
 
-@pytest.mark.parametrize("program", ["prefill", "resize", "decode", "compact"])
+@pytest.mark.parametrize(
+    "program", ["prefill", "admit", "resize", "drop_slots", "decode", "compact"]
+)
 def test_whatever_holds_the_caches_is_helped_by_fewer_rows(config, program):
     first = next(candidates(config, 8, [program]))
     assert first.changes == (f"--config.rollout.sampler.rows={config.rollout.sampler.rows // 2}",)

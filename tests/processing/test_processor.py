@@ -60,6 +60,19 @@ def test_an_image_that_is_shown_twice_is_preprocessed_once(processor, picture):
     assert prompt.images[0] is prompt.images[1]
 
 
+def test_a_picture_that_is_listed_twice_is_one_image(processor, picture):
+    one, other = picture(56, 56), picture(56, 84)
+    prompt = processor.encode("<image><image><image>", [one, other, one.copy()])
+    first, second, third = (image.key for image in prompt.images)
+    assert first == third != second
+
+
+def test_preprocessing_returns_the_known_image_that_shows_the_same_picture(processor, picture):
+    known = [processor.preprocess(picture(56, 84)), processor.preprocess(picture(56, 56))]
+    assert processor.preprocess(picture(56, 56), known=known) is known[1]
+    assert processor.preprocess(picture(56, 56)).key != known[1].key
+
+
 def test_preprocessed_images_give_the_same_prompt(processor, picture):
     image = picture(100, 70)
     patches = processor.preprocess(image)

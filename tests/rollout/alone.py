@@ -17,7 +17,8 @@ from perl_jax.types import Group, Prompt
 
 
 def sample_alone(
-    sampler,
+    model,
+    processor,
     group: Group,
     order: int,
     rollout: int,
@@ -27,8 +28,7 @@ def sample_alone(
     key: jax.Array,
 ) -> tuple[list[int], list[float]]:
     """The tokens of one rollout, and their log-probabilities."""
-    model, processor = sampler.model, sampler.processor
-    banned = processor.banned_rows(model.config.text.vocab_size)
+    banned = processor.banned_rows(model.config.vocab_size)
     for number in (_stable_hash(group.id), order, rollout):
         key = jax.random.fold_in(key, number)
     draw_one = jax.jit(partial(draw, ranked=strategy.ranked))

@@ -19,7 +19,7 @@ WARM = Strategy(temperature=3.0)
 
 @pytest.fixture(scope="session")
 def sampler(model, processor):
-    return Sampler(model, processor, CONFIG)
+    return Sampler(processor, CONFIG)
 
 
 @pytest.fixture(scope="session")

@@ -13,11 +13,9 @@ import pytest
 from flax import nnx
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from perl_jax.mesh import AXES, SHARD_AXES, fit_sharding, partition_of
-from perl_jax.models.qwen2_5_vl.cache import PromptCache
-from perl_jax.models.qwen2_5_vl.config import parse_config
-from perl_jax.models.qwen2_5_vl.load import abstract_model
-from perl_jax.models.qwen2_5_vl.sharding import SHARDING
+from perl_jax.mesh import AXES, SHARD_AXES
+from perl_jax.models import abstract_model, parse_config
+from perl_jax.models.cache import PromptCache
 from perl_jax.rollout import Strategy, decode_state, programs
 from tests.libtpu import compiled, needs_libtpu
 from tests.models.published import published_config
@@ -59,7 +57,7 @@ def sizes_of_rollouts(topology, tensor):
     devices = get_topology_desc(platform="tpu", topology_name=topology).devices
     mesh = Mesh(np.array(devices).reshape(data, 1, tensor), AXES, axis_types=(AxisType.Auto,) * 3)
     config = parse_config(published_config("7B"))
-    definition, parameters = nnx.split(abstract_model(config, dtype=jnp.bfloat16))
+    definition, parameters = nnx.split(abstract_model(config, dtype=jnp.bfloat16, mesh=mesh))
     state = abstract_state(config, mesh, orders)
     shape = jax.ShapeDtypeStruct
     rows = programs.Rows(
@@ -70,11 +68,10 @@ def sizes_of_rollouts(topology, tensor):
     )
     drawing = programs.Drawing(
         parameters=Strategy().parameters(),
-        banned=shape((config.text.vocab_size,), bool),
+        banned=shape((config.vocab_size,), bool),
         stops=shape((2,), jnp.int32),
         limit=shape((), jnp.int32),
     )
-    parameters = sharded(parameters, mesh)
     arguments = (parameters, state, shape((), jnp.int32), rows, drawing)
     integers = partial(shape, dtype=jnp.int32)
     half, number = orders // 2, integers(())
@@ -112,12 +109,12 @@ def admitted(config, mesh, orders):
         sharding = NamedSharding(mesh, PartitionSpec(*spec))
         return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
 
-    text = config.text
-    shape = (text.num_layers, orders, text.num_kv_heads, PROMPT, text.head_dim)
+    layers, heads, width = config.cache_sizes
+    shape = (layers, orders, heads, PROMPT, width)
     cache = of(shape, jnp.bfloat16, None, SHARD_AXES, "tensor")
     prefix = PromptCache(cache, cache, of((orders, PROMPT), bool, SHARD_AXES))
     return (
-        of((orders, text.vocab_size), jnp.float32, SHARD_AXES),
+        of((orders, config.vocab_size), jnp.float32, SHARD_AXES),
         prefix,
         of((orders,), jnp.int32),
         of((orders, ROLLOUTS, 2), jnp.uint32),
@@ -127,32 +124,12 @@ def admitted(config, mesh, orders):
 
 def abstract_state(config, mesh, orders):
     """What `decode_state.empty_state` returns, lying as it returns it."""
-    arguments = (config.text, jnp.bfloat16, mesh, (orders, ROLLOUTS, PROMPT, SLOTS), False)
+    arguments = (config, jnp.bfloat16, mesh, (orders, ROLLOUTS, PROMPT, SLOTS), False)
     shardings = decode_state.empty_state.lower(*arguments).compile().output_shardings
     return jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
         jax.eval_shape(lambda: decode_state.empty_state(*arguments)),
         shardings,
-    )
-
-
-def sharded(parameters, mesh):
-    return nnx.from_flat_state(
-        [
-            (
-                path,
-                leaf.replace(
-                    jax.ShapeDtypeStruct(
-                        leaf.shape,
-                        leaf.dtype,
-                        sharding=fit_sharding(
-                            leaf.shape, partition_of(".".join(path), leaf.shape, SHARDING), mesh
-                        ),
-                    )
-                ),
-            )
-            for path, leaf in nnx.to_flat_state(parameters)
-        ]
     )
 
 

@@ -19,14 +19,20 @@ from tests.rollout.alone import append, sample_alone
 from tests.rollout.conftest import CONFIG, WARM, group
 
 
-def sample(sampler, groups, *, strategy=WARM, **changes):
+def draw(sampler, model, groups, *, strategy=WARM, **changes):
     arguments = {"num_rollouts": 4, "max_new_tokens": 24, "strategy": strategy, "key": 1}
-    return sampler.sample(groups, **{**arguments, **changes})
+    return sampler.sample(model, groups, **{**arguments, **changes})
 
 
 @pytest.fixture(scope="module")
-def rollouts(sampler, groups):
-    return sample(sampler, groups)
+def sample(sampler, model):
+    """Draws from the policy of most tests."""
+    return partial(draw, sampler, model)
+
+
+@pytest.fixture(scope="module")
+def rollouts(sample, groups):
+    return sample(groups)
 
 
 def response(rollouts, *where):
@@ -34,11 +40,12 @@ def response(rollouts, *where):
     return rollouts.tokens[where][:length].tolist(), rollouts.logprobs[where][:length]
 
 
-def test_every_rollout_is_what_it_would_be_alone(sampler, groups, rollouts):
+def test_every_rollout_is_what_it_would_be_alone(model, processor, groups, rollouts):
     for g, k, n in np.argwhere(rollouts.lengths > 0)[::3]:
         tokens, logprobs = sample_alone(
-            sampler, groups[g], k, n, max_new_tokens=24, strategy=WARM, key=jax.random.key(1)
-        )
+            model, processor, groups[g], k, n,
+            max_new_tokens=24, strategy=WARM, key=jax.random.key(1),
+        )  # fmt: skip
         got_tokens, got_logprobs = response(rollouts, g, k, n)
         assert got_tokens == tokens
         np.testing.assert_allclose(got_logprobs, logprobs, atol=1e-5)
@@ -51,16 +58,16 @@ def test_rollouts_differ_and_some_end_early(rollouts):
     assert 0 < rollouts.stopped.sum() < (rollouts.lengths > 0).sum()
 
 
-def test_logprobs_are_those_of_a_teacher_forced_pass(sampler, groups, rollouts, processor):
+def test_logprobs_are_those_of_a_teacher_forced_pass(model, groups, rollouts, processor):
     """At the sampling temperature, over tokens that are not banned."""
-    banned = processor.banned_rows(sampler.model.config.text.vocab_size)
+    banned = processor.banned_rows(model.config.vocab_size)
     for where in [(0, 1, 2), (1, 0, 0), (3, 2, 3)]:
         tokens, logprobs = response(rollouts, *where)
         sequence = groups[where[0]].prompts[where[1]]
         start = len(sequence.tokens) - 1
         for token in tokens:
             sequence = append(sequence, token)
-        logits = np.asarray(sampler.model.logits(sequence), np.float64)[start:-1] / 3.0
+        logits = np.asarray(model.logits(sequence), np.float64)[start:-1] / 3.0
         logits[:, banned] = -np.inf
         normalised = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
         want = normalised[np.arange(len(tokens)), tokens]
@@ -80,8 +87,8 @@ def test_logprobs_are_those_of_a_teacher_forced_pass(sampler, groups, rollouts, 
     ids=str,
 )
 def test_how_the_work_is_cut_changes_nothing(change, model, processor, groups, rollouts):
-    other = Sampler(model, processor, dataclasses.replace(CONFIG, **change))
-    assert_equal(sample(other, groups), rollouts)
+    other = Sampler(processor, dataclasses.replace(CONFIG, **change))
+    assert_equal(draw(other, model, groups), rollouts)
 
 
 def assert_equal(got, want):
@@ -91,8 +98,8 @@ def assert_equal(got, want):
     np.testing.assert_allclose(got.logprobs, want.logprobs, atol=1e-5)
 
 
-def test_the_rest_of_the_batch_changes_nothing(sampler, groups, rollouts):
-    part = sample(sampler, [groups[3], groups[1]])
+def test_the_rest_of_the_batch_changes_nothing(sample, groups, rollouts):
+    part = sample([groups[3], groups[1]])
     for g, old in ((0, 3), (1, 1)):
         for k in range(len(groups[old].prompts)):
             for n in range(4):
@@ -101,8 +108,8 @@ def test_the_rest_of_the_batch_changes_nothing(sampler, groups, rollouts):
                 np.testing.assert_allclose(got[1], want[1], atol=1e-5)
 
 
-def test_fewer_rollouts_are_the_first_of_more(sampler, groups, rollouts):
-    fewer = sample(sampler, groups, num_rollouts=2)
+def test_fewer_rollouts_are_the_first_of_more(sample, groups, rollouts):
+    fewer = sample(groups, num_rollouts=2)
     width = fewer.tokens.shape[-1]
     np.testing.assert_array_equal(fewer.tokens, rollouts.tokens[:, :, :2, :width])
 
@@ -110,7 +117,7 @@ def test_fewer_rollouts_are_the_first_of_more(sampler, groups, rollouts):
 def test_eight_devices_draw_what_one_draws(checkpoint, processor, groups, rollouts):
     mesh = make_mesh(data=2, fsdp=2, tensor=2)
     model = load_model(checkpoint, dtype="float32", mesh=mesh)
-    assert_equal(sample(Sampler(model, processor, CONFIG), groups), rollouts)
+    assert_equal(draw(Sampler(processor, CONFIG), model, groups), rollouts)
 
 
 def test_eight_devices_move_what_still_runs_as_one_does(checkpoint, model, processor, groups):
@@ -118,16 +125,19 @@ def test_eight_devices_move_what_still_runs_as_one_does(checkpoint, model, proce
     many = [dataclasses.replace(groups[1], id=str(n)) for n in range(40)]
     config = dataclasses.replace(CONFIG, rows=32, chunk=4)
     sharded = load_model(checkpoint, dtype="float32", mesh=make_mesh(data=2, fsdp=2, tensor=2))
-    here, there = (Sampler(one, processor, config) for one in (model, sharded))
-    want, got = (sample(one, many, num_rollouts=1, max_new_tokens=36) for one in (here, there))
+    here, there = Sampler(processor, config), Sampler(processor, config)
+    want, got = (
+        draw(sampler, policy, many, num_rollouts=1, max_new_tokens=36)
+        for sampler, policy in ((here, model), (there, sharded))
+    )
     assert_equal(got, want)
     for sampler in (here, there):
         assert {name for name, _, _ in sampler.calls} >= {"resize", "drop_slots", "compact"}
 
 
-def test_another_key_draws_other_responses_and_the_same_key_the_same(sampler, groups, rollouts):
-    assert_equal(sample(sampler, groups, key=jax.random.key(1)), rollouts)
-    other = sample(sampler, groups, key=2)
+def test_another_key_draws_other_responses_and_the_same_key_the_same(sample, groups, rollouts):
+    assert_equal(sample(groups, key=jax.random.key(1)), rollouts)
+    other = sample(groups, key=2)
     width = min(other.tokens.shape[-1], rollouts.tokens.shape[-1])
     same = other.tokens[..., :width] == rollouts.tokens[..., :width]
     assert same[rollouts.lengths > 0].mean() < 0.5
@@ -136,7 +146,7 @@ def test_another_key_draws_other_responses_and_the_same_key_the_same(sampler, gr
 @pytest.mark.parity
 @pytest.mark.parametrize("penalty", [1.0, 1.3])
 def test_greedy_responses_equal_those_of_transformers(
-    penalty, checkpoint, sampler, groups, processor
+    penalty, checkpoint, model, sample, groups, processor
 ):
     import torch
 
@@ -144,8 +154,8 @@ def test_greedy_responses_equal_those_of_transformers(
 
     reference = Reference(checkpoint)
     strategy = Strategy(temperature=0, repetition_penalty=penalty)
-    got = sample(sampler, groups, num_rollouts=1, strategy=strategy)
-    banned = processor.banned_rows(sampler.model.config.text.vocab_size)
+    got = sample(groups, num_rollouts=1, strategy=strategy)
+    banned = processor.banned_rows(model.config.vocab_size)
     for g, k, _ in np.argwhere(got.lengths > 0):
         prompt = groups[g].prompts[k]
         reference.model.model.rope_deltas = None
@@ -179,20 +189,20 @@ def test_what_lies_beyond_a_response_is_padding(rollouts, processor):
     assert (rollouts.lengths[1, 1:] == 0).all()
 
 
-def test_banned_tokens_are_never_drawn(sampler, groups, processor):
-    hot = sample(sampler, groups, strategy=Strategy(temperature=100.0), num_rollouts=16)
-    banned = processor.banned_rows(sampler.model.config.text.vocab_size)
+def test_banned_tokens_are_never_drawn(sample, model, groups, processor):
+    hot = sample(groups, strategy=Strategy(temperature=100.0), num_rollouts=16)
+    banned = processor.banned_rows(model.config.vocab_size)
     assert not banned[hot.tokens[hot.mask]].any()
     assert len(set(hot.tokens[hot.mask].tolist())) > 300
 
 
 def test_a_stop_string_ends_a_response_at_the_token_that_completes_it(
-    sampler, groups, rollouts, processor
+    sample, groups, rollouts, processor
 ):
     tokens, _ = response(rollouts, 1, 0, 0)
     text = processor.decode(tokens)
     stop = text[len(text) // 2 : len(text) // 2 + 3]
-    got = sample(sampler, groups, strategy=dataclasses.replace(WARM, stop=("no such text", stop)))
+    got = sample(groups, strategy=dataclasses.replace(WARM, stop=("no such text", stop)))
     for g, k, n in np.argwhere(rollouts.lengths > 0):
         whole, _ = response(rollouts, g, k, n)
         counts = range(1, len(whole) + 1)
@@ -202,25 +212,25 @@ def test_a_stop_string_ends_a_response_at_the_token_that_completes_it(
     assert response(got, 1, 0, 0)[0] != tokens
 
 
-def test_a_repetition_penalty_counts_prompt_and_response(sampler, groups):
+def test_a_repetition_penalty_counts_prompt_and_response(sample, model, processor, groups):
     strategy = Strategy(temperature=2.0, repetition_penalty=1.5, top_k=20, top_p=0.9)
-    got = sample(sampler, groups, strategy=strategy)
+    got = sample(groups, strategy=strategy)
     for where in [(0, 1, 2), (3, 0, 1)]:
         tokens, logprobs = sample_alone(
-            sampler, groups[where[0]], *where[1:],
+            model, processor, groups[where[0]], *where[1:],
             max_new_tokens=24, strategy=strategy, key=jax.random.key(1),
         )  # fmt: skip
         assert response(got, *where)[0] == tokens
         np.testing.assert_allclose(response(got, *where)[1], logprobs, atol=1e-5)
 
 
-def test_new_tokens_are_reported_as_they_come(sampler, groups, rollouts):
+def test_new_tokens_are_reported_as_they_come(sample, groups, rollouts):
     seen = {}
 
     def on_tokens(group, order, rollout, tokens):
         seen.setdefault((group, order, rollout), []).extend(tokens.tolist())
 
-    sample(sampler, groups, on_tokens=on_tokens)
+    sample(groups, on_tokens=on_tokens)
     assert seen == {
         tuple(where): response(rollouts, *where)[0]
         for where in np.argwhere(rollouts.lengths > 0).tolist()
@@ -236,13 +246,13 @@ def test_texts_are_nested_as_groups_orders_and_rollouts(rollouts, groups, proces
 # Each image once, each order once.
 
 
-def programs_run(sampler, groups, num_rollouts):
+def programs_run(model, processor, groups, num_rollouts):
     """The programs of one call with how often each ran and its operations, by name."""
     # Room for all at once: with fewer rows orders are read in other portions, padded otherwise.
     config = dataclasses.replace(CONFIG, rows=1000)
-    fresh = Sampler(sampler.model, sampler.processor, config)
-    fresh.sample(groups, num_rollouts=num_rollouts, max_new_tokens=8, strategy=WARM, key=0)
-    definition, parameters = nnx.split(sampler.model)
+    fresh = Sampler(processor, config)
+    fresh.sample(model, groups, num_rollouts=num_rollouts, max_new_tokens=8, strategy=WARM, key=0)
+    definition, parameters = nnx.split(model)
     flops = {"encode": 0, "prefill": 0}
     for (name, structure, leaves), count in fresh.calls.items():
         if name == "encode":
@@ -256,16 +266,16 @@ def programs_run(sampler, groups, num_rollouts):
     return flops
 
 
-def test_encoding_and_reading_do_not_grow_with_the_number_of_rollouts(sampler, groups):
-    few, many = (programs_run(sampler, groups[3:], n) for n in (1, 8))
+def test_encoding_and_reading_do_not_grow_with_the_number_of_rollouts(model, processor, groups):
+    few, many = (programs_run(model, processor, groups[3:], n) for n in (1, 8))
     assert few == many
     assert few["encode"] > 0
     assert few["prefill"] > 0
 
 
-def test_encoding_does_not_grow_with_the_number_of_orders(sampler, groups):
+def test_encoding_does_not_grow_with_the_number_of_orders(model, processor, groups):
     one = Group.of("three", groups[3].prompts[:1])
-    few, many = (programs_run(sampler, [g], 2) for g in (one, groups[3]))
+    few, many = (programs_run(model, processor, [g], 2) for g in (one, groups[3]))
     assert few["encode"] == many["encode"]
     assert few["prefill"] < many["prefill"]
 
@@ -282,13 +292,13 @@ def test_images_and_orders_are_counted_once(rollouts, groups):
     assert rollouts.stats["response_tokens"] == rollouts.lengths.sum()
 
 
-def test_shapes_that_were_seen_are_not_compiled_again(sampler, groups, rollouts, caplog):
+def test_shapes_that_were_seen_are_not_compiled_again(sample, groups, rollouts, caplog):
     with caplog.at_level("INFO"):
-        again = sample(sampler, groups, strategy=Strategy(temperature=0.7), key=5)
+        again = sample(groups, strategy=Strategy(temperature=0.7), key=5)
     assert again.stats.get("compilations", 0) == 0
     assert not [record for record in caplog.records if "compiling" in record.message]
     before = programs.decode._cache_size()
-    sample(sampler, groups, strategy=Strategy(temperature=0.9, min_p=0.1))
+    sample(groups, strategy=Strategy(temperature=0.9, min_p=0.1))
     assert programs.decode._cache_size() == before
 
 
@@ -298,7 +308,7 @@ def test_refilling_takes_fewer_rows_than_waiting_for_the_last(model, processor, 
     rows = {}
     for refill in (True, False):
         config = dataclasses.replace(CONFIG, refill=refill, chunk=4)
-        got = sample(Sampler(model, processor, config), many, num_rollouts=1, max_new_tokens=64)
+        got = draw(Sampler(processor, config), model, many, num_rollouts=1, max_new_tokens=64)
         rows[refill] = got.stats["decode_rows"]
         lengths = got.lengths
     assert lengths.min() < lengths.max()
@@ -313,16 +323,16 @@ def test_thirty_two_images_and_a_long_prompt(model, processor):
     forward = processor.encode(text, images)
     backward = processor.encode(text, images[::-1])
     assert len(forward.tokens) > 1500
-    sampler = Sampler(model, processor, config)
     greedy = Strategy(temperature=0)
-    got = sampler.sample(
+    got = Sampler(processor, config).sample(
+        model,
         [Group.of("many", [forward, backward])],
         num_rollouts=1, max_new_tokens=4, strategy=greedy,
     )  # fmt: skip
     assert got.stats["images"] == 32
     for k, prompt in enumerate((forward, backward)):
         first = int(np.where(
-            processor.banned_rows(model.config.text.vocab_size), -np.inf,
+            processor.banned_rows(model.config.vocab_size), -np.inf,
             np.asarray(model.logits(prompt)[-1]),
         ).argmax())  # fmt: skip
         assert got.tokens[0, k, 0, 0] == first
@@ -347,17 +357,19 @@ def test_memory_of_reading_a_prompt_grows_with_its_length_not_its_square(model):
 # What cannot be sampled.
 
 
-def test_a_prompt_longer_than_the_ladder_is_named(sampler, groups, processor):
+def test_a_prompt_longer_than_the_ladder_is_named(sample, groups, processor):
     long = Group.of("long", [processor.encode("You are a helpful assistant . " * 40)])
     with pytest.raises(ValueError, match=r"group 'long', order 0: prompt length: \d+ is more than"):
-        sample(sampler, [groups[0], long])
+        sample([groups[0], long])
 
 
 def test_an_image_larger_than_the_ladder_is_named(model, processor):
-    small = Sampler(model, processor, dataclasses.replace(CONFIG, patches=(64, 128)))
+    small = Sampler(processor, dataclasses.replace(CONFIG, patches=(64, 128)))
     large = group(processor, "large", [(224, 224)], [[0]])
     with pytest.raises(ValueError, match="image: 256 is more than the largest of patches, 128"):
-        sample(small, [large])
+        draw(small, model, [large])
+    with pytest.raises(ValueError, match="image: 256 is more than the largest of patches, 128"):
+        small.check(large)
 
 
 @pytest.mark.parametrize(
@@ -367,36 +379,36 @@ def test_an_image_larger_than_the_ladder_is_named(model, processor):
         ({"max_new_tokens": 0}, "max_new_tokens: expected at least 1, got 0"),
     ],
 )
-def test_numbers_out_of_range_are_named(changes, message, sampler, groups):
+def test_numbers_out_of_range_are_named(changes, message, sample, groups):
     with pytest.raises(ValueError, match=message):
-        sample(sampler, groups, **changes)
+        sample(groups, **changes)
 
 
-def test_empty_groups_and_repeated_ids_are_named(sampler, groups):
+def test_empty_groups_and_repeated_ids_are_named(sample, groups):
     with pytest.raises(ValueError, match="groups: expected at least one, got none"):
-        sample(sampler, [])
+        sample([])
     with pytest.raises(ValueError, match="group 'none': expected at least one prompt, got none"):
         Group.of("none", [])
     with pytest.raises(ValueError, match="group 'none': expected at least one prompt, got none"):
-        sample(sampler, [Group("none", (), (), ())])
+        sample([Group("none", (), (), ())])
     with pytest.raises(ValueError, match="expected different ids, got 'one' 2 times"):
-        sample(sampler, [groups[1], groups[1]])
+        sample([groups[1], groups[1]])
     empty = Prompt(np.zeros(0, np.int32), np.zeros((3, 0), np.int32), 0)
     with pytest.raises(ValueError, match="group 'e': expected prompts of at least one token"):
-        sample(sampler, [Group.of("e", [empty])])
+        sample([Group.of("e", [empty])])
 
 
-def test_image_tokens_without_an_image_are_named(sampler, groups):
+def test_image_tokens_without_an_image_are_named(sample, groups):
     bare = dataclasses.replace(groups[1].prompts[0], images=())
     with pytest.raises(ValueError, match="group 'bare', order 0: expected as many image tokens"):
-        sample(sampler, [Group.of("bare", [bare])])
+        sample([Group.of("bare", [bare])])
 
 
 def test_logits_that_are_not_numbers_are_named(checkpoint, processor, groups):
     broken = load_model(checkpoint, dtype="float32")
     broken.text.norm.weight[...] = broken.text.norm.weight[...] * jnp.nan
     with pytest.raises(ValueError, match=r"logits are NaN or infinite: .* response token 0"):
-        sample(Sampler(broken, processor, CONFIG), groups[2:3])
+        draw(Sampler(processor, CONFIG), broken, groups[2:3])
 
 
 @pytest.mark.parametrize(

@@ -5,14 +5,14 @@ from collections import deque
 import numpy as np
 import pytest
 
-from perl_jax.rollout.schedule import Order, Table
+from perl_jax.rollout.schedule import OrderRollouts, Table
 from perl_jax.rollout.stopping import Response
 from perl_jax.types import Prompt
 
 
 def order(number, num_rollouts=2, *, length=3, rope_delta=0):
-    """Order ``number``; the stream of its rollout n is (number, n)."""
-    return Order(
+    """OrderRollouts ``number``; the stream of its rollout n is (number, n)."""
+    return OrderRollouts(
         group=number,
         order=0,
         prompt=Prompt(np.zeros(length, np.int32), np.zeros((3, length), np.int32), rope_delta),
@@ -40,8 +40,8 @@ def where(table):
 
 
 def test_an_orders_first_response_token_follows_its_prompt_on_the_rope():
-    assert order(0, length=10).position == 10
-    assert order(0, length=10, rope_delta=-4).position == 6
+    assert order(0, length=10).prompt.next_position == 10
+    assert order(0, length=10, rope_delta=-4).prompt.next_position == 6
 
 
 def test_the_running_rollouts_are_those_that_are_not_done():

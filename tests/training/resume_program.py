@@ -25,7 +25,6 @@ from perl_jax import main, runs
 from perl_jax.data.pipeline.pipeline import Pipeline
 from perl_jax.experience.collect import Collector
 from perl_jax.training.checkpoint import Checkpoints
-from perl_jax.training.reinforce import Reinforce
 from perl_jax.update.learner import Learner
 
 Patch = Callable[[], AbstractContextManager[Any]]
@@ -89,13 +88,6 @@ def _read_ahead() -> AbstractContextManager[Any]:
     return mock.patch.object(Pipeline, "restore", further)
 
 
-def _forgotten_filter() -> AbstractContextManager[Any]:
-    def restore(self: Reinforce, host: dict[str, Any]) -> None:
-        self.pipeline.restore(host["data"])
-
-    return mock.patch.object(Reinforce, "restore", restore)
-
-
 def _moved_reference() -> AbstractContextManager[Any]:
     """The penalty compares with the policy that the run goes on from."""
     start_or_resume = runs.start_or_resume
@@ -114,7 +106,6 @@ MUTANTS: dict[str, Patch] = {
     "nothing": nullcontext,
     "data": _forgotten_data,
     "read ahead": _read_ahead,
-    "filter": _forgotten_filter,
     "key": _another_state(lambda state, _: replace(state, key=jax.random.key(0))),
     "optimizer": _another_state(lambda state, fresh: replace(state, optimizer=fresh.optimizer)),
     "reference": _moved_reference,

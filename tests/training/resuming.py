@@ -193,7 +193,7 @@ def differences(one: Path, other: Path) -> list[str]:
     """In what two finished runs differ, but for times: nothing, if they are the same run.
 
     Entries are such as ``params`` and ``optimizer`` for the arrays of the last checkpoint,
-    ``filter`` and ``data`` for what stands beside them, ``step 3: ids`` for the records of rollouts
+    ``data`` for what stands beside them, ``step 3: ids`` for the records of rollouts
     and ``step 3: policy/loss`` for the metrics.
     """
     (arrays, host), (others, other_host) = arrays_and_host(one), arrays_and_host(other)

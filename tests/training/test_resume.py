@@ -29,7 +29,6 @@ CASES = [
     ("data", {f"{NEXT}: ids", "data", "params"}, {"key"}),
     ("key", {"key", f"{NEXT}: tokens_sha256", "params"}, set()),
     ("read ahead", {f"{NEXT}: ids", "data", "params"}, {"key"}),
-    ("filter", {"filter"}, {"data", "params", "optimizer"}),
     ("optimizer", {"optimizer", "params"}, {"key", f"{NEXT}: tokens_sha256"}),
     ("reference", {"params", f"{NEXT}: policy/kl"}, {"key", f"{NEXT}: tokens_sha256"}),
 ]

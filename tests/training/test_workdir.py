@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 import perl_jax
+from perl_jax.files import LockError
 from perl_jax.training.workdir import (
     Preemption,
-    WorkdirError,
     fingerprint_of_code,
     fingerprint_of_config,
     lock_workdir,
@@ -34,7 +34,7 @@ def test_a_lock_cannot_be_taken_twice_but_again(tmp_path):
             for name in ("run", "other name"):
                 with (
                     pytest.raises(
-                        WorkdirError, match=f"in use by this process, process {os.getpid()}"
+                        LockError, match=f"in use by this process, process {os.getpid()}"
                     ),
                     lock_workdir(tmp_path / name),
                 ):
@@ -54,7 +54,7 @@ def test_what_is_no_directory_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file", tmp_path / "file" / "run"):
         with (
-            pytest.raises(WorkdirError, match=rf"workdir {path}: expected a directory to write to"),
+            pytest.raises(LockError, match=rf"workdir {path}: expected a directory to write to"),
             lock_workdir(path),
         ):
             pass
@@ -63,7 +63,7 @@ def test_what_is_no_directory_is_refused(tmp_path):
 def test_a_url_is_refused_with_where_buckets_go(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with (
-        pytest.raises(WorkdirError, match=r"gs://b/x: expected a local dir.*checkpoint\.directory"),
+        pytest.raises(ValueError, match=r"gs://b/x: expected a local dir.*checkpoint\.directory"),
         lock_workdir("gs://b/x"),
     ):
         pass
@@ -76,7 +76,7 @@ def test_a_directory_without_permission_is_refused(tmp_path):
     if root:
         os.seteuid(65534)
     try:
-        with pytest.raises(WorkdirError, match="Permission denied"), lock_workdir(tmp_path):
+        with pytest.raises(LockError, match="Permission denied"), lock_workdir(tmp_path):
             pass
     finally:
         if root:
@@ -88,7 +88,7 @@ def test_a_directory_without_room_is_refused(tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
     try:
-        with pytest.raises(WorkdirError, match="File too large"), lock_workdir(tmp_path):
+        with pytest.raises(LockError, match="File too large"), lock_workdir(tmp_path):
             pass
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -11,7 +11,7 @@ import numpy as np
 from flax import nnx
 
 from perl_jax.models import load_model
-from perl_jax.models.qwen2_5_vl.inputs import pack_prompts
+from perl_jax.models.prompts import pack_prompts
 from perl_jax.objectives import Objective
 from perl_jax.processing import load_processor
 from perl_jax.testing import write_tiny_checkpoint
@@ -230,7 +230,7 @@ class SharedPrefixCase:
     def __init__(self, checkpoint):
         processor = load_processor(checkpoint)
         self.reference_model = reference = load_model(checkpoint, dtype="float32")
-        self.banned = banned = processor.banned_rows(reference.config.text.vocab_size)
+        self.banned = banned = processor.banned_rows(reference.config.vocab_size)
         self.groups = make_groups(processor)
         unscored = [(0, 1, 2), (1, 0, 0), (1, 0, 1), (3, 1, 3)]
         self.batch = make_batch(self.groups, banned, num_rollouts=4, longest=13, unscored=unscored)

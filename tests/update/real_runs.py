@@ -9,14 +9,9 @@ import numpy as np
 import perl_jax
 from perl_jax.data import Pipeline, PipelineConfig, Preparer
 from perl_jax.data.sources.digits import Digits, DigitsConfig
-from perl_jax.experience.collect import (
-    Collected,
-    Collector,
-    FilterConfig,
-    PermutationConfig,
-    RolloutConfig,
-)
-from perl_jax.models import Qwen2_5_VL, load_model
+from perl_jax.experience.collect import Collected, Collector
+from perl_jax.experience.config import GroupFilterConfig, PermutationConfig, RolloutConfig
+from perl_jax.models import Policy, load_model
 from perl_jax.objectives import Objective
 from perl_jax.permutation import Schedule
 from perl_jax.processing import Processor, load_processor
@@ -45,7 +40,7 @@ def always_one(responses, answers, metadata):
 class Demo:
     """The demo's policy, and what draws and learns with it."""
 
-    model: Qwen2_5_VL
+    model: Policy
     processor: Processor
     sampler: Sampler
     grader: Grader
@@ -54,7 +49,7 @@ class Demo:
     @classmethod
     def load(cls, grader: Grader) -> "Demo":
         model, processor = load_model(POLICY, dtype="float32"), load_processor(POLICY)
-        return cls(model, processor, Sampler(model, processor, SAMPLER), grader)
+        return cls(model, processor, Sampler(processor, SAMPLER), grader)
 
     def collect(self, *, filtering=None, reward=None, seed=0, skew=None) -> Collected:
         """The first step's rollouts of a run."""
@@ -65,21 +60,22 @@ class Demo:
                 self.sampler,
                 pipeline.take,
                 Rewarder(reward or RewardConfig(), self.grader, TOKENS),
+                lambda groups, responses: 0,
                 rollout=RolloutConfig(groups=GROUPS, num_rollouts=ROLLOUTS, max_new_tokens=TOKENS),
                 permutation=PermutationConfig(num_orders=1, schedule=Schedule("constant")),
-                filtering=filtering or FilterConfig(enabled=False),
+                filtering=filtering or GroupFilterConfig(enabled=False),
                 objective=self.objective,
                 response_lengths=PACKING.response_lengths,
                 seed=seed,
                 total_steps=10,
             )
-            return collector.collect(0, jax.random.key(seed))
+            return collector.collect(self.model, 0, jax.random.key(seed))
 
     def learner(self) -> Learner:
         """A learner whose optimizer has no weight decay."""
         return Learner(
             self.model,
-            self.processor.banned_rows(self.model.config.text.vocab_size),
+            self.processor.banned_rows(self.model.config.vocab_size),
             config=UpdateConfig(packing=PACKING),
             optimizer=OptimizerConfig(learning_rate=1e-3, weight_decay=0.0),
             total_updates=10,

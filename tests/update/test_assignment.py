@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from perl_jax.mesh import Feeds
+from perl_jax.mesh import BatchSharding
 from perl_jax.types import Group, Prompt
-from perl_jax.update.assignment import assign, moves
+from perl_jax.update.assignment import assign_groups, groups_to_move
 
 PROMPT = Prompt(np.zeros(1, np.int32), np.zeros((3, 1), np.int32), 0)
-TWO_HOSTS = Feeds(shards=((0, 1), (2, 3)), of_host=(0, 1), host=0)
+TWO_HOSTS = BatchSharding(((0, 1), (2, 3)), (0, 1), host=0)
 
 
 def groups_of(*feeds):
@@ -16,37 +16,39 @@ def groups_of(*feeds):
 
 
 def test_groups_that_all_hosts_hold_are_dealt_out_equally():
-    assert assign(groups_of(*[None] * 6), TWO_HOSTS) == [[0, 4], [1, 5], [2], [3]]
+    groups = groups_of(*[None] * 6)
+    assert assign_groups(groups, TWO_HOSTS) == [[0, 4], [1, 5], [2], [3]]
+    assert groups_to_move(groups, assign_groups(groups, TWO_HOSTS), TWO_HOSTS) == {}
 
 
 def test_groups_stay_with_the_hosts_that_hold_their_images():
     groups = groups_of(1, 0, 1, 0)
-    assert assign(groups, TWO_HOSTS) == [[1], [3], [0], [2]]
-    assert moves(groups, assign(groups, TWO_HOSTS), TWO_HOSTS) == {}
+    assert assign_groups(groups, TWO_HOSTS) == [[1], [3], [0], [2]]
+    assert groups_to_move(groups, assign_groups(groups, TWO_HOSTS), TWO_HOSTS) == {}
 
 
 def test_what_one_host_has_too_much_of_goes_to_the_other():
     groups = groups_of(0, 0, 0, 1)
-    assigned = assign(groups, TWO_HOSTS)
+    assigned = assign_groups(groups, TWO_HOSTS)
     assert assigned == [[0], [1], [3], [2]]
-    assert moves(groups, assigned, TWO_HOSTS) == {2: 1}
+    assert groups_to_move(groups, assigned, TWO_HOSTS) == {2: 1}
 
 
 def test_fewer_groups_than_shards_leave_some_without():
-    assert assign(groups_of(1), TWO_HOSTS) == [[0], [], [], []]
-    assert assign([], TWO_HOSTS) == [[], [], [], []]
+    assert assign_groups(groups_of(1), TWO_HOSTS) == [[0], [], [], []]
+    assert assign_groups([], TWO_HOSTS) == [[], [], [], []]
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_every_group_has_one_shard_and_no_shard_two_more_than_another(seed):
     rng = np.random.default_rng(seed)
     groups = groups_of(*rng.integers(0, 2, size=int(rng.integers(1, 40))).tolist())
-    assigned = assign(groups, TWO_HOSTS)
+    assigned = assign_groups(groups, TWO_HOSTS)
     assert sorted(number for numbers in assigned for number in numbers) == list(range(len(groups)))
     sizes = [len(numbers) for numbers in assigned]
     assert max(sizes) - min(sizes) <= 1
     # No more travel than the imbalance asks for.
     held = [sum(group.feed == feed for group in groups) for feed in range(2)]
-    room = [sum(sizes[shard] for shard in TWO_HOSTS.shards[feed]) for feed in range(2)]
+    room = [sum(sizes[shard] for shard in TWO_HOSTS.shards_of_feed[feed]) for feed in range(2)]
     least = sum(max(0, has - fits) for has, fits in zip(held, room, strict=True))
-    assert len(moves(groups, assigned, TWO_HOSTS)) == least
+    assert len(groups_to_move(groups, assigned, TWO_HOSTS)) == least

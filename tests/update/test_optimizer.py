@@ -105,10 +105,10 @@ def test_two_adamw_updates_by_hand():
     second, _, stats = run(config, weight, gradients)
     expected = 0.89 - 0.1 * (direction + 0.1 * 0.89)
     assert float(second["lm_head.weight"][0, 0]) == pytest.approx(expected, abs=1e-6)
-    assert stats[1]["grad_norm"] == pytest.approx(0.25)
-    assert stats[1]["update_norm"] == pytest.approx(0.89 - expected, abs=1e-6)
-    assert stats[1]["param_norm"] == pytest.approx(expected, abs=1e-6)
-    assert stats[1]["skipped"] == 0
+    assert stats[1]["optimizer/grad_norm"] == pytest.approx(0.25)
+    assert stats[1]["optimizer/update_norm"] == pytest.approx(0.89 - expected, abs=1e-6)
+    assert stats[1]["optimizer/param_norm"] == pytest.approx(expected, abs=1e-6)
+    assert stats[1]["optimizer/skipped"] == 0
 
 
 def numpy_adamw(config, params, gradients, rates):
@@ -142,7 +142,9 @@ def test_adamw_with_clip_mask_warmup_and_cosine_is_that_of_numpy():
         0.02 * (0.1 + 0.9 * (1 + math.cos(math.pi * t / 9)) / 2) for t in range(9)
     ]
     got, _, stats = run(config, params, gradients, total=12)
-    assert stats[0]["grad_norm"] < 5 < stats[-1]["grad_norm"]  # The clip acts, and not always.
+    assert (
+        stats[0]["optimizer/grad_norm"] < 5 < stats[-1]["optimizer/grad_norm"]
+    )  # The clip acts, and not always.
     want = numpy_adamw(config, params, gradients, rates)
     for path in SHAPES:
         np.testing.assert_allclose(got[path], want[path], rtol=2e-5, atol=2e-6, err_msg=path)
@@ -229,7 +231,7 @@ def test_an_update_uses_the_learning_rate_of_the_updates_before_it():
     params = {"text.norm.weight": jnp.zeros(1)}
     gradients = [{"text.norm.weight": jnp.ones(1)}] * 5
     _, state, stats = run(config, params, gradients, total=5)
-    steps = [seen["update_norm"] for seen in stats]
+    steps = [seen["optimizer/update_norm"] for seen in stats]
     assert steps == pytest.approx([0.15, 0.3, 0.3, 0.2, 0.1], rel=1e-4)
     assert int(applied_updates(state)) == 5
 
@@ -254,7 +256,7 @@ def test_a_clipped_gradient_moves_like_the_same_gradient_scaled_down():
         params,
         [of(0.6, 0.8), of(0.3, -0.4)],
     )
-    assert [seen["grad_norm"] for seen in stats] == pytest.approx([5.0, 0.5])
+    assert [seen["optimizer/grad_norm"] for seen in stats] == pytest.approx([5.0, 0.5])
     for path in params:
         np.testing.assert_allclose(clipped[path], scaled[path], rtol=1e-6)
         for moment in ("mu", "nu"):
@@ -275,14 +277,14 @@ def test_one_bad_gradient_changes_no_bit_and_is_forgotten(name):
         assert_same_bits(after, before)
         assert_same_bits(same, state)
         assert int(applied_updates(same)) == 1
-        assert int(stats["skipped"]) == 1
-        assert not np.isfinite(stats["grad_norm"])
-        assert float(stats["update_norm"]) == 0.0
+        assert int(stats["optimizer/skipped"]) == 1
+        assert not np.isfinite(stats["optimizer/grad_norm"])
+        assert float(stats["optimizer/update_norm"]) == 0.0
         norm = math.sqrt(sum(np.sum(np.square(value)) for value in before.values()))
-        assert float(stats["param_norm"]) == pytest.approx(norm, rel=1e-5)
+        assert float(stats["optimizer/param_norm"]) == pytest.approx(norm, rel=1e-5)
     resumed, resumed_state, stats = step(after, same, last)
     never, never_state, _ = run(config, params, [first, last])
-    assert int(stats["skipped"]) == 0
+    assert int(stats["optimizer/skipped"]) == 0
     assert_same_bits(resumed, never)
     assert_same_bits(resumed_state, never_state)
 
@@ -295,8 +297,8 @@ def test_a_finite_gradient_whose_update_is_not_finite_changes_nothing():
     optax.tree.get(damaged, "nu")["text.norm.weight"] = jnp.full(6, jnp.nan)
     _, step = compiled_for(config, params)
     after, same, stats = step(before, damaged, arrays(2, FEW))
-    assert int(stats["skipped"]) == 1
-    assert np.isfinite(stats["grad_norm"])
+    assert int(stats["optimizer/skipped"]) == 1
+    assert np.isfinite(stats["optimizer/grad_norm"])
     assert_same_bits(after, before)
     assert_same_bits(same, damaged)
 
@@ -451,7 +453,7 @@ def test_bfloat16_parameters_are_updated_in_float32():
     want, want_state, expected = run(config, wide(params), [wide(gradients)])
     assert_same_bits(got, {path: value.astype(jnp.bfloat16) for path, value in want.items()})
     assert_same_bits(state, want_state)
-    assert stats[0]["grad_norm"] == expected[0]["grad_norm"]
+    assert stats[0]["optimizer/grad_norm"] == expected[0]["optimizer/grad_norm"]
 
 
 @pytest.mark.parametrize("name", ["adamw", "muon"])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from perl_jax.models import load_model
-from perl_jax.models.qwen2_5_vl.inputs import ImageSizes, pack_images
+from perl_jax.models.qwen2_5_vl.inputs import ImageSizes
 from perl_jax.processing import load_processor
 from perl_jax.types import Group, Prompt, Responses
 from perl_jax.update.packing import MicroBatch, PackingConfig, Sizes, pack
@@ -54,7 +54,7 @@ def responses(groups):
 
 def packed(groups, responses, values, config, model) -> MicroBatch:
     """The groups as the only shard."""
-    sizes = Sizes.of([groups], responses.lengths, config, model.vision)
+    sizes = Sizes.of([groups], responses.lengths, config, model)
     return pack(groups, responses, values, model, sizes)
 
 
@@ -96,9 +96,7 @@ def test_every_distinct_image_is_there_once_and_orders_point_at_their_own(groups
     first, second, third = list(range(6)), list(range(6, 10)), list(range(10, 22))
     assert rows == [first + second, second + first, first + second, third, [], []]
     assert micro.prompts.images.images.valid.any(-1).sum() == 3
-    alone = pack_images(
-        [*groups[0].images, *groups[1].images], model.vision, ImageSizes(128, 3, 8, 48)
-    )
+    alone = ImageSizes(model.vision, 128, 3, 8, 48).pack([*groups[0].images, *groups[1].images])
     np.testing.assert_array_equal(micro.prompts.images.patches[0], alone.patches)
     is_image = micro.prompts.tokens == model.image_token
     np.testing.assert_array_equal(micro.prompts.feature_rows >= 0, is_image)
@@ -132,7 +130,7 @@ def test_text_alone_has_no_images(groups, responses, model):
 def test_all_shards_have_the_shapes_of_the_largest_and_rows_of_their_own(groups, responses, model):
     shards = [[0], [1, 2], []]
     members = [[groups[b] for b in numbers] for numbers in shards]
-    sizes = Sizes.of(members, responses.lengths, CONFIG, model.vision)
+    sizes = Sizes.of(members, responses.lengths, CONFIG, model)
     micros = [
         pack(of_shard, responses[numbers], {}, model, sizes)
         for numbers, of_shard in zip(shards, members, strict=True)

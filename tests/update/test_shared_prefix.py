@@ -38,7 +38,7 @@ def test_one_update_has_the_loss_and_the_gradients_of_separate_sequences(micro_g
     state = learner.init(case.policy, jax.random.key(0))
     gradients, stats = quiet_gradients(learner, state, case.batch)
     loss, want, _, _ = case.plain_update(case.policy, [0, 1, 2, 3])
-    assert float(stats["loss"]) == pytest.approx(loss, abs=1e-6)
+    assert float(stats["policy/loss"]) == pytest.approx(loss, abs=1e-6)
     error, where = largest_error(gradients[0], want)
     assert error <= 1e-5, where
 
@@ -57,7 +57,7 @@ def test_two_updates_of_a_batch_compare_with_the_policy_before_the_first(micro_g
 
     first = case.plain_update(case.policy, [0, 1])
     second = case.plain_update(case.moved, [2, 3])
-    assert float(stats["loss"]) == pytest.approx((first[0] + second[0]) / 2, abs=1e-6)
+    assert float(stats["policy/loss"]) == pytest.approx((first[0] + second[0]) / 2, abs=1e-6)
     for got, (_, want, _, _) in zip(gradients, (first, second), strict=True):
         error, where = largest_error(got, want)
         assert error <= 1e-5, where
@@ -67,8 +67,8 @@ def test_two_updates_of_a_batch_compare_with_the_policy_before_the_first(micro_g
     ratio = np.exp(logprobs - case.old)[rows]
     assert (ratio < 0.8).mean() > 0.02
     assert (ratio > 1.5).mean() > 0.02
-    assert float(stats["ratio_max"]) == pytest.approx(max(ratio.max(), 1), rel=1e-4)
-    assert float(stats["ratio_min"]) == pytest.approx(min(ratio.min(), 1), rel=1e-4)
+    assert float(stats["policy/ratio_max"]) == pytest.approx(max(ratio.max(), 1), rel=1e-4)
+    assert float(stats["policy/ratio_min"]) == pytest.approx(min(ratio.min(), 1), rel=1e-4)
     assert float(stats["tokens"]) == case.batch.mask.sum()
 
 

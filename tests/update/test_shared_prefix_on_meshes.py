@@ -60,7 +60,7 @@ def test_on_a_mesh_loss_and_gradients_are_those_of_separate_sequences(
         learner.programs.zeros(), state.params, learner.policy.frozen, micro, learner._banned
     )
     loss, want, _, _ = case.plain_update(case.moved, [0, 1, 2, 3])
-    assert float(stats["sum/loss"]) == pytest.approx(loss, abs=1e-6)
+    assert float(stats["sum/policy/loss"]) == pytest.approx(loss, abs=1e-6)
     error, where = largest_error(jax.device_get(gradients), want)
     assert error <= 1e-5, where
     for path, leaf in gradients.items():

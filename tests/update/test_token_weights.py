@@ -60,7 +60,10 @@ def test_means_over_micro_batches_weigh_their_tokens():
 
 
 def test_of_several_updates_counts_add_up_and_the_last_word_counts():
-    names = ("loss", "tokens", "skipped", "a_max", "a_min", "learning_rate", "skipped_in_a_row")
+    names = (
+        "policy/loss", "tokens", "optimizer/skipped", "a_max", "a_min", "optimizer/learning_rate",
+        "optimizer/param_norm",
+    )  # fmt: skip
     first, second = (
         dict(zip(names, map(jnp.asarray, values), strict=True))
         for values in ((1.0, 10, 1, 3.0, 3.0, 0.5, 4), (2.0, 20, 1, 2.0, 2.0, 0.25, 0))

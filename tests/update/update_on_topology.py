@@ -13,21 +13,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import nnx
 
-from perl_jax.mesh import make_mesh
-from perl_jax.models.qwen2_5_vl.config import parse_config
-from perl_jax.models.qwen2_5_vl.inputs import ImageSizes, PromptInputs, pack_images
-from perl_jax.models.qwen2_5_vl.load import abstract_model
-from perl_jax.models.qwen2_5_vl.sharding import parameter_sharding
+from perl_jax.mesh import BatchSharding, make_mesh
+from perl_jax.models import abstract_model, parse_config
+from perl_jax.models.policy import PromptInputs
 from perl_jax.objectives import Objective
 from perl_jax.types import ImagePatches
 from perl_jax.update.forward import Head
 from perl_jax.update.losses import policy_gradient_loss
 from perl_jax.update.packing import MicroBatch
-from perl_jax.update.placement import Placement, shardings_of
 from perl_jax.update.programs import Programs
-from perl_jax.update.state import Policy, dotted
+from perl_jax.update.state import SplitPolicy, shardings_of
 from tests.models.published import published_config
 
 PROMPT, ROLLOUTS, RESPONSE = 1152, 6, 300
@@ -45,15 +41,15 @@ def main(topology, size, dtype, *shape):
     devices = get_topology_desc(platform="tpu", topology_name=topology).devices
     mesh = make_mesh(*map(int, shape), devices=devices)
     config = parse_config(published_config(size))
-    model, placement = abstract_on(mesh, config, dtype), Placement(mesh)
-    policy = Policy(model)
-    params, batch = policy.split(model), placement.shapes(one_shard(config))
+    model = abstract_model(config, dtype=dtype, compute_dtype="bfloat16", mesh=mesh)
+    sharding, policy = BatchSharding.of(mesh), SplitPolicy(model)
+    params, batch = policy.split(model), sharding.shapes(one_shard(config), MicroBatch.shard_axes)
     gradients = {
         path: jax.ShapeDtypeStruct(leaf.shape, jnp.float32, sharding=leaf.sharding)
         for path, leaf in params.items()
     }
-    banned = jax.ShapeDtypeStruct((config.text.vocab_size,), bool, sharding=placement.everywhere)
-    lowered = programs(policy, params, placement).add.lower(gradients, params, {}, batch, banned)
+    banned = jax.ShapeDtypeStruct((config.vocab_size,), bool, sharding=sharding.replicated)
+    lowered = programs(policy, params, sharding).add.lower(gradients, params, {}, batch, banned)
     compiled = lowered.compile()
     memory, text = compiled.memory_analysis(), compiled.as_text()
     if path := sys.argv[7:]:
@@ -74,24 +70,10 @@ def main(topology, size, dtype, *shape):
     }
 
 
-def abstract_on(mesh, config, dtype):
-    """The model with shapes for parameters, each where loading would put it."""
-    model = abstract_model(config, dtype=jnp.dtype(dtype), compute_dtype=jnp.dtype("bfloat16"))
-    definition, state = nnx.split(model)
-    flat = []
-    for path, leaf in nnx.to_flat_state(state):
-        sharding = parameter_sharding(dotted(path), leaf.shape, config, mesh)
-        shape = jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
-        flat.append((path, leaf.replace(shape)))
-    return nnx.merge(definition, nnx.from_flat_state(flat))
-
-
 def one_shard(config):
     """A micro-batch of one order, its padding included."""
-    vision = config.vision
-    image = ImagePatches(np.zeros((GRID[0] * GRID[1], vision.patch_width), np.float32), GRID)
-    sizes = ImageSizes.of([[GRID] * IMAGES], vision, num_patches=PATCHES)
-    images = pack_images([image] * IMAGES, vision, sizes)
+    image = ImagePatches(np.zeros((GRID[0] * GRID[1], config.patch_width), np.float32), GRID)
+    images = config.image_sizes([[GRID] * IMAGES], num_patches=PATCHES).pack([image] * IMAGES)
     prompt = np.zeros((1, PROMPT), np.int32)
     of_token = np.zeros((1, ROLLOUTS, RESPONSE), np.float32)
     return MicroBatch(
@@ -112,8 +94,8 @@ def one_shard(config):
     )
 
 
-def programs(policy, params, placement):
-    head = Head(remat="layers", mesh=placement.mesh)
+def programs(policy, params, sharding):
+    head = Head(remat="layers", mesh=sharding.mesh)
     objective = Objective(kl="k3", kl_coefficient=0.01)
     return Programs(
         policy,
@@ -122,7 +104,7 @@ def programs(policy, params, placement):
         head=head,
         optimizer=optax.adamw(1e-6),
         schedule=optax.constant_schedule(1e-6),
-        placement=placement,
+        sharding=sharding,
     )
 
 

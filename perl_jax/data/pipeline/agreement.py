@@ -1,6 +1,5 @@
-"""Rows on many hosts: each prepares a share of them, and all know what became of every row."""
+"""Rows on many hosts: each prepares some of them, and all know what became of every row."""
 
-from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -9,9 +8,9 @@ from perl_jax.types import Example
 
 if TYPE_CHECKING:
     # It imports jax, which worker processes do not need.
-    from perl_jax.mesh import Feeds
+    from perl_jax.mesh import BatchSharding
 
-# Tells all hosts a JSON-able value, and what it is; gives the values of all of them, by host.
+# (value, what it is) -> the values of all hosts, by host; values are JSON-able.
 Exchange = Callable[[Any, str], list[Any]]
 
 _MAX_TOLD = 2000
@@ -22,69 +21,35 @@ def alone(value: Any, what: str) -> list[Any]:
     return [value]
 
 
-class Share:
-    """The rows of an order that a host prepares.
-
-    The row at place r, from 0, is of shard r modulo the number of shards. So a host knows its rows
-    without asking, whichever of them turn out to be bad.
-
-    Args:
-        feeds: Which shards this host provides for, and which others do.
-    """
-
-    def __init__(self, feeds: "Feeds"):
-        of_shard = {shard: feed for feed, shards in enumerate(feeds.shards) for shard in shards}
-        self._feeds = [of_shard[shard] for shard in range(len(of_shard))]
-        self._mine = sorted(feeds.shards[feeds.here])
-
-    def feed(self, place: int) -> int:
-        """The feed whose hosts prepare the row at a place."""
-        return self._feeds[place % len(self._feeds)]
-
-    def place(self, number: int) -> int:
-        """Where the row of this host is that has so many of its own before it."""
-        rounds, within = divmod(number, len(self._mine))
-        return rounds * len(self._feeds) + self._mine[within]
-
-    def before(self, place: int) -> int:
-        """How many rows before a place are this host's."""
-        rounds, shard = divmod(place, len(self._feeds))
-        return rounds * len(self._mine) + bisect_left(self._mine, shard)
-
-    def within(self, first: int, stop: int) -> list[int]:
-        """The places of this host's rows from ``first`` on, before ``stop``."""
-        return [self.place(number) for number in range(self.before(first), self.before(stop))]
-
-
 def agree(
     first: int,
     stop: int,
     rows: Mapping[int, Example | Skipped],
-    feeds: "Feeds",
+    sharding: "BatchSharding",
     exchange: Exchange,
 ) -> list[Example | Skipped | None]:
-    """What became of some rows of the order, on all hosts; all of them must call it.
+    """Tells all hosts what became of some rows of the order; all of them must call it.
 
     Args:
         first: The place of the first row.
         stop: The place after the last.
         rows: Those of this host, by place.
-        feeds: Which hosts prepare which rows.
+        sharding: Says which hosts prepare which rows.
         exchange: Tells the other hosts.
 
     Returns:
-        Of every place a prepared example, or why it is left out; None for an example of another
-        host.
+        For every place, the prepared example or why the row is left out; None for an example that
+        hosts of another feed hold.
 
     Raises:
         RuntimeError: The hosts are at different places, or two that prepare the same rows differ.
     """
     left_out = [_told(place, row) for place, row in rows.items() if isinstance(row, Skipped)]
     told = exchange({"rows": [first, stop], "left_out": left_out}, "rows that are left out")
-    _check(told, [first, stop], feeds)
+    _check(told, [first, stop], sharding)
     skipped = {
         place: (Filtered if filtered else Skipped)(reason, row, message)
-        for host in feeds.speakers
+        for host in sharding.leaders
         for place, filtered, reason, row, message in told[host]["left_out"]
     }
     return [skipped.get(place, rows.get(place)) for place in range(first, stop)]
@@ -97,30 +62,33 @@ def _told(place: int, row: Skipped) -> list[Any]:
     return [place, isinstance(row, Filtered), row.reason, row.row, message]
 
 
-def _check(told: list[Any], expected: list[int], feeds: "Feeds") -> None:
-    if len(told) != len(feeds.of_host):
+def _check(told: list[Any], expected: list[int], sharding: "BatchSharding") -> None:
+    if len(told) != sharding.num_hosts:
         raise RuntimeError(
-            f"rows that are left out: expected those of {len(feeds.of_host)} hosts; got those of "
+            f"rows that are left out: expected those of {sharding.num_hosts} hosts; got those of "
             f"{len(told)}"
         )
-    for host, (feed, said) in enumerate(zip(feeds.of_host, told, strict=True)):
+    for host, (feed, said) in enumerate(zip(sharding.feed_of_host, told, strict=True)):
         if said["rows"] != expected:
             raise RuntimeError(
-                f"the rows of a batch: host {feeds.host} is at {expected}, host {host} at "
+                f"the rows of a batch: host {sharding.host} is at {expected}, host {host} at "
                 f"{said['rows']}: expected the same of all hosts"
             )
-        speaker = feeds.speakers[feed]
-        difference = _difference(told[speaker]["left_out"], said["left_out"])
+        leader = sharding.leaders[feed]
+        difference = _difference(told[leader]["left_out"], said["left_out"])
         if difference is not None:
             raise RuntimeError(
-                f"row {difference[0]} of the order: hosts {speaker} and {host} both prepare it, "
+                f"row {difference[0]} of the order: hosts {leader} and {host} both prepare it, "
                 f"and only one of them leaves it out, or for another reason: {difference[2]}: "
                 f"{difference[3]}: {difference[4]}; expected the same files on both"
             )
 
 
 def _difference(one: list[Any], other: list[Any]) -> list[Any] | None:
-    """What only one of two hosts says; the message may have paths of its host."""
+    """A row that only one of two hosts leaves out, or for another reason.
+
+    Messages are not compared: they may name paths of their host.
+    """
     known = [{tuple(row[:3]) for row in rows} for rows in (one, other)]
     differing = known[0] ^ known[1]
     return next((row for row in (*one, *other) if tuple(row[:3]) in differing), None)

@@ -4,16 +4,19 @@ import hashlib
 import sys
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from perl_jax.data.pipeline.agreement import Share
 from perl_jax.data.pipeline.mixture import Mixture
 from perl_jax.data.pipeline.turns import Turns
 from perl_jax.data.sources.source import Source
 
+if TYPE_CHECKING:
+    # It imports jax, which worker processes do not need.
+    from perl_jax.mesh import BatchSharding
+
 
 @dataclass(frozen=True)
-class Order:
+class RowOrder:
     """The order of the rows of a source, or of a mixture; it is the same on all hosts.
 
     Every part of a mixture that repeats has epochs of its own. In a single epoch, every row of
@@ -70,14 +73,14 @@ class Order:
         number, _ = self._turns[place]
         return self._mixture.parts[number].name
 
-    def dataset(self, share: Share) -> Any:
-        """The numbers of the rows of a host's share, a `grain.MapDataset`."""
+    def dataset(self, sharding: "BatchSharding") -> Any:
+        """The numbers of the rows that this host prepares, a `grain.MapDataset`."""
         # Imported here: it imports jax, which worker processes do not need.
         import grain
 
         rows = self._whole()
-        mine = grain.MapDataset.range(share.before(len(rows)))
-        return mine.map(lambda number: rows[share.place(number)])
+        mine = grain.MapDataset.range(sharding.own_rows_before(len(rows)))
+        return mine.map(lambda number: rows[sharding.own_row(number)])
 
     def _whole(self) -> Any:
         import grain
@@ -90,7 +93,9 @@ class Order:
             self._shuffled(start, stop, f"{self.seed} {part.name}").repeat()
             for part, start, stop in zip(self._mixture.parts, starts[:-1], starts[1:], strict=True)
         ]
-        return grain.MapDataset.select_from_datasets(parts, _Endless(self._turns))
+        # It has the methods of a `DatasetSelectionMap`; the class itself would import grain.
+        turns: Any = _Endless(self._turns)
+        return grain.MapDataset.select_from_datasets(parts, turns)
 
     def _shuffled(self, start: int, stop: int, seed: str) -> Any:
         import grain

@@ -9,21 +9,20 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any
 
-from perl_jax.data.pipeline.agreement import Exchange, Share, agree, alone
-from perl_jax.data.pipeline.order import Order
-from perl_jax.data.pipeline.pool import WorkerPool
+from perl_jax.data.pipeline.agreement import Exchange, agree, alone
+from perl_jax.data.pipeline.order import RowOrder
+from perl_jax.data.pipeline.pool import RowPool
 from perl_jax.data.pipeline.rows import Filtered, RowReader, SkipCount, Skipped
-from perl_jax.data.pipeline.skiplog import SkipLog
 from perl_jax.data.sources.source import Source
+from perl_jax.files import ResumableLog
 from perl_jax.settings import Checked, Count, CountOrZero, Expects, Fraction
 from perl_jax.types import Example
 
 if TYPE_CHECKING:
     # It imports jax, which worker processes do not need.
-    from perl_jax.mesh import Feeds
+    from perl_jax.mesh import BatchSharding
 
 # Decoding and resizing images leaves the interpreter to others; the rest of the work does not.
 _THREADS = 4
@@ -63,7 +62,7 @@ class Taken:
 
     Attributes:
         examples: In the order, the same on all hosts; None where hosts of another feed hold it.
-        feeds: The feed of each.
+        feeds: The feed of each, see `perl_jax.mesh.BatchSharding`.
     """
 
     examples: list[Example | None]
@@ -90,13 +89,14 @@ class Pipeline:
             processes, it and the source are pickled.
         config: How rows are read.
         seed: Of the order.
-        feeds: Which hosts prepare which rows: row r of the order is of shard r modulo the number
-            of shards. None: this host prepares all.
+        sharding: Says which hosts prepare which rows. None: this host prepares all.
         exchange: Tells the JSON-able value of a host, and what it is, and gives the values of all
             hosts, by host: `perl_jax.hosts.gather`. None on a single host.
         repeat: Whether another epoch follows an epoch.
-        skip_log: A file to name every row in that cannot be used, those of other hosts too; see
-            `SkipLog`. One host writes it.
+        skip_log: A `ResumableLog` that names every row that cannot be used, those of other hosts
+            too: its place in the order, counted from 1, its name, the reason and the message. A row
+            is written before it is taken, so that none before a checkpoint is missing after a
+            kill. One host writes it.
 
     Attributes:
         epoch_rows: How many rows an epoch has; of a mixture, an epoch of all its parts.
@@ -114,27 +114,26 @@ class Pipeline:
         config: PipelineConfig,
         *,
         seed: int,
-        feeds: "Feeds | None" = None,
+        sharding: "BatchSharding | None" = None,
         exchange: Exchange | None = None,
         repeat: bool = True,
         skip_log: Path | None = None,
     ):
-        self._feeds = _one_host() if feeds is None else feeds
-        self._share = Share(self._feeds)
-        if exchange is None and len(self._feeds.of_host) > 1:
+        self._sharding = _one_host() if sharding is None else sharding
+        if exchange is None and self._sharding.num_hosts > 1:
             raise ValueError(
-                f"exchange: expected a function, as there are {len(self._feeds.of_host)} hosts"
+                f"exchange: expected a function, as there are {self._sharding.num_hosts} hosts"
             )
         self._exchange = exchange or alone
-        self._order = Order(source, config.shuffle, seed, repeat)
+        self._order = RowOrder(source, config.shuffle, seed, repeat)
         self._identity = self._order.identity()
         self.epoch_rows = self._order.epoch_rows
         self._count = SkipCount(config.max_bad_fraction, self.epoch_rows, self._order.parts)
-        self._log = None if skip_log is None else SkipLog(skip_log)
+        self._log = None if skip_log is None else ResumableLog(skip_log, "place")
         self._closed = False
         read: Callable[[int], Example | Skipped] = RowReader(source, prepare)
-        self._pool = WorkerPool(read, config.workers) if config.workers else None
-        rows = self._order.dataset(self._share)
+        self._pool = RowPool(read, config.workers) if config.workers else None
+        rows = self._order.dataset(self._sharding)
         self._iterator = _iterate(rows, read if self._pool is None else self._pool, config)
         # What became of the rows that come next, of which all hosts know.
         self._known: deque[Example | Skipped | None] = deque()
@@ -168,8 +167,8 @@ class Pipeline:
         Raises:
             StopIteration: There are no more rows.
         """
-        if self._feeds.count > 1:
-            raise ValueError(f"expected take(), as {self._feeds.count} feeds share the rows")
+        if self._sharding.num_feeds > 1:
+            raise ValueError(f"expected take(), as {self._sharding.num_feeds} feeds share the rows")
         for example in self.take(1).examples:
             assert example is not None
             return example
@@ -214,7 +213,7 @@ class Pipeline:
             self._add(row)
             if not isinstance(row, Skipped):
                 taken.examples.append(row)
-                taken.feeds.append(self._share.feed(place))
+                taken.feeds.append(self._sharding.feed_of_row(place))
         return taken
 
     def _look(self, wanted: int) -> list[Example | Skipped | None]:
@@ -223,12 +222,13 @@ class Pipeline:
         stop = min(first + self._rows_for(wanted), self._order.end)
         if first == stop:
             return []
-        mine = {place: next(self._iterator) for place in self._share.within(first, stop)}
-        return agree(first, stop, mine, self._feeds, self._exchange)
+        own = filter(self._sharding.is_own_row, range(first, stop))
+        mine = {place: next(self._iterator) for place in own}
+        return agree(first, stop, mine, self._sharding, self._exchange)
 
     def _rows_for(self, wanted: int) -> int:
         """How many rows to look at for so many good ones: the same on all hosts."""
-        if len(self._feeds.of_host) == 1:
+        if self._sharding.num_hosts == 1:
             return wanted
         # Where many rows are left out, a few more at once are cheaper than asking again.
         good = self._count.rows - self.skipped.total() - self.filtered.total()
@@ -238,8 +238,9 @@ class Pipeline:
     def _add(self, row: Example | Skipped | None) -> None:
         place = self._count.rows
         if self._log and isinstance(row, Skipped) and not isinstance(row, Filtered):
-            self._log.add(place + 1, row)
-        mine = self._feeds.speaks and self._share.feed(place) == self._feeds.here
+            facts = {"row": row.row, "reason": row.reason, "message": row.message}
+            self._log.add(place + 1, facts)
+        mine = self._sharding.is_leader and self._sharding.is_own_row(place)
         self._count.add(row, self._order.part(place), log=mine)
 
     def _counts(self) -> dict[str, Any]:
@@ -288,11 +289,11 @@ class Pipeline:
                 f"on with: {'; '.join(differing)}"
             )
         # All that Grain's iterator knows is how many rows it gave.
-        self._iterator.set_state({"next_index": self._share.before(state["rows"])})
+        self._iterator.set_state({"next_index": self._sharding.own_rows_before(state["rows"])})
         self._known.clear()
         self._count.restore(state["rows"], state["skipped"], state["filtered"])
         if self._log:
-            self._log.rewind(state["rows"])
+            self._log.take_back(state["rows"])
 
     def close(self) -> None:
         """Ends what reads ahead: no process is left. `state` still says what was taken."""
@@ -306,19 +307,14 @@ class Pipeline:
     def __enter__(self) -> "Pipeline":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 
-def _one_host() -> "Feeds":
-    from perl_jax.mesh import Feeds
+def _one_host() -> "BatchSharding":
+    from perl_jax.mesh import BatchSharding
 
-    return Feeds(shards=((0,),), of_host=(0,), host=0)
+    return BatchSharding()
 
 
 def _iterate(rows: Any, read: Callable[[int], Example | Skipped], config: PipelineConfig) -> Any:

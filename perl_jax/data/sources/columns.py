@@ -1,10 +1,9 @@
 """Rows as examples: which column is the question, which are the images, which is the answer."""
 
-import hashlib
 import json
 import re
 import string
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -133,6 +132,18 @@ def row_id(columns: ColumnsConfig, row: Row, name: str) -> str:
     return "/".join(str(value) for value in values if value is not None)
 
 
+def read_answer(value: Any, name: str) -> str:
+    """The ground truth of a row as it is graded.
+
+    Raises:
+        BadRow: ``answer_null`` or ``bad_answer``.
+    """
+    try:
+        return answer_text(value)
+    except (TypeError, ValueError) as error:
+        raise BadRow("answer_null" if value is None else "bad_answer", name, str(error)) from error
+
+
 def value_at(row: Row, path: str) -> Any:
     """The value of a column or of a field within one; None where there is none."""
     if path in row:
@@ -140,13 +151,6 @@ def value_at(row: Row, path: str) -> Any:
     head, _, rest = path.partition(".")
     inner = row.get(head)
     return value_at(inner, rest) if rest and isinstance(inner, Mapping) else None
-
-
-def has_path(row: Row, path: str) -> bool:
-    """Whether a row has a column or a field of that path, be it null."""
-    head, _, rest = path.partition(".")
-    inner = row.get(head)
-    return path in row or (bool(rest) and isinstance(inner, Mapping) and has_path(inner, rest))
 
 
 def column_paths(row: Row, prefix: str = "") -> Iterator[str]:
@@ -165,12 +169,11 @@ def check_columns(missing: Collection[str], names: Collection[str], where: str) 
         names: The paths of the columns that there are.
         where: The file.
     """
-    if not missing:
-        return
     wrong = [f"{path!r}{suggestion(path, names)}" for path in missing]
-    raise ValueError(
-        f"{where}: columns: expected some of {', '.join(names)}; got {', '.join(wrong)}"
-    )
+    if wrong:
+        raise ValueError(
+            f"{where}: columns: expected some of {', '.join(names)}; got {', '.join(wrong)}"
+        )
 
 
 def _last_name(path: str) -> str:
@@ -249,13 +252,7 @@ def _is_option(value: Any) -> bool:
 
 def _answer(columns: ColumnsConfig, row: Row, choices: tuple[str, ...], name: str) -> str:
     """The ground truth as it is graded."""
-    value = value_at(row, columns.answer)
-    try:
-        text = answer_text(value)
-    except TypeError as error:
-        raise BadRow("answer_null" if value is None else "bad_answer", name, str(error)) from error
-    except ValueError as error:
-        raise BadRow("bad_answer", name, str(error)) from error
+    text = read_answer(value_at(row, columns.answer), name)
     if columns.answer_is == "text":
         return text
     count = len(choices) if columns.options is not None else len(_LETTERS)
@@ -300,38 +297,3 @@ def _metadata(columns: ColumnsConfig, row: Row) -> dict[str, Any]:
         elif value is not None:
             kept[_last_name(path)] = value
     return kept
-
-
-def check_rows(
-    columns: ColumnsConfig,
-    options: RowOptions,
-    files: Iterable[tuple[str, bytes]],
-    rows: Iterable[tuple[str, Row]],
-) -> str:
-    """Checks that no id stands twice in one source, and returns a fingerprint of the rows.
-
-    Args:
-        columns: What is where in a row.
-        options: Of the source.
-        files: The name of every file, and bytes that change with its content.
-        rows: The name of every row, and at least its source and what its id is made of; also its
-            answer, where the bytes of its file are a sample.
-
-    Raises:
-        ValueError: An id stands twice; names both rows.
-    """
-    digest = hashlib.blake2b(digest_size=16)
-    digest.update(repr((columns, options.prompt_suffix, options.source)).encode())
-    for name, content in files:
-        digest.update(name.encode("utf-8", "surrogateescape"))
-        digest.update(content)
-    seen: dict[tuple[Any, str], str] = {}
-    for name, row in rows:
-        digest.update(repr(row).encode("utf-8", "backslashreplace"))
-        if columns.id:
-            id = row_id(columns, row, name)
-            key = (None if columns.source is None else value_at(row, columns.source), id)
-            if key in seen:
-                raise ValueError(f"{name}: expected an id of its own; {seen[key]} has {id!r} too")
-            seen[key] = name
-    return digest.hexdigest()

@@ -3,137 +3,94 @@
 Its files are Arrow streams, which are mapped into memory and read without that library.
 """
 
-import bisect
 import json
-import operator
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import pyarrow as pa
 
-from perl_jax.data.sources.columns import ColumnsConfig, Row, RowOptions, check_rows, read_row
-from perl_jax.data.sources.image_files import image_directory
-from perl_jax.data.sources.layouts import Layout, schema_layout, top_level
-from perl_jax.data.sources.shards import check_same_columns, rows_of, sample
-from perl_jax.data.sources.source import BadRow
-from perl_jax.types import Example
+from perl_jax.data.sources.layouts import top_level
+from perl_jax.data.sources.row_files import RowsConfig, RowsOptions
+from perl_jax.data.sources.tables import TableFiles
 
 # An Arrow stream ends with it; a file without it is cut off, be it between two batches of rows.
 _END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 
 
-class DatasetDirectorySource:
+@dataclass(frozen=True, kw_only=True)
+class DatasetDirectoryConfig(RowsConfig):
+    """Rows of a directory that ``save_to_disk`` of the ``datasets`` library wrote.
+
+    Attributes:
+        path: The directory.
+        split: Which one of a ``DatasetDict``; None for a directory without splits.
+    """
+
+    path: str
+    split: str | None = None
+
+    def open(self) -> "DatasetDirectorySource":
+        """Opens the directory."""
+        return DatasetDirectorySource(self.path, split=self.split, **self.options())
+
+
+class DatasetDirectorySource(TableFiles):
     """A directory that ``save_to_disk`` of the ``datasets`` library wrote, as a source.
 
-    Without a mapping, the columns tell the layout of verl or of EasyR1, as `ParquetSource`
-    describes them. Rows are named as in ``data-00000-of-00002.arrow:17``, counted from 0, and
-    cannot be used for the reasons of `ParquetSource`.
+    Without a mapping, the columns tell the layout, as of `ParquetSource`. Rows are named as in
+    ``data-00000-of-00002.arrow:17``, counted from 0, and cannot be used for the reasons of
+    `ParquetSource`. Rows that do not say where they come from have the name of the directory as
+    their source.
+
+    The other arguments and errors are those of `RowFiles`.
 
     Args:
         path: The directory, on this machine.
         split: Which one of a ``DatasetDict``; None for a directory of one ``Dataset``.
-        columns: What an example is made of; None: the layout of verl or of EasyR1.
-        image_root: As of `ParquetSource`.
-        prompt_suffix: Put after every question as it is.
-        source: Every example's source. Rows that do not say where they come from have the name of
-            the directory.
 
     Raises:
         FileNotFoundError: It is no such directory, or a file of it is missing.
-        ValueError: The split is not there, a file is damaged or its columns are not as they should
-            be, an id stands twice, or there are no rows.
+        ValueError: The split is not there.
     """
 
+    # A copy maps the files anew.
+    _UNPICKLED = ("_layout", "_schema", "_blocks", "_batches", "_starts")
+
     def __init__(
-        self,
-        path: str | Path,
-        *,
-        split: str | None = None,
-        columns: ColumnsConfig | None = None,
-        image_root: str | Path | None = None,
-        prompt_suffix: str = "",
-        source: str | None = None,
-    ):
-        root = Path(path).absolute()
-        self._stem = root.name
-        self._paths = _data_files(_split_directory(root, split))
-        self._options = RowOptions(image_directory(image_root), prompt_suffix, source)
-        self._mapping = columns
-        self._open()
-        if not len(self):
-            raise ValueError(f"{path}: expected rows; got none")
-        self._fingerprint = check_rows(
-            self._layout.columns,
-            self._options,
-            ((file.name, sample(str(file))) for file in self._paths),
-            self._identities(),
-        )
+        self, path: str | Path, *, split: str | None = None, **options: Unpack[RowsOptions]
+    ) -> None:
+        self._root = Path(path).absolute()
+        super().__init__(_data_files(_split_directory(self._root, split)), **options)
 
-    def __len__(self) -> int:
-        return self._starts[-1]
+    def _where(self) -> str:
+        return str(self._root)
 
-    def __getitem__(self, index: int) -> Example:
-        """The row of that number.
+    def _stem(self, file: int) -> str:
+        return self._root.name
 
-        Raises:
-            BadRow: The row cannot be used.
-            IndexError: There is no such row.
-            OSError: An image cannot be read.
-        """
-        index = operator.index(index)
-        if not 0 <= index < len(self):
-            raise IndexError(f"row {index}: the rows are 0 to {len(self) - 1}")
-        number = bisect.bisect_right(self._starts, index) - 1
-        file, first, batch = self._batches[number]
-        offset = index - self._starts[number]
-        name = f"{self._paths[file].name}:{first + offset}"
-        row = _row(batch.select(self._layout.read_columns(batch.schema)), offset, name)
-        return read_row(self._layout.columns, row, name, self._stem, self._options)
+    def _restore(self) -> None:
+        self._find_rows()
 
-    def fingerprint(self) -> str:
-        """A digest of names, sizes, ids, answers and a sample of the bytes of all files."""
-        return self._fingerprint
-
-    def __getstate__(self) -> dict[str, Any]:
-        left_out = ("_layout", "_batches", "_starts")
-        return {name: value for name, value in self.__dict__.items() if name not in left_out}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._open()
-
-    def _open(self) -> None:
+    def _index(self) -> list[int]:
         """Maps the files into memory, and checks that they agree."""
-        # For every batch of rows: its file, the number of its first row there, and the rows.
-        self._batches: list[tuple[int, int, pa.RecordBatch]] = []
-        self._starts = [0]
-        first: tuple[Layout, pa.Schema] | None = None
+        self._blocks, self._batches = [], list[pa.RecordBatch]()
         for file, path in enumerate(self._paths):
             schema, batches = _read_stream(path)
-            first = first or (schema_layout(schema, self._mapping, str(path)), schema)
-            check_same_columns(*first, schema, str(path), str(self._paths[0]))
-            start = self._starts[-1]
-            for batch in batches:
-                if batch.num_rows:
-                    self._batches.append((file, self._starts[-1] - start, batch))
-                    self._starts.append(self._starts[-1] + batch.num_rows)
-        assert first is not None
-        self._layout = first[0]
+            self._agree(schema, file)
+            row = 0
+            for batch in filter(len, batches):
+                self._blocks.append((file, row))
+                self._batches.append(batch)
+                row += len(batch)
+        return list(map(len, self._batches))
 
-    def _identities(self) -> Iterator[tuple[str, Row]]:
-        """The name and the telling columns of every row."""
-        for file, first, batch in self._batches:
-            names = top_level(self._layout.identity(), batch.schema)
-            for offset, row in enumerate(rows_of(batch.select(names))):
-                yield f"{self._paths[file].name}:{first + offset}", row
+    def _table(self, block: int) -> pa.RecordBatch:
+        return self._batches[block].select(self._layout.read_columns(self._schema))
 
-
-def _row(batch: pa.RecordBatch, offset: int, name: str) -> Row:
-    try:
-        return batch.slice(offset, 1).to_pylist()[0]
-    except UnicodeDecodeError as error:
-        raise BadRow("bad_text", name, f"a text is not UTF-8: {error}") from error
+    def _identity(self, block: int) -> pa.RecordBatch:
+        names = top_level(self._layout.identity(), self._schema)
+        return self._batches[block].select(names)
 
 
 def _split_directory(root: Path, split: str | None) -> Path:
@@ -172,9 +129,9 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: expected a JSON object: {error}") from error
 
 
-def _read_stream(path: Path) -> tuple[pa.Schema, list[pa.RecordBatch]]:
+def _read_stream(path: str) -> tuple[pa.Schema, list[pa.RecordBatch]]:
     try:
-        with pa.memory_map(str(path)) as file:
+        with pa.memory_map(path) as file:
             size = file.size()
             is_whole = file.read_at(len(_END_OF_STREAM), max(0, size - 8)) == _END_OF_STREAM
             file.seek(0)

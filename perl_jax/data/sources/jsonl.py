@@ -4,30 +4,23 @@ import array
 import bisect
 import contextlib
 import hashlib
-import itertools
 import json
-import operator
 import re
-from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePath
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import BinaryIO
 
 from perl_jax.data.sources.columns import (
     ColumnsConfig,
     Row,
-    RowOptions,
     check_columns,
-    check_rows,
     column_paths,
-    has_path,
-    read_row,
     value_at,
 )
-from perl_jax.data.sources.image_files import image_directory
 from perl_jax.data.sources.layouts import layout_of
+from perl_jax.data.sources.row_files import FilesConfig, RowFiles
 from perl_jax.data.sources.source import BadRow
-from perl_jax.storage import find_files, open_file, read_range, short_names
-from perl_jax.types import Example
+from perl_jax.storage import open_file, read_range
 
 # Lines hold text and paths; a longer one is a fault, and reading it would stall a worker.
 _MAX_LINE_BYTES = 2**24
@@ -36,12 +29,20 @@ _MAX_NAMES = 200
 _HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
-class JsonlSource:
+@dataclass(frozen=True, kw_only=True)
+class JsonlConfig(FilesConfig):
+    """Rows of JSONL files, a JSON object on every line."""
+
+    def open(self) -> "JsonlSource":
+        """Opens the files."""
+        return JsonlSource(self.paths, **self.options())
+
+
+class JsonlSource(RowFiles):
     """One or several JSONL files, as a source.
 
     A row is a line with a JSON object; lines of white space are none. Without a mapping, the names
-    of the columns tell the layout of verl or of EasyR1, as `ParquetSource` describes them. A key
-    that a row lacks is null.
+    of the columns tell the layout, as of `ParquetSource`. A key that a row lacks is null.
 
     The files are read once when the source is made, and then one line at a time, in any order. What
     is kept is one number for each row.
@@ -49,70 +50,30 @@ class JsonlSource:
     A line that cannot be used raises `BadRow`, named as in ``train.jsonl:17``, lines counted from
     1, with the reason ``bad_json``, ``bad_text``, ``too_long`` or one of `ParquetSource`.
 
-    Args:
-        paths: As of `ParquetSource`.
-        columns: What an example is made of; None: the layout of verl or of EasyR1.
-        image_root: As of `ParquetSource`.
-        prompt_suffix: Put after every question as it is.
-        source: Every example's source, whatever the files say.
-
-    Raises:
-        FileNotFoundError: A path is missing, or a pattern matches nothing.
-        ValueError: No line of a file is a JSON object, a column is in no row of the files, an id
-            stands twice, or there are no rows.
+    The arguments and errors are those of `RowFiles`; a file of which no line is a JSON object is an
+    error too, and so is a column that is in no row.
     """
 
-    def __init__(
-        self,
-        paths: str | Path | Sequence[str | Path],
-        *,
-        columns: ColumnsConfig | None = None,
-        image_root: str | Path | None = None,
-        prompt_suffix: str = "",
-        source: str | None = None,
-    ):
-        self._paths = find_files(paths)
-        self._names = short_names(self._paths)
-        self._options = RowOptions(image_directory(image_root), prompt_suffix, source)
+    def _index(self) -> list[int]:
+        seen = _Seen(self._mapping)
         self._files = [_File(*pair) for pair in zip(self._paths, self._names, strict=True)]
-        seen = _Seen(columns)
-        digests = [file.index(seen) for file in self._files]
-        self._starts = [0, *itertools.accumulate(map(len, self._files))]
-        if not len(self):
-            raise ValueError(f"{', '.join(self._paths)}: expected rows; got none")
-        self._columns = columns or layout_of(seen.names, self._paths[0]).columns
-        if columns is not None:
+        self._digests = [file.index(seen) for file in self._files]
+        lengths = list(map(len, self._files))
+        if any(lengths):
+            self._columns = self._mapping or layout_of(seen.names, self._paths[0]).columns
             check_columns(seen.missing, seen.names, ", ".join(self._names))
-        rows = self._identities() if self._columns.id else ()
-        files = zip(self._names, digests, strict=True)
-        self._fingerprint = check_rows(self._columns, self._options, files, rows)
+        return lengths
 
-    def __len__(self) -> int:
-        return self._starts[-1]
+    def _read(self, block: int, offset: int) -> tuple[int, str, Row]:
+        name, line = self._files[block].read(offset)
+        return block, name, _parse(line, name)
 
-    def __getitem__(self, index: int) -> Example:
-        """The row of that number; the files follow each other in the order given.
-
-        Raises:
-            BadRow: The row cannot be used.
-            IndexError: There is no such row.
-            OSError: A file cannot be read.
-        """
-        index = operator.index(index)
-        if not 0 <= index < len(self):
-            raise IndexError(f"row {index}: the rows are 0 to {len(self) - 1}")
-        number = bisect.bisect_right(self._starts, index) - 1
-        file = self._files[number]
-        name, line = file.read(index - self._starts[number])
-        stem = PurePath(file.path).stem
-        return read_row(self._columns, _parse(line, name), name, stem, self._options)
-
-    def fingerprint(self) -> str:
-        """A digest of the names and the whole content of all files."""
-        return self._fingerprint
+    def _digest(self, file: int) -> bytes:
+        return self._digests[file]
 
     def _identities(self) -> Iterator[tuple[str, Row]]:
-        """The name of every row that can be read, and what its id is made of."""
+        if not self._columns.id:
+            return  # the digests see the whole content
         for file in self._files:
             for name, line in file.lines():
                 with contextlib.suppress(BadRow):
@@ -133,9 +94,10 @@ class _Seen:
         return self._mapped and not self.missing
 
     def add(self, row: Row) -> None:
-        self.missing = [path for path in self.missing if not has_path(row, path)]
+        found = dict.fromkeys(column_paths(row))
+        self.missing = [path for path in self.missing if path not in found]
         if len(self.names) < _MAX_NAMES:
-            self.names.update(dict.fromkeys(column_paths(row)))
+            self.names.update(found)
 
 
 class _File:

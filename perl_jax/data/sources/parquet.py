@@ -1,60 +1,44 @@
 """Rows of parquet files, in the layout of verl (which PeRL's are), of EasyR1, or as mapped."""
 
-import bisect
 import logging
-import operator
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePath
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Unpack
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from perl_jax.data.sources.columns import ColumnsConfig, RowOptions, check_rows, read_row
-from perl_jax.data.sources.image_files import image_directory
-from perl_jax.data.sources.layouts import Layout, schema_layout
-from perl_jax.data.sources.shards import (
-    LARGE_ROW_GROUP,
-    check_row_groups,
-    check_same_columns,
-    rows_of,
-    sample,
-)
-from perl_jax.data.sources.source import BadRow
-from perl_jax.storage import (
-    StorageError,
-    find_files,
-    is_url,
-    open_ranges,
-    short_names,
-)
-from perl_jax.types import Example
+from perl_jax.data.sources.layouts import schema_layout
+from perl_jax.data.sources.row_files import FilesConfig, RowsOptions
+from perl_jax.data.sources.tables import TableFiles
+from perl_jax.storage import StorageError, is_url, open_ranges
 
 _log = logging.getLogger(__name__)
 
 _OPEN_FILES = 16
+# Every random access reads a whole row group: beyond this, shuffled reading is slow.
+LARGE_ROW_GROUP = 2**28
+# Arrow does not read more of a nested column at once.
+_MAX_COLUMN_BYTES = 2**31 - 1
 
 
-class ParquetSource:
+@dataclass(frozen=True, kw_only=True)
+class ParquetConfig(FilesConfig):
+    """Rows of parquet files."""
+
+    def open(self) -> "ParquetSource":
+        """Opens the files."""
+        return ParquetSource(self.paths, **self.options())
+
+
+class ParquetSource(TableFiles):
     """One or several parquet files of one layout, as a source.
 
-    Without a mapping, the columns tell the layout. An optional column is read where it is there.
-
-    =====================  ==============================  ============================
-    of an example          verl                            EasyR1
-    =====================  ==============================  ============================
-    question               the one user message            problem
-    images                 images                          images
-    answer                 reward_model.ground_truth       answer
-    source                 data_source                     source or data_source, or the
-                                                           name of the file without .parquet
-    id                     data_source/split/index, of     file:row
-                           extra_info; else file:row
-    metadata               plain values of extra_info      (nothing)
-    metadata (either)      change_needed, question_type, response, as far as they are there
-    =====================  ==============================  ============================
+    Without a mapping, the columns tell the layout, verl's, EasyR1's or our own: see
+    `perl_jax.data.sources.layouts`. An optional column is read where it is there.
 
     ``images`` holds lists of bytes, of paths or of structs of both, in which bytes go first; null
     and an empty list are no images. Images stay encoded. Answers become text as
@@ -67,108 +51,88 @@ class ParquetSource:
     ``empty_prompt``, ``bad_prompt``, ``video``, ``missing_image``, ``unsafe_path``, ``bad_text`` or
     ``data_source_null``.
 
+    The arguments and errors are those of `RowFiles`, and besides:
+
     Args:
-        paths: Files, or patterns such as ``data/train-*.parquet``, which stand for all the files
-            that they match, sorted by name; of this machine, or URLs such as ``gs://``, of which
-            only what is needed is fetched.
-        columns: What an example is made of; None: the layout of verl or of EasyR1.
-        image_root: The directory that paths of images are relative to, or its URL. Nothing outside
-            is read: neither absolute paths nor ``..`` nor links that lead out.
-        prompt_suffix: Put after every question as it is, instructions for example.
-        source: Every example's source, whatever the files say.
         cache_bytes: How much of decoded row groups is kept, at least the last one; every worker
             process keeps as much.
-
-    Raises:
-        FileNotFoundError: A path is missing, or a pattern matches nothing.
-        ValueError: A file is no parquet file, lacks columns, has a column of the wrong type or
-            other columns than the first one; an id stands twice; or there are no rows.
     """
+
+    _UNPICKLED = ("_layout", "_lock", "_files", "_tables")
 
     def __init__(
         self,
         paths: str | Path | Sequence[str | Path],
         *,
-        columns: ColumnsConfig | None = None,
-        image_root: str | Path | None = None,
-        prompt_suffix: str = "",
-        source: str | None = None,
         cache_bytes: int = 2**26,
-    ):
-        self._paths = find_files(paths)
-        self._names = short_names(self._paths)
-        self._options = RowOptions(image_directory(image_root), prompt_suffix, source)
-        self._mapping = columns
+        **options: Unpack[RowsOptions],
+    ) -> None:
         self._cache_bytes = cache_bytes
         self._open_caches()
-        # For every row group: its file, its number there, and the number of its first row.
-        self._groups: list[tuple[int, int, int]] = []
-        self._starts: list[int] = []
-        self._length = 0
-        self._layout, self._schema = self._read_schemas()
-        if not self._length:
-            raise ValueError(f"{', '.join(self._paths)}: expected rows; got none")
-        self._fingerprint = check_rows(
-            self._layout.columns,
-            self._options,
-            ((name, sample(path)) for name, path in zip(self._names, self._paths, strict=True)),
-            self._identities(),
-        )
+        super().__init__(paths, **options)
 
-    def __len__(self) -> int:
-        return self._length
-
-    def __getitem__(self, index: int) -> Example:
-        """The row of that number; the files follow each other in the order given.
-
-        Raises:
-            BadRow: The row cannot be used.
-            IndexError: There is no such row.
-            OSError: A file cannot be read.
-        """
-        index = operator.index(index)
-        if not 0 <= index < self._length:
-            raise IndexError(f"row {index}: the rows are 0 to {self._length - 1}")
-        number = bisect.bisect_right(self._starts, index) - 1
-        file, group, first = self._groups[number]
-        offset = index - self._starts[number]
-        name = f"{self._names[file]}:{first + offset}"
-        try:
-            row = self._row_group(file, group).slice(offset, 1).to_pylist()[0]
-        except UnicodeDecodeError as error:
-            raise BadRow("bad_text", name, f"a text is not UTF-8: {error}") from error
-        stem = PurePath(self._paths[file]).stem
-        return read_row(self._layout.columns, row, name, stem, self._options)
-
-    def fingerprint(self) -> str:
-        """A digest of names, sizes, ids, answers and a sample of the bytes of all files."""
-        return self._fingerprint
-
-    def __getstate__(self) -> dict[str, Any]:
-        left_out = ("_layout", "_lock", "_files", "_tables")
-        return {name: value for name, value in self.__dict__.items() if name not in left_out}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
+    def _restore(self) -> None:
         self._layout = schema_layout(self._schema, self._mapping, self._paths[0])
         self._open_caches()
 
     def _open_caches(self) -> None:
         self._lock = threading.Lock()
         self._files: OrderedDict[int, pq.ParquetFile] = OrderedDict()
-        self._tables: OrderedDict[tuple[int, int], pa.Table] = OrderedDict()
+        self._tables: OrderedDict[int, pa.Table] = OrderedDict()
 
-    def _row_group(self, file: int, group: int) -> pa.Table:
+    def _index(self) -> list[int]:
+        """Finds all row groups, and checks that the files agree."""
+        # For every block: its file and the number of its first row; its row group in the file.
+        self._blocks, self._groups = [], list[int]()
+        lengths = []
+        largest = 0
+        for file, path in enumerate(self._paths):
+            try:
+                opened = self._file(file)
+            except StorageError:
+                raise
+            except (pa.ArrowInvalid, OSError) as error:
+                raise ValueError(f"{path}: expected a whole parquet file: {error}") from error
+            self._agree(opened.schema_arrow, file)
+            row = 0
+            for group in range(opened.metadata.num_row_groups):
+                facts = opened.metadata.row_group(group)
+                largest = max(largest, _decoded_bytes(facts, f"{path}: row group {group}"))
+                if facts.num_rows:
+                    self._blocks.append((file, row))
+                    self._groups.append(group)
+                    lengths.append(facts.num_rows)
+                    row += facts.num_rows
+        if largest > LARGE_ROW_GROUP:
+            _log.warning(
+                "%s: a row group holds %.0f MiB, all of which are read to get at one row; write "
+                "the files with row_group_size=64",
+                self._paths[0],
+                largest / 2**20,
+            )
+        return lengths
+
+    def _table(self, block: int) -> pa.Table:
         with self._lock:
-            table = self._tables.pop((file, group), None)
+            table = self._tables.pop(block, None)
             if table is None:
-                table = self._read(file, group, self._layout.read_columns(self._schema))
-            self._tables[file, group] = table
-            while len(self._tables) > 1 and _size(self._tables) > self._cache_bytes:
-                self._tables.popitem(last=False)
+                table = self._read_group(block, self._layout.read_columns(self._schema))
+            self._tables[block] = table
+            kept = sum(table.nbytes for table in self._tables.values())
+            while len(self._tables) > 1 and kept > self._cache_bytes:
+                kept -= self._tables.popitem(last=False)[1].nbytes
             return table
 
-    def _read(self, file: int, group: int, columns: list[str]) -> pa.Table:
+    def _identity(self, block: int) -> pa.Table:
+        try:
+            return self._read_group(block, self._layout.identity())
+        except StorageError:
+            raise
+        except OSError as error:
+            raise ValueError(f"{error}; expected a whole parquet file") from error
+
+    def _read_group(self, block: int, columns: list[str]) -> pa.Table:
+        (file, _), group = self._blocks[block], self._groups[block]
         try:
             return self._file(file).read_row_group(group, columns=columns)
         except StorageError:
@@ -192,52 +156,17 @@ class ParquetSource:
             self._files.popitem(last=False)[1].close()
         return opened
 
-    def _read_schemas(self) -> tuple[Layout, pa.Schema]:
-        """Finds all row groups, and checks that the files agree."""
-        first: tuple[Layout, pa.Schema] | None = None
-        largest = 0
-        for file, path in enumerate(self._paths):
-            try:
-                opened = self._file(file)
-            except StorageError:
-                raise
-            except (pa.ArrowInvalid, OSError) as error:
-                raise ValueError(f"{path}: expected a whole parquet file: {error}") from error
-            if first is None:
-                schema = opened.schema_arrow
-                first = schema_layout(schema, self._mapping, path), schema
-            check_same_columns(*first, opened.schema_arrow, path, self._paths[0])
-            largest = max(largest, check_row_groups(opened.metadata, path))
-            row = 0
-            for group in range(opened.metadata.num_row_groups):
-                if num_rows := opened.metadata.row_group(group).num_rows:
-                    self._groups.append((file, group, row))
-                    self._starts.append(self._length)
-                    self._length += num_rows
-                    row += num_rows
-        if largest > LARGE_ROW_GROUP:
-            _log.warning(
-                "%s: a row group holds %.0f MiB, all of which are read to get at one row; write "
-                "the files with row_group_size=64",
-                self._paths[0],
-                largest / 2**20,
-            )
-        assert first is not None
-        return first
 
-    def _identities(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """The name and the telling columns of every row."""
-        columns = self._layout.identity()
-        for file, group, first in self._groups:
-            try:
-                table = self._read(file, group, columns)
-            except StorageError:
-                raise
-            except OSError as error:
-                raise ValueError(f"{error}; expected a whole parquet file") from error
-            for offset, row in enumerate(rows_of(table)):
-                yield f"{self._names[file]}:{first + offset}", row
+def _decoded_bytes(group: pq.RowGroupMetaData, where: str) -> int:
+    """The bytes of a row group, decoded.
 
-
-def _size(tables: OrderedDict[tuple[int, int], pa.Table]) -> int:
-    return sum(table.nbytes for table in tables.values())
+    Raises:
+        ValueError: A column of it is too large to be read.
+    """
+    columns = [group.column(i).total_uncompressed_size for i in range(group.num_columns)]
+    if max(columns, default=0) > _MAX_COLUMN_BYTES:
+        raise ValueError(
+            f"{where}: expected at most 2 GiB in a column; got "
+            f"{max(columns) / 2**30:.1f} GiB: write the file in smaller row groups"
+        )
+    return int(group.total_byte_size)

@@ -1,7 +1,10 @@
-"""What a data source is, and how it says that a row cannot be used."""
+"""What a data source is, how a configuration opens it, and how it says that a row is bad."""
 
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Protocol
 
+from perl_jax.settings import Checked
 from perl_jax.types import Example
 
 
@@ -31,6 +34,20 @@ class Source(Protocol):
         not read everything.
         """
         ...
+
+
+@dataclass(frozen=True)
+class SourceKind(Checked, ABC):
+    """The configuration of one kind of source: a field of `perl_jax.data.config.SourceConfig`."""
+
+    @abstractmethod
+    def open(self) -> Source:
+        """Opens the source.
+
+        Raises:
+            ValueError: A file is not what it should be; names it.
+            FileNotFoundError: A file is missing.
+        """
 
 
 class BadRow(ValueError):

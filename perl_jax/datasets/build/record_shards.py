@@ -9,6 +9,8 @@ from typing import Any
 
 from array_record.python.array_record_module import ArrayRecordWriter
 
+from perl_jax.files import write_whole
+
 # TFDS's own setting: every record can be read by itself.
 _OPTIONS = "group_size:1"
 _BLOCK_BYTES = 2**20
@@ -35,7 +37,7 @@ class Shard:
     sha256: str
 
 
-class Progress:
+class FinishedShards:
     """Which shards of a build are finished, in a file that is replaced as a whole.
 
     Args:
@@ -67,7 +69,7 @@ class Progress:
         """Notes a finished shard."""
         self._shards.setdefault(split, []).append(shard)
         shards = {name: [asdict(one) for one in done] for name, done in self._shards.items()}
-        replace_text(self._path, json.dumps({"request": self._request, "shards": shards}))
+        write_whole(self._path, json.dumps({"request": self._request, "shards": shards}))
 
 
 def _is_there(directory: Path, shard: Shard) -> bool:
@@ -75,7 +77,7 @@ def _is_there(directory: Path, shard: Shard) -> bool:
     return path.is_file() and path.stat().st_size == shard.size
 
 
-class ShardWriter:
+class RecordWriter:
     """The shards of one split, a record after the other; a context manager.
 
     Args:
@@ -87,7 +89,7 @@ class ShardWriter:
     """
 
     def __init__(
-        self, directory: Path, prefix: str, split: str, shard_bytes: int, progress: Progress
+        self, directory: Path, prefix: str, split: str, shard_bytes: int, progress: FinishedShards
     ):
         self._directory, self._prefix, self._split = directory, prefix, split
         self._shard_bytes, self._progress = shard_bytes, progress
@@ -140,7 +142,7 @@ class ShardWriter:
         self._examples = self._record_bytes = 0
         self._progress.add(self._split, shard)
 
-    def __enter__(self) -> "ShardWriter":
+    def __enter__(self) -> "RecordWriter":
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -161,10 +163,3 @@ def sha256(path: Path) -> str:
         while block := file.read(_BLOCK_BYTES):
             digest.update(block)
     return digest.hexdigest()
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Writes a text file as a whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)

@@ -5,117 +5,150 @@ Two layouts are in use: the hub's (text fields at the top level, ``rope_scaling`
 transformers 5 (``text_config``, ``rope_parameters``).
 """
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import product
 from typing import Any
+
+from jax.sharding import Mesh, NamedSharding
+
+from perl_jax.buckets import bucket
+from perl_jax.models.cache import CacheSizes
+from perl_jax.models.config_file import Section
+from perl_jax.models.policy import Traffic
+from perl_jax.models.qwen2_5_vl.inputs import ImageSizes, window_order
+from perl_jax.models.qwen2_5_vl.sharding import SHARDING
+from perl_jax.models.qwen2_5_vl.sizes import TextConfig, VisionConfig
+from perl_jax.models.sharding import sharding_by_table
 
 MODEL_TYPE = "qwen2_5_vl"
 
 
 @dataclass(frozen=True)
-class VisionConfig:
-    """The vision tower. Sizes in pixels where the name says patch_size or window_size."""
-
-    depth: int
-    hidden_size: int
-    intermediate_size: int
-    num_heads: int
-    out_hidden_size: int
-    patch_size: int
-    temporal_patch_size: int
-    in_channels: int
-    spatial_merge_size: int
-    window_size: int
-    full_attention_blocks: tuple[int, ...]
-    # Not in any config.json: constants of the published model.
-    rope_theta: float = 10000.0
-    rms_norm_eps: float = 1e-6
-
-    @property
-    def head_dim(self) -> int:
-        """Width of one attention head."""
-        return self.hidden_size // self.num_heads
-
-    @property
-    def patch_width(self) -> int:
-        """Numbers in one flattened patch."""
-        return self.in_channels * self.temporal_patch_size * self.patch_size**2
-
-    @property
-    def patches_per_unit(self) -> int:
-        """Patches that are merged into one language-model token."""
-        return self.spatial_merge_size**2
-
-    @property
-    def window_units(self) -> int:
-        """Side of an attention window, in units."""
-        return self.window_size // self.patch_size // self.spatial_merge_size
-
-
-@dataclass(frozen=True)
-class TextConfig:
-    """The language model."""
-
-    vocab_size: int
-    hidden_size: int
-    intermediate_size: int
-    num_layers: int
-    num_heads: int
-    num_kv_heads: int
-    rms_norm_eps: float
-    rope_theta: float
-    mrope_section: tuple[int, ...]  # three: temporal, height, width
-
-    @property
-    def head_dim(self) -> int:
-        """Width of one attention head."""
-        return self.hidden_size // self.num_heads
-
-
-@dataclass(frozen=True)
 class Qwen2_5_VLConfig:
-    """The whole model; token ids as the config.json gives them."""
+    """The whole model: a `perl_jax.models.policy.PolicyConfig`."""
 
     text: TextConfig
     vision: VisionConfig
     tied: bool
-    image_token: int
+    image_token: int  # as the config.json gives it
+    model_type: str = MODEL_TYPE
+
+    @property
+    def vocab_size(self) -> int:
+        """Rows of the unembedding."""
+        return self.text.vocab_size
+
+    @property
+    def feature_shape(self) -> tuple[int, ...]:
+        """``(D,)``: an image token shows one row."""
+        return (self.text.hidden_size,)
+
+    @property
+    def patch_size(self) -> int:
+        """Side of a patch, in pixels."""
+        return self.vision.patch_size
+
+    @property
+    def merge_size(self) -> int:
+        """Side of a unit, in patches."""
+        return self.vision.spatial_merge_size
+
+    @property
+    def patches_per_unit(self) -> int:
+        """Patches that are merged into one image token."""
+        return self.vision.patches_per_unit
+
+    @property
+    def patch_width(self) -> int:
+        """Numbers in one flattened patch."""
+        return self.vision.patch_width
+
+    @property
+    def cache_sizes(self) -> CacheSizes:
+        """Sizes of the keys, and of the values, of one token."""
+        return self.text.num_layers, self.text.num_kv_heads, self.text.head_dim
+
+    def image_sizes(
+        self,
+        rows: Sequence[Sequence[tuple[int, int]]],
+        *,
+        num_patches: int | None = None,
+        num_images: int | None = None,
+    ) -> ImageSizes:
+        """The padded sizes that hold each of several rows of images."""
+        unit = self.patches_per_unit
+        patches = [[height * width for height, width in row] for row in rows]
+        windows = [sum(len(window_order(grid, self.vision)[1]) for grid in row) for row in rows]
+        return ImageSizes(
+            vision=self.vision,
+            patches=num_patches or bucket(max(map(sum, patches)) // unit) * unit,
+            images=num_images or bucket(max(map(len, rows))),
+            windows=bucket(max(windows), minimum=num_images or 1),
+            # Attention over whole images is quadratic in the longest: padding it costs twice.
+            longest=bucket(max(max(row, default=0) for row in patches) // unit, steps=8) * unit,
+        )
+
+    def sharding(self, path: str, shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
+        """How the parameter at a dotted path lies on a mesh."""
+        heads = {
+            r"text\..*\.(q_proj|o_proj)\..*": self.text.num_heads,
+            r"text\..*\.(k_proj|v_proj)\..*": self.text.num_kv_heads,
+            r"vision\..*\.attn\.proj\..*": self.vision.num_heads,
+            r"vision\..*\.attn\.qkv\..*": 1,
+        }
+        return sharding_by_table(path, shape, SHARDING, heads, mesh)
+
+    def image_operations(self, grid: tuple[int, int]) -> int:
+        """Operations of encoding one image."""
+        vision = self.vision
+        width, unit = vision.hidden_size, vision.patches_per_unit
+        patches = grid[0] * grid[1]
+        windows = (_pieces(side // self.merge_size, vision.window_units) for side in grid)
+        in_windows = sum((unit * rows * columns) ** 2 for rows, columns in product(*windows))
+        full = len(vision.full_attention_blocks)
+        pairs = full * patches**2 + (vision.depth - full) * in_windows
+        per_patch = vision.patch_width * width + vision.depth * vision.block_weights
+        joined = width * unit
+        merger = joined**2 + joined * vision.out_hidden_size
+        return 2 * (patches * per_patch + 2 * width * pairs + patches // unit * merger)
+
+    def text_operations(self, *, tokens: int, pairs: int, predicted: int) -> int:
+        """Operations of reading tokens and predicting some."""
+        text = self.text
+        attention = 2 * text.num_heads * text.head_dim * pairs
+        return 2 * (
+            text.num_layers * (tokens * text.layer_weights + attention)
+            + predicted * text.hidden_size * text.vocab_size
+        )
+
+    def traffic(self, tensor: int) -> Traffic:
+        """What a pass moves on one chip."""
+        text, vision = self.text, self.vision
+        unembedding = text.vocab_size * text.hidden_size / tensor
+        # The results of all products of a layer are as many as its weights by the width.
+        split = text.layer_weights / text.hidden_size / tensor
+        return Traffic(
+            text_weights=text.num_layers * (text.layer_weights / tensor) + unembedding,
+            of_token=text.num_layers * (4 * text.hidden_size + split),
+            of_pair=text.num_layers * text.num_heads / tensor,
+            vision_weights=vision.depth * vision.block_weights,
+            of_patch=vision.depth * (8 * vision.hidden_size + 3 * vision.intermediate_size),
+        )
 
 
-def read_config(directory: Path) -> tuple[Qwen2_5_VLConfig, dict[str, Any]]:
-    """Reads and checks ``config.json``.
-
-    Returns:
-        The configuration, and the file's content as it stands, for writing it back.
-
-    Raises:
-        FileNotFoundError: there is no config.json.
-        ValueError: the file is not JSON, misses a field, or asks for what is not implemented.
-    """
-    path = directory / "config.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; a model directory holds a config.json")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: not JSON ({error})") from error
-    return parse_config(content, where=str(path)), content
+def _pieces(length: int, size: int) -> list[int]:
+    """A length cut into pieces of a size, the last one shorter."""
+    return [min(size, length - start) for start in range(0, length, size)]
 
 
-def parse_config(content: Mapping[str, Any], *, where: str = "config.json") -> Qwen2_5_VLConfig:
+def parse_config(content: Mapping[str, Any], where: str) -> Qwen2_5_VLConfig:
     """Builds the configuration from the content of a config.json of either layout.
 
     Raises:
         ValueError: a field is missing, inconsistent or not implemented; the message names it.
     """
-    root = _Section(content, where)
-    model_type = root.get("model_type")
-    if model_type != MODEL_TYPE:
-        raise ValueError(f"{where}: model_type: expected {MODEL_TYPE!r}, got {model_type!r}")
-    if "auto_map" in content:
-        raise ValueError(f"{where}: auto_map: models that bring their own code are not loaded")
+    root = Section(content, where)
     nested = "text_config" in content
     text_section = root.section("text_config") if nested else root
     text = _text(text_section)
@@ -132,63 +165,7 @@ def parse_config(content: Mapping[str, Any], *, where: str = "config.json") -> Q
     )
 
 
-@dataclass(frozen=True)
-class _Section:
-    """A JSON object that knows where it stands, so that errors can say so."""
-
-    content: Mapping[str, Any]
-    where: str
-
-    def get(self, name: str, default: Any = None) -> Any:
-        value = self.content.get(name)
-        return default if value is None else value
-
-    def section(self, name: str) -> "_Section":
-        value = self.content.get(name)
-        if not isinstance(value, Mapping):
-            raise ValueError(f"{self.where}: {name}: expected an object, got {value!r}")
-        return _Section(value, f"{self.where}: {name}")
-
-    def integer(self, name: str) -> int:
-        value = self.content.get(name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise ValueError(f"{self.where}: {name}: expected a whole number, got {value!r}")
-        return value
-
-    def size(self, name: str) -> int:
-        value = self.integer(name)
-        if value == 0:
-            raise ValueError(f"{self.where}: {name}: expected at least 1, got 0")
-        return value
-
-    def number(self, name: str) -> float:
-        value = self.content.get(name)
-        if not isinstance(value, int | float) or isinstance(value, bool):
-            raise ValueError(f"{self.where}: {name}: expected a number, got {value!r}")
-        return float(value)
-
-    def integers(self, name: str) -> tuple[int, ...]:
-        value = self.content.get(name)
-        if not isinstance(value, list) or not all(isinstance(item, int) for item in value):
-            raise ValueError(f"{self.where}: {name}: expected a list of integers, got {value!r}")
-        return tuple(value)
-
-    def only(self, name: str, *implemented: Any) -> None:
-        """Refuses a value that would change what the model computes in a way we do not."""
-        value = self.get(name, implemented[0])
-        if value not in implemented:
-            choices = " or ".join(repr(choice) for choice in implemented)
-            raise ValueError(f"{self.where}: {name}: expected {choices}, got {value!r}")
-
-    def divides(self, divisor: str, dividend: str) -> None:
-        if self.size(dividend) % self.size(divisor):
-            raise ValueError(
-                f"{self.where}: {divisor}: expected a divisor of {dividend} "
-                f"{self.content[dividend]}, got {self.content[divisor]}"
-            )
-
-
-def _text(section: _Section) -> TextConfig:
+def _text(section: Section) -> TextConfig:
     section.only("hidden_act", "silu")
     section.only("use_sliding_window", False)
     section.divides("num_attention_heads", "hidden_size")
@@ -221,7 +198,7 @@ def _text(section: _Section) -> TextConfig:
     return config
 
 
-def _vision(section: _Section) -> VisionConfig:
+def _vision(section: Section) -> VisionConfig:
     section.only("hidden_act", "silu")
     section.divides("num_heads", "hidden_size")
     config = VisionConfig(

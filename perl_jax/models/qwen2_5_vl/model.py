@@ -10,18 +10,20 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from perl_jax.mesh import SHARD_AXES, split_first_axis
-from perl_jax.models.qwen2_5_vl.cache import PromptCache, ResponseCache
+from perl_jax.models.cache import PromptCache, ResponseCache
+from perl_jax.models.layers import Linear
+from perl_jax.models.policy import Array, ImageInputs, PromptInputs, Remat
+from perl_jax.models.prompts import pack_prompts
 from perl_jax.models.qwen2_5_vl.config import Qwen2_5_VLConfig
-from perl_jax.models.qwen2_5_vl.inputs import Array, ImageInputs, PromptInputs, pack_prompts
-from perl_jax.models.qwen2_5_vl.layers import Linear, Remat
-from perl_jax.models.qwen2_5_vl.source import Source
+from perl_jax.models.qwen2_5_vl.inputs import WindowedImages
 from perl_jax.models.qwen2_5_vl.text import TextModel
 from perl_jax.models.qwen2_5_vl.vision import VisionTower
+from perl_jax.models.source import Source
 from perl_jax.types import Prompt
 
 
 class Qwen2_5_VL(nnx.Module):
-    """The policy.
+    """A `perl_jax.models.policy.Policy`.
 
     Attributes:
         config: Its sizes.
@@ -54,27 +56,24 @@ class Qwen2_5_VL(nnx.Module):
         module = self.text.embed_tokens if self.lm_head is None else self.lm_head
         return module.weight[...]
 
-    def encode_images(self, images: ImageInputs, remat: Remat = "none") -> jax.Array:
+    def encode_images(
+        self, images: ImageInputs, remat: Remat = "none", mesh: Mesh | None = None
+    ) -> jax.Array:
         """Features ``[M, D]`` of the packed images, one per image token, in reading order."""
-        return self.vision(images, self.compute_dtype, remat)
+        assert isinstance(images, WindowedImages), "images: expected those that the config packs"
+        return self.vision(images, self.compute_dtype, remat, mesh)
 
     def encode_shards(
         self, images: ImageInputs, remat: Remat = "none", mesh: Mesh | None = None
     ) -> jax.Array:
-        """Features ``[S, M, D]`` of S rows of packed images, each row by itself.
-
-        Args:
-            images: The rows.
-            remat: What the backward pass computes again; with ``layers`` the whole tower, too.
-            mesh: The devices, each of which encodes the rows of its own shard.
-        """
+        """Features ``[S, M, D]`` of S rows of packed images, each row by itself."""
 
         def encode(images: ImageInputs) -> jax.Array:
             if images.patches.shape[0] == 1:
                 return self.encode_images(jax.tree.map(lambda part: part[0], images), remat)[None]
             images = jax.tree.map(lambda part: split_first_axis(jnp.asarray(part), mesh), images)
             of_rows = jax.vmap(
-                lambda row: self.vision(row, self.compute_dtype, remat, mesh),
+                lambda row: self.encode_images(row, remat, mesh),
                 spmd_axis_name=None if mesh is None else SHARD_AXES,
             )
             return split_first_axis(of_rows(images), mesh)
@@ -102,29 +101,15 @@ class Qwen2_5_VL(nnx.Module):
         shown = jax.vmap(lambda of_shard, row: of_shard[row])(features, rows)
         return jnp.where((feature_rows >= 0)[..., None], shown.reshape(x.shape).astype(x.dtype), x)
 
-    def prefill(self, inputs: PromptInputs) -> tuple[jax.Array, PromptCache]:
-        """Reads whole prompts.
-
-        Returns:
-            Hidden states ``[B, T, D]``, and the prefix that responses to these prompts take.
-        """
-        features = None if inputs.images is None else self.encode_images(inputs.images)[None]
-        embeddings = self.embed(inputs.tokens, features, inputs.feature_rows)
-        return self.read_prompts(embeddings, inputs.positions, inputs.valid)
-
-    def read_prompts(
-        self, embeddings: jax.Array, positions: Array, valid: Array, mesh: Mesh | None = None
+    def prefill(
+        self, prompts: PromptInputs, features: jax.Array | None = None, mesh: Mesh | None = None
     ) -> tuple[jax.Array, PromptCache]:
-        """As `prefill`, of ``[B, T, D]`` at positions ``[3, B, T]``, valid ``[B, T]``.
-
-        On a mesh, each of its devices reads the prompts of its own shard.
-        """
-        hidden, own = self.text.read(
-            embeddings[:, None],
-            jnp.asarray(positions)[:, :, None],
-            jnp.asarray(valid)[:, None],
-            mesh,
-        )
+        """Reads whole prompts: hidden states ``[B, T, D]``, and the prefix of their responses."""
+        if features is None and prompts.images is not None:
+            features = self.encode_images(prompts.images)[None]
+        x = split_first_axis(self.embed(prompts.tokens, features, prompts.feature_rows), mesh)
+        positions, valid = jnp.asarray(prompts.positions), jnp.asarray(prompts.valid)
+        hidden, own = self.text.read(x[:, None], positions[:, :, None], valid[:, None], mesh)
         return hidden[:, 0], PromptCache.of(own)
 
     def read_with_responses(
@@ -137,21 +122,7 @@ class Qwen2_5_VL(nnx.Module):
         mesh: Mesh | None = None,
         running: Sequence[jax.Array] | None = None,
     ) -> tuple[jax.Array, jax.Array]:
-        """Reads B whole prompts, and N whole responses to each of them beside it.
-
-        Args:
-            prompts: Their ``images`` are of S shards, ``[S, ...]``; see `encode_shards`.
-            tokens: int ``[B, N, R]``.
-            start: int ``[B]``, the position of a response's first token.
-            valid: bool ``[B, N, R]``, False at padding.
-            remat: What the backward pass computes again.
-            mesh: The devices, each of which reads the prompts of its own shard.
-            running: Where the gradients of the text layers are added up; see
-                `perl_jax.models.qwen2_5_vl.layers.scan_layers_adding`.
-
-        Returns:
-            Hidden states ``[B, T, D]`` and ``[B, N, R, D]``.
-        """
+        """Reads B prompts and N responses beside each: ``[B, T, D]`` and ``[B, N, R, D]``."""
         features = None
         if prompts.images is not None:
             features = self.encode_shards(prompts.images, remat, mesh)
@@ -180,20 +151,8 @@ class Qwen2_5_VL(nnx.Module):
         cache: ResponseCache,
         slot: jax.Array | int,
     ) -> tuple[jax.Array, ResponseCache]:
-        """Reads the next token of N responses to each of B prompts.
-
-        Args:
-            tokens: int ``[B, N]``.
-            positions: int ``[B, N]``; text has the same position on all three axes.
-            valid: bool ``[B, N, S]``, the slots of the cache that a response attends to, this
-                token's among them.
-            prefix: What `prefill` returned.
-            cache: `ResponseCache.empty`, or what the last call returned.
-            slot: Where in the cache this token's keys and values are written.
-
-        Returns:
-            Hidden states ``[B, N, D]``, and the cache.
-        """
+        """Reads the next token of N responses to B prompts: ``[B, N, D]``, and the cache."""
+        # Text has the same position on all three axes.
         positions = jnp.broadcast_to(positions[None], (3, *positions.shape))
         return self.text.extend(self.embed(tokens), positions, valid, prefix, cache, slot)
 

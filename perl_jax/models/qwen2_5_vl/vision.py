@@ -9,19 +9,12 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh
 
-from perl_jax.attention import KeyValues, attend
 from perl_jax.mesh import whole
-from perl_jax.models.qwen2_5_vl.config import VisionConfig
-from perl_jax.models.qwen2_5_vl.inputs import Array, ImageInputs, Segments
-from perl_jax.models.qwen2_5_vl.layers import (
-    GatedMLP,
-    Linear,
-    Remat,
-    RMSNorm,
-    rotate,
-    scan_layers,
-    stack,
-)
+from perl_jax.models.layers import GatedMLP, Linear, RMSNorm, rotate, scan_layers, stack
+from perl_jax.models.patches import attend_within
+from perl_jax.models.policy import Array, Remat
+from perl_jax.models.qwen2_5_vl.inputs import WindowedImages
+from perl_jax.models.qwen2_5_vl.sizes import VisionConfig
 
 
 class VisionAttention(nnx.Module):
@@ -38,7 +31,7 @@ class VisionAttention(nnx.Module):
         x: jax.Array,
         rotary: tuple[jax.Array, jax.Array],
         is_full: jax.Array,
-        inputs: ImageInputs,
+        inputs: WindowedImages,
     ) -> jax.Array:
         """Attends ``[P, D]`` within images where ``is_full``, else within windows."""
         q, k, v = jnp.moveaxis(self.qkv(x).reshape(-1, 3, *self.heads), 1, 0)
@@ -68,7 +61,7 @@ class VisionBlock(nnx.Module):
         x: jax.Array,
         rotary: tuple[jax.Array, jax.Array],
         is_full: jax.Array,
-        inputs: ImageInputs,
+        inputs: WindowedImages,
     ) -> jax.Array:
         """Maps ``[P, D]``."""
         x = x + self.attn(self.norm1(x), rotary, is_full, inputs)
@@ -107,7 +100,7 @@ class VisionTower(nnx.Module):
 
     def __call__(
         self,
-        inputs: ImageInputs,
+        inputs: WindowedImages,
         dtype: jnp.dtype,
         remat: Remat = "none",
         mesh: Mesh | None = None,
@@ -134,13 +127,6 @@ class VisionTower(nnx.Module):
         x = whole(self.patch_embed(jnp.asarray(inputs.patches, dtype)), mesh)
         x, _ = scan_layers(self.blocks, apply, x, is_full, remat)
         return self.merger(x)[inputs.reading_order]
-
-
-def attend_within(segments: Segments, q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
-    """Attention of patches ``[P, H, F]`` to the patches of their own segment."""
-    q, k, v = (x[segments.patches][:, None] for x in (q, k, v))
-    out = attend(q, KeyValues(k, v, jnp.asarray(segments.valid)[:, None]))
-    return out.reshape(-1, *out.shape[-2:])[segments.place]
 
 
 def rotary_angles(coordinates: Array, config: VisionConfig) -> tuple[jax.Array, jax.Array]:

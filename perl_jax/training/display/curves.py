@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from perl_jax.evaluation import STATISTICS
+from perl_jax.files import whole_file
 from perl_jax.training.display.writers import read_metrics
 
 _COLUMNS = 2
@@ -68,7 +69,8 @@ def plot_curves(metrics_jsonl: Path, out_png: Path) -> Path:
     Raises:
         FileNotFoundError: There is no such file of metrics.
     """
-    figure_of(read_metrics(metrics_jsonl)).savefig(out_png, format="png", dpi=120)
+    with whole_file(out_png) as file:
+        figure_of(read_metrics(metrics_jsonl)).savefig(file, format="png", dpi=120)
     return out_png
 
 

@@ -9,17 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-# Dense bfloat16 operations a second, from the makers' data sheets, by the start of a device's kind.
-_PEAKS = {
-    "TPU v4": 275e12,
-    "TPU v5 lite": 197e12,
-    "TPU v5": 459e12,
-    "TPU v6 lite": 918e12,
-    "NVIDIA A100": 312e12,
-    "NVIDIA H100": 989e12,
-    "NVIDIA H200": 989e12,
-    "NVIDIA L20": 119.5e12,
-}
+from perl_jax.chips import chip_of
+
 _MEASURED_SIDE = 1024
 _MEASUREMENTS = 5
 
@@ -58,9 +49,8 @@ def peak_of(device: jax.Device) -> float:
     Known accelerators have their data sheet's figure for bfloat16. Any other device, a CPU for
     one, is measured: the fastest of a few float32 products of two square matrices.
     """
-    kinds = (kind for kind in _PEAKS if device.device_kind.startswith(kind))
-    known = max(kinds, key=len, default=None)
-    return _PEAKS[known] if known is not None else _measured_peak(device)
+    chip = chip_of(device.device_kind)
+    return _measured_peak(device) if chip is None else chip.peak
 
 
 def _measured_peak(device: jax.Device) -> float:

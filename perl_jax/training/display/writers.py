@@ -3,13 +3,12 @@
 import importlib
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Annotated, Any, Protocol
 
+from perl_jax.files import ResumableLog, write_whole
 from perl_jax.settings import Checked, Count, Expects
 from perl_jax.training.display.metrics import reduce_metrics
 
@@ -80,13 +79,17 @@ class MetricsWriter:
             self._sinks.append(_WandB(directory, config.wandb_project, run_name, settings, fresh))
         if config.tensorboard:
             self._sinks.append(_TensorBoard(directory / "tensorboard", settings, last + 1))
-        rows = _take_back(directory / METRICS_FILE, last)
+        path = directory / METRICS_FILE
+        path.touch()
+        self._log = ResumableLog(path, "step")
+        self._log.take_back(last)
+        rows = read_metrics(path)
         self._last = rows[-1]["step"] if rows else -1
         self._every = config.every
         # The open interval goes on with what it held when the run stopped.
         closed = last - last % config.every
         self._interval = [_metrics_of(row) for row in rows if row["step"] > closed]
-        self._file = (directory / METRICS_FILE).open("a", encoding="utf-8")
+        self._closed = False
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
         """Writes all metrics of a step.
@@ -105,12 +108,13 @@ class MetricsWriter:
         """
         if not self._active:
             return
+        if self._closed:
+            raise ValueError(f"{METRICS_FILE}: step {step} comes too late: this is a closed file")
         if step <= self._last:
             raise ValueError(f"step: expected more than {self._last}, which is written; got {step}")
         numbers = {name: _number(name, value) for name, value in metrics.items()}
         row = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
-        self._file.write(_line({"step": step, **row}))
-        self._file.flush()
+        self._log.add(step, row)
         self._last = step
         self._interval.append(numbers)
         if step % self._every == 0:
@@ -118,22 +122,17 @@ class MetricsWriter:
 
     def close(self) -> None:
         """Writes what the open interval holds and ends all files; once is enough."""
-        if not self._active or self._file.closed:
+        if not self._active or self._closed:
             return
+        self._closed = True
         self._end_interval()
-        self._file.close()
         for sink in self._sinks:
             sink.close()
 
     def __enter__(self) -> "MetricsWriter":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _end_interval(self) -> None:
@@ -153,14 +152,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     Raises:
         FileNotFoundError: There is no such file.
     """
-    rows = {}
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(row, dict) and isinstance(row.get("step"), int):
-            rows[row["step"]] = row
+    rows = {row["step"]: row for row in ResumableLog(path, "step").rows()}
     return [rows[step] for step in sorted(rows)]
 
 
@@ -215,31 +207,13 @@ class _WandB:
             id=known,
             resume="allow" if known else None,
         )
-        file.write_text(self._run.id + "\n")
+        write_whole(file, self._run.id + "\n")
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
         self._run.log(dict(metrics), step=step)
 
     def close(self) -> None:
         self._run.finish()
-
-
-def _take_back(path: Path, last: int) -> list[dict[str, Any]]:
-    """Removes all rows after a step from a file, if there is one, and returns those before."""
-    if not path.exists():
-        return []
-    rows = [row for row in read_metrics(path) if row["step"] <= last]
-    partial = path.with_suffix(".partial")
-    with partial.open("w", encoding="utf-8") as file:
-        file.writelines(_line(row) for row in rows)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    return rows
-
-
-def _line(row: Mapping[str, Any]) -> str:
-    return json.dumps(row, allow_nan=False) + "\n"
 
 
 def _metrics_of(row: Mapping[str, Any]) -> dict[str, float]:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 from perl_jax.data import Pipeline, PipelineConfig
-from perl_jax.mesh import Feeds
+from perl_jax.mesh import BatchSharding
 from tests.data.pipeline.numbers import unchanged
 
 # Feeds with their shards, and the feed of each host.
@@ -52,7 +52,7 @@ class Table:
                 laid[host] = json.dumps([what, value])
                 self.changed.notify_all()
                 full = lambda: len(laid) == self.num_hosts  # noqa: E731
-                assert self.changed.wait_for(lambda: full() or self.gone, timeout=30)
+                assert self.changed.wait_for(lambda: full() or self.gone, timeout=300)
                 if not full():
                     raise HostGone
             taken = [json.loads(laid[other]) for other in range(self.num_hosts)]
@@ -76,23 +76,23 @@ class Hosts:
         repeat = config.pop("repeat", True)
         config = PipelineConfig(**{"max_bad_fraction": 0.5, "prefetch": 4} | config)
         sources = source if isinstance(source, list) else [source] * len(of_host)
-        self.feeds = [Feeds(shards, of_host, host) for host in range(len(of_host))]
+        self.shardings = [BatchSharding(shards, of_host, host) for host in range(len(of_host))]
         self.table = Table(len(of_host))
         self.stack = ExitStack()
         self.pipelines = [
             self.stack.enter_context(
                 Pipeline(
-                    sources[feeds.host],
+                    sources[sharding.host],
                     prepare,
                     config,
                     seed=seed,
-                    feeds=feeds,
-                    exchange=self.table.exchange(feeds.host),
+                    sharding=sharding,
+                    exchange=self.table.exchange(sharding.host),
                     repeat=repeat,
-                    skip_log=skip_log if feeds.host == 0 else None,
+                    skip_log=skip_log if sharding.host == 0 else None,
                 )
             )
-            for feeds in self.feeds
+            for sharding in self.shardings
         ]
 
     def do(self, action):
@@ -118,7 +118,7 @@ class Hosts:
         for number, feed in enumerate(taken[0].feeds):
             held = [one.examples[number] for one in taken]
             assert [example is not None for example in held] == [
-                feeds.here == feed for feeds in self.feeds
+                sharding.own_feed == feed for sharding in self.shardings
             ]
             assert {one.feeds[number] for one in taken} == {feed}
             (id,) = {example.id for example in held if example is not None}

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from perl_jax.data import Mixture, Part, Pipeline, PipelineConfig, RowFilter
-from perl_jax.mesh import Feeds
+from perl_jax.mesh import BatchSharding
 from tests.data.pipeline.many_hosts import LAYOUTS, HostGone, Hosts
 from tests.data.pipeline.numbers import Numbers, Shown, unchanged
 
@@ -56,10 +56,9 @@ def test_the_rows_of_a_feed_are_those_of_its_shards_before_any_is_left_out(layou
     source = Numbers(40, bad=dict.fromkeys((0, 1, 5, 6, 17), "bad_image"))
     with Hosts(layout, source, shuffle=False) as hosts:
         taken = hosts.do(lambda rows: rows.take(20))
-    for feeds, one in zip(hosts.feeds, taken, strict=True):
-        shards = sum(map(len, feeds.shards))
+    for sharding, one in zip(hosts.shardings, taken, strict=True):
         held = [int(example.question) for example in one.examples if example is not None]
-        mine = [n for n in range(25) if n % shards in feeds.shards[feeds.here]]
+        mine = [n for n in range(25) if n % sharding.num_shards in sharding.own_shards]
         assert held == [n for n in mine if n not in source.bad]
 
 
@@ -70,10 +69,12 @@ def test_a_host_prepares_no_rows_of_others():
         seen.append(int(example.question))
         return example
 
-    feeds = Feeds(((0, 3), (1, 2)), (0, 1), 1)
+    sharding = BatchSharding(((0, 3), (1, 2)), (0, 1), 1)
     only_me = lambda value, what: [{"rows": value["rows"], "left_out": []}, value]  # noqa: E731
     config = PipelineConfig(shuffle=False, prefetch=4)
-    with Pipeline(Numbers(100), prepare, config, seed=0, feeds=feeds, exchange=only_me) as rows:
+    with Pipeline(
+        Numbers(100), prepare, config, seed=0, sharding=sharding, exchange=only_me
+    ) as rows:
         held = [example is not None for example in rows.take(40).examples]
     assert held == [n % 4 in (1, 2) for n in range(40)]
     assert len(seen) <= 20 + 4 + 1
@@ -256,10 +257,10 @@ def test_messages_to_other_hosts_are_short():
 
 
 def test_what_needs_other_hosts_says_so():
-    two = Feeds(((0,), (1,)), (0, 1), 0)
+    two = BatchSharding(((0,), (1,)), (0, 1), 0)
     with pytest.raises(ValueError, match="exchange: expected a function, as there are 2 hosts"):
-        Pipeline(Numbers(4), unchanged, PipelineConfig(), seed=0, feeds=two)
-    options = {"feeds": two, "exchange": lambda value, what: [value]}
+        Pipeline(Numbers(4), unchanged, PipelineConfig(), seed=0, sharding=two)
+    options = {"sharding": two, "exchange": lambda value, what: [value]}
     with Pipeline(Numbers(4), unchanged, PipelineConfig(), seed=0, **options) as rows:
         with pytest.raises(ValueError, match=r"expected take\(\), as 2 feeds share the rows"):
             next(rows)

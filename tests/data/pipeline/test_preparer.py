@@ -191,9 +191,9 @@ def test_images_after_the_budget_are_not_decoded(processor, monkeypatch):
     seen = []
     original = type(processor).preprocess
 
-    def noted(self, image, *, name):
+    def noted(self, image, *, name, known=()):
         seen.append(name)
-        return original(self, image, name=name)
+        return original(self, image, name=name, known=known)
 
     monkeypatch.setattr(type(processor), "preprocess", noted)
     prepare = Preparer(processor, max_prompt_tokens=10**6, max_pixels_total=5000)

@@ -429,7 +429,7 @@ def test_a_large_row_group_is_warned_of(tmp_path, caplog, monkeypatch):
 
 
 def test_a_row_group_that_arrow_cannot_read_is_an_error(tmp_path, monkeypatch):
-    monkeypatch.setattr("perl_jax.data.sources.shards._MAX_COLUMN_BYTES", 2**20)
+    monkeypatch.setattr("perl_jax.data.sources.parquet._MAX_COLUMN_BYTES", 2**20)
     rows = [easyr1_row(0, images=[bytes(2**18)]) for _ in range(5)]
     path = write_easyr1(tmp_path / "a.parquet", rows, use_dictionary=False)
     message = r"a\.parquet: row group 0: expected at most 2 GiB in a column; .* smaller row groups"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from perl_jax.data.build import main
+from perl_jax.datasets.build.command import main
 from perl_jax.datasets.registry import DATA_SETS, data_set
 from tests.datasets.mantis_files import write_nlvr2
 

@@ -11,11 +11,12 @@ import pytest
 import tensorflow_datasets as tfds
 
 from perl_jax.data import BadRow
-from perl_jax.datasets import DataSet
-from perl_jax.datasets.registry import DATA_SETS
-from perl_jax.datasets.build.tfds_builder import BuildOptions, build
-from perl_jax.data.sources.tfds_records import DECODERS
 from perl_jax.data.sources.tfds import TfdsSource
+from perl_jax.data.sources.tfds_records import DECODERS
+from perl_jax.datasets import DataSet
+from perl_jax.datasets.build.tfds_builder import BuildOptions, build
+from perl_jax.datasets.registry import DATA_SETS
+from perl_jax.files import LockError, lock
 from perl_jax.types import Example
 from tests.datasets.mantis_files import write_nlvr2, write_zip
 
@@ -127,7 +128,7 @@ def test_a_build_that_was_stopped_goes_on_and_ends_in_the_same_bytes(tmp_path, s
     report = build(toy(rows, rows_of("val", 3)), source, tmp_path / "resumed", options)
     assert contents(tmp_path / "resumed/toy/1.0.0") == contents(tmp_path / "whole/toy/1.0.0")
     assert len(report.shards) > 3
-    assert [path.name for path in (tmp_path / "resumed/toy").iterdir()] == ["1.0.0"]
+    assert {path.name for path in (tmp_path / "resumed/toy").iterdir()} == {"1.0.0", ".lock"}
 
 
 def test_finished_shards_are_not_written_again(tmp_path, source):
@@ -261,12 +262,12 @@ import os, signal
 from pathlib import Path
 from perl_jax.datasets.build import record_shards, tfds_builder
 from perl_jax.datasets.registry import DATA_SETS
-add = record_shards.Progress.add
+add = record_shards.FinishedShards.add
 def stop(self, split, shard):
     add(self, split, shard)
     if shard.rows > 10:
         os.kill(os.getpid(), signal.SIGKILL)
-record_shards.Progress.add = stop
+record_shards.FinishedShards.add = stop
 options = tfds_builder.BuildOptions(shard_bytes=5000, show_progress=False)
 tfds_builder.build(DATA_SETS["mantis_nlvr2"], Path({str(source)!r}), Path({str(killed)!r}), options)
 """
@@ -293,3 +294,12 @@ def test_a_missing_zip_file_is_a_bad_row_each_and_stops_the_build(tmp_path):
         "val_images_part0.zip",
     )
     assert build(DATA_SETS["mantis_nlvr2"], source, tmp_path, QUIET).tallies["val"].kept == 2
+
+
+def test_one_process_builds_a_data_set_at_a_time(tmp_path, source):
+    with (
+        lock(tmp_path / "toy", "data set"),
+        pytest.raises(LockError, match=f"data set {tmp_path}/toy: in use by this process"),
+    ):
+        build(toy(), source, tmp_path, SMALL)
+    build(toy(), source, tmp_path, SMALL)

@@ -11,11 +11,13 @@ import sys
 import time
 import traceback
 from contextlib import contextmanager
+from pathlib import Path
 
 import jax
 
+from perl_jax.files import LockError
 from perl_jax.training.checkpoint import CheckpointConfig, CheckpointError, Checkpoints
-from perl_jax.training.workdir import Preemption, WorkdirError, lock_workdir
+from perl_jax.training.workdir import Preemption, lock_workdir
 from tests.training.checkpoint.checkpoint_states import (
     FINGERPRINT,
     abstract,
@@ -57,16 +59,21 @@ def save_without_end(directory: str) -> None:
 
 
 def stop_when_asked(directory: str) -> None:
-    """Trains until it is asked to stop, and then saves, whatever signals come meanwhile."""
+    """Trains until it is asked to stop, and then saves, whatever signals come meanwhile.
+
+    It saves five times at least, and until it is told that there were signals enough.
+    """
     with Preemption() as preemption, open_at(directory) as checkpoints:
         tell("running")
         step = 0
         while not preemption.requested:
             step += 1
             time.sleep(0.001)
-        for more in range(5):
-            save(checkpoints, step + more)
+        last = step + 4
+        while step <= last or not Path(directory, "enough").exists():
+            save(checkpoints, step)
             checkpoints.wait()
+            step += 1
         tell("saved", preemption.received.name, *checkpoints.steps())
 
 
@@ -77,7 +84,7 @@ def hold(directory: str) -> None:
             tell("locked")
             while os.getppid() == parent:
                 time.sleep(0.01)
-    except WorkdirError as error:
+    except LockError as error:
         tell("refused", error)
 
 

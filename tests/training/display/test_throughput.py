@@ -4,9 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from perl_jax.models.qwen2_5_vl.operations import image_operations, text_operations
-from perl_jax.training.display.throughput import Operations, Throughput, forward_operations, peak_of
+from perl_jax.training.display.throughput import Throughput, peak_of
 from perl_jax.types import Responses
+from perl_jax.update.operations import Operations, forward_operations
 from tests.update.cases import make_group
 
 
@@ -23,15 +23,13 @@ def responses(lengths):
 def test_a_pass_encodes_an_image_once_and_reads_an_order_once(model, group):
     config = model.config
     got = forward_operations(config, (group,), responses([[[3, 1], [0, 2]]]))
-    assert got.vision == sum(image_operations(config.vision, image.grid) for image in group.images)
+    assert got.vision == sum(config.image_operations(image.grid) for image in group.images)
     start = len(group.prompts[0].tokens)
-    reading = 2 * text_operations(
-        config.text, tokens=start, pairs=start * (start + 1) // 2, predicted=0
-    )
+    reading = 2 * config.text_operations(tokens=start, pairs=start * (start + 1) // 2, predicted=0)
     # Of a response of three tokens two are read: after the prompt, and after that and the first.
     # Responses of two, one and no tokens read one, none and none.
-    responding = text_operations(
-        config.text, tokens=3, pairs=(start + 1) + (start + 2) + (start + 1), predicted=6
+    responding = config.text_operations(
+        tokens=3, pairs=(start + 1) + (start + 2) + (start + 1), predicted=6
     )
     assert got.text == reading + responding
 

@@ -1,0 +1,152 @@
+"""What a build of a data set read, kept and dropped: as a table, as JSON, and as a card."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from perl_jax.data.sources.source import BadRow
+from perl_jax.datasets import DataSet
+from perl_jax.types import Example
+
+_COLUMNS = ("split", "rows", "kept", "dropped", "images", "pairs left out")
+
+
+@dataclass
+class Tally:
+    """The rows of one split.
+
+    Attributes:
+        rows: All that were read.
+        kept: Those that became examples.
+        images: The images of these.
+        left_out_pairs: Questions and answers that their conversations hold besides, as their
+            metadata say.
+        dropped: The others, by reason.
+        samples: Of each reason, the first row and what is wrong with it.
+    """
+
+    rows: int = 0
+    kept: int = 0
+    images: int = 0
+    left_out_pairs: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    samples: dict[str, str] = field(default_factory=dict)
+
+    def add(self, row: Example | BadRow) -> None:
+        """Counts a row."""
+        self.rows += 1
+        if isinstance(row, BadRow):
+            self.dropped[row.reason] += 1
+            self.samples.setdefault(row.reason, f"{row.row}: {row.message}")
+        else:
+            self.kept += 1
+            self.images += len(row.images)
+            self.left_out_pairs += row.metadata.get("left_out_pairs", 0)
+
+    def reasons(self) -> str:
+        """The reasons of dropped rows as lines of text, the commonest first."""
+        return "\n".join(
+            f"  {reason:<24}{count:>8}  {self.samples[reason][:200]}"
+            for reason, count in sorted(self.dropped.items(), key=lambda item: (-item[1], item[0]))
+        )
+
+    def cells(self, split: str) -> tuple[Any, ...]:
+        """Its line of a table."""
+        dropped = self.dropped.total()
+        return split, self.rows, self.kept, dropped, self.images, self.left_out_pairs
+
+
+@dataclass(frozen=True)
+class Built:
+    """A finished build.
+
+    Attributes:
+        directory: Where it is, as TFDS reads it.
+        limit: How many rows of each split were read at most; None: all.
+        tallies: By split.
+        files: Of each published file, its name, bytes and SHA-256 digest.
+        shards: Of each file that was written, the same.
+    """
+
+    directory: str
+    limit: int | None
+    tallies: Mapping[str, Tally]
+    files: Sequence[tuple[str, int, str]]
+    shards: Sequence[tuple[str, int, str]]
+
+    def table(self) -> str:
+        """What was kept and dropped, and why, as text."""
+        lines = ["".join(f"{name:>15}" for name in _COLUMNS)]
+        for split, tally in self.tallies.items():
+            lines.append("".join(f"{cell:>15}" for cell in tally.cells(split)))
+        for split, tally in self.tallies.items():
+            if tally.dropped:
+                lines += ["", f"dropped of {split}, because", tally.reasons()]
+        return "\n".join(lines)
+
+    def plain(self, data_set: DataSet) -> dict[str, Any]:
+        """The facts as JSON holds them; where the build is does not belong to them."""
+        return {
+            "name": data_set.name,
+            "source": data_set.source,
+            "limit": self.limit,
+            "splits": {
+                split: {**vars(tally), "dropped": dict(sorted(tally.dropped.items()))}
+                for split, tally in self.tallies.items()
+            },
+            "files": [list(file) for file in self.files],
+            "shards": [list(shard) for shard in self.shards],
+        }
+
+    @classmethod
+    def read(cls, directory: str, plain: Mapping[str, Any]) -> "Built":
+        """Reads back what `plain` gave."""
+        tallies = {
+            split: Tally(**{**values, "dropped": Counter(values["dropped"])})
+            for split, values in plain["splits"].items()
+        }
+        files, shards = ([tuple(file) for file in plain[name]] for name in ("files", "shards"))
+        return cls(directory, plain["limit"], tallies, files, shards)
+
+    def card(self, data_set: DataSet) -> str:
+        """The data set card: Markdown, the same for the same input."""
+        limited = [] if self.limit is None else [f"Only the first {self.limit} rows of each split."]
+        rows = [tally.cells(split) for split, tally in self.tallies.items()]
+        dropped = [
+            (split, reason, count, tally.samples[reason][:200])
+            for split, tally in self.tallies.items()
+            for reason, count in sorted(tally.dropped.items())
+        ]
+        return (
+            "\n\n".join(
+                [
+                    f"# {data_set.title}",
+                    data_set.description,
+                    *limited,
+                    f"- Homepage: {data_set.homepage}\n- Licence: {data_set.licence}\n"
+                    f"- Source of the examples: `{data_set.source}`",
+                    "## Rows\n\n" + _markdown(_COLUMNS, rows),
+                    "## Dropped rows\n\n"
+                    + (
+                        _markdown(("split", "reason", "rows", "such as"), dropped)
+                        + "\n\nEvery one is named in `dropped.jsonl`."
+                        if dropped
+                        else "None."
+                    ),
+                    "## Published files\n\n" + _markdown(("file", "bytes", "SHA-256"), self.files),
+                    "## Shards\n\n" + _markdown(("file", "bytes", "SHA-256"), self.shards),
+                ]
+            )
+            + "\n"
+        )
+
+
+def _markdown(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
+
+
+def _cell(value: Any) -> str:
+    text = " ".join(str(value).split()).replace("|", "\\|")
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,73 @@
+"""What rollouts earned, on all hosts: each host grades the examples that it holds."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from perl_jax import hosts
+from perl_jax.permutation import Orders
+from perl_jax.rewards import Rewarder, Rewards
+from perl_jax.types import Rollouts
+
+
+def reward_rollouts(
+    rewarder: Rewarder,
+    decode: Callable[[np.ndarray], str],
+    orders: Sequence[Orders],
+    rollouts: Rollouts,
+    mine: np.ndarray,
+) -> Rewards:
+    """Grades the rollouts of b examples; all hosts must call it.
+
+    Args:
+        rewarder: Computes rewards.
+        decode: Turns tokens into text.
+        orders: Of each example.
+        rollouts: To all of their orders.
+        mine: Bool ``[b]``, the examples that this host grades.
+
+    Returns:
+        Arrays ``[b, K, N]``. Places without a rollout are 0, and not scored.
+    """
+    where = np.nonzero((rollouts.lengths > 0) & mine[:, None, None])
+    own = _rewarded(rewarder, decode, orders, rollouts, where) if mine.any() else _NOTHING
+    told = {
+        "where": [axis.tolist() for axis in where],
+        "reward": own.reward.tolist(),
+        "accuracy": own.accuracy.tolist(),
+        "scored": own.scored.tolist(),
+        "components": {name: values.tolist() for name, values in own.components.items()},
+    }
+    shape = rollouts.lengths.shape
+    reward, accuracy = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    scored = np.zeros(shape, bool)
+    components: dict[str, np.ndarray] = {}
+    for heard in hosts.gather(told, "rewards"):
+        index = tuple(np.array(axis, int) for axis in heard["where"])
+        reward[index], accuracy[index] = heard["reward"], heard["accuracy"]
+        scored[index] = heard["scored"]
+        for name, values in heard["components"].items():
+            components.setdefault(name, np.zeros(shape, np.float32))[index] = values
+    return Rewards(reward, accuracy, scored, components)
+
+
+_NOTHING = Rewards(np.zeros(0), np.zeros(0), np.zeros(0, bool), {})
+
+
+def _rewarded(
+    rewarder: Rewarder,
+    decode: Callable[[np.ndarray], str],
+    orders: Sequence[Orders],
+    rollouts: Rollouts,
+    where: tuple[np.ndarray, ...],
+) -> Rewards:
+    """The rewards of the n rollouts at these places, ``[n]``."""
+    examples = [orders[b].examples[k] for b, k, _ in zip(*where, strict=True)]
+    lengths = rollouts.lengths[where]
+    return rewarder(
+        [decode(row[:n]) for row, n in zip(rollouts.tokens[where], lengths, strict=True)],
+        [example.answer for example in examples],
+        [example.metadata for example in examples],
+        lengths,
+        rollouts.stopped[where],
+    )

@@ -1,0 +1,68 @@
+"""Fields of a config.json, read so that errors say where they stand."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Section:
+    """A JSON object and the place where it stands, which errors name."""
+
+    content: Mapping[str, Any]
+    where: str
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """A field, or the default where it is absent or null."""
+        value = self.content.get(name)
+        return default if value is None else value
+
+    def section(self, name: str) -> "Section":
+        """An object inside this one."""
+        value = self.content.get(name)
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{self.where}: {name}: expected an object, got {value!r}")
+        return Section(value, f"{self.where}: {name}")
+
+    def integer(self, name: str) -> int:
+        """A whole number of at least 0."""
+        value = self.content.get(name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise ValueError(f"{self.where}: {name}: expected a whole number, got {value!r}")
+        return value
+
+    def size(self, name: str) -> int:
+        """A whole number of at least 1."""
+        value = self.integer(name)
+        if value == 0:
+            raise ValueError(f"{self.where}: {name}: expected at least 1, got 0")
+        return value
+
+    def number(self, name: str) -> float:
+        """A number."""
+        value = self.content.get(name)
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise ValueError(f"{self.where}: {name}: expected a number, got {value!r}")
+        return float(value)
+
+    def integers(self, name: str) -> tuple[int, ...]:
+        """A list of whole numbers."""
+        value = self.content.get(name)
+        if not isinstance(value, list) or not all(isinstance(item, int) for item in value):
+            raise ValueError(f"{self.where}: {name}: expected a list of integers, got {value!r}")
+        return tuple(value)
+
+    def only(self, name: str, *implemented: Any) -> None:
+        """Refuses a value that asks for a computation that is not implemented."""
+        value = self.get(name, implemented[0])
+        if value not in implemented:
+            choices = " or ".join(repr(choice) for choice in implemented)
+            raise ValueError(f"{self.where}: {name}: expected {choices}, got {value!r}")
+
+    def divides(self, divisor: str, dividend: str) -> None:
+        """Refuses a size that does not divide another one."""
+        if self.size(dividend) % self.size(divisor):
+            raise ValueError(
+                f"{self.where}: {divisor}: expected a divisor of {dividend} "
+                f"{self.content[dividend]}, got {self.content[divisor]}"
+            )

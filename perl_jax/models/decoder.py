@@ -1,0 +1,189 @@
+"""The decoder of a language model: how it reads prompts, responses beside them, and one more token.
+
+The layers are a family's own. All families share one form of attention, `perl_jax.attention`.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.sharding import Mesh
+
+from perl_jax.attention import KeyValues, attend
+from perl_jax.mesh import num_shards, split_first_axis
+from perl_jax.models.cache import PromptCache, ResponseCache, of_layer
+from perl_jax.models.layers import scan_layers, scan_layers_adding
+from perl_jax.models.policy import Remat
+
+Rotary = tuple[jax.Array, jax.Array]
+
+
+class DecoderLayer(Protocol):
+    """What surrounds the attention of one layer."""
+
+    def project(self, x: jax.Array, rotary: Rotary) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Queries ``[..., H, F]``, keys and values ``[..., J, F]`` of ``[..., D]``."""
+
+    def finish(self, x: jax.Array, attended: jax.Array) -> jax.Array:
+        """The layer's output, from its input ``[..., D]`` and the attended ``[..., H, F]``."""
+
+
+class Embedding(nnx.Module):
+    """One row per token of the vocabulary."""
+
+    def __init__(self, count: int, width: int, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> None:
+        normal = jax.nn.initializers.normal(0.02)
+        self.weight = nnx.Param(normal(rngs.params(), (count, width), dtype))
+
+
+class Decoder(nnx.Module):
+    """Layers and a final norm. A family's decoder sets the attributes and says how tokens rotate.
+
+    Attributes:
+        layers: Of the family, stacked.
+        norm: The final norm.
+    """
+
+    layers: Any
+    norm: Any
+
+    def rotary(self, positions: jax.Array, dtype: jnp.dtype) -> Rotary:
+        """Cosine and sine ``[..., F]`` of positions ``[3, ...]``."""
+        raise NotImplementedError
+
+    def read(
+        self,
+        embeddings: jax.Array,
+        positions: jax.Array,
+        valid: jax.Array,
+        mesh: Mesh | None = None,
+    ) -> tuple[jax.Array, KeyValues]:
+        """Reads whole rows.
+
+        Args:
+            embeddings: ``[B, N, R, D]``.
+            positions: int ``[3, B, N, R]``: temporal, height, width.
+            valid: bool ``[B, N, R]``, False at padding.
+            mesh: The devices over which B is split.
+
+        Returns:
+            Normalised hidden states ``[B, N, R, D]``, and the rows' keys and values
+            ``[L, B, N, R, J, F]`` with ``valid``.
+        """
+        shards = num_shards(mesh)
+        rotary = self.rotary(positions, embeddings.dtype)
+        slots = jnp.broadcast_to(jnp.arange(valid.shape[-1])[None, None], valid.shape)
+
+        def apply(
+            layer: DecoderLayer, x: jax.Array, _: None
+        ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+            q, k, v = layer.project(x, rotary)
+            attended = attend(q, KeyValues(k, v, valid), query_slots=slots, shards=shards)
+            return split_first_axis(layer.finish(x, attended), mesh), (k, v)
+
+        x, (keys, values) = scan_layers(self.layers, apply, embeddings, None)
+        return self.norm(x), KeyValues(keys, values, valid)
+
+    def read_with_responses(
+        self,
+        embeddings: jax.Array,
+        positions: jax.Array,
+        prompt_valid: jax.Array,
+        valid: jax.Array,
+        remat: Remat = "none",
+        mesh: Mesh | None = None,
+        running: Sequence[jax.Array] | None = None,
+    ) -> tuple[jax.Array, jax.Array]:
+        """Reads B whole prompts, and N whole responses to each of them beside it.
+
+        All tokens pass a layer together: each of its matrices is gathered from other devices once,
+        and its gradient is complete when the layer is.
+
+        Args:
+            embeddings: ``[B, T + N * R, D]``: the prompt, then its responses one after the other.
+            positions: int ``[3, B, T + N * R]``.
+            prompt_valid: bool ``[B, T]``, False at padding.
+            valid: bool ``[B, N, R]``, False at padding.
+            remat: What the backward pass computes again.
+            mesh: The devices over which prompts are split.
+            running: Where gradients are added up, see `scan_layers_adding`; ``remat`` is then
+                ``layers`` whatever it is.
+
+        Returns:
+            Normalised hidden states ``[B, T, D]`` and ``[B, N, R, D]``.
+        """
+        shards = num_shards(mesh)
+        (b, t), (_, n, r) = prompt_valid.shape, valid.shape
+        rotary = self.rotary(positions, embeddings.dtype)
+        prompt_slots = jnp.broadcast_to(jnp.arange(t)[None, None], (b, 1, t))
+        slots = jnp.broadcast_to(jnp.arange(r)[None, None], valid.shape)
+
+        def apply(layer: DecoderLayer, x: jax.Array, context: Any) -> jax.Array:
+            rotary, prompt_slots, slots, prompt_valid, valid = context
+            parts = layer.project(x, rotary)
+            q, k, v = (part[:, t:].reshape(b, n, r, *part.shape[2:]) for part in parts)
+            prompt_q, prompt_k, prompt_v = (part[:, :t] for part in parts)
+            read = KeyValues(prompt_k[:, None], prompt_v[:, None], prompt_valid[:, None])
+            prefix = KeyValues(prompt_k, prompt_v, prompt_valid)
+            of_prompt = attend(prompt_q[:, None], read, query_slots=prompt_slots, shards=shards)
+            own = attend(q, KeyValues(k, v, valid), prefix, query_slots=slots, shards=shards)
+            heads = own.shape[-2:]
+            attended = [of_prompt.reshape(b, t, *heads), own.reshape(b, n * r, *heads)]
+            return split_first_axis(layer.finish(x, jnp.concatenate(attended, axis=1)), mesh)
+
+        x = split_first_axis(embeddings, mesh)
+        context = (rotary, prompt_slots, slots, prompt_valid, valid)
+        if running is None:
+            x, _ = scan_layers(
+                self.layers, lambda layer, x, _: (apply(layer, x, context), None), x, None, remat
+            )
+        else:
+            x = scan_layers_adding(self.layers, apply, x, context, running)
+        x = self.norm(x)
+        return x[:, :t], x[:, t:].reshape(b, n, r, x.shape[-1])
+
+    def extend(
+        self,
+        embeddings: jax.Array,
+        positions: jax.Array,
+        valid: jax.Array,
+        prefix: PromptCache,
+        cache: ResponseCache,
+        slot: jax.Array | int,
+    ) -> tuple[jax.Array, ResponseCache]:
+        """Reads the next token of N responses to each of B prompts.
+
+        Args:
+            embeddings: ``[B, N, D]``.
+            positions: int ``[3, B, N]``.
+            valid: bool ``[B, N, S]``, the slots of the cache that a response attends to, this
+                token's among them.
+            prefix: The prompts.
+            cache: The responses' earlier tokens.
+            slot: Where in the cache this token's keys and values are written.
+
+        Returns:
+            Normalised hidden states ``[B, N, D]``, and the cache.
+        """
+        rotary = self.rotary(positions[..., None], embeddings.dtype)
+        slot = jnp.asarray(slot, jnp.int32)
+
+        def apply(
+            layer: DecoderLayer,
+            carry: tuple[jax.Array, ResponseCache],
+            layer_input: tuple[jax.Array, jax.Array, jax.Array],
+        ) -> tuple[tuple[jax.Array, ResponseCache], None]:
+            x, cache = carry
+            number, stored_keys, stored_values = layer_input
+            shared = of_layer(stored_keys, stored_values, prefix.valid)
+            q, k, v = layer.project(x, rotary)
+            cache = cache.write(number, slot, k, v)
+            attended = attend(q, cache.read(number, valid), shared)
+            return (layer.finish(x, attended), cache), None
+
+        inputs = (jnp.arange(len(prefix.keys)), prefix.keys, prefix.values)
+        carry = (embeddings[:, :, None], cache)
+        (x, cache), _ = scan_layers(self.layers, apply, carry, inputs)
+        return self.norm(x)[:, :, 0], cache

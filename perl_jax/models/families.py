@@ -1,0 +1,92 @@
+"""The model families, by the ``model_type`` of their config.json."""
+
+import json
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.sharding import Mesh
+from jax.typing import DTypeLike
+
+from perl_jax.hub import resolve_directory
+from perl_jax.models.family import Family
+from perl_jax.models.paths import with_leaves
+from perl_jax.models.policy import Policy, PolicyConfig
+from perl_jax.models.qwen2_5_vl.family import QWEN2_5_VL
+from perl_jax.models.source import Source
+from perl_jax.processing.files import read_json
+
+FAMILIES: Mapping[str, Family[Any]] = {"qwen2_5_vl": QWEN2_5_VL}
+
+
+def parse_config(content: Mapping[str, Any], *, where: str = "config.json") -> PolicyConfig:
+    """The sizes of a policy, from the content of its config.json.
+
+    Raises:
+        ValueError: a field is missing, inconsistent or not implemented; the message names it.
+    """
+    model_type = content.get("model_type")
+    if not isinstance(model_type, str) or model_type not in FAMILIES:
+        choices = " or ".join(map(repr, FAMILIES))
+        raise ValueError(f"{where}: model_type: expected {choices}, got {model_type!r}")
+    if "auto_map" in content:
+        raise ValueError(f"{where}: auto_map: models that bring their own code are not loaded")
+    config: PolicyConfig = FAMILIES[model_type].parse(content, where)
+    return config
+
+
+def read_config(path: str | Path) -> PolicyConfig:
+    """The sizes of a policy, without its weights.
+
+    Args:
+        path: A model directory or a hub id. The published sizes are known without a download.
+
+    Raises:
+        FileNotFoundError: neither is there, or there is no config.json.
+        ValueError: the file is not JSON, misses a field, or asks for what is not implemented.
+    """
+    organisation, _, name = str(path).partition("@")[0].rpartition("/")
+    published = files("perl_jax") / "assets" / "published" / f"{name}.json"
+    if not Path(path).is_dir() and organisation == "Qwen" and published.is_file():
+        return parse_config(json.loads(published.read_text(encoding="utf-8")), where=str(path))
+    directory = resolve_directory(path)
+    return parse_config(read_json(directory / "config.json"), where=str(directory / "config.json"))
+
+
+def abstract_model(
+    config: PolicyConfig,
+    *,
+    dtype: DTypeLike,
+    compute_dtype: DTypeLike | None = None,
+    source: Source | None = None,
+    mesh: Mesh | None = None,
+) -> Policy:
+    """A policy with shapes in the place of parameters: it takes no memory at any size.
+
+    Args:
+        config: Its sizes.
+        dtype: Of the parameters.
+        compute_dtype: Of the activations; ``dtype`` if not given.
+        source: What `Policy.source` becomes.
+        mesh: The shapes say how parameters lie on it, as `load_model` puts them.
+    """
+    build = FAMILIES[config.model_type].build
+    compute = None if compute_dtype is None else jnp.dtype(compute_dtype)
+    model = nnx.eval_shape(
+        lambda: build(
+            config, dtype=jnp.dtype(dtype), compute_dtype=compute, source=source, rngs=nnx.Rngs(0)
+        )
+    )
+    if mesh is None:
+        return model
+
+    def place(path: str, leaf: Any) -> jax.ShapeDtypeStruct:
+        sharding = config.sharding(path, leaf.shape, mesh)
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+    definition, state = nnx.split(model)
+    return nnx.merge(definition, with_leaves(state, place))

@@ -1,0 +1,186 @@
+"""Building blocks of all families: linear maps, norms, rotation, stacked layers."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from perl_jax.models.policy import Remat
+
+_initialise = jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal", in_axis=1, out_axis=0)
+
+_REMAT_POLICIES = {
+    "activations": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "layers": jax.checkpoint_policies.nothing_saveable,
+}
+
+
+class Linear(nnx.Module):
+    """``x Wᵀ + b``. W is (out, in), as checkpoints store it: loading is a copy, not a transpose."""
+
+    def __init__(
+        self, into: int, out: int, *, bias: bool = True, dtype: jnp.dtype, rngs: nnx.Rngs
+    ) -> None:
+        self.weight = nnx.Param(_initialise(rngs.params(), (out, into), dtype))
+        self.bias = nnx.Param(jnp.zeros((out,), dtype)) if bias else None
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps the last axis; weights are cast to the dtype of ``x``."""
+        y = jnp.einsum("...i,oi->...o", x, self.weight[...].astype(x.dtype))
+        if self.bias is None:
+            return y
+        return y + jnp.broadcast_to(self.bias[...].astype(x.dtype), y.shape)
+
+
+class RMSNorm(nnx.Module):
+    """Root-mean-square norm in float32; the weight multiplies after the cast back."""
+
+    def __init__(self, width: int, epsilon: float, *, dtype: jnp.dtype) -> None:
+        self.weight = nnx.Param(jnp.ones((width,), dtype))
+        self.epsilon = epsilon
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Normalises the last axis."""
+        wide = x.astype(jnp.float32)
+        scale = jax.lax.rsqrt(jnp.mean(wide**2, axis=-1, keepdims=True) + self.epsilon)
+        weight = self.weight[...].astype(x.dtype)
+        return (wide * scale).astype(x.dtype) * jnp.broadcast_to(weight, x.shape)
+
+
+class GatedMLP(nnx.Module):
+    """``down(silu(gate(x)) · up(x))``."""
+
+    def __init__(
+        self, width: int, hidden: int, *, bias: bool, dtype: jnp.dtype, rngs: nnx.Rngs
+    ) -> None:
+        self.gate_proj = Linear(width, hidden, bias=bias, dtype=dtype, rngs=rngs)
+        self.up_proj = Linear(width, hidden, bias=bias, dtype=dtype, rngs=rngs)
+        self.down_proj = Linear(hidden, width, bias=bias, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps the last axis."""
+        return self.down_proj(jax.nn.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+def rotate(x: jax.Array, cos: jax.Array, sin: jax.Array) -> jax.Array:
+    """Rotates ``[..., heads, F]`` by angles ``[..., F]``; element i pairs with i + F/2."""
+    first, second = jnp.split(x, 2, axis=-1)
+    turned = jnp.concatenate([-second, first], axis=-1)
+    cos, sin = (jnp.broadcast_to(a[..., None, :], x.shape) for a in (cos, sin))
+    return x * cos + turned * sin
+
+
+def stack(count: int, rngs: nnx.Rngs, build: Callable[[nnx.Rngs], nnx.Module]) -> Any:
+    """Builds ``count`` equal layers as one module whose parameters have a leading layer axis."""
+
+    @nnx.split_rngs(splits=count)
+    @nnx.vmap(in_axes=0, out_axes=0)
+    def build_each(rngs: nnx.Rngs) -> nnx.Module:
+        return build(rngs)
+
+    return build_each(rngs)
+
+
+def scan_layers(
+    layers: nnx.Module,
+    apply: Callable[[Any, Any, Any], tuple[Any, Any]],
+    carry: Any,
+    inputs: Any,
+    remat: Remat = "none",
+) -> tuple[Any, Any]:
+    """Runs stacked layers one after the other in one compiled body.
+
+    Args:
+        layers: What `stack` built.
+        apply: ``(layer, carry, input) -> (carry, output)`` for one layer.
+        carry: What passes from layer to layer.
+        inputs: A pytree with a leading layer axis, one slice for each layer.
+        remat: What the backward pass computes again.
+
+    Returns:
+        The last carry, and the outputs with a leading layer axis.
+    """
+    definition, parameters = nnx.split(layers)
+
+    def body(carry: Any, slices: Any) -> tuple[Any, Any]:
+        parameters, layer_input = slices
+        return apply(nnx.merge(definition, parameters), carry, layer_input)
+
+    if remat != "none":
+        body = jax.checkpoint(body, policy=_REMAT_POLICIES[remat], prevent_cse=False)
+    return jax.lax.scan(body, carry, (parameters, inputs))
+
+
+def scan_layers_adding(
+    layers: nnx.Module,
+    apply: Callable[[Any, Any, Any], Any],
+    carry: Any,
+    context: Any,
+    running: Any,
+) -> Any:
+    """As `scan_layers` with remat ``layers``, but gradients are added up in place.
+
+    Differentiated, ``running`` gets its own value plus the gradients of the layers' parameters, in
+    its own dtype, and the parameters get none. Layer by layer they are added where they belong:
+    no other array of their size exists.
+
+    Args:
+        layers: What `stack` built.
+        apply: ``(layer, carry, context) -> carry`` for one layer; it closes over no array.
+        carry: What passes from layer to layer.
+        context: What all layers see; nothing flows back into it.
+        running: An array for each parameter of ``layers``, in the order of its leaves.
+
+    Returns:
+        The last carry.
+    """
+    definition, parameters = nnx.split(layers)
+
+    def body(leaves: Any, carry: Any, context: Any) -> Any:
+        return apply(nnx.merge(definition, leaves), carry, context)
+
+    return _scan_adding(body, parameters, running, carry, context)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _scan_adding(body: Callable, parameters: Any, running: Any, carry: Any, context: Any) -> Any:
+    return _scan_adding_forward(body, parameters, running, carry, context)[0]
+
+
+def _scan_adding_forward(
+    body: Callable, parameters: Any, running: Any, carry: Any, context: Any
+) -> tuple[Any, Any]:
+    def step(carry: Any, of_layer: Any) -> tuple[Any, Any]:
+        return body(of_layer, carry, context), carry
+
+    last, carries = jax.lax.scan(step, carry, parameters)
+    return last, (parameters, running, carries, context)
+
+
+def _scan_adding_backward(body: Callable, residuals: Any, cotangent: Any) -> tuple:
+    parameters, running, carries, context = residuals
+
+    def step(state: Any, of_layer: Any) -> tuple[Any, None]:
+        cotangent, running = state
+        number, parameters, carry = of_layer
+        _, pull_back = jax.vjp(lambda p, c: body(p, c, context), parameters, carry)
+        gradients, cotangent = pull_back(cotangent)
+        running = [
+            jax.lax.dynamic_update_index_in_dim(
+                total, total[number] + gradient.astype(total.dtype), number, 0
+            )
+            for total, gradient in zip(running, jax.tree.leaves(gradients), strict=True)
+        ]
+        return (cotangent, running), None
+
+    numbers = jnp.arange(len(running[0]))
+    (cotangent, running), _ = jax.lax.scan(
+        step, (cotangent, running), (numbers, parameters, carries), reverse=True
+    )
+    return None, running, cotangent, None
+
+
+_scan_adding.defvjp(_scan_adding_forward, _scan_adding_backward)

@@ -1,0 +1,178 @@
+"""From a Hugging Face directory to the policy."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh, Sharding, SingleDeviceSharding
+from jax.typing import DTypeLike
+
+from perl_jax.hub import resolve_directory
+from perl_jax.models.families import FAMILIES, abstract_model, parse_config
+from perl_jax.models.family import Stored
+from perl_jax.models.paths import leaves_of, with_leaves
+from perl_jax.models.policy import Policy
+from perl_jax.models.safetensors_files import TensorInfo, read_headers, read_slice
+from perl_jax.models.source import Source
+from perl_jax.processing.files import read_json
+
+FLOATS = {"F32": np.float32, "BF16": ml_dtypes.bfloat16, "F16": np.float16}
+# A tensor is read in pieces of at most this many bytes, so that it is never held twice.
+_PIECE = 64 << 20
+# jax takes a host buffer as it is, without a copy, only where it is aligned so.
+_ALIGNMENT = 64
+
+
+def load_model(
+    path: str | Path,
+    *,
+    dtype: DTypeLike,
+    compute_dtype: DTypeLike | None = None,
+    mesh: Mesh | None = None,
+) -> Policy:
+    """Loads a policy from its Hugging Face directory.
+
+    Only safetensors and JSON are read, tensor by tensor: on the host, at most the checkpoint's size
+    plus its largest tensor is in use; on a mesh, each device is given its own shard only, and each
+    host reads only what its devices are given.
+
+    Args:
+        path: A local directory with the published files, or a hub id (``organisation/name`` or
+            ``organisation/name@revision``).
+        dtype: Of the parameters, whatever the dtype of the files.
+        compute_dtype: Of the activations; ``dtype`` if not given.
+        mesh: Devices to shard the parameters over, from `perl_jax.mesh.make_mesh`; None puts
+            everything on the first device.
+
+    Raises:
+        FileNotFoundError: the directory, config.json or a weight file is missing.
+        ValueError: config.json asks for another architecture, a file is damaged, or tensors are
+            missing, surplus or of another shape; all of these tensors are listed.
+    """
+    directory = resolve_directory(path)
+    content = read_json(directory / "config.json")
+    config = parse_config(content, where=str(directory / "config.json"))
+    family = FAMILIES[config.model_type]
+    in_files = read_headers(directory)
+    files = {family.published_name(name): tensor for name, tensor in in_files.items()}
+    if tied := family.tied(config):
+        files = _without_tied_copy(files, *tied, directory)
+    source = Source(
+        directory=directory,
+        config=content,
+        names={name: tensor.name for name, tensor in files.items()},
+        dtypes={name: tensor.dtype for name, tensor in files.items()},
+    )
+    model = abstract_model(config, dtype=dtype, compute_dtype=compute_dtype, source=source)
+    definition, state = nnx.split(model)
+    leaves = leaves_of(state)
+    stored = {path: family.stored(path, leaf.shape, config) for path, leaf in leaves.items()}
+    _check(directory, files, stored)
+    alone: Sharding = SingleDeviceSharding(jax.local_devices()[0])
+    arrays = {}
+    # The largest first: what is read last is held beside everything else.
+    for name in sorted(leaves, key=lambda name: -leaves[name].size):
+        shape = leaves[name].shape
+        sharding = alone if mesh is None else config.sharding(name, shape, mesh)
+        arrays[name] = _read_parameter(stored[name], files, shape, jnp.dtype(dtype), sharding)
+    return nnx.merge(definition, with_leaves(state, lambda name, _: arrays[name]))
+
+
+def _read_parameter(
+    stored: Stored,
+    files: dict[str, TensorInfo],
+    shape: tuple[int, ...],
+    dtype: jnp.dtype,
+    sharding: Sharding,
+) -> jax.Array:
+    """Builds a parameter: every device reads its own shard, layer by layer, from the files."""
+    tensors = [files[name] for name in stored.names]
+    shards: dict[tuple[tuple[int, int, int], ...], np.ndarray] = {}
+
+    def shard(index: tuple[slice, ...] | None) -> np.ndarray:
+        assert index is not None  # only of scalars, and no parameter is one
+        ranges = tuple(part.indices(size) for part, size in zip(index, shape, strict=True))
+        if ranges not in shards:  # devices that hold copies of a shard share one read
+            buffer = _aligned_empty(tuple(len(range(*r)) for r in ranges), dtype)
+            if stored.stacked:
+                for row, layer in enumerate(range(*ranges[0])):
+                    _read_into(buffer[row], tensors[layer], index[1:])
+            else:
+                _read_into(buffer, tensors[0], index)
+            shards[ranges] = buffer
+        return shards[ranges]
+
+    return jax.make_array_from_callback(shape, sharding, shard)
+
+
+def _read_into(buffer: np.ndarray, tensor: TensorInfo, index: tuple[slice, ...]) -> None:
+    """Fills ``buffer`` with a part of a tensor, a few rows at a time."""
+    start, stop, _ = index[0].indices(tensor.shape[0])
+    row_bytes = 4 * int(np.prod(tensor.shape[1:]))
+    rows = max(1, _PIECE // row_bytes)
+    # The patch kernel is stored with five axes and held with two; only its first is ever sharded.
+    others = index[1:] if len(tensor.shape) == len(index) else ()
+    for low in range(start, stop, rows):
+        high = min(low + rows, stop)
+        target = buffer[low - start : high - start]
+        target[...] = read_slice(tensor, (slice(low, high), *others)).reshape(target.shape)
+
+
+def _aligned_empty(shape: tuple[int, ...], dtype: jnp.dtype) -> np.ndarray:
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    raw = np.empty(size + _ALIGNMENT, np.uint8)
+    offset = -raw.ctypes.data % _ALIGNMENT
+    return raw[offset : offset + size].view(dtype).reshape(shape)
+
+
+def _check(directory: Path, files: dict[str, TensorInfo], stored: dict[str, Stored]) -> None:
+    expected = {name: entry.shape for entry in stored.values() for name in entry.names}
+    problems = [f"missing: {name} {expected[name]}" for name in expected if name not in files]
+    problems += [
+        f"surplus: {tensor.name} {tensor.shape} in {tensor.file.name}"
+        for name, tensor in files.items()
+        if name not in expected
+    ]
+    for name, tensor in files.items():
+        where = f"{tensor.name} in {tensor.file.name}"
+        if name in expected and tensor.shape != expected[name]:
+            problems.append(f"shape: {where}: expected {expected[name]}, got {tensor.shape}")
+        if name in expected and tensor.dtype not in FLOATS:
+            problems.append(
+                f"dtype: {where}: expected one of {', '.join(FLOATS)}, got {tensor.dtype}"
+            )
+    if problems:
+        listed = "\n  ".join(sorted(problems))
+        raise ValueError(
+            f"{directory}: {len(problems)} tensors do not fit config.json:\n  {listed}"
+        )
+
+
+def _without_tied_copy(
+    files: dict[str, TensorInfo], unembedding: str, embedding: str, directory: Path
+) -> dict[str, TensorInfo]:
+    """Drops the unembedding that some trainers write beside the embedding that it is tied to."""
+    if unembedding not in files or embedding not in files:
+        return files
+    if not _same(files[unembedding], files[embedding]):
+        raise ValueError(
+            f"{directory}: config.json ties the unembedding to the embedding, but "
+            f"{files[unembedding].name} differs from {files[embedding].name}"
+        )
+    return {name: tensor for name, tensor in files.items() if name != unembedding}
+
+
+def _same(one: TensorInfo, other: TensorInfo) -> bool:
+    """Whether two matrices are equal bit for bit; read a few rows at a time."""
+    if (one.shape, one.dtype) != (other.shape, other.dtype):
+        return False
+    count, rows = one.shape[0], max(1, _PIECE // (4 * one.shape[1]))
+    pieces = [slice(low, min(low + rows, count)) for low in range(0, count, rows)]
+
+    def bits(tensor: TensorInfo, piece: slice) -> np.ndarray:
+        return np.ascontiguousarray(read_slice(tensor, (piece,))).view(np.uint8)
+
+    return all(np.array_equal(bits(one, piece), bits(other, piece)) for piece in pieces)

@@ -1,0 +1,44 @@
+"""The policy that a configuration names, with its processor."""
+
+from dataclasses import dataclass
+
+from jax.sharding import Mesh
+
+from perl_jax.models import Policy, load_model
+from perl_jax.processing import Processor, load_processor
+from perl_jax.settings import Checked, Count, Dtype
+
+
+@dataclass(frozen=True)
+class ModelConfig(Checked):
+    """The policy.
+
+    Attributes:
+        path: A model directory or a hub id.
+        dtype: Of the parameters.
+        compute_dtype: Of the activations.
+        min_pixels: Smaller images are enlarged to this area; None: the directory's value.
+        max_pixels: Larger images are reduced to this area; None: the directory's value.
+    """
+
+    path: str = ""
+    dtype: Dtype = "float32"
+    compute_dtype: Dtype = "bfloat16"
+    min_pixels: Count | None = None
+    max_pixels: Count | None = None
+
+
+def open_model(config: ModelConfig, mesh: Mesh | None = None) -> tuple[Policy, Processor]:
+    """Loads the policy and its processor.
+
+    Args:
+        config: The policy.
+        mesh: The devices that hold its parameters; None: the first device alone.
+    """
+    processor = load_processor(
+        config.path, min_pixels=config.min_pixels, max_pixels=config.max_pixels
+    )
+    model = load_model(
+        config.path, dtype=config.dtype, compute_dtype=config.compute_dtype, mesh=mesh
+    )
+    return model, processor

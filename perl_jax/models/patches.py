@@ -1,0 +1,90 @@
+"""Images as rows of patches: what the vision towers of all families share."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from perl_jax.attention import KeyValues, attend
+from perl_jax.models.policy import Array
+from perl_jax.types import ImagePatches
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Segments:
+    """Runs of consecutive patches that attend within themselves, as a gather and its inverse.
+
+    Attributes:
+        patches: int32 ``[S, n]``, the patch at each place of each run; 0 beyond a run's end.
+        valid: bool ``[S, n]``, False beyond a run's end.
+        place: int32 ``[P]``, where in the flattened ``[S * n]`` each patch stands.
+    """
+
+    patches: Array
+    valid: Array
+    place: Array
+
+
+def segments(
+    lengths: Sequence[int] | np.ndarray, num_patches: int, num_segments: int, longest: int
+) -> Segments:
+    """Builds the gather for consecutive runs of these lengths.
+
+    Args:
+        lengths: Patches of each run; the runs follow each other from patch 0 on.
+        num_patches: P, at least the sum of ``lengths``; patches beyond it belong to no run.
+        num_segments: S, at least the number of runs; runs beyond it are empty.
+        longest: n, at least the longest run.
+    """
+    sizes = np.zeros(num_segments, np.int64)
+    sizes[: len(lengths)] = lengths
+    starts = np.cumsum(sizes) - sizes
+    offsets = np.arange(longest)
+    valid = offsets[None, :] < sizes[:, None]
+    patches = np.where(valid, starts[:, None] + offsets[None, :], 0)
+    place = np.zeros(num_patches, np.int64)
+    place[patches[valid]] = np.flatnonzero(valid)
+    return Segments(patches.astype(np.int32), valid, place.astype(np.int32))
+
+
+def attend_within(segments: Segments, q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+    """Attention of patches ``[P, H, F]`` to the patches of their own segment."""
+    q, k, v = (x[segments.patches][:, None] for x in (q, k, v))
+    out = attend(q, KeyValues(k, v, jnp.asarray(segments.valid)[:, None]))
+    return out.reshape(-1, *out.shape[-2:])[segments.place]
+
+
+def patch_coordinates(grid: tuple[int, int], merge: int) -> np.ndarray:
+    """Row and column of every patch of an image, unit after unit: int ``[P, 2]``."""
+    rows, columns = grid
+    raster = np.stack(np.divmod(np.arange(rows * columns), columns), axis=-1)
+    units = raster.reshape(rows // merge, merge, columns // merge, merge, 2)
+    return units.transpose(0, 2, 1, 3, 4).reshape(-1, 2)
+
+
+def check_images(images: Sequence[ImagePatches], merge: int, patch_width: int) -> None:
+    """Refuses images whose patches do not fit their grid or the vision tower.
+
+    Args:
+        images: Errors count them from 1.
+        merge: Side of a unit, in patches.
+        patch_width: Numbers in one flattened patch.
+
+    Raises:
+        ValueError: names the image.
+    """
+    for number, image in enumerate(images, start=1):
+        rows, columns = image.grid
+        if rows % merge or columns % merge or rows * columns == 0:
+            raise ValueError(
+                f"image {number}: grid: expected positive multiples of {merge}, got {image.grid}"
+            )
+        expected = (rows * columns, patch_width)
+        if image.patches.shape != expected:
+            raise ValueError(
+                f"image {number}: patches: expected {expected} for a grid of {image.grid}, "
+                f"got {image.patches.shape}"
+            )

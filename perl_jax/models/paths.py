@@ -1,0 +1,37 @@
+"""Parameters by dotted path, and the names that every family gives to the parts of its tree."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from flax import nnx
+
+# The vision tower.
+VISION = "vision"
+# The layers of the language model.
+TEXT_LAYERS = "text.layers"
+# Modules whose parameters have a leading layer axis.
+STACKED = (TEXT_LAYERS, "vision.blocks")
+# Matrices that look rows up or face the outside: all others map hidden states to hidden states.
+OUTER_MATRICES = r"(.*\.)?(embed_tokens|lm_head|patch_embed)\.weight"
+
+
+def within(path: str, *modules: str) -> bool:
+    """Whether a parameter belongs to one of these modules."""
+    return path.startswith(tuple(f"{module}." for module in modules))
+
+
+def dotted(path: Sequence[Any]) -> str:
+    """A path as one string."""
+    return ".".join(map(str, path))
+
+
+def leaves_of(state: Any) -> dict[str, Any]:
+    """The variables of an NNX state by dotted path, in the order of its leaves."""
+    return {dotted(path): leaf for path, leaf in nnx.to_flat_state(state)}
+
+
+def with_leaves(state: Any, make: Callable[[str, Any], Any]) -> Any:
+    """The state with ``make(path, variable)`` as the value of each variable."""
+    return nnx.from_flat_state(
+        [(path, leaf.replace(make(dotted(path), leaf))) for path, leaf in nnx.to_flat_state(state)]
+    )

@@ -1,0 +1,195 @@
+"""From the policy back to a Hugging Face directory.
+
+Where a parameter spans several hosts, all of them gather it, tensor by tensor, and the first one
+writes. What fails there, such as a full disk, must not leave the others waiting for a collective
+that never comes: it goes on gathering, writes no more, and tells them at the end.
+"""
+
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+from jax.experimental import multihost_utils
+from jax.sharding import NamedSharding, PartitionSpec
+from safetensors.numpy import save_file
+
+from perl_jax.files import whole_directory
+from perl_jax.models.families import FAMILIES
+from perl_jax.models.load import FLOATS
+from perl_jax.models.paths import leaves_of
+from perl_jax.models.policy import Policy
+from perl_jax.models.safetensors_files import INDEX, SINGLE
+from perl_jax.models.source import Source
+
+# Tokenizer, processor and generation files; the weights and config.json are written anew.
+_CARRIED = {".json", ".txt", ".jinja", ".model"}
+
+
+def save_model(model: Policy, path: str | Path, *, max_shard_bytes: int = 5 * 10**9) -> None:
+    """Writes a policy as a complete Hugging Face directory that transformers and vLLM load.
+
+    Names, dtypes and config.json are those of the directory that the model was loaded from, whose
+    tokenizer and processor files are copied. The directory appears when it is complete.
+
+    Where the model spans several hosts, all of them must call it: they gather one tensor after the
+    other (a layer of a stacked one) on every device, in the dtype of its file, and the first host
+    writes it. All return when the directory is there.
+
+    Args:
+        model: From `load_model`.
+        path: A directory that does not exist or is empty.
+        max_shard_bytes: Weights are split into files of at most this size, with an index.
+
+    Raises:
+        FileExistsError: ``path`` holds something.
+        FileNotFoundError: the directory that the model was loaded from is gone.
+        RuntimeError: on the other hosts, if the first one raises any of these or `OSError`.
+        ValueError: the model was not loaded from a directory.
+    """
+    source = model.source
+    if source is None:
+        raise ValueError("model: expected one from load_model; only such a one has a tokenizer")
+    tensors = _tensors(model, source)
+    shards = _plan(tensors, max_shard_bytes)
+    files = dict(zip(_file_names(len(shards)), shards, strict=True))
+    parts = ({source.names[name]: tensors[name].read() for name in names} for names in shards)
+    total = sum(tensor.num_bytes for tensor in tensors.values())
+    weight_map = {source.names[name]: file for file, names in files.items() for name in names}
+    index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
+    write = partial(_write, source=source, path=Path(path), files=tuple(files), index=index)
+    if all(tensor.parameter.is_fully_addressable for tensor in tensors.values()):
+        write(parts)
+    else:
+        _write_on_one_host(write, parts)
+
+
+def _write_on_one_host(write: Any, parts: Iterable[Mapping[str, np.ndarray]]) -> None:
+    """Calls ``write(parts)`` on the first host, while the others take part in making the parts."""
+    failure = None
+    if jax.process_index() == 0:
+        try:
+            write(parts)
+        except Exception as error:
+            failure = error
+    for _ in parts:
+        pass
+    failed = multihost_utils.broadcast_one_to_all(np.array(failure is not None))
+    if failure is not None:
+        raise failure
+    if failed:
+        raise RuntimeError("save_model: the first host could not write the model; see its error")
+
+
+def _write(
+    parts: Iterable[Mapping[str, np.ndarray]],
+    *,
+    source: Source,
+    path: Path,
+    files: tuple[str, ...],
+    index: Mapping[str, Any],
+) -> None:
+    """Writes the directory; a part holds the tensors of a file by their names in it."""
+    if not source.directory.is_dir():
+        raise FileNotFoundError(
+            f"{source.directory}: the directory that the model was loaded from is gone; its "
+            "tokenizer and processor files belong into what is written"
+        )
+    # A reader never sees half a checkpoint: the directory appears when it is complete.
+    with whole_directory(path) as unfinished:
+        _copy_files(source.directory, unfinished)
+        config = json.dumps(source.config, indent=2, ensure_ascii=False)
+        (unfinished / "config.json").write_text(config + "\n", encoding="utf-8")
+        for file, part in zip(files, parts, strict=True):
+            save_file(dict(part), unfinished / file, metadata={"format": "pt"})
+        if len(files) > 1:
+            (unfinished / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+
+
+def _file_names(count: int) -> list[str]:
+    if count == 1:
+        return [SINGLE]
+    return [f"model-{n:05d}-of-{count:05d}.safetensors" for n in range(1, 1 + count)]
+
+
+def _copy_files(source: Path, target: Path) -> None:
+    for file in source.iterdir():
+        if file.suffix in _CARRIED and file.name not in {"config.json", INDEX}:
+            shutil.copyfile(file, target / file.name)
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    """One tensor to write: which part of which parameter it is, and as what."""
+
+    parameter: jax.Array
+    layer: int | None
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    @property
+    def num_bytes(self) -> int:
+        return int(np.prod(self.shape)) * self.dtype.itemsize
+
+    def read(self) -> np.ndarray:
+        """Its values, in memory of the first host; where it spans several, all must call it."""
+        if self.parameter.is_fully_addressable:
+            part = self.parameter if self.layer is None else self.parameter[self.layer]
+        else:
+            part = _everywhere(self.parameter, self.layer, self.dtype)
+            if jax.process_index() != 0:
+                return np.empty(0, self.dtype)
+        return np.ascontiguousarray(np.asarray(part).astype(self.dtype).reshape(self.shape))
+
+
+def _everywhere(parameter: jax.Array, layer: int | None, dtype: np.dtype) -> jax.Array:
+    """The parameter, or a layer of it, gathered from all hosts in the dtype of its file."""
+    sharding = parameter.sharding
+    if not isinstance(sharding, NamedSharding):
+        raise TypeError(f"parameter: expected a NamedSharding across hosts; got {sharding}")
+    whole = NamedSharding(sharding.mesh, PartitionSpec())
+    index = None if layer is None else np.int32(layer)
+    gathered = _gather(whole, dtype)(parameter, index)
+    # One at a time: a host that only takes part must not run ahead and fill its devices.
+    return jax.block_until_ready(gathered).addressable_data(0)
+
+
+@cache
+def _gather(whole: NamedSharding, dtype: np.dtype) -> Any:
+    def part(parameter: jax.Array, layer: jax.Array | None) -> jax.Array:
+        # Cast before it travels.
+        return (parameter if layer is None else parameter[layer]).astype(dtype)
+
+    return jax.jit(part, out_shardings=whole)
+
+
+def _tensors(model: Policy, source: Source) -> dict[str, _Tensor]:
+    """The tensors to write, by published name, in the order of the names."""
+    family = FAMILIES[model.config.model_type]
+    tensors = {}
+    for path, leaf in leaves_of(nnx.state(model)).items():
+        parameter = leaf[...]
+        stored = family.stored(path, parameter.shape, model.config)
+        for n, name in enumerate(stored.names):
+            dtype = np.dtype(FLOATS[source.dtypes[name]])
+            tensors[name] = _Tensor(parameter, n if stored.stacked else None, stored.shape, dtype)
+    return dict(sorted(tensors.items()))
+
+
+def _plan(tensors: dict[str, _Tensor], max_shard_bytes: int) -> list[list[str]]:
+    """Fills shards in order; a tensor larger than the limit has a shard of its own."""
+    shards: list[list[str]] = [[]]
+    filled = 0
+    for name, tensor in tensors.items():
+        if shards[-1] and filled + tensor.num_bytes > max_shard_bytes:
+            shards.append([])
+            filled = 0
+        shards[-1].append(name)
+        filled += tensor.num_bytes
+    return shards

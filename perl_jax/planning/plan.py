@@ -1,0 +1,129 @@
+"""A plan as data and as JSON."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from perl_jax.planning.collectives import Collective, merged, received_bytes
+from perl_jax.planning.roofline import Seconds
+from perl_jax.planning.topology import Topology
+
+
+@dataclass(frozen=True)
+class ProgramPlan:
+    """What one compiled program takes on one chip.
+
+    Attributes:
+        name: Of the program.
+        calls: In a step.
+        memory: Bytes by kind.
+        flops: Of all chips together, in a call.
+        traffic: Bytes from and to HBM, in a call.
+        collectives: What it sends.
+        seconds: Of a call.
+        compile_seconds: How long tracing and compiling took.
+        refused: Whether the compiler found no room for it; it then tells nothing of collectives.
+    """
+
+    name: str
+    calls: float
+    memory: Mapping[str, int]
+    flops: float
+    traffic: float
+    collectives: Sequence[Collective]
+    seconds: Seconds
+    compile_seconds: float
+    refused: bool = False
+
+    @property
+    def total(self) -> int:
+        """Bytes of memory."""
+        return sum(self.memory.values())
+
+    @property
+    def received(self) -> float:
+        """Bytes from other chips, in a call."""
+        return received_bytes(self.collectives)
+
+    @property
+    def seconds_of_step(self) -> float:
+        """Of all calls."""
+        return self.calls * self.seconds.total
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run takes on some chips.
+
+    Attributes:
+        command: That makes it.
+        model: The policy.
+        topology: The chips.
+        mesh: Their layout.
+        step: The numbers of a step, in words.
+        assumptions: In words.
+        programs: In the order of a step.
+        usable: Bytes of a chip's HBM that may be used.
+        notes: What was adapted.
+        advice: What to change where it does not fit.
+    """
+
+    command: str
+    model: str
+    topology: Topology
+    mesh: Mapping[str, int]
+    step: Sequence[str]
+    assumptions: Sequence[str]
+    programs: Sequence[ProgramPlan]
+    usable: int
+    notes: Sequence[str] = ()
+    advice: Sequence[str] = ()
+
+    @property
+    def largest(self) -> ProgramPlan:
+        """The program that needs most memory."""
+        return max(self.programs, key=lambda program: program.total)
+
+    @property
+    def too_large(self) -> list[str]:
+        """The programs that need more memory than there is."""
+        return [one.name for one in self.programs if one.refused or one.total > self.usable]
+
+    @property
+    def fits(self) -> bool:
+        """Whether every program has the memory that it needs."""
+        return not self.too_large
+
+    @property
+    def seconds_of_step(self) -> float:
+        """Of all programs."""
+        return sum(program.seconds_of_step for program in self.programs)
+
+    @property
+    def received_of_step(self) -> float:
+        """Bytes that a chip receives from others."""
+        return sum(program.calls * program.received for program in self.programs)
+
+
+def as_json(plan: Plan) -> dict[str, Any]:
+    """A plan as JSON holds it; sizes in bytes, times in seconds."""
+    return {
+        **asdict(plan),
+        "programs": [
+            {
+                **asdict(program),
+                "collectives": [
+                    {**asdict(one), "received": one.received} for one in merged(program.collectives)
+                ],
+                "total": program.total,
+                "received": program.received,
+                "bound": program.seconds.bound,
+                "seconds_of_step": program.seconds_of_step,
+            }
+            for program in plan.programs
+        ],
+        "fits": plan.fits,
+        "too_large": plan.too_large,
+        "seconds_of_step": plan.seconds_of_step,
+        "received_of_step": plan.received_of_step,
+    }

@@ -1,0 +1,337 @@
+"""One training step by the run's own learner and sampler, with shapes in the place of arrays.
+
+Their loops on the host run as ever; the programs that they call are recorded and not run. So a plan
+has every program of the run, in the shapes and with the memory beside it that the run gives it.
+"""
+
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+import jax
+import numpy as np
+from flax import nnx
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, Sharding, SingleDeviceSharding
+
+from perl_jax.buckets import Ladder
+from perl_jax.config import TrainConfig
+from perl_jax.mesh import BatchSharding, Tree, first_axes
+from perl_jax.models import Policy
+from perl_jax.parts import make_learner, make_rollout_copy
+from perl_jax.planning.workload import EndlessProcessor, Step, Workload, make_batch, make_groups
+from perl_jax.processing import Processor
+from perl_jax.rollout import Strategy, decode_state
+from perl_jax.rollout.run import SampleRequest, SamplerRun
+from perl_jax.rollout.schedule import OrderRollouts, Table
+from perl_jax.rollout.stopping import Response
+from perl_jax.update.programs import jit
+from perl_jax.update.state import TrainState
+
+
+@dataclass
+class Call:
+    """A program in the largest shapes in which a step calls it.
+
+    Attributes:
+        name: Of the program.
+        function: Jitted.
+        arguments: Positional ones; static ones among them.
+        size: Bytes of arguments and results on all devices together.
+        count: How often a step calls the program, in any shapes.
+        beside: What is kept on the devices while the program runs, by kind of memory: the most of
+            each kind that is there at any call.
+    """
+
+    name: str
+    function: Any
+    arguments: tuple[Any, ...]
+    size: int
+    count: int = 0
+    beside: dict[str, Any] = field(default_factory=dict)
+
+
+class Recorder:
+    """Takes the place of the devices: notes the programs that are called.
+
+    Attributes:
+        calls: By the name of the program, in the order of the first calls.
+        kept: What is on the devices at the moment, by kind.
+    """
+
+    def __init__(self) -> None:
+        self.calls: dict[str, Call] = {}
+        self.kept: dict[str, Any] = {}
+        # By the identity of a shape, which is held beside so that it stays the only one.
+        self._kinds: dict[int, tuple[Any, str]] = {}
+        self._makers: dict[int, tuple[Any, tuple[str, int]]] = {}
+
+    def mark(self, kind: str, tree: Any) -> None:
+        """Says what kind of memory some arrays are: ``parameters``, ``caches``, ..."""
+        self._kinds |= {id(leaf): (leaf, kind) for leaf in jax.tree.leaves(tree)}
+
+    def keep(self, kind: str, tree: Any) -> None:
+        """Notes arrays that stay on the devices, in the place of others of their kind."""
+        self.mark(kind, tree)
+        self.kept[kind] = tree
+
+    def kind(self, leaf: Any) -> str | None:
+        """Of an array."""
+        return self._kinds.get(id(leaf), (leaf, None))[1]
+
+    def maker(self, leaf: Any) -> tuple[str, int] | None:
+        """The program that made an array, and the number of the array among its results.
+
+        None where the array's own sharding says how it lies on the devices.
+        """
+        return self._makers.get(id(leaf), (leaf, None))[1]
+
+    def call(self, name: str, function: Any, *arguments: Any) -> Any:
+        """Notes a call; returns the shapes of its results."""
+        arguments = jax.tree.map(self._shape, arguments)
+        results = jax.tree.map(_known, function.eval_shape(*arguments))
+        for number, leaf in enumerate(jax.tree.leaves(results)):
+            if leaf.sharding is None:
+                self._makers[id(leaf)] = (leaf, (name, number))
+        call = Call(name, function, arguments, _bytes((arguments, results)))
+        known = self.calls.setdefault(name, call)
+        if call.size > known.size:
+            call.count, call.beside = known.count, known.beside
+            known = self.calls[name] = call
+        known.count += 1
+        for kind, tree in self.kept.items():
+            known.beside[kind] = max(known.beside.get(kind, tree), tree, key=_bytes)
+        return results
+
+    def _shape(self, leaf: Any) -> Any:
+        """What compiling needs to know of an argument. What the host gives is a batch.
+
+        It has no sharding: XLA puts it where it wants it.
+        """
+        if not isinstance(leaf, np.ndarray | np.generic | jax.Array):
+            return leaf
+        shape = jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+        if leaf.ndim:
+            self.mark("batch", shape)
+        return shape
+
+
+def _bytes(tree: Any) -> int:
+    """Of arrays, on all devices together."""
+    shapes = (x for x in jax.tree.leaves(tree) if isinstance(x, jax.ShapeDtypeStruct))
+    return sum(shape.size * shape.dtype.itemsize for shape in shapes)
+
+
+def _known(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+    """A result, with a sharding only where the program fixes it."""
+    sharding = leaf.sharding
+    if isinstance(sharding, NamedSharding) and isinstance(sharding.mesh, AbstractMesh):
+        sharding = None
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+
+@dataclass(frozen=True)
+class ShapeSharding(BatchSharding):
+    """The split of a batch of which only the shapes are put on the devices.
+
+    Attributes:
+        device: The only one, without a mesh.
+        recorder: Is told of every batch.
+    """
+
+    device: Any = None
+    recorder: Recorder = field(default_factory=Recorder)
+
+    @classmethod
+    def on(cls, mesh: Mesh | None, device: Any, recorder: Recorder) -> "ShapeSharding":
+        """Like `BatchSharding.of`."""
+        return cls(**vars(BatchSharding.of(mesh)), device=device, recorder=recorder)
+
+    @property
+    def replicated(self) -> Sharding:
+        """The sharding of an array of which every device holds a whole copy."""
+        return SingleDeviceSharding(self.device) if self.mesh is None else super().replicated
+
+    def put(self, make: Callable[[int], Tree], axes: Callable[[Tree], Tree] = first_axes) -> Tree:
+        """The shapes of what `BatchSharding.put` makes; every shard has those of the first."""
+        shapes = self.shapes(make(self.own_shards[0]), axes)
+        self.recorder.mark("batch", shapes)
+        return shapes
+
+    def replicate(self, array: np.ndarray) -> Any:
+        """The shape of the array, which lies whole on every device."""
+        return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=self.replicated)
+
+
+class Update:
+    """Makes the programs of a learner, whose calls are recorded."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+
+    def compile(self, name: str, function: Callable[..., Any], **options: Any) -> Any:
+        """A program that is recorded where it is called."""
+        jitted = jit(name, function, **options)
+
+        def call(*arguments: Any) -> Any:
+            results = self.recorder.call(self._name(name, arguments), jitted, *arguments)
+            self._keep(name, results)
+            return results
+
+        return call
+
+    def _name(self, name: str, arguments: Sequence[Any]) -> str:
+        """As plans have it."""
+        if name == "score" and self.recorder.kind(jax.tree.leaves(arguments)[0]) == "reference":
+            return "reference"
+        return "update" if name == "add" else name
+
+    def _keep(self, name: str, results: Any) -> None:
+        """Notes what the results of a program are, and what it leaves on the devices."""
+        recorder = self.recorder
+        if name in ("start", "apply"):
+            state: TrainState = results if name == "start" else results[0]
+            recorder.keep("parameters", state.params)
+            recorder.keep("optimizer", state.optimizer)
+            recorder.kept.pop("gradients", None)
+        elif name in ("zeros", "add"):
+            recorder.keep("gradients", results if name == "zeros" else results[0])
+        elif name == "copy":
+            recorder.keep("reference", results)
+        elif name == "score":
+            recorder.mark("batch", results)
+
+
+class ShapeRun(SamplerRun):
+    """A call of the sampler whose responses are all as long as they may be."""
+
+    def __init__(self, recorder: Recorder, device: Any, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.recorder, self.sharding = recorder, ShapeSharding.on(self.mesh, device, recorder)
+
+    def shrink(self, orders: Sequence[OrderRollouts], state: decode_state.DecodeState) -> None:
+        """Responses end one after the other, until the batch of running ones first shrinks."""
+        table = self._full(orders, state)
+        by_order = [response for order in table.active for response in order.responses]
+        # Where a shard has one order, that order only gets narrower.
+        alone = table.shape[0] == self.sharding.num_shards
+        columns = zip(*(order.responses for order in table.active), strict=True)
+        for response in [one for column in columns for one in column] if alone else by_order:
+            response.done = True
+            table.release()
+            if not table.active or self._compact(state, table) is not state:
+                return
+
+    def slide(self, orders: Sequence[OrderRollouts], state: decode_state.DecodeState) -> None:
+        """The earliest running order started late, and the caches are full: they move up."""
+        table = self._full(orders, state, time=self.config.chunk)
+        table.time = state.cache.keys.shape[1]
+        self._make_room(state, table, waiting=True)
+
+    def _full(
+        self, orders: Sequence[OrderRollouts], state: decode_state.DecodeState, time: int = 0
+    ) -> Table:
+        """Orders of which nothing has ended, in all places of a state."""
+        self.recorder.keep("caches", state)
+        places, num_rollouts = state.tokens.shape
+        table = Table(places, num_rollouts, self.sharding.num_shards)
+        table.time = time
+        fresh = (replace(o, responses=[Response() for _ in o.responses]) for o in orders)
+        table.admit(deque(fresh), table.shape[0])
+        return table
+
+    def _run(self, program: Any, *arguments: Any) -> Any:
+        name = program.__name__
+        results = self.recorder.call(name, program, *arguments)
+        if name in ("encode", "join_features"):
+            self.recorder.keep("features", results)
+        elif name == "prefill":
+            self.recorder.mark("caches", results[1])
+        elif name in ("empty_state", "compact"):
+            results = self._keep(results)
+        elif name in ("resize", "drop_slots"):
+            results = self._keep(self.recorder.kept["caches"]._replace(cache=results)).cache
+        else:
+            # The host reads the rest: tokens, log-probabilities, and how many steps were taken.
+            state, *read = results
+            steps = [np.int32(self.config.chunk)] if name == "decode" else []
+            read = [np.zeros(leaf.shape, leaf.dtype) for leaf in read[:2]]
+            results = (self._keep(state), *read, *steps)
+        return results
+
+    def _keep(self, state: decode_state.DecodeState) -> decode_state.DecodeState:
+        """Where all programs leave a state."""
+        everywhere = jax.tree.map(lambda _: self.sharding.replicated, state)
+        lie = everywhere if self.mesh is None else decode_state.shardings(state, self.mesh)
+        state = jax.tree.map(
+            lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+            state,
+            lie,
+        )
+        self.recorder.keep("caches", state)
+        return state
+
+
+def rehearse(
+    config: TrainConfig,
+    model: Policy,
+    mesh: Mesh | None,
+    device: Any,
+    step: Step,
+    workload: Workload,
+) -> Recorder:
+    """Prepares a run and does its first step.
+
+    Args:
+        config: Of the run; its meshes have as many devices as there are.
+        model: The policy as loading puts it, of shapes.
+        mesh: That it lies on; None: one device.
+        device: That one.
+        step: The numbers of a step.
+        workload: Its examples.
+    """
+    recorder = Recorder()
+    recorder.keep("parameters", nnx.state(model))
+    processor = EndlessProcessor()
+    sharding = ShapeSharding.on(mesh, device, recorder)
+    banned = processor.banned_rows(model.config.vocab_size)
+    learner = make_learner(
+        config, model, banned, mesh, sharding=sharding, compile=Update(recorder).compile
+    )
+    recorder.keep("frozen", learner.policy.frozen)
+    recorder.keep("parameters", learner.policy.split(model))
+    state = learner.init(model, jax.random.key(config.seed))
+    policy = learner.model(state)
+    copy = make_rollout_copy(config, model, mesh)
+    if copy is not None:
+        program = copy.program
+        copy.program = lambda parameters: recorder.call("reshard", program, parameters)
+        policy = copy(policy)
+        recorder.keep("copy", nnx.state(policy))
+    groups = make_groups(config.rollout.groups, step, workload, model.config)
+    request = SampleRequest(
+        config.rollout.num_rollouts,
+        config.rollout.max_new_tokens,
+        Strategy(temperature=config.rollout.temperature),
+        jax.random.key(config.seed),
+        None,
+    )
+    sampler = config.rollout.sampler
+    run = ShapeRun(
+        recorder, device, policy, cast(Processor, processor), sampler, request, Counter()
+    )
+    orders = run.encode(groups)
+    run.decode(orders, Ladder("prompt_lengths", sampler.prompt_lengths).fit(step.prompt, "prompt"))
+    # Which of its arguments is the state does not matter: it is the largest one.
+    (largest,) = [
+        one for one in recorder.calls["decode"].arguments
+        if isinstance(one, decode_state.DecodeState)
+    ]  # fmt: skip
+    if sampler.refill:
+        run.shrink(orders, largest)
+        if len(orders) > len(largest.tokens):
+            run.slide(orders, largest)
+    for kind in ("copy", "features", "caches"):
+        recorder.kept.pop(kind, None)
+    learner.reinforce(state, make_batch(config, groups, step))
+    return recorder

@@ -1,0 +1,116 @@
+"""A plan as a person reads it."""
+
+from collections.abc import Sequence
+
+from perl_jax.chips import GIB
+from perl_jax.planning.collectives import merged
+from perl_jax.planning.plan import Plan
+
+# How many collectives of a program a table shows: those that send most.
+_SHOWN = 3
+# Characters of a shape, and of the place in the program that it comes from.
+_WIDTH = 56
+# In the order of the table.
+_KINDS = (
+    "parameters", "frozen", "optimizer", "reference", "copy", "gradients", "caches", "features",
+    "batch", "other", "results", "temporaries",
+)  # fmt: skip
+
+
+def as_text(plan: Plan) -> str:
+    """A plan as a person reads it."""
+    chip, mesh = plan.topology.chip, " ".join(f"{k}={v}" for k, v in plan.mesh.items())
+    blocks = [
+        [plan.command],
+        [
+            f"{plan.model} on {plan.topology.name}: {plan.topology.in_words()} of "
+            f"{chip.memory / GIB:.0f} GiB, {plan.usable / GIB:.1f} usable; mesh {mesh}",
+            *plan.step,
+            *plan.notes,
+        ],
+        ["Memory of a chip while a program runs, GiB", *_memory_table(plan)],
+        ["Time, and what a chip does in a call", *_time_table(plan)],
+        ["Collectives that send most: bytes received by a chip in a call", *_collectives(plan)],
+        ["Assumptions", *(f"- {line}" for line in plan.assumptions)],
+        _verdict(plan),
+    ]
+    return "\n\n".join("\n".join(block) for block in blocks) + "\n"
+
+
+def _memory_table(plan: Plan) -> list[str]:
+    kinds = [kind for kind in _KINDS if any(kind in one.memory for one in plan.programs)]
+    rows = [["", *kinds, "total", ""]]
+    for program in plan.programs:
+        sizes = [program.memory.get(kind) for kind in kinds]
+        cells = ["" if size is None else f"{size / GIB:.3g}" for size in sizes]
+        over = "too large" if program.name in plan.too_large else ""
+        rows.append([program.name, *cells, f"{program.total / GIB:.3g}", over])
+    return _aligned(rows)
+
+
+def _time_table(plan: Plan) -> list[str]:
+    rows = [
+        ["", "calls", "TFLOP", "HBM GB", "links GB", "compute s", "HBM s", "links s", "step s",
+         "bound by", "compiled in s"],
+    ]  # fmt: skip
+    for one in plan.programs:
+        seconds = one.seconds
+        links = ["?", "?"] if one.refused else [f"{one.received / 1e9:.3g}", f"{seconds.links:.2g}"]
+        rows.append(
+            [
+                one.name, f"{one.calls:g}", f"{one.flops / plan.topology.devices / 1e12:.3g}",
+                f"{one.traffic / 1e9:.3g}", links[0], f"{seconds.compute:.2g}",
+                f"{seconds.memory:.2g}", links[1], f"{one.seconds_of_step:.3g}", seconds.bound,
+                f"{one.compile_seconds:.0f}",
+            ]
+        )  # fmt: skip
+    received = plan.received_of_step
+    rows.append(
+        ["step", "", "", "", f"{received / 1e9:.3g}", "", "", "", f"{plan.seconds_of_step:.3g}",
+         "", f"{sum(one.compile_seconds for one in plan.programs):.0f}"]
+    )  # fmt: skip
+    return _aligned(rows)
+
+
+def _collectives(plan: Plan) -> list[str]:
+    rows = []
+    for program in plan.programs:
+        most = merged(program.collectives)[:_SHOWN]
+        for one in most:
+            size = f"{one.received / 1e9:.3f} GB"
+            shape = _shortened(one.shape.split("{")[0].lstrip("("))
+            rows.append(
+                [
+                    program.name,
+                    size,
+                    f"{one.count} x",
+                    one.kind,
+                    shape,
+                    f"of {one.group}",
+                    _shortened(one.where),
+                ]
+            )
+    return _aligned(rows, left=(0, 3, 4, 5, 6)) if rows else ["none"]
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _WIDTH else f"{text[: _WIDTH - 3]}..."
+
+
+def _verdict(plan: Plan) -> list[str]:
+    largest = plan.largest
+    used = f"{largest.name} needs {largest.total / GIB:.3g} of {plan.usable / GIB:.3g} GiB"
+    if plan.fits:
+        return [f"Verdict: fits. {used}; a step takes about {plan.seconds_of_step:.3g} s."]
+    return [f"Verdict: does not fit: {', '.join(plan.too_large)}. {used}.", *plan.advice]
+
+
+def _aligned(rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if column in left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]

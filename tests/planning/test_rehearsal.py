@@ -1,0 +1,125 @@
+"""A recorded step calls what a real one calls, in the same shapes."""
+
+from collections import defaultdict
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+
+from perl_jax.mesh import MeshConfig
+from perl_jax.models import load_model
+from perl_jax.parts import make_learner
+from perl_jax.planning.planner import PROGRAMS
+from perl_jax.planning.rehearsal import rehearse
+from perl_jax.planning.work import arguments_of
+from perl_jax.planning.workload import make_batch, make_groups
+from perl_jax.processing import load_processor
+from perl_jax.rollout import Sampler, decode_state, programs
+from tests.planning.conftest import WORKLOAD
+
+
+@pytest.fixture(scope="module")
+def model(config, mesh):
+    return load_model(config.model.path, dtype="float32", compute_dtype="float32", mesh=mesh)
+
+
+@pytest.fixture(scope="module")
+def groups(config, step, model):
+    return make_groups(config.rollout.groups, step, WORKLOAD, model.config)
+
+
+def described(tree):
+    """Shapes and dtypes of arrays, in any order."""
+    leaves = (leaf for leaf in jax.tree.leaves(tree) if hasattr(leaf, "dtype"))
+    return sorted(f"{leaf.shape} {leaf.dtype}" for leaf in leaves)
+
+
+def lying(leaf):
+    """Shape, dtype and sharding of an array."""
+    return tuple(getattr(leaf, name, None) for name in ("shape", "dtype", "sharding"))
+
+
+@pytest.fixture(scope="module")
+def sampler(config, model, groups):
+    """A sampler that has drawn what a step draws."""
+    sampler = Sampler(load_processor(config.model.path), config.rollout.sampler)
+    sampler.sample(model, groups, num_rollouts=2, max_new_tokens=8)
+    # The last of these leave half of the places empty.
+    sampler.sample(model, groups[: 3 * len(groups) // 4], num_rollouts=2, max_new_tokens=8)
+    return sampler
+
+
+@pytest.mark.parametrize("name", ["encode", "prefill", "admit", "resize", "decode", "compact"])
+def test_shapes_of_the_sampler_are_those_of_real_calls(recorder, sampler, name):
+    named = arguments_of(recorder.calls[name])
+    given = [value for key, value in named.items() if key not in ("definition", "parameters")]
+    assert described(given) in [described(leaves) for of, _, leaves in sampler.calls if of == name]
+
+
+def test_an_update_calls_what_a_real_one_does(recorder, config, model, mesh, groups, step):
+    """The same programs as often, and their arguments lie on the same devices."""
+    learner = make_learner(config, model, np.zeros(model.config.vocab_size, bool), mesh)
+    real = defaultdict(list)
+
+    def noted(name, program):
+        def call(*arguments):
+            real[name].append([lying(one) for one in jax.tree.leaves(arguments)])
+            return program(*arguments)
+
+        return call
+
+    for name, program in vars(learner.programs).items():
+        setattr(learner.programs, name, noted(name, program))
+    state = learner.init(model, jax.random.key(0))
+    learner.reinforce(state, make_batch(config, groups, step))
+    assert set(real) == {"start", "zeros", "score", "add", "of_update", "apply", "of_batch"}
+    for name, calls in real.items():
+        planned = recorder.calls[{"add": "update", "score": "reference"}.get(name, name)]
+        assert planned.count == len(calls)
+        leaves = jax.tree.leaves(planned.arguments)
+        # Those that have no sharding are given by the host, or lie as their maker leaves them.
+        known = [n for n, leaf in enumerate(leaves) if getattr(leaf, "sharding", None) is not None]
+        assert [lying(leaves[n]) for n in known] == [calls[0][n] for n in known]
+        assert len(known) > 0 or name in ("zeros", "of_update", "of_batch")
+
+
+def jitted(holder):
+    """The names of the compiled programs that a module or an object holds."""
+    return {name for name, value in vars(holder).items() if isinstance(value, jax.stages.Wrapped)}
+
+
+def test_every_program_of_a_run_is_planned(config, mesh, step, shapes, model):
+    """Whatever the learner and the sampler may call has a line in some plan."""
+    learner = replace(config.learner, updates_per_batch=2)
+    sampler = replace(config.rollout.sampler, rows=4)
+    rollout = replace(config.rollout, sampler=sampler, mesh=MeshConfig(4, 1, 2))
+    config = replace(config, learner=learner, rollout=rollout)
+    recorded = rehearse(config, shapes, mesh, mesh.devices.flat[0], step, WORKLOAD).calls
+    banned = np.zeros(model.config.vocab_size, bool)
+    held = jitted(make_learner(config, model, banned, mesh).programs)
+    held |= jitted(programs) | jitted(decode_state)
+    assert {"encode", "drop_slots", "add", "apply", "copy"} <= held
+    assert set(recorded) == held - {"add"} | {"update", "reference", "reshard"}
+    assert set(recorded) == set(PROGRAMS)
+
+
+def test_only_what_a_configuration_asks_for_is_scored(config, mesh, step, shapes):
+    def scored(config):
+        calls = rehearse(config, shapes, mesh, mesh.devices.flat[0], step, WORKLOAD).calls
+        return {
+            name: calls[name].count for name in ("score", "reference", "update") if name in calls
+        }
+
+    several = replace(config, learner=replace(config.learner, updates_per_batch=2))
+    assert scored(several) == {"score": 2, "reference": 2, "update": 2}
+    plain = replace(config, objective=replace(config.objective, kl_coefficient=0.0))
+    assert scored(plain) == {"update": 1}
+
+
+def test_gradients_lie_beside_the_scores_of_the_reference(recorder):
+    beside = {name: set(call.beside) for name, call in recorder.calls.items()}
+    stays = {"parameters", "frozen", "optimizer", "reference"}
+    assert beside["reference"] == stays | {"gradients"}
+    assert beside["prefill"] == beside["decode"] == stays | {"features", "caches"}
+    assert beside["zeros"] == stays
