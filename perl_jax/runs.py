@@ -62,16 +62,13 @@ def train(config: TrainConfig, workdir: str | Path) -> Outcome:
     """
 
     def stepper(parts: Parts) -> Stepper:
-        learner = Learner(
-            parts.model,
-            parts.processor.banned_rows(parts.model.config.text.vocab_size),
-            config=config.learner,
-            optimizer=config.optimizer,
-            total_updates=config.steps * config.learner.updates_per_batch,
+        learner = _learner(
+            config,
+            parts,
+            config.steps * config.learner.updates_per_batch,
             objective=config.objective,
             length=config.rollout.max_new_tokens,
             temperature=config.rollout.temperature,
-            mesh=parts.mesh,
         )
         collector = Collector(
             parts.sampler,
@@ -98,16 +95,8 @@ def warmstart(config: WarmstartConfig, workdir: str | Path) -> Outcome:
     """Trains a policy on given responses, from the start or from where it stopped."""
 
     def stepper(parts: Parts) -> Stepper:
-        learner = Learner(
-            parts.model,
-            parts.processor.banned_rows(parts.model.config.text.vocab_size),
-            config=config.learner,
-            optimizer=config.optimizer,
-            total_updates=config.steps,
-            mesh=parts.mesh,
-        )
         return Supervised(
-            learner,
+            _learner(config, parts, config.steps),
             parts.pipeline,
             parts.processor,
             rows=config.rows,
@@ -115,6 +104,21 @@ def warmstart(config: WarmstartConfig, workdir: str | Path) -> Outcome:
         )
 
     return _run(config, workdir, RewardConfig(), stepper)
+
+
+def _learner(
+    config: TrainConfig | WarmstartConfig, parts: Parts, total_updates: int, **settings: Any
+) -> Learner:
+    banned = parts.processor.banned_rows(parts.model.config.text.vocab_size)
+    return Learner(
+        parts.model,
+        banned,
+        config=config.learner,
+        optimizer=config.optimizer,
+        total_updates=total_updates,
+        mesh=parts.mesh,
+        **settings,
+    )
 
 
 def _run(
