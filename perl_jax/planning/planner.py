@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -24,7 +24,7 @@ from perl_jax.planning.rehearsal import Call, Recorder, rehearse
 from perl_jax.planning.roofline import Assumptions, seconds_of_call, traffic_of
 from perl_jax.planning.shapes import bytes_on_chip, sharded_model
 from perl_jax.planning.topology import Topology
-from perl_jax.planning.work import Work, calls_of_step, num_micro_batches, work_of
+from perl_jax.planning.work import calls_of_step, num_micro_batches, work_of
 from perl_jax.planning.workload import Step, Workload
 
 # In the order of a run.
@@ -75,6 +75,10 @@ class PlanConfig:
                 f"programs: expected some of {', '.join(PROGRAMS)}; got {min(unknown)!r}"
             )
 
+    def wants(self, name: str) -> bool:
+        """Whether a program is planned."""
+        return not self.programs or name in self.programs
+
 
 def mesh_for(config: TrainConfig, devices: int) -> tuple[MeshConfig, list[str]]:
     """The mesh of a run on so many chips, and what was adapted.
@@ -102,7 +106,7 @@ def make_plan(request: PlanConfig, devices: Sequence[Any]) -> Plan:
 
     Args:
         request: What is planned.
-        devices: The topology's.
+        devices: The devices of the topology.
 
     Raises:
         ValueError: The configuration does not fit the chips.
@@ -115,18 +119,7 @@ def make_plan(request: PlanConfig, devices: Sequence[Any]) -> Plan:
     step = Step.of(config, sizes, request.workload)
     model = sharded_model(config.model, sizes, mesh, devices[0])
     recorder = rehearse(config, model, mesh, devices[0], step, request.workload)
-    compiler = _Compiler(recorder)
-    trained = any(within(path, VISION) for path in recorder.kept["parameters"])
-    programs = []
-    for name, call in recorder.calls.items():
-        if request.programs and name not in request.programs:
-            continue
-        logger.info("compiling %s for %s", name, topology.name)
-        on = config.rollout.mesh if name in _OF_ROLLOUTS and config.rollout.mesh else mesh_config
-        shards = on.data * on.fsdp
-        work = work_of(call, config, shards, vision_trained=trained)
-        calls = calls_of_step(call, config, step, shards)
-        programs.append(_program(request, compiler(name), calls, work, on, sizes))
+    compiler = _Compiler(replace(request, config=config), recorder, mesh_config, sizes, step)
     return Plan(
         command=request.command,
         model=_name(config.model.path),
@@ -134,7 +127,7 @@ def make_plan(request: PlanConfig, devices: Sequence[Any]) -> Plan:
         mesh=vars(mesh_config),
         step=_in_words(config, step, request.workload, num_shards(mesh)),
         assumptions=request.assumptions.lines(),
-        programs=programs,
+        programs=[compiler.plan(name) for name in recorder.calls if request.wants(name)],
         usable=int(topology.chip.memory * (1 - request.assumptions.reserve)),
         notes=[*notes, _compiler(topology)],
     )
@@ -161,104 +154,107 @@ def _name(path: str) -> str:
     return Path(path).name if Path(path).is_dir() else path
 
 
-@dataclass(frozen=True)
-class _Program:
-    """A compiled call; ``text`` and ``shardings`` are None where the compiler finds no room."""
-
-    call: Call
-    own: Mapping[str, int]
-    beside: Mapping[str, int]
-    jaxpr: Any
-    needed: Compiled
-    text: str | None
-    shardings: Sequence[Any] | None
-    seconds: float
-
-
 class _Compiler:
     """Compiles recorded calls, each once."""
 
-    def __init__(self, recorder: Recorder) -> None:
-        self._recorder = recorder
-        self._done: dict[str, _Program] = {}
+    def __init__(
+        self,
+        request: PlanConfig,
+        recorder: Recorder,
+        mesh: MeshConfig,
+        sizes: PolicyConfig,
+        step: Step,
+    ) -> None:
+        self.request, self.recorder, self.mesh = request, recorder, mesh
+        self.sizes, self.step = sizes, step
+        self._plans: dict[str, ProgramPlan] = {}
+        # Of the results of each compiled program.
+        self._shardings: dict[str, Sequence[Any]] = {}
 
-    def __call__(self, name: str) -> _Program:
-        if name not in self._done:
-            self._done[name] = self._compile(self._recorder.calls[name])
-        return self._done[name]
+    def plan(self, name: str) -> ProgramPlan:
+        """The plan of the program of a name."""
+        if name not in self._plans:
+            logger.info("compiling %s for %s", name, self.request.topology.name)
+            self._plans[name] = self._plan(self.recorder.calls[name])
+        return self._plans[name]
 
-    def _settle(self, leaf: Any) -> Any:
-        """An array's shape, with the sharding that the program which made it gives it."""
-        maker = self._recorder.maker(leaf)
-        shardings = None if maker is None else self(maker[0]).shardings
-        if maker is None or shardings is None:
-            return leaf
-        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=shardings[maker[1]])
+    def _plan(self, call: Call) -> ProgramPlan:
+        topology, config = self.request.topology, self.request.config
+        on = config.rollout.mesh if call.name in _OF_ROLLOUTS else None
+        on = on or self.mesh
+        shards = on.data * on.fsdp
+        trained = any(within(path, VISION) for path in self.recorder.kept["parameters"])
+        work = work_of(call, config, shards, vision_trained=trained)
+        trips = max(1, work.steps) if work else 1
 
-    def _compile(self, call: Call) -> _Program:
-        own: Counter[str] = Counter()
         arguments = jax.tree.map(self._settle, call.arguments)
-        leaves = (jax.tree.leaves(tree) for tree in (call.arguments, arguments))
-        for before, leaf in zip(*leaves, strict=True):
-            if kind := self._recorder.kind(before):
-                own[kind] += bytes_on_chip(leaf)
+        own = self._by_kind(call.arguments, arguments)
         beside = {
             kind: bytes_on_chip(jax.tree.map(self._settle, tree))
             for kind, tree in call.beside.items()
         }
         began = time.monotonic()
         traced = call.function.trace(*arguments)
-        text, shardings = None, None
-        try:
-            compiled = traced.lower().compile()
-        except jax.errors.JaxRuntimeError as error:
-            refusal = Compiled.of_refusal(str(error), sum(own.values()))
-            if refusal is None:
-                raise
-            needed = refusal
-        else:
-            needed = Compiled.of(compiled.memory_analysis())
-            text, shardings = compiled.as_text(), jax.tree.leaves(compiled.output_shardings)
+        needed, text = self._compile(call.name, traced.lower(), sum(own.values()))
         seconds = time.monotonic() - began
-        return _Program(call, own, beside, traced.jaxpr, needed, text, shardings, seconds)
 
-
-def _program(
-    request: PlanConfig,
-    program: _Program,
-    calls: int,
-    work: Work | None,
-    mesh: MeshConfig,
-    sizes: PolicyConfig,
-) -> ProgramPlan:
-    call, own, needed = program.call, program.own, program.needed
-    if request.topology.virtual and call.name == "apply":
-        needed = replace(needed, temporaries=own["gradients"])
-    trips = max(1, work.steps) if work else 1
-    collectives = find_collectives(program.text, mesh.devices, trips=trips) if program.text else []
-    flops = count_in_jaxpr(program.jaxpr, steps=trips)
-    if work is None:
+        if topology.virtual and call.name == "apply":
+            needed = replace(needed, temporaries=own["gradients"])
         traffic = float(needed.arguments + needed.results + needed.aliased)
-    else:
-        itemsize = jnp.dtype(request.config.model.compute_dtype).itemsize
-        traffic = traffic_of(work, sizes, own, tensor=mesh.tensor, itemsize=itemsize)
-    return ProgramPlan(
-        name=call.name,
-        calls=calls,
-        memory=memory_by_kind(own, program.beside, needed),
-        flops=flops,
-        traffic=traffic,
-        collectives=collectives,
-        seconds=seconds_of_call(
-            request.topology,
-            request.assumptions,
+        if work is not None:
+            itemsize = jnp.dtype(config.model.compute_dtype).itemsize
+            traffic = traffic_of(work, self.sizes, own, tensor=on.tensor, itemsize=itemsize)
+        collectives = find_collectives(text, on.devices, trips=trips) if text else []
+        flops = count_in_jaxpr(traced.jaxpr, steps=trips)
+        return ProgramPlan(
+            name=call.name,
+            calls=calls_of_step(call, config, self.step, shards),
+            memory=memory_by_kind(own, beside, needed),
             flops=flops,
             traffic=traffic,
             collectives=collectives,
-        ),
-        compile_seconds=program.seconds,
-        refused=program.text is None,
-    )
+            seconds=seconds_of_call(
+                topology,
+                self.request.assumptions,
+                flops=flops,
+                traffic=traffic,
+                collectives=collectives,
+            ),
+            compile_seconds=seconds,
+            refused=text is None,
+        )
+
+    def _settle(self, leaf: Any) -> Any:
+        """An array's shape, with the sharding that the program which made it gives it."""
+        maker = self.recorder.maker(leaf)
+        if maker is None:
+            return leaf
+        self.plan(maker[0])
+        # A program that the compiler refuses gives none.
+        made = self._shardings.get(maker[0])
+        sharding = None if made is None else made[maker[1]]
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+    def _by_kind(self, recorded: Any, settled: Any) -> dict[str, int]:
+        """Bytes of arguments on one chip by kind, but for those that have none."""
+        sizes: Counter[str] = Counter()
+        leaves = (jax.tree.leaves(tree) for tree in (recorded, settled))
+        for before, leaf in zip(*leaves, strict=True):
+            if kind := self.recorder.kind(before):
+                sizes[kind] += bytes_on_chip(leaf)
+        return sizes
+
+    def _compile(self, name: str, lowered: Any, arguments: int) -> tuple[Compiled, str | None]:
+        """What a program needs, and its text; None where the compiler finds no room for it."""
+        try:
+            compiled = lowered.compile()
+        except jax.errors.JaxRuntimeError as error:
+            refusal = Compiled.of_refusal(str(error), arguments)
+            if refusal is None:
+                raise
+            return refusal, None
+        self._shardings[name] = jax.tree.leaves(compiled.output_shardings)
+        return Compiled.of(compiled.memory_analysis()), compiled.as_text()
 
 
 def _in_words(config: TrainConfig, step: Step, workload: Workload, shards: int) -> list[str]:

@@ -7,6 +7,7 @@ has every program of the run, in the shapes and with the memory beside it that t
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, cast
 
 import jax
@@ -163,32 +164,20 @@ class ShapeSharding(BatchSharding):
         return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=self.replicated)
 
 
-class Update:
-    """Makes the programs of a learner, whose calls are recorded."""
+def recorded_program(
+    recorder: Recorder, name: str, function: Callable[..., Any], **options: Any
+) -> Callable[..., Any]:
+    """Makes a program of a learner, whose calls are recorded; see `perl_jax.update.programs.jit`.
 
-    def __init__(self, recorder: Recorder) -> None:
-        self.recorder = recorder
+    Plans call ``add`` "update", and ``score`` of the reference's parameters "reference".
+    """
+    jitted = jit(name, function, **options)
 
-    def compile(self, name: str, function: Callable[..., Any], **options: Any) -> Any:
-        """A program that is recorded where it is called."""
-        jitted = jit(name, function, **options)
-
-        def call(*arguments: Any) -> Any:
-            results = self.recorder.call(self._name(name, arguments), jitted, *arguments)
-            self._keep(name, results)
-            return results
-
-        return call
-
-    def _name(self, name: str, arguments: Sequence[Any]) -> str:
-        """As plans have it."""
-        if name == "score" and self.recorder.kind(jax.tree.leaves(arguments)[0]) == "reference":
-            return "reference"
-        return "update" if name == "add" else name
-
-    def _keep(self, name: str, results: Any) -> None:
-        """Notes what the results of a program are, and what it leaves on the devices."""
-        recorder = self.recorder
+    def call(*arguments: Any) -> Any:
+        called = "update" if name == "add" else name
+        if name == "score" and recorder.kind(jax.tree.leaves(arguments)[0]) == "reference":
+            called = "reference"
+        results = recorder.call(called, jitted, *arguments)
         if name in ("start", "apply"):
             state: TrainState = results if name == "start" else results[0]
             recorder.keep("parameters", state.params)
@@ -200,6 +189,9 @@ class Update:
             recorder.keep("reference", results)
         elif name == "score":
             recorder.mark("batch", results)
+        return results
+
+    return call
 
 
 class ShapeRun(SamplerRun):
@@ -208,10 +200,11 @@ class ShapeRun(SamplerRun):
     def __init__(self, recorder: Recorder, device: Any, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.recorder, self.sharding = recorder, ShapeSharding.on(self.mesh, device, recorder)
+        self.largest: decode_state.DecodeState | None = None
 
-    def shrink(self, orders: Sequence[OrderRollouts], state: decode_state.DecodeState) -> None:
-        """Responses end one after the other, until the batch of running ones first shrinks."""
-        table = self._full(orders, state)
+    def shrink(self, orders: Sequence[OrderRollouts]) -> None:
+        """Ends responses of a full batch, one after the other, until the sampler shrinks it."""
+        table, state = self._full(orders)
         by_order = [response for order in table.active for response in order.responses]
         # Where a shard has one order, that order only gets narrower.
         alone = table.shape[0] == self.sharding.num_shards
@@ -222,23 +215,28 @@ class ShapeRun(SamplerRun):
             if not table.active or self._compact(state, table) is not state:
                 return
 
-    def slide(self, orders: Sequence[OrderRollouts], state: decode_state.DecodeState) -> None:
-        """The earliest running order started late, and the caches are full: they move up."""
-        table = self._full(orders, state, time=self.config.chunk)
+    def slide(self, orders: Sequence[OrderRollouts]) -> None:
+        """Fills the caches while all orders started late, so that the sampler moves them up.
+
+        Orders start late only where they wait for the places of others.
+        """
+        table, state = self._full(orders, time=self.config.chunk)
         table.time = state.cache.keys.shape[1]
-        self._make_room(state, table, waiting=True)
+        if len(orders) > len(state.tokens):
+            self._make_room(state, table, waiting=True)
 
     def _full(
-        self, orders: Sequence[OrderRollouts], state: decode_state.DecodeState, time: int = 0
-    ) -> Table:
-        """Orders of which nothing has ended, in all places of a state."""
-        self.recorder.keep("caches", state)
-        places, num_rollouts = state.tokens.shape
+        self, orders: Sequence[OrderRollouts], time: int = 0
+    ) -> tuple[Table, decode_state.DecodeState]:
+        """The largest batch, with an order in every place, all of whose responses run."""
+        assert self.largest is not None
+        self.recorder.keep("caches", self.largest)
+        places, num_rollouts = self.largest.tokens.shape
         table = Table(places, num_rollouts, self.sharding.num_shards)
         table.time = time
         fresh = (replace(o, responses=[Response() for _ in o.responses]) for o in orders)
-        table.admit(deque(fresh), table.shape[0])
-        return table
+        table.admit(deque(fresh), places)
+        return table, self.largest
 
     def _run(self, program: Any, *arguments: Any) -> Any:
         name = program.__name__
@@ -260,15 +258,17 @@ class ShapeRun(SamplerRun):
         return results
 
     def _keep(self, state: decode_state.DecodeState) -> decode_state.DecodeState:
-        """Where all programs leave a state."""
-        everywhere = jax.tree.map(lambda _: self.sharding.replicated, state)
-        lie = everywhere if self.mesh is None else decode_state.shardings(state, self.mesh)
+        """Gives a state the shardings that all programs leave it with."""
+        lie = jax.tree.map(lambda _: self.sharding.replicated, state)
+        if self.mesh is not None:
+            lie = decode_state.shardings(state, self.mesh)
         state = jax.tree.map(
             lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
             state,
             lie,
         )
         self.recorder.keep("caches", state)
+        self.largest = max(self.largest or state, state, key=_bytes)
         return state
 
 
@@ -283,21 +283,20 @@ def rehearse(
     """Prepares a run and does its first step.
 
     Args:
-        config: Of the run; its meshes have as many devices as there are.
-        model: The policy as loading puts it, of shapes.
-        mesh: That it lies on; None: one device.
-        device: That one.
-        step: The numbers of a step.
-        workload: Its examples.
+        config: The run's, with meshes that fit the number of devices.
+        model: The policy, from `sharded_model`.
+        mesh: The mesh of the update; None: a single device.
+        device: This device.
+        step: The numbers of the step.
+        workload: The examples.
     """
     recorder = Recorder()
     recorder.keep("parameters", nnx.state(model))
     processor = EndlessProcessor()
     sharding = ShapeSharding.on(mesh, device, recorder)
     banned = processor.banned_rows(model.config.vocab_size)
-    learner = make_learner(
-        config, model, banned, mesh, sharding=sharding, compile=Update(recorder).compile
-    )
+    compile = partial(recorded_program, recorder)
+    learner = make_learner(config, model, banned, mesh, sharding=sharding, compile=compile)
     recorder.keep("frozen", learner.policy.frozen)
     recorder.keep("parameters", learner.policy.split(model))
     state = learner.init(model, jax.random.key(config.seed))
@@ -322,15 +321,9 @@ def rehearse(
     )
     orders = run.encode(groups)
     run.decode(orders, Ladder("prompt_lengths", sampler.prompt_lengths).fit(step.prompt, "prompt"))
-    # Which of its arguments is the state does not matter: it is the largest one.
-    (largest,) = [
-        one for one in recorder.calls["decode"].arguments
-        if isinstance(one, decode_state.DecodeState)
-    ]  # fmt: skip
     if sampler.refill:
-        run.shrink(orders, largest)
-        if len(orders) > len(largest.tokens):
-            run.slide(orders, largest)
+        run.shrink(orders)
+        run.slide(orders)
     for kind in ("copy", "features", "caches"):
         recorder.kept.pop(kind, None)
     learner.reinforce(state, make_batch(config, groups, step))

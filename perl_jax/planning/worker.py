@@ -30,37 +30,27 @@ def plan_in_a_process(request: PlanConfig) -> dict[str, Any]:
         ``plan`` as JSON, its ``text``, ``seconds`` and ``peak_host_bytes`` of the process.
 
     Raises:
-        RuntimeError: The process failed, with the end of what it said.
+        RuntimeError: The process failed, with its last line.
     """
-    code, out, said = _run(request)
-    if code:
-        raise RuntimeError(said.strip().splitlines()[-1] if said.strip() else f"exit {code}")
-    return json.loads(out.splitlines()[-1])
-
-
-def _run(request: PlanConfig) -> tuple[int, str, str]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "perl_jax.planning.worker"],
-        env=_environment(request.topology.devices if request.topology.virtual else None),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    assert process.stderr is not None
-    with process:
+    command = [sys.executable, "-m", "perl_jax.planning.worker"]
+    env = _environment(request.topology.devices if request.topology.virtual else None)
+    pipe, last = subprocess.PIPE, ""
+    with subprocess.Popen(command, env=env, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
         process.stdin.write(pickle.dumps(request))
         process.stdin.close()
-        said = []
         for raw in process.stderr:
-            line = raw.decode(errors="replace")
+            line = raw.decode(errors="replace").rstrip()
             if line.startswith(_PREFIX):
-                logger.info("%s", line.removeprefix(_PREFIX).rstrip())
+                logger.info("%s", line.removeprefix(_PREFIX))
             else:
-                said.append(line)
-        out = process.stdout.read().decode()
-    return process.returncode, out, "".join(said)
+                last = line or last
+        answer = process.stdout.read().decode()
+    if process.returncode:
+        raise RuntimeError(last or f"exit {process.returncode}")
+    return json.loads(answer.splitlines()[-1])
 
 
 def _environment(virtual: int | None) -> dict[str, str]:
