@@ -24,13 +24,13 @@ a stale metric attached to a checkpoint                test_a_checkpoint_has_the
 import jax
 import numpy as np
 import pytest
-from perl_jax.rewards.rewarding import RewardConfig, Rewarder
 
 from perl_jax.data.pipeline.pipeline import Taken
 from perl_jax.experience.collect import Collector
 from perl_jax.experience.config import GroupFilterConfig, PermutationConfig, RolloutConfig
 from perl_jax.objectives import Objective
 from perl_jax.permutation import Schedule, orders_for, rules_from_config
+from perl_jax.rewards import RewardConfig, Rewarder
 from tests.experience.scripted import SOURCE, Grader, Sampler, example
 
 RULES = {SOURCE: {"text": "keep"}}

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from perl_jax.rewards.rewarding import RewardConfig, Rewarder
 
 from perl_jax.experience import rewarded
 from perl_jax.permutation import Orders
+from perl_jax.rewards import RewardConfig, Rewarder
 from tests.experience.scripted import Grader, Sampler, example
 
 
