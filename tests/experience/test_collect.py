@@ -86,6 +86,17 @@ def test_every_token_of_a_graded_response_counts_and_none_after_it():
     np.testing.assert_allclose(batch.advantages, [[[0.7071, -0.7071]]] * 2, atol=1e-4)
 
 
+def test_advantages_are_those_of_the_objective():
+    apart = Objective(baseline="leave_one_out", scale="none")
+    responses = {"p": ["1.", "0."], "q": ["1.", "1."]}
+    batch = collect(collector(P_AND_Q, responses, objective=apart)).batch
+    # Of right and wrong: 1 - 0 and 0 - 1.
+    assert batch.advantages.tolist() == [[[1.0, -1.0]], [[0.0, 0.0]]]
+    wide = Objective(ddof=0)
+    batch = collect(collector(P_AND_Q, responses, objective=wide)).batch
+    np.testing.assert_allclose(batch.advantages[0], [[1, -1]], atol=1e-4)  # 0.5 / 0.5
+
+
 def test_rollouts_without_a_grade_have_no_weight():
     three = RolloutConfig(groups=2, num_rollouts=3, max_new_tokens=4)
     responses = {"p": ["1.", "449.", "0."], "q": ["1.", "0.", "0."]}
