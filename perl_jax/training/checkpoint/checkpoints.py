@@ -22,8 +22,6 @@ from perl_jax.training.checkpoint.files import ARRAYS, RECORD, StepFiles, absolu
 from perl_jax.training.checkpoint.hosts import common, describe, together
 from perl_jax.training.checkpoint.leaves import (
     abstract_data_of,
-    check_abstract,
-    check_arrays,
     data_of,
     fill_empty,
     leaf_records,
@@ -38,7 +36,6 @@ from perl_jax.training.checkpoint.record import (
     check_fingerprint,
     check_json,
 )
-from perl_jax.training.checkpoint.writer import StepWriter
 
 logger = logging.getLogger(__name__)
 
@@ -98,9 +95,7 @@ class Checkpoints:
         self._config = config
         self._fingerprint = None if fingerprint is None else dict(fingerprint)
         self._best: Best = best
-        path = absolute(directory)
-        self._files = StepFiles(path)
-        self._writer = StepWriter(path, asynchronous=config.asynchronous)
+        self._files = StepFiles(absolute(directory), asynchronous=config.asynchronous)
         # The save that was not read back yet, with the shapes and dtypes of what it stores.
         self._pending: tuple[StepRecord, dict[str, jax.ShapeDtypeStruct]] | None = None
         # By step, of those that count: readable, and not newer than the one restored.
@@ -116,7 +111,7 @@ class Checkpoints:
             # Other hosts may not come here, so that nothing waits for them but the save that is
             # under way; and the failure of that must not hide the error.
             self._pending = None
-            self._writer.close()
+            self._files.close()
 
     def steps(self) -> list[int]:
         """The complete steps, ascending; the one being written is not among them."""
@@ -172,7 +167,7 @@ class Checkpoints:
             raise ValueError(f"step: expected at least {least}, after those saved; got {step}")
         record, data = self._describe(step, arrays, host, metric)
         items = {ARRAYS: ocp.args.StandardSave(data), RECORD: ocp.args.JsonSave(record.to_json())}
-        self._writer.save(step, ocp.args.Composite(**items))
+        self._files.save(step, ocp.args.Composite(**items))
         abstract = {n: jax.ShapeDtypeStruct(array.shape, array.dtype) for n, array in data.items()}
         self._pending = record, abstract
         if not self._config.asynchronous:
@@ -208,7 +203,7 @@ class Checkpoints:
             ValueError: For abstract arrays without shardings.
         """
         self.wait()
-        check_abstract(name_leaves(abstract_arrays))
+        stored = abstract_data_of(name_leaves(abstract_arrays))
         there = self._files.steps()
         if step is not None and step not in there:
             choices = ", ".join(map(str, there)) or "none"
@@ -216,7 +211,7 @@ class Checkpoints:
         causes: dict[int, str] = {}
         for candidate in reversed(there) if step is None else [step]:
             try:
-                restored = self._read(candidate, abstract_arrays, partial, allow_changes)
+                restored = self._read(candidate, abstract_arrays, stored, partial, allow_changes)
             except FingerprintError:
                 raise
             except Exception as error:
@@ -254,7 +249,7 @@ class Checkpoints:
             ) from error
         metrics = {**self._metrics, step: record.metric}
         kept = steps_to_keep(metrics, self._config, self._best)
-        self._writer.delete_all_but(kept)
+        self._files.delete_all_but(kept)
         self._metrics = {step: metric for step, metric in metrics.items() if step in kept}
 
     def close(self) -> None:
@@ -262,7 +257,7 @@ class Checkpoints:
         try:
             self.wait()
         finally:
-            self._writer.close()
+            self._files.close()
 
     def _read_metrics(self) -> dict[int, float | None]:
         metrics: dict[int, float | None] = {}
@@ -284,7 +279,6 @@ class Checkpoints:
             raise ValueError(f"metric: expected a finite number or None; got {metric!r}")
         check_json("host", host)
         named = name_leaves(arrays)
-        check_arrays(named)
         data = data_of(named)
         metric = None if metric is None else float(metric)
         leaves = leaf_records(named, data)
@@ -295,20 +289,25 @@ class Checkpoints:
 
     def _raise_failure(self) -> None:
         """Raises if the save under way has failed by now; waits for nothing and for no host."""
-        if self._pending is not None and not self._writer.busy:
+        if self._pending is not None and not self._files.busy:
             self._join()
 
     def _join(self) -> None:
         """Waits until the save under way is written, or raises its failure."""
         assert self._pending is not None
         try:
-            self._writer.join(self._pending[0].step)
+            self._files.join(self._pending[0].step)
         except CheckpointError:
             self._pending = None
             raise
 
     def _read(
-        self, step: int, tree: Any, partial: bool, allow_changes: Collection[str]
+        self,
+        step: int,
+        tree: Any,
+        stored: Mapping[str, jax.ShapeDtypeStruct],
+        partial: bool,
+        allow_changes: Collection[str],
     ) -> Restored:
         """Reads one step and checks what was read."""
         named = name_leaves(tree)
@@ -317,8 +316,7 @@ class Checkpoints:
         if wrong:
             more = f"; and {len(wrong) - 5} more" if len(wrong) > 5 else ""
             raise ValueError("other arrays than expected: " + "; ".join(wrong[:5]) + more)
-        abstract = abstract_data_of(named)
-        data = fill_empty(self._files.arrays(step, abstract), abstract)
+        data = fill_empty(self._files.arrays(step, stored), stored)
         sums = checksums(data)
         broken = [name for name in named if record.leaves[name].checksum != sums[name]]
         if broken:

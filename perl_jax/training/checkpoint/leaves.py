@@ -27,33 +27,32 @@ def name_leaves(tree: Any) -> dict[str, Any]:
     return named
 
 
-def check_arrays(named: Mapping[str, Any]) -> None:
-    """Raises ValueError for a leaf that is not a jax.Array."""
+def data_of(named: Mapping[str, Any]) -> dict[str, jax.Array]:
+    """The arrays, with the words of typed keys in place of the keys.
+
+    Raises:
+        ValueError: A leaf is not a jax.Array.
+    """
     for name, leaf in named.items():
         if not isinstance(leaf, jax.Array):
             raise ValueError(f"{name}: expected a jax.Array; got {type(leaf).__name__}")
-
-
-def check_abstract(named: Mapping[str, Any]) -> None:
-    """Raises ValueError for a leaf that does not say what to restore, and where to."""
-    for name, leaf in named.items():
-        if getattr(leaf, "sharding", None) is None:
-            raise ValueError(
-                f"{name}: expected a jax.ShapeDtypeStruct with a sharding; got {leaf!r:.200}"
-            )
-
-
-def data_of(named: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
-    """The arrays, with the words of typed keys in place of the keys."""
     return {
         name: jax.random.key_data(leaf) if _is_key(leaf) else leaf for name, leaf in named.items()
     }
 
 
 def abstract_data_of(named: Mapping[str, Any]) -> dict[str, jax.ShapeDtypeStruct]:
-    """What `data_of` makes of arrays like these, with their shardings."""
+    """What `data_of` makes of arrays like these, with their shardings.
+
+    Raises:
+        ValueError: A leaf does not say where to restore it to.
+    """
     abstract = {}
     for name, leaf in named.items():
+        if getattr(leaf, "sharding", None) is None:
+            raise ValueError(
+                f"{name}: expected a jax.ShapeDtypeStruct with a sharding; got {leaf!r:.200}"
+            )
         data = jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
         if _is_key(leaf):
             # The words of a key are a new last axis, which the key's own sharding leaves whole.
