@@ -66,7 +66,8 @@ def attend(
             valid tokens are attended.
         query_slots: int ``[B, N, R]``: the query attends to own slots up to and including this
             one. None attends to all valid own tokens.
-        shards: Parts of B that lie on devices of their own, each with its own scores.
+        shards: Equal parts of B that lie on different devices, see `perl_jax.mesh.num_shards`. A
+            device holds the scores of its part only.
 
     Returns:
         ``[B, N, R, H, F]`` in the dtype of ``queries``.
@@ -117,18 +118,16 @@ def _attend(
     g = h // j
     accumulate = {"preferred_element_type": jnp.float32}
 
-    def by_row(part: jax.Array) -> jax.Array:
-        """``[B, N, X, J, ...]`` as ``[B, J * N, X, ...]``: rows and heads as one batch axis."""
-        part = jnp.moveaxis(part, 3, 1)
-        return part.reshape(b, j * n, *part.shape[3:])
-
     def scores(products: jax.Array, allowed: jax.Array) -> jax.Array:
         return jnp.where(allowed, products * f**-0.5, jnp.finfo(jnp.float32).min)
 
-    # A row of N has keys of its own, so it is a batch axis, as heads are. With three of them a
-    # compiled decode step of a TPU holds a second copy of its whole cache, with two it does not.
+    # Each of the N rows has keys of its own, so N is a batch axis of the products, as B and J are.
+    # With three batch axes a compiled decode step of a TPU holds a second copy of its whole cache;
+    # with N and J as one axis it does not.
     q = queries.reshape(b, n, r, j, g, f)
-    products = jnp.einsum("bmrgf,bmsf->bmrgs", by_row(q), by_row(own.keys), **accumulate)
+    products = jnp.einsum(
+        "bmrgf,bmsf->bmrgs", _heads_first(q), _heads_first(own.keys), **accumulate
+    )
     # Scores are [B, J, N, R, G, keys], the order in which the products come: without a prefix, or
     # with one row a prefix, nothing of their size is ever transposed.
     allowed = own.valid[:, None, :, None, None, :]
@@ -146,13 +145,19 @@ def _attend(
 
     split = weights.shape[-1] - own.values.shape[2]
     of_own = weights[..., split:].reshape(b, j * n, r, g, -1)
-    out = jnp.einsum("bmrgs,bmsf->bmrgf", of_own, by_row(own.values), **accumulate)
+    out = jnp.einsum("bmrgs,bmsf->bmrgf", of_own, _heads_first(own.values), **accumulate)
     out = out.reshape(b, j, n, r, g, f)
     if prefix is not None:
         shared = weights[..., :split]
         out += jnp.einsum("bjnrgt,btjf->bjnrgf", shared, prefix.values, **accumulate)
     out = jnp.transpose(out, (0, 2, 3, 1, 4, 5))
     return out.reshape(b, n, r, h, f).astype(queries.dtype)
+
+
+def _heads_first(part: jax.Array) -> jax.Array:
+    """``[B, N, X, J, ...]`` as ``[B, J * N, X, ...]``: heads and rows as one batch axis."""
+    part = jnp.moveaxis(part, 3, 1)
+    return part.reshape(part.shape[0], -1, *part.shape[3:])
 
 
 def _blocks(x: jax.Array, num_blocks: int, block: int) -> jax.Array:

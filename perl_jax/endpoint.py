@@ -9,7 +9,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Annotated, Any, Self
 
 import httpx2
@@ -100,7 +99,6 @@ class Endpoint:
             headers["Authorization"] = f"Bearer {key}"
         self.config = config
         self.requests = 0
-        self.config = config
         self._cache = cache
         self._lock = threading.Lock()
         self._url = f"{config.base_url.rstrip('/')}/chat/completions"
@@ -110,12 +108,7 @@ class Endpoint:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._client.close()
 
     def ask(self, prompt: str) -> str:

@@ -6,7 +6,6 @@ mixed in, and is a pure function of what it is given: hosts that see the same ac
 alike, so gather the accuracies of all hosts first. NumPy only.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Annotated
@@ -114,63 +113,6 @@ def judge_groups(
     return verdicts
 
 
-@dataclass(frozen=True, eq=False)
-class DifficultySelection:
-    """Which examples of a data set are kept for training, and why the others are not.
-
-    Attributes:
-        keep: Bool ``[E]``.
-        verdicts: int8 ``[E]``, values of `Verdict`.
-        mean_accuracy: float64 ``[E]``; NaN for an example without a score.
-        bounds: What was kept.
-    """
-
-    keep: NDArray[np.bool_]
-    verdicts: NDArray[np.int8]
-    mean_accuracy: NDArray[np.float64]
-    bounds: Bounds
-
-    def counts(self) -> dict[str, int]:
-        """How many examples there are and how many met each verdict, as plain numbers."""
-        return {"examples": len(self.keep), **_count_verdicts(self.verdicts)}
-
-    def report(self) -> str:
-        """The counts, and a histogram of the mean accuracies, as text."""
-        lines = [f"{name:12} {count:8d}" for name, count in self.counts().items()]
-        scored = self.mean_accuracy[~np.isnan(self.mean_accuracy)]
-        bins, edges = np.histogram(scored, bins=10, range=(0, 1))
-        lines += ["", "mean accuracy  examples"]
-        for count, start, end in zip(bins, edges, edges[1:], strict=False):
-            bar = "#" * round(40 * count / max(len(scored), 1))
-            lines.append(f"{start:.1f} to {end:.1f}     {count:8d} {bar}".rstrip())
-        return "\n".join(lines)
-
-
-def select_by_difficulty(
-    accuracy_ExN: ArrayLike, mask_ExN: ArrayLike | None = None, bounds: Bounds | None = None
-) -> DifficultySelection:
-    """Offline difficulty filtering: which examples to keep, from graded rollouts of each.
-
-    PeRL grades 10 responses of the base model per question and keeps those of medium mean
-    accuracy; its thresholds are not published. MM-Eureka's are 0.1 and 0.9.
-
-    Args:
-        accuracy_ExN: ``[E, N]``: raw grades, in [0, 1], of N rollouts of each of E examples.
-        mask_ExN: Bool ``[E, N]``: false where a rollout is missing or could not be graded.
-        bounds: The mean accuracies to keep; None for the defaults of `Bounds`.
-
-    Returns:
-        The decision with its reasons. An example without a score is not kept.
-    """
-    accuracy = np.asarray(accuracy_ExN)
-    if accuracy.ndim != 2:
-        raise ValueError(f"accuracy_ExN: expected axes [E, N]; got shape {list(accuracy.shape)}")
-    bounds = bounds or Bounds()
-    verdicts = judge_groups(accuracy, mask_ExN, bounds)
-    mean, _ = _mean_accuracy(accuracy, mask_ExN)
-    return DifficultySelection(verdicts == Verdict.INFORMATIVE, verdicts, mean, bounds)
-
-
 @dataclass(frozen=True)
 class Refill:
     """The state of one step's draw: groups are drawn until enough of them inform.
@@ -193,8 +135,6 @@ class Refill:
         target: B, how many informative groups make a batch.
         max_groups: The cap on groups drawn. At least ``target``.
         bounds: Which groups inform.
-        multiple: The number of groups in a draw is rounded up to a multiple of it: what the mesh
-            or the compiled shapes of the sampler ask for.
         indices: Numbers of the groups kept, in the order drawn, at most ``target``.
         drawn: How many groups were drawn: how far to move the data iterator.
         too_easy: How many were dropped because their accuracy is too high,
@@ -207,7 +147,6 @@ class Refill:
     target: int
     max_groups: int
     bounds: Bounds = Bounds()
-    multiple: int = 1
     indices: tuple[int, ...] = ()
     drawn: int = 0
     too_easy: int = 0
@@ -219,16 +158,10 @@ class Refill:
     def __post_init__(self) -> None:
         for name, value, least in (
             ("target", self.target, 1),
-            ("multiple", self.multiple, 1),
             ("max_groups", self.max_groups, self.target),
         ):
             if value < least:
                 raise ValueError(f"{name}: expected at least {least}; got {value!r}")
-        if self.max_groups % self.multiple:
-            raise ValueError(
-                f"max_groups: expected a multiple of {self.multiple} (multiple), so that the "
-                f"last draw is one too; got {self.max_groups!r}"
-            )
 
     @property
     def kept(self) -> int:
@@ -257,48 +190,38 @@ class Refill:
 
     @property
     def next_draw(self) -> int:
-        """How many groups to draw now: those missing, rounded up, within the cap; 0 when done."""
-        if self.done:
-            return 0
-        rounded = -(-self.missing // self.multiple) * self.multiple
-        return min(rounded, self.max_groups - self.drawn)
+        """How many groups to draw now: those missing, within the cap; 0 when done."""
+        return min(self.missing, self.max_groups - self.drawn)
 
     def add(self, accuracy_BxG: ArrayLike, mask_BxG: ArrayLike | None = None) -> "Refill":
         """The state after one more draw.
 
         Args:
-            accuracy_BxG: ``[b, G]``, b groups in the order drawn, pooled over orders; or
-                ``[b, K, N]`` for groups per order, of which one that informs is enough to keep
-                the example. Without one the example is too easy if all its scored orders are,
-                and otherwise too hard. b may differ from `next_draw`, since a data set can end.
+            accuracy_BxG: ``[b, G]``, b groups in the order drawn, pooled over orders. b may differ
+                from `next_draw`, since a data set can end.
             mask_BxG: Bool of the same shape, as for `informative_groups`.
-
-        Returns:
-            A new state.
 
         Raises:
             ValueError: For arrays of the wrong shape, no groups, or more than the cap allows.
         """
         accuracy = np.asarray(accuracy_BxG)
-        if accuracy.ndim not in (2, 3):
+        if accuracy.ndim != 2:
             raise ValueError(
-                f"accuracy_BxG: expected axes [b, G] or [b, K, N]; got shape {list(accuracy.shape)}"
+                f"accuracy_BxG: expected axes [b, G]; got shape {list(accuracy.shape)}"
             )
         room = self.max_groups - self.drawn
         if not 1 <= len(accuracy) <= room:
             raise ValueError(f"accuracy_BxG: expected 1 to {room} groups; got {len(accuracy)}")
         verdicts = judge_groups(accuracy, mask_BxG, self.bounds)
-        if verdicts.ndim == 2:
-            verdicts = _judge_examples(verdicts)
         found = (self.drawn + np.flatnonzero(verdicts == Verdict.INFORMATIVE)).tolist()
-        counts = _count_verdicts(verdicts)
+        counts = {kind: int(np.sum(verdicts == kind)) for kind in Verdict}
         return replace(
             self,
             indices=self.indices + tuple(found[: self.missing]),
             drawn=self.drawn + len(accuracy),
-            too_easy=self.too_easy + counts["too_easy"],
-            too_hard=self.too_hard + counts["too_hard"],
-            unscored=self.unscored + counts["unscored"],
+            too_easy=self.too_easy + counts[Verdict.TOO_EASY],
+            too_hard=self.too_hard + counts[Verdict.TOO_HARD],
+            unscored=self.unscored + counts[Verdict.UNSCORED],
             surplus=self.surplus + max(len(found) - self.missing, 0),
             rounds=self.rounds + 1,
         )
@@ -363,19 +286,3 @@ def _check_range(values: NDArray[np.float64], keep: NDArray[np.bool_]) -> None:
             f"accuracy_BxG: expected raw accuracies in [0, 1], and a mask that is false where "
             f"there is none; got {values[tuple(place)]} at {place}"
         )
-
-
-def _count_verdicts(verdicts: NDArray[np.int8]) -> dict[str, int]:
-    return {kind.name.lower(): int(np.sum(verdicts == kind)) for kind in Verdict}
-
-
-def _judge_examples(verdicts_BxK: NDArray[np.int8]) -> NDArray[np.int8]:
-    """One verdict an example, from one a group where every order is a group of its own."""
-
-    def judge(orders: Sequence[int]) -> Verdict:
-        for verdict in (Verdict.INFORMATIVE, Verdict.TOO_HARD, Verdict.TOO_EASY):
-            if verdict in orders:
-                return verdict
-        return Verdict.UNSCORED
-
-    return np.array([judge(orders) for orders in verdicts_BxK.tolist()], np.int8)

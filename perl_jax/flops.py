@@ -4,29 +4,21 @@ XLA's own cost analysis counts the body of a loop once, and so a model of 28 sca
 """
 
 import math
-from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.extend.core
 
 
-def count_flops(function: Callable[..., Any], *arguments: Any, steps: int = 1) -> int:
+def count_in_jaxpr(jaxpr: jax.extend.core.ClosedJaxpr, *, steps: int = 1) -> int:
     """Counts the operations of all matrix products (two for each multiply-add).
 
     A scan counts its length times. A conditional counts its most expensive branch, so the result
     is an upper bound where branches differ.
 
     Args:
-        function: What is counted; it is traced, not run.
-        arguments: Arrays or `jax.ShapeDtypeStruct`.
+        jaxpr: Of the function, such as ``jax.stages.Traced.jaxpr``.
         steps: How often the body of each `jax.lax.while_loop` is taken to run.
     """
-    return count_in_jaxpr(jax.make_jaxpr(function)(*arguments), steps=steps)
-
-
-def count_in_jaxpr(jaxpr: jax.extend.core.ClosedJaxpr, *, steps: int = 1) -> int:
-    """As `count_flops`, of what is traced already, such as ``jax.stages.Traced.jaxpr``."""
     return _count(jaxpr.jaxpr, steps)
 
 

@@ -107,8 +107,7 @@ def num_shards(mesh: Mesh | None) -> int:
 
 def first_axes(tree: Tree) -> Tree:
     """The number 0 in place of every array: the axis along which each is split into shards."""
-    zeros: Tree = jax.tree.map(lambda _: 0, tree)
-    return zeros
+    return jax.tree.map(lambda _: 0, tree)
 
 
 @dataclass(frozen=True)
@@ -249,8 +248,7 @@ class BatchSharding:
             axes: Gives, for such arrays, the axes along which the shards follow each other.
         """
         pieces = [make(shard) for shard in self.own_shards]
-        batch: Tree = jax.tree.map(self._join, axes(pieces[0]), *pieces)
-        return batch
+        return jax.tree.map(self._join, axes(pieces[0]), *pieces)
 
     def replicate(self, array: np.ndarray) -> jax.Array:
         """Puts an array of the host on every device."""
@@ -263,8 +261,7 @@ class BatchSharding:
             shape = self._joined_shape(piece, axis)
             return jax.ShapeDtypeStruct(shape, piece.dtype, sharding=self.along(axis))
 
-        batch: Tree = jax.tree.map(of_all, axes(one), one)
-        return batch
+        return jax.tree.map(of_all, axes(one), one)
 
     def _joined_shape(self, piece: Any, axis: int) -> tuple[int, ...]:
         size = piece.shape[axis] * self.num_shards

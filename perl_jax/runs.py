@@ -32,7 +32,7 @@ from perl_jax.rewards import GradingError, RewardConfig, Rewarder
 from perl_jax.settings import plain, read_config
 from perl_jax.training.checkpoint import CheckpointConfig, CheckpointError, Checkpoints
 from perl_jax.training.display.curves import plot_curves
-from perl_jax.training.display.progress import Progress, final_table
+from perl_jax.training.display.progress import ProgressBar, final_table
 from perl_jax.training.display.throughput import Throughput, peak_of
 from perl_jax.training.display.writers import METRICS_FILE, MetricsWriter
 from perl_jax.training.loop import Loop, Outcome, Stepper, start_or_resume
@@ -154,7 +154,7 @@ def _run(
                     active=main,
                 )
             ).write,
-            progress=Progress(
+            progress=ProgressBar(
                 config.steps, initial_step=step, enabled=config.logging.console and main
             ),
             asked_to_stop=stack.enter_context(Preemption()).agreed,

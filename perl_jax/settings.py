@@ -201,7 +201,7 @@ def _bounds_text(kind: Any, bounds: list[Any], optional: bool) -> str:
     if kind in (float, Any):
         text = f"a number of {text}" if limits else "a finite number"
         text = "a positive number" if limits == ["more than 0"] else text
-    return text + (" or None" if optional else "")
+    return (text or "another value") + (" or None" if optional else "")
 
 
 @functools.cache
@@ -222,10 +222,17 @@ def _taken_apart(hint: Any) -> tuple[Any, list[Any], bool]:
             for bound in arguments[1:]:
                 bounds += bound if isinstance(bound, GroupedMetadata) else [bound]
         elif origin in (typing.Union, types.UnionType):
-            optional = type(None) in arguments
-            (hint,) = (argument for argument in arguments if argument is not type(None))
+            optional = optional or type(None) in arguments
+            kinds = _kinds_of(hint)
+            # The class of a field of several kinds checks it.
+            hint = kinds[0] if len(kinds) == 1 else Any
         else:
             return hint, bounds, optional
+
+
+def _kinds_of(union: Any) -> list[Any]:
+    """What an annotation leaves the choice of, but for None."""
+    return [kind for kind in typing.get_args(union) if kind is not type(None)]
 
 
 class FlagText(str):
@@ -313,6 +320,8 @@ def _converted(hint: Any, value: Any, path: str) -> Any:
         }
     if kind is float and type(value) is int:
         return float(value)
+    if isinstance(value, list) and any(typing.get_origin(one) is tuple for one in _kinds_of(hint)):
+        return tuple(value)
     return _without_flags(value) if kind is Any else value
 
 

@@ -54,10 +54,9 @@ def write_tiny_checkpoint(
 
     Args:
         path: The directory to write; created if absent.
-        layout: "hub" gives the flat config.json and the weight names of the hub repositories, "v5"
-            the nested config.json and the names that transformers holds in memory.
-        tied: Whether the unembedding is the embedding (as in 3B) or a tensor of its own (7B).
-        shards: The number of safetensors files; more than one come with an index.
+        layout: This and the next four: see `perl_jax.models.fresh.FreshModel`.
+        tied: The unembedding is the embedding.
+        shards: The number of safetensors files.
         dtype: Of the stored tensors.
         seed: Of the weights. The same arguments give the same bytes.
         text: Replaces fields of the text configuration `TEXT`.

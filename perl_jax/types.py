@@ -50,6 +50,11 @@ class ImagePatches:
     grid: tuple[int, int]
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
 
+    @property
+    def num_patches(self) -> int:
+        """P, whether this host holds the patches or not."""
+        return self.grid[0] * self.grid[1]
+
 
 @dataclass(frozen=True, eq=False)
 class Prompt:

@@ -32,8 +32,8 @@ def meet():
 
 
 def late():
-    hosts.set_deadline(2.0)
     hosts.gather(None, "first")
+    hosts.set_deadline(2.0)
     if INDEX == 1:
         time.sleep(LONG)
     hosts.gather(None, "the end of step 3")

@@ -55,7 +55,9 @@ def test_a_request_that_fails_for_the_moment_is_sent_again(tmp_path, trouble):
     with chat_server(trouble=[trouble, trouble], seconds=0.5 if trouble == "slow" else 0) as chat:
         if trouble == "slow":
             chat.answer = lambda prompt: setattr(chat, "seconds", 0) or prompt
-        with Endpoint(chat.config(timeout=0.3 if trouble == "slow" else 10), tmp_path) as endpoint:
+        # On a busy machine, answers that nothing delays may come late too.
+        slow = {"timeout": 0.3, "retries": 100} if trouble == "slow" else {}
+        with Endpoint(chat.config(**slow), tmp_path) as endpoint:
             assert endpoint.ask("hello") == "hello"
             assert endpoint.requests >= 2
 
@@ -121,7 +123,7 @@ def test_no_more_requests_are_under_way_than_allowed_and_answers_keep_their_orde
     with chat_server(seconds=0.02) as chat, Endpoint(chat.config(concurrency=3), tmp_path) as asks:
         questions = [f"question {n}" for n in range(12)]
         answers = list(ordered_map(asks.ask, questions, 3))
-    assert answers == [(question, question) for question in questions]
+    assert answers == questions
     assert 2 <= chat.most_under_way <= 3
 
 

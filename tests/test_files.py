@@ -46,15 +46,23 @@ def full_disk(room):
         signal.signal(signal.SIGXFSZ, before)
 
 
-def killed_in(code, *arguments):
-    """Runs Python that prints a line and then waits, and kills it there."""
+@contextmanager
+def running(code, *arguments):
+    """A process that runs Python; it is killed when the block ends, however that ends."""
     imports = "import os, sys, time; from pathlib import Path; from perl_jax.files import *\n"
-    command = [sys.executable, "-c", imports + code, *map(str, arguments)]
+    command = [sys.executable, "-W", "ignore", "-c", imports + code, *map(str, arguments)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as child:
+        try:
+            yield child
+        finally:
+            child.kill()
+
+
+def kill_in(code, *arguments):
+    """Runs Python that prints a line and then waits, and kills it there."""
+    with running(code, *arguments) as child:
         assert child.stdout.readline() == "now\n"
-        child.kill()
     assert child.returncode == -signal.SIGKILL
-    return child.pid
 
 
 def fail_after(written):
@@ -120,7 +128,7 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path, before):
 
 def test_a_writer_that_is_killed_leaves_the_old_file(tmp_path):
     (tmp_path / "target").write_bytes(OLD)
-    killed_in(
+    kill_in(
         "with whole_file(sys.argv[1]) as file:\n"
         f"    file.write(b'x' * 100_000); file.flush(); {WAIT}",
         tmp_path / "target",
@@ -136,9 +144,8 @@ print('now', flush=True)
 for n in range(1, 10**9):
     write_whole(sys.argv[1], bytes([n % 256]) * (50_000 + n % 256))
 """
-    command = [sys.executable, "-c", "import sys; from perl_jax.files import *\n" + code, target]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as child:
-        child.stdout.readline()
+    with running(code, target) as child:
+        assert child.stdout.readline() == "now\n"
         seen = set()
         for read in range(10_000):
             content = target.read_bytes()
@@ -147,7 +154,6 @@ for n in range(1, 10**9):
             seen.add(content[0])
             if len(seen) >= 20 and read % 7 == 0:
                 break
-        child.kill()
     content = target.read_bytes()
     assert content == bytes([content[0]]) * (50_000 + content[0])
 
@@ -287,7 +293,7 @@ with lock(sys.argv[1], "workdir"), whole_directory(data, replace=True) as direct
 def test_whenever_it_is_killed_the_next_holder_finds_the_old_or_the_new(tmp_path, stop_at, content):
     (tmp_path / "data").mkdir()
     fill(tmp_path / "data", OLD)
-    killed_in(REPLACING, tmp_path, stop_at)
+    kill_in(REPLACING, tmp_path, stop_at)
     assert len(names(tmp_path)) > 2 or stop_at == 2
     with lock(tmp_path, "workdir"):
         assert_holds(tmp_path / "data", content)
@@ -308,11 +314,7 @@ def test_a_lock_removes_what_was_left_unfinished_and_nothing_else(tmp_path):
 
 
 def test_two_processes_one_lock_and_its_holder_is_named_until_it_dies(tmp_path):
-    code = f"with lock(sys.argv[1], 'workdir'): {WAIT}"
-    command = "import sys, time; from perl_jax.files import *\n" + code
-    with subprocess.Popen(
-        [sys.executable, "-c", command, tmp_path], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    ) as child:
+    with running(f"with lock(sys.argv[1], 'workdir'): {WAIT}", tmp_path) as child:
         assert child.stdout.readline() == "now\n"
         left = tmp_path / ".data.0123456789abcdef.partial"
         left.write_text("")
@@ -323,7 +325,6 @@ def test_two_processes_one_lock_and_its_holder_is_named_until_it_dies(tmp_path):
             f"workdir {tmp_path}: in use by {holder}; stop that job or use another directory"
         )
         assert left.exists()
-        child.kill()
     with lock(tmp_path, "workdir"):
         assert (tmp_path / ".lock").read_text() == f"process {os.getpid()} on " + (
             socket.gethostname()
@@ -339,13 +340,7 @@ def test_a_child_does_not_keep_the_lock_of_a_parent_that_ended(tmp_path):
         "    print('now', child, flush=True)\n"
         "os._exit(0)\n"
     )
-    command = "import os, sys, time; from perl_jax.files import *\n" + code
-    with subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", command, tmp_path],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as parent:
+    with running(code, tmp_path) as parent:
         child = int(parent.stdout.readline().split()[1])
         parent.wait()
         try:
@@ -462,13 +457,9 @@ for step in range(10**9):
     log.add(step, {"text": "x" * 10_000})
     print(step, flush=True)
 """
-    imports = "import sys; from pathlib import Path; from perl_jax.files import *\n"
-    with subprocess.Popen(
-        [sys.executable, "-c", imports + code, path], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    ) as child:
+    with running(code, path) as child:
         for line in child.stdout:
             if (told := int(line)) >= 30:
-                child.kill()
                 break
     log = ResumableLog(path, "step")
     steps = [row["step"] for row in log.rows()]

@@ -15,7 +15,7 @@ from perl_jax import hosts
 ROOT = Path(__file__).parents[1]
 SCENARIOS = ("meet", "late", "elsewhere", "raises", "killed", "killed_main")
 # Seconds, of which 10 pass until a heartbeat is missed, within which all have ended.
-LIMIT = 60
+LIMIT = 300
 
 
 @pytest.fixture(scope="module")
@@ -125,13 +125,13 @@ def test_a_host_that_is_told_to_end_before_a_run_listens_ends_at_once():
         "from perl_jax import hosts\n"
         f"hosts.connect(coordinator='127.0.0.1:{port}', num_hosts=1, host=0)\n"
         "print('joined', flush=True)\n"
-        "time.sleep(30)\n"
+        "time.sleep(3600)\n"
     )
     command = [sys.executable, "-c", program]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as run:
         assert run.stdout.readline() == "joined\n"
         run.terminate()
-        assert run.wait(60) == -signal.SIGTERM
+        assert run.wait() == -signal.SIGTERM
 
 
 # A single host.

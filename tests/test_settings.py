@@ -289,6 +289,7 @@ class Sample(Checked):
     speed: Positive | None = None
     limit: Annotated[float, Gt(0), MayBeInfinite()] = 1.0
     any_number: float = 0.0
+    drift: Annotated[float, MayBeInfinite()] = 0.0
     words: Annotated[tuple[Annotated[str, Predicate(str.islower), Expects("small letters")], ...],
                      Len(1, 2), Expects("one or two words")] = ("a",)  # fmt: skip
     kinds: tuple[Literal["red", "green"], ...] = ()
@@ -315,6 +316,7 @@ class Sample(Checked):
         ({"speed": 0}, "speed: expected a positive number or None; got 0"),
         ({"speed": "3"}, "speed: expected a positive number or None; got '3'"),
         ({"limit": math.nan}, "limit: expected a positive number; got nan"),
+        ({"drift": math.nan}, "drift: expected a finite number; got nan"),
         ({"any_number": math.inf}, "any_number: expected a finite number; got inf"),
         ({"inner": 3}, "inner: expected Inner; got int 3"),
         ({"words": ()}, "words: expected one or two words; got none"),
@@ -345,7 +347,9 @@ def test_a_value_of_another_type_is_a_type_error_too():
 
 
 def test_what_the_annotations_allow_is_left_as_it_is():
-    sample = Sample(2, 4, 3, math.inf, -1, ("a", "b"), ("red",), (0, ""), {"a": 2}, 1, Inner(0))
+    sample = Sample(
+        2, 4, 3, math.inf, -1, -math.inf, ("a", "b"), ("red",), (0, ""), {"a": 2}, 1, Inner(0)
+    )
     assert sample.speed == 3
     assert read_config(Sample, {"limit": math.inf, "speed": None}).limit == math.inf
 

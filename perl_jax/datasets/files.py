@@ -1,7 +1,7 @@
 """The rows of published files, parquet or JSON, in file order and in little memory."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,11 +10,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from perl_jax.data.sources.columns import Row
 from perl_jax.data.sources.source import BadRow
+from perl_jax.data.sources.tables import row_of
 from perl_jax.datasets.json_array import json_array
 from perl_jax.types import Example
 
-Row = Mapping[str, Any]
 ReadRow = Callable[[Row, str, int], Example]
 """Makes an example of a row, given its name and its number over all files of the split."""
 # The name of each row, and what decodes it: what is wrong in a row is a fault of that row alone.
@@ -127,21 +128,13 @@ def _parquet_rows(root: Path, path: Path, columns: Columns) -> _NamedRows:
             for batch in file.iter_batches(_BATCH_ROWS, columns=names):
                 for offset in range(batch.num_rows):
                     row = f"{name}:{number}"
-                    yield row, partial(_decode_batch, batch.slice(offset, 1), row)
+                    yield row, partial(row_of, batch, offset, row)
                     number += 1
     except (pa.ArrowException, OSError) as error:
         if getattr(error, "errno", None) is not None:  # the storage, not the content
             raise
         cause = " ".join(str(error).split())
         raise ValueError(f"{path}: expected a whole parquet file: {cause}") from error
-
-
-def _decode_batch(batch: pa.RecordBatch, name: str) -> Row:
-    """The one row of a batch."""
-    try:
-        return batch.to_pylist()[0]
-    except UnicodeDecodeError as error:
-        raise BadRow("bad_text", name, f"a text is not UTF-8: {error}") from error
 
 
 def _check_columns(schema: pa.Schema, columns: Columns, path: Path) -> list[str]:

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from perl_jax.data.sources.columns import read_answer
+from perl_jax.data.sources.columns import Row, read_answer
 from perl_jax.data.sources.source import BadRow
 from perl_jax.datasets.dataset import DataSet, by_split
 from perl_jax.datasets.fields import read_example, read_id
-from perl_jax.datasets.files import Columns, Row, read_parquet
+from perl_jax.datasets.files import Columns, read_parquet
 from perl_jax.datasets.image_store import ImageStore
 from perl_jax.types import Example
 

@@ -21,12 +21,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from perl_jax.data.sources.columns import Row
 from perl_jax.data.sources.source import BadRow
 from perl_jax.datasets.dataset import DataSet, by_split
 from perl_jax.datasets.files import (
     Columns,
     ReadRow,
-    Row,
     read_json_array,
     read_json_lines,
     read_parquet,

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from perl_jax.data.sources.columns import Row
 from perl_jax.data.sources.source import BadRow
 from perl_jax.datasets.dataset import DataSet, by_split
 from perl_jax.datasets.fields import listed, read_example, read_id, read_question
-from perl_jax.datasets.files import Columns, Row, read_json_lines, read_parquet
+from perl_jax.datasets.files import Columns, read_json_lines, read_parquet
 from perl_jax.datasets.image_store import ImageStore
 from perl_jax.types import Example
 

@@ -4,10 +4,11 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from perl_jax.data.sources.columns import Row
 from perl_jax.data.sources.source import BadRow
 from perl_jax.datasets.dataset import DataSet
 from perl_jax.datasets.fields import read_example, read_id
-from perl_jax.datasets.files import Columns, Row, read_parquet
+from perl_jax.datasets.files import Columns, read_parquet
 from perl_jax.datasets.image_store import ImageStore
 from perl_jax.types import Example
 

@@ -41,7 +41,7 @@ class Collected:
         batch: What the update takes; None where no group informs.
         metrics: By their names in the logs.
         operations: Floating-point operations that drawing could not do without.
-        record: What was drawn: ids, orders, tokens and rewards.
+        record: What was drawn, as JSON.
     """
 
     batch: TrainBatch | None
@@ -226,20 +226,14 @@ def encode_group(id: str, orders: Orders, processor: Processor) -> Group:
     return Group.of(id, prompts)
 
 
-def _note(orders: Orders) -> dict[str, Any]:
-    """What all hosts know of an example beside its prompts."""
-    example = orders.examples[0]
-    return {
-        "id": example.id,
-        "source": example.source,
-        "orders": orders.orders.tolist(),
-        "drawn": orders.drawn,
-        "reason": orders.reason,
-    }
+def _note(one: Orders) -> list[Any]:
+    """What all hosts know of an example beside its prompts, as JSON."""
+    example = one.examples[0]
+    return [example.id, example.source, one.orders.tolist(), one.drawn, one.reason]
 
 
-def _of_note(note: dict[str, Any]) -> Orders:
+def _of_note(note: Sequence[Any]) -> Orders:
     """The orders of an example of another host, which has its text and its images."""
-    named = Example(note["id"], note["source"], question="", images=(), answer="")
-    orders = np.array(note["orders"], np.int64)
-    return Orders(orders, (named,) * len(orders), note["drawn"], note["reason"])
+    id, source, orders, drawn, reason = note
+    named = Example(id, source, question="", images=(), answer="")
+    return Orders(np.array(orders, np.int64), (named,) * len(orders), drawn, reason)

@@ -1,5 +1,6 @@
 """What was rolled out and graded: put together, measured, and recorded."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -53,6 +54,7 @@ def concatenate(draws: Sequence[Draw]) -> Draw:
     for draw in draws:
         stats.update(draw.rollouts.stats)
         seconds.update(draw.seconds)
+    rewards = [draw.rewards for draw in draws]
     return Draw(
         [one for draw in draws for one in draw.orders],
         [one for draw in draws for one in draw.groups],
@@ -64,12 +66,12 @@ def concatenate(draws: Sequence[Draw]) -> Draw:
             stats,
         ),
         Rewards(
-            np.concatenate([draw.rewards.reward for draw in draws]),
-            np.concatenate([draw.rewards.accuracy for draw in draws]),
-            np.concatenate([draw.rewards.scored for draw in draws]),
+            np.concatenate([one.reward for one in rewards]),
+            np.concatenate([one.accuracy for one in rewards]),
+            np.concatenate([one.scored for one in rewards]),
             {
-                name: np.concatenate([draw.rewards.components[name] for draw in draws])
-                for name in draws[0].rewards.components
+                name: np.concatenate([one.components[name] for one in rewards])
+                for name in rewards[0].components
             },
         ),
         seconds,
@@ -103,13 +105,12 @@ def _mean(values: np.ndarray) -> float:
 
 
 def record_of(drawn: Draw, kept: np.ndarray) -> dict[str, Any]:
-    """What was drawn: ids, orders, tokens, rewards, and the numbers of the groups trained on."""
-    rollouts = drawn.rollouts
+    """What was drawn, as JSON: ids, orders, the groups kept, rewards, a digest of the tokens."""
+    tokens = np.where(drawn.rollouts.mask, drawn.rollouts.tokens, -1)
     return {
         "ids": [one.examples[0].id for one in drawn.orders],
         "orders": [one.orders.tolist() for one in drawn.orders],
-        "tokens": rollouts.tokens,
-        "lengths": rollouts.lengths,
-        "reward": drawn.rewards.reward,
         "kept": kept.tolist(),
+        "reward": np.round(drawn.rewards.reward.astype(float), 6).tolist(),
+        "tokens_sha256": hashlib.sha256(tokens.tobytes()).hexdigest(),
     }

@@ -95,10 +95,13 @@ class Card:
 
 def cards(source: Source, rows: Sequence[int], look: Look) -> Iterator[Card]:
     """The cards of the rows with these numbers."""
-    reader = RowReader(source, _unprepared)
+    reader = RowReader(source, lambda example: example)
     for number in rows:
         row = reader(number)
-        yield _unread(row) if isinstance(row, Skipped) else card(row, look)
+        if isinstance(row, Skipped):
+            yield Card(_short(row.row), "bad", reason=row.reason, message=_short(row.message))
+        else:
+            yield card(row, look)
 
 
 def card(example: Example, look: Look) -> Card:
@@ -138,14 +141,6 @@ def draw(example: Example, rule: Rule, seed: int) -> tuple[tuple[int, ...], Exam
         seed, 0, example.id, len(example.images), 1, movable=movable_slots(example, rule)
     ).tolist()
     return tuple(order), permute(example, order, rule)
-
-
-def _unprepared(example: Example) -> Example:
-    return example
-
-
-def _unread(row: Skipped) -> Card:
-    return Card(_short(row.row), "bad", reason=row.reason, message=_short(row.message))
 
 
 @dataclass(frozen=True)

@@ -1,27 +1,8 @@
-"""The config.json of a model directory, read field by field so that errors say where they are."""
+"""Fields of a config.json, read so that errors say where they stand."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-
-
-def read_content(directory: Path) -> dict[str, Any]:
-    """The content of a directory's config.json.
-
-    Raises:
-        FileNotFoundError: there is none.
-        ValueError: the file is not JSON.
-    """
-    path = directory / "config.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; a model directory holds a config.json")
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: not JSON ({error})") from error
-    return content
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,12 @@ from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
 from perl_jax.hub import resolve_directory
-from perl_jax.models.config_file import read_content
 from perl_jax.models.family import Family
 from perl_jax.models.paths import with_leaves
 from perl_jax.models.policy import Policy, PolicyConfig
 from perl_jax.models.qwen2_5_vl.family import QWEN2_5_VL
 from perl_jax.models.source import Source
+from perl_jax.processing.files import read_json
 
 FAMILIES: Mapping[str, Family[Any]] = {"qwen2_5_vl": QWEN2_5_VL}
 
@@ -54,7 +54,7 @@ def read_config(path: str | Path) -> PolicyConfig:
     if not Path(path).is_dir() and organisation == "Qwen" and published.is_file():
         return parse_config(json.loads(published.read_text(encoding="utf-8")), where=str(path))
     directory = resolve_directory(path)
-    return parse_config(read_content(directory), where=str(directory / "config.json"))
+    return parse_config(read_json(directory / "config.json"), where=str(directory / "config.json"))
 
 
 def abstract_model(

@@ -18,6 +18,7 @@ from safetensors.numpy import save_file
 from perl_jax.settings import Checked, Count
 
 Layout = Literal["hub", "v5"]
+Shapes = dict[str, tuple[int, ...]]
 # (generator, hub name, shape) -> float array
 Draw = Callable[[np.random.Generator, str, tuple[int, ...]], np.ndarray]
 
@@ -159,54 +160,53 @@ def write_fresh_model(path: str | Path, model: FreshModel, *, draw: Draw = initi
     return path
 
 
-def tensor_shapes(
-    text: Mapping[str, Any], vision: Mapping[str, Any], *, tied: bool
-) -> dict[str, tuple[int, ...]]:
+def tensor_shapes(text: Mapping[str, Any], vision: Mapping[str, Any], *, tied: bool) -> Shapes:
     """The stored tensors, by hub name, of a model with these configurations."""
-    d = vision["hidden_size"]
-    f = vision["intermediate_size"]
+    d, f = vision["hidden_size"], vision["intermediate_size"]
     merged = d * vision["spatial_merge_size"] ** 2
-    patch = vision["patch_size"]
-    shapes: dict[str, tuple[int, ...]] = {
-        "visual.patch_embed.proj.weight": (d, 3, vision["temporal_patch_size"], patch, patch)
+    patch = (vision["temporal_patch_size"], vision["patch_size"], vision["patch_size"])
+    block = {
+        "norm1.weight": (d,),
+        "norm2.weight": (d,),
+        **_linear("attn.qkv", 3 * d, d),
+        **_linear("attn.proj", d, d),
+        **_linear("mlp.gate_proj", f, d),
+        **_linear("mlp.up_proj", f, d),
+        **_linear("mlp.down_proj", d, f),
+    }
+    h, i = text["hidden_size"], text["intermediate_size"]
+    kv = h // text["num_attention_heads"] * text["num_key_value_heads"]
+    layer = {
+        "input_layernorm.weight": (h,),
+        "post_attention_layernorm.weight": (h,),
+        **_linear("self_attn.q_proj", h, h),
+        **_linear("self_attn.k_proj", kv, h),
+        **_linear("self_attn.v_proj", kv, h),
+        "self_attn.o_proj.weight": (h, h),
+        "mlp.gate_proj.weight": (i, h),
+        "mlp.up_proj.weight": (i, h),
+        "mlp.down_proj.weight": (h, i),
+    }
+    vocabulary = (text["vocab_size"], h)
+    return {
+        "visual.patch_embed.proj.weight": (d, 3, *patch),
+        **_repeated("visual.blocks", vision["depth"], block),
+        "visual.merger.ln_q.weight": (d,),
+        **_linear("visual.merger.mlp.0", merged, merged),
+        **_linear("visual.merger.mlp.2", vision["out_hidden_size"], merged),
+        "model.embed_tokens.weight": vocabulary,
+        **_repeated("model.layers", text["num_hidden_layers"], layer),
+        "model.norm.weight": (h,),
+        **({} if tied else {"lm_head.weight": vocabulary}),
     }
 
-    def linear(name: str, out: int, into: int, bias: bool = True) -> None:
-        shapes[f"{name}.weight"] = (out, into)
-        if bias:
-            shapes[f"{name}.bias"] = (out,)
 
-    for n in range(vision["depth"]):
-        block = f"visual.blocks.{n}"
-        shapes[f"{block}.norm1.weight"] = shapes[f"{block}.norm2.weight"] = (d,)
-        linear(f"{block}.attn.qkv", 3 * d, d)
-        linear(f"{block}.attn.proj", d, d)
-        linear(f"{block}.mlp.gate_proj", f, d)
-        linear(f"{block}.mlp.up_proj", f, d)
-        linear(f"{block}.mlp.down_proj", d, f)
-    shapes["visual.merger.ln_q.weight"] = (d,)
-    linear("visual.merger.mlp.0", merged, merged)
-    linear("visual.merger.mlp.2", vision["out_hidden_size"], merged)
+def _linear(name: str, out: int, into: int) -> Shapes:
+    return {f"{name}.weight": (out, into), f"{name}.bias": (out,)}
 
-    h = text["hidden_size"]
-    i = text["intermediate_size"]
-    kv = h // text["num_attention_heads"] * text["num_key_value_heads"]
-    shapes["model.embed_tokens.weight"] = (text["vocab_size"], h)
-    for n in range(text["num_hidden_layers"]):
-        layer = f"model.layers.{n}"
-        shapes[f"{layer}.input_layernorm.weight"] = (h,)
-        shapes[f"{layer}.post_attention_layernorm.weight"] = (h,)
-        linear(f"{layer}.self_attn.q_proj", h, h)
-        linear(f"{layer}.self_attn.k_proj", kv, h)
-        linear(f"{layer}.self_attn.v_proj", kv, h)
-        linear(f"{layer}.self_attn.o_proj", h, h, bias=False)
-        linear(f"{layer}.mlp.gate_proj", i, h, bias=False)
-        linear(f"{layer}.mlp.up_proj", i, h, bias=False)
-        linear(f"{layer}.mlp.down_proj", h, i, bias=False)
-    shapes["model.norm.weight"] = (h,)
-    if not tied:
-        shapes["lm_head.weight"] = (text["vocab_size"], h)
-    return shapes
+
+def _repeated(name: str, count: int, shapes: Shapes) -> Shapes:
+    return {f"{name}.{n}.{part}": shape for n in range(count) for part, shape in shapes.items()}
 
 
 def _v5_name(name: str) -> str:

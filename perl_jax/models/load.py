@@ -11,13 +11,13 @@ from jax.sharding import Mesh, Sharding, SingleDeviceSharding
 from jax.typing import DTypeLike
 
 from perl_jax.hub import resolve_directory
-from perl_jax.models.config_file import read_content
 from perl_jax.models.families import FAMILIES, abstract_model, parse_config
 from perl_jax.models.family import Stored
 from perl_jax.models.paths import leaves_of, with_leaves
 from perl_jax.models.policy import Policy
 from perl_jax.models.safetensors_files import TensorInfo, read_headers, read_slice
 from perl_jax.models.source import Source
+from perl_jax.processing.files import read_json
 
 FLOATS = {"F32": np.float32, "BF16": ml_dtypes.bfloat16, "F16": np.float16}
 # A tensor is read in pieces of at most this many bytes, so that it is never held twice.
@@ -53,7 +53,7 @@ def load_model(
             missing, surplus or of another shape; all of these tensors are listed.
     """
     directory = resolve_directory(path)
-    content = read_content(directory)
+    content = read_json(directory / "config.json")
     config = parse_config(content, where=str(directory / "config.json"))
     family = FAMILIES[config.model_type]
     in_files = read_headers(directory)

@@ -81,7 +81,7 @@ def pack_prompts(
     for number, prompt in enumerate(prompts):
         if len(prompt.tokens) == 0:
             raise ValueError(f"prompt {number}: expected at least one token, got none")
-        of_prompt = sum(len(i.patches) for i in prompt.images) // config.patches_per_unit
+        of_prompt = sum(i.num_patches for i in prompt.images) // config.patches_per_unit
         shown = [np.arange(first, first + of_prompt, dtype=np.int32)]
         where = f"prompt {number} with {len(prompt.images)} images"
         rows.append(feature_rows(prompt, config, shown, where))

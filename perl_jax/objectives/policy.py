@@ -122,17 +122,8 @@ def cispo_loss(
     which are often the rare and decisive ones. The defaults bound the weight to [0, 5]: only
     from above, as the paper tunes it.
 
-    Args:
-        logprobs: float ``[..., R]`` under the policy being trained.
-        old_logprobs: float ``[..., R]`` under the policy before this batch's first update.
-        advantages: float ``[...]``, one a response, or ``[..., R]``, one a token.
-        mask: Bool, or 0 and 1, ``[..., R]``; elsewhere the loss and every gradient are 0.
-        clip_low: How far the weight may fall below 1.
-        clip_high: How far it may rise above 1.
-
-    Returns:
-        The loss, float32 ``[..., R]``, and statistics as of `policy_loss`, where the fractions
-        count every weight outside its bounds, whatever the sign of its advantage.
+    Arguments and results are those of `policy_loss`, with the clips acting on the weight. The clip
+    fractions count every weight outside its bounds, whatever the sign of its advantage.
     """
     _check_clips(clip_low, clip_high)
     new, old, advantage, keep_mask = _enter(logprobs, old_logprobs, advantages, mask)

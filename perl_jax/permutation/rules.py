@@ -1,22 +1,25 @@
 """What may move in the examples of a source, and what then happens to their text and answer."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, get_args
 
-from perl_jax.permutation.fields import check_keys, check_strings
+from annotated_types import MinLen, Predicate
+
 from perl_jax.permutation.reading.scan import NOUNS
-from perl_jax.settings import check_choice, suggestion
+from perl_jax.settings import Checked, Expects, check_choice, read_config, suggestion
 from perl_jax.types import Example
 
-MOVABLE = ("all", "all_but_first", "option_images", "none")
-ANSWERS = ("invariant", "reference", "remap_letter", "relabel_order")
-TEXTS = ("rewrite", "keep")
-SIDES = ("images", "strict")
+Movable = Literal["all", "all_but_first", "option_images", "none"]
+_Letter = Annotated[
+    str,
+    Predicate(lambda text: len(text) == 1 and "A" <= text <= "Z"),
+    Expects("a letter from A to Z"),
+]
 
 
 @dataclass(frozen=True)
-class Rule:
+class Rule(Checked):
     """The permutation rule of one source.
 
     Attributes:
@@ -44,65 +47,30 @@ class Rule:
         why: For ``movable="none"``: the reason code that is counted.
     """
 
-    movable: str | tuple[int, ...] = "all"
-    answer: str = "invariant"
-    text: str = "rewrite"
-    index_base: int = 1
-    nouns: tuple[str, ...] = NOUNS
-    sides: str = "images"
-    fixed_letters: tuple[str, ...] = ()
+    movable: Movable | tuple[int, ...] = "all"
+    answer: Literal["invariant", "reference", "remap_letter", "relabel_order"] = "invariant"
+    text: Literal["rewrite", "keep"] = "rewrite"
+    index_base: Annotated[Literal[0, 1], Expects("0 or 1")] = 1
+    nouns: Annotated[tuple[str, ...], MinLen(1)] = NOUNS
+    sides: Literal["images", "strict"] = "images"
+    fixed_letters: tuple[_Letter, ...] = ()
     change_column: str | None = "change_needed"
     why: str = "never_permute"
 
-    def __post_init__(self) -> None:
+    def _check_together(self) -> None:
         if isinstance(self.movable, str):
-            check_choice("rule.movable", self.movable, MOVABLE)
-        elif not isinstance(self.movable, tuple) or any(
-            type(slot) is not int for slot in self.movable
-        ):
+            check_choice("movable", self.movable, get_args(Movable))
+        elif not isinstance(self.movable, tuple) or {int} != {type(n) for n in (*self.movable, 0)}:
             raise ValueError(
-                f"rule.movable: expected one of {', '.join(MOVABLE)} or a list of slots; "
+                f"movable: expected one of {', '.join(get_args(Movable))} or a list of slots; "
                 f"got {self.movable!r}"
             )
-        check_choice("rule.answer", self.answer, ANSWERS)
-        check_choice("rule.text", self.text, TEXTS)
-        check_choice("rule.sides", self.sides, SIDES)
-        if self.index_base not in (0, 1) or isinstance(self.index_base, bool):
-            raise ValueError(f"rule.index_base: expected 0 or 1; got {self.index_base!r}")
-        if not self.nouns:
-            raise ValueError("rule.nouns: expected at least one word; got none")
-        for letter in self.fixed_letters:
-            if len(letter) != 1 or not "A" <= letter <= "Z":
-                raise ValueError(
-                    f"rule.fixed_letters: expected letters from A to Z; got {letter!r}"
-                )
         if self.answer == "reference" and self.text == "keep":
-            raise ValueError("rule.text: expected 'rewrite' with answer='reference'; got 'keep'")
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any], path: str = "rule") -> "Rule":
-        """Reads a rule from a plain mapping of its attributes; sequences may be lists.
-
-        Raises:
-            ValueError: At an unknown key or a bad value; it names the path of the field.
-        """
-        values = dict(check_keys(path, config, [item.name for item in fields(cls)]))
-        for name in ("nouns", "fixed_letters"):
-            if name in values:
-                values[name] = check_strings(f"{path}.{name}", values[name])
-        if isinstance(values.get("movable"), list):
-            values["movable"] = tuple(values["movable"])
-        for name in ("change_column", "why"):
-            if not isinstance(values.get(name, ""), str | None):
-                raise ValueError(f"{path}.{name}: expected a string; got {values[name]!r}")
-        try:
-            return cls(**values)
-        except ValueError as error:
-            raise ValueError(str(error).replace("rule", path, 1)) from None
+            raise ValueError("text: expected 'rewrite' with answer='reference'; got 'keep'")
 
 
 @dataclass(frozen=True)
-class RuleByColumn:
+class RuleByColumn(Checked):
     """The rules of a source whose rows differ: one rule for each value of a metadata column.
 
     Attributes:
@@ -114,31 +82,6 @@ class RuleByColumn:
     column: str
     cases: Mapping[str, Rule] = field(default_factory=dict)
     otherwise: Rule | None = None
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any], path: str = "rule") -> "RuleByColumn":
-        """Reads ``{column, cases: {value: rule}, otherwise: rule}`` from plain mappings.
-
-        Raises:
-            ValueError: At an unknown key or a bad value; it names the path of the field.
-        """
-        values = check_keys(path, config, ("column", "cases", "otherwise"))
-        if not isinstance(values.get("column"), str):
-            raise ValueError(
-                f"{path}.column: expected a metadata column; got {values.get('column')!r}"
-            )
-        cases = values.get("cases", {})
-        if not isinstance(cases, Mapping):
-            raise ValueError(f"{path}.cases: expected a mapping; got {cases!r}")
-        otherwise = values.get("otherwise")
-        return cls(
-            values["column"],
-            {
-                value: Rule.from_config(case, f"{path}.cases.{value}")
-                for value, case in cases.items()
-            },
-            None if otherwise is None else Rule.from_config(otherwise, f"{path}.otherwise"),
-        )
 
     def select(self, metadata: Mapping[str, Any]) -> Rule | None:
         """The rule of a row, or None where its value has none."""
@@ -155,7 +98,9 @@ UNKNOWN_SOURCE = Rule(movable="none", why="unknown_source")
 
 
 def rules_from_config(config: Mapping[str, Any], path: str = "rules") -> Rules:
-    """Reads rules from plain mappings: source -> rule, or source -> {column, cases, otherwise}.
+    """Reads rules from plain mappings of their attributes, by source.
+
+    A source has a rule, or ``{column, cases: {value: rule}, otherwise: rule}``.
 
     Raises:
         ValueError: At an unknown key or a bad value; it names the path of the field.
@@ -166,10 +111,10 @@ def rules_from_config(config: Mapping[str, Any], path: str = "rules") -> Rules:
     for source, rule in config.items():
         if isinstance(rule, Rule | RuleByColumn):
             rules[source] = rule
-        elif isinstance(rule, Mapping) and "column" in rule:
-            rules[source] = RuleByColumn.from_config(rule, f"{path}.{source}")
         else:
-            rules[source] = Rule.from_config(rule, f"{path}.{source}")
+            by_column = isinstance(rule, Mapping) and "column" in rule
+            kind: type[Rule | RuleByColumn] = RuleByColumn if by_column else Rule
+            rules[source] = read_config(kind, rule, f"{path}.{source}")
     return rules
 
 

@@ -9,9 +9,8 @@ import numpy as np
 
 from perl_jax.data.pipeline.rows import Skipped
 from perl_jax.data.sources.source import Source
-from perl_jax.preparation.hashing import hashed_rows
-from perl_jax.preparation.image_hash import Distance, distances
-from perl_jax.preparation.stage import Context, Kept, Outcome, dropped
+from perl_jax.preparation.image_hash import Distance, distances, hashed_rows
+from perl_jax.preparation.stage import Context, KeptRow, Outcome, dropped
 from perl_jax.settings import Checked
 from perl_jax.types import Example, prompt_text
 
@@ -68,7 +67,7 @@ def deduplicate_rows(
             continue
         alike.ids.append(example.id)
         alike.hashes.append(hashes)
-        yield Kept(example)
+        yield KeptRow(example)
 
 
 def normalised_text(example: Example) -> str:

@@ -18,7 +18,7 @@ from perl_jax.filtering import Bounds, Verdict, judge_groups
 from perl_jax.hub import resolve_directory
 from perl_jax.models.opening import ModelConfig, open_model
 from perl_jax.preparation.accuracies import Accuracies
-from perl_jax.preparation.stage import Context, Kept, Outcome, dropped, read_rows
+from perl_jax.preparation.stage import Context, KeptRow, Outcome, dropped, map_rows, read_rows
 from perl_jax.rewards import Grader
 from perl_jax.rollout import Group, Sampler, SamplerConfig, Strategy
 from perl_jax.rollout.config import Temperature
@@ -98,8 +98,7 @@ def filter_difficulty(
     key = _key(source, config, context)
     with Accuracies(context.cache / "accuracies" / f"{key}.jsonl") as accuracies:
         _complete(accuracies, source, config, context.seed)
-        for row in read_rows(source):
-            yield row if isinstance(row, Skipped) else _judged(row, accuracies, config.bounds)
+        yield from map_rows(source, lambda row: _judged(row, accuracies, config.bounds))
 
 
 def difficulty_depends(config: DifficultyConfig, context: Context) -> Any:
@@ -118,7 +117,7 @@ def _judged(row: Example, accuracies: Accuracies, bounds: Bounds) -> Outcome:
         return dropped(row, "unscored", "no rollout could be graded")
     mean = float(values[scored].mean())
     if verdict == Verdict.INFORMATIVE:
-        return Kept(replace(row, metadata={**row.metadata, ACCURACY: mean}))
+        return KeptRow(replace(row, metadata={**row.metadata, ACCURACY: mean}))
     return dropped(row, _REASONS[verdict], f"{mean:.4g} of {scored.sum()} rollouts")
 
 

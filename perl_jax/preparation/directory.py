@@ -11,7 +11,7 @@ from perl_jax.data.pipeline.rows import SkipCount, Skipped
 from perl_jax.data.sources.source import BadRow
 from perl_jax.files import whole_directory
 from perl_jax.preparation.shard_writer import ShardWriter
-from perl_jax.preparation.stage import Dropped, Kept, Outcome
+from perl_jax.preparation.stage import DroppedRow, KeptRow, Outcome
 
 COUNTS = "counts.json"
 DROPPED = "dropped.jsonl"
@@ -59,63 +59,45 @@ def write_outcomes(
     Raises:
         ValueError: More rows than allowed are bad, or none is kept; with a table of the reasons.
     """
-    tally = _Tally()
+    kept = 0
+    reasons = {name: Counter[str]() for name in ("kept_as", "dropped", "bad")}
     bad = SkipCount(max_bad_fraction, rows, {_WHOLE: rows})
     with whole_directory(directory, replace=True) as unfinished:
         with ExitStack() as stack:
             writers: dict[str, ShardWriter] = {}
             lost = stack.enter_context((unfinished / DROPPED).open("w", encoding="utf-8"))
             for outcome in outcomes:
-                if isinstance(outcome, Kept):
+                if isinstance(outcome, KeptRow):
                     if outcome.folder not in writers:
                         folder = unfinished / outcome.folder
                         folder.mkdir(exist_ok=True)
                         writers[outcome.folder] = stack.enter_context(ShardWriter(folder))
                     outcome = _written(outcome, writers[outcome.folder])
-                if isinstance(outcome, Kept):
+                if isinstance(outcome, KeptRow):
+                    kept += 1
+                    reasons["kept_as"].update([outcome.note] if outcome.note else ())
                     bad.add(outcome.example, _WHOLE)
+                    continue
+                lost.write(json.dumps(_lost(outcome)) + "\n")
+                if isinstance(outcome, DroppedRow):
+                    reasons["dropped"][outcome.reason] += 1
                 else:
-                    lost.write(json.dumps(_lost(outcome)) + "\n")
-                    if isinstance(outcome, Skipped):
-                        bad.add(outcome, _WHOLE)
-                tally.add(outcome)
-        if not tally.kept:
-            raise ValueError(f"{directory.name}: no row is kept of {rows}:\n{tally.table()}")
-        counts = {"in": rows, **tally.counts(), **identity}
+                    reasons["bad"][outcome.reason] += 1
+                    bad.add(outcome, _WHOLE)
+        if not kept:
+            table = "\n".join(
+                f"  {reason:<24}{count:>8}"
+                for reason, count in (reasons["dropped"] + reasons["bad"]).most_common()
+            )
+            raise ValueError(f"{directory.name}: no row is kept of {rows}:\n{table}")
+        sorted_reasons = {name: dict(sorted(of.items())) for name, of in reasons.items()}
+        counts = {"in": rows, "kept": kept, **sorted_reasons, **identity}
         text = json.dumps(counts, indent=2) + "\n"
         (unfinished / COUNTS).write_text(text, encoding="utf-8")
     return counts
 
 
-class _Tally:
-    """Counts what becomes of rows."""
-
-    def __init__(self) -> None:
-        self.kept = 0
-        self._kept_as: Counter[str] = Counter()
-        self._dropped: Counter[str] = Counter()
-        self._bad: Counter[str] = Counter()
-
-    def add(self, outcome: Outcome) -> None:
-        if isinstance(outcome, Kept):
-            self.kept += 1
-            if outcome.note:
-                self._kept_as[outcome.note] += 1
-        elif isinstance(outcome, Dropped):
-            self._dropped[outcome.reason] += 1
-        else:
-            self._bad[outcome.reason] += 1
-
-    def counts(self) -> dict[str, Any]:
-        reasons = (("kept_as", self._kept_as), ("dropped", self._dropped), ("bad", self._bad))
-        return {"kept": self.kept, **{name: dict(sorted(of.items())) for name, of in reasons}}
-
-    def table(self) -> str:
-        reasons = (self._dropped + self._bad).most_common()
-        return "\n".join(f"  {reason:<24}{count:>8}" for reason, count in reasons)
-
-
-def _written(kept: Kept, writer: ShardWriter) -> Kept | Skipped:
+def _written(kept: KeptRow, writer: ShardWriter) -> KeptRow | Skipped:
     try:
         writer.add(kept.example)
     except BadRow as error:
@@ -123,8 +105,8 @@ def _written(kept: Kept, writer: ShardWriter) -> Kept | Skipped:
     return kept
 
 
-def _lost(outcome: Dropped | Skipped) -> dict[str, str]:
-    if isinstance(outcome, Dropped):
+def _lost(outcome: DroppedRow | Skipped) -> dict[str, str]:
+    if isinstance(outcome, DroppedRow):
         return {
             "reason": outcome.reason,
             "id": outcome.id,

@@ -9,7 +9,7 @@ from perl_jax.data.pipeline.rows import Skipped
 from perl_jax.data.sources.source import Source
 from perl_jax.permutation.answers import letter_of
 from perl_jax.preparation.answers import KINDS, AnswerKind, answer_kind
-from perl_jax.preparation.stage import Context, Dropped, Kept, Outcome, dropped, read_rows
+from perl_jax.preparation.stage import Context, DroppedRow, KeptRow, Outcome, dropped, read_rows
 from perl_jax.rewards import Grader, answer_text
 from perl_jax.settings import Checked, Count
 from perl_jax.types import Example
@@ -76,7 +76,7 @@ def _judged(row: Example | Skipped, config: FilterConfig) -> Outcome:
     return _judged_answer(row, config)
 
 
-def _judged_answer(row: Example, config: FilterConfig) -> Kept | Dropped:
+def _judged_answer(row: Example, config: FilterConfig) -> KeptRow | DroppedRow:
     try:
         kind = answer_kind(row.answer)
     except (TypeError, ValueError) as error:
@@ -89,15 +89,18 @@ def _judged_answer(row: Example, config: FilterConfig) -> Kept | Dropped:
     letter = letter_of(row.answer)
     if letter is not None and not letter_is_possible(letter, row):
         return dropped(row, "letter_outside_options", row.answer)
-    return Kept(replace(row, answer=answer_text(row.answer)), kind)
+    return KeptRow(replace(row, answer=answer_text(row.answer)), kind)
 
 
 def _matching(outcomes: list[Outcome], grader: Grader) -> list[Outcome]:
     """The outcomes, without rows whose answer is not even matched by itself."""
-    places = [n for n, one in enumerate(outcomes) if isinstance(one, Kept) and one.note != "open"]
-    kept = [one for one in outcomes if isinstance(one, Kept) and one.note != "open"]
-    problems = grader.check_gold([one.example.answer for one in kept])
-    for place, one, problem in zip(places, kept, problems, strict=True):
+    kept = {
+        place: one.example
+        for place, one in enumerate(outcomes)
+        if isinstance(one, KeptRow) and one.note != "open"
+    }
+    problems = grader.check_gold([row.answer for row in kept.values()])
+    for (place, row), problem in zip(kept.items(), problems, strict=True):
         if problem:
-            outcomes[place] = dropped(one.example, "answer_unreadable", problem)
+            outcomes[place] = dropped(row, "answer_unreadable", problem)
     return outcomes

@@ -5,14 +5,19 @@ and its 64 bits take line drawings on white for each other.
 """
 
 from array import array
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import numpy as np
 from annotated_types import Interval
 from PIL import Image
 
-from perl_jax.processing import load_rgb
+from perl_jax.data.pipeline.rows import Skipped
+from perl_jax.data.sources.source import Source
+from perl_jax.preparation.stage import map_rows
+from perl_jax.processing import ImageError, load_rgb
 from perl_jax.settings import Expects, check_value
+from perl_jax.types import Example
 
 _SIDE = 16
 WORDS = 2 * _SIDE * _SIDE // 64
@@ -22,6 +27,8 @@ Distance = Annotated[int, Interval(ge=0, le=WORDS - 1), Expects(f"0 to {WORDS - 
 
 # Steps of brightness that count as none: compression makes as many in flat areas.
 _FLAT = 4
+# Decoding and resizing leave the interpreter to others.
+_THREADS = 4
 
 
 def image_hash(image: Any) -> np.ndarray:
@@ -51,6 +58,21 @@ def image_hash(image: Any) -> np.ndarray:
 def distances(hashes_NxW: np.ndarray, hash_W: np.ndarray) -> np.ndarray:
     """In how many bits each of N hashes differs from one: ``[N]``."""
     return np.bitwise_count(hashes_NxW ^ hash_W[None]).sum(axis=-1, dtype=np.int64)
+
+
+def hashed_rows(source: Source) -> Iterator[tuple[Example, np.ndarray] | Skipped]:
+    """All rows in order: an example and uint64 ``[I, WORDS]``, or why it cannot be used."""
+    return map_rows(source, _hashed, _THREADS)
+
+
+def _hashed(row: Example) -> tuple[Example, np.ndarray] | Skipped:
+    hashes = np.empty((len(row.images), WORDS), np.uint64)
+    for number, image in enumerate(row.images):
+        try:
+            hashes[number] = image_hash(image)
+        except ImageError as error:
+            return Skipped("bad_image", row.id, f"image {number + 1}: {error}")
+    return row, hashes
 
 
 class NearImages:

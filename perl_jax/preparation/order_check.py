@@ -2,12 +2,10 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from string import Template
 from typing import Any
 
-from perl_jax.data.pipeline.rows import Skipped
 from perl_jax.data.sources.source import Source
-from perl_jax.endpoint import Endpoint, Refused
+from perl_jax.endpoint import Refused
 from perl_jax.permutation import (
     CannotPermute,
     Rule,
@@ -17,9 +15,8 @@ from perl_jax.permutation import (
     rules_from_config,
     sample_orders,
 )
-from perl_jax.preparation.questions import digest, fill, load_prompt, read_object
-from perl_jax.preparation.rephrase import asked_of, open_endpoint
-from perl_jax.preparation.stage import Context, Kept, Outcome, ordered_map, read_rows
+from perl_jax.preparation.questions import Ask, ask_rows, asking_depends
+from perl_jax.preparation.stage import Context, KeptRow, Outcome, map_rows
 from perl_jax.settings import Checked
 from perl_jax.types import Example
 
@@ -57,35 +54,25 @@ def check_orders(source: Source, config: OrderConfig, context: Context) -> Itera
     """
     rules = rules_from_config(config.rules)
 
-    def by_rule(row: Example | Skipped) -> Outcome:
-        if isinstance(row, Skipped):
-            return row
+    def by_rule(row: Example) -> KeptRow:
         given = row.metadata.get(COLUMN)
         if given is not None:
-            return Kept(row, f"given_{str(given).lower()}")
+            return KeptRow(row, f"given_{str(given).lower()}")
         changes = changes_by_rule(row, rule_for(row, rules=rules, unknown="keep"), context.seed)
-        return Kept(row, "unknown") if changes is None else _marked(row, changes, "rule")
+        return KeptRow(row, "unknown") if changes is None else _marked(row, changes, "rule")
 
-    if not config.ask:
-        yield from map(by_rule, read_rows(source))
-        return
-    prompt = load_prompt("order", config.prompt)
-    with open_endpoint(context) as endpoint:
+    def decide(row: Example, ask: Ask) -> KeptRow:
+        outcome = by_rule(row)
+        return _asked(row, ask) if outcome.note == "unknown" else outcome
 
-        def decide(row: Example | Skipped) -> Outcome:
-            outcome = by_rule(row)
-            if isinstance(outcome, Kept) and outcome.note == "unknown":
-                return _asked(outcome.example, endpoint, prompt)
-            return outcome
-
-        threads = endpoint.config.concurrency
-        for _, outcome in ordered_map(decide, read_rows(source), threads):
-            yield outcome
+    if config.ask:
+        return ask_rows(source, context, "order", config.prompt, decide)
+    return map_rows(source, by_rule)
 
 
 def checking_depends(config: OrderConfig, context: Context) -> Any:
     """What the check depends on besides rows, configuration and seed."""
-    return [digest(load_prompt("order", config.prompt)), asked_of(context)] if config.ask else None
+    return asking_depends(context, "order", config.prompt) if config.ask else None
 
 
 def changes_by_rule(example: Example, rule: Rule, seed: int) -> bool | None:
@@ -136,19 +123,18 @@ def _differs(a: Example, b: Example) -> bool:
     return (a.question, a.options, a.answer) != (b.question, b.options, b.answer)
 
 
-def _marked(row: Example, changes: bool, who: str) -> Kept:
+def _marked(row: Example, changes: bool, who: str) -> KeptRow:
     marked = replace(row, metadata={**row.metadata, COLUMN: changes})
-    return Kept(marked, f"{who}_{str(changes).lower()}")
+    return KeptRow(marked, f"{who}_{str(changes).lower()}")
 
 
-def _asked(row: Example, endpoint: Endpoint, prompt: Template) -> Kept:
+def _asked(row: Example, ask: Ask) -> KeptRow:
     try:
-        answer = read_object(endpoint.ask(fill(prompt, row)))
+        changes = ask().get("answer_depends_on_order")
     except Refused:
-        return Kept(row, "refused")
+        return KeptRow(row, "refused")
     except ValueError:
-        return Kept(row, "malformed")
-    changes = answer.get("answer_depends_on_order")
-    return (
-        _marked(row, changes, "endpoint") if isinstance(changes, bool) else Kept(row, "malformed")
-    )
+        return KeptRow(row, "malformed")
+    if not isinstance(changes, bool):
+        return KeptRow(row, "malformed")
+    return _marked(row, changes, "endpoint")

@@ -1,13 +1,59 @@
-"""Prompts for the endpoint, from text files, and the JSON objects that it answers with."""
+"""Asking the endpoint about rows: prompts from text files, and JSON objects as its answers."""
 
 import hashlib
 import json
+from collections.abc import Callable, Iterator
 from importlib import resources
 from pathlib import Path
 from string import Template
 from typing import Any
 
+from perl_jax.data.sources.source import Source
+from perl_jax.endpoint import Endpoint
+from perl_jax.preparation.stage import Context, Outcome, map_rows
 from perl_jax.types import Example
+
+Ask = Callable[[], dict[str, Any]]
+"""Asks about a row; raises ValueError where the answer is no JSON object, `Refused` where there is
+none."""
+
+
+def ask_rows(
+    source: Source,
+    context: Context,
+    name: str,
+    path: str | None,
+    decide: Callable[[Example, Ask], Outcome],
+) -> Iterator[Outcome]:
+    """What becomes of rows, where the endpoint is asked about some of them.
+
+    Args:
+        source: The rows.
+        context: Says who is asked.
+        name: Of the prompt that comes with this package.
+        path: A file that takes its place; None: none does.
+        decide: Given a row, and what asks about it. Runs in threads.
+
+    Raises:
+        ValueError: No endpoint is named, or the prompt is not what it should be.
+        OSError: The endpoint, or the storage, fails.
+    """
+    prompt = load_prompt(name, path)
+    if context.endpoint is None:
+        raise ValueError("endpoint: expected one, as a stage asks it; got none")
+    with Endpoint(context.endpoint, context.cache / "endpoint") as endpoint:
+
+        def decided(row: Example) -> Outcome:
+            return decide(row, lambda: read_object(endpoint.ask(fill(prompt, row))))
+
+        yield from map_rows(source, decided, endpoint.config.concurrency)
+
+
+def asking_depends(context: Context, name: str, path: str | None) -> Any:
+    """What answers depend on besides the rows: the prompt, and who is asked with what."""
+    asked = context.endpoint
+    who = asked and {"model": asked.model, "parameters": dict(asked.parameters)}
+    return [hashlib.sha256(load_prompt(name, path).template.encode()).hexdigest(), who]
 
 
 def load_prompt(name: str, path: str | None) -> Template:
@@ -45,11 +91,6 @@ def fill(prompt: Template, example: Example) -> str:
         options="\n".join(example.options) or "(none)",
         answer=example.answer,
     )
-
-
-def digest(prompt: Template) -> str:
-    """Changes with the text of the prompt."""
-    return hashlib.sha256(prompt.template.encode()).hexdigest()
 
 
 def read_object(answer: str) -> dict[str, Any]:

@@ -4,23 +4,14 @@ import random
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from string import Template
 from typing import Annotated, Any, Literal
 
 from perl_jax.data.pipeline.rows import Skipped
 from perl_jax.data.sources.source import Source
-from perl_jax.endpoint import Endpoint, Refused
+from perl_jax.endpoint import Refused
 from perl_jax.preparation.answers import answer_kind
-from perl_jax.preparation.questions import digest, fill, load_prompt, read_object
-from perl_jax.preparation.stage import (
-    Context,
-    Dropped,
-    Kept,
-    Outcome,
-    dropped,
-    ordered_map,
-    read_rows,
-)
+from perl_jax.preparation.questions import Ask, ask_rows, asking_depends
+from perl_jax.preparation.stage import Context, DroppedRow, KeptRow, Outcome, dropped
 from perl_jax.processing import Slot, split_placeholders
 from perl_jax.settings import Checked, Expects
 from perl_jax.types import Example, prompt_text
@@ -56,57 +47,33 @@ def rephrase_rows(source: Source, config: RephraseConfig, context: Context) -> I
     which they would be dropped: ``malformed`` (the answer is not what the prompt asks for),
     ``not_rephrasable`` (the endpoint says so) or ``refused`` (it does not answer).
     """
-    prompt = load_prompt("rephrase", config.prompt)
-    with open_endpoint(context) as endpoint:
 
-        def rephrase(row: Example | Skipped) -> Outcome:
-            if isinstance(row, Skipped):
-                return row
-            try:
-                kind = answer_kind(row.answer)
-            except (TypeError, ValueError) as error:
-                return Skipped("bad_answer", row.id, str(error))
-            if kind != "open":
-                return Kept(row, "objective")
-            outcome = _rephrased(row, endpoint, prompt, context.seed)
-            if isinstance(outcome, Dropped) and config.unusable == "keep":
-                return Kept(row, outcome.reason)
-            return outcome
+    def rephrase(row: Example, ask: Ask) -> Outcome:
+        try:
+            kind = answer_kind(row.answer)
+        except (TypeError, ValueError) as error:
+            return Skipped("bad_answer", row.id, str(error))
+        if kind != "open":
+            return KeptRow(row, "objective")
+        outcome = _rephrased(row, ask, context.seed)
+        if isinstance(outcome, DroppedRow) and config.unusable == "keep":
+            return KeptRow(row, outcome.reason)
+        return outcome
 
-        threads = endpoint.config.concurrency
-        for _, outcome in ordered_map(rephrase, read_rows(source), threads):
-            yield outcome
-
-
-def open_endpoint(context: Context) -> Endpoint:
-    """The endpoint that the configuration names.
-
-    Raises:
-        ValueError: It names none.
-    """
-    if context.endpoint is None:
-        raise ValueError("endpoint: expected one, as a stage asks it; got none")
-    return Endpoint(context.endpoint, context.cache / "endpoint")
-
-
-def asked_of(context: Context) -> Any:
-    """What the answers of the endpoint depend on, besides the prompts."""
-    if context.endpoint is None:
-        return None
-    return {"model": context.endpoint.model, "parameters": dict(context.endpoint.parameters)}
+    return ask_rows(source, context, "rephrase", config.prompt, rephrase)
 
 
 def rephrasing_depends(config: RephraseConfig, context: Context) -> Any:
     """What the rephrasing depends on besides rows, configuration and seed."""
-    return [digest(load_prompt("rephrase", config.prompt)), asked_of(context)]
+    return asking_depends(context, "rephrase", config.prompt)
 
 
-def _rephrased(row: Example, endpoint: Endpoint, prompt: Template, seed: int) -> Kept | Dropped:
+def _rephrased(row: Example, ask: Ask, seed: int) -> KeptRow | DroppedRow:
     try:
-        answer = read_object(endpoint.ask(fill(prompt, row)))
+        answer = ask()
         if "skip" in answer:
             return dropped(row, "not_rephrasable", str(answer["skip"])[:200])
-        return Kept(_read(row, answer, seed), "rephrased")
+        return KeptRow(_read(row, answer, seed), "rephrased")
     except Refused as error:
         return dropped(row, "refused", str(error))
     except ValueError as error:

@@ -6,10 +6,8 @@ options, and all other metadata as a JSON object. Images are stored byte for byt
 """
 
 import json
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import pyarrow as pa
@@ -17,7 +15,6 @@ import pyarrow.parquet as pq
 
 from perl_jax.data.sources.layouts import OWN_COLUMN
 from perl_jax.data.sources.source import BadRow
-from perl_jax.files import whole_directory
 from perl_jax.types import Example
 
 SCHEMA = pa.schema(
@@ -44,54 +41,17 @@ _ROW_GROUP_BYTES = 2**27
 _COLUMNS: Mapping[str, type] = {"change_needed": bool, "question_type": str, "response": str}
 
 
-def write_examples(
-    examples: Iterable[Example],
-    directory: str | os.PathLike[str],
-    *,
-    rows_per_file: int = 16384,
-    bytes_per_file: int = 2**30,
-) -> int:
-    """Writes examples as ``part-00000.parquet`` and so on into a new directory.
-
-    The directory appears when it is complete: where writing ends early, even by a kill, there is
-    none. The same examples give the same bytes.
-
-    Args:
-        examples: In the order in which they are to be read. Images are encoded bytes; metadata is
-            what JSON can hold. Answers are read back as `perl_jax.rewards.answer_text` has them.
-        directory: Must not exist yet, or be empty.
-        rows_per_file: A file has no more rows than this.
-        bytes_per_file: Nor, but for its last 64 rows, more bytes of images and text than this.
-
-    Returns:
-        How many were written.
-
-    Raises:
-        FileExistsError: The directory holds something.
-        BadRow: A text cannot be encoded.
-        TypeError: An image is not bytes, or metadata not what JSON can hold.
-        ValueError: There are no examples, or two of one source have one id.
-    """
-    with whole_directory(directory) as unfinished:
-        with ShardWriter(
-            unfinished, rows_per_file=rows_per_file, bytes_per_file=bytes_per_file
-        ) as writer:
-            for example in examples:
-                writer.add(example)
-        if not writer.rows:
-            raise ValueError(f"{directory}: expected at least one example to write; got none")
-    return writer.rows
-
-
 class ShardWriter:
-    """Writes examples, one after the other, as shards of a directory: a context manager.
+    """Writes examples as shards ``part-00000.parquet`` and so on: a context manager.
 
-    The files are complete when the block ends; `write_examples` makes all of them appear at once.
+    The files are complete when the block ends; `perl_jax.files.whole_directory` makes all
+    of them appear at once. The same examples give the same bytes. Answers are read back as
+    `perl_jax.rewards.answer_text` has them.
 
     Args:
         directory: Where the files go.
-        rows_per_file: As in `write_examples`.
-        bytes_per_file: As in `write_examples`.
+        rows_per_file: A file has no more rows than this.
+        bytes_per_file: Nor, but for its last 64 rows, more bytes of images and text than this.
 
     Attributes:
         rows: How many were written.
@@ -143,12 +103,7 @@ class ShardWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         if error is None and self._group:
             self._write_group()
         self._close_file()

@@ -1,6 +1,7 @@
 """The split into training and held-out rows, which share no image."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -9,9 +10,8 @@ from annotated_types import Interval
 
 from perl_jax.data.pipeline.rows import Skipped
 from perl_jax.data.sources.source import Source
-from perl_jax.preparation.hashing import hashed_rows
-from perl_jax.preparation.image_hash import Distance, NearImages
-from perl_jax.preparation.stage import Context, Kept, Outcome, read_rows
+from perl_jax.preparation.image_hash import Distance, NearImages, hashed_rows
+from perl_jax.preparation.stage import Context, KeptRow, Outcome, read_rows
 from perl_jax.settings import Checked, Expects
 
 TRAIN, HELD_OUT = "train", "held_out"
@@ -76,7 +76,7 @@ def split_rows(source: Source, config: SplitConfig, context: Context) -> Iterato
             yield group
         else:
             folder = HELD_OUT if group in held else TRAIN
-            yield Kept(row, folder, folder)
+            yield KeptRow(row, folder, folder)
 
 
 def _groups(source: Source, max_distance: int) -> list[int | Skipped]:
@@ -100,15 +100,10 @@ def _groups(source: Source, max_distance: int) -> list[int | Skipped]:
 
 def _held_out(groups: Sequence[int | Skipped], share: float, seed: int) -> set[int]:
     """The groups that are held out."""
-    sizes: dict[int, int] = {}
-    for group in groups:
-        if not isinstance(group, Skipped):
-            sizes[group] = sizes.get(group, 0) + 1
+    sizes = Counter(group for group in groups if not isinstance(group, Skipped))
     room = allowed = int(share * sum(sizes.values()))
     held = set()
-    for group in sorted(
-        sizes, key=lambda group: hashlib.sha256(f"{seed} {group}".encode()).digest()
-    ):
+    for group in sorted(sizes, key=lambda group: _draw(seed, group)):
         if sizes[group] <= room:
             held.add(group)
             room -= sizes[group]

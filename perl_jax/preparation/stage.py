@@ -17,7 +17,7 @@ R = TypeVar("R")
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeptRow:
     """A row that goes on.
 
     Attributes:
@@ -33,7 +33,7 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Dropped:
+class DroppedRow:
     """A good row that the stage leaves out.
 
     Attributes:
@@ -49,7 +49,7 @@ class Dropped:
     detail: str = ""
 
 
-Outcome = Kept | Dropped | Skipped
+Outcome = KeptRow | DroppedRow | Skipped
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,9 @@ class Stage:
     depends: Callable[[Any, Context], Any] = lambda config, context: None
 
 
-def dropped(example: Example, reason: str, detail: str = "") -> Dropped:
+def dropped(example: Example, reason: str, detail: str = "") -> DroppedRow:
     """The row, left out."""
-    return Dropped(example.id, example.source, reason, detail)
+    return DroppedRow(example.id, example.source, reason, detail)
 
 
 def read_rows(source: Source) -> Iterator[Example | Skipped]:
@@ -99,27 +99,40 @@ def read_rows(source: Source) -> Iterator[Example | Skipped]:
     return (read(index) for index in range(len(source)))
 
 
-def ordered_map(
-    function: Callable[[T], R], items: Iterable[T], threads: int
-) -> Iterator[tuple[T, R]]:
-    """Every item with what the function gives for it, in order, several at a time.
+def map_rows(
+    source: Source, function: Callable[[Example], R], threads: int = 0
+) -> Iterator[R | Skipped]:
+    """What a function gives for every row, in order; rows that cannot be used stay as they are.
 
     Args:
-        function: Is called in threads; where it raises, so does the iteration.
-        items: Are read in this thread, a few ahead.
-        threads: How many calls run at once.
+        source: The rows.
+        function: Is called in threads, if there are any; where it raises, so does the iteration.
+        threads: How many calls run at once; 0: one after another, in this thread.
+    """
+
+    def call(row: Example | Skipped) -> R | Skipped:
+        return row if isinstance(row, Skipped) else function(row)
+
+    rows = read_rows(source)
+    if threads:
+        return ordered_map(call, rows, threads)
+    return map(call, rows)
+
+
+def ordered_map(function: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:
+    """What a function gives for every item, in order; so many calls run at once, in threads.
+
+    Items are read in this thread, a few ahead.
     """
     with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[tuple[T, Future[R]]] = deque()
+        waiting: deque[Future[R]] = deque()
         try:
             for item in items:
-                waiting.append((item, pool.submit(function, item)))
+                waiting.append(pool.submit(function, item))
                 if len(waiting) >= 2 * threads:
-                    first, future = waiting.popleft()
-                    yield first, future.result()
+                    yield waiting.popleft().result()
             while waiting:
-                first, future = waiting.popleft()
-                yield first, future.result()
+                yield waiting.popleft().result()
         finally:
-            for _, future in waiting:
+            for future in waiting:
                 future.cancel()

@@ -166,7 +166,7 @@ class Processor:
             )
         repeats = np.ones(len(ids), np.int64)
         repeats[is_image] = [
-            image.grid[0] * image.grid[1] // self.image_settings.merge_size**2 for image in images
+            image.num_patches // self.image_settings.merge_size**2 for image in images
         ]
         return np.repeat(ids, repeats)
 
@@ -202,7 +202,7 @@ def load_processor(
         path: A model directory or a hub id.
         min_pixels: Images of a smaller area are enlarged to it; by default the directory's value.
         max_pixels: Images of a larger area are reduced to it; by default the directory's value.
-            Every 784 pixels (28x28) cost one token.
+            An image token costs ``(patch_size * merge_size)**2`` pixels.
 
     Raises:
         FileNotFoundError: ``path`` is no model, or lacks a file.

@@ -5,13 +5,12 @@ import threading
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Literal
 
 import numpy as np
 
 from perl_jax.rewards.answers import answer_text
-from perl_jax.rewards.extract import Boxed, last_boxed
+from perl_jax.rewards.extract import last_boxed
 from perl_jax.rewards.matching import Match, match, read_sequence
 from perl_jax.rewards.normalise import as_latex, clean
 from perl_jax.rewards.numeric import Tolerance
@@ -81,11 +80,16 @@ class Grader:
     ) -> None:
         if num_workers is None:
             num_workers = min(os.cpu_count() or 1, _MAX_WORKERS)
-        _require("num_workers", num_workers, at_least=1)
-        _require("deadline", deadline, at_least=0.01)
-        _require("memory_bytes", memory_bytes, at_least=128 * 1024**2)
-        _require("absolute_tolerance", absolute_tolerance, at_least=0)
-        _require("relative_tolerance", relative_tolerance, at_least=0)
+        for name, value, least in (
+            ("num_workers", num_workers, 1),
+            ("deadline", deadline, 0.01),
+            ("memory_bytes", memory_bytes, 128 * 1024**2),
+            ("absolute_tolerance", absolute_tolerance, 0),
+            ("relative_tolerance", relative_tolerance, 0),
+        ):
+            # Written so that NaN fails as well.
+            if not value >= least:
+                raise ValueError(f"Grader: {name} must be at least {least}; got {value!r}")
         self._tolerance = Tolerance(absolute_tolerance, relative_tolerance)
         self._cache: OrderedDict[Task, Result] = OrderedDict()
         self._lock = threading.Lock()
@@ -94,12 +98,7 @@ class Grader:
     def __enter__(self) -> "Grader":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -127,7 +126,10 @@ class Grader:
                 f"got {type(responses).__name__} of {len(responses)} and {len(answers)}"
             )
         truths = [_truth(row, answer) for row, answer in enumerate(answers)]
-        boxes = [_box(row, response) for row, response in enumerate(responses)]
+        for row, response in enumerate(responses):
+            if not isinstance(response, str):
+                raise TypeError(f"responses[{row}]: expected str; got {type(response).__name__}")
+        boxes = [last_boxed(response) for response in responses]
         graded: dict[tuple[str, str], Match] = {}
         for key in zip((box.text for box in boxes), truths, strict=True):
             if key[0] and key not in graded:
@@ -225,18 +227,6 @@ def _truth(row: int, answer: Any) -> str:
         return answer_text(answer)
     except (TypeError, ValueError) as error:
         raise type(error)(f"answers[{row}]: {error}") from error
-
-
-def _box(row: int, response: Any) -> Boxed:
-    if not isinstance(response, str):
-        raise TypeError(f"responses[{row}]: expected str; got {type(response).__name__}")
-    return last_boxed(response)
-
-
-def _require(name: str, value: float, *, at_least: float) -> None:
-    # Written so that NaN fails as well.
-    if not value >= at_least:
-        raise ValueError(f"Grader: {name} must be at least {at_least}; got {value!r}")
 
 
 def _stop_at_failures(grades: Sequence[Grade]) -> None:

@@ -37,7 +37,7 @@ class EncodingPlan:
     def rows_of(self, image: ImagePatches) -> np.ndarray:
         """The rows of an image in the parts of all shards, one padded part after the other."""
         shard, first = self.place[image.key]
-        return shard * self.padded_rows + first + np.arange(num_patches(image) // self.unit)
+        return shard * self.padded_rows + first + np.arange(image.num_patches // self.unit)
 
 
 def plan_encoding(
@@ -68,7 +68,7 @@ def plan_encoding(
             if image.key in planned:
                 continue
             planned.add(image.key)
-            size = num_patches(image)
+            size = image.num_patches
             ladder.fit(size, "patches of an image")
             candidates = everyone if group.feed is None else shards[group.feed]
             shard = min(candidates, key=lambda shard: total[shard])
@@ -79,11 +79,6 @@ def plan_encoding(
             filled[shard] += size
             total[shard] += size
     return _placed(queues, ladder, unit)
-
-
-def num_patches(image: ImagePatches) -> int:
-    """Of an image, whether this host holds them or not."""
-    return image.grid[0] * image.grid[1]
 
 
 def _placed(queues: Sequence[list[list[ImagePatches]]], ladder: Ladder, unit: int) -> EncodingPlan:
@@ -97,7 +92,7 @@ def _placed(queues: Sequence[list[list[ImagePatches]]], ladder: Ladder, unit: in
             row = base
             for image in batch:
                 place[image.key] = (shard, row)
-                row += num_patches(image) // unit
+                row += image.num_patches // unit
             longest = max(longest, (row - base) * unit)
         padded = ladder.fit(longest, "patches of a call")
         calls.append((batches, padded))

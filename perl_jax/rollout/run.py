@@ -23,7 +23,7 @@ from perl_jax.processing import Processor
 from perl_jax.rollout import decode_state, programs
 from perl_jax.rollout.config import SamplerConfig
 from perl_jax.rollout.decode_state import DecodeState
-from perl_jax.rollout.features import EncodingPlan, num_patches, plan_encoding
+from perl_jax.rollout.features import EncodingPlan, plan_encoding
 from perl_jax.rollout.programs import Drawing
 from perl_jax.rollout.schedule import OrderRollouts, Table
 from perl_jax.rollout.stopping import Ending, Response
@@ -104,7 +104,7 @@ class SamplerRun:
             return jax.tree.map(lambda part: part[None], sizes.pack(batches[shard]))
 
         self.stats["images"] += sum(map(len, batches))
-        self.stats["patches"] += sum(num_patches(image) for batch in batches for image in batch)
+        self.stats["patches"] += sum(image.num_patches for batch in batches for image in batch)
         self.stats["patches_padded"] += patches * len(batches)
         images = self.sharding.put(make)
         features: jax.Array = self._call(
@@ -198,8 +198,8 @@ class SamplerRun:
             )
             tokens, logprobs = np.asarray(tokens)[..., None], np.asarray(logprobs)[..., None]
             for row, order in enumerate(orders):
-                for n, response in enumerate(order.responses):
-                    self._take(order, n, response, tokens[row, n], logprobs[row, n])
+                for n in range(self.num_rollouts):
+                    self._take(order, n, tokens[row, n], logprobs[row, n])
             table.release()
             self.stats["orders"] += len(orders)
             self.stats["prompt_tokens"] += sum(len(order.prompt.tokens) for order in orders)
@@ -249,23 +249,16 @@ class SamplerRun:
         taken = int(steps)
         tokens, logprobs = np.asarray(tokens)[..., :taken], np.asarray(logprobs)[..., :taken]
         for place, column, order, n in running:
-            drawn = (tokens[place, column], logprobs[place, column])
-            self._take(order, n, order.responses[n], *drawn)
+            self._take(order, n, tokens[place, column], logprobs[place, column])
         table.time += taken
         table.release()
         self.stats["decode_steps"] += taken
         self.stats["decode_rows"] += taken * tokens.shape[0] * tokens.shape[1]
         return state
 
-    def _take(
-        self,
-        order: OrderRollouts,
-        n: int,
-        response: Response,
-        tokens: np.ndarray,
-        logprobs: np.ndarray,
-    ) -> None:
+    def _take(self, order: OrderRollouts, n: int, tokens: np.ndarray, logprobs: np.ndarray) -> None:
         """Adds drawn tokens to a response."""
+        response = order.responses[n]
         before = len(response.tokens)
         taken = response.extend(tokens, logprobs, self.ending)
         if np.isnan(response.logprobs[before:]).any():

@@ -11,7 +11,6 @@ from perl_jax.buckets import Ladder
 from perl_jax.models import Policy
 from perl_jax.processing import Processor
 from perl_jax.rollout.config import SamplerConfig
-from perl_jax.rollout.features import num_patches
 from perl_jax.rollout.run import OnTokens, SampleRequest, SamplerRun
 from perl_jax.rollout.schedule import OrderRollouts
 from perl_jax.rollout.strategies import Strategy
@@ -90,7 +89,7 @@ class Sampler:
         self._padded_lengths([group])
         ladder = Ladder("patches", self.config.patches)
         for image in group.images:
-            ladder.fit(num_patches(image), "patches of an image")
+            ladder.fit(image.num_patches, "patches of an image")
 
     def _padded_lengths(self, groups: Sequence[Group]) -> list[int]:
         ladder = Ladder("prompt_lengths", self.config.prompt_lengths)

@@ -35,11 +35,6 @@ class OrderRollouts:
     responses: list[Response]
 
     @property
-    def position(self) -> int:
-        """Position of the first response token."""
-        return self.prompt.next_position
-
-    @property
     def running(self) -> list[int]:
         """Numbers of the rollouts that are not done."""
         return [n for n, response in enumerate(self.responses) if not response.done]
@@ -152,7 +147,7 @@ class Table:
         streams = np.zeros((*self.shape, 2), np.uint32)
         for place, order in enumerate(self._orders):
             if order is not None:
-                position[place] = order.position
+                position[place] = order.prompt.next_position
                 streams[place] = order.streams[np.maximum(self._columns[place], 0)]
         for place, column, _, _ in self.responses():
             done[place, column] = False

@@ -18,7 +18,7 @@ from perl_jax.models import Policy
 from perl_jax.settings import Checked, Count, Expects
 from perl_jax.training.checkpoint import Checkpoints
 from perl_jax.training.display.compilations import CompilationCounter
-from perl_jax.training.display.progress import Progress
+from perl_jax.training.display.progress import ProgressBar
 from perl_jax.training.display.throughput import Throughput
 from perl_jax.update.learner import Learner
 from perl_jax.update.state import TrainState
@@ -78,24 +78,6 @@ class Stepper(Protocol):
 
     def restore(self, host: dict[str, Any]) -> None:
         """Goes on from there."""
-
-
-class Savepoints(Protocol):
-    """Where steps are saved, see `Checkpoints`."""
-
-    def save(
-        self,
-        step: int,
-        arrays: Any,
-        host: Mapping[str, Any],
-        *,
-        metric: float | None = None,
-        force: bool = False,
-    ) -> bool:
-        """Saves a step if it is due or forced."""
-
-    def wait(self) -> None:
-        """Returns when everything is saved."""
 
 
 class Report(Protocol):
@@ -167,9 +149,9 @@ class Loop:
     """
 
     stepper: Stepper
-    checkpoints: Savepoints
+    checkpoints: Checkpoints
     write: Callable[[int, Mapping[str, float]], None]
-    progress: Progress
+    progress: ProgressBar
     asked_to_stop: Callable[[], bool]
     steps: int
     evaluate: Callable[[Policy], Report] | None

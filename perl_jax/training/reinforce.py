@@ -1,12 +1,10 @@
 """A step of reinforcement learning: collect a batch, update on it."""
 
-import hashlib
 import time
 from collections.abc import Mapping
 from typing import Any
 
 import jax
-import numpy as np
 from flax import nnx
 
 from perl_jax.data.pipeline.pipeline import Pipeline
@@ -58,7 +56,7 @@ class Reinforce:
             operations += self.learner.operations(collected.batch)
             state, stats = self.learner.reinforce(state, collected.batch)
         metrics = collected.metrics | seconds | self.pipeline.metrics()
-        return StepResult(state, metrics, stats, operations, _as_json(collected.record))
+        return StepResult(state, metrics, stats, operations, collected.record)
 
     def _timed_policy(self, state: TrainState) -> tuple[Policy, dict[str, float]]:
         """The policy for rollouts, and how long its copy took."""
@@ -77,18 +75,3 @@ class Reinforce:
     def restore(self, host: dict[str, Any]) -> None:
         """Goes on from there."""
         self.pipeline.restore(host["data"])
-
-
-def _as_json(record: dict[str, Any]) -> dict[str, Any]:
-    """The record of a step: what was drawn, tokens as a digest."""
-    tokens = np.ascontiguousarray(record["tokens"])
-    held = np.arange(tokens.shape[-1]) < record["lengths"][..., None]
-    digest = hashlib.sha256(np.where(held, tokens, -1).tobytes()).hexdigest()
-    return {
-        "ids": record["ids"],
-        "orders": record["orders"],
-        "kept": record["kept"],
-        "reward": np.round(record["reward"].astype(float), 6).tolist(),
-        "tokens_sha256": digest,
-        "first_response": record["first_response"],
-    }

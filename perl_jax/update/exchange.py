@@ -93,8 +93,7 @@ def _pack(told: Sequence[tuple[Group, Any]]) -> bytes:
         }
         for group, note in told
     ]
-    data: bytes = msgpack_serialize(rows)
-    return data
+    return msgpack_serialize(rows)
 
 
 def _unpack(data: bytes) -> list[tuple[Group, Any]]:
@@ -112,8 +111,7 @@ def _unpack(data: bytes) -> list[tuple[Group, Any]]:
 
 
 def _pack_images(group: Group) -> bytes:
-    data: bytes = msgpack_serialize([image.patches for image in group.images])
-    return data
+    return msgpack_serialize([image.patches for image in group.images])
 
 
 def _with_images(group: Group, data: bytes) -> Group:

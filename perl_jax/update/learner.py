@@ -35,18 +35,18 @@ class UpdateConfig(Checked):
     """How a batch becomes updates.
 
     Attributes:
-        updates_per_batch: Optimizer updates on each batch, on equal parts of its groups. It does
-            not depend on the number of orders or rollouts.
+        updates_per_batch: Optimizer updates on each batch, on equal parts of its groups, however
+            many orders and rollouts they have.
         trainable: Patterns of the paths that are trained; each must match the whole path.
-        frozen: Patterns of those that are not; they come before ``trainable``.
-        recompute_old: Whether the log-probabilities before the batch's first update are computed
-            anew even where one update makes them those of the update itself.
-        importance_cap: Weighs tokens by how much likelier the trainer's arithmetic makes them than
-            the sampler's, up to this; None does not. See `truncated_importance_weights`.
-        max_logprob_gap: The run stops where sampler and trainer disagree on a token by more.
+        frozen: Patterns of the paths that are not trained, even if ``trainable`` matches them.
+        recompute_old: Whether the log-probabilities before the batch's first update are computed in
+            a pass of their own even if there is one update only, which computes the same ones.
+        importance_cap: Tokens are weighted by the ratio of the trainer's probability to the
+            sampler's, at most this; None: they are not. See `truncated_importance_weights`.
+        max_logprob_gap: The run stops if sampler and trainer differ by more on a token.
         remat: What the backward pass computes again: ``none``, ``activations`` or ``layers``.
-        logprob_chunk: Rows of the vocabulary at a time.
-        reference_dtype: Of the reference model's parameters.
+        logprob_chunk: The rows of the vocabulary that log-probabilities read at a time.
+        reference_dtype: The dtype of the reference model's parameters.
         packing: How batches are cut and padded.
     """
 
@@ -76,10 +76,6 @@ class Learner:
     takes one and returns the next.
 
     Attributes:
-        config: How batches become updates.
-        objective: What is optimised; None: the cross-entropy of given responses.
-        length: The generation budget, for the aggregation ``constant_length``.
-        model_config: The configuration of the policy's model.
         policy: The model apart from its trainable parameters.
         sharding: How micro-batches are split over devices and hosts.
         reference: A copy of the trainable parameters as they start, for the KL penalty; None
@@ -159,7 +155,7 @@ class Learner:
 
     def init(self, model: Policy, key: jax.Array) -> TrainState:
         """The state before the first update. Parameters are copied; the model keeps its own."""
-        # Its data, since a key of one host is no argument of a program on all of them.
+        # A program on all hosts cannot take a key of one host, but it can take the key's data.
         data = np.asarray(jax.random.key_data(key))
         return self.programs.start(self.policy.split(model), data, jax.random.key_impl(key))
 
@@ -175,8 +171,8 @@ class Learner:
             batch: B groups; ``updates_per_batch`` divides B.
 
         Returns:
-            The state, and statistics as device scalars: the caller waits where it reads them. They
-            are means over the updates, but for extremes, counts, and what the last update left.
+            The state, and statistics as scalars on the devices: reading one waits for it. See
+            `perl_jax.update.stats.of_batch`.
 
         Raises:
             ValueError: The batch does not fit.
@@ -289,8 +285,7 @@ class Learner:
         return scores
 
     def _score(self, params: Params, micro: MicroBatch) -> jax.Array:
-        scores: jax.Array = self.programs.score(params, self.policy.frozen, micro, self._banned)
-        return scores
+        return self.programs.score(params, self.policy.frozen, micro, self._banned)
 
     def _with_scores(
         self, micro_batches: Iterable[MicroBatch], old: Scores | None

@@ -108,25 +108,33 @@ class Sizes:
         Raises:
             ValueError: A prompt, a response or the images do not fit the ladders.
         """
-        ladder = Ladder("prompt_lengths", config.prompt_lengths)
-        grids = [[image.grid for image in _distinct(groups)] for groups in shards]
+
+        def fit(ladder: str, size: int, what: str) -> int:
+            """The rung of a ladder of the configuration, or the `bucket` where it is empty."""
+            rungs = getattr(config, ladder)
+            return Ladder(ladder, rungs).fit(size, what) if rungs else bucket(size)
+
+        prompts = max(
+            fit("prompt_lengths", len(prompt.tokens), f"group {group.id!r}: prompt length")
+            for groups in shards
+            for group in groups
+            for prompt in group.prompts
+        )
         orders = max(sum(len(group.prompts) for group in groups) for groups in shards)
-        if config.orders:
-            orders = Ladder("orders", config.orders).fit(orders, "orders of a micro-batch")
-        else:
-            orders = bucket(orders)
+        images, image_sizes = [_distinct(groups) for groups in shards], None
+        if any(images):
+            patches = max(sum(image.num_patches for image in of_shard) for of_shard in images)
+            most = fit("images", max(map(len, images)), "images of a micro-batch")
+            image_sizes = model.image_sizes(
+                [[image.grid for image in of_shard] for of_shard in images],
+                num_patches=fit("patches", patches, "patches of a micro-batch"),
+                num_images=most if config.images else None,
+            )
         return cls(
-            orders=orders,
-            prompt=max(
-                ladder.fit(len(prompt.tokens), f"group {group.id!r}: prompt length")
-                for groups in shards
-                for group in groups
-                for prompt in group.prompts
-            ),
-            response=Ladder("response_lengths", config.response_lengths).fit(
-                max(1, int(lengths.max())), "response length"
-            ),
-            images=_image_sizes(grids, config, model) if any(grids) else None,
+            orders=fit("orders", orders, "orders of a micro-batch"),
+            prompt=prompts,
+            response=fit("response_lengths", max(1, int(lengths.max())), "response length"),
+            images=image_sizes,
         )
 
 
@@ -195,9 +203,9 @@ def _pack_prompts(
     """The orders of all groups one after the other, and where responses to them start."""
     images, rows_of, first = _distinct(groups), {}, 0
     for image in images:
-        features = len(image.patches) // model.patches_per_unit
-        rows_of[image.key] = np.arange(first, first + features)
-        first += features
+        stop = first + image.num_patches // model.patches_per_unit
+        rows_of[image.key] = np.arange(first, stop)
+        first = stop
     prompts = [prompt for group in groups for prompt in group.prompts]
     rows = [
         feature_rows(
@@ -220,19 +228,3 @@ def _pack_prompts(
 def _distinct(groups: Sequence[Group]) -> list[ImagePatches]:
     """The images of groups, each once."""
     return list({image.key: image for group in groups for image in group.images}.values())
-
-
-def _image_sizes(
-    grids: Sequence[Sequence[tuple[int, int]]], config: PackingConfig, model: PolicyConfig
-) -> ImageSizes:
-    """The sizes that hold the images of every shard."""
-    patches = max(sum(height * width for height, width in row) for row in grids)
-    num_images = None
-    if config.images:
-        ladder = Ladder("images", config.images)
-        num_images = ladder.fit(max(map(len, grids)), "images of a micro-batch")
-    return model.image_sizes(
-        grids,
-        num_patches=Ladder("patches", config.patches).fit(patches, "patches of a micro-batch"),
-        num_images=num_images,
-    )

@@ -35,7 +35,7 @@ CHAIN = (("\n",), ("\\",), ("boxed",), ("{",), ("A", "B", "C"), ("}",), ("<|im_e
 
 @pytest.fixture(scope="session")
 def grader():
-    with Grader(num_workers=1) as made:
+    with Grader(num_workers=1, deadline=120.0) as made:
         yield made
 
 

@@ -108,7 +108,7 @@ def test_rules_come_from_json_or_a_configuration(config, tmp_path):
     path.write_text('{"mine": {"movable": "all_but_first"}}')
     assert load_rules(str(path)) == load_rules(config) == {"mine": Rule(movable="all_but_first")}
     path.write_text('{"mine": {"movabel": "all"}}')
-    with pytest.raises(ValueError, match=r"rules\.json\.mine\.movabel: unknown field"):
+    with pytest.raises(ValueError, match=r"rules\.json\.mine\.movabel: unknown key"):
         load_rules(str(path))
     path.write_text("{")
     with pytest.raises(ValueError, match=r"rules\.json: expected JSON"):

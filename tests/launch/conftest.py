@@ -40,7 +40,7 @@ class Machine:
         return process
 
     def end(self, process: subprocess.Popen) -> subprocess.CompletedProcess:
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=300)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     def run(self, script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
@@ -64,7 +64,7 @@ class Machine:
         return [line for line in lines if all(word in line for word in words)]
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 300
         while not condition():
             assert time.monotonic() < deadline, self.calls()
             time.sleep(0.02)

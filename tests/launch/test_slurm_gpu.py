@@ -126,6 +126,6 @@ def test_jax_takes_one_gpu_of_a_task_unless_told_of_all(ids, visible):
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     assert ended.stdout.split() == ["1", visible], ended.stderr

@@ -58,7 +58,7 @@ def test_a_host_of_a_tpu_learns_its_number_from_the_metadata_server(machine):
 
 def test_a_program_that_a_signal_ends_before_it_listens_counts_as_stopped(machine, worker):
     ready = machine.directory / "ready"
-    process = worker("run", "--", "bash", "-c", f"echo now >{ready}; exec sleep 30")
+    process = worker("run", "--", "bash", "-c", f"echo now >{ready}; exec sleep 3600")
     machine.wait_for("ready", "now")
     process.send_signal(signal.SIGTERM)
     assert machine.end(process).returncode == 75

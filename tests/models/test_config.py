@@ -95,8 +95,8 @@ def test_a_field_that_is_missing_or_wrong_is_named(change, message):
 
 
 def test_a_file_that_is_absent_or_not_json_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"config.json: no such file"):
+    with pytest.raises(FileNotFoundError, match=r"config.json: the model directory lacks"):
         read_config(tmp_path)
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(ValueError, match=r"config.json: not JSON"):
+    with pytest.raises(ValueError, match=r"config.json: not valid JSON"):
         read_config(tmp_path)

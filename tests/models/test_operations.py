@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from perl_jax.flops import count_flops
 from perl_jax.models.prompts import pack_prompts
 from perl_jax.models.qwen2_5_vl.inputs import window_order
+from tests.counting import count_flops
 from tests.models.fixtures import random_image
 
 

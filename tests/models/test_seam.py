@@ -1,5 +1,6 @@
 """Nothing outside `perl_jax.models` knows a model family, and every family keeps to the seam."""
 
+import math
 import re
 
 import jax.numpy as jnp
@@ -74,3 +75,22 @@ def test_matrices_that_face_the_outside_are_those_of_pixels_and_of_the_vocabular
     facing = {path for path in shapes if re.fullmatch(OUTER_MATRICES, path)}
     sides = {config.patch_width, config.vocab_size}
     assert facing == {path for path, shape in shapes.items() if sides & set(shape)}
+
+
+def test_a_pass_reads_every_matrix_of_the_layers_once(config, shapes):
+    moved = config.traffic(1)
+    matrices = {path: math.prod(shape) for path, shape in shapes.items() if len(shape) == 3}
+    of_text = sum(size for path, size in matrices.items() if within(path, TEXT_LAYERS))
+    of_vision = sum(size for path, size in matrices.items() if within(path, VISION))
+    (width,) = config.feature_shape[-1:]
+    assert moved.text_weights == of_text + config.vocab_size * width
+    assert moved.vision_weights == of_vision
+
+
+def test_traffic_of_a_token_a_pair_and_a_patch_of_a_published_size():
+    moved = parse_config(CONFIGS["qwen2_5_vl"]).traffic(2)
+    # 36 layers of width 2048: 16 and 2 heads of 128, and 11008 hidden units.
+    assert moved.of_token == 36 * (4 * 2048 + (2 * 2048 + 2 * 256 + 3 * 11008) / 2)
+    assert moved.of_pair == 36 * 16 / 2
+    # 32 blocks of width 1280 and 3420 hidden units.
+    assert moved.of_patch == 32 * (8 * 1280 + 3 * 3420)

@@ -96,4 +96,4 @@ def test_the_update_minimises_the_loss_by_hand(monkeypatch, field, choice):
     settings = {**PLAIN, "kl_coefficient": float(field == "kl"), field: choice}
     loss, stats = minimised(monkeypatch, Objective(**settings))
     np.testing.assert_allclose(loss, BY_HAND[field][choice], rtol=1e-5)
-    np.testing.assert_allclose(stats["sum/loss"], loss)
+    np.testing.assert_allclose(stats["sum/policy/loss"], loss)

@@ -164,26 +164,26 @@ def test_a_rule_is_read_from_a_mapping():
         ({"index_base": 2}, "perm.rules.mine.index_base: expected 0 or 1; got 2"),
         ({"index_base": True}, "perm.rules.mine.index_base: expected 0 or 1; got True"),
         ({"sides": "loose"}, "perm.rules.mine.sides: expected one of images, strict; got 'loose'"),
-        ({"nouns": "image"}, "perm.rules.mine.nouns: expected a list of strings; got 'image'"),
-        ({"nouns": [1]}, "perm.rules.mine.nouns: expected a list of strings; got 1 in it"),
-        ({"nouns": []}, "perm.rules.mine.nouns: expected at least one word; got none"),
-        ({"fixed_letters": ["e"]}, "perm.rules.mine.fixed_letters: expected letters from A to Z; "
-         "got 'e'"),
-        ({"change_column": 3}, "perm.rules.mine.change_column: expected a string; got 3"),
+        ({"nouns": "image"}, "perm.rules.mine.nouns: expected a list; got 'image'"),
+        ({"nouns": [1]}, "perm.rules.mine.nouns[0]: expected str; got int 1"),
+        ({"nouns": []}, "perm.rules.mine.nouns: expected at least 1; got none"),
+        ({"fixed_letters": ["e"]}, "perm.rules.mine.fixed_letters[0]: expected a letter from A to "
+         "Z; got 'e'"),
+        ({"change_column": 3}, "perm.rules.mine.change_column: expected str; got int 3"),
         ({"answer": "reference", "text": "keep"}, "perm.rules.mine.text: expected 'rewrite' with "
          "answer='reference'; got 'keep'"),
-        ({"anwser": "invariant"}, "perm.rules.mine.anwser: unknown field; expected one of movable, "
-         "answer, text, index_base, nouns, sides, fixed_letters, change_column, why (did you mean "
-         "'answer'?)"),
-        ("all", "perm.rules.mine: expected a mapping; got 'all'"),
-        ({"column": "kind", "case": {}}, "perm.rules.mine.case: unknown field; expected one of "
-         "column, cases, otherwise (did you mean 'cases'?)"),
-        ({"column": 1}, "perm.rules.mine.column: expected a metadata column; got 1"),
-        ({"column": "kind", "cases": []}, "perm.rules.mine.cases: expected a mapping; got []"),
+        ({"anwser": "invariant"}, "perm.rules.mine.anwser: unknown key (did you mean 'answer'?); "
+         "expected some of movable, answer, text, index_base, nouns, sides, fixed_letters, "
+         "change_column, why"),
+        ("all", "perm.rules.mine: expected fields of Rule; got 'all'"),
+        ({"column": "kind", "case": {}}, "perm.rules.mine.case: unknown key (did you mean 'cases'?)"
+         "; expected some of column, cases, otherwise"),
+        ({"column": 1}, "perm.rules.mine.column: expected str; got int 1"),
+        ({"column": "kind", "cases": []}, "perm.rules.mine.cases: expected Mapping; got list []"),
         ({"column": "kind", "cases": {"a": {"text": "x"}}}, "perm.rules.mine.cases.a.text: "
          "expected one of rewrite, keep; got 'x'"),
-        ({"column": "kind", "otherwise": {"why": 1}}, "perm.rules.mine.otherwise.why: expected a "
-         "string; got 1"),
+        ({"column": "kind", "otherwise": {"why": 1}}, "perm.rules.mine.otherwise.why: expected "
+         "str; got int 1"),
     ],
 )  # fmt: skip
 def test_a_wrong_rule_names_the_field_and_the_choices(config, message):

@@ -236,7 +236,7 @@ def test_a_single_image_has_nothing_to_move():
 
 
 def test_every_reason_code_occurs_in_a_test():
-    tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
+    tests = "".join(path.read_text() for path in Path(__file__).parent.rglob("test_*.py"))
     assert [reason for reason in REASONS if f'"{reason}"' not in tests] == []
 
 

@@ -11,7 +11,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from perl_jax.data import BadRow
 from perl_jax.endpoint import EndpointConfig
-from perl_jax.preparation.stage import Context, Dropped, Kept
+from perl_jax.files import whole_directory
+from perl_jax.preparation.shard_writer import ShardWriter
+from perl_jax.preparation.stage import Context, DroppedRow, KeptRow
 from perl_jax.types import Example
 from tests.data.sources.parquet_files import digit_png
 
@@ -49,21 +51,29 @@ def bad_row(name="row-bad"):
     return BadRow("missing_image", name, "it is not there")
 
 
+def write_examples(rows, directory, **limits):
+    """Writes examples as a stage does: the directory appears when it is whole."""
+    with whole_directory(directory) as unfinished, ShardWriter(unfinished, **limits) as writer:
+        for row in rows:
+            writer.add(row)
+    return writer.rows
+
+
 def run_stage(stage, rows, config, tmp_path, *, seed=0, endpoint=None):
     return list(stage(Rows(rows), config, Context(seed, tmp_path / "cache", endpoint)))
 
 
 def told(outcomes):
     """Of every outcome its word: of a kept row the note, of others the reason."""
-    return [one.note if isinstance(one, Kept) else one.reason for one in outcomes]
+    return [one.note if isinstance(one, KeptRow) else one.reason for one in outcomes]
 
 
 def kept(outcomes):
-    return [one.example for one in outcomes if isinstance(one, Kept)]
+    return [one.example for one in outcomes if isinstance(one, KeptRow)]
 
 
 def left_out(outcomes):
-    return {one.id: (one.reason, one.detail) for one in outcomes if isinstance(one, Dropped)}
+    return {one.id: (one.reason, one.detail) for one in outcomes if isinstance(one, DroppedRow)}
 
 
 @dataclass
@@ -91,7 +101,7 @@ class ChatServer:
     lock: object = field(default_factory=threading.Lock)
 
     def config(self, **changed):
-        settings = {"timeout": 10.0, "retries": 3, "retry_seconds": 0.01, "concurrency": 2}
+        settings = {"timeout": 120.0, "retries": 3, "retry_seconds": 0.01, "concurrency": 2}
         return EndpointConfig(base_url=self.url, model="rewriter", **{**settings, **changed})
 
 

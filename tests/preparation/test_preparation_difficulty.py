@@ -12,6 +12,7 @@ import perl_jax
 from perl_jax.data.pipeline.rows import Skipped
 from perl_jax.data.sources.digits import Digits, DigitsConfig
 from perl_jax.filtering import Bounds
+from perl_jax.models.opening import ModelConfig
 from perl_jax.preparation import difficulty
 from perl_jax.preparation.accuracies import Accuracies
 from perl_jax.preparation.difficulty import (
@@ -21,6 +22,7 @@ from perl_jax.preparation.difficulty import (
     filter_difficulty,
 )
 from perl_jax.rollout import SamplerConfig
+from perl_jax.settings import read_config
 from tests.preparation.preparing import bad_row, example, kept, left_out, run_stage, told
 
 TINY = Path(perl_jax.__file__).parent / "assets" / "tiny_policy"
@@ -145,3 +147,10 @@ def test_the_accuracies_of_the_tiny_policy_are_the_same_after_an_interruption(tm
 def test_settings_out_of_range_are_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_the_policy_is_that_of_a_run_in_bfloat16_by_default():
+    config = read_config(DifficultyConfig, {"policy": {"path": "x", "max_pixels": 9}})
+    assert isinstance(config.policy, ModelConfig)
+    assert (config.policy.dtype, config.policy.compute_dtype) == ("bfloat16", "bfloat16")
+    assert (config.policy.max_pixels, config.policy.min_pixels) == (9, None)

@@ -11,7 +11,7 @@ from perl_jax.data.sources.digits import Digits, DigitsConfig
 from perl_jax.preparation.deduplicate import DeduplicateConfig, deduplicate_rows
 from perl_jax.preparation.image_hash import WORDS, NearImages, distances, image_hash
 from perl_jax.preparation.split import SplitConfig, split_rows
-from perl_jax.preparation.stage import Kept
+from perl_jax.preparation.stage import KeptRow
 from tests.data.sources.parquet_files import digit_png
 from tests.preparation.preparing import bad_row, example, kept, left_out, run_stage, told
 
@@ -117,7 +117,7 @@ def test_only_equal_hashes_are_duplicates_at_distance_0(tmp_path):
 
 
 def folders(outcomes):
-    return {one.example.id: one.folder for one in outcomes if isinstance(one, Kept)}
+    return {one.example.id: one.folder for one in outcomes if isinstance(one, KeptRow)}
 
 
 def test_no_image_is_on_both_sides(tmp_path):

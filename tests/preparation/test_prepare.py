@@ -25,11 +25,10 @@ from perl_jax.preparation.filter import FilterConfig
 from perl_jax.preparation.order_check import OrderConfig
 from perl_jax.preparation.rephrase import RephraseConfig
 from perl_jax.preparation.run import prepare
-from perl_jax.preparation.shard_writer import write_examples
 from perl_jax.preparation.split import SplitConfig
-from perl_jax.preparation.stage import Kept, Stage, dropped, read_rows
+from perl_jax.preparation.stage import KeptRow, Stage, dropped, read_rows
 from perl_jax.settings import read_config
-from tests.preparation.preparing import Rows, chat_server, example
+from tests.preparation.preparing import Rows, chat_server, example, write_examples
 
 REPOSITORY = Path(__file__).parent.parent.parent
 DIGITS = SourceConfig(digits=DigitsConfig(rows=60))
@@ -125,7 +124,7 @@ def with_stage(monkeypatch, outcomes, rows):
 
 
 def keep_all(source, config, context):
-    return (row if not hasattr(row, "id") else Kept(row) for row in read_rows(source))
+    return (row if not hasattr(row, "id") else KeptRow(row) for row in read_rows(source))
 
 
 def test_bad_rows_are_named_and_too_many_are_an_error_that_leaves_nothing(tmp_path, monkeypatch):
@@ -161,7 +160,7 @@ def test_a_stage_that_fails_leaves_what_it_had_written_before(tmp_path, monkeypa
 
     def failing(source, config, context):
         # More than is written at once.
-        yield from (Kept(example(n, images=())) for n in range(100))
+        yield from (KeptRow(example(n, images=())) for n in range(100))
         raise OSError("the disk is gone")
 
     config = with_stage(monkeypatch, failing, [example(1)])
@@ -174,7 +173,7 @@ def test_a_work_directory_serves_one_preparation_at_a_time(tmp_path, monkeypatch
     def nested(source, config, context):
         with pytest.raises(LockError, match=f"workdir {tmp_path}: in use by this process, process"):
             prepare(CHEAP, tmp_path)
-        yield Kept(source[0])
+        yield KeptRow(source[0])
 
     prepare(with_stage(monkeypatch, nested, [example(0)]), tmp_path)
     assert read_counts(tmp_path / "1-order")["kept"] == 1

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -20,26 +21,33 @@ MEMORY = 2 * 1024**3
 
 @pytest.fixture
 def pool():
-    made = WorkerPool(num_workers=2, deadline=30.0, memory_bytes=MEMORY)
+    made = WorkerPool(num_workers=2, deadline=300.0, memory_bytes=MEMORY)
     yield made
     made.close()
 
 
 def eventually(condition):
-    for _ in range(600):
+    for _ in range(6000):
         if condition():
             return True
         time.sleep(0.05)
     return False
 
 
+def seconds_of_work(process_id):
+    """The processor time that a process has had."""
+    fields = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def interfere(pool, action):
-    """Runs ``action(worker_id)`` beside the grading, once a worker is at work."""
+    """Runs ``action(worker_id)`` beside the grading, once a worker is at an endless item."""
 
     def act():
         eventually(pool.process_ids)
-        time.sleep(0.3)
-        action(pool.process_ids()[0])
+        worker = pool.process_ids()[0]
+        eventually(lambda: seconds_of_work(worker) > 1)
+        action(worker)
 
     thread = threading.Thread(target=act)
     thread.start()
@@ -67,7 +75,7 @@ def test_workers_that_die_idle_cost_nothing(pool):
     assert pool.run(EASY) == [EQUAL] * 10
     for worker in pool.process_ids():
         os.kill(worker, signal.SIGKILL)
-    time.sleep(0.2)
+    time.sleep(0.2)  # whether or not the deaths are noticed by then
     assert pool.run(EASY) == [EQUAL] * 10
 
 
@@ -206,7 +214,7 @@ def test_a_library_that_is_taken_over_can_neither_evaluate_nor_write(tmp_path, m
     library = OBEDIENT.replace("MARKER", repr(str(marker)))
     (tmp_path / "math_verify.py").write_text(library)
     monkeypatch.syspath_prepend(str(tmp_path))
-    pool = WorkerPool(num_workers=1, deadline=30.0, memory_bytes=MEMORY)
+    pool = WorkerPool(num_workers=1, deadline=300.0, memory_bytes=MEMORY)
     try:
         results = pool.run([Task(((text, "x"),)) for text in ("write", "evaluate", "x")])
     finally:

@@ -122,6 +122,17 @@ def test_images_that_all_hosts_hold_go_to_the_emptiest_of_all_shards():
     assert [plan.place[i.key] for i in images] == [(0, 0), (1, 0), (2, 0), (3, 0), (0, 2)]
 
 
+def test_the_rows_of_an_image_count_over_the_padded_parts_of_all_shards():
+    images = [image(8), image(12), image(4), image(8), image(8)]
+    plan = plan_encoding([showing(*images)], LADDER, UNIT, FOUR_SHARDS)
+    # The third shard holds the third image and the last: rows 0, and 1 and 2 of its part.
+    assert [plan.place[i.key] for i in images] == [(0, 0), (1, 0), (2, 0), (3, 0), (2, 1)]
+    assert plan.padded_rows > plan.num_rows == 4
+    part = plan.padded_rows
+    assert plan.rows_of(images[1]).tolist() == [part, part + 1, part + 2]
+    assert plan.rows_of(images[4]).tolist() == [2 * part + 1, 2 * part + 2]
+
+
 def test_a_plan_does_not_depend_on_who_holds_the_patches():
     held = [image(8), image(60), image(12)]
     stubs = [ImagePatches(np.empty((0, 1), np.float32), i.grid) for i in held]

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from perl_jax.flops import count_flops
 from perl_jax.mesh import make_mesh
 from perl_jax.models import load_model
 from perl_jax.rollout import Group, Sampler, SamplerConfig, Strategy, programs
 from perl_jax.types import Prompt
+from tests.counting import count_flops
 from tests.models.fixtures import random_image
 from tests.rollout.alone import append, sample_alone
 from tests.rollout.conftest import CONFIG, WARM, group

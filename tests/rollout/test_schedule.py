@@ -40,8 +40,8 @@ def where(table):
 
 
 def test_an_orders_first_response_token_follows_its_prompt_on_the_rope():
-    assert order(0, length=10).position == 10
-    assert order(0, length=10, rope_delta=-4).position == 6
+    assert order(0, length=10).prompt.next_position == 10
+    assert order(0, length=10, rope_delta=-4).prompt.next_position == 6
 
 
 def test_the_running_rollouts_are_those_that_are_not_done():

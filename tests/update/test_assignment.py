@@ -16,7 +16,9 @@ def groups_of(*feeds):
 
 
 def test_groups_that_all_hosts_hold_are_dealt_out_equally():
-    assert assign_groups(groups_of(*[None] * 6), TWO_HOSTS) == [[0, 4], [1, 5], [2], [3]]
+    groups = groups_of(*[None] * 6)
+    assert assign_groups(groups, TWO_HOSTS) == [[0, 4], [1, 5], [2], [3]]
+    assert groups_to_move(groups, assign_groups(groups, TWO_HOSTS), TWO_HOSTS) == {}
 
 
 def test_groups_stay_with_the_hosts_that_hold_their_images():

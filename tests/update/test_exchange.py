@@ -46,10 +46,11 @@ class ThreadHosts:
             self.current.host = sharding.host
             try:
                 return action(sharding)
-            except BaseException:
+            finally:
+                # Whoever waits for this host from now on would wait in vain.
                 self.table.leave()
-                raise
 
+        self.table.gone = False
         with ThreadPoolExecutor(len(self.shardings)) as threads:
             return list(threads.map(on, self.shardings))
 

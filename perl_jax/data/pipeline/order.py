@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Order:
+class RowOrder:
     """The order of the rows of a source, or of a mixture; it is the same on all hosts.
 
     Every part of a mixture that repeats has epochs of its own. In a single epoch, every row of

@@ -9,12 +9,11 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any
 
 from perl_jax.data.pipeline.agreement import Exchange, agree, alone
-from perl_jax.data.pipeline.order import Order
-from perl_jax.data.pipeline.pool import WorkerPool
+from perl_jax.data.pipeline.order import RowOrder
+from perl_jax.data.pipeline.pool import RowPool
 from perl_jax.data.pipeline.rows import Filtered, RowReader, SkipCount, Skipped
 from perl_jax.data.sources.source import Source
 from perl_jax.files import ResumableLog
@@ -126,14 +125,14 @@ class Pipeline:
                 f"exchange: expected a function, as there are {self._sharding.num_hosts} hosts"
             )
         self._exchange = exchange or alone
-        self._order = Order(source, config.shuffle, seed, repeat)
+        self._order = RowOrder(source, config.shuffle, seed, repeat)
         self._identity = self._order.identity()
         self.epoch_rows = self._order.epoch_rows
         self._count = SkipCount(config.max_bad_fraction, self.epoch_rows, self._order.parts)
         self._log = None if skip_log is None else ResumableLog(skip_log, "place")
         self._closed = False
         read: Callable[[int], Example | Skipped] = RowReader(source, prepare)
-        self._pool = WorkerPool(read, config.workers) if config.workers else None
+        self._pool = RowPool(read, config.workers) if config.workers else None
         rows = self._order.dataset(self._sharding)
         self._iterator = _iterate(rows, read if self._pool is None else self._pool, config)
         # What became of the rows that come next, of which all hosts know.
@@ -308,12 +307,7 @@ class Pipeline:
     def __enter__(self) -> "Pipeline":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 

@@ -26,7 +26,7 @@ _PROGRAM = Path(__file__).parent / "worker.py"
 _END_SECONDS = 10.0
 
 
-class WorkerPool:
+class RowPool:
     """Calls a function of a number in worker processes; several threads may call it at once.
 
     Args:
@@ -39,13 +39,13 @@ class WorkerPool:
 
     def __init__(self, read: Callable[[int], Any], num_workers: int):
         payload = cloudpickle.dumps(read)
-        self._workers: list[_Worker] = []
-        self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+        self._workers: list[_RowWorker] = []
+        self._idle: queue.SimpleQueue[_RowWorker] = queue.SimpleQueue()
         # Also where nobody calls close(): at the end of this object or of this process.
         self._stop = weakref.finalize(self, _end, self._workers)
         try:
             for _ in range(num_workers):
-                self._workers.append(_Worker())
+                self._workers.append(_RowWorker())
             for worker in self._workers:
                 worker.start(payload)
                 self._idle.put(worker)
@@ -79,7 +79,7 @@ class WorkerPool:
         self._stop()
 
 
-class _Worker:
+class _RowWorker:
     """This process's end of one worker."""
 
     def __init__(self) -> None:
@@ -125,7 +125,7 @@ class _Worker:
         return f"was killed by signal {-status}" + (" (out of memory?)" if status == -9 else "")
 
 
-def _end(workers: Sequence[_Worker]) -> None:
+def _end(workers: Sequence[_RowWorker]) -> None:
     for worker in workers:
         worker.process.kill()
     for worker in workers:

@@ -169,12 +169,11 @@ def check_columns(missing: Collection[str], names: Collection[str], where: str) 
         names: The paths of the columns that there are.
         where: The file.
     """
-    if not missing:
-        return
     wrong = [f"{path!r}{suggestion(path, names)}" for path in missing]
-    raise ValueError(
-        f"{where}: columns: expected some of {', '.join(names)}; got {', '.join(wrong)}"
-    )
+    if wrong:
+        raise ValueError(
+            f"{where}: columns: expected some of {', '.join(names)}; got {', '.join(wrong)}"
+        )
 
 
 def _last_name(path: str) -> str:

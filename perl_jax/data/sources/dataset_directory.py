@@ -6,13 +6,12 @@ Its files are Arrow streams, which are mapped into memory and read without that 
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import pyarrow as pa
 
-from perl_jax.data.sources.columns import ColumnsConfig
 from perl_jax.data.sources.layouts import top_level
-from perl_jax.data.sources.row_files import RowsConfig
+from perl_jax.data.sources.row_files import RowsConfig, RowsOptions
 from perl_jax.data.sources.tables import TableFiles
 
 # An Arrow stream ends with it; a file without it is cut off, be it between two batches of rows.
@@ -39,10 +38,10 @@ class DatasetDirectoryConfig(RowsConfig):
 class DatasetDirectorySource(TableFiles):
     """A directory that ``save_to_disk`` of the ``datasets`` library wrote, as a source.
 
-    Without a mapping, the columns tell the layout of verl or of EasyR1, as `ParquetSource`
-    describes them. Rows are named as in ``data-00000-of-00002.arrow:17``, counted from 0, and
-    cannot be used for the reasons of `ParquetSource`. Rows that do not say where they come from
-    have the name of the directory as their source.
+    Without a mapping, the columns tell the layout, as of `ParquetSource`. Rows are named as in
+    ``data-00000-of-00002.arrow:17``, counted from 0, and cannot be used for the reasons of
+    `ParquetSource`. Rows that do not say where they come from have the name of the directory as
+    their source.
 
     The other arguments and errors are those of `RowFiles`.
 
@@ -59,23 +58,10 @@ class DatasetDirectorySource(TableFiles):
     _UNPICKLED = ("_layout", "_schema", "_blocks", "_batches", "_starts")
 
     def __init__(
-        self,
-        path: str | Path,
-        *,
-        split: str | None = None,
-        columns: ColumnsConfig | None = None,
-        image_root: str | Path | None = None,
-        prompt_suffix: str = "",
-        source: str | None = None,
+        self, path: str | Path, *, split: str | None = None, **options: Unpack[RowsOptions]
     ) -> None:
         self._root = Path(path).absolute()
-        super().__init__(
-            _data_files(_split_directory(self._root, split)),
-            columns=columns,
-            image_root=image_root,
-            prompt_suffix=prompt_suffix,
-            source=source,
-        )
+        super().__init__(_data_files(_split_directory(self._root, split)), **options)
 
     def _where(self) -> str:
         return str(self._root)

@@ -110,7 +110,7 @@ class Digits:
             id=id,
             source="digits",
             question=task.question,
-            images=tuple(_scan(rng, config.split, digit) for digit in task.digits),
+            images=tuple(rng.choice(_scans(config.split)[digit]) for digit in task.digits),
             answer=task.answer,
             metadata={
                 "question_type": kind,
@@ -143,7 +143,7 @@ def words() -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class _Task:
+class _Question:
     """A question, what its images show and are called, what follows, right and first answers."""
 
     question: str
@@ -154,7 +154,7 @@ class _Task:
     first: str
 
 
-def _position(rng: random.Random, config: DigitsConfig) -> _Task:
+def _position(rng: random.Random, config: DigitsConfig) -> _Question:
     count = rng.randint(*config.images)
     digits = _distinct(rng, count)
     one, other = rng.sample(range(count), 2)
@@ -167,10 +167,10 @@ def _position(rng: random.Random, config: DigitsConfig) -> _Task:
     )
     question = f"{'<image>' * count}{statement}\nA. {words[0]}\nB. {words[1]}"
     found = " ".join(f"{_LETTERS[slot]}{digits[slot]}" for slot in (larger, smaller))
-    return _Task(question, digits, _LETTERS[:count], f"{found} {truth}", _LETTERS[place], "A")
+    return _Question(question, digits, _LETTERS[:count], f"{found} {truth}", _LETTERS[place], "A")
 
 
-def _property(rng: random.Random, config: DigitsConfig) -> _Task:
+def _property(rng: random.Random, config: DigitsConfig) -> _Question:
     count = rng.randint(*config.images)
     digits = _distinct(rng, count)
     place = _place(rng, count, config.skew)
@@ -179,20 +179,20 @@ def _property(rng: random.Random, config: DigitsConfig) -> _Task:
     digits = _with(digits, target, place)
     question = f"Which image shows the {wanted} digit?{_options(count)}"
     found = f"{target}{_LETTERS[place]}"
-    return _Task(question, digits, _LETTERS[:count], found, _LETTERS[place], "A")
+    return _Question(question, digits, _LETTERS[:count], found, _LETTERS[place], "A")
 
 
-def _match(rng: random.Random, config: DigitsConfig) -> _Task:
+def _match(rng: random.Random, config: DigitsConfig) -> _Question:
     count = rng.randint(max(2, config.images[0] - 1), config.images[1] - 1)
     digits = _distinct(rng, count)
     place = _place(rng, count, config.skew)
     question = f"Reference: <image>\nWhich image shows the same digit?{_options(count)}"
     found = f"{digits[place]}{_LETTERS[place]}"
     shown = (digits[place], *digits)
-    return _Task(question, shown, "R" + _LETTERS[:count], found, _LETTERS[place], "A")
+    return _Question(question, shown, "R" + _LETTERS[:count], found, _LETTERS[place], "A")
 
 
-def _order(rng: random.Random, config: DigitsConfig) -> _Task:
+def _order(rng: random.Random, config: DigitsConfig) -> _Question:
     count = rng.randint(*config.images)
     digits = _distinct(rng, count)
     falling = rng.random() < 0.5
@@ -206,7 +206,7 @@ def _order(rng: random.Random, config: DigitsConfig) -> _Task:
     answer = "→".join(str(digits.index(digit) + 1) for digit in ranked)
     first = "→".join(str(place + 1) for place in range(count))
     found = " ".join(f"{digit}{_LETTERS[digits.index(digit)]}" for digit in ranked)
-    return _Task(question, digits, _LETTERS[:count], found, answer, first)
+    return _Question(question, digits, _LETTERS[:count], found, answer, first)
 
 
 _TASKS = {"position": _position, "property": _property, "match": _match, "order": _order}
@@ -231,10 +231,6 @@ def _with(digits: Sequence[int], target: int, place: int) -> tuple[int, ...]:
     """The digits with this one of them at this place."""
     others = [digit for digit in digits if digit != target]
     return (*others[:place], target, *others[place:])
-
-
-def _scan(rng: random.Random, split: str, digit: int) -> bytes:
-    return rng.choice(_scans(split)[digit])
 
 
 @functools.cache

@@ -42,8 +42,7 @@ class JsonlSource(RowFiles):
     """One or several JSONL files, as a source.
 
     A row is a line with a JSON object; lines of white space are none. Without a mapping, the names
-    of the columns tell the layout of verl or of EasyR1, as `ParquetSource` describes them. A key
-    that a row lacks is null.
+    of the columns tell the layout, as of `ParquetSource`. A key that a row lacks is null.
 
     The files are read once when the source is made, and then one line at a time, in any order. What
     is kept is one number for each row.

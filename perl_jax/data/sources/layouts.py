@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -11,8 +12,7 @@ OWN_COLUMN = "perl_jax"
 """The column of our own shards that tells them from verl's."""
 
 
-@dataclass(frozen=True)
-class _Type:
+class _Type(NamedTuple):
     """What a column must be: in words, and as a test of its Arrow type."""
 
     words: str
@@ -134,7 +134,7 @@ def same_type(a: pa.DataType, b: pa.DataType) -> bool:
     if _is_list(a) and _is_list(b):
         return same_type(a.value_type, b.value_type)
     if pa.types.is_struct(a) and pa.types.is_struct(b):
-        fields_a, fields_b = ({field.name: field.type for field in kind} for kind in (a, b))
+        fields_a, fields_b = _struct(a), _struct(b)
         return fields_a.keys() == fields_b.keys() and all(
             same_type(kind, fields_b[name]) for name, kind in fields_a.items()
         )
@@ -157,29 +157,28 @@ def _is_list(kind: pa.DataType) -> bool:
     return pa.types.is_list(kind) or pa.types.is_large_list(kind)
 
 
-def _is_nested(kind: pa.DataType) -> bool:
-    return _is_list(kind) or pa.types.is_struct(kind) or pa.types.is_binary(kind)
+def _is_plain(kind: pa.DataType) -> bool:
+    return not (_is_list(kind) or pa.types.is_struct(kind) or pa.types.is_binary(kind))
+
+
+def _struct(kind: pa.DataType) -> dict[str, pa.DataType]:
+    """The fields of a struct; none of any other type."""
+    return {field.name: field.type for field in kind} if pa.types.is_struct(kind) else {}
 
 
 def _is_messages(kind: pa.DataType) -> bool:
-    if not _is_list(kind) or not pa.types.is_struct(kind.value_type):
-        return False
-    fields = {field.name: field.type for field in kind.value_type}
+    fields = _struct(kind.value_type) if _is_list(kind) else {}
     return {"role", "content"} <= fields.keys() and _is_text(fields["content"])
-
-
-def _is_truth(kind: pa.DataType) -> bool:
-    return pa.types.is_struct(kind) and kind.get_field_index("ground_truth") >= 0
 
 
 def _is_image(kind: pa.DataType) -> bool:
     if not pa.types.is_struct(kind):
-        return _is_binary(kind) or _is_text(kind) or pa.types.is_null(kind)
-    fields = {field.name: field.type for field in kind}
-    nothing = pa.types.is_null
-    return {"bytes", "path"} <= fields.keys() and all(
-        is_(fields[name]) or nothing(fields[name])
-        for name, is_ in (("bytes", _is_binary), ("path", _is_text))
+        return _is_binary(kind) or _or_null(_is_text)(kind)
+    fields = _struct(kind)
+    return (
+        {"bytes", "path"} <= fields.keys()
+        and _or_null(_is_binary)(fields["bytes"])
+        and _or_null(_is_text)(fields["path"])
     )
 
 
@@ -188,9 +187,7 @@ def _or_null(fits: Callable[[pa.DataType], bool]) -> Callable[[pa.DataType], boo
 
 
 def _is_own(kind: pa.DataType) -> bool:
-    if not pa.types.is_struct(kind):
-        return False
-    fields = {field.name: field.type for field in kind}
+    fields = _struct(kind)
     return (
         {"id", "options", "metadata"} <= fields.keys()
         and _is_text(fields["id"])
@@ -215,7 +212,7 @@ _COMMON = {
 _QUESTION = _Type("text, or a list of messages", lambda kind: _is_text(kind) or _is_messages(kind))
 _OPTIONS = _Type(
     "text, or a list of texts",
-    lambda kind: _or_null(_is_text)(kind) or (_is_list(kind) and not _is_nested(kind.value_type)),
+    lambda kind: _or_null(_is_text)(kind) or (_is_list(kind) and _is_plain(kind.value_type)),
 )
 VERL = Layout(
     "verl",
@@ -231,7 +228,9 @@ VERL = Layout(
         "data_source": _TEXT,
         "prompt": _MESSAGES,
         "images": _IMAGES,
-        "reward_model": _Type("a struct with a ground_truth", _is_truth),
+        "reward_model": _Type(
+            "a struct with a ground_truth", lambda kind: "ground_truth" in _struct(kind)
+        ),
     },
     {"extra_info": _Type("a struct", _or_null(pa.types.is_struct)), **_COMMON},
 )

@@ -6,13 +6,13 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from perl_jax.data.sources.columns import ColumnsConfig
 from perl_jax.data.sources.layouts import schema_layout
-from perl_jax.data.sources.row_files import FilesConfig
+from perl_jax.data.sources.row_files import FilesConfig, RowsOptions
 from perl_jax.data.sources.tables import TableFiles
 from perl_jax.storage import StorageError, is_url, open_ranges
 
@@ -37,21 +37,8 @@ class ParquetConfig(FilesConfig):
 class ParquetSource(TableFiles):
     """One or several parquet files of one layout, as a source.
 
-    Without a mapping, the columns tell the layout. An optional column is read where it is there.
-
-    =====================  ==============================  ============================
-    of an example          verl                            EasyR1
-    =====================  ==============================  ============================
-    question               the one user message            problem
-    images                 images                          images
-    answer                 reward_model.ground_truth       answer
-    source                 data_source                     source or data_source, or the
-                                                           name of the file without .parquet
-    id                     data_source/split/index, of     file:row
-                           extra_info; else file:row
-    metadata               plain values of extra_info      (nothing)
-    metadata (either)      change_needed, question_type, response, as far as they are there
-    =====================  ==============================  ============================
+    Without a mapping, the columns tell the layout, verl's, EasyR1's or our own: see
+    `perl_jax.data.sources.layouts`. An optional column is read where it is there.
 
     ``images`` holds lists of bytes, of paths or of structs of both, in which bytes go first; null
     and an empty list are no images. Images stay encoded. Answers become text as
@@ -77,21 +64,12 @@ class ParquetSource(TableFiles):
         self,
         paths: str | Path | Sequence[str | Path],
         *,
-        columns: ColumnsConfig | None = None,
-        image_root: str | Path | None = None,
-        prompt_suffix: str = "",
-        source: str | None = None,
         cache_bytes: int = 2**26,
+        **options: Unpack[RowsOptions],
     ) -> None:
         self._cache_bytes = cache_bytes
         self._open_caches()
-        super().__init__(
-            paths,
-            columns=columns,
-            image_root=image_root,
-            prompt_suffix=prompt_suffix,
-            source=source,
-        )
+        super().__init__(paths, **options)
 
     def _restore(self) -> None:
         self._layout = schema_layout(self._schema, self._mapping, self._paths[0])
@@ -140,8 +118,9 @@ class ParquetSource(TableFiles):
             if table is None:
                 table = self._read_group(block, self._layout.read_columns(self._schema))
             self._tables[block] = table
-            while len(self._tables) > 1 and self._cached_bytes() > self._cache_bytes:
-                self._tables.popitem(last=False)
+            kept = sum(table.nbytes for table in self._tables.values())
+            while len(self._tables) > 1 and kept > self._cache_bytes:
+                kept -= self._tables.popitem(last=False)[1].nbytes
             return table
 
     def _identity(self, block: int) -> pa.Table:
@@ -176,9 +155,6 @@ class ParquetSource(TableFiles):
         if len(self._files) > _OPEN_FILES:
             self._files.popitem(last=False)[1].close()
         return opened
-
-    def _cached_bytes(self) -> int:
-        return sum(table.nbytes for table in self._tables.values())
 
 
 def _decoded_bytes(group: pq.RowGroupMetaData, where: str) -> int:

@@ -6,9 +6,9 @@ import itertools
 import operator
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypedDict
 
 from annotated_types import Len
 
@@ -30,6 +30,15 @@ from perl_jax.types import Example
 _BLOCKS, _BLOCK_BYTES = 8, 2**16
 
 
+class RowsOptions(TypedDict, total=False):
+    """The options of `RowFiles`, which every kind of file has."""
+
+    columns: ColumnsConfig | None
+    image_root: str | Path | None
+    prompt_suffix: str
+    source: str | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class RowsConfig(SourceKind):
     """What rows of any kind of file become.
@@ -47,9 +56,14 @@ class RowsConfig(SourceKind):
     prompt_suffix: str = ""
     source: str | None = None
 
-    def options(self) -> dict[str, Any]:
+    def options(self) -> RowsOptions:
         """These fields, as `RowFiles` takes them."""
-        return {field.name: getattr(self, field.name) for field in fields(RowsConfig)}
+        return {
+            "columns": self.columns,
+            "image_root": self.image_root,
+            "prompt_suffix": self.prompt_suffix,
+            "source": self.source,
+        }
 
 
 @dataclass(frozen=True, kw_only=True)

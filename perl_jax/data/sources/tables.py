@@ -57,10 +57,7 @@ class TableFiles(RowFiles):
     def _read(self, block: int, offset: int) -> tuple[int, str, Row]:
         file, first = self._blocks[block]
         name = f"{self._names[file]}:{first + offset}"
-        try:
-            return file, name, self._table(block).slice(offset, 1).to_pylist()[0]
-        except UnicodeDecodeError as error:
-            raise BadRow("bad_text", name, f"a text is not UTF-8: {error}") from error
+        return file, name, row_of(self._table(block), offset, name)
 
     def _identities(self) -> Iterator[tuple[str, Row]]:
         for block, (file, first) in enumerate(self._blocks):
@@ -69,6 +66,18 @@ class TableFiles(RowFiles):
             for number, values in enumerate(zip(*columns, strict=True), first):
                 row = dict(zip(table.schema.names, values, strict=True))
                 yield f"{self._names[file]}:{number}", row
+
+
+def row_of(table: Table, offset: int, name: str) -> Row:
+    """The row at a place of a table.
+
+    Raises:
+        BadRow: ``bad_text``.
+    """
+    try:
+        return table.slice(offset, 1).to_pylist()[0]
+    except UnicodeDecodeError as error:
+        raise BadRow("bad_text", name, f"a text is not UTF-8: {error}") from error
 
 
 def _values(column: pa.Array | pa.ChunkedArray) -> list[Any]:

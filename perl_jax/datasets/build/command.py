@@ -10,8 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from perl_jax.datasets.registry import DATA_SETS, data_set
 from perl_jax.datasets.build.tfds_builder import BuildOptions, build
+from perl_jax.datasets.registry import DATA_SETS, data_set
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -45,8 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     logging.basicConfig(format="%(message)s")
     logging.getLogger("perl_jax").setLevel(logging.INFO)
-    report = build(data_set(args.name), args.source, args.data_dir, options)
-    print(f"{report.table()}\n\n{args.name} is in {report.directory}")
+    built = build(data_set(args.name), args.source, args.data_dir, options)
+    print(f"{built.table()}\n\n{args.name} is in {built.directory}")
 
 
 def _listing() -> str:

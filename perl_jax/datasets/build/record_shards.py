@@ -37,7 +37,7 @@ class Shard:
     sha256: str
 
 
-class Progress:
+class FinishedShards:
     """Which shards of a build are finished, in a file that is replaced as a whole.
 
     Args:
@@ -77,7 +77,7 @@ def _is_there(directory: Path, shard: Shard) -> bool:
     return path.is_file() and path.stat().st_size == shard.size
 
 
-class ShardWriter:
+class RecordWriter:
     """The shards of one split, a record after the other; a context manager.
 
     Args:
@@ -89,7 +89,7 @@ class ShardWriter:
     """
 
     def __init__(
-        self, directory: Path, prefix: str, split: str, shard_bytes: int, progress: Progress
+        self, directory: Path, prefix: str, split: str, shard_bytes: int, progress: FinishedShards
     ):
         self._directory, self._prefix, self._split = directory, prefix, split
         self._shard_bytes, self._progress = shard_bytes, progress
@@ -142,7 +142,7 @@ class ShardWriter:
         self._examples = self._record_bytes = 0
         self._progress.add(self._split, shard)
 
-    def __enter__(self) -> "ShardWriter":
+    def __enter__(self) -> "RecordWriter":
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -25,21 +25,19 @@ from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NamedTuple
 
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
-from perl_jax.datasets.build.build_report import Report, Tally
-from perl_jax.datasets import DataSet
-from perl_jax.datasets.build.record_shards import Progress, ShardWriter, sha256
 from perl_jax.data.sources.source import BadRow
 from perl_jax.data.sources.tfds_records import FEATURES, to_record
+from perl_jax.datasets import DataSet
+from perl_jax.datasets.build.built import Built, Tally
+from perl_jax.datasets.build.record_shards import FinishedShards, RecordWriter, sha256
 from perl_jax.files import lock, write_whole
+from perl_jax.settings import Checked, Count, Expects, Fraction
 from perl_jax.types import Example
-from perl_jax.settings import Count, Expects, Fraction
-from typing import Annotated
-from perl_jax.settings import Checked
 
 VERSION = "1.0.0"
 """Of the layout of records; TFDS wants one as the name of the directory."""
@@ -70,7 +68,7 @@ class BuildOptions(Checked):
 
 def build(
     data_set: DataSet, source: Path, data_dir: Path, options: BuildOptions | None = None
-) -> Report:
+) -> Built:
     """Builds a data set in ``data_dir/NAME/VERSION``, or says what is already there.
 
     Args:
@@ -81,7 +79,8 @@ def build(
 
     Raises:
         ValueError: Too many rows are bad (the message has their reasons), a split has none, a
-            published file is broken, an id stands twice, or the directory holds a build of other files or options.
+            published file is broken, an id stands twice, or the directory holds a build of other
+            files or options.
         FileNotFoundError: A published file is missing.
         LockError: Another process is building here.
         OSError: The storage fails.
@@ -102,14 +101,25 @@ def build(
         if final.exists():  # meanwhile
             return _existing(final, source, files, splits, options)
         work.mkdir(exist_ok=True)
-        progress = Progress(work / _PROGRESS, request)
+        progress = FinishedShards(work / _PROGRESS, request)
         if not any(progress.shards(split) for split in splits):
             _clear(work)
-        tallies = _write_splits(data_set, source, work, splits, progress, options)
-        report = _finish(data_set, work, final, files, tallies, progress, options)
+        job = _Job(data_set, source, work, progress, options)
+        tallies = _write_splits(job, splits)
+        built = _finish(job, final, files, tallies)
         (work / _PROGRESS).unlink()
         os.rename(work, final)
-    return report
+    return built
+
+
+class _Job(NamedTuple):
+    """What is built, from the directory of published files, in a directory of its own, and how."""
+
+    data_set: DataSet
+    source: Path
+    work: Path
+    progress: FinishedShards
+    options: BuildOptions
 
 
 def _splits(data_set: DataSet, options: BuildOptions) -> list[str]:
@@ -138,21 +148,21 @@ def _existing(
     files: list[tuple[str, int, Path]],
     splits: list[str],
     options: BuildOptions,
-) -> Report:
-    """The report of a finished build, if it is the one that is asked for."""
+) -> Built:
+    """A finished build, if it is the one that is asked for."""
     try:
         plain = json.loads((final / _FACTS).read_text(encoding="utf-8"))
-        report = Report.read(str(final), plain)
+        built = Built.read(str(final), plain)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{final}: exists, but is no build of this program: {error}") from error
-    same_files = [file[:2] for file in report.files] == [file[:2] for file in files]
-    if not same_files or list(report.tallies) != splits or report.limit != options.limit:
+    same_files = [file[:2] for file in built.files] == [file[:2] for file in files]
+    if not same_files or list(built.tallies) != splits or built.limit != options.limit:
         raise ValueError(
             f"{final}: is built from other files than those of {source}, or with other splits or "
             "another limit; remove it to build it again"
         )
     _log.info("%s is already built", final)
-    return report
+    return built
 
 
 def _clear(work: Path) -> None:
@@ -163,31 +173,23 @@ def _clear(work: Path) -> None:
             path.unlink()
 
 
-def _write_splits(
-    data_set: DataSet,
-    source: Path,
-    work: Path,
-    splits: list[str],
-    progress: Progress,
-    options: BuildOptions,
-) -> dict[str, Tally]:
+def _write_splits(job: _Job, splits: list[str]) -> dict[str, Tally]:
     tallies: dict[str, Tally] = {}
     ids: set[str] = set()
-    with open(work / _DROPPED, "w", encoding="utf-8") as log:
+    with open(job.work / _DROPPED, "w", encoding="utf-8") as log:
 
         def note(split: str, row: BadRow) -> None:
             facts = {"split": split, "reason": row.reason, "row": row.row, "message": row.message}
             log.write(json.dumps(facts) + "\n")
 
         for split in splits:
-            reader = data_set.splits[split](source)
-            rows = islice(map(_checked, reader), options.limit)
-            with ShardWriter(work, data_set.name, split, options.shard_bytes, progress) as writer:
-                tallies[split] = _write_split(rows, split, writer, ids, note, options)
+            reader = job.data_set.splits[split](job.source)
+            rows = islice(map(_checked, reader), job.options.limit)
+            tallies[split] = _write_split(job, split, rows, ids, note)
             if isinstance(reader, Generator):
                 reader.close()  # it may stand at the limit, with its files open
             log.flush()
-            _judge(data_set, split, tallies[split], work, options)
+            _judge(job, split, tallies[split])
     return tallies
 
 
@@ -203,61 +205,57 @@ def _checked(row: Example | BadRow) -> Example | BadRow:
 
 
 def _write_split(
-    rows: Iterable[Example | BadRow],
+    job: _Job,
     split: str,
-    writer: ShardWriter,
+    rows: Iterable[Example | BadRow],
     ids: set[str],
     note: Callable[[str, BadRow], None],
-    options: BuildOptions,
 ) -> Tally:
     tally = Tally()
-    for row in tqdm(rows, desc=split, unit=" rows", disable=not options.show_progress):
-        tally.add(row)
-        if isinstance(row, BadRow):
-            note(split, row)
-            continue
-        if row.id in ids:
-            raise ValueError(f"{split}: expected an id of its own; {row.id!r} stands twice")
-        ids.add(row.id)
-        if tally.rows > writer.rows_done:
-            writer.write(to_record(row), tally.rows)
-    writer.finish(tally.rows)
+    shard_bytes = job.options.shard_bytes
+    with RecordWriter(job.work, job.data_set.name, split, shard_bytes, job.progress) as writer:
+        for row in tqdm(rows, desc=split, unit=" rows", disable=not job.options.show_progress):
+            tally.add(row)
+            if isinstance(row, BadRow):
+                note(split, row)
+                continue
+            if row.id in ids:
+                raise ValueError(f"{split}: expected an id of its own; {row.id!r} stands twice")
+            ids.add(row.id)
+            if tally.rows > writer.rows_done:
+                writer.write(to_record(row), tally.rows)
+        writer.finish(tally.rows)
     return tally
 
 
-def _judge(data_set: DataSet, split: str, tally: Tally, work: Path, options: BuildOptions) -> None:
+def _judge(job: _Job, split: str, tally: Tally) -> None:
     """Raises ValueError where a split has no rows, or too many bad ones."""
+    name, allowed = job.data_set.name, job.options.max_bad_fraction
     dropped = tally.dropped.total()
-    if dropped > options.max_bad_fraction * tally.rows:
+    if dropped > allowed * tally.rows:
         raise ValueError(
-            f"{data_set.name}, {split}: {dropped} of {tally.rows} rows cannot be used, which is "
-            f"more than max_bad_fraction = {options.max_bad_fraction}; all are named in "
-            f"{work / _DROPPED}:\n{tally.reasons()}"
+            f"{name}, {split}: {dropped} of {tally.rows} rows cannot be used, which is "
+            f"more than max_bad_fraction = {allowed}; all are named in "
+            f"{job.work / _DROPPED}:\n{tally.reasons()}"
         )
     if not tally.kept:
-        raise ValueError(f"{data_set.name}, {split}: expected rows; got none")
+        raise ValueError(f"{name}, {split}: expected rows; got none")
 
 
 def _finish(
-    data_set: DataSet,
-    work: Path,
-    final: Path,
-    files: list[tuple[str, int, Path]],
-    tallies: dict[str, Tally],
-    progress: Progress,
-    options: BuildOptions,
-) -> Report:
+    job: _Job, final: Path, files: list[tuple[str, int, Path]], tallies: dict[str, Tally]
+) -> Built:
     """Writes everything beside the shards."""
-    bar = tqdm(files, desc="checksums", unit=" files", disable=not options.show_progress)
+    data_set, work = job.data_set, job.work
+    bar = tqdm(files, desc="checksums", unit=" files", disable=not job.options.show_progress)
     digests = [(name, size, sha256(path)) for name, size, path in bar]
-    shards = [shard for split in tallies for shard in progress.shards(split)]
-    report = Report(
-        str(final), options.limit, tallies, digests, [(s.file, s.size, s.sha256) for s in shards]
-    )
+    shards = [shard for split in tallies for shard in job.progress.shards(split)]
+    written = [(shard.file, shard.size, shard.sha256) for shard in shards]
+    built = Built(str(final), job.options.limit, tallies, digests, written)
     tfds.folder_dataset.write_metadata(
         data_dir=work,
         features=FEATURES,
-        split_infos=[_split_info(data_set, split, work, progress) for split in tallies],
+        split_infos=[_split_info(job, split) for split in tallies],
         version=VERSION,
         filename_template=_TEMPLATE,
         check_data=False,
@@ -265,16 +263,16 @@ def _finish(
         homepage=data_set.homepage,
         license=data_set.licence,
     )
-    write_whole(work / _CARD, report.card(data_set))
-    write_whole(work / _FACTS, json.dumps(report.plain(data_set), indent=1) + "\n")
-    return report
+    write_whole(work / _CARD, built.card(data_set))
+    write_whole(work / _FACTS, json.dumps(built.plain(data_set), indent=1) + "\n")
+    return built
 
 
-def _split_info(data_set: DataSet, split: str, work: Path, progress: Progress) -> Any:
-    shards = progress.shards(split)
+def _split_info(job: _Job, split: str) -> Any:
+    shards = job.progress.shards(split)
     template = tfds.core.ShardedFileTemplate(
-        data_dir=work,
-        dataset_name=data_set.name,
+        data_dir=job.work,
+        dataset_name=job.data_set.name,
         split=split,
         filetype_suffix="array_record",
         template=_TEMPLATE,

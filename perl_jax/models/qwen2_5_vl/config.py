@@ -12,10 +12,11 @@ from typing import Any
 
 from jax.sharding import Mesh, NamedSharding
 
+from perl_jax.buckets import bucket
 from perl_jax.models.cache import CacheSizes
 from perl_jax.models.config_file import Section
 from perl_jax.models.policy import Traffic
-from perl_jax.models.qwen2_5_vl.inputs import ImageSizes
+from perl_jax.models.qwen2_5_vl.inputs import ImageSizes, window_order
 from perl_jax.models.qwen2_5_vl.sharding import SHARDING
 from perl_jax.models.qwen2_5_vl.sizes import TextConfig, VisionConfig
 from perl_jax.models.sharding import sharding_by_table
@@ -76,7 +77,17 @@ class Qwen2_5_VLConfig:
         num_images: int | None = None,
     ) -> ImageSizes:
         """The padded sizes that hold each of several rows of images."""
-        return ImageSizes.of(self.vision, rows, num_patches, num_images)
+        unit = self.patches_per_unit
+        patches = [[height * width for height, width in row] for row in rows]
+        windows = [sum(len(window_order(grid, self.vision)[1]) for grid in row) for row in rows]
+        return ImageSizes(
+            vision=self.vision,
+            patches=num_patches or bucket(max(map(sum, patches)) // unit) * unit,
+            images=num_images or bucket(max(map(len, rows))),
+            windows=bucket(max(windows), minimum=num_images or 1),
+            # Attention over whole images is quadratic in the longest: padding it costs twice.
+            longest=bucket(max(max(row, default=0) for row in patches) // unit, steps=8) * unit,
+        )
 
     def sharding(self, path: str, shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
         """How the parameter at a dotted path lies on a mesh."""

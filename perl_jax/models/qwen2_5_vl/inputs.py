@@ -11,7 +11,6 @@ from itertools import pairwise
 import jax
 import numpy as np
 
-from perl_jax.buckets import bucket
 from perl_jax.models.patches import Segments, check_images, patch_coordinates, segments
 from perl_jax.models.policy import Array
 from perl_jax.models.qwen2_5_vl.sizes import VisionConfig
@@ -79,27 +78,6 @@ class ImageSizes:
     images: int
     windows: int
     longest: int
-
-    @classmethod
-    def of(
-        cls,
-        vision: VisionConfig,
-        rows: Sequence[Sequence[tuple[int, int]]],
-        num_patches: int | None,
-        num_images: int | None,
-    ) -> "ImageSizes":
-        """See `perl_jax.models.policy.PolicyConfig.image_sizes`."""
-        unit = vision.patches_per_unit
-        patches = [[height * width for height, width in row] for row in rows]
-        windows = [sum(len(window_order(grid, vision)[1]) for grid in row) for row in rows]
-        return cls(
-            vision=vision,
-            patches=num_patches or bucket(max(map(sum, patches)) // unit) * unit,
-            images=num_images or bucket(max(map(len, rows))),
-            windows=bucket(max(windows), minimum=num_images or 1),
-            # Attention over whole images is quadratic in the longest: padding it costs twice.
-            longest=bucket(max(max(row, default=0) for row in patches) // unit, steps=8) * unit,
-        )
 
     def pack(self, images: Sequence[ImagePatches]) -> WindowedImages:
         """Packs images of any sizes into one padded row of patches.

@@ -5,7 +5,6 @@ import math
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Self
 
 import jax
@@ -35,11 +34,11 @@ from perl_jax.training.checkpoint.leaves import (
 from perl_jax.training.checkpoint.record import (
     CheckpointError,
     FingerprintError,
-    Record,
+    StepRecord,
     check_fingerprint,
     check_json,
 )
-from perl_jax.training.checkpoint.writer import Writer
+from perl_jax.training.checkpoint.writer import StepWriter
 
 logger = logging.getLogger(__name__)
 
@@ -59,14 +58,6 @@ class Restored:
     arrays: Any
     host: dict[str, Any]
     metric: float | None
-
-
-@dataclass(frozen=True)
-class _Pending:
-    """A save that was not read back yet."""
-
-    record: Record
-    data: dict[str, jax.ShapeDtypeStruct]
 
 
 class Checkpoints:
@@ -109,21 +100,17 @@ class Checkpoints:
         self._best: Best = best
         path = absolute(directory)
         self._files = StepFiles(path)
-        self._writer = Writer(path, asynchronous=config.asynchronous)
-        self._pending: _Pending | None = None
+        self._writer = StepWriter(path, asynchronous=config.asynchronous)
+        # The save that was not read back yet, with the shapes and dtypes of what it stores.
+        self._pending: tuple[StepRecord, dict[str, jax.ShapeDtypeStruct]] | None = None
         # By step, of those that count: readable, and not newer than the one restored.
         self._metrics = self._read_metrics()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if error is None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if kind is None:
             self.close()
         else:
             # Other hosts may not come here, so that nothing waits for them but the save that is
@@ -177,20 +164,19 @@ class Checkpoints:
         if not force and step % self._config.every:
             self._raise_failure()
             return False
-        self._settle()
+        self.wait()
         latest = self.latest_step()
         if step == latest:
             return False
-        least = 0 if latest is None else latest + 1
-        if step < least:
+        if step < (least := 0 if latest is None else latest + 1):
             raise ValueError(f"step: expected at least {least}, after those saved; got {step}")
         record, data = self._describe(step, arrays, host, metric)
         items = {ARRAYS: ocp.args.StandardSave(data), RECORD: ocp.args.JsonSave(record.to_json())}
         self._writer.save(step, ocp.args.Composite(**items))
         abstract = {n: jax.ShapeDtypeStruct(array.shape, array.dtype) for n, array in data.items()}
-        self._pending = _Pending(record, abstract)
+        self._pending = record, abstract
         if not self._config.asynchronous:
-            self._settle()
+            self.wait()
         return True
 
     def restore(
@@ -221,7 +207,7 @@ class Checkpoints:
             CheckpointError: There are steps and none is whole, or not the one asked for.
             ValueError: For abstract arrays without shardings.
         """
-        self._settle()
+        self.wait()
         check_abstract(name_leaves(abstract_arrays))
         there = self._files.steps()
         if step is not None and step not in there:
@@ -249,17 +235,32 @@ class Checkpoints:
         )
 
     def wait(self) -> None:
-        """Waits until the save under way is complete, and deletes what is not kept.
+        """Waits until the save under way is complete, reads it back, and deletes what is not kept.
 
         Raises:
             CheckpointError: The save failed, or cannot be read back.
         """
-        self._settle()
+        if self._pending is None:
+            return
+        self._join()
+        (record, data), self._pending = self._pending, None
+        step = record.step
+        try:
+            together(lambda: self._files.check(record, data))
+        except Exception as error:
+            raise CheckpointError(
+                f"{self._files.path(step)} was saved and cannot be read back, older steps are "
+                f"still there: {describe(error)}"
+            ) from error
+        metrics = {**self._metrics, step: record.metric}
+        kept = steps_to_keep(metrics, self._config, self._best)
+        self._writer.delete_all_but(kept)
+        self._metrics = {step: metric for step, metric in metrics.items() if step in kept}
 
     def close(self) -> None:
         """As `wait`, and lets go of what saving needs."""
         try:
-            self._settle()
+            self.wait()
         finally:
             self._writer.close()
 
@@ -275,7 +276,7 @@ class Checkpoints:
 
     def _describe(
         self, step: int, arrays: Any, host: Mapping[str, Any], metric: float | None
-    ) -> tuple[Record, dict[str, jax.Array]]:
+    ) -> tuple[StepRecord, dict[str, jax.Array]]:
         """The record of a step, and the arrays to store."""
         if self._fingerprint is None:
             raise ValueError("fingerprint: expected one to save under; got None")
@@ -288,7 +289,7 @@ class Checkpoints:
         metric = None if metric is None else float(metric)
         leaves = leaf_records(named, data)
         states = gather(dict(host), "state of the hosts")
-        record = Record(step, metric, self._fingerprint, states, leaves)
+        record = StepRecord(step, metric, self._fingerprint, states, leaves)
         # Orbax does not store arrays without elements.
         return record, {name: array for name, array in data.items() if array.size}
 
@@ -301,29 +302,10 @@ class Checkpoints:
         """Waits until the save under way is written, or raises its failure."""
         assert self._pending is not None
         try:
-            self._writer.join(self._pending.record.step)
+            self._writer.join(self._pending[0].step)
         except CheckpointError:
             self._pending = None
             raise
-
-    def _settle(self) -> None:
-        """Waits for the save under way, reads it back, and deletes what is not kept."""
-        if self._pending is None:
-            return
-        self._join()
-        pending, self._pending = self._pending, None
-        step = pending.record.step
-        try:
-            together(lambda: self._files.check(pending.record, pending.data))
-        except Exception as error:
-            raise CheckpointError(
-                f"{self._files.path(step)} was saved and cannot be read back, older steps are "
-                f"still there: {describe(error)}"
-            ) from error
-        metrics = {**self._metrics, step: pending.record.metric}
-        kept = steps_to_keep(metrics, self._config, self._best)
-        self._writer.delete_all_but(kept)
-        self._metrics = {step: metric for step, metric in metrics.items() if step in kept}
 
     def _read(
         self, step: int, tree: Any, partial: bool, allow_changes: Collection[str]
@@ -345,7 +327,7 @@ class Checkpoints:
 
     def _read_record(
         self, step: int, allow_changes: Collection[str]
-    ) -> tuple[Record, dict[str, Any]]:
+    ) -> tuple[StepRecord, dict[str, Any]]:
         """The record of a step of this run, and this host's state."""
         record, place = self._files.record(step), str(self._files.path(step))
         if self._fingerprint is not None:

@@ -10,7 +10,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 
 from perl_jax.training.checkpoint.hosts import common, together
-from perl_jax.training.checkpoint.record import Record
+from perl_jax.training.checkpoint.record import StepRecord
 
 ARRAYS = "arrays"
 RECORD = "record"
@@ -45,9 +45,9 @@ class StepFiles:
         found = [entry.step for entry in _NAMES.find_all(self.directory)]
         return common(step for step in found if any(self.path(step).iterdir()))
 
-    def record(self, step: int) -> Record:
+    def record(self, step: int) -> StepRecord:
         """The record of a step; raises an exception of some kind if it is not whole."""
-        record = Record.from_json(ocp.JsonCheckpointHandler().restore(self.path(step) / RECORD))
+        record = StepRecord.from_json(ocp.JsonCheckpointHandler().restore(self.path(step) / RECORD))
         if record.step != step:
             raise ValueError(f"the record is that of step {record.step}")
         return record
@@ -70,7 +70,7 @@ class StepFiles:
         )
         return together(lambda: handler.restore(path, args=args))
 
-    def check(self, record: Record, data: Mapping[str, Any]) -> None:
+    def check(self, record: StepRecord, data: Mapping[str, Any]) -> None:
         """Raises an exception unless the metadata on the disk are those of these arrays."""
         if self.record(record.step) != record:
             raise ValueError("the record on the disk is not the one that was written")

@@ -35,7 +35,7 @@ class Leaf:
 
 
 @dataclass(frozen=True)
-class Record:
+class StepRecord:
     """What is stored beside the arrays of a step.
 
     Attributes:
@@ -58,7 +58,7 @@ class Record:
         return {**content, "sha256": _digest(content)}
 
     @classmethod
-    def from_json(cls, value: Any) -> "Record":
+    def from_json(cls, value: Any) -> "StepRecord":
         """Reads what `to_json` made.
 
         Raises:

@@ -12,7 +12,7 @@ from perl_jax.training.checkpoint.record import CheckpointError
 logger = logging.getLogger(__name__)
 
 
-class Writer:
+class StepWriter:
     """Orbax's manager of a directory, made at the first save and anew after a failure.
 
     A manager of which one save failed may raise what is left of that failure at a later one.

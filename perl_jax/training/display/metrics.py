@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -130,9 +130,12 @@ def describe() -> str:
     return "\n".join(header + rows)
 
 
-def unknown_metrics(names: Iterable[str]) -> list[str]:
-    """The names that are neither in the table nor of a family in it, in the order given."""
-    return [name for name in names if _find(name) is None]
+def find_metric(name: str) -> Metric | None:
+    """The metric of this name, or the family that it is of; None where there is none."""
+    if name in METRICS:
+        return None if "<" in name else METRICS[name]
+    families = (family for family in METRICS if "<" in family)
+    return next((METRICS[f] for f in families if re.fullmatch(_pattern(f), name)), None)
 
 
 def reduce_metrics(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -143,27 +146,18 @@ def reduce_metrics(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
             finite count as lacking; a metric without any other is NaN.
 
     Returns:
-        Every metric of any row, in the order of their first appearance.
-
-    Raises:
-        KeyError: A name is not in the table.
+        Every metric of any row, in the order of their first appearance; the mean of those that are
+        not in the table.
     """
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: _reduce(name, [row[name] for row in rows if name in row]) for name in names}
 
 
 def _reduce(name: str, values: Sequence[float]) -> float:
-    metric = _find(name)
+    metric = find_metric(name)
     reduce = _REDUCE["mean" if metric is None else metric.reduction]
     finite = [value for value in values if math.isfinite(value)]
     return reduce(finite) if finite else math.nan
-
-
-def _find(name: str) -> Metric | None:
-    if name in METRICS:
-        return None if "<" in name else METRICS[name]
-    families = (family for family in METRICS if "<" in family)
-    return next((METRICS[f] for f in families if re.fullmatch(_pattern(f), name)), None)
 
 
 def _pattern(family: str) -> str:

@@ -21,7 +21,7 @@ _SHOWN = (
 )
 
 
-class Progress:
+class ProgressBar:
     """A progress bar; where the output is no terminal, a line now and then.
 
     Lines come every 30 seconds, every tenth of the run, and at its end.

@@ -52,7 +52,7 @@ class Table:
                 laid[host] = json.dumps([what, value])
                 self.changed.notify_all()
                 full = lambda: len(laid) == self.num_hosts  # noqa: E731
-                assert self.changed.wait_for(lambda: full() or self.gone, timeout=30)
+                assert self.changed.wait_for(lambda: full() or self.gone, timeout=300)
                 if not full():
                     raise HostGone
             taken = [json.loads(laid[other]) for other in range(self.num_hosts)]

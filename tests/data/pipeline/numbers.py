@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -44,9 +45,16 @@ def slow_if_even(example):
     return example
 
 
-def very_slow(example):
-    time.sleep(60)
-    return example
+@dataclass(frozen=True)
+class Stuck:
+    """Says that it has a row, by a file, and is not done with it before any test ends."""
+
+    begun: Path
+
+    def __call__(self, example):
+        self.begun.touch()
+        time.sleep(3600)
+        return example
 
 
 def with_large_image(example):

@@ -62,15 +62,15 @@ def test_rows_are_prepared_ahead_by_several_threads_but_no_further_than_asked():
     def prepare(example):
         seen.append(example.id)
         if len(seen) <= 3:
-            together.wait(timeout=20)
+            together.wait(timeout=300)
         return example
 
     with pipeline(Numbers(100), prepare, prefetch=6) as rows:
         next(rows)
-        for _ in range(200):
+        for _ in range(30_000):
             if len(seen) >= 7:
                 break
-            threading.Event().wait(0.02)
+            threading.Event().wait(0.01)
         threading.Event().wait(0.1)
         assert len(seen) == 7
         assert rows.state()["rows"] == 1

@@ -11,11 +11,11 @@ import pytest
 import tensorflow_datasets as tfds
 
 from perl_jax.data import BadRow
-from perl_jax.datasets import DataSet
-from perl_jax.datasets.registry import DATA_SETS
-from perl_jax.datasets.build.tfds_builder import BuildOptions, build
-from perl_jax.data.sources.tfds_records import DECODERS
 from perl_jax.data.sources.tfds import TfdsSource
+from perl_jax.data.sources.tfds_records import DECODERS
+from perl_jax.datasets import DataSet
+from perl_jax.datasets.build.tfds_builder import BuildOptions, build
+from perl_jax.datasets.registry import DATA_SETS
 from perl_jax.files import LockError, lock
 from perl_jax.types import Example
 from tests.datasets.mantis_files import write_nlvr2, write_zip
@@ -262,12 +262,12 @@ import os, signal
 from pathlib import Path
 from perl_jax.datasets.build import record_shards, tfds_builder
 from perl_jax.datasets.registry import DATA_SETS
-add = record_shards.Progress.add
+add = record_shards.FinishedShards.add
 def stop(self, split, shard):
     add(self, split, shard)
     if shard.rows > 10:
         os.kill(os.getpid(), signal.SIGKILL)
-record_shards.Progress.add = stop
+record_shards.FinishedShards.add = stop
 options = tfds_builder.BuildOptions(shard_bytes=5000, show_progress=False)
 tfds_builder.build(DATA_SETS["mantis_nlvr2"], Path({str(source)!r}), Path({str(killed)!r}), options)
 """

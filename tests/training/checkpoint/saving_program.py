@@ -11,6 +11,7 @@ import sys
 import time
 import traceback
 from contextlib import contextmanager
+from pathlib import Path
 
 import jax
 
@@ -58,16 +59,21 @@ def save_without_end(directory: str) -> None:
 
 
 def stop_when_asked(directory: str) -> None:
-    """Trains until it is asked to stop, and then saves, whatever signals come meanwhile."""
+    """Trains until it is asked to stop, and then saves, whatever signals come meanwhile.
+
+    It saves five times at least, and until it is told that there were signals enough.
+    """
     with Preemption() as preemption, open_at(directory) as checkpoints:
         tell("running")
         step = 0
         while not preemption.requested:
             step += 1
             time.sleep(0.001)
-        for more in range(5):
-            save(checkpoints, step + more)
+        last = step + 4
+        while step <= last or not Path(directory, "enough").exists():
+            save(checkpoints, step)
             checkpoints.wait()
+            step += 1
         tell("saved", preemption.received.name, *checkpoints.steps())
 
 

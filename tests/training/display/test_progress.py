@@ -5,7 +5,7 @@ import re
 import termios
 import time
 
-from perl_jax.training.display.progress import Progress, final_table
+from perl_jax.training.display.progress import ProgressBar, final_table
 
 
 class Clock:
@@ -18,7 +18,7 @@ class Clock:
 def shown(total, seconds_per_step, **settings):
     stream, clock = io.StringIO(), Clock()
     first = settings.get("initial_step", 0)
-    progress = Progress(total, stream=stream, clock=clock, **settings)
+    progress = ProgressBar(total, stream=stream, clock=clock, **settings)
     for step in range(first + 1, total + 1):
         clock.now += seconds_per_step
         progress.update(step, {"reward/mean": step / total})
@@ -50,7 +50,7 @@ def test_the_time_left_is_that_of_the_steps_made_since_the_start():
 
 def test_a_line_shows_what_the_step_has_and_keeps_what_it_lacks():
     stream = io.StringIO()
-    progress = Progress(2, stream=stream, clock=Clock())
+    progress = ProgressBar(2, stream=stream, clock=Clock())
     progress.update(
         1, {"reward/mean": 0.5, "reward/accuracy": 0.25, "perf/tokens_per_second": 12345.6, "x": 1}
     )
@@ -63,7 +63,7 @@ def test_a_line_shows_what_the_step_has_and_keeps_what_it_lacks():
 
 def test_supervised_training_shows_its_loss():
     stream = io.StringIO()
-    Progress(1, stream=stream, clock=Clock()).update(
+    ProgressBar(1, stream=stream, clock=Clock()).update(
         1, {"supervised/loss": 0.12345, "supervised/likely": 0.987}
     )
     assert stream.getvalue() == "step 1/1  loss 0.1235  likely 0.987  00:00 left\n"
@@ -71,7 +71,7 @@ def test_supervised_training_shows_its_loss():
 
 def test_disabled_it_shows_nothing():
     stream = io.StringIO()
-    progress = Progress(2, enabled=False, stream=stream)
+    progress = ProgressBar(2, enabled=False, stream=stream)
     progress.update(1, {"reward/mean": 0.5})
     progress.write("held-out accuracy 0.5")
     progress.close()
@@ -92,7 +92,7 @@ def terminal_output(use):
 
 def test_on_a_terminal_it_is_one_bar_with_the_numbers_and_the_time_left():
     def use(stream):
-        progress = Progress(40, initial_step=10, stream=stream)
+        progress = ProgressBar(40, initial_step=10, stream=stream)
         progress.update(11, {"reward/mean": 0.5})
         time.sleep(0.15)  # The bar is drawn ten times a second at most.
         progress.update(20, {"reward/accuracy": 0.25, "perf/tokens_per_second": 800.0})

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from perl_jax.datasets import DataSet
 from perl_jax.data.sources.source import BadRow
+from perl_jax.datasets import DataSet
 from perl_jax.types import Example
 
 _COLUMNS = ("split", "rows", "kept", "dropped", "images", "pairs left out")
@@ -58,7 +58,7 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Report:
+class Built:
     """A finished build.
 
     Attributes:
@@ -100,8 +100,8 @@ class Report:
         }
 
     @classmethod
-    def read(cls, directory: str, plain: Mapping[str, Any]) -> "Report":
-        """The report of the facts that `plain` gave."""
+    def read(cls, directory: str, plain: Mapping[str, Any]) -> "Built":
+        """Reads back what `plain` gave."""
         tallies = {
             split: Tally(**{**values, "dropped": Counter(values["dropped"])})
             for split, values in plain["splits"].items()

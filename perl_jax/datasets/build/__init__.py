@@ -1,0 +1,1 @@
+"""Writes published sets as TFDS data sets."""

@@ -1,0 +1,246 @@
+"""One step's rollouts, made of scripted parts: masks, keys, orders and weights.
+
+Faults that two runs do not show when they are compared with each other, and the tests that do:
+
+=====================================================  =============================================
+rollouts without a grade in the loss mask              test_rollouts_without_a_grade_have_no_weight
+fillers not masked                                     test_groups_that_only_fill_the_batch_up_...
+step 0 given to the order sampler at every step        test_an_example_is_shown_in_other_orders_...
+one stream for an example that comes twice in a step   test_an_example_that_comes_twice_has_...
+=====================================================  =============================================
+
+In ``tests/experience/test_rewarded_rollouts.py``, ``tests/training/test_reinforce.py``,
+``tests/update/test_policy_gradient_loss.py`` and ``tests/training/test_loop.py``:
+
+=====================================================  =============================================
+``stopped`` ignored by the overlong penalty            test_responses_that_are_cut_off_pay_...
+the key of the run not folded with the step            test_every_step_draws_with_a_key_of_its_own
+importance weights of the new log-probabilities        test_importance_weights_compare_the_old_...
+a stale metric attached to a checkpoint                test_a_checkpoint_has_the_accuracy_of_its_...
+``>`` for ``>=`` at ``max_skipped``                    test_a_run_fails_when_the_updates_skipped_...
+=====================================================  =============================================
+"""
+
+import jax
+import numpy as np
+import pytest
+
+from perl_jax.data.pipeline.pipeline import Taken
+from perl_jax.experience.collect import Collector
+from perl_jax.experience.config import GroupFilterConfig, PermutationConfig, RolloutConfig
+from perl_jax.objectives import Objective
+from perl_jax.permutation import Schedule, orders_for, rules_from_config
+from perl_jax.rewards import RewardConfig, Rewarder
+from tests.experience.scripted import SOURCE, Grader, Sampler, example
+
+RULES = {SOURCE: {"text": "keep"}}
+IN_ORDER = PermutationConfig(num_orders=0, rules=RULES)
+PERMUTED = PermutationConfig(num_orders=1, schedule=Schedule("constant"), rules=RULES)
+UNFILTERED = GroupFilterConfig(enabled=False)
+
+
+def collector(examples, responses, **changes):
+    """A collector of two rollouts of up to four tokens; examples come in this order."""
+    rows = iter(examples)
+
+    def take(count):
+        return Taken([next(rows) for _ in range(count)], [0] * count)
+
+    settings = {
+        "rollout": RolloutConfig(groups=2, num_rollouts=2, max_new_tokens=4),
+        "permutation": IN_ORDER,
+        "filtering": UNFILTERED,
+        "objective": Objective(),
+        "response_lengths": (6,),
+        "seed": 3,
+        "total_steps": 100,
+    }
+    return Collector(
+        Sampler(responses),
+        take,
+        Rewarder(RewardConfig(weights={"accuracy": 1.0}, workers=1), Grader(), 4),
+        lambda groups, responses: 10 * len(groups) + int(responses.lengths.sum()),
+        **{**settings, **changes},
+    )
+
+
+def collect(collector, step=0, seed=0):
+    return collector.collect("policy", step, jax.random.key(seed))
+
+
+MIXED = {name: ["1.", "0.", "0.", "1."] for name in "pqrstu"}
+P_AND_Q = [example("p"), example("q")]
+
+
+# Masks and weights.
+
+
+def test_every_token_of_a_graded_response_counts_and_none_after_it():
+    made = collector(P_AND_Q, {"p": ["321.", "0."], "q": ["21", "4440"]})
+    batch = collect(made).batch
+    assert batch.lengths.tolist() == [[[4, 2]], [[2, 4]]]
+    assert batch.mask.sum(-1).tolist() == [[[4, 2]], [[2, 4]]]
+    assert batch.mask.shape[-1] == 6  # the ladder's
+    assert batch.logprobs[batch.mask].tolist() == [-0.5] * 12
+    # Two rollouts, one of them right, lie half of the difference from their mean: 0.5 / sqrt(0.5).
+    np.testing.assert_allclose(batch.advantages, [[[0.7071, -0.7071]]] * 2, atol=1e-4)
+
+
+def test_advantages_are_those_of_the_objective():
+    apart = Objective(baseline="leave_one_out", scale="none")
+    responses = {"p": ["1.", "0."], "q": ["1.", "1."]}
+    batch = collect(collector(P_AND_Q, responses, objective=apart)).batch
+    # Of right and wrong: 1 - 0 and 0 - 1.
+    assert batch.advantages.tolist() == [[[1.0, -1.0]], [[0.0, 0.0]]]
+    wide = Objective(ddof=0)
+    batch = collect(collector(P_AND_Q, responses, objective=wide)).batch
+    np.testing.assert_allclose(batch.advantages[0], [[1, -1]], atol=1e-4)  # 0.5 / 0.5
+
+
+def test_rollouts_without_a_grade_have_no_weight():
+    three = RolloutConfig(groups=2, num_rollouts=3, max_new_tokens=4)
+    responses = {"p": ["1.", "449.", "0."], "q": ["1.", "0.", "0."]}
+    batch = collect(collector(P_AND_Q, responses, rollout=three)).batch
+    assert batch.mask.any(-1).tolist() == [[[True, False, True]], [[True, True, True]]]
+    # It is not in the mean and the deviation of its group either.
+    np.testing.assert_allclose(batch.advantages[0], [[0.7071, 0.0, -0.7071]], atol=1e-4)
+
+
+def test_groups_that_only_fill_the_batch_up_have_no_weight():
+    responses = {"p": ["1.", "1."], "q": ["0.", "1."]}
+    made = collector(P_AND_Q, responses, filtering=GroupFilterConfig(max_draws=1))
+    collected = collect(made)
+    batch = collected.batch
+    assert [group.id for group in batch.groups] == ["1/q", "1/q"]
+    assert batch.mask.any(-1).tolist() == [[[True, True]], [[False, False]]]
+    assert batch.advantages[1].tolist() == [[0.0, 0.0]]
+    assert collected.record["kept"] == [1]
+    counts = ("filter/drawn", "filter/kept", "filter/too_easy", "filter/cap_reached")
+    assert [collected.metrics[name] for name in counts] == [2, 1, 1, 1]
+
+
+def test_an_order_that_an_example_does_not_have_has_no_weight():
+    fixed = example("q", "a")  # One image has no other order.
+    responses = {"p": ["1.", "0.", "1.", "0."], "q": ["1.", "0."]}
+    batch = collect(collector([example("p"), fixed], responses, permutation=PERMUTED)).batch
+    assert batch.lengths.tolist() == [[[2, 2], [2, 2]], [[2, 2], [0, 0]]]
+    assert batch.mask.any(-1).tolist() == [[[True] * 2] * 2, [[True] * 2, [False] * 2]]
+    assert batch.advantages[1, 1].tolist() == [0.0, 0.0]
+
+
+def test_all_orders_of_an_example_share_one_baseline():
+    responses = {"p": ["1.", "1.", "1.", "0."], "q": ["1.", "0.", "1.", "0."]}
+    batch = collect(collector(P_AND_Q, responses, permutation=PERMUTED)).batch
+    # Three right of four: (1 - 0.75) / 0.5 and (0 - 0.75) / 0.5.
+    np.testing.assert_allclose(batch.advantages[0], [[0.5, 0.5], [0.5, -1.5]], atol=1e-4)
+
+
+def test_there_is_no_batch_where_no_group_informs():
+    responses = {"p": ["1.", "1."], "q": ["0.", "0."]}
+    collected = collect(collector(P_AND_Q, responses, filtering=GroupFilterConfig(max_draws=1)))
+    assert collected.batch is None
+    assert collected.record["kept"] == []
+    assert "advantage/std" not in collected.metrics
+
+
+# Draws.
+
+
+def test_groups_that_do_not_inform_are_replaced_by_the_next_examples():
+    examples = [example(name) for name in "pqrs"]
+    responses = {"p": ["1.", "1."], "q": ["1.", "0."], "r": ["0.", "0."], "s": ["0.", "1."]}
+    made = collector(examples, responses, filtering=GroupFilterConfig(max_draws=3))
+    collected = collect(made)
+    assert [[group.id for group in call["groups"]] for call in made.sampler.calls] == [
+        ["0/p", "1/q"], ["2/r"], ["3/s"],
+    ]  # fmt: skip
+    assert [group.id for group in collected.batch.groups] == ["1/q", "3/s"]
+    assert collected.record["ids"] == ["p", "q", "r", "s"]
+    assert collected.record["kept"] == [1, 3]
+    assert collected.metrics["filter/refills"] == 2
+
+
+def test_every_draw_of_a_step_has_the_policy_and_the_key_of_the_step():
+    examples = [example(name) for name in "pqr"]
+    responses = {**MIXED, "p": ["1.", "1."]}
+    made = collector(examples, responses, filtering=GroupFilterConfig(max_draws=2))
+    collect(made, seed=5)
+    assert len(made.sampler.calls) == 2
+    for call in made.sampler.calls:
+        assert call["model"] == "policy"
+        assert call["key"] == jax.random.key(5)
+        assert (call["num_rollouts"], call["max_new_tokens"]) == (2, 4)
+
+
+def test_an_example_that_comes_twice_has_streams_of_its_own():
+    """The sampler's streams follow from the key and the id of the group, see `Sampler.sample`."""
+    always_right = {"p": ["1.", "1."]}
+    made = collector([example("p")] * 4, always_right, filtering=GroupFilterConfig(max_draws=2))
+    collect(made)
+    assert len(made.sampler.calls) == 2
+    ids = [group.id for call in made.sampler.calls for group in call["groups"]]
+    assert len(set(ids)) == len(ids) == 4
+
+
+# Orders.
+
+
+def orders_at(step, permutation=PERMUTED):
+    return collect(collector(P_AND_Q, MIXED, permutation=permutation), step).record["orders"]
+
+
+def test_an_example_is_shown_in_other_orders_at_another_step():
+    rule = rules_from_config(RULES)[SOURCE]
+    found = {step: orders_at(step) for step in range(4)}
+    for step, orders in found.items():
+        for one, given in zip(P_AND_Q, orders, strict=True):
+            want = orders_for(one, rule, seed=3, step=step, rate=1.0, num_orders=1)
+            assert given == want.orders.tolist()
+    assert len({str(orders) for orders in found.values()}) == 4
+    assert orders_at(2) == found[2]
+
+
+def test_prompts_show_the_images_in_the_orders_of_the_record():
+    made = collector(P_AND_Q, MIXED, permutation=PERMUTED)
+    orders = collect(made, step=1).record["orders"]
+    (call,) = made.sampler.calls
+    for group, of_example in zip(call["groups"], orders, strict=True):
+        assert of_example[0] == [0, 1, 2, 3]
+        shown = [[chr(token) for token in prompt.tokens] for prompt in group.prompts]
+        assert shown == [["abcd"[slot] for slot in order] for order in of_example]
+
+
+def test_the_rate_follows_the_schedule_of_the_whole_run():
+    linear = PermutationConfig(num_orders=1, schedule=Schedule("linear"), rules=RULES)
+    for step, rate in ((0, 1.0), (75, 0.25)):
+        made = collector(P_AND_Q, MIXED, permutation=linear)
+        assert collect(made, step).metrics["permutation/rate"] == rate
+
+
+# What is measured.
+
+
+def test_metrics_are_means_over_all_rollouts_that_were_drawn():
+    responses = {"p": ["1.", "4441"], "q": ["0.", "49."]}
+    collected = collect(collector(P_AND_Q, responses))
+    metrics = collected.metrics
+    assert metrics["reward/mean"] == metrics["reward/accuracy"] == pytest.approx(2 / 3)
+    assert (metrics["reward/format"], metrics["reward/overlong"]) == (0, pytest.approx(-1 / 3))
+    assert metrics["reward/unscored"] == 1 / 4
+    assert (metrics["rollout/length"], metrics["rollout/length_max"]) == ((2 + 4 + 2 + 3) / 4, 4)
+    assert metrics["rollout/truncated"] == 1 / 4
+    # The four tokens of a prompt count for each of its rollouts.
+    assert metrics["rollout/tokens"] == 11 + 4 * 4
+    assert collected.operations == 10 * 2 + 11
+    assert collected.record["first_response"] == "1"
+    assert collected.record["reward"] == [[[1, 1]], [[0, 0]]]
+
+
+def test_the_digest_of_a_record_is_that_of_the_tokens_without_their_padding():
+    def digest(response, ladder):
+        responses = {"p": [response, "0."], "q": ["1.", "0."]}
+        collected = collect(collector(P_AND_Q, responses, response_lengths=(ladder,)))
+        return collected.record["tokens_sha256"]
+
+    assert digest("41.", 6) == digest("41.", 6)
+    assert len({digest(one, 6) for one in ("41.", "31.", "411", "417")}) == 3  # 417 is 41.
