@@ -57,6 +57,14 @@ def test_shapes_of_the_sampler_are_those_of_real_calls(recorder, sampler, name):
     assert described(given) in [described(leaves) for of, _, leaves in sampler.calls if of == name]
 
 
+@pytest.mark.parametrize("name", ["admit", "decode", "compact"])
+def test_the_largest_caches_are_planned(recorder, name):
+    state = arguments_of(recorder.calls[name])["state"]
+    # Eight places of two rollouts; room for 8 tokens and a chunk of 4.
+    assert state.tokens.shape == (8, 2)
+    assert state.cache.keys.shape[1] == 12
+
+
 def test_an_update_calls_what_a_real_one_does(recorder, config, model, mesh, groups, step):
     """The same programs as often, and their arguments lie on the same devices."""
     learner = make_learner(config, model, np.zeros(model.config.vocab_size, bool), mesh)
@@ -122,4 +130,5 @@ def test_gradients_lie_beside_the_scores_of_the_reference(recorder):
     stays = {"parameters", "frozen", "optimizer", "reference"}
     assert beside["reference"] == stays | {"gradients"}
     assert beside["prefill"] == beside["decode"] == stays | {"features", "caches"}
-    assert beside["zeros"] == stays
+    # An update gives its gradients back.
+    assert beside["zeros"] == beside["of_batch"] == stays

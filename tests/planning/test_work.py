@@ -18,6 +18,8 @@ def test_a_step_reads_every_order_and_decodes_until_the_longest_ends(recorder, c
     assert calls["prefill"] == calls["admit"] == 2
     # 8 places take 2 waves of 2 tokens on average, and 6 more of the longest: 10 steps of 4 a call.
     assert calls["decode"] == 3
+    # However often the recorded step called it.
+    assert calls_of_step(recorder.calls["prefill"], config, replace(step, orders=17), SHARDS) == 3
     # Once in a run, not in a step.
     assert calls["start"] == calls["copy"] == 0
 
