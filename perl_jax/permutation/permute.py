@@ -241,11 +241,9 @@ def _rewritten(texts: tuple[str, ...], layout: _Layout) -> list[str]:
     scans = []
     for index, text in enumerate(texts):
         extra = orders.get(index, []) + bare.get(index, [])
-        spans = [(p.start, p.end) for p in layout.places if p.field == index]
-        spans += [(start, end) for field, start, end in captions.spans if field == index]
-        spans += [(option.start, option.end) for option in layout.named if option.field == index]
-        spans += [(mention.start, mention.end) for mention in extra]
-        masked = mask(text, spans)
+        fixed = (*layout.places, *captions.spans, *layout.named)
+        masked = mask(text, [span for span in fixed if span.field == index])
+        masked = mask(masked, extra)
         scan = read_references(masked, reader) if rule.text == "rewrite" else Scan(masked, reader)
         scan.mentions += extra
         scans.append(scan)
@@ -285,10 +283,8 @@ def _orders(texts: tuple[str, ...], layout: _Layout, reader: Reader) -> dict[int
         *((field, offset, text, True) for field, offset, text in parts),
         *((field, 0, text, False) for field, text in enumerate(texts)),
     ]:
-        for mention in find_orders(text, reader, whole):
-            start = mention.start + offset
-            shifted = replace(mention, start=start, end=mention.end + offset)
-            found.setdefault(field, {})[start] = shifted
+        for mention in find_orders(text, reader, whole, offset):
+            found.setdefault(field, {})[mention.start] = mention
     if not found:
         raise CannotPermute("no_order")
     return {field: list(mentions.values()) for field, mentions in found.items()}
@@ -306,14 +302,11 @@ def _bare_references(
     else:
         return found
     for field, offset, text in _parts(texts, layout):
-        bare = find_bare(text, reader)
+        bare = find_bare(text, reader, offset)
         if declared and any(not 0 <= mention.slot < reader.num_slots for mention in bare):
             raise CannotPermute("reference_out_of_range", text.strip())
         if not declared and any(mention.slot in layout.moved for mention in bare):
             raise CannotPermute("ambiguous_answer", text.strip())
         if declared:
-            found.setdefault(field, []).extend(
-                replace(mention, start=mention.start + offset, end=mention.end + offset)
-                for mention in bare
-            )
+            found.setdefault(field, []).extend(bare)
     return found

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from annotated_types import MinLen, Predicate
 
-from perl_jax.permutation.reading.scan import NOUNS
+from perl_jax.permutation.reading.words import NOUNS
 from perl_jax.settings import Checked, Expects, check_choice, read_config, suggestion
 from perl_jax.types import Example
 
