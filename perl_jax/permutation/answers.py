@@ -89,13 +89,9 @@ def same_image(a: Any, b: Any) -> bool:
 
 
 def find_orders(text: str, reader: Reader, whole: bool, offset: int = 0) -> list[Mention]:
-    """The numbers of every order of images in a text, as mentions.
+    """The numbers of every order of images in a text that begins at ``offset``, as mentions.
 
-    Args:
-        text: A question, the words of an option, or an answer.
-        reader: The number of slots, and whether orders count from 0 or from 1.
-        whole: Whether the whole text may be an order without arrows or brackets.
-        offset: Where the text begins in its field.
+    With ``whole``, the whole text may also be an order without arrows or brackets.
 
     Raises:
         CannotPermute: ``malformed_order`` if an order repeats an image or names one that does not

@@ -25,6 +25,10 @@ class Option(FieldSpan):
 
     letter: str
 
+    def shows(self, place: Placeholder) -> bool:
+        """Whether a placeholder stands within the option."""
+        return place.field == self.field and self.start <= place.start < self.end
+
 
 def fields_of(example: Example) -> tuple[str, ...]:
     """The texts in which images may stand, in reading order: the question, then the options."""
@@ -82,11 +86,6 @@ def _last_run(style: re.Pattern[str], question: str) -> list[re.Match[str]]:
     return run
 
 
-def shows(option: Option, place: Placeholder) -> bool:
-    """Whether a placeholder stands within an option."""
-    return place.field == option.field and option.start <= place.start < option.end
-
-
 def option_slots(
     example: Example, options: Sequence[Option], placeholders: Sequence[Placeholder], reader: Reader
 ) -> dict[str, int]:
@@ -111,7 +110,7 @@ def _shown(
 ) -> dict[str, int]:
     fields, slots = fields_of(example), {}
     for option in options:
-        places = [place for place in placeholders if shows(option, place)]
+        places = [place for place in placeholders if option.shows(place)]
         if not places:
             continue
         text = fields[option.field]
