@@ -24,13 +24,7 @@ from typing import Any
 from perl_jax.data.sources.columns import Row
 from perl_jax.data.sources.source import BadRow
 from perl_jax.datasets.dataset import DataSet, by_split
-from perl_jax.datasets.files import (
-    Columns,
-    ReadRow,
-    read_json_array,
-    read_json_lines,
-    read_parquet,
-)
+from perl_jax.datasets.files import Columns, ReadRow, read_json_array, read_json_lines, read_parquet
 from perl_jax.datasets.image_store import ImageStore
 from perl_jax.datasets.mantis_text import read_answer, split_options
 from perl_jax.types import Example

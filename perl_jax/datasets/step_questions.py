@@ -105,13 +105,7 @@ def names_images(step: str) -> bool:
 
 
 def ask(
-    kind: str,
-    id: str,
-    frames: Sequence[Frame],
-    sequences: Sequences,
-    *,
-    seed: int,
-    source: str,
+    kind: str, id: str, frames: Sequence[Frame], sequences: Sequences, *, seed: int, source: str
 ) -> Example:
     """Asks one question about a sequence: a function of the arguments.
 

@@ -16,9 +16,7 @@ SOURCE = "ViRL39K"
 _FILE, _FOLDER, _ARCHIVE = "39Krelease.parquet", "images", "images.zip"
 _PASS_RATES = ("PassRate", "PassRate_32BTrained", "PassRate_7BBase")
 _COLUMNS = Columns(
-    text=("answer", "question", "category", "source", "qid"),
-    other=("image",),
-    optional=_PASS_RATES,
+    text=("answer", "question", "category", "source", "qid"), other=("image",), optional=_PASS_RATES
 )
 
 
