@@ -24,18 +24,12 @@ from typing import Any
 from perl_jax.data.sources.columns import Row
 from perl_jax.data.sources.source import BadRow
 from perl_jax.datasets.dataset import DataSet, by_split
-from perl_jax.datasets.files import (
-    Columns,
-    ReadRow,
-    read_json_array,
-    read_json_lines,
-    read_parquet,
-)
+from perl_jax.datasets.files import Columns, ReadRow, read_files
 from perl_jax.datasets.image_store import ImageStore
 from perl_jax.datasets.mantis_text import read_answer, split_options
 from perl_jax.types import Example
 
-_COLUMNS = Columns(text=(), other=("id", "images", "conversation"))
+_COLUMNS = Columns(other=("id", "images", "conversation"))
 _ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
 _IMAGE = "<image>"
 
@@ -94,12 +88,9 @@ def _read_rows(
 ) -> Iterator[Example | BadRow]:
     """Reads the rows of a split from whichever form is there."""
     stem = f"{subset}/{split}"
-    if any(directory.glob(f"{stem}-*.parquet")):
-        return read_parquet(directory, f"{stem}-*.parquet", _COLUMNS, read)
-    if (directory / f"{stem}.json").is_file():
-        return read_json_array(directory, f"{stem}.json", read)
-    if (directory / f"{stem}.jsonl").is_file():
-        return read_json_lines(directory, f"{stem}.jsonl", read)
+    for pattern in (f"{stem}-*.parquet", f"{stem}.json", f"{stem}.jsonl"):
+        if any(directory.glob(pattern)):
+            return read_files(directory, pattern, read, _COLUMNS)
     raise FileNotFoundError(
         f"{directory / subset}: expected {split}-*.parquet, {split}.json or {split}.jsonl"
     )

@@ -58,11 +58,7 @@ class ShardWriter:
     """
 
     def __init__(
-        self,
-        directory: Path,
-        *,
-        rows_per_file: int = 16384,
-        bytes_per_file: int = 2**30,
+        self, directory: Path, *, rows_per_file: int = 16384, bytes_per_file: int = 2**30
     ) -> None:
         for name, value in (("rows_per_file", rows_per_file), ("bytes_per_file", bytes_per_file)):
             if value < 1:
