@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from perl_jax.training.display.progress import Progress
+from perl_jax.training.display.progress import ProgressBar
 from perl_jax.training.display.throughput import Throughput
 from perl_jax.training.loop import EarlyStop, Loop, StepResult
 from perl_jax.update.state import TrainState
@@ -113,7 +113,7 @@ class Scripted:
             stepper=self.stepper,
             checkpoints=self.saved,
             write=lambda step, metrics: self.rows.update({step: dict(metrics)}),
-            progress=Progress(4, enabled=False),
+            progress=ProgressBar(4, enabled=False),
             asked_to_stop=lambda: len(self.stepper.steps) == self.stopped_after,
             steps=4,
             evaluate=None if self.accuracies is None else self._evaluate,

@@ -27,11 +27,11 @@ class ProgressBar:
     Lines come every 30 seconds, every tenth of the run, and at its end.
 
     Args:
-        total_steps: Of the run.
-        initial_step: How many of them were done before.
+        total_steps: Steps of the whole run.
+        initial_step: Steps done before.
         enabled: False shows nothing.
-        stream: Where to; standard error if not given.
-        clock: Seconds, for the lines.
+        stream: Standard error if not given.
+        clock: Gives seconds, for the lines.
     """
 
     def __init__(
@@ -93,44 +93,31 @@ class ProgressBar:
             self._bar.close()
 
     def _line_is_due(self, before: int) -> bool:
-        tenths = (
-            before * _LINES_OF_A_RUN // self._total,
-            self._step * _LINES_OF_A_RUN // self._total,
-        )
-        late = self._clock() - self._last_line >= _SECONDS_BETWEEN_LINES
-        return late or tenths[0] < tenths[1]
+        last, now = (step * _LINES_OF_A_RUN // self._total for step in (before, self._step))
+        return last < now or self._clock() - self._last_line >= _SECONDS_BETWEEN_LINES
 
     def _write_line(self) -> None:
         self._last_line = self._clock()
         seconds = self._last_line - self._start
         left = seconds * (self._total - self._step) / max(self._step - self._initial, 1)
-        parts = [
-            f"step {self._step}/{self._total}",
-            *(f"{label} {value}" for label, value in self._shown.items()),
-            f"{tqdm.format_interval(left)} left",
-        ]
-        print("  ".join(parts), file=self._stream, flush=True)
+        shown = [f"{label} {value}" for label, value in self._shown.items()]
+        left_text = f"{tqdm.format_interval(left)} left"
+        self.write("  ".join([f"step {self._step}/{self._total}", *shown, left_text]))
 
 
 def final_table(before: Mapping[str, float], after: Mapping[str, float]) -> str:
     """A table of what a run changed, as plain text.
 
-    Args:
-        before: Numbers by name.
-        after: Of the same names, or of others.
-
-    Returns:
-        A row for each name of either, in order: before, after, and the difference; ``-`` where
-        there is none.
+    There is a row for each name of either: before, after, and the difference; ``-`` where there is
+    none.
     """
-    names = list(dict.fromkeys([*before, *after]))
     rows = [["", "before", "after", "change"]]
-    for name in names:
+    for name in dict.fromkeys([*before, *after]):
         values = [_shown_number(numbers.get(name)) for numbers in (before, after)]
         both = name in before and name in after
         change = _shown_number(after[name] - before[name], "+") if both else "-"
         rows.append([name, *values, change])
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
     )
