@@ -12,12 +12,7 @@ import orbax.checkpoint as ocp
 
 from perl_jax.hosts import gather
 from perl_jax.training.checkpoint.checksums import checksums
-from perl_jax.training.checkpoint.config import (
-    Best,
-    CheckpointConfig,
-    rank_by_metric,
-    steps_to_keep,
-)
+from perl_jax.training.checkpoint.config import CheckpointConfig, rank_by_metric, steps_to_keep
 from perl_jax.training.checkpoint.files import ARRAYS, RECORD, StepFiles, absolute
 from perl_jax.training.checkpoint.hosts import common, describe, together
 from perl_jax.training.checkpoint.leaves import (
@@ -45,14 +40,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Restored:
-    """A training state that was read and verified.
-
-    Attributes:
-        step: The number of updates made.
-        arrays: The pytree, laid out as asked.
-        host: This host's state.
-        metric: What was given when it was saved.
-    """
+    """A training state that was read and verified: what `Checkpoints.save` was given."""
 
     step: int
     arrays: Any
@@ -80,7 +68,6 @@ class Checkpoints:
         config: CheckpointConfig,
         *,
         fingerprint: Mapping[str, str] | None,
-        best: Best = "max",
     ) -> None:
         """Looks at what is there.
 
@@ -90,14 +77,10 @@ class Checkpoints:
             fingerprint: Names and digests of what must not change between runs that share these
                 checkpoints (data, configuration, code). None opens them for reading only, and
                 compares nothing.
-            best: Whether a high or a low metric is good.
         """
-        if best not in ("max", "min"):
-            raise ValueError(f"best: expected max or min; got {best!r}")
         check_json("fingerprint", dict(fingerprint or {}))
         self._config = config
         self._fingerprint = None if fingerprint is None else dict(fingerprint)
-        self._best: Best = best
         path = absolute(directory)
         self._files = StepFiles(path)
         self._writer = StepWriter(path, asynchronous=config.asynchronous)
@@ -128,9 +111,9 @@ class Checkpoints:
         return max(self.steps(), default=None)
 
     def best_step(self) -> int | None:
-        """The complete step with the best metric (of equal ones the newest), or None."""
+        """The complete step with the highest metric (of equal ones the newest), or None."""
         self._raise_failure()
-        return next(iter(rank_by_metric(self._metrics, self._best)), None)
+        return next(iter(rank_by_metric(self._metrics)), None)
 
     def save(
         self,
@@ -151,11 +134,11 @@ class Checkpoints:
             arrays: A pytree of jax.Arrays: on any mesh over any hosts, empty ones and typed keys
                 too. Weakly typed ones come back strongly typed.
             host: This host's state, JSON-able (position in the data, counters).
-            metric: What the best steps are chosen by, if it was measured.
+            metric: What the best steps are chosen by, if it was measured; the highest is best.
             force: Save even if the step is not due.
 
         Returns:
-            Whether it saves: False if the step is not due, or is the latest saved already.
+            False if the step is not due, or is the latest saved already.
 
         Raises:
             CheckpointError: An earlier save or this one failed; older steps are still there.
@@ -193,8 +176,8 @@ class Checkpoints:
         asked for is reported in the log as an error, and the next older one is tried.
 
         Args:
-            abstract_arrays: The pytree of jax.ShapeDtypeStructs, each with its sharding; the mesh
-                may be another one than that of the save.
+            abstract_arrays: The pytree of jax.ShapeDtypeStructs with shardings, or of arrays like
+                those to read; the mesh may be another one than that of the save.
             step: Read this one and no other. Newer ones do not count from now on.
             partial: Read only the arrays that are asked for, whatever else the step holds.
             allow_changes: Entries of the fingerprint that may differ.
@@ -253,7 +236,7 @@ class Checkpoints:
                 f"still there: {describe(error)}"
             ) from error
         metrics = {**self._metrics, step: record.metric}
-        kept = steps_to_keep(metrics, self._config, self._best)
+        kept = steps_to_keep(metrics, self._config)
         self._writer.delete_all_but(kept)
         self._metrics = {step: metric for step, metric in metrics.items() if step in kept}
 

@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -24,6 +25,7 @@ def absolute(directory: str | os.PathLike[str]) -> epath.Path:
     return path if "://" in os.fspath(path) else path.expanduser().absolute()
 
 
+@dataclass(frozen=True)
 class StepFiles:
     """The steps in a directory, each a directory named by its number.
 
@@ -31,8 +33,7 @@ class StepFiles:
     are done, and so for ever if reading failed on one of them.
     """
 
-    def __init__(self, directory: epath.Path) -> None:
-        self.directory = directory
+    directory: epath.Path
 
     def path(self, step: int) -> epath.Path:
         """Where a step is."""
@@ -76,6 +77,9 @@ class StepFiles:
             raise ValueError("the record on the disk is not the one that was written")
         path = self.path(record.step) / ARRAYS
         stored = ocp.StandardCheckpointHandler().metadata(path).tree
-        there = {name: (tuple(leaf.shape), str(leaf.dtype)) for name, leaf in stored.items()}
-        if there != {name: (tuple(leaf.shape), str(leaf.dtype)) for name, leaf in data.items()}:
+        there, written = (
+            {name: (tuple(leaf.shape), str(leaf.dtype)) for name, leaf in arrays.items()}
+            for arrays in (stored, data)
+        )
+        if there != written:
             raise ValueError("the arrays on the disk are not those that were written")

@@ -52,14 +52,12 @@ def data_of(named: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
 
 def abstract_data_of(named: Mapping[str, Any]) -> dict[str, jax.ShapeDtypeStruct]:
     """What `data_of` makes of arrays like these, with their shardings."""
-    abstract = {}
-    for name, leaf in named.items():
-        data = jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
-        if _is_key(leaf):
-            # The words of a key are a new last axis, which the key's own sharding leaves whole.
-            data = jax.eval_shape(jax.random.key_data, data)
-        abstract[name] = jax.ShapeDtypeStruct(data.shape, data.dtype, sharding=leaf.sharding)
-    return abstract
+    plain = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in named.items()}
+    # The words of a key are a new last axis, which the key's own sharding leaves whole.
+    return {
+        name: data.update(sharding=named[name].sharding)
+        for name, data in jax.eval_shape(data_of, plain).items()
+    }
 
 
 def leaf_records(named: Mapping[str, jax.Array], data: Mapping[str, jax.Array]) -> dict[str, Leaf]:
@@ -81,12 +79,10 @@ def misfits(saved: Mapping[str, Leaf], wanted: Mapping[str, Any], *, partial: bo
     lines = [f"{name} is not in the checkpoint" for name in wanted if name not in saved]
     if not partial:
         lines += [f"{name} is not in this run" for name in saved if name not in wanted]
-    for name, leaf in wanted.items():
-        if name in saved:
-            there = f"{saved[name].dtype}{list(saved[name].shape)}"
-            here = f"{leaf.dtype}{list(leaf.shape)}"
-            if there != here:
-                lines.append(f"{name} is {there} in the checkpoint and {here} in this run")
+    for name in [name for name in wanted if name in saved]:
+        there, here = (f"{x.dtype}{list(x.shape)}" for x in (saved[name], wanted[name]))
+        if there != here:
+            lines.append(f"{name} is {there} in the checkpoint and {here} in this run")
     return lines
 
 
@@ -105,13 +101,11 @@ def fill_empty(
 
 def rebuild(tree: Any, data: Mapping[str, jax.Array], saved: Mapping[str, Leaf]) -> Any:
     """The pytree like ``tree`` that holds this data, keys being keys again."""
-    leaves = [
-        jax.random.wrap_key_data(data[name], impl=saved[name].key)
-        if saved[name].key is not None
-        else data[name]
-        for name in name_leaves(tree)
-    ]
-    return jax.tree.unflatten(jax.tree.structure(tree), leaves)
+    leaves = {
+        name: jax.random.wrap_key_data(data[name], impl=key) if (key := saved[name].key) else array
+        for name, array in data.items()
+    }
+    return jax.tree.unflatten(jax.tree.structure(tree), [leaves[n] for n in name_leaves(tree)])
 
 
 def _is_key(leaf: Any) -> bool:
