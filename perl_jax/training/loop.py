@@ -132,7 +132,7 @@ class Loop:
         steps: How many steps there are.
         evaluate: Evaluates a policy; None where nothing is held out.
         evaluate_every: Steps between evaluations.
-        record: Takes the record of a step, as JSON.
+        record: Takes the record of a step, JSON-able; None on a host that writes nothing.
         max_skipped: The run fails when so many updates in a row were skipped.
         max_logprob_gap: The run fails when sampler and trainer disagree on a token by more.
     """
@@ -146,7 +146,7 @@ class Loop:
     evaluate: Callable[[Policy], Report] | None
     evaluate_every: int
     early_stop: EarlyStop
-    record: Callable[[int, dict[str, Any]], None]
+    record: Callable[[int, dict[str, Any]], None] | None
     max_skipped: int
     max_logprob_gap: float | None
     throughput: Throughput
@@ -195,7 +195,7 @@ class Loop:
             **self._speed(result, seconds),
             "perf/compilations": compilations.take(),
         }
-        if result.record is not None:
+        if self.record and result.record is not None:
             self.record(step, result.record)
         if self.evaluate and (step % self.evaluate_every == 0 or step == self.steps):
             self._evaluate(state, step, metrics, progression)
