@@ -20,7 +20,6 @@ from perl_jax.training.checkpoint.leaves import (
     check_abstract,
     check_arrays,
     data_of,
-    fill_empty,
     leaf_records,
     misfits,
     name_leaves,
@@ -54,8 +53,8 @@ class Checkpoints:
     A step is one directory that appears under its name by a single rename when all of it is
     written: arrays, the state of the hosts, the run's fingerprint, and checksums of everything.
     Opening and restoring change nothing on the disk. A save first removes what an earlier process
-    left unfinished. Once it was read back, which happens at the next save or `wait`, all steps go
-    that are not kept, that cannot be read, or that are newer than the one that was restored.
+    left unfinished. The next save or `wait` reads it back, and then deletes all steps that are not
+    kept, that cannot be read, or that are newer than the one that was restored.
 
     A save that fails in the background raises at the next call and leaves the older steps as they
     were; another one may be tried. A run must have the directory to itself (`lock_workdir`); on
@@ -300,8 +299,7 @@ class Checkpoints:
         if wrong:
             more = f"; and {len(wrong) - 5} more" if len(wrong) > 5 else ""
             raise ValueError("other arrays than expected: " + "; ".join(wrong[:5]) + more)
-        abstract = abstract_data_of(named)
-        data = fill_empty(self._files.arrays(step, abstract), abstract)
+        data = self._files.arrays(step, abstract_data_of(named))
         sums = checksums(data)
         broken = [name for name in named if record.leaves[name].checksum != sums[name]]
         if broken:

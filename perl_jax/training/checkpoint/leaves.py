@@ -86,17 +86,11 @@ def misfits(saved: Mapping[str, Leaf], wanted: Mapping[str, Any], *, partial: bo
     return lines
 
 
-def fill_empty(
-    data: Mapping[str, jax.Array], abstract: Mapping[str, jax.ShapeDtypeStruct]
-) -> dict[str, jax.Array]:
-    """Adds the arrays without elements, which are not stored."""
-
-    def make(like: jax.ShapeDtypeStruct) -> jax.Array:
-        # A jitted function's empty output has shards of the wrong shape.
-        zeros = np.zeros(like.shape, like.dtype)
-        return jax.make_array_from_callback(like.shape, like.sharding, lambda index: zeros[index])
-
-    return {name: data[name] if name in data else make(like) for name, like in abstract.items()}
+def empty(like: jax.ShapeDtypeStruct) -> jax.Array:
+    """An array without elements, as such arrays are not stored."""
+    # A jitted function's empty output has shards of the wrong shape.
+    zeros = np.zeros(like.shape, like.dtype)
+    return jax.make_array_from_callback(like.shape, like.sharding, lambda index: zeros[index])
 
 
 def rebuild(tree: Any, data: Mapping[str, jax.Array], saved: Mapping[str, Leaf]) -> Any:

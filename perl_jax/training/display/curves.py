@@ -94,9 +94,11 @@ def figure_of(rows: Sequence[Mapping[str, Any]]) -> Figure:
 
 def _draw(axes: Axes, panel: _Panel, rows: Sequence[Mapping[str, Any]]) -> None:
     for number, (name, label) in enumerate(panel.metrics):
-        steps, values = _series(rows, name)
-        if not len(steps):
+        points = [(row["step"], row[name]) for row in rows if name in row]
+        if not points:
             continue
+        # None becomes NaN.
+        steps, values = np.array(points, np.float64).T
         color = f"C{number}"
         if panel.smooth and len(steps) >= 2 * _WINDOWS_OF_A_RUN:
             window = len(steps) // _WINDOWS_OF_A_RUN
@@ -111,14 +113,6 @@ def _draw(axes: Axes, panel: _Panel, rows: Sequence[Mapping[str, Any]]) -> None:
     axes.grid(alpha=0.3)
     if len(axes.get_lines()) > 1:
         axes.legend(fontsize="small")
-
-
-def _series(
-    rows: Sequence[Mapping[str, Any]], name: str
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    points = [(row["step"], row[name]) for row in rows if name in row]
-    steps = np.array([step for step, _ in points], np.int64)
-    return steps, np.array([np.nan if y is None else y for _, y in points], np.float64)
 
 
 def _moving_average(values: NDArray[np.float64], window: int) -> NDArray[np.float64]:

@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from numbers import Integral
-from typing import Any, TextIO
+from typing import TextIO
 
 from tqdm import tqdm
 
@@ -49,16 +49,15 @@ class ProgressBar:
         self._clock = clock
         self._start = self._last_line = clock()
         self._shown: dict[str, str] = {}
-        self._bar: Any = None
-        if enabled and self._stream.isatty():
-            self._bar = tqdm(
-                total=total_steps,
-                initial=initial_step,
-                desc="training",
-                unit="step",
-                file=self._stream,
-                dynamic_ncols=True,
-            )
+        self._bar = tqdm(
+            total=total_steps,
+            initial=initial_step,
+            desc="training",
+            unit="step",
+            file=self._stream,
+            dynamic_ncols=True,
+            disable=not (enabled and self._stream.isatty()),
+        )
 
     def update(self, step: int, metrics: Mapping[str, float]) -> None:
         """Shows that ``step`` steps of the run are done, and what their last one gave.
@@ -71,26 +70,21 @@ class ProgressBar:
         for name, label, form in _SHOWN:
             if name in metrics:
                 self._shown[label] = format(metrics[name], form)
-        if self._bar is not None:
-            self._bar.set_postfix(self._shown, refresh=False)
-            self._bar.update(step - before)
-        elif self._line_is_due(before):
+        self._bar.set_postfix(self._shown, refresh=False)
+        self._bar.update(step - before)
+        if self._bar.disable and self._line_is_due(before):
             self._write_line()
 
     def write(self, text: str) -> None:
         """Writes a line of its own, above the bar."""
-        if not self._enabled:
-            return
-        if self._bar is not None:
+        if self._enabled:
             self._bar.write(text, file=self._stream)
-        else:
-            print(text, file=self._stream, flush=True)
+            self._stream.flush()
 
     def close(self) -> None:
         """Ends the bar."""
         self._enabled = False
-        if self._bar is not None:
-            self._bar.close()
+        self._bar.close()
 
     def _line_is_due(self, before: int) -> bool:
         last, now = (step * _LINES_OF_A_RUN // self._total for step in (before, self._step))
@@ -99,10 +93,10 @@ class ProgressBar:
     def _write_line(self) -> None:
         self._last_line = self._clock()
         seconds = self._last_line - self._start
-        left = seconds * (self._total - self._step) / max(self._step - self._initial, 1)
-        shown = [f"{label} {value}" for label, value in self._shown.items()]
-        left_text = f"{tqdm.format_interval(left)} left"
-        self.write("  ".join([f"step {self._step}/{self._total}", *shown, left_text]))
+        done = max(self._step - self._initial, 1)
+        shown = "".join(f"  {label} {value}" for label, value in self._shown.items())
+        left = tqdm.format_interval(seconds * (self._total - self._step) / done)
+        self.write(f"step {self._step}/{self._total}{shown}  {left} left")
 
 
 def final_table(before: Mapping[str, float], after: Mapping[str, float]) -> str:
