@@ -1,14 +1,13 @@
 """A step of supervised training on given responses."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 
 from perl_jax.data.pipeline.pipeline import Pipeline
-from perl_jax.models import Policy
 from perl_jax.processing import Processor
-from perl_jax.training.loop import StepResult
+from perl_jax.training.loop import Stepper, StepResult
 from perl_jax.types import Example, Group, Responses, prompt_text
 from perl_jax.update.exchange import gather_groups
 from perl_jax.update.learner import Learner
@@ -17,35 +16,22 @@ from perl_jax.update.state import TrainState
 RESPONSE = "response"
 
 
-class Supervised:
+@dataclass(eq=False)
+class Supervised(Stepper):
     """The stepper of supervised training.
 
-    Args:
-        learner: Updates the policy.
+    Attributes:
         pipeline: Gives examples whose metadata has a ``response``.
-        processor: Encodes them.
         rows: Examples in a step.
         max_response_tokens: The longest response, its end token included.
     """
 
-    def __init__(
-        self,
-        learner: Learner,
-        pipeline: Pipeline,
-        processor: Processor,
-        *,
-        rows: int,
-        max_response_tokens: int,
-    ) -> None:
-        self.learner = learner
-        self.pipeline = pipeline
-        self.processor = processor
-        self.rows = rows
-        self.max_response_tokens = max_response_tokens
-
-    def policy(self, state: TrainState) -> Policy:
-        """The policy of a state."""
-        return self.learner.model(state)
+    learner: Learner
+    pipeline: Pipeline
+    processor: Processor
+    _: KW_ONLY
+    rows: int
+    max_response_tokens: int
 
     def step(self, number: int, state: TrainState) -> StepResult:
         """Updates towards the responses of the next rows."""
@@ -71,14 +57,6 @@ class Supervised:
 
     def _response(self, example: Example) -> np.ndarray:
         return encode_response(example, self.processor.encode_response, self.max_response_tokens)
-
-    def host_state(self) -> dict[str, Any]:
-        """The position in the data."""
-        return {"data": self.pipeline.state()}
-
-    def restore(self, host: dict[str, Any]) -> None:
-        """Goes on from there."""
-        self.pipeline.restore(host["data"])
 
 
 def encode_response(

@@ -12,18 +12,12 @@ import orbax.checkpoint as ocp
 
 from perl_jax.hosts import gather
 from perl_jax.training.checkpoint.checksums import checksums
-from perl_jax.training.checkpoint.config import (
-    Best,
-    CheckpointConfig,
-    rank_by_metric,
-    steps_to_keep,
-)
+from perl_jax.training.checkpoint.config import CheckpointConfig, rank_by_metric, steps_to_keep
 from perl_jax.training.checkpoint.files import ARRAYS, RECORD, StepFiles, absolute
 from perl_jax.training.checkpoint.hosts import common, describe, together
 from perl_jax.training.checkpoint.leaves import (
     abstract_data_of,
     data_of,
-    fill_empty,
     leaf_records,
     misfits,
     name_leaves,
@@ -42,14 +36,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Restored:
-    """A training state that was read and verified.
-
-    Attributes:
-        step: The number of updates made.
-        arrays: The pytree, laid out as asked.
-        host: This host's state.
-        metric: What was given when it was saved.
-    """
+    """A training state that was read and verified: what `Checkpoints.save` was given."""
 
     step: int
     arrays: Any
@@ -63,8 +50,8 @@ class Checkpoints:
     A step is one directory that appears under its name by a single rename when all of it is
     written: arrays, the state of the hosts, the run's fingerprint, and checksums of everything.
     Opening and restoring change nothing on the disk. A save first removes what an earlier process
-    left unfinished. Once it was read back, which happens at the next save or `wait`, all steps go
-    that are not kept, that cannot be read, or that are newer than the one that was restored.
+    left unfinished. The next save or `wait` reads it back, and then deletes all steps that are not
+    kept, that cannot be read, or that are newer than the one that was restored.
 
     A save that fails in the background raises at the next call and leaves the older steps as they
     were; another one may be tried. A run must have the directory to itself (`lock_workdir`); on
@@ -77,7 +64,6 @@ class Checkpoints:
         config: CheckpointConfig,
         *,
         fingerprint: Mapping[str, str] | None,
-        best: Best = "max",
     ) -> None:
         """Looks at what is there.
 
@@ -87,14 +73,10 @@ class Checkpoints:
             fingerprint: Names and digests of what must not change between runs that share these
                 checkpoints (data, configuration, code). None opens them for reading only, and
                 compares nothing.
-            best: Whether a high or a low metric is good.
         """
-        if best not in ("max", "min"):
-            raise ValueError(f"best: expected max or min; got {best!r}")
         check_json("fingerprint", dict(fingerprint or {}))
         self._config = config
         self._fingerprint = None if fingerprint is None else dict(fingerprint)
-        self._best: Best = best
         self._files = StepFiles(absolute(directory), asynchronous=config.asynchronous)
         # The save that was not read back yet, with the shapes and dtypes of what it stores.
         self._pending: tuple[StepRecord, dict[str, jax.ShapeDtypeStruct]] | None = None
@@ -123,9 +105,9 @@ class Checkpoints:
         return max(self.steps(), default=None)
 
     def best_step(self) -> int | None:
-        """The complete step with the best metric (of equal ones the newest), or None."""
+        """The complete step with the highest metric (of equal ones the newest), or None."""
         self._raise_failure()
-        return next(iter(rank_by_metric(self._metrics, self._best)), None)
+        return next(iter(rank_by_metric(self._metrics)), None)
 
     def save(
         self,
@@ -146,11 +128,11 @@ class Checkpoints:
             arrays: A pytree of jax.Arrays: on any mesh over any hosts, empty ones and typed keys
                 too. Weakly typed ones come back strongly typed.
             host: This host's state, JSON-able (position in the data, counters).
-            metric: What the best steps are chosen by, if it was measured.
+            metric: What the best steps are chosen by, if it was measured; the highest is best.
             force: Save even if the step is not due.
 
         Returns:
-            Whether it saves: False if the step is not due, or is the latest saved already.
+            False if the step is not due, or is the latest saved already.
 
         Raises:
             CheckpointError: An earlier save or this one failed; older steps are still there.
@@ -188,8 +170,8 @@ class Checkpoints:
         asked for is reported in the log as an error, and the next older one is tried.
 
         Args:
-            abstract_arrays: The pytree of jax.ShapeDtypeStructs, each with its sharding; the mesh
-                may be another one than that of the save.
+            abstract_arrays: The pytree of jax.ShapeDtypeStructs with shardings, or of arrays like
+                those to read; the mesh may be another one than that of the save.
             step: Read this one and no other. Newer ones do not count from now on.
             partial: Read only the arrays that are asked for, whatever else the step holds.
             allow_changes: Entries of the fingerprint that may differ.
@@ -248,7 +230,7 @@ class Checkpoints:
                 f"still there: {describe(error)}"
             ) from error
         metrics = {**self._metrics, step: record.metric}
-        kept = steps_to_keep(metrics, self._config, self._best)
+        kept = steps_to_keep(metrics, self._config)
         self._files.delete_all_but(kept)
         self._metrics = {step: metric for step, metric in metrics.items() if step in kept}
 
@@ -316,7 +298,7 @@ class Checkpoints:
         if wrong:
             more = f"; and {len(wrong) - 5} more" if len(wrong) > 5 else ""
             raise ValueError("other arrays than expected: " + "; ".join(wrong[:5]) + more)
-        data = fill_empty(self._files.arrays(step, stored), stored)
+        data = self._files.arrays(step, stored)
         sums = checksums(data)
         broken = [name for name in named if record.leaves[name].checksum != sums[name]]
         if broken:

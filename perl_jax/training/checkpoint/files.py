@@ -11,6 +11,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 
 from perl_jax.training.checkpoint.hosts import common, describe, together
+from perl_jax.training.checkpoint.leaves import empty
 from perl_jax.training.checkpoint.record import CheckpointError, StepRecord
 
 logger = logging.getLogger(__name__)
@@ -62,20 +63,18 @@ class StepFiles:
     def arrays(
         self, step: int, abstract: Mapping[str, jax.ShapeDtypeStruct]
     ) -> dict[str, jax.Array]:
-        """These arrays of a step, without the empty ones, laid out as asked.
-
-        Raises an exception of some kind if they cannot be read.
-        """
-        stored = {name: like for name, like in abstract.items() if math.prod(like.shape)}
+        """These arrays of a step, laid out as asked; raises some exception if it cannot."""
+        made = {name: empty(like) for name, like in abstract.items() if not math.prod(like.shape)}
+        stored = {name: like for name, like in abstract.items() if name not in made}
         if not stored:
-            return {}
+            return made
         handler, path = ocp.PyTreeCheckpointHandler(), self.path(step) / ARRAYS
         args = ocp.args.PyTreeRestore(
             item=stored,
             restore_args=ocp.checkpoint_utils.construct_restore_args(stored),
             partial_restore=True,
         )
-        return together(lambda: handler.restore(path, args=args))
+        return made | together(lambda: handler.restore(path, args=args))
 
     def check(self, record: StepRecord, data: Mapping[str, Any]) -> None:
         """Raises an exception unless the metadata on the disk are those of these arrays."""
@@ -83,8 +82,11 @@ class StepFiles:
             raise ValueError("the record on the disk is not the one that was written")
         path = self.path(record.step) / ARRAYS
         stored = ocp.StandardCheckpointHandler().metadata(path).tree
-        there = {name: (tuple(leaf.shape), str(leaf.dtype)) for name, leaf in stored.items()}
-        if there != {name: (tuple(leaf.shape), str(leaf.dtype)) for name, leaf in data.items()}:
+        there, written = (
+            {name: (tuple(leaf.shape), str(leaf.dtype)) for name, leaf in arrays.items()}
+            for arrays in (stored, data)
+        )
+        if there != written:
             raise ValueError("the arrays on the disk are not those that were written")
 
     @property

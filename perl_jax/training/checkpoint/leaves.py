@@ -80,37 +80,27 @@ def misfits(saved: Mapping[str, Leaf], wanted: Mapping[str, Any], *, partial: bo
     lines = [f"{name} is not in the checkpoint" for name in wanted if name not in saved]
     if not partial:
         lines += [f"{name} is not in this run" for name in saved if name not in wanted]
-    for name, leaf in wanted.items():
-        if name in saved:
-            there = f"{saved[name].dtype}{list(saved[name].shape)}"
-            here = f"{leaf.dtype}{list(leaf.shape)}"
-            if there != here:
-                lines.append(f"{name} is {there} in the checkpoint and {here} in this run")
+    for name in [name for name in wanted if name in saved]:
+        there, here = (f"{x.dtype}{list(x.shape)}" for x in (saved[name], wanted[name]))
+        if there != here:
+            lines.append(f"{name} is {there} in the checkpoint and {here} in this run")
     return lines
 
 
-def fill_empty(
-    data: Mapping[str, jax.Array], abstract: Mapping[str, jax.ShapeDtypeStruct]
-) -> dict[str, jax.Array]:
-    """Adds the arrays without elements, which are not stored."""
-
-    def make(like: jax.ShapeDtypeStruct) -> jax.Array:
-        # A jitted function's empty output has shards of the wrong shape.
-        zeros = np.zeros(like.shape, like.dtype)
-        return jax.make_array_from_callback(like.shape, like.sharding, lambda index: zeros[index])
-
-    return {name: data[name] if name in data else make(like) for name, like in abstract.items()}
+def empty(like: jax.ShapeDtypeStruct) -> jax.Array:
+    """An array without elements, as such arrays are not stored."""
+    # A jitted function's empty output has shards of the wrong shape.
+    zeros = np.zeros(like.shape, like.dtype)
+    return jax.make_array_from_callback(like.shape, like.sharding, lambda index: zeros[index])
 
 
 def rebuild(tree: Any, data: Mapping[str, jax.Array], saved: Mapping[str, Leaf]) -> Any:
     """The pytree like ``tree`` that holds this data, keys being keys again."""
-    leaves = [
-        jax.random.wrap_key_data(data[name], impl=saved[name].key)
-        if saved[name].key is not None
-        else data[name]
-        for name in name_leaves(tree)
-    ]
-    return jax.tree.unflatten(jax.tree.structure(tree), leaves)
+    leaves = {
+        name: jax.random.wrap_key_data(data[name], impl=key) if (key := saved[name].key) else array
+        for name, array in data.items()
+    }
+    return jax.tree.unflatten(jax.tree.structure(tree), [leaves[n] for n in name_leaves(tree)])
 
 
 def _is_key(leaf: Any) -> bool:
