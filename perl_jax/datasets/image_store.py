@@ -95,7 +95,9 @@ class ImageStore:
             raise ValueError(f"{path}: expected a whole zip file: {error}") from error
         self._archives.append(archive)
         members = list(_members(archive))
-        shared = len(_shared_folders([member.path for member in members]))
+        # The folders that hold everything.
+        folders = [member.path.parent for member in members]
+        shared = len(PurePosixPath(os.path.commonpath(folders)).parts) if folders else 0
         for member in members:
             self._by_name.setdefault(member.path.name, []).append(member)
             for start in range(shared + 1):
@@ -124,12 +126,6 @@ def _members(archive: zipfile.ZipFile) -> Iterator[_Member]:
         foreign = path.is_absolute() or ".." in path.parts or path.parts[:1] == ("__MACOSX",)
         if not info.is_dir() and not foreign:
             yield _Member(archive, info, path)
-
-
-def _shared_folders(paths: list[PurePosixPath]) -> tuple[str, ...]:
-    """The folders that hold everything."""
-    folders = [path.parent for path in paths]
-    return PurePosixPath(os.path.commonpath(folders)).parts if folders else ()
 
 
 def _ends_with(path: PurePosixPath, end: PurePosixPath) -> bool:

@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
@@ -108,13 +107,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     print(legible(f"{report.table()}\n\n{bad.table()}"))
     if args.json:
-        content = json.dumps(_plain(args.name, report, bad), indent=2)
-        write_whole(args.json, content + "\n")
+        found = {
+            "name": args.name,
+            "rows": bad.rows,
+            "bad": dict(bad.reasons),
+            "bad_samples": plain(bad.samples),
+            "share": report.fraction,
+            **plain(report),
+        }
+        write_whole(args.json, json.dumps(found, indent=2) + "\n")
     if bad.fraction > args.max_bad_fraction:
-        print(
-            f"error: more rows cannot be used than max_bad_fraction = {args.max_bad_fraction}",
-            file=sys.stderr,
-        )
+        most = f"max_bad_fraction = {args.max_bad_fraction}"
+        print(f"error: more rows cannot be used than {most}", file=sys.stderr)
         return 1
     return 0
 
@@ -152,18 +156,6 @@ def _with_images(example: Example) -> Example:
         except ImageError as error:
             raise BadRow("bad_image", example.id, f"image {number}: {error}") from error
     return _with_text(example)
-
-
-def _plain(name: str, report: LintReport, bad: BadRows) -> dict[str, Any]:
-    """Everything that was found, as JSON holds it."""
-    return {
-        "name": name,
-        "rows": bad.rows,
-        "bad": dict(bad.reasons),
-        "bad_samples": plain(bad.samples),
-        "share": report.fraction,
-        **plain(report),
-    }
 
 
 def command() -> None:

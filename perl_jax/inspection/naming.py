@@ -58,11 +58,14 @@ def find_source(
         TypeError: A field of the configuration has the wrong type.
     """
     files_only = f"image_root: expected with files that are named; got it with {name}"
-    if _is_config(name):
+    if name.endswith(".py"):
         if image_root is not None:
             raise ValueError(files_only)
         return _of_config_file(name, overrides)
-    kind, source = _recognised(name)
+    recognised = {kind: recognise(name) for kind, (_, recognise) in KINDS.items()}
+    kind, source = next(((k, s) for k, s in recognised.items() if s is not None), ("", None))
+    if source is None:
+        raise ValueError(f"{name}: expected one of these: {_names()}")
     if overrides:
         raise ValueError(f"{overrides[0]}: only fields of a configuration file are set so")
     if image_root is not None:
@@ -80,7 +83,7 @@ def load_rules(path: str) -> Rules:
         ValueError: It is neither, or a rule is not what it should be.
         FileNotFoundError: It is missing.
     """
-    if _is_config(path):
+    if path.endswith(".py"):
         return _rules(_load_config(path, ()))
     if Path(path).suffix != ".json":
         raise ValueError(f"rules: expected a .json file or a configuration file; got {path!r}")
@@ -95,11 +98,8 @@ def source_parser(program: str, description: str | None) -> argparse.ArgumentPar
     """A parser with the arguments that `parse` reads."""
     parser = argparse.ArgumentParser(prog=f"python -m {program}", description=description)
     parser.add_argument("name", metavar="NAME", help=f"the source; one of: {_names()}")
-    parser.add_argument(
-        "--rules",
-        metavar="FILE",
-        help="your permutation rules: a JSON file, or a configuration file",
-    )
+    rules = "your permutation rules: a JSON file, or a configuration file"
+    parser.add_argument("--rules", metavar="FILE", help=rules)
     parser.add_argument("--image_root", metavar="DIR", help="where paths of images start")
     parser.add_argument("--seed", type=int, help="of the orders; default: the configuration's")
     return parser
@@ -177,25 +177,9 @@ def _names() -> str:
     return "; ".join([*words, "a configuration file CONFIG.py, whose data.train it is"])
 
 
-def _recognised(name: str) -> tuple[str, SourceKind]:
-    """The kind of source that has such a name, and the source.
-
-    Raises:
-        ValueError: The name is of no kind.
-    """
-    for kind, (_, recognise) in KINDS.items():
-        if (source := recognise(name)) is not None:
-            return kind, source
-    raise ValueError(f"{name}: expected one of these: {_names()}")
-
-
 @dataclass(frozen=True)
 class _Seed:
     seed: int
-
-
-def _is_config(name: str) -> bool:
-    return name.endswith(".py")
 
 
 def _rules(config: Mapping[str, Any]) -> Rules:

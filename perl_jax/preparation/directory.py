@@ -107,10 +107,5 @@ def _written(kept: KeptRow, writer: ShardWriter) -> KeptRow | Skipped:
 
 def _lost(outcome: DroppedRow | Skipped) -> dict[str, str]:
     if isinstance(outcome, DroppedRow):
-        return {
-            "reason": outcome.reason,
-            "id": outcome.id,
-            "source": outcome.source,
-            "detail": outcome.detail,
-        }
+        return vars(outcome)
     return {"reason": outcome.reason, "bad_row": outcome.row, "detail": outcome.message}

@@ -56,8 +56,11 @@ def image_hash(image: Any) -> np.ndarray:
 
 
 def distances(hashes_NxW: np.ndarray, hash_W: np.ndarray) -> np.ndarray:
-    """In how many bits each of N hashes differs from one: ``[N]``."""
-    return np.bitwise_count(hashes_NxW ^ hash_W[None]).sum(axis=-1, dtype=np.int64)
+    """The bits in which each of N hashes differs from one: int64 ``[N]``.
+
+    N hashes of I images each are compared with those of I images: ``[N, I]``.
+    """
+    return np.bitwise_count(hashes_NxW ^ hash_W).sum(axis=-1, dtype=np.int64)
 
 
 def hashed_rows(source: Source) -> Iterator[tuple[Example, np.ndarray] | Skipped]:
