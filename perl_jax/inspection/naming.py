@@ -29,13 +29,7 @@ _READ = ("data.train", "permutation.rules", "seed")
 
 @dataclass(frozen=True)
 class Named:
-    """What a name stands for.
-
-    Attributes:
-        source: The source.
-        rules: The permutation rules that come before the built-in ones.
-        seed: Of the orders that are drawn.
-    """
+    """A source, its rules (they come before the built-in ones), and the seed of its orders."""
 
     source: SourceConfig
     rules: Rules = field(default_factory=dict)
@@ -45,7 +39,7 @@ class Named:
 def find_source(
     name: str, *, image_root: str | None = None, overrides: Sequence[str] = ()
 ) -> Named:
-    """Finds what a name on the command line stands for.
+    """Finds the source with a name of the command line.
 
     Args:
         name: A configuration file, or one of `KINDS`.
@@ -110,10 +104,7 @@ def parse(
 ) -> tuple[argparse.Namespace, Named]:
     """The arguments of a `source_parser`, and the source, rules and seed that they name.
 
-    Raises:
-        ValueError: As `find_source` and `load_rules`, as are the others.
-        FileNotFoundError: A file is missing.
-        TypeError: A field of the configuration has the wrong type.
+    Raises the errors of `find_source` and `load_rules`.
     """
     args, overrides = parser.parse_known_args(arguments)
     named = find_source(args.name, image_root=args.image_root, overrides=overrides)

@@ -26,13 +26,7 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 
 def render(name: str, source: Source, rows: Sequence[int], look: Look) -> tuple[str, Counter[str]]:
-    """A page of rows.
-
-    Args:
-        name: What the source is called.
-        source: Where the rows are.
-        rows: Their numbers.
-        look: How they are shown.
+    """Shows the rows with these numbers.
 
     Returns:
         The page as HTML, and how many rows were ``read``, ``permuted``, ``kept`` in their own order
@@ -65,8 +59,8 @@ def choose(
     """The numbers of the rows to show, in their order.
 
     Args:
-        source: Where the rows are.
-        count: How many; all of them where there are fewer.
+        source: Holds the rows.
+        count: The most rows.
         sample: The seed by which they are drawn; None: the first ones.
         ids: The examples to show instead.
 

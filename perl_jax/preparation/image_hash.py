@@ -16,7 +16,7 @@ from perl_jax.data.pipeline.rows import Skipped
 from perl_jax.data.sources.source import Source
 from perl_jax.preparation.stage import map_rows
 from perl_jax.processing import ImageError, load_rgb
-from perl_jax.settings import Expects, check_value
+from perl_jax.settings import Expects
 from perl_jax.types import Example
 
 _SIDE = 16
@@ -37,9 +37,6 @@ def image_hash(image: Any) -> np.ndarray:
     An image saved again as JPEG of quality 95 differs in up to 5 bits (in up to 6 at quality 75, if
     it is a photograph of 200 pixels or more); different photographs, drawings and handwritten
     digits differ in 10 or more. Drawings that differ in a small label alone may have one hash.
-
-    Args:
-        image: Whatever `perl_jax.processing` reads.
 
     Returns:
         uint64 ``[WORDS]``.
@@ -79,27 +76,20 @@ def _hashed(row: Example) -> tuple[Example, np.ndarray] | Skipped:
 
 
 class NearImages:
-    """Numbers the different hashes that it is given, and finds earlier ones near each.
+    """Numbers different hashes, and finds the earlier ones near each.
 
     Hashes that differ in fewer bits than they have words agree in a whole word: only hashes that
     share a word are compared.
 
     Args:
-        max_distance: In how many bits near hashes differ at most; below ``WORDS``.
-
-    Raises:
-        ValueError: ``max_distance`` is out of its range.
+        max_distance: The most bits in which near hashes differ, a `Distance`.
     """
 
     def __init__(self, max_distance: int) -> None:
-        check_value(Distance, max_distance, "max_distance")
         self._max_distance = max_distance
         self._numbers: dict[bytes, int] = {}
         self._hashes = np.empty((1024, WORDS), np.uint64)
         self._buckets: dict[tuple[int, int], array[int]] = {}
-
-    def __len__(self) -> int:
-        return len(self._numbers)
 
     def add(self, hash_W: np.ndarray) -> tuple[int, tuple[int, ...]]:
         """The number of a hash, and those of earlier near ones; none where it is not new."""

@@ -52,11 +52,10 @@ class BuildOptions(Checked):
     """How a data set is built.
 
     Attributes:
-        limit: How many rows of each split are read at most; None: all.
-        splits: Which splits; None: all that are published.
+        limit: The most rows of each split that are read; None: all.
+        splits: None: all that are published.
         max_bad_fraction: The largest share of a split's rows that may be dropped.
-        shard_bytes: About how many bytes of records a file holds.
-        show_progress: Whether bars are drawn.
+        shard_bytes: The size of the records of a file, about.
     """
 
     limit: Annotated[Count, Expects("a positive number of rows")] | None = None
@@ -75,7 +74,7 @@ def build(
         data_set: What to build.
         source: The directory with its published files.
         data_dir: The directory of built data sets.
-        options: How.
+        options: None: the defaults.
 
     Raises:
         ValueError: Too many rows are bad (the message has their reasons), a split has none, a
