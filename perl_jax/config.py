@@ -48,6 +48,8 @@ class RunConfig(Checked):
         model: The policy to start from.
         seed: The seed of everything drawn.
         mesh: The layout of the devices; None, or a layout of one: the first device alone.
+        rollout: How responses are drawn, for training and for evaluation.
+        permutation: The orders that examples are shown in.
         export: Whether the last policy is written as a Hugging Face directory when the run ends.
     """
 
@@ -63,6 +65,8 @@ class RunConfig(Checked):
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
     early_stop: EarlyStop = field(default_factory=EarlyStop)
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    permutation: PermutationConfig = field(default_factory=PermutationConfig)
     export: bool = True
 
 
@@ -71,8 +75,6 @@ class TrainConfig(RunConfig):
     """A run of reinforcement learning."""
 
     objective: Objective = field(default_factory=lambda: PRESETS["perl"])
-    rollout: RolloutConfig = field(default_factory=RolloutConfig)
-    permutation: PermutationConfig = field(default_factory=PermutationConfig)
     filtering: GroupFilterConfig = field(default_factory=GroupFilterConfig)
     reward: RewardConfig = field(default_factory=RewardConfig)
 
@@ -110,15 +112,11 @@ class WarmstartConfig(RunConfig):
         fresh: A model with random weights to start from; ``model.path`` is then not given.
         rows: Examples in a step.
         max_response_tokens: Rows with a longer response are an error.
-        permutation: The orders that evaluation shows.
-        rollout: How evaluation draws responses.
     """
 
     fresh: FreshModel | None = None
     rows: Count = 64
     max_response_tokens: Count = 2048
-    permutation: PermutationConfig = field(default_factory=PermutationConfig)
-    rollout: RolloutConfig = field(default_factory=RolloutConfig)
 
     def _check_together(self) -> None:
         if (self.fresh is None) == (not self.model.path):

@@ -124,7 +124,7 @@ class Refill:
         bounds: Which groups inform.
         indices: Numbers of the groups kept, in the order drawn, at most ``target``.
         drawn: How many groups were drawn: how far to move the data iterator.
-        too_easy: How many were dropped by this `Verdict`, as ``too_hard`` and ``unscored``.
+        too_easy: How many were dropped with this `Verdict`; ``too_hard`` and ``unscored`` likewise.
         surplus: How many informative groups were dropped because the batch was already full.
         rounds: How many draws there were.
     """

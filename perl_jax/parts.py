@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from perl_jax import hosts
-from perl_jax.config import RunConfig, TrainConfig, WarmstartConfig
+from perl_jax.config import RunConfig, TrainConfig
 from perl_jax.data.config import SourceConfig, open_source
 from perl_jax.data.pipeline.mixture import Mixture
 from perl_jax.data.pipeline.pipeline import Pipeline
@@ -53,9 +53,7 @@ class Parts:
     grader: Grader
 
 
-def open_parts(
-    config: TrainConfig | WarmstartConfig, reward: RewardConfig, workdir: Path, stack: ExitStack
-) -> Parts:
+def open_parts(config: RunConfig, reward: RewardConfig, workdir: Path, stack: ExitStack) -> Parts:
     """Opens the model, the data and the grader; ``stack`` closes them.
 
     Rows that are skipped are written down in ``workdir``.
@@ -130,9 +128,7 @@ def make_rollout_copy(config: TrainConfig, model: Policy, mesh: Mesh | None) -> 
     return RolloutCopy(model, mesh, rearranged(mesh, *wanted.shape))
 
 
-def make_evaluator(
-    config: TrainConfig | WarmstartConfig, parts: Parts
-) -> Callable[[Policy], Evaluation] | None:
+def make_evaluator(config: RunConfig, parts: Parts) -> Callable[[Policy], Evaluation] | None:
     """A function that scores a policy on the held-out rows; None where there are no such rows.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Runs: everything that a configuration asks for, put together, run, and reported."""
+"""Runs: the parts that a configuration asks for, put together, run, and reported."""
 
 import json
 import time
@@ -49,7 +49,7 @@ SUMMARY = "summary.json"
 CURVES = "curves.png"
 
 RUN_ERRORS = (CheckpointError, GradingError, HostsError)
-"""What a run may end with besides wrong values and failing storage."""
+"""The exceptions that may end a run, besides wrong values and failing storage."""
 
 
 def train(config: TrainConfig, workdir: str | Path) -> Outcome:
@@ -95,19 +95,14 @@ def warmstart(config: WarmstartConfig, workdir: str | Path) -> Outcome:
             total_updates=config.steps,
             mesh=parts.mesh,
         )
-        return Supervised(
-            learner,
-            parts.pipeline,
-            parts.processor,
-            rows=config.rows,
-            max_response_tokens=config.max_response_tokens,
-        )
+        longest = config.max_response_tokens
+        return Supervised(learner, parts.pipeline, parts.processor, config.rows, longest)
 
     return _run(config, workdir, RewardConfig(), stepper)
 
 
 def _run(
-    config: TrainConfig | WarmstartConfig,
+    config: RunConfig,
     given: str | Path,
     reward: RewardConfig,
     make_stepper: Callable[[Parts], Stepper],
@@ -210,10 +205,8 @@ def _checkpoint_directory(config: CheckpointConfig, workdir: Path) -> epath.Path
     return directory
 
 
-def _with_model(
-    config: TrainConfig | WarmstartConfig, workdir: Path
-) -> TrainConfig | WarmstartConfig:
-    """The configuration with the path of its model, which is made if a fresh one is asked for."""
+def _with_model(config: RunConfig, workdir: Path) -> RunConfig:
+    """The configuration with the path of its model, which is made if it is a fresh one."""
     if not isinstance(config, WarmstartConfig) or config.fresh is None:
         return config
     path, fresh = workdir / "fresh_model", config.fresh
@@ -238,7 +231,7 @@ def _is_finished(workdir: Path, step: int) -> bool:
 def _finish(
     config: RunConfig, workdir: Path, checkpoints: epath.Path, learner: Learner, outcome: Outcome
 ) -> None:
-    """Exports the policy, which all hosts hold parts of; the main one writes and tells the rest."""
+    """Exports the policy, which all hosts hold parts of; the main host summarises the run."""
     target = workdir / EXPORT
     if target.exists():
         target = workdir / f"{EXPORT}-{time.strftime('%Y%m%d-%H%M%S')}"

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,15 +49,15 @@ def _user_turn(chat: Any, row: str) -> tuple[str, list[Any]]:
     The system message is left out: it asks for a format of the response, which is the recipe's to
     choose.
     """
+    bad = partial(BadRow, "bad_prompt", row)
     try:
         messages = json.loads(chat) if isinstance(chat, str) else chat
         contents = [message["content"] for message in messages if message["role"] == "user"]
         others = {message["role"] for message in messages} - {"user", "system"}
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        message = f"expected messages of role and content: {type(error).__name__}: {error}"
-        raise BadRow("bad_prompt", row, message) from error
+        raise bad(f"expected messages of role and content: {error!r}") from error
     if len(contents) != 1 or others:
-        raise BadRow("bad_prompt", row, "expected one message of the user, and no answer")
+        raise bad("expected one message of the user, and no answer")
     (content,) = contents
     if not isinstance(content, list):
         return read_question(content, row), []
@@ -64,7 +65,7 @@ def _user_turn(chat: Any, row: str) -> tuple[str, list[Any]]:
     for part in content:
         kind = part.get("type") if isinstance(part, dict) else None
         if kind not in ("text", "image"):
-            raise BadRow("bad_prompt", row, f"expected parts of text and images; got {part!r}")
+            raise bad(f"expected parts of text and images; got {part!r}")
         if kind == "image":
             images.append(part.get("image"))
         texts.append("<image>" if kind == "image" else read_question(part.get("text"), row))

@@ -115,20 +115,12 @@ class Strips:
 def read_questions(root: Path, *, seed: int = 0) -> Iterator[Example | BadRow]:
     """Asks the questions about every sequence of a directory, in the order of the strips' paths.
 
-    Every question is a function of the seed, of the id of its sequence, and of what is in the
-    directory, from which distractors are drawn.
-
-    Args:
-        root: The directory with ``prompts.json`` and ``imgseqs*/``.
-        seed: Of the questions.
+    Every question is a function of the seed, of the id of its sequence, and of the content of the
+    directory, from which distractors are drawn. Arguments and errors are those of `Strips`.
 
     Yields:
         For every sequence, one example of each kind that it has enough steps for, or why there is
         none; one `BadRow` where the whole sequence cannot be read.
-
-    Raises:
-        FileNotFoundError: A file is missing.
-        ValueError: A file is not what it should be.
     """
     strips = Strips(root)
     for id in strips.ids:

@@ -100,9 +100,9 @@ def ask(
         kind: One of `KINDS`.
         id: Of the sequence.
         frames: All of its frames, in order.
-        others: Where distractors are drawn from.
+        others: Gives further distractors.
         seed: Of the draws.
-        source: The source of the example.
+        source: Of the example.
 
     Raises:
         BadRow: ``no_distractors``, or for ``ordering`` ``repeated_step``: two frames or two texts

@@ -49,9 +49,8 @@ class LintReport:
 
     def table(self) -> str:
         """The report as text of at most 100 columns."""
-        counts = f"{self.permuted} of {self.total} examples can be permuted"
-        header = f"{'source':<48}{'examples':>10}{'permuted':>10}{'share':>8}"
-        lines = [f"{counts} ({self.fraction:.1%})", "", header]
+        counts = f"{self.permuted} of {self.total} examples can be permuted ({self.fraction:.1%})"
+        lines = [counts, "", f"{'source':<48}{'examples':>10}{'permuted':>10}{'share':>8}"]
         for source, (total, permuted) in sorted(self.sources.items()):
             name, share = _short(source, 46), permuted / total
             lines.append(f"{name:<48}{total:>10}{permuted:>10}{share:>8.1%}")

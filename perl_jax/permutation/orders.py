@@ -22,7 +22,7 @@ def sample_orders(
     In an order σ, new slot j shows old image σ[j]. The draw is a function of the arguments alone,
     without NumPy's generators (whose streams may change between versions) and Python's ``hash``:
     every host, process and resumed run draws the same orders. Asking for more orders keeps those
-    that fewer would have given. Only the images of the ``movable`` slots move; None: of all slots.
+    that fewer would have given. ``movable`` are the slots whose images may move, all by default.
 
     Returns:
         int64 ``[P, num_slots]``. P is ``num_orders``, or fewer when fewer exist: m movable slots

@@ -207,15 +207,10 @@ def _rewritten(texts: tuple[str, ...], layout: _Layout) -> list[str]:
             layout.fields, layout.places, layout.moved, rule.nouns, rule.index_base
         )
         check_places(layout.fields, layout.places, captions, layout.moved)
-    reader = Reader(
-        len(layout.new_slot),
-        rule.index_base,
-        rule.nouns,
-        captions.names,
-        rule.sides == "strict",
-        rule.answer in ("remap_letter", "relabel_order"),
-        rule.answer == "remap_letter",
-    )
+    count, strict = len(layout.new_slot), rule.sides == "strict"
+    follows = rule.answer == "remap_letter"
+    sequences = follows or rule.answer == "relabel_order"
+    reader = Reader(count, rule.index_base, rule.nouns, captions.names, strict, sequences, follows)
     orders = _orders(texts, layout, reader)
     bare = _bare_references(texts, layout, reader)
     fixed, scans = (*layout.places, *captions.spans, *layout.named), []

@@ -151,7 +151,8 @@ def rule_for(
     """The permutation rule of an example, or of a source whose rows all have the same one.
 
     An example with fewer than two images gets a rule that lets nothing move. With
-    ``unknown="keep"`` so does one of an undeclared source, under the reason ``unknown_source``.
+    ``unknown="keep"`` an example of an undeclared source gets one too, with the reason
+    ``unknown_source``.
     Your own ``rules`` by source, as `rules_from_config` reads them, come before the shipped ones.
 
     Raises:

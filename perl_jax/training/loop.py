@@ -10,6 +10,7 @@ import jax
 from annotated_types import Interval
 
 from perl_jax.data.pipeline.pipeline import Pipeline
+from perl_jax.evaluation import Evaluation
 from perl_jax.hosts import gather
 from perl_jax.models import Policy
 from perl_jax.settings import Checked, Count, Expects
@@ -81,16 +82,6 @@ class Stepper(Protocol):
         self.pipeline.restore(host["data"])
 
 
-class Report(Protocol):
-    """What an evaluation found."""
-
-    def metrics(self) -> dict[str, float]:
-        """All its numbers, by their names in the logs."""
-
-    def summary(self) -> dict[str, float]:
-        """The few numbers that a run is judged by."""
-
-
 @dataclass
 class Progression:
     """What the loop remembers over interruptions.
@@ -143,7 +134,7 @@ class Loop:
     progress: ProgressBar
     asked_to_stop: Callable[[], bool]
     steps: int
-    evaluate: Callable[[Policy], Report] | None
+    evaluate: Callable[[Policy], Evaluation] | None
     evaluate_every: int
     early_stop: EarlyStop
     record: Callable[[int, dict[str, Any]], None] | None

@@ -1,7 +1,7 @@
 """A step of supervised training on given responses."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -29,7 +29,6 @@ class Supervised(Stepper):
     learner: Learner
     pipeline: Pipeline
     processor: Processor
-    _: KW_ONLY
     rows: int
     max_response_tokens: int
 
@@ -56,30 +55,20 @@ class Supervised(Stepper):
         return Group.of(f"{number}/{example.id}", [prompt])
 
     def _response(self, example: Example) -> np.ndarray:
-        return encode_response(example, self.processor.encode_response, self.max_response_tokens)
-
-
-def encode_response(
-    example: Example, encode: Callable[[str], np.ndarray], longest: int
-) -> np.ndarray:
-    """The tokens of an example's response.
-
-    Raises:
-        ValueError: It has no response or too long a one; names it.
-    """
-    text = example.metadata.get(RESPONSE)
-    if not isinstance(text, str) or not text:
-        raise ValueError(
-            f"example {example.id!r} of {example.source!r}: expected a text in "
-            f"metadata[{RESPONSE!r}] to train on; got {text!r}"
-        )
-    tokens = encode(text)
-    if len(tokens) > longest:
-        raise ValueError(
-            f"example {example.id!r} of {example.source!r}: expected a response of at most "
-            f"{longest} tokens (max_response_tokens); got {len(tokens)}"
-        )
-    return tokens
+        """The tokens of an example's response; raises ValueError without one, or for a long one."""
+        text = example.metadata.get(RESPONSE)
+        name = f"example {example.id!r} of {example.source!r}"
+        if not isinstance(text, str) or not text:
+            raise ValueError(
+                f"{name}: expected a text in metadata[{RESPONSE!r}] to train on; got {text!r}"
+            )
+        tokens = self.processor.encode_response(text)
+        if len(tokens) > self.max_response_tokens:
+            raise ValueError(
+                f"{name}: expected a response of at most {self.max_response_tokens} tokens "
+                f"(max_response_tokens); got {len(tokens)}"
+            )
+        return tokens
 
 
 def padded_responses(rows: Sequence[Sequence[int]]) -> Responses:

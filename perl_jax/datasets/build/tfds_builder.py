@@ -52,11 +52,10 @@ class BuildOptions(Checked):
     """How a data set is built.
 
     Attributes:
-        limit: How many rows of each split are read at most; None: all.
-        splits: Which splits; None: all that are published.
+        limit: The most rows of each split that are read; None: all.
+        splits: None: all that are published.
         max_bad_fraction: The largest share of a split's rows that may be dropped.
-        shard_bytes: About how many bytes of records a file holds.
-        show_progress: Whether bars are drawn.
+        shard_bytes: The size of the records of a file, about.
     """
 
     limit: Annotated[Count, Expects("a positive number of rows")] | None = None
@@ -75,7 +74,7 @@ def build(
         data_set: What to build.
         source: The directory with its published files.
         data_dir: The directory of built data sets.
-        options: How.
+        options: None: the defaults.
 
     Raises:
         ValueError: Too many rows are bad (the message has their reasons), a split has none, a
@@ -89,8 +88,9 @@ def build(
     splits = _splits(data_set, options)
     files = _published_files(data_set, source)
     final = data_dir / data_set.name / VERSION
+    asked = ([file[:2] for file in files], splits, options.limit)
     if final.exists():
-        return _existing(final, source, files, splits, options)
+        return _existing(final, source, asked)
     work = final.with_name(f"{VERSION}.incomplete")
     request = {
         "name": data_set.name, "splits": splits, "limit": options.limit,
@@ -99,7 +99,7 @@ def build(
     }  # fmt: skip
     with lock(final.parent, "data set"):
         if final.exists():  # meanwhile
-            return _existing(final, source, files, splits, options)
+            return _existing(final, source, asked)
         progress = FinishedShards(work / _PROGRESS, request)
         if not any(progress.shards(split) for split in splits):
             shutil.rmtree(work, ignore_errors=True)
@@ -142,21 +142,13 @@ def _published_files(data_set: DataSet, source: Path) -> list[tuple[str, int, Pa
     ]
 
 
-def _existing(
-    final: Path,
-    source: Path,
-    files: list[tuple[str, int, Path]],
-    splits: list[str],
-    options: BuildOptions,
-) -> Built:
-    """A finished build, if it is the one that is asked for."""
+def _existing(final: Path, source: Path, asked: tuple[Any, ...]) -> Built:
+    """A finished build, if it is of the files, splits and limit that are asked for."""
     try:
-        plain = json.loads((final / _FACTS).read_text(encoding="utf-8"))
-        built = Built.read(str(final), plain)
+        built = Built.read(str(final), json.loads((final / _FACTS).read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{final}: exists, but is no build of this program: {error}") from error
-    same_files = [file[:2] for file in built.files] == [file[:2] for file in files]
-    if not same_files or list(built.tallies) != splits or built.limit != options.limit:
+    if ([file[:2] for file in built.files], list(built.tallies), built.limit) != asked:
         raise ValueError(
             f"{final}: is built from other files than those of {source}, or with other splits or "
             "another limit; remove it to build it again"
@@ -259,16 +251,15 @@ def _finish(
 
 def _split_info(job: _Job, split: str) -> Any:
     shards = job.progress.shards(split)
-    template = tfds.core.ShardedFileTemplate(
-        data_dir=job.work,
-        dataset_name=job.data_set.name,
-        split=split,
-        filetype_suffix="array_record",
-        template=_TEMPLATE,
-    )
     return tfds.core.SplitInfo(
         name=split,
         shard_lengths=[shard.examples for shard in shards],
         num_bytes=sum(shard.record_bytes for shard in shards),
-        filename_template=template,
+        filename_template=tfds.core.ShardedFileTemplate(
+            data_dir=job.work,
+            dataset_name=job.data_set.name,
+            split=split,
+            filetype_suffix="array_record",
+            template=_TEMPLATE,
+        ),
     )

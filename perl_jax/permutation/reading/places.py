@@ -11,15 +11,7 @@ from perl_jax.permutation.reading.scan import (
     Scan,
     read_list,
 )
-from perl_jax.permutation.reading.words import (
-    NUMBER,
-    ORDINALS,
-    POSITION,
-    SIDE,
-    read_number,
-    read_position,
-    read_side,
-)
+from perl_jax.permutation.reading.words import NUMBER, ORDINALS, POSITION, SIDE, read_number
 
 _FUNCTION_WORD = re.compile(
     r"(?i)\b(?:in|of|on|at|to|from|with|without|by|for|and|or|than|is|are|was|were|the|an?|this|that"
@@ -44,7 +36,7 @@ _ADJECTIVE = r"(?:input|given|provided|presented|shown|displayed|original)"
 _ADJECTIVES = rf"(?:\s+{_ADJECTIVE})?"
 _PART = r"(?!\s+(?:frames?|books?|albums?|windows?|walls?|cards?|galler(?:y|ies)|hangings?)\b)"
 
-# What names images by itself, and what may follow a place such as "the first": see `compiled`.
+# Patterns for `compiled`: words that name images, and what may follow a place such as "the first".
 _ENDING = rf"\b(?:former|latter)\s+(?P<count>{NUMBER})\s+NOUNs\b"
 _BESIDE = (
     r"\bNOUN(?P<plural>s?)\s+(?:(?:shown|displayed|located|placed|positioned|seen|that is"
@@ -96,11 +88,11 @@ def _read_ending(scan: Scan) -> None:
 def _read_relative(scan: Scan) -> None:
     """Reads "image directly after the first"."""
     for match in scan.find(_RELATIVE):
-        reading = read_position(match["place"], scan.reader.num_slots)
+        reading = scan.reader.read(match["place"])
         shift = 1 if match["way"].lower() in ("after", "following") else -1
         complete = match["noun"] or GOES_ON.match(scan.text, match.end())
         every = INDEFINITE.search(scan.text[: match.start()])
-        if reading[0] == "ordinal" and complete and not every:
+        if reading and reading[0] == "ordinal" and complete and not every:
             scan.mention(match.span("place"), reading, shift)
         else:
             scan.doubt("ambiguous_reference", match[0])
@@ -111,7 +103,7 @@ def _read_beside(scan: Scan) -> None:
     """Reads "image on the left-hand side" and "image in the middle"."""
     for match in scan.find(_BESIDE):
         group = "side" if match["side"] else "middle"
-        reading = read_side(match[group], scan.reader.num_slots)
+        reading = scan.reader.read(match[group])
         if match["plural"]:
             scan.doubt("group_reference", match[0])
         elif not GOES_ON.match(scan.text, match.end()):

@@ -80,7 +80,7 @@ class Scan:
         self.text = mask(self.text, [Span(start, end)])
 
     def doubt(self, reason: str, quote: str, *tokens: str) -> None:
-        """Notes unclear words; without tokens, or with one that names no slot, never harmless."""
+        """Notes unclear words: harmless only if each token names a slot and none of them moves."""
         readings = [self.reader.read(token) for token in tokens]
         slots = tuple(reading[1] for reading in readings if reading)
         readable = re.sub(f"{MASK}+", "...", quote).strip()

@@ -52,21 +52,15 @@ Reading = tuple[str, int]  # style and slot
 
 @lru_cache(maxsize=1024)
 def compiled(pattern: str, nouns: tuple[str, ...]) -> re.Pattern[str]:
-    """A pattern in any letter case; NOUN in it is one of the nouns, OTHER another such word."""
+    """Compiles a pattern, for any letter case, with its NOUN and OTHER filled in.
+
+    NOUN is one of ``nouns``; OTHER is another word, such as "figure", that may mean an image.
+    """
     others = "|".join(noun for noun in _OTHER_NOUNS if noun not in nouns)
     # The longest first, so that "photograph" is not "photo".
     own = "|".join(sorted(map(re.escape, nouns), key=len, reverse=True))
-    pattern = pattern.replace("NOUN", f"(?:{own})").replace("OTHER", f"(?:{others})")
+    pattern = pattern.replace("OTHER", f"(?:{others})").replace("NOUN", f"(?:{own})")
     return re.compile(pattern, re.IGNORECASE)
-
-
-def read_token(token: str, num_slots: int, base: int) -> Reading | None:
-    """The style and slot of a number, position or side; None for a side that names no slot."""
-    if token.isdigit() or token.lower() in CARDINALS:
-        return read_number(token, base)
-    if re.fullmatch(SIDE, token, re.IGNORECASE):
-        return read_side(token, num_slots)
-    return read_position(token, num_slots)
 
 
 def read_number(token: str, base: int) -> Reading:
@@ -76,7 +70,7 @@ def read_number(token: str, base: int) -> Reading:
     return "cardinal", CARDINALS.index(token.lower())
 
 
-def read_position(token: str, num_slots: int) -> Reading:
+def _read_position(token: str, num_slots: int) -> Reading:
     """The style and slot of a token that matches `POSITION`; the slot may lie outside."""
     word = token.lower()
     if word in ORDINALS:
@@ -94,7 +88,7 @@ def read_position(token: str, num_slots: int) -> Reading:
     return style, (num_slots - 2 if back == "next" else num_slots - 1 - ORDINALS.index(back))
 
 
-def read_side(token: str, num_slots: int) -> Reading | None:
+def _read_side(token: str, num_slots: int) -> Reading | None:
     """The style and slot of a token that matches `SIDE`, where it names one of the slots."""
     word = token.lower()
     if word.startswith(("left", "right")):
@@ -105,6 +99,15 @@ def read_side(token: str, num_slots: int) -> Reading | None:
     if num_slots != 3:
         return None
     return ("side" if word == "middle" else "fixed"), 1
+
+
+def read_token(token: str, num_slots: int, base: int) -> Reading | None:
+    """The style and slot of a number, position or side; None for a side that names no slot."""
+    if token.isdigit() or token.lower() in CARDINALS:
+        return read_number(token, base)
+    if re.fullmatch(SIDE, token, re.IGNORECASE):
+        return _read_side(token, num_slots)
+    return _read_position(token, num_slots)
 
 
 def spell(style: str, slot: int, num_slots: int, base: int, names: tuple[str, ...]) -> str | None:
