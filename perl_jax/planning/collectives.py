@@ -1,4 +1,4 @@
-"""What chips send each other, read from a compiled program.
+"""Collective operations between chips, read from the text of a compiled program.
 
 XLA's own cost analysis counts the body of a loop once and knows nothing of links. Here the text of
 the optimised program is read: every collective with its bytes and its groups, loops times their
@@ -36,8 +36,8 @@ class Collective:
 
     Attributes:
         kind: ``all-gather``, ``all-reduce``, ...
-        shape: Of its result, as the program has it.
-        bytes: Of its result on a chip, or for ``reduce-scatter`` of what goes in.
+        shape: The shape of its result, as the program has it.
+        bytes: Bytes of its result on a chip; for ``reduce-scatter``, of its input.
         group: Chips that take part together.
         count: How often it runs.
         where: The name of the operation that it comes from, as JAX calls it.
@@ -67,7 +67,7 @@ def find_collectives(program: str, devices: int, *, trips: int = 1) -> list[Coll
     Args:
         program: ``jax.stages.Compiled.as_text()``.
         devices: All of them, for groups that are not spelled out.
-        trips: Of loops whose number of trips the program does not tell.
+        trips: The trips of loops for which the program does not give their number.
     """
     return _Reader(program, devices, trips).read()
 

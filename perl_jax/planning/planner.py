@@ -1,4 +1,4 @@
-"""Compiles every program of a run for chips that are not at hand, and says what they take."""
+"""Compiles every program of a run for chips that are not at hand; gives their memory and time."""
 
 import logging
 import time
@@ -49,16 +49,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PlanConfig:
-    """What is planned.
+    """A run to plan.
 
     Attributes:
-        config: Of the run.
+        config: The configuration of the run.
         topology: The chips.
-        workload: What a step works on.
-        assumptions: What they reach.
-        command: That asks for it.
-        tries: Settings that are compiled in search of one that fits.
-        programs: Those to compile, by name; none: all.
+        workload: The examples of a step.
+        assumptions: How much of their peak rates the chips reach.
+        command: The command that asks for the plan.
+        tries: How many settings to compile in search of one that fits.
+        programs: The names of the programs to compile; empty means all.
     """
 
     config: TrainConfig
@@ -81,7 +81,7 @@ class PlanConfig:
 
 
 def mesh_for(config: TrainConfig, devices: int) -> tuple[MeshConfig, list[str]]:
-    """The mesh of a run on so many chips, and what was adapted.
+    """The mesh of a run on this number of chips, and a note where it was adapted.
 
     Where the configuration has another number of chips, ``fsdp`` takes the rest.
 
@@ -105,7 +105,7 @@ def make_plan(request: PlanConfig, devices: Sequence[Any]) -> Plan:
     """Plans a run.
 
     Args:
-        request: What is planned.
+        request: The run.
         devices: The devices of the topology.
 
     Raises:
@@ -150,7 +150,7 @@ def _compiler(topology: Topology) -> str:
 
 
 def _name(path: str) -> str:
-    """A hub id as it is; the last part of a directory's path."""
+    """The last part of a directory's path; a hub id stays as it is."""
     return Path(path).name if Path(path).is_dir() else path
 
 
@@ -168,7 +168,7 @@ class _Compiler:
         self.request, self.recorder, self.mesh = request, recorder, mesh
         self.sizes, self.step = sizes, step
         self._plans: dict[str, ProgramPlan] = {}
-        # Of the results of each compiled program.
+        # How the results of each compiled program lie on the devices.
         self._shardings: dict[str, Sequence[Any]] = {}
 
     def plan(self, name: str) -> ProgramPlan:

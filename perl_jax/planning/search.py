@@ -1,4 +1,4 @@
-"""The nearest setting that fits, where one does not."""
+"""Finds the nearest setting that fits the chips."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ from perl_jax.planning.work import ceil_div, num_micro_batches
 
 logger = logging.getLogger(__name__)
 
-# What of the update is computed again, from least to most.
+# From the least that the backward pass computes again to the most.
 _REMAT = ("none", "activations", "layers")
 _TENSOR = (1, 2, 4, 8)
 # Temporaries of a smaller micro-batch are estimated as its share of them; candidates that are
@@ -28,9 +28,9 @@ class Candidate:
     """Another setting.
 
     Attributes:
-        config: With it.
-        changes: Flags that make it.
-        share: Of the temporaries that the programs of the update are estimated to need.
+        config: The configuration with this setting.
+        changes: The flags that make it.
+        share: The estimated temporaries of the update's programs, as a share of those before.
     """
 
     config: TrainConfig
@@ -48,13 +48,13 @@ def candidates(config: TrainConfig, devices: int, too_large: Sequence[str]) -> I
     """Other settings, the nearest first: one change, then several.
 
     Args:
-        config: That does not fit.
-        devices: Chips.
+        config: The configuration that does not fit.
+        devices: The number of chips.
         too_large: The programs that need too much memory.
     """
     singles = list(_singles(config, devices, too_large))
     yield from singles
-    # What changes the update and what changes its mesh, together.
+    # Two changes together, of different fields.
     for first in singles:
         for second in _singles(first.config, devices, too_large):
             names = {change.partition("=")[0] for change in first.changes}
@@ -107,9 +107,9 @@ def advice(request: PlanConfig, plan: Plan, devices: Sequence[Any]) -> list[str]
     """What to change, in words, after trying ``request.tries`` settings at most.
 
     Args:
-        request: What was planned.
-        plan: That does not fit.
-        devices: The topology's.
+        request: The run.
+        plan: Its plan, which does not fit.
+        devices: The devices of the topology.
     """
     tried: list[str] = []
     for candidate in candidates(request.config, plan.topology.devices, plan.too_large):
