@@ -168,13 +168,15 @@ class _Compiler:
         self.request, self.recorder, self.mesh = request, recorder, mesh
         self.sizes, self.step = sizes, step
         self._plans: dict[str, ProgramPlan] = {}
-        # How the results of each compiled program lie on the devices.
-        self._shardings: dict[str, Sequence[Any]] = {}
+        # How the results of each program lie on the devices; None before it is compiled, and where
+        # the compiler refuses it.
+        self._shardings: dict[str, Sequence[Any] | None] = {}
 
     def plan(self, name: str) -> ProgramPlan:
         """The plan of the program of a name."""
         if name not in self._plans:
             logger.info("compiling %s for %s", name, self.request.topology.name)
+            self._shardings[name] = None
             self._plans[name] = self._plan(self.recorder.calls[name])
         return self._plans[name]
 
@@ -189,15 +191,16 @@ class _Compiler:
 
         arguments = jax.tree.map(self._settle, call.arguments)
         own = self._by_kind(call.arguments, arguments)
-        beside = {
-            kind: bytes_on_chip(jax.tree.map(self._settle, tree))
-            for kind, tree in call.beside.items()
-        }
         began = time.monotonic()
         traced = call.function.trace(*arguments)
         needed, text = self._compile(call.name, traced.lower(), sum(own.values()))
         seconds = time.monotonic() - began
 
+        # Results of the program's own earlier calls may be among them.
+        beside = {
+            kind: bytes_on_chip(jax.tree.map(self._settle, tree))
+            for kind, tree in call.beside.items()
+        }
         if topology.virtual and call.name == "apply":
             needed = replace(needed, temporaries=own["gradients"])
         traffic = float(needed.arguments + needed.results + needed.aliased)
@@ -229,10 +232,11 @@ class _Compiler:
         maker = self.recorder.maker(leaf)
         if maker is None:
             return leaf
-        self.plan(maker[0])
-        # A program that the compiler refuses gives none.
-        made = self._shardings.get(maker[0])
-        sharding = None if made is None else made[maker[1]]
+        name, number = maker
+        if name not in self._shardings:
+            self.plan(name)
+        shardings = self._shardings[name]
+        sharding = None if shardings is None else shardings[number]
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
     def _by_kind(self, recorded: Any, settled: Any) -> dict[str, int]:
