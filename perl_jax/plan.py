@@ -1,4 +1,4 @@
-"""The wind tunnel: what a run takes on chips that are not at hand, compiled for them.
+"""Plans a run on chips that are not at hand, by compiling its programs for them.
 
     python -m perl_jax.plan --config=configs/qwen2_5_vl_7b_perl.py --topology=v5p:2x4x4
 
@@ -30,18 +30,18 @@ from perl_jax.settings import read_config
 
 _CONFIG = flags.DEFINE_string("config", None, "Configuration file.")
 _TOPOLOGY = flags.DEFINE_multi_string("topology", None, "Chips, such as v5e:4x4 or gpu:8.")
-_CHIP = flags.DEFINE_string("chip", None, "Whose figures cpu:N and gpu:N have, such as h100.")
+_CHIP = flags.DEFINE_string("chip", None, "Chip whose figures cpu:N and gpu:N use, such as h100.")
 _JSON = flags.DEFINE_string("json", None, "File for the plans as JSON.")
 _IMAGES = flags.DEFINE_integer("images", Workload.images, "Images of an example.")
 _PIXELS = flags.DEFINE_integer("pixels", Workload.pixels, "Pixels of an image.")
-_TEXT = flags.DEFINE_integer("text_tokens", Workload.text_tokens, "Of a prompt, beside images.")
-_RESPONSE = flags.DEFINE_integer("response_tokens", None, "Of a response on average.")
+_TEXT = flags.DEFINE_integer("text_tokens", Workload.text_tokens, "Text tokens of a prompt.")
+_RESPONSE = flags.DEFINE_integer("response_tokens", None, "Mean tokens of a response.")
 _COMPUTE = flags.DEFINE_float("compute", Assumptions.compute, "Share of the peak reached.")
 _MEMORY = flags.DEFINE_float("memory", Assumptions.memory, "Share of HBM bandwidth reached.")
 _LINKS = flags.DEFINE_float("links", Assumptions.links, "Share of link bandwidth reached.")
 _RESERVE = flags.DEFINE_float("reserve", Assumptions.reserve, "Share of HBM left free.")
 _TRIES = flags.DEFINE_integer("tries", PlanConfig.tries, "Settings tried where one does not fit.")
-_PROGRAMS = flags.DEFINE_list("programs", [], "Some of the programs; the others are not planned.")
+_PROGRAMS = flags.DEFINE_list("programs", [], "The programs to plan; by default all.")
 
 
 def main(arguments: Sequence[str]) -> None:

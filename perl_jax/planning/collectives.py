@@ -1,4 +1,4 @@
-"""What chips send each other, read from a compiled program.
+"""Collective operations between chips, read from the text of a compiled program.
 
 XLA's own cost analysis counts the body of a loop once and knows nothing of links. Here the text of
 the optimised program is read: every collective with its bytes and its groups, loops times their
@@ -7,7 +7,7 @@ trips, conditionals by their dearest branch, and what is started and finished in
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 _BYTES = {
@@ -36,8 +36,8 @@ class Collective:
 
     Attributes:
         kind: ``all-gather``, ``all-reduce``, ...
-        shape: Of its result, as the program has it.
-        bytes: Of its result on a chip, or for ``reduce-scatter`` of what goes in.
+        shape: The shape of its result, as the program has it.
+        bytes: Bytes of its result on a chip; for ``reduce-scatter``, of its input.
         group: Chips that take part together.
         count: How often it runs.
         where: The name of the operation that it comes from, as JAX calls it.
@@ -67,7 +67,7 @@ def find_collectives(program: str, devices: int, *, trips: int = 1) -> list[Coll
     Args:
         program: ``jax.stages.Compiled.as_text()``.
         devices: All of them, for groups that are not spelled out.
-        trips: Of loops whose number of trips the program does not tell.
+        trips: The trips of loops for which the program does not give their number.
     """
     return _Reader(program, devices, trips).read()
 
@@ -136,7 +136,7 @@ class _Reader:
                     return
                 self.asynchronous.add(channel[1])
         if opcode in ("all-gather-start", "collective-permute-start"):
-            shape = _elements(shape)[1]
+            shape = _elements(shape)[0][1]
         size, group = _bytes_of(shape), self._group(line)
         if kind == "reduce-scatter":
             size *= group
@@ -189,37 +189,23 @@ def _computations(program: str) -> tuple[dict[str, list[str]], str]:
 
 
 def _shape_and_opcode(line: str) -> tuple[str, str]:
-    rest = line[_end_of_name(line) :]
-    end = _balanced(rest) if rest.startswith("(") else rest.index(" ")
+    rest = _INSTRUCTION.sub("", line)
+    end = _elements(rest)[1] if rest.startswith("(") else rest.index(" ")
     opcode = _OPCODE.match(rest[end:])
     return rest[:end], opcode[1] if opcode else ""
 
 
-def _end_of_name(line: str) -> int:
-    match = _INSTRUCTION.match(line)
-    assert match is not None
-    return match.end()
-
-
-def _balanced(text: str) -> int:
-    """Where the bracket that opens the text closes."""
-    depth = 0
-    for place, character in enumerate(text):
-        depth += (character == "(") - (character == ")")
-        if depth == 0:
-            return place + 1
-    return len(text)
-
-
-def _elements(shape: str) -> Sequence[str]:
-    """The elements of a tuple's shape."""
+def _elements(text: str) -> tuple[list[str], int]:
+    """The elements of the tuple that a text opens with, and where it ends."""
     parts, depth, start = [], 0, 1
-    for place, character in enumerate(shape):
+    for place, character in enumerate(text):
         depth += (character in "([{") - (character in ")]}")
         if (character == "," and depth == 1) or depth == 0:
-            parts.append(shape[start:place].strip())
+            parts.append(text[start:place].strip())
             start = place + 1
-    return parts
+        if depth == 0:
+            break
+    return parts, start
 
 
 def _bytes_of(shape: str) -> int:

@@ -16,10 +16,10 @@ class Compiled:
     """Bytes on one chip as the compiler has them.
 
     Attributes:
-        arguments: Of what goes in.
-        results: Of what comes out and is not memory of an argument.
-        temporaries: Of everything in between.
-        aliased: Of what comes out in the memory of donated arguments.
+        arguments: Bytes of the arguments.
+        results: Bytes of the results that take memory of their own.
+        temporaries: Bytes of everything in between.
+        aliased: Bytes of the results in the memory of donated arguments.
     """
 
     arguments: int
@@ -65,8 +65,9 @@ def memory_by_kind(
     """Bytes on one chip while a program runs.
 
     Args:
-        own: Of the program's arguments, by kind.
-        beside: Of what is kept on the chip at that time, by kind, arguments of a kind among it.
+        own: Bytes of the program's arguments, by kind.
+        beside: Bytes of everything that is kept on the chip at that time, by kind. Where arguments
+            are of the same kind, they are part of it.
         compiled: What the program needs.
 
     Returns:

@@ -14,13 +14,13 @@ class ProgramPlan:
     """What one compiled program takes on one chip.
 
     Attributes:
-        name: Of the program.
-        calls: In a step.
-        memory: Bytes by kind.
-        flops: Of all chips together, in a call.
-        traffic: Bytes from and to HBM, in a call.
-        collectives: What it sends.
-        seconds: Of a call.
+        name: The name of the program.
+        calls: How often a step calls it.
+        memory: Bytes on one chip, by kind.
+        flops: Floating-point operations of a call, on all chips together.
+        traffic: Bytes that a call moves from and to the HBM of one chip.
+        collectives: Its collective operations.
+        seconds: The time of a call.
         compile_seconds: How long tracing and compiling took.
         refused: Whether the compiler found no room for it; it then tells nothing of collectives.
     """
@@ -56,15 +56,15 @@ class Plan:
     """What a run takes on some chips.
 
     Attributes:
-        command: That makes it.
+        command: The command that made it.
         model: The policy.
         topology: The chips.
-        mesh: Their layout.
+        mesh: The sizes of the mesh's axes.
         step: The numbers of a step, in words.
-        assumptions: In words.
-        programs: In the order of a step.
+        assumptions: The assumptions, in words.
+        programs: In the order in which a run first calls them.
         usable: Bytes of a chip's HBM that may be used.
-        notes: What was adapted.
+        notes: How the configuration was adapted to the chips, and the compiler.
         advice: What to change where it does not fit.
     """
 

@@ -1,4 +1,4 @@
-"""Compiles every program of a run for chips that are not at hand, and says what they take."""
+"""Compiles every program of a run for chips that are not at hand; gives their memory and time."""
 
 import logging
 import time
@@ -49,16 +49,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PlanConfig:
-    """What is planned.
+    """A run to plan.
 
     Attributes:
-        config: Of the run.
+        config: The configuration of the run.
         topology: The chips.
-        workload: What a step works on.
-        assumptions: What they reach.
-        command: That asks for it.
-        tries: Settings that are compiled in search of one that fits.
-        programs: Those to compile, by name; none: all.
+        workload: The examples of a step.
+        assumptions: How much of their peak rates the chips reach.
+        command: The command that asks for the plan.
+        tries: How many settings to compile in search of one that fits.
+        programs: The names of the programs to compile; empty means all.
     """
 
     config: TrainConfig
@@ -81,7 +81,7 @@ class PlanConfig:
 
 
 def mesh_for(config: TrainConfig, devices: int) -> tuple[MeshConfig, list[str]]:
-    """The mesh of a run on so many chips, and what was adapted.
+    """The mesh of a run on this number of chips, and a note where it was adapted.
 
     Where the configuration has another number of chips, ``fsdp`` takes the rest.
 
@@ -105,7 +105,7 @@ def make_plan(request: PlanConfig, devices: Sequence[Any]) -> Plan:
     """Plans a run.
 
     Args:
-        request: What is planned.
+        request: The run.
         devices: The devices of the topology.
 
     Raises:
@@ -150,7 +150,7 @@ def _compiler(topology: Topology) -> str:
 
 
 def _name(path: str) -> str:
-    """A hub id as it is; the last part of a directory's path."""
+    """The last part of a directory's path; a hub id stays as it is."""
     return Path(path).name if Path(path).is_dir() else path
 
 
@@ -168,13 +168,15 @@ class _Compiler:
         self.request, self.recorder, self.mesh = request, recorder, mesh
         self.sizes, self.step = sizes, step
         self._plans: dict[str, ProgramPlan] = {}
-        # Of the results of each compiled program.
-        self._shardings: dict[str, Sequence[Any]] = {}
+        # How the results of each program lie on the devices; None before it is compiled, and where
+        # the compiler refuses it.
+        self._shardings: dict[str, Sequence[Any] | None] = {}
 
     def plan(self, name: str) -> ProgramPlan:
         """The plan of the program of a name."""
         if name not in self._plans:
             logger.info("compiling %s for %s", name, self.request.topology.name)
+            self._shardings[name] = None
             self._plans[name] = self._plan(self.recorder.calls[name])
         return self._plans[name]
 
@@ -189,15 +191,16 @@ class _Compiler:
 
         arguments = jax.tree.map(self._settle, call.arguments)
         own = self._by_kind(call.arguments, arguments)
-        beside = {
-            kind: bytes_on_chip(jax.tree.map(self._settle, tree))
-            for kind, tree in call.beside.items()
-        }
         began = time.monotonic()
         traced = call.function.trace(*arguments)
         needed, text = self._compile(call.name, traced.lower(), sum(own.values()))
         seconds = time.monotonic() - began
 
+        # Results of the program's own earlier calls may be among them.
+        beside = {
+            kind: bytes_on_chip(jax.tree.map(self._settle, tree))
+            for kind, tree in call.beside.items()
+        }
         if topology.virtual and call.name == "apply":
             needed = replace(needed, temporaries=own["gradients"])
         traffic = float(needed.arguments + needed.results + needed.aliased)
@@ -229,10 +232,11 @@ class _Compiler:
         maker = self.recorder.maker(leaf)
         if maker is None:
             return leaf
-        self.plan(maker[0])
-        # A program that the compiler refuses gives none.
-        made = self._shardings.get(maker[0])
-        sharding = None if made is None else made[maker[1]]
+        name, number = maker
+        if name not in self._shardings:
+            self.plan(name)
+        shardings = self._shardings[name]
+        sharding = None if shardings is None else shardings[number]
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
     def _by_kind(self, recorded: Any, settled: Any) -> dict[str, int]:

@@ -1,7 +1,8 @@
-"""One training step by the run's own learner and sampler, with shapes in the place of arrays.
+"""A training step of the run's own learner and sampler, with shapes in the place of arrays.
 
-Their loops on the host run as ever; the programs that they call are recorded and not run. So a plan
-has every program of the run, in the shapes and with the memory beside it that the run gives it.
+Their loops on the host run as usual. The programs that they call are recorded instead of run. So a
+plan has every program of the run, in the shapes in which the run calls it, and knows what else is
+on the devices at that time.
 """
 
 from collections import Counter, deque
@@ -35,9 +36,9 @@ class Call:
     """A program in the largest shapes in which a step calls it.
 
     Attributes:
-        name: Of the program.
-        function: Jitted.
-        arguments: Positional ones; static ones among them.
+        name: The name of the program.
+        function: The jitted function.
+        arguments: Its positional arguments, static ones included.
         size: Bytes of arguments and results on all devices together.
         count: How often a step calls the program, in any shapes.
         beside: What is kept on the devices while the program runs, by kind of memory: the most of
@@ -57,7 +58,7 @@ class Recorder:
 
     Attributes:
         calls: By the name of the program, in the order of the first calls.
-        kept: What is on the devices at the moment, by kind.
+        kept: What is on the devices at the moment, by kind of memory.
     """
 
     def __init__(self) -> None:
@@ -77,7 +78,7 @@ class Recorder:
         self.kept[kind] = tree
 
     def kind(self, leaf: Any) -> str | None:
-        """Of an array."""
+        """The kind of memory that an array is; None: no kind."""
         return self._kinds.get(id(leaf), (leaf, None))[1]
 
     def maker(self, leaf: Any) -> tuple[str, int] | None:
@@ -105,9 +106,9 @@ class Recorder:
         return results
 
     def _shape(self, leaf: Any) -> Any:
-        """What compiling needs to know of an argument. What the host gives is a batch.
+        """The shape of an argument; other arguments stay as they are.
 
-        It has no sharding: XLA puts it where it wants it.
+        Arrays of the host are a batch. They have no sharding, as XLA chooses where they lie.
         """
         if not isinstance(leaf, np.ndarray | np.generic | jax.Array):
             return leaf
@@ -118,7 +119,7 @@ class Recorder:
 
 
 def _bytes(tree: Any) -> int:
-    """Of arrays, on all devices together."""
+    """The bytes of arrays on all devices together."""
     shapes = (x for x in jax.tree.leaves(tree) if isinstance(x, jax.ShapeDtypeStruct))
     return sum(shape.size * shape.dtype.itemsize for shape in shapes)
 
@@ -136,8 +137,8 @@ class ShapeSharding(BatchSharding):
     """The split of a batch of which only the shapes are put on the devices.
 
     Attributes:
-        device: The only one, without a mesh.
-        recorder: Is told of every batch.
+        device: The device of a run without a mesh.
+        recorder: It is told about every batch.
     """
 
     device: Any = None

@@ -1,4 +1,4 @@
-"""How long a call takes at least: what it computes, moves in a chip and moves between chips."""
+"""The least time of a call, by what it computes, moves in a chip and moves between chips."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ _Share = Annotated[float, Interval(gt=0, le=1), Expects("a share from above 0 to
 
 @dataclass(frozen=True)
 class Assumptions(Checked):
-    """What a plan supposes.
+    """What a plan assumes about the chips.
 
     Attributes:
         compute: Share of the peak that matrix products reach.
@@ -56,12 +56,12 @@ class Assumptions(Checked):
 
 @dataclass(frozen=True)
 class Seconds:
-    """Of one call.
+    """The parts of the time of one call, in seconds.
 
     Attributes:
-        compute: Of matrix products.
-        memory: Of HBM traffic.
-        links: Of collectives.
+        compute: For matrix products.
+        memory: For HBM traffic.
+        links: For collectives.
     """
 
     compute: float
@@ -70,12 +70,12 @@ class Seconds:
 
     @property
     def total(self) -> float:
-        """Of the slowest."""
+        """The time of the slowest part."""
         return max(vars(self).values())
 
     @property
     def bound(self) -> str:
-        """Which is the slowest."""
+        """The name of the slowest part."""
         return max(vars(self), key=lambda name: vars(self)[name])
 
 
@@ -91,10 +91,10 @@ def seconds_of_call(
 
     Args:
         topology: The chips.
-        assumptions: Shares of what they can do.
+        assumptions: The shares of their peak rates that they reach.
         flops: Operations of all chips together.
         traffic: Bytes that one chip moves from and to its HBM.
-        collectives: Of the program.
+        collectives: The collectives of the program.
     """
     chip, devices = topology.chip, topology.devices
     links = sum(one.received / chip.receives(one.group, devices) for one in collectives)
@@ -116,7 +116,7 @@ def traffic_of(
     """Bytes that a chip moves from and to its HBM in a call, by the assumptions that plans print.
 
     Args:
-        work: Of the chip.
+        work: The work of the chip.
         model: The sizes of the policy.
         own: Bytes of the call's arguments on one chip, by kind.
         tensor: Parts that layers are split into.

@@ -1,4 +1,4 @@
-"""The nearest setting that fits, where one does not."""
+"""Finds the nearest setting that fits the chips."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ from perl_jax.planning.work import ceil_div, num_micro_batches
 
 logger = logging.getLogger(__name__)
 
-# What of the update is computed again, from least to most.
+# From the least that the backward pass computes again to the most.
 _REMAT = ("none", "activations", "layers")
 _TENSOR = (1, 2, 4, 8)
 # Temporaries of a smaller micro-batch are estimated as its share of them; candidates that are
@@ -28,9 +28,9 @@ class Candidate:
     """Another setting.
 
     Attributes:
-        config: With it.
-        changes: Flags that make it.
-        share: Of the temporaries that the programs of the update are estimated to need.
+        config: The configuration with this setting.
+        changes: The flags that make it.
+        share: The estimated temporaries of the update's programs, as a share of those before.
     """
 
     config: TrainConfig
@@ -48,13 +48,13 @@ def candidates(config: TrainConfig, devices: int, too_large: Sequence[str]) -> I
     """Other settings, the nearest first: one change, then several.
 
     Args:
-        config: That does not fit.
-        devices: Chips.
+        config: The configuration that does not fit.
+        devices: The number of chips.
         too_large: The programs that need too much memory.
     """
     singles = list(_singles(config, devices, too_large))
     yield from singles
-    # What changes the update and what changes its mesh, together.
+    # Two changes together, of different fields.
     for first in singles:
         for second in _singles(first.config, devices, too_large):
             names = {change.partition("=")[0] for change in first.changes}
@@ -64,73 +64,52 @@ def candidates(config: TrainConfig, devices: int, too_large: Sequence[str]) -> I
 
 
 def _singles(config: TrainConfig, devices: int, too_large: Sequence[str]) -> Iterator[Candidate]:
-    if _OF_UPDATE & set(too_large):
-        yield from _smaller_micro_batches(config, devices)
-        yield from _more_remat(config)
-    if _WITH_CACHES & set(too_large):
-        yield from _of_sampler(config, "rows", config.rollout.num_rollouts)
-    if "prefill" in too_large:
-        yield from _of_sampler(config, "prefill_tokens", config.data.max_prompt_tokens)
-    if config.optimizer.state_dtype == "float32":
-        optimizer = replace(config.optimizer, state_dtype="bfloat16")
-        yield Candidate(
-            replace(config, optimizer=optimizer), ("--config.optimizer.state_dtype=bfloat16",)
-        )
-    yield from _other_meshes(config, devices)
+    def change(path: str, value: Any, share: float = 1.0) -> Candidate:
+        return Candidate(_changed(config, path, value), (f"--config.{path}={value}",), share)
 
-
-def _smaller_micro_batches(config: TrainConfig, devices: int) -> Iterator[Candidate]:
-    """Half as many groups a shard, down to one."""
     mesh, _ = mesh_for(config, devices)
-    shards = mesh.data * mesh.fsdp
-    packing = config.learner.packing
-    now = at_once = num_micro_batches(config, shards)[0]
-    while at_once > 1:
-        at_once = ceil_div(at_once, 2)
-        micro = replace(packing, micro_groups=at_once * shards)
-        learner = replace(config.learner, packing=micro)
-        flag = f"--config.learner.packing.micro_groups={at_once * shards}"
-        yield Candidate(replace(config, learner=learner), (flag,), at_once / now)
+    if _OF_UPDATE & set(too_large):
+        # Half as many groups a shard, down to one.
+        shards = mesh.data * mesh.fsdp
+        now = at_once = num_micro_batches(config, shards)[0]
+        while at_once > 1:
+            at_once = ceil_div(at_once, 2)
+            yield change("learner.packing.micro_groups", at_once * shards, at_once / now)
+        for remat in _REMAT[_REMAT.index(config.learner.remat) + 1 :]:
+            # Its share is not known before it is compiled, but smaller.
+            yield change("learner.remat", remat, 1 / _SLACK)
+    halved = {"rows": config.rollout.num_rollouts} if _WITH_CACHES & set(too_large) else {}
+    if "prefill" in too_large:
+        halved["prefill_tokens"] = config.data.max_prompt_tokens
+    for name, least in halved.items():
+        value = getattr(config.rollout.sampler, name) // 2
+        while value >= least:
+            yield change(f"rollout.sampler.{name}", value)
+            value //= 2
+    if config.optimizer.state_dtype == "float32":
+        yield change("optimizer.state_dtype", "bfloat16")
+    # All parameters split over all chips, in other ways.
+    for tensor in (size for size in _TENSOR if devices % size == 0):
+        other = MeshConfig(data=1, fsdp=devices // tensor, tensor=tensor)
+        if other != mesh:
+            flags = tuple(f"--config.mesh.{axis}={size}" for axis, size in vars(other).items())
+            yield Candidate(replace(config, mesh=other), flags)
 
 
-def _more_remat(config: TrainConfig) -> Iterator[Candidate]:
-    for remat in _REMAT[_REMAT.index(config.learner.remat) + 1 :]:
-        learner = replace(config.learner, remat=remat)  # type: ignore[arg-type]
-        # Unknown until it is compiled, and less.
-        yield Candidate(
-            replace(config, learner=learner), (f"--config.learner.remat={remat}",), 1 / _SLACK
-        )
-
-
-def _of_sampler(config: TrainConfig, name: str, least: int) -> Iterator[Candidate]:
-    value = getattr(config.rollout.sampler, name) // 2
-    while value >= least:
-        sampler = replace(config.rollout.sampler, **{name: value})
-        rollout = replace(config.rollout, sampler=sampler)
-        flag = f"--config.rollout.sampler.{name}={value}"
-        yield Candidate(replace(config, rollout=rollout), (flag,))
-        value //= 2
-
-
-def _other_meshes(config: TrainConfig, devices: int) -> Iterator[Candidate]:
-    """All parameters split over all chips, in other ways."""
-    now, _ = mesh_for(config, devices)
-    for tensor in _TENSOR:
-        if devices % tensor:
-            continue
-        mesh = MeshConfig(data=1, fsdp=devices // tensor, tensor=tensor)
-        if mesh != now:
-            flags = tuple(f"--config.mesh.{axis}={getattr(mesh, axis)}" for axis in vars(mesh))
-            yield Candidate(replace(config, mesh=mesh), flags)
+def _changed(config: Any, path: str, value: Any) -> Any:
+    """A configuration with another value at a dotted path."""
+    name, _, rest = path.partition(".")
+    inner = _changed(getattr(config, name), rest, value) if rest else value
+    return replace(config, **{name: inner})
 
 
 def advice(request: PlanConfig, plan: Plan, devices: Sequence[Any]) -> list[str]:
     """What to change, in words, after trying ``request.tries`` settings at most.
 
     Args:
-        request: What was planned.
-        plan: That does not fit.
-        devices: The topology's.
+        request: The run.
+        plan: Its plan, which does not fit.
+        devices: The devices of the topology.
     """
     tried: list[str] = []
     for candidate in candidates(request.config, plan.topology.devices, plan.too_large):

@@ -18,10 +18,10 @@ def sharded_model(
     """The policy with shapes for parameters, lying where loading puts them.
 
     Args:
-        config: Which policy.
-        sizes: Of it.
-        mesh: The devices; None: one of them.
-        device: That one.
+        config: The model's part of a run's configuration.
+        sizes: The sizes of the policy.
+        mesh: The devices; None: a single one.
+        device: This device.
     """
     model = abstract_model(sizes, dtype=config.dtype, compute_dtype=config.compute_dtype, mesh=mesh)
     if mesh is not None:

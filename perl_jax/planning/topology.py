@@ -22,7 +22,7 @@ class Topology:
 
     Attributes:
         name: As given: ``v5e:4x4``, ``h100:8``, ``cpu:8``.
-        chip: Of this kind.
+        chip: The kind of chip, or the one whose figures virtual devices use.
         shape: Chips along each axis.
         virtual: Whether programs are compiled for virtual CPU devices instead.
     """
@@ -34,7 +34,7 @@ class Topology:
 
     @property
     def devices(self) -> int:
-        """How many chips."""
+        """The number of chips."""
         return math.prod(self.shape)
 
     def in_words(self) -> str:
@@ -53,7 +53,7 @@ def parse_topology(name: str, chip: str | None = None) -> Topology:
         chip: A key of `CHIPS`, for virtual devices; by default ``h100``.
 
     Raises:
-        ValueError: The name cannot be read, with what would be.
+        ValueError: The name cannot be read; the message says what can be.
     """
     match = re.fullmatch(r"(\w+):(\d+(?:x\d+)*)", name)
     choices = ", ".join([*CHIPS, *VIRTUAL])

@@ -1,4 +1,4 @@
-"""What a chip does in one call of a program, and how often a step calls it."""
+"""The work of a chip in one call of a program, and the number of calls in a step."""
 
 import inspect
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ class Work:
     """The work of one chip in a call, for an estimate of the bytes that it moves.
 
     Attributes:
-        tokens: Of the text model.
-        pairs: Of a token and one that it may attend to.
-        patches: Of images.
+        tokens: Tokens that the text model reads.
+        pairs: Pairs of a token and one that it may attend to.
+        patches: Patches that the vision tower reads.
         passes: How often a call reads the weights of the text model.
         image_passes: How often it reads those of the vision tower.
-        steps: Of decoding, each of which reads weights and caches; 0 in other programs.
+        steps: Decoding steps, each of which reads weights and caches; 0 in other programs.
     """
 
     tokens: float = 0
@@ -42,9 +42,9 @@ def work_of(call: Call, config: TrainConfig, shards: int, *, vision_trained: boo
     """The work of a program that runs the model; None for the others.
 
     Args:
-        call: Of the program.
-        config: Of the run.
-        shards: That batches are split into.
+        call: The call.
+        config: The configuration of the run.
+        shards: The number of shards of a batch.
         vision_trained: Whether the vision tower is.
     """
     given = arguments_of(call)
@@ -75,7 +75,7 @@ def work_of(call: Call, config: TrainConfig, shards: int, *, vision_trained: boo
 def calls_of_step(call: Call, config: TrainConfig, step: Step, shards: int) -> int:
     """How often a step calls a program.
 
-    Rollouts end as their mean length says, not all at the longest as when calls were recorded.
+    Recorded responses are all as long as the longest; here they have their mean length.
     """
     given, num_rollouts = arguments_of(call), config.rollout.num_rollouts
     if call.name in ("start", "copy"):

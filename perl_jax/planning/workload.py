@@ -21,7 +21,7 @@ class Workload(Checked):
     Attributes:
         images: Distinct images of an example, all shown by each of its orders.
         pixels: Area of an image before ``model.max_pixels`` reduces it; images are square.
-        text_tokens: Of a prompt, beside its images.
+        text_tokens: Tokens of a prompt beside its images.
         response_tokens: The mean of responses; None: a quarter of ``rollout.max_new_tokens``.
             Shapes hold the longest response, ``rollout.max_new_tokens``.
     """

@@ -1,5 +1,8 @@
 """Plans of single programs: the bytes that they move."""
 
+from dataclasses import replace
+
+import jax
 import pytest
 
 from perl_jax.planning.planner import PlanConfig, make_plan
@@ -36,3 +39,22 @@ def test_caches_that_grow_or_shrink_are_read_and_written(planned):
 def test_the_policy_stays_while_caches_move(planned):
     stays = {"parameters", "optimizer", "reference", "features", "caches"}
     assert stays <= set(planned["resize"].memory)
+
+
+def test_one_device_encodes_in_several_calls(config):
+    sampler = replace(config.rollout.sampler, patches=(64,))
+    packing = replace(config.learner.packing, micro_groups=1)
+    alone = replace(
+        config,
+        mesh=None,
+        rollout=replace(config.rollout, sampler=sampler),
+        learner=replace(config.learner, packing=packing),
+    )
+    names = ("encode", "join_features")
+    request = PlanConfig(alone, parse_topology("cpu:1"), WORKLOAD, Assumptions(), programs=names)
+    encode, joined = make_plan(request, jax.devices()[:1]).programs
+    # Eight groups of two images of 16 patches.
+    assert (encode.calls, joined.calls) == (4, 1)
+    # While the last call runs, there are the features of the one before.
+    assert encode.memory["features"] == encode.memory["results"]
+    assert encode.collectives == joined.collectives == []
