@@ -96,10 +96,7 @@ def _unique_ids(examples: Sequence[Example]) -> list[str]:
 
 
 def _task(
-    name: str,
-    rule: Rule,
-    orders: Sequence[tuple[Order, Example]],
-    processor: Processor,
+    name: str, rule: Rule, orders: Sequence[tuple[Order, Example]], processor: Processor
 ) -> _Task:
     own = orders[0][1]
     try:

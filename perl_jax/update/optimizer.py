@@ -173,10 +173,7 @@ def applied_updates(optimizer_state: Any) -> jax.Array:
 
 
 def apply_gradients(
-    optimizer: optax.GradientTransformation,
-    params: Params,
-    optimizer_state: Any,
-    gradients: Params,
+    optimizer: optax.GradientTransformation, params: Params, optimizer_state: Any, gradients: Params
 ) -> tuple[dict[str, jax.Array], Any, dict[str, jax.Array]]:
     """Makes one update, or none if it is not finite.
 
