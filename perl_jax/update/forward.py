@@ -70,9 +70,9 @@ def _split_for_slices(
 ) -> tuple[jax.Array, jax.Array]:
     """Splits hidden states ``[O, N, R, D]`` and the unembedding for slices of the vocabulary.
 
-    Slicing a split axis makes every device fetch all of it, so the width is split instead, and the
-    tensor axis splits rollouts' tokens. The unembedding is cast to the dtype of the product, and so
-    is its gradient, which stays in memory during the whole backward pass.
+    Slicing a split axis makes every device fetch all of it, so D is split instead, and R over the
+    tensor axis. The cast to the product's dtype halves the gradient, which stays in memory for the
+    whole backward pass; each of its rows is a single product, so nothing is lost.
     """
     unembedding = unembedding.astype(hidden.dtype)
     if mesh is None:
