@@ -1,7 +1,7 @@
 """Packs groups and their responses into the padded arrays of a micro-batch, on the host.
 
-A micro-batch holds whole groups, each in one shard, so that every distinct image is encoded once for
-all orders and rollouts that show it. The orders of a shard are concatenated.
+A micro-batch holds whole groups, each in one shard, so that every distinct image is encoded once
+for all orders and rollouts that show it. The orders of a shard are concatenated.
 """
 
 from collections.abc import Mapping, Sequence

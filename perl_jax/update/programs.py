@@ -45,9 +45,9 @@ _COMPILER_OPTIONS = {
 class Programs:
     """The compiled programs of one learner: the functions below with their first arguments bound.
 
-    ``add`` donates the gradients, ``apply`` the state. The shardings of results are fixed: otherwise
-    the compiler may hold gradients whole on every device, and the optimizer's initial moments, which
-    depend on no input, whole on one.
+    ``add`` donates the gradients, ``apply`` the state. The shardings of results are fixed: the
+    compiler could otherwise hold gradients whole on every device, and the optimizer's first
+    moments, which depend on no input, whole on one.
     """
 
     def __init__(
@@ -125,10 +125,10 @@ def add_gradients(
     batch: MicroBatch,
     banned: jax.Array,
 ) -> tuple[Params, Stats]:
-    """Adds the gradients of a micro-batch's loss for ``params`` to ``total``; returns its statistics.
+    """Adds the gradients of a micro-batch's loss to ``total``; returns it and the statistics.
 
-    ``in_place`` is empty or `SplitPolicy.text_layers`: these gradients are then added layer by layer
-    and never exist all at once.
+    ``in_place`` is empty or `SplitPolicy.text_layers`: these gradients are then added layer by
+    layer and never exist all at once.
     """
     others = {path: leaf for path, leaf in params.items() if path not in in_place}
     running = [total[path] for path in in_place]
