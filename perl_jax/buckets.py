@@ -1,4 +1,4 @@
-"""Sizes that arrays are padded to, so that the number of compiled programs stays small."""
+"""Sizes that arrays are padded to, so that few programs are compiled."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -10,15 +10,10 @@ from perl_jax.settings import Expects
 
 
 def bucket(size: int, *, minimum: int = 1, steps: int = 2) -> int:
-    """Rounds a size up to one of few.
+    """Rounds a size up to one of few, at least ``minimum``.
 
-    Between one power of two and the next there are ``steps`` sizes, evenly spaced: padding adds at
-    most 1 / steps, and sizes up to 2^k need about ``k * steps`` programs.
-
-    Args:
-        size: What has to fit.
-        minimum: The smallest size to give.
-        steps: A power of two.
+    There are ``steps`` (a power of two) evenly spaced sizes from one power of two to the next:
+    padding adds at most 1 / steps, and sizes up to 2^k need about ``k * steps`` programs.
 
     Raises:
         ValueError: ``size`` is negative.
@@ -40,12 +35,7 @@ Rungs = Annotated[OptionalRungs, Len(1)]
 
 @dataclass(frozen=True)
 class Ladder:
-    """The sizes that arrays of one kind may have.
-
-    Attributes:
-        name: What is measured, for errors.
-        rungs: Rising sizes.
-    """
+    """The rising sizes that arrays of one kind may have; ``name`` is for errors."""
 
     name: str
     rungs: tuple[int, ...]
@@ -58,11 +48,8 @@ class Ladder:
         """The smallest rung that holds ``size``.
 
         Raises:
-            ValueError: ``what`` is larger than the largest rung.
+            ValueError: ``size``, of ``what``, is more than the largest rung.
         """
-        for rung in self.rungs:
-            if size <= rung:
-                return rung
-        raise ValueError(
-            f"{what}: {size} is more than the largest of {self.name}, {self.rungs[-1]}"
-        )
+        if size > (largest := self.rungs[-1]):
+            raise ValueError(f"{what}: {size} is more than the largest of {self.name}, {largest}")
+        return next(rung for rung in self.rungs if size <= rung)

@@ -1,10 +1,9 @@
-"""What accelerators have and can do: one table, for planning a run and for rating it.
+"""The memory and the speeds of accelerators, for planning a run and for rating it.
 
-Figures are the makers'. For TPUs: Cloud TPU's system architecture pages (HBM, bfloat16 peak, HBM
-bandwidth) and "How to Scale Your Model" (Austin et al. 2025, chapter 2: bandwidth of a link). For
-GPUs: the data sheets of A100 80GB SXM, H100 SXM, H200 SXM (dense bfloat16, NVLink in both
-directions) and L20 (PCIe). A TPU's interconnect is a torus: ``link`` is what arrives along one of
-its axes, over both links of a chip there, and ``links`` is the number of axes.
+Sources, TPUs: Cloud TPU's system architecture pages (HBM, bfloat16 peak, HBM bandwidth) and "How to
+Scale Your Model" (Austin et al. 2025, chapter 2: bandwidth of a link). GPUs: the data sheets of
+A100 80GB SXM, H100 SXM, H200 SXM (dense bfloat16, NVLink in both directions) and L20 (PCIe). A
+TPU's interconnect is a torus: a chip has two links along each axis, and receives over both.
 """
 
 from dataclasses import dataclass
@@ -17,15 +16,15 @@ class Chip:
     """One kind of accelerator.
 
     Attributes:
-        name: As topologies name it.
-        kind: How `jax.Device.device_kind` starts.
-        memory: Bytes of HBM.
+        name: The name in topologies.
+        kind: The start of `jax.Device.device_kind`.
+        memory: HBM, in bytes.
         peak: Dense bfloat16 operations a second.
         bandwidth: Bytes a second from and to HBM.
         link: Bytes a second that a chip receives along one axis of its interconnect.
         links: Axes of the interconnect.
         axes: Numbers in a topology: two or three for a TPU, one for a GPU.
-        per_node: Chips that the fast interconnect joins; None: all of them.
+        per_node: Chips joined by the fast interconnect; None: all.
         outside: Bytes a second that a chip receives from other nodes.
     """
 
@@ -42,18 +41,14 @@ class Chip:
 
     @property
     def is_tpu(self) -> bool:
-        """Whether libtpu compiles for it."""
+        """Whether it is a TPU, which libtpu compiles for."""
         return self.per_node is None
 
     def receives(self, group: int, devices: int) -> float:
-        """Bytes a second that a chip receives in a collective.
+        """Bytes a second that a chip receives in a collective of ``group`` of ``devices`` chips.
 
-        Groups of all chips use every axis of the interconnect, smaller ones one axis; groups larger
-        than a node of GPUs go through the network.
-
-        Args:
-            group: Chips that take part together.
-            devices: All chips.
+        Groups of all chips use every axis of the interconnect, smaller ones a single axis; groups
+        larger than a node of GPUs use the network.
         """
         if self.per_node is not None and group > self.per_node:
             return self.outside
@@ -77,6 +72,6 @@ CHIPS = {
 
 
 def chip_of(device_kind: str) -> Chip | None:
-    """The chip of a `jax.Device.device_kind`; None: it is not in the table."""
+    """The chip of a `jax.Device.device_kind`; None if unknown."""
     found = (chip for chip in CHIPS.values() if device_kind.startswith(chip.kind))
     return max(found, key=lambda chip: len(chip.kind), default=None)

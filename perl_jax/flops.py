@@ -1,6 +1,6 @@
 """Floating-point operations of a function, counted from its jaxpr.
 
-XLA's own cost analysis counts the body of a loop once, and so a model of 28 scanned layers as one.
+XLA's own cost analysis counts the body of a loop once, and so 28 scanned layers as one.
 """
 
 import math
@@ -12,12 +12,8 @@ import jax.extend.core
 def count_in_jaxpr(jaxpr: jax.extend.core.ClosedJaxpr, *, steps: int = 1) -> int:
     """Counts the operations of all matrix products (two for each multiply-add).
 
-    A scan counts its length times. A conditional counts its most expensive branch, so the result
-    is an upper bound where branches differ.
-
-    Args:
-        jaxpr: Of the function, such as ``jax.stages.Traced.jaxpr``.
-        steps: How often the body of each `jax.lax.while_loop` is taken to run.
+    The body of a scan counts as often as it runs, that of a `jax.lax.while_loop` ``steps`` times. A
+    conditional counts its most expensive branch, so the result is an upper bound.
     """
     return _count(jaxpr.jaxpr, steps)
 

@@ -25,14 +25,14 @@ from perl_jax.settings import Checked, Count
 Tree = TypeVar("Tree")
 
 AXES = ("data", "fsdp", "tensor")
-# A batch is split over these axes; "tensor" splits the layers instead.
+# The axes that a batch is split over; "tensor" splits the layers instead.
 SHARD_AXES = ("data", "fsdp")
 _AXIS_TYPES = (AxisType.Auto,) * len(AXES)
 
 
 @dataclass(frozen=True)
 class MeshConfig(Checked):
-    """The sizes of the mesh axes; their product is the number of devices. See `make_mesh`."""
+    """The sizes of the mesh axes, whose product is the number of devices. See `make_mesh`."""
 
     data: Count = 1
     fsdp: Count = 1
@@ -54,16 +54,14 @@ def make_mesh(
 ) -> Mesh:
     """Makes a mesh over all devices.
 
-    On several hosts, the devices are ordered by host, and the tensor axis runs fastest. A tensor
-    axis that divides the devices of a host then stays within the host, so that every host has
-    shards of a batch of its own. See `BatchSharding`.
+    On several hosts, devices are ordered by host, with the tensor axis fastest: if it divides the
+    devices of a host, every host has its own shards of a batch. See `BatchSharding`.
 
     Args:
         data: Copies of the parameters.
         fsdp: Parts that parameters, gradients and optimizer state are split into.
         tensor: Parts that heads and hidden units are split into.
-        devices: The devices to use, such as those of a topology that is only compiled for. None:
-            all devices of the run.
+        devices: The devices, such as those of a topology that is only compiled for; None: all.
 
     Raises:
         ValueError: The product is not the number of devices.
@@ -76,7 +74,7 @@ def make_mesh(
             f"{data} x {fsdp} x {tensor} = {math.prod(shape)}"
         )
     if len({device.process_index for device in found}) == 1:
-        # Not every shape can be laid out along the links.
+        # Not every shape fits the links between devices.
         with contextlib.suppress(NotImplementedError):
             return jax.make_mesh(shape, AXES, axis_types=_AXIS_TYPES, devices=devices)
     ordered = sorted(found, key=lambda device: (device.process_index, device.id))
@@ -84,9 +82,7 @@ def make_mesh(
 
 
 def rearranged(mesh: Mesh, data: int, fsdp: int, tensor: int) -> Mesh:
-    """A mesh of another shape over the same devices in the same order.
-
-    One program can move arrays between the two.
+    """A mesh of another shape over the same devices in order; programs may use both.
 
     Raises:
         ValueError: The product is not the number of devices.
@@ -101,12 +97,12 @@ def rearranged(mesh: Mesh, data: int, fsdp: int, tensor: int) -> Mesh:
 
 
 def num_shards(mesh: Mesh | None) -> int:
-    """The number of parts that a batch is split into, see `BatchSharding`; 1 without a mesh."""
+    """The number of shards of a batch, see `BatchSharding`; 1 without a mesh."""
     return 1 if mesh is None else math.prod(mesh.shape[axis] for axis in SHARD_AXES)
 
 
 def first_axes(tree: Tree) -> Tree:
-    """The number 0 in place of every array: the axis along which each is split into shards."""
+    """0 in place of every array: the axis along which it is split into shards."""
     return jax.tree.map(lambda _: 0, tree)
 
 
@@ -114,11 +110,11 @@ def first_axes(tree: Tree) -> Tree:
 class BatchSharding:
     """How a batch is split into shards: which devices hold each shard, and which hosts provide it.
 
-    There is one shard for every place along the axes ``data`` and ``fsdp`` of the mesh. Devices
-    that differ only along ``tensor`` hold the same shard. A *feed* is all hosts whose devices hold
-    the same shards: one host, or several where the tensor axis spans hosts. The hosts of a feed
-    read the same rows and make the same arrays. The first of them, its leader, sends what the other
-    feeds need to know. On two hosts of four devices each, d0 to d3 and d4 to d7::
+    There is one shard for each place along the mesh axes ``data`` and ``fsdp``. Devices that differ
+    only along ``tensor`` hold the same shard. A *feed* is all hosts whose devices hold the same
+    shards: one, or several if the tensor axis spans hosts. Its hosts read the same rows and make
+    the same arrays; the first one, its leader, sends what other feeds need. On two hosts of four
+    devices each, d0 to d3 and d4 to d7::
 
               data=4, tensor=2                  data=2, tensor=4
         shard  devices  host  feed        shard  devices      host  feed
@@ -129,16 +125,14 @@ class BatchSharding:
                                           shard  devices      host  feed
                                           0      d0 .. d7     0, 1  0
 
-    The rows of an order of rows are dealt out in turn: the row at place r, from 0, is of shard r
-    modulo the number of shards. So a host knows its rows without asking the others.
-
-    The defaults describe a single host with a single device.
+    The row at place r of the order of rows, from 0, belongs to shard r modulo the number of shards,
+    so a host knows its rows without asking others. The defaults describe a single device.
 
     Attributes:
         shards_of_feed: The shards of each feed, ascending.
         feed_of_host: The feed of each host.
         host: The number of this host.
-        mesh: The devices; None: only the first local one.
+        mesh: The devices; None: the first local one.
     """
 
     shards_of_feed: tuple[tuple[int, ...], ...] = ((0,),)
@@ -151,7 +145,7 @@ class BatchSharding:
         """How a batch is split over a mesh.
 
         Raises:
-            ValueError: Two hosts have some shards in common and others not.
+            ValueError: Two hosts share only some of their shards.
         """
         if mesh is None:
             return cls()
@@ -209,11 +203,11 @@ class BatchSharding:
         return {shard: feed for feed, shards in enumerate(self.shards_of_feed) for shard in shards}
 
     def feed_of_row(self, place: int) -> int:
-        """The feed whose hosts prepare the row at a place of the order of rows."""
+        """The feed whose hosts prepare the row at a place."""
         return self._feed_of_shard[place % self.num_shards]
 
     def own_row(self, number: int) -> int:
-        """The place of this host's row that comes after ``number`` others of its own."""
+        """The place of the row that comes after ``number`` others of this host."""
         rounds, within = divmod(number, len(self.own_shards))
         return rounds * self.num_shards + self.own_shards[within]
 
@@ -228,13 +222,13 @@ class BatchSharding:
 
     @property
     def replicated(self) -> Sharding:
-        """The sharding of an array of which every device holds a whole copy."""
+        """The sharding of a whole copy on every device."""
         if self.mesh is None:
             return SingleDeviceSharding(jax.local_devices()[0])
         return NamedSharding(self.mesh, PartitionSpec())
 
     def along(self, axis: int) -> Sharding:
-        """The sharding of an array whose shards follow each other along this axis."""
+        """The sharding of an array whose shards are concatenated along this axis."""
         if self.mesh is None:
             return self.replicated
         return NamedSharding(self.mesh, PartitionSpec(*[None] * axis, SHARD_AXES))
@@ -242,20 +236,18 @@ class BatchSharding:
     def put(self, make: Callable[[int], Tree], axes: Callable[[Tree], Tree] = first_axes) -> Tree:
         """Puts the arrays of a batch on the devices; every host makes its own shards only.
 
-        Args:
-            make: Makes the NumPy arrays of the shard of a number, of the same shapes for every
-                shard; called once for each shard of this host.
-            axes: Gives, for such arrays, the axes along which the shards follow each other.
+        ``make`` gives the NumPy arrays of a shard, of the same shapes for all shards. ``axes``
+        gives the axes along which the shards of such arrays are concatenated.
         """
         pieces = [make(shard) for shard in self.own_shards]
         return jax.tree.map(self._join, axes(pieces[0]), *pieces)
 
     def replicate(self, array: np.ndarray) -> jax.Array:
-        """Puts an array of the host on every device."""
+        """Puts an array on every device."""
         return jax.device_put(array, self.replicated)
 
     def shapes(self, one: Tree, axes: Callable[[Tree], Tree] = first_axes) -> Tree:
-        """The shapes and shardings of what `put` gives, from the arrays of one shard."""
+        """The shapes and shardings of the result of `put`, from the arrays of one shard."""
 
         def of_all(axis: int, piece: Any) -> jax.ShapeDtypeStruct:
             shape = self._joined_shape(piece, axis)
@@ -268,15 +260,14 @@ class BatchSharding:
         return (*piece.shape[:axis], size, *piece.shape[axis + 1 :])
 
     def _join(self, axis: int, *pieces: np.ndarray) -> jax.Array:
-        """One array of this host's pieces and those that other hosts give."""
+        """One array from the pieces of all hosts."""
         if self.mesh is None:
             return jax.device_put(pieces[0], self.replicated)
         held = dict(zip(self.own_shards, pieces, strict=True))
-        size = pieces[0].shape[axis]
 
         def of_device(index: tuple[slice, ...] | None) -> np.ndarray:
             assert index is not None
-            return held[(index[axis].start or 0) // size]
+            return held[(index[axis].start or 0) // pieces[0].shape[axis]]
 
         shape = self._joined_shape(pieces[0], axis)
         return jax.make_array_from_callback(shape, self.along(axis), of_device)
@@ -287,8 +278,8 @@ def partition_of(
 ) -> PartitionSpec:
     """The partition of the parameter at a dotted path, with an entry for each axis of its shape.
 
-    The first pattern of the table that matches the whole path counts. Its entries are for the last
-    axes of the shape, so that a leading layer axis is not split.
+    The first pattern that matches the whole path counts. Its entries are for the last axes, so that
+    a leading layer axis is not split.
 
     Raises:
         KeyError: No pattern matches.
@@ -300,13 +291,7 @@ def partition_of(
 
 
 def fit_sharding(shape: tuple[int, ...], spec: PartitionSpec, mesh: Mesh) -> NamedSharding:
-    """The sharding of an array; an axis that the mesh does not divide evenly is not split.
-
-    Args:
-        shape: The shape of the array.
-        spec: For each axis of the array, a mesh axis, several of them, or None.
-        mesh: The devices.
-    """
+    """The sharding of an array by ``spec``; axes that the mesh does not divide stay whole."""
 
     def fits(size: int, axes: str | tuple[str, ...] | None) -> bool:
         names = (axes,) if isinstance(axes, str) else axes or ()
@@ -317,10 +302,10 @@ def fit_sharding(shape: tuple[int, ...], spec: PartitionSpec, mesh: Mesh) -> Nam
 
 
 def split_first_axis(x: jax.Array, mesh: Mesh | None) -> jax.Array:
-    """Constrains an array in a program to be split as a batch is, along its first axis.
+    """Constrains an array in a program to be split along its first axis, if there is a mesh.
 
-    Without this the compiler may keep a batch whole on every device and split the products with
-    the weights instead. Without a mesh the array is unchanged.
+    Otherwise the compiler may keep a batch whole on every device and split products with the
+    weights instead.
     """
     if mesh is None:
         return x
@@ -329,10 +314,9 @@ def split_first_axis(x: jax.Array, mesh: Mesh | None) -> jax.Array:
 
 
 def whole(x: jax.Array, mesh: Mesh | None) -> jax.Array:
-    """Constrains an array in a program to be whole on every device.
+    """Constrains an array in a program to be whole on every device, if there is a mesh.
 
-    The axis of a `jax.vmap` with an ``spmd_axis_name`` stays split. Without a mesh the array is
-    unchanged.
+    The axis of a `jax.vmap` with an ``spmd_axis_name`` stays split.
     """
     if mesh is None:
         return x

@@ -1,8 +1,4 @@
-"""How well a policy answers held-out examples, and whether the order of the images matters to it.
-
-`evaluate` asks every example under several orders; `Evaluation` holds the numbers and the records
-that they were computed from.
-"""
+"""Evaluation on held-out examples under several orders of their images."""
 
 from perl_jax.evaluation.config import EvaluationConfig
 from perl_jax.evaluation.consistency import is_consistent, orders_of

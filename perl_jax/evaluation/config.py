@@ -1,4 +1,4 @@
-"""How often and how thoroughly a policy is evaluated."""
+"""Settings of the evaluation."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -14,13 +14,12 @@ class EvaluationConfig(Checked):
 
     Attributes:
         every: Training steps from one evaluation to the next.
-        examples: How many examples are asked, the first of those there are.
-        num_orders: Orders beside its own that an example is asked under, or all where it has
-            fewer; 0 leaves order consistency unmeasured.
+        examples: The number of examples, taken from the start of the data.
+        num_orders: The most orders besides an example's own; 0: no order consistency.
         max_new_tokens: The most tokens of a response.
-        batch: Examples sampled together. It changes memory and speed, never the result.
-        temperature: Of the sampling; 0 takes the most probable token.
-        num_rollouts: Responses to an example under one order; at temperature 0 they would be equal.
+        batch: Examples sampled together; changes memory and speed, never the result.
+        temperature: The sampling temperature; 0 takes the most probable token.
+        num_rollouts: Responses to each order; 1 at temperature 0.
     """
 
     every: _Count = 20

@@ -1,4 +1,4 @@
-"""Whether a policy gives the same answer whatever order the images of an example stand in."""
+"""Whether a policy gives the same answer under all orders of an example's images."""
 
 import string
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from perl_jax.types import Example
 Order = tuple[int, ...]
 
 _EXACT = Tolerance()
-# Reading hostile text takes time quadratic in its length; what is longer is no answer.
+# Reading hostile text takes quadratic time; longer text is no answer.
 _MAX_CHARACTERS = 200
 
 
@@ -24,9 +24,8 @@ def orders_of(
 ) -> list[tuple[Order, Example]]:
     """The orders in which an example is evaluated, and the example under each of them.
 
-    Its own order comes first. Then come ``num_orders`` others, drawn by the seed and the id of the
-    example, or all where it has no more. An order under which its text cannot be rewritten is left
-    out; an example that cannot be permuted has its own order alone.
+    Its own order comes first, then up to ``num_orders`` others, drawn by the seed and the example's
+    id. Orders under which it cannot be rewritten are left out, perhaps all but its own.
     """
     count = len(example.images)
     found = [(tuple(range(count)), example)]
@@ -45,33 +44,31 @@ def orders_of(
 def is_consistent(
     example: Example, rule: Rule, orders: Sequence[Order], predictions: Sequence[str | None]
 ) -> bool | None:
-    r"""Whether a policy answered the same under all orders, right or wrong.
+    """Whether a policy answered the same under all orders, right or wrong.
 
-    Its answer under the example's own order is put in the place of the true one and permuted as
-    that would be: what comes out must be what it answered under the other order. "A" and "A" are
-    the same answer where options are words, and different ones where letters stand for images.
+    The answer under the example's own order is permuted in place of the true one; it must then
+    equal the answer under the other order. "A" and "A" are the same answer if options are words,
+    and different ones if letters stand for images.
 
-    Answers compare as they do in grading ("(B)" is "B", "2, 1, 3" is "2→1→3"), numbers exactly,
-    and without symbolic mathematics: expressions must be spelled alike. Inconsistent is also
+    Answers compare as in grading ("(B)" is "B", "2, 1, 3" is "2→1→3"), but numbers exactly, and
+    expressions by their spelling. Also inconsistent, so that the policy has no influence on which
+    examples count, are
 
     - a missing answer, under any order;
-    - an answer under the own order that cannot be one to this example, however often it is
-      repeated: where the truth is a letter, anything but the letter of an option; where it is an
-      order, anything but an order of all images; what the rule cannot permute with certainty;
-      text of more than 200 characters and twice the length of the truth.
+    - an answer under the own order that cannot answer this example: no option's letter where the
+      truth is a letter; no order of all images where it is an order; anything that the rule cannot
+      permute with certainty; text of more than 200 characters and twice the length of the truth.
 
-    Which examples count does thus not depend on the policy. Of two slots that show equal pictures,
-    only the same one counts as the same answer.
+    If two slots show equal pictures, they still count as different answers.
 
     Args:
-        example: In its own order.
-        rule: Of its source.
-        orders: The example's own order and others, as `orders_of` has them.
-        predictions: What the last box of the response held under each of them; None where there
-            was none that could be graded.
+        example: The example in its own order.
+        rule: The rule of its source.
+        orders: The example's own order and others, see `orders_of`.
+        predictions: The last boxed answer under each order; None if none can be graded.
 
     Returns:
-        None where there is only the own order.
+        None if there is only the own order.
 
     Raises:
         ValueError: The first order is not the example's own, or the lengths differ.
@@ -84,13 +81,13 @@ def is_consistent(
         )
     if len(orders) == 1:
         return None
-    if any(prediction is None for prediction in predictions):
+    if None in predictions:
         return False
     own, *others = (prediction or "" for prediction in predictions)
     answer = _as_answer(example, rule, own)
     if answer is None:
         return False
-    # Slots stand in for the images: equal pictures matter to a true answer, not to this one.
+    # Slot numbers replace the images, as equal pictures must not count as equal.
     answered = replace(example, answer=answer, images=tuple(range(len(example.images))))
     try:
         expected = [permute(answered, order, rule).answer for order in orders[1:]]
@@ -100,7 +97,7 @@ def is_consistent(
 
 
 def _as_answer(example: Example, rule: Rule, prediction: str) -> str | None:
-    """A prediction in the form that `permute` reads; None where it is no answer to this example."""
+    """A prediction in the form that `permute` reads; None if it cannot answer this example."""
     if len(prediction) > max(_MAX_CHARACTERS, 2 * len(example.answer)):
         return None
     true_letter = letter_of(example.answer)
@@ -117,7 +114,7 @@ def _as_answer(example: Example, rule: Rule, prediction: str) -> str | None:
 
 
 def _letters(example: Example, rule: Rule) -> tuple[str, ...]:
-    """The letters that an answer to the example may be, where its options can be read."""
+    """The letters that may answer the example, if its options can be read."""
     try:
         options = find_options(example)
     except CannotPermute:

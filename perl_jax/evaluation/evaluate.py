@@ -17,12 +17,12 @@ from perl_jax.rollout import Group, Rollouts, Sampler, Strategy
 from perl_jax.types import Example, ImagePatches, prompt_text
 
 KIND_COLUMN = "question_type"
-"""The metadata column by which the examples of a source are told apart in the results."""
+"""The metadata column that splits the results of a source."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Task:
-    """One example under all its orders, ready to be sampled."""
+    """One example under all its orders."""
 
     rule: Rule
     orders: tuple[Order, ...]
@@ -42,22 +42,22 @@ def evaluate(
 ) -> Evaluation:
     """Asks every example under its own order and others, and grades and compares the answers.
 
-    A function of the policy's parameters and the arguments: the same seed asks the same orders, so
-    that evaluations of one run compare. On several hosts, all of them have all examples.
+    The result depends only on the policy's parameters and the arguments: the same seed asks the
+    same orders. On several hosts, each must have all examples.
 
     Args:
         sampler: Draws the responses; has the processor.
         model: The policy.
-        examples: Held-out rows; the first ``config.examples`` of them are asked. Each image is
+        examples: Held-out rows, of which the first ``config.examples`` are asked. Each image is
             anything that the processor encodes, patches included.
         grader: Grades every response against the answer of its order.
-        config: How many examples, orders and tokens.
-        rules: Your own permutation rules by source, besides the shipped ones.
-        seed: Draws the orders, and the responses where the temperature is above 0.
+        config: The numbers of examples, orders and tokens.
+        rules: Your own permutation rules by source, besides the built-in ones.
+        seed: Draws the orders, and the responses at a temperature above 0.
 
     Raises:
-        ValueError: There are no examples, or one cannot be asked or graded; names the example. Or
-            a source of several images has no rule, unless no orders are asked for.
+        ValueError: There are no examples, one cannot be encoded or graded (names it), or a source
+            of several images has no rule although orders are asked for.
     """
     chosen = list(islice(examples, config.examples))
     if not chosen:
@@ -84,7 +84,7 @@ def evaluate(
 
 
 def _unique_ids(examples: Sequence[Example]) -> list[str]:
-    """One id for each example: its own, or that and a number where it is taken."""
+    """One id for each example: its own, with a number if that is taken."""
     taken: dict[str, None] = {}
     for example in examples:
         name, number = example.id, 1
@@ -96,10 +96,7 @@ def _unique_ids(examples: Sequence[Example]) -> list[str]:
 
 
 def _task(
-    name: str,
-    rule: Rule,
-    orders: Sequence[tuple[Order, Example]],
-    processor: Processor,
+    name: str, rule: Rule, orders: Sequence[tuple[Order, Example]], processor: Processor
 ) -> _Task:
     own = orders[0][1]
     try:
@@ -155,7 +152,7 @@ def _records(
 
 
 def _consistent(task: _Task, texts_KxN: Sequence[Sequence[str]]) -> list[bool | None]:
-    """Of every rollout, whether its answers agree under all orders."""
+    """For every rollout, whether its answers agree under all orders."""
     return [
         is_consistent(task.examples[0], task.rule, task.orders, [_prediction(t) for t in texts_K])
         for texts_K in zip(*texts_KxN, strict=True)

@@ -1,4 +1,4 @@
-"""Grading split over the hosts of a run."""
+"""Grading, split over hosts."""
 
 from collections.abc import Sequence
 from dataclasses import astuple
@@ -11,9 +11,9 @@ from perl_jax.rewards import Grade, Grader
 
 
 def grade_on_hosts(grader: Grader, responses: Sequence[str], answers: Sequence[Any]) -> list[Grade]:
-    """As `Grader.grade` of what all hosts have alike: each grades a part, all know all grades.
+    """`Grader.grade` of responses that all hosts have; each host grades a part.
 
-    So no host takes a grade for another one than the others do, where a deadline decided it.
+    All hosts get the same grades, even if a grade depends on a deadline.
     """
     count, host = jax.process_count(), jax.process_index()
     mine = grader.grade(responses[host::count], answers[host::count])

@@ -1,4 +1,4 @@
-"""What an evaluation asked and was told: one record for every response."""
+"""The records of an evaluation, one for every response."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,20 +11,19 @@ class Record:
     """One response to one example under one order.
 
     Attributes:
-        id: Names the example within the evaluation: its own id, or that with ``#2`` and so on
-            where an earlier example has it.
-        source: Of the example.
-        kind: Its ``question_type``, or None.
-        order: New slot j showed the image of slot ``order[j]``.
-        rollout: Its number among the responses under this order.
-        response: What the policy wrote.
-        answer: The truth under this order.
-        prediction: What the last box of the response holds; None where that cannot be graded.
-        grade: Of the response.
-        consistent: Whether the answers of this rollout are the same under all orders of the
-            example; the same on all of them, and None where there is one order only.
+        id: The example's id, followed by ``#2`` and so on if an earlier example has it.
+        source: The example's source.
+        kind: The example's ``question_type``, or None.
+        order: New slot j shows the image of slot ``order[j]``.
+        rollout: The response's number under this order.
+        response: The response.
+        answer: The true answer under this order.
+        prediction: The response's last boxed answer; None if it cannot be graded.
+        grade: The response's grade.
+        consistent: Whether the answers of this rollout agree under all orders of the example, the
+            same on all their records; None if there is one order only.
         tokens: The length of the response.
-        truncated: Whether it was cut off at the most tokens.
+        truncated: Whether the response was cut off at the token limit.
     """
 
     id: str
@@ -42,9 +41,9 @@ class Record:
 
     @property
     def in_own_order(self) -> bool:
-        """Whether the images stood as the example has them."""
+        """Whether the order is the example's own."""
         return self.order == tuple(range(len(self.order)))
 
     def as_json(self) -> dict[str, Any]:
-        """The record as plain values, the grade's in a mapping of their own."""
+        """The record as plain values; the grade is a dict."""
         return {**asdict(self), "order": list(self.order)}

@@ -1,4 +1,4 @@
-"""What an evaluation found: its statistics, over all examples and by source, and its records."""
+"""The result of an evaluation: statistics over all examples and by source, and records."""
 
 import json
 import math
@@ -15,9 +15,8 @@ class Evaluation(Scores):
     """The result of `evaluate`: the scores over all examples, and more.
 
     Attributes:
-        by_source: Of each source, and of each kind within it as ``source/kind``, where its
-            examples have one.
-        records: One for each response.
+        by_source: The scores of each ``source``, and of each ``source/kind``.
+        records: One record for each response.
     """
 
     by_source: Mapping[str, Scores]
@@ -35,7 +34,7 @@ class Evaluation(Scores):
         return cls(**compute(records), by_source=by_source, records=tuple(records))
 
     def metrics(self) -> dict[str, float]:
-        """The numbers under the names that they are logged by; undefined ones are left out."""
+        """The metrics by their names in the logs, without undefined ones."""
         values = {f"eval/{name}": float(getattr(self, name)) for name in STATISTICS}
         for source, scores in self.by_source.items():
             for name, statistic in STATISTICS.items():
@@ -44,13 +43,13 @@ class Evaluation(Scores):
         return {name: value for name, value in values.items() if not math.isnan(value)}
 
     def summary(self) -> dict[str, float]:
-        """The few numbers that a run is judged by; undefined ones are left out."""
+        """The few numbers that a run is judged by, without undefined ones."""
         names = [name for name, statistic in STATISTICS.items() if statistic.summary]
         values = {name: getattr(self, name) for name in names}
         return {name: value for name, value in values.items() if not math.isnan(value)}
 
     def table(self) -> str:
-        """The scores of all examples and of every source, shares in percent, as text."""
+        """A text table of the scores over all examples and of every source, in percent."""
         rows: dict[str, Scores] = {**self.by_source, "all": self}
         columns = {name: one.column for name, one in STATISTICS.items() if one.column}
         lines = [["", *columns.values()]] + [
@@ -64,7 +63,7 @@ class Evaluation(Scores):
         )
 
     def write_records(self, path: str | Path) -> None:
-        """Writes the records as JSONL, in the order in which the examples were given."""
+        """Writes the records as JSONL, in the order of the examples."""
         with Path(path).open("w", encoding="utf-8", newline="\n") as file:
             for record in self.records:
                 file.write(json.dumps(record.as_json(), ensure_ascii=False) + "\n")

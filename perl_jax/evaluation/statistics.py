@@ -1,7 +1,7 @@
 """The statistics of an evaluation, in one list: the fields of `Scores`.
 
-To add one, add a field to `Scores` with its `Statistic`. Logs, summary, table, learning curves and
-docs/metrics.md read the list. tests/evaluation/test_statistics.py asks for an example by hand.
+To add one, add a field to `Scores` with its `Statistic`, and a hand-computed example to
+tests/evaluation/test_statistics.py. Logs, table, learning curves and docs/metrics.md read the list.
 """
 
 import math
@@ -17,13 +17,13 @@ class Statistic:
     """How one number is computed and where it is shown.
 
     Attributes:
-        meaning: Of the metric ``eval/<name>``, for docs/metrics.md.
-        of: Computes it from records; NaN where none counts.
-        unit: Of the metric.
-        by_source: Whether it is logged for each source too, as ``eval/<name>/<source>``.
-        summary: Whether it is one of the few numbers that a run is judged by.
-        column: Its heading in `Evaluation.table`; empty where it is not in it.
+        meaning: The meaning of the metric ``eval/<name>``, for docs/metrics.md.
+        of: Computes it from records; NaN if none counts.
+        unit: The metric's unit.
+        by_source: Whether it is also logged for each source, as ``eval/<name>/<source>``.
+        summary: Whether it is in `Evaluation.summary`.
         curve: Whether it is one of the learning curves, which show shares.
+        column: Its heading in `Evaluation.table`; empty: not in it.
     """
 
     meaning: str
@@ -39,7 +39,7 @@ Value = Callable[[Record], float | None]
 
 
 def over_records(value: Value) -> Callable[[Sequence[Record]], float]:
-    """The mean over the records for which there is a value."""
+    """The mean over the records with a value."""
 
     def of(records: Sequence[Record]) -> float:
         values = [found for record in records if (found := value(record)) is not None]
@@ -49,7 +49,7 @@ def over_records(value: Value) -> Callable[[Sequence[Record]], float]:
 
 
 def over_examples(value: Value) -> Callable[[Sequence[Record]], float]:
-    """The mean over examples, which weigh the same, of the mean over their records."""
+    """The mean over examples of the mean over their records."""
 
     def of(records: Sequence[Record]) -> float:
         values: dict[str, list[float]] = {}
@@ -63,7 +63,7 @@ def over_examples(value: Value) -> Callable[[Sequence[Record]], float]:
 
 
 def in_own_order(value: Value) -> Value:
-    """The value of records in the example's own order; None for others."""
+    """The value of records in the example's own order; None for other records."""
     return lambda record: value(record) if record.in_own_order else None
 
 
@@ -75,7 +75,7 @@ _OWN_CONSISTENT = in_own_order(lambda record: record.consistent)
 class Scores:
     """The statistics of some records.
 
-    A response whose grading failed is in no accuracy; its answer still counts for consistency.
+    A response whose grading failed is in no accuracy, but its answer counts for consistency.
     """
 
     # fmt: off
@@ -112,7 +112,7 @@ class Scores:
 STATISTICS: dict[str, Statistic] = {
     name: kind.__metadata__[0] for name, kind in get_type_hints(Scores, include_extras=True).items()
 }
-"""The `Statistic` of every field of `Scores`, by its name."""
+"""The `Statistic` of every field of `Scores`."""
 
 
 def compute(records: Sequence[Record]) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""From rows to the batch of a step."""
+"""Turns rows into the batch of a step."""

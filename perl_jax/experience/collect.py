@@ -1,4 +1,4 @@
-"""One step's rollouts: draw examples, permute, sample, grade, filter, until the batch is full."""
+"""Collects a step's batch: draws, permutes, samples, grades and filters until it is full."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -35,12 +35,12 @@ from perl_jax.update.exchange import gather_groups
 
 @dataclass(frozen=True, eq=False)
 class Collected:
-    """One step's rollouts.
+    """The result of one step's draws.
 
     Attributes:
-        batch: What the update takes; None where no group informs.
-        metrics: By their names in the logs.
-        operations: Floating-point operations that drawing could not do without.
+        batch: The batch for the update; None if no group informs.
+        metrics: Metrics by their names in the logs.
+        operations: The least floating-point operations of the draws.
         record: What was drawn, as JSON.
     """
 
@@ -56,18 +56,17 @@ class Collector:
 
     Attributes:
         sampler: Draws responses; has the processor.
-        take: Gives the next so many prepared examples, see `Pipeline.take`.
+        take: Gives the next n prepared examples, see `Pipeline.take`.
         rewarder: Computes rewards.
-        operations: Counts the floating-point operations that a forward pass over groups and their
-            responses cannot do without.
-        rollout: How responses are drawn.
-        permutation: In which orders examples are shown.
-        filtering: Which groups inform.
-        objective: How rewards become advantages.
+        operations: Counts the operations of a forward pass over groups and responses.
+        rollout: Sampling settings.
+        permutation: Settings of the permuted orders.
+        filtering: Settings of the group filter.
+        objective: Turns rewards into advantages.
         response_lengths: The ladder that batches are padded to, in tokens.
-        seed: Of the run.
-        total_steps: Of the run.
-        sharding: Says which hosts hold which examples; by default this one holds all of them.
+        seed: The run's seed.
+        total_steps: The run's number of steps.
+        sharding: The hosts that hold each example; by default, a single one.
     """
 
     sampler: Sampler
@@ -88,13 +87,7 @@ class Collector:
         return rules_from_config(self.permutation.rules)
 
     def collect(self, model: Policy, step: int, key: jax.Array) -> Collected:
-        """Draws groups until enough of them inform.
-
-        Args:
-            model: The policy.
-            step: From 0.
-            key: Of the step.
-        """
+        """Draws groups until enough of them inform. The key is the step's; steps count from 0."""
         rate = permutation_rate(step, self.total_steps, self.permutation.schedule)
         refill = self.filtering.refill(self.rollout.groups)
         draws: list[Draw] = []
@@ -125,13 +118,9 @@ class Collector:
     def _groups(
         self, step: int, rate: float, first: int, taken: Taken
     ) -> tuple[list[Orders], list[Group]]:
-        """The orders and the prompts of all examples of a draw, whichever host holds them.
+        """The orders and prompts of all examples of a draw, on all hosts.
 
-        Args:
-            step: Of the run.
-            rate: At which examples are permuted.
-            first: How many examples the step has drawn before.
-            taken: The examples.
+        ``first`` is the number of examples that the step has drawn before.
         """
         held = [None if one is None else self._orders(step, rate, one) for one in taken.examples]
         # An example may come twice in one step; its number keeps its streams apart.
@@ -143,10 +132,7 @@ class Collector:
         ]
         told = [None if one is None else _note(one) for one in held]
         groups, notes = gather_groups(encoded, told, self.sharding, taken.feeds)
-        orders = [
-            _of_note(note) if one is None else one for one, note in zip(held, notes, strict=True)
-        ]
-        return orders, groups
+        return [one or _of_note(note) for one, note in zip(held, notes, strict=True)], groups
 
     def _orders(self, step: int, rate: float, example: Example) -> Orders:
         return orders_for(
@@ -161,7 +147,7 @@ class Collector:
     def _draw(
         self, model: Policy, step: int, rate: float, key: jax.Array, first: int, taken: Taken
     ) -> Draw:
-        """Samples and grades; arguments as of `collect` and `_groups`."""
+        """Samples and grades the taken examples."""
         start = time.perf_counter()
         orders, groups = self._groups(step, rate, first, taken)
         rollouts = self.sampler.sample(
@@ -191,14 +177,10 @@ class Collector:
 def batch_of(
     drawn: Draw, indices: np.ndarray, real: np.ndarray, objective: Objective
 ) -> TrainBatch:
-    """The batch of a step.
+    """The batch of the drawn groups with these indices, int ``[B]``.
 
-    Args:
-        drawn: All that was drawn.
-        indices: Which of its groups make the batch, int ``[B]``.
-        real: Bool ``[B]``: which of them count. The others, and rollouts without a grade, have no
-            tokens in the mask and no part in the advantages of their group.
-        objective: How rewards become advantages.
+    Groups that are not ``real``, bool ``[B]``, and rollouts without a grade have no tokens in the
+    mask and do not count in the advantages of their group.
     """
     rollouts, reward = drawn.rollouts, drawn.rewards.reward[indices]
     counts = drawn.rewards.scored[indices] & real[:, None, None]
@@ -216,24 +198,24 @@ def batch_of(
 
 
 def _pooled(values: np.ndarray) -> np.ndarray:
-    """``[b, K, N]`` as ``[b, G]``."""
+    """Flattens ``[b, K, N]`` to ``[b, G]``."""
     return values.reshape(len(values), -1)
 
 
 def encode_group(id: str, orders: Orders, processor: Processor) -> Group:
-    """An example under its orders, as it is sampled."""
+    """Encodes an example under its orders."""
     prompts = [processor.encode(prompt_text(one), one.images) for one in orders.examples]
     return Group.of(id, prompts)
 
 
 def _note(one: Orders) -> list[Any]:
-    """What all hosts know of an example beside its prompts, as JSON."""
+    """The facts about an example that all hosts need besides prompts, as JSON."""
     example = one.examples[0]
     return [example.id, example.source, one.orders.tolist(), one.drawn, one.reason]
 
 
 def _of_note(note: Sequence[Any]) -> Orders:
-    """The orders of an example of another host, which has its text and its images."""
+    """The orders of an example of another host, without text and images."""
     id, source, orders, drawn, reason = note
     named = Example(id, source, question="", images=(), answer="")
     return Orders(np.array(orders, np.int64), (named,) * len(orders), drawn, reason)

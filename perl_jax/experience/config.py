@@ -1,4 +1,4 @@
-"""How experience is made: how responses are drawn, in which orders, and which groups are kept."""
+"""Settings of a step's rollouts: sampling, permuted orders and the group filter."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,17 +14,17 @@ from perl_jax.settings import Checked, Count, CountOrZero, Expects
 
 @dataclass(frozen=True)
 class RolloutConfig(Checked):
-    """How responses are drawn.
+    """Sampling settings.
 
     Attributes:
         groups: B, the informative groups of a step.
-        num_rollouts: N, of every order.
+        num_rollouts: N, the responses to each order.
         max_new_tokens: The most tokens of a response.
-        temperature: Divides the logits; the update does the same.
-        sampler: How work is cut.
-        mesh: How the devices are laid out for it, where not as for the update: for this the policy
-            is copied once a step. A tensor axis that just fits the parameters and the caches, and
-            ``data`` for the rest, is fast: nothing of the weights is sent between the devices.
+        temperature: Divides the logits, also in the update.
+        sampler: How work is cut into compiled calls.
+        mesh: Another mesh for sampling, to which the policy is copied once a step; None: the
+            update's. Fast is the smallest tensor axis with room for parameters and caches, and
+            ``data`` for the rest: no weights are then sent between devices.
     """
 
     groups: Count = 128
@@ -37,14 +37,13 @@ class RolloutConfig(Checked):
 
 @dataclass(frozen=True)
 class PermutationConfig(Checked):
-    """In which orders examples are shown.
+    """The orders in which examples are shown.
 
     Attributes:
         num_orders: Permuted orders beside an example's own; 0 is plain GRPO.
-        schedule: The course of the rate at which examples get them.
-        rules: The user's rules by source, as `rules_from_config` reads them; they come before the
-            built-in ones.
-        unknown: ``error``, or ``keep`` to leave examples of an undeclared source in order.
+        schedule: The share of permuted examples over the run.
+        rules: Your rules by source, see `rules_from_config`; they precede the built-in ones.
+        unknown: ``error``, or ``keep`` to leave examples of a source without a rule in order.
     """
 
     num_orders: CountOrZero = 1
@@ -58,12 +57,12 @@ class PermutationConfig(Checked):
 
 @dataclass(frozen=True)
 class GroupFilterConfig(Checked):
-    """Which groups inform.
+    """The filter that keeps informative groups.
 
     Attributes:
-        enabled: Whether groups that do not inform are dropped and replaced.
+        enabled: Whether other groups are dropped and replaced.
         bounds: The mean accuracies that are kept.
-        max_draws: At most so many times ``groups`` are drawn for a step.
+        max_draws: The most groups drawn for a step, as a multiple of ``rollout.groups``.
     """
 
     enabled: bool = True
@@ -71,6 +70,6 @@ class GroupFilterConfig(Checked):
     max_draws: Count = 4
 
     def refill(self, groups: int) -> Refill:
-        """The state of a step's draw."""
+        """The initial state of a step's draws."""
         bounds = self.bounds if self.enabled else Bounds(0.0, 1.0, inclusive=True)
         return Refill(groups, self.max_draws * groups if self.enabled else groups, bounds)

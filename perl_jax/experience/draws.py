@@ -1,4 +1,4 @@
-"""What was rolled out and graded: put together, measured, and recorded."""
+"""Graded rollouts: concatenated, measured and recorded."""
 
 import hashlib
 from collections import Counter
@@ -15,14 +15,9 @@ from perl_jax.types import Group, Rollouts
 
 @dataclass(frozen=True, eq=False)
 class Draw:
-    """b examples that were rolled out and graded; arrays are ``[b, K, N]`` and ``[b, K, N, R]``.
+    """Graded rollouts of b examples; arrays are ``[b, K, N]`` and ``[b, K, N, R]``.
 
-    Attributes:
-        orders: Of each example.
-        groups: What was sampled.
-        rollouts: The responses.
-        rewards: What they earned.
-        seconds: What it took, by the names in the logs.
+    ``seconds`` are durations by their names in the logs.
     """
 
     orders: Sequence[Orders]
@@ -33,7 +28,7 @@ class Draw:
 
 
 def padded(rollouts: Rollouts, orders: int, length: int) -> Rollouts:
-    """Rollouts padded to K orders and R tokens, so that later shapes are few."""
+    """Pads rollouts to K orders and R tokens, so that later programs see few shapes."""
     _, k, _, r = rollouts.tokens.shape
     rows = [(0, 0), (0, orders - k), (0, 0)]
     return Rollouts(
@@ -46,7 +41,7 @@ def padded(rollouts: Rollouts, orders: int, length: int) -> Rollouts:
 
 
 def concatenate(draws: Sequence[Draw]) -> Draw:
-    """All draws of a step as one, responses padded to the longest."""
+    """Concatenates the draws of a step; responses are padded to the longest."""
     longest = max(draw.rollouts.tokens.shape[-1] for draw in draws)
     drawn = [padded(d.rollouts, d.rollouts.tokens.shape[1], longest) for d in draws]
     stats: Counter[str] = Counter()
@@ -79,7 +74,7 @@ def concatenate(draws: Sequence[Draw]) -> Draw:
 
 
 def rollout_metrics(drawn: Draw) -> dict[str, float]:
-    """Means over all rollouts that were drawn, whether their group was kept or not."""
+    """Metrics over all drawn rollouts, of kept and of dropped groups."""
     rollouts, rewards, scored = drawn.rollouts, drawn.rewards, drawn.rewards.scored
     real = rollouts.lengths > 0
     prompts = sum(
@@ -87,10 +82,9 @@ def rollout_metrics(drawn: Draw) -> dict[str, float]:
         for b, group in enumerate(drawn.groups)
         for k, prompt in enumerate(group.prompts)
     )
-    components = rewards.components.items()
     return {
         "reward/mean": _mean(rewards.reward[scored]),
-        **{f"reward/{name}": _mean(values[scored]) for name, values in components},
+        **{f"reward/{name}": _mean(of[scored]) for name, of in rewards.components.items()},
         "reward/unscored": _mean(~scored[real]),
         "rollout/length": _mean(rollouts.lengths[real]),
         "rollout/length_max": float(rollouts.lengths.max()),
@@ -105,7 +99,7 @@ def _mean(values: np.ndarray) -> float:
 
 
 def record_of(drawn: Draw, kept: np.ndarray) -> dict[str, Any]:
-    """What was drawn, as JSON: ids, orders, the groups kept, rewards, a digest of the tokens."""
+    """The draws as JSON: ids, orders, kept groups, rewards, a digest of the tokens."""
     tokens = np.where(drawn.rollouts.mask, drawn.rollouts.tokens, -1)
     return {
         "ids": [one.examples[0].id for one in drawn.orders],

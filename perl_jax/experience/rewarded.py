@@ -1,4 +1,4 @@
-"""What rollouts earned, on all hosts: each host grades the examples that it holds."""
+"""Rewards of rollouts on all hosts; each host grades the examples that it holds."""
 
 from collections.abc import Callable, Sequence
 
@@ -19,15 +19,8 @@ def reward_rollouts(
 ) -> Rewards:
     """Grades the rollouts of b examples; all hosts must call it.
 
-    Args:
-        rewarder: Computes rewards.
-        decode: Turns tokens into text.
-        orders: Of each example.
-        rollouts: To all of their orders.
-        mine: Bool ``[b]``, the examples that this host grades.
-
-    Returns:
-        Arrays ``[b, K, N]``. Places without a rollout are 0, and not scored.
+    This host grades the examples in ``mine``, bool ``[b]``. Results are ``[b, K, N]``; places
+    without a rollout are 0 and not scored.
     """
     where = np.nonzero((rollouts.lengths > 0) & mine[:, None, None])
     own = _rewarded(rewarder, decode, orders, rollouts, where) if mine.any() else _NOTHING
@@ -61,7 +54,7 @@ def _rewarded(
     rollouts: Rollouts,
     where: tuple[np.ndarray, ...],
 ) -> Rewards:
-    """The rewards of the n rollouts at these places, ``[n]``."""
+    """The rewards ``[n]`` of the rollouts at n places."""
     examples = [orders[b].examples[k] for b, k, _ in zip(*where, strict=True)]
     lengths = rollouts.lengths[where]
     return rewarder(

@@ -1,8 +1,7 @@
-"""The policy as it lies for rollouts, where that is another mesh than the update's.
+"""A copy of the policy on a mesh for rollouts that differs from the update's.
 
-Decoding reads every weight at every step: parameters that are split for the update would have to
-be gathered each time. So they are copied once a step, in the dtype that the products are computed
-in, to where the sampler wants them.
+Decoding reads every weight at every step: parameters that are split for the update would be
+gathered each time. Instead they are copied once a training step, in the compute dtype.
 """
 
 from collections.abc import Callable
@@ -18,23 +17,13 @@ from perl_jax.models.paths import with_leaves
 
 
 class RolloutCopy:
-    """Copies a policy to the mesh of the rollouts.
+    """Copies a policy to ``mesh``, the rollouts', by the compiled ``program`` of its parameters.
 
-    The copy computes what the policy does: parameters are cast to the compute dtype at every use
-    anyway.
-
-    Attributes:
-        mesh: Of the rollouts.
-        program: ``parameters -> parameters``, compiled.
+    The copy computes exactly what the policy does, which casts parameters at every use anyway.
     """
 
     def __init__(self, model: Policy, mesh: Mesh, rollout_mesh: Mesh) -> None:
-        """Prepares the copy.
-
-        Args:
-            model: The policy on the mesh of the update, of arrays or their shapes.
-            mesh: That mesh.
-            rollout_mesh: Another one over the same devices in the same order.
+        """Prepares the copy between two meshes of the same devices in the same order.
 
         Raises:
             ValueError: A host feeds other shards of one mesh than of the other.
@@ -59,5 +48,5 @@ class RolloutCopy:
         )
 
     def __call__(self, model: Policy) -> Policy:
-        """The policy for the sampler; the model keeps its own arrays."""
+        """The copy; the model keeps its own arrays."""
         return nnx.merge(self._definition, self.program(nnx.split(model)[1]))

@@ -1,4 +1,4 @@
-"""Answers to one question on the screen, or to a file of questions in a file."""
+"""Answers one question on the screen, or a file of questions into a file."""
 
 import json
 import sys
@@ -16,51 +16,42 @@ from perl_jax.processing import Processor
 from perl_jax.rollout.sampler import Sampler
 from perl_jax.types import Group, Rollouts
 
-# `Sampler.sample` with all its arguments bound but groups and on_tokens.
+# `Sampler.sample` with all arguments bound except groups and on_tokens.
 Sample = Callable[..., Rollouts]
 
 
 @dataclass(eq=False)
 class TextStream:
-    """Prints tokens as text; part of a multi-byte character waits for its rest."""
+    """Prints tokens as text; holds back an incomplete multi-byte character."""
 
     processor: Processor
     tokens: list[int] = field(default_factory=list)
     shown: str = ""
 
     def __call__(self, group: int, order: int, rollout: int, tokens: np.ndarray) -> None:
-        """Takes the next tokens of the one response."""
+        """Prints the next tokens of the response."""
         self.tokens += tokens.tolist()
         text = self.processor.decode(self.tokens).rstrip("\N{REPLACEMENT CHARACTER}")
         print(text[len(self.shown) :], end="", flush=True)
         self.shown = text
 
     def finish(self) -> None:
-        """Prints what still waits, and ends the line."""
+        """Prints what was held back, and ends the line."""
         print(self.processor.decode(self.tokens)[len(self.shown) :])
 
 
 def answer_file(
     sampler: Sampler, sample: Sample, questions: Path, answers: Path, *, batch: int
 ) -> Counter[str]:
-    """Answers every line of a JSONL file.
+    """Answers every line of a JSONL file; counts ``answered``, ``skipped`` and ``tokens``.
 
-    A line is an object with ``prompt``, and perhaps ``images`` (paths, relative to the file) and
-    ``id``. The answered line has ``responses`` beside its own fields, each with ``text``,
-    ``tokens`` and ``finish_reason``; a line that cannot be encoded or does not fit has ``error``.
-
-    Args:
-        sampler: Has the processor, and says which questions fit.
-        sample: Its `Sampler.sample`, all arguments but groups and on_tokens bound.
-        questions: The file to read.
-        answers: The file to write.
-        batch: Questions sampled together.
-
-    Returns:
-        How many questions were answered and skipped, and how many tokens were drawn.
+    A line is an object with ``prompt`` and optionally ``images`` (paths relative to the file) and
+    ``id``. The answered line adds ``responses``, each with ``text``, ``tokens`` and
+    ``finish_reason``, or ``error`` if the prompt cannot be encoded or is too large. ``batch``
+    questions are sampled together.
 
     Raises:
-        ValueError: a line is not such an object.
+        ValueError: A line is not such an object.
     """
     rows = read_questions(questions)
     counts: Counter[str] = Counter()
@@ -85,14 +76,13 @@ def answer_file(
 
 
 def read_questions(path: Path) -> list[dict[str, Any]]:
-    """Reads a JSONL file of questions; a line without an ``id`` gets its number as one.
+    """Reads a JSONL file of questions; a line without an ``id`` gets its line number.
 
     Raises:
-        ValueError: a line is not an object with a string ``prompt``, two have one id, or there
-            are none.
+        ValueError: A line has no string ``prompt``, two have the same id, or there are none.
     """
     rows: dict[str, dict[str, Any]] = {}
-    # Not splitlines: JSON strings may hold the other separators that it splits at, such as U+2028.
+    # Not splitlines, which also splits at separators that JSON strings may hold, such as U+2028.
     for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
         if not line.strip():
             continue
@@ -125,7 +115,7 @@ def _encode(
             sampler.check(group)
             groups.append(group)
             encoded.append(row)
-        except ValueError as error:  # a PromptError, or larger than the ladders
+        except ValueError as error:  # a PromptError, or too large for the ladders
             row["error"] = str(error)
             tqdm.write(f"skipped {row['id']}: {error}", file=sys.stderr)
     return groups, encoded

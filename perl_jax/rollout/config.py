@@ -1,4 +1,4 @@
-"""How the sampler cuts its work."""
+"""Settings of the sampler."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -13,19 +13,17 @@ Temperature = Annotated[
 
 @dataclass(frozen=True)
 class SamplerConfig(Checked):
-    """How work is cut into compiled calls; none of it changes what is sampled.
+    """How work is cut into compiled calls; no setting changes what is sampled.
 
     Attributes:
-        prompt_lengths: The ladder of padded prompt lengths, in tokens.
-        response_lengths: The ladder of the caches for responses, in tokens.
-        patches: The ladder of patches encoded in one call, by every device that encodes images of
-            its own; no image may have more than the last.
-        rows: The most rollouts decoded at once (more where one order alone has more).
-        prefill_tokens: The most prompt tokens read in one call, by every device that reads prompts
-            of its own (more where one prompt is longer).
-        chunk: Decode steps in one call, after which the host looks.
-        refill: Whether, between calls, orders that are done make room for waiting ones and the
-            batch shrinks. Without it a batch runs until its last response ends.
+        prompt_lengths: Padded prompt lengths, in tokens.
+        response_lengths: Sizes of the response caches, in tokens.
+        patches: Padded numbers of patches that a shard encodes in one call; the last limits images.
+        rows: The most rollouts decoded at once; more if a single order has more.
+        prefill_tokens: The most prompt tokens a shard reads in one call; more for longer prompts.
+        chunk: Decode steps in one call.
+        refill: Whether waiting orders replace finished ones between calls and the batch shrinks.
+            Otherwise a batch runs until its last response ends.
     """
 
     prompt_lengths: Rungs = (
@@ -39,10 +37,10 @@ class SamplerConfig(Checked):
     refill: bool = True
 
     def slots(self, max_new_tokens: int) -> tuple[int, ...]:
-        """The sizes that caches for responses grow through.
+        """The sizes that response caches grow through, up to the longest response and a chunk.
 
-        The last has room for the longest response and a chunk. While a cache grows, the old one
-        lies beside it: so each is at most half of the last.
+        The old cache and the new one exist together while one grows, so all sizes but the last are
+        at most half of the last.
         """
         largest = max_new_tokens + self.chunk
         return (*(rung for rung in self.response_lengths if 2 * rung <= largest), largest)

@@ -1,4 +1,4 @@
-"""What stays on the devices between calls of the sampler: how it lies there, and how it moves."""
+"""The sampler's state on the devices: its layout, and how it is moved."""
 
 from functools import partial
 from typing import Any, NamedTuple
@@ -17,14 +17,14 @@ _OF_CACHE = PartitionSpec(None, None, "tensor", None, SHARD_AXES, None)
 
 
 class DecodeState(NamedTuple):
-    """What stays on the device between calls, for O orders of N rollouts each.
+    """The state between calls, for O orders of N rollouts each.
 
     Attributes:
-        prefix: The orders' prompts.
-        cache: The rollouts' own tokens, S slots. All rollouts write the same slot at a step:
-            slots are time, and a rollout owns those from its start on.
+        prefix: The prompts.
+        cache: The responses, S slots. A step writes the same slot for all rollouts; a rollout owns
+            the slots from its start on.
         tokens: int32 ``[O, N]``, drawn but not yet read.
-        seen: bool ``[O, N, V]``, tokens of prompt and response, or None if nothing asks.
+        seen: bool ``[O, N, V]``, the tokens of prompt and response; None without a penalty.
     """
 
     prefix: PromptCache
@@ -41,31 +41,30 @@ def empty_state(
     sizes: tuple[int, int, int, int],
     penalises: bool,
 ) -> DecodeState:
-    """A state without orders, of sizes (O, N, T, S)."""
+    """A state without orders, of sizes (O, N, T, S); T is the padded prompt length."""
     orders, rollouts, length, slots = sizes
-    seen = jnp.zeros((orders, rollouts, config.vocab_size), bool) if penalises else None
     state = DecodeState(
         prefix=PromptCache.empty(config.cache_sizes, orders, length, dtype),
         cache=ResponseCache.empty(config.cache_sizes, orders, rollouts, slots, dtype),
         tokens=jnp.zeros((orders, rollouts), jnp.int32),
-        seen=seen,
+        seen=jnp.zeros((orders, rollouts, config.vocab_size), bool) if penalises else None,
     )
     return constrain(state, mesh)
 
 
 def shardings(state: DecodeState, mesh: Mesh) -> Any:
-    """How the arrays of a state lie on a mesh: orders are split, and heads over the tensor axis."""
+    """The shardings of a state: orders are split as a batch is, heads over the tensor axis."""
     of_seen = PartitionSpec(SHARD_AXES, None, None)
     specs = (_OF_PREFIX, _OF_PREFIX, _OF_ROW, _OF_CACHE, _OF_CACHE, _OF_ROW, of_seen)
     leaves, structure = jax.tree.flatten(state)
-    # What was seen comes last, and may not be there.
-    of_leaves = zip(leaves, specs, strict=False)
-    fitted = [fit_sharding(leaf.shape, spec, mesh) for leaf, spec in of_leaves]
+    # `seen` comes last and may be absent.
+    pairs = zip(leaves, specs, strict=False)
+    fitted = [fit_sharding(leaf.shape, spec, mesh) for leaf, spec in pairs]
     return jax.tree.unflatten(structure, fitted)
 
 
 def constrain(state: DecodeState, mesh: Mesh | None) -> DecodeState:
-    """Fixes how the state lies on the mesh."""
+    """Constrains the state in a program to its `shardings`."""
     if mesh is None:
         return state
     fixed: DecodeState = jax.lax.with_sharding_constraint(state, shardings(state, mesh))
@@ -75,17 +74,17 @@ def constrain(state: DecodeState, mesh: Mesh | None) -> DecodeState:
 def put_prompts(
     mesh: Mesh | None, prefix: PromptCache, new: PromptCache, slots: jax.Array
 ) -> PromptCache:
-    """Writes the caches of some orders over those in their slots."""
+    """Writes the caches of new orders into their slots."""
 
     def of_layer(number: jax.Array, parts: Any) -> Any:
         def put(old: jax.Array, new: jax.Array) -> jax.Array:
-            # Every device may need any of them.
+            # Any device may need any order.
             layer = _fix(new[number], mesh, PartitionSpec(None, *_OF_PREFIX[2:]))
             return _fix(old.at[number, slots].set(layer, mode="drop"), mesh, _OF_PREFIX)
 
         return [put(*pair) for pair in zip(parts, (new.keys, new.values), strict=True)]
 
-    # Layer by layer, so that no device ever holds all that was read.
+    # Layer by layer, so that no device holds all new caches at once.
     parts = [prefix.keys, prefix.values]
     keys, values = jax.lax.fori_loop(0, len(prefix.keys), of_layer, parts)
     return PromptCache(keys, values, prefix.valid.at[slots].set(new.valid, mode="drop"))
@@ -100,18 +99,15 @@ def compact(
     Args:
         mesh: The devices of the state.
         state: The old state.
-        orders: int32 ``[O']``, the old places of the orders kept, counted within their shard.
-        rollouts: int32 ``[O', N']``, of the old rollouts of each order kept.
+        orders: int32 ``[O']``, the old place of each kept order within its shard.
+        rollouts: int32 ``[O', N']``, the old columns of the kept rollouts of each order.
     """
     if mesh is None:
         return _compact(state, orders, rollouts)
     specs = jax.tree.map(lambda sharding: sharding.spec, shardings(state, mesh))
-    # Left to itself the compiler gathers all caches on every device.
+    # Without shard_map the compiler gathers all caches on every device.
     local = jax.shard_map(
-        _compact,
-        mesh=mesh,
-        in_specs=(specs, PartitionSpec(SHARD_AXES), _OF_ROW),
-        out_specs=specs,
+        _compact, mesh=mesh, in_specs=(specs, PartitionSpec(SHARD_AXES), _OF_ROW), out_specs=specs
     )
     return local(state, orders, rollouts)
 
@@ -123,7 +119,7 @@ def _compact(state: DecodeState, orders: jax.Array, rollouts: jax.Array) -> Deco
         prefix, own = layer
         return [part[orders] for part in prefix], [part[:, :, rollouts.T, rows.T] for part in own]
 
-    # Layer by layer: beside the old caches and the new ones there is nothing of their size.
+    # Layer by layer, so that no temporary is as large as the caches.
     layers = ([state.prefix.keys, state.prefix.values], list(state.cache))
     (keys, values), own = jax.lax.map(of_layer, layers)
     return DecodeState(
@@ -138,21 +134,21 @@ def _compact(state: DecodeState, orders: jax.Array, rollouts: jax.Array) -> Deco
 def resize(
     mesh: Mesh | None, num_slots: int, cache: ResponseCache, shift: jax.Array
 ) -> ResponseCache:
-    """Copies the slots from ``shift`` on to a cache of another number of slots."""
+    """Copies the slots from ``shift`` on into a cache with ``num_slots`` slots."""
     empty = [jnp.zeros((part.shape[0], num_slots, *part.shape[2:]), part.dtype) for part in cache]
     return _move_slots(mesh, cache, ResponseCache(*empty), shift)
 
 
 @partial(jax.jit, static_argnums=0, donate_argnums=1)
 def drop_slots(mesh: Mesh | None, cache: ResponseCache, shift: jax.Array) -> ResponseCache:
-    """Moves the slots from ``shift`` on to the front of a cache, which is donated."""
+    """Moves the slots from ``shift`` on to the front of a cache, in place."""
     return _move_slots(mesh, None, cache, shift)
 
 
 def _move_slots(
     mesh: Mesh | None, source: ResponseCache | None, target: ResponseCache, shift: jax.Array
 ) -> ResponseCache:
-    """Writes slots of the source, or of the target itself, over those of the target."""
+    """Writes slots of the source, or of the target itself, to the front of the target."""
 
     def of_layer(number: jax.Array, target: ResponseCache) -> ResponseCache:
         def moved(old: jax.Array, new: jax.Array) -> jax.Array:
@@ -164,7 +160,7 @@ def _move_slots(
 
         return jax.tree.map(moved, target if source is None else source, target)
 
-    # Layer by layer, so that no second cache is made where slots move within one.
+    # Layer by layer, so that moving slots within a cache makes no second one.
     return jax.lax.fori_loop(0, target.keys.shape[0], of_layer, target)
 
 

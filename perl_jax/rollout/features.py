@@ -1,4 +1,4 @@
-"""Distinct images cut into encoding calls, and where each image's features come to stand."""
+"""Plans the calls that encode distinct images, and the rows of each image's features."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,15 +12,12 @@ from perl_jax.types import Group, ImagePatches
 
 @dataclass(frozen=True)
 class EncodingPlan:
-    """Calls of the vision tower, whose results make the table of features.
-
-    Every device that encodes images of its own has a part of the table: its results of all calls,
-    one after the other.
+    """Calls of the vision tower. Each shard concatenates its results to its table of features.
 
     Attributes:
-        calls: Of each call the images of every shard, and its padded number of patches a shard.
-        place: By the image's key, its shard and the row of its first feature in the part.
-        num_rows: Of a part, the padding of each call included.
+        calls: The images of every shard, and the padded number of patches a shard, of each call.
+        place: The shard and the first row of an image, by its key.
+        num_rows: Rows of a shard's table, padding within calls included.
         unit: Patches that become one feature.
     """
 
@@ -31,11 +28,11 @@ class EncodingPlan:
 
     @property
     def padded_rows(self) -> int:
-        """Of a part, padded: one row more at least, so that text alone has a table too."""
+        """The padded rows of a table, at least one more: batches without images have one too."""
         return bucket(self.num_rows + 1)
 
     def rows_of(self, image: ImagePatches) -> np.ndarray:
-        """The rows of an image in the parts of all shards, one padded part after the other."""
+        """The rows of an image in the concatenated tables of all shards."""
         shard, first = self.place[image.key]
         return shard * self.padded_rows + first + np.arange(image.num_patches // self.unit)
 
@@ -43,19 +40,19 @@ class EncodingPlan:
 def plan_encoding(
     groups: Sequence[Group], ladder: Ladder, unit: int, sharding: BatchSharding | None = None
 ) -> EncodingPlan:
-    """Fills calls with images in order; an image that comes twice is encoded once.
+    """Assigns each distinct image to a shard and a call, in order.
 
-    An image goes to the shard with the fewest patches so far, of those whose hosts hold it. All
-    hosts make the same plan: it depends on the images' grids alone.
+    An image goes to the shard with the fewest patches so far, among those of its feed. The plan
+    depends on keys, grids and feeds only, so all hosts make the same one.
 
     Args:
-        groups: Of all hosts.
-        ladder: Patches of a call, for each shard.
+        groups: The groups of all hosts.
+        ladder: Padded numbers of patches that a shard encodes in one call.
         unit: Patches that become one feature.
-        sharding: Says which shards a feed has; None: one shard.
+        sharding: The shards of each feed; None: one shard.
 
     Raises:
-        ValueError: an image has more patches than the largest call.
+        ValueError: An image has more patches than the largest call.
     """
     shards = (sharding or BatchSharding()).shards_of_feed
     everyone = [shard for of_feed in shards for shard in of_feed]

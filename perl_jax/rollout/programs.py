@@ -1,7 +1,4 @@
-"""The compiled programs of the sampler: pure functions of the model's parameters and arrays.
-
-Each is compiled once for every combination of the padded sizes of its arrays.
-"""
+"""The sampler's compiled programs: pure functions, compiled once for each combination of shapes."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -24,12 +21,12 @@ Definition = nnx.GraphDef[Policy]
 
 
 class Rows(NamedTuple):
-    """What the host says about every rollout when it calls.
+    """The host's bookkeeping of all rollouts.
 
     Attributes:
-        start: int32 ``[O]``, the slot of the order's first response token.
+        start: int32 ``[O]``, the slot of the first response token.
         position: int32 ``[O]``, the position of that token.
-        streams: uint32 ``[O, N, 2]``, the rollouts' key data.
+        streams: uint32 ``[O, N, 2]``, key data.
         done: bool ``[O, N]``.
     """
 
@@ -43,8 +40,8 @@ class Drawing(NamedTuple):
     """How tokens are drawn and when responses end.
 
     Attributes:
-        parameters: Of the strategy.
-        banned: bool ``[V]``.
+        parameters: The strategy's numbers.
+        banned: bool ``[V]``, tokens that are never drawn.
         stops: int32 ``[E]``, the tokens that end a response.
         limit: int32, the most tokens of a response.
     """
@@ -59,25 +56,15 @@ class Drawing(NamedTuple):
 def encode(
     definition: Definition, mesh: Mesh | None, parameters: Any, images: ImageInputs
 ) -> jax.Array:
-    """Features ``[S, M, ...]`` of the packed images of S shards."""
+    """Encodes the packed images of S shards to features ``[S, M, ...]``."""
     return nnx.merge(definition, parameters).encode_shards(images, mesh=mesh)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def join_features(
-    mesh: Mesh | None,
-    shape: tuple[int, ...],
-    dtype: jnp.dtype,
-    tables: Sequence[jax.Array],
+    mesh: Mesh | None, shape: tuple[int, ...], dtype: jnp.dtype, tables: Sequence[jax.Array]
 ) -> jax.Array:
-    """The features ``[S, M, ...]`` of several calls, one after the other and padded.
-
-    Args:
-        mesh: The devices.
-        shape: Of the result.
-        dtype: Of the result.
-        tables: ``[S, m, ...]`` each; none where there are no images.
-    """
+    """Concatenates features ``[S, m, ...]`` of any number of calls, padded to ``[S, M, ...]``."""
     rows = sum(table.shape[1] for table in tables)
     padding = jnp.zeros((shape[0], shape[1] - rows, *shape[2:]), dtype)
     return split_first_axis(jnp.concatenate([*tables, padding], axis=1), mesh)
@@ -93,12 +80,7 @@ def prefill(
 ) -> tuple[jax.Array, PromptCache]:
     """Reads P prompts; returns the logits ``[P, V]`` of their next tokens, and their cache.
 
-    Args:
-        definition: Of the model.
-        mesh: The devices.
-        parameters: Of the model.
-        features: ``[S, M, ...]``, of all shards: a prompt shows row m of shard s as s * M + m.
-        prompts: What is read.
+    Row m of shard s of the features ``[S, M, ...]`` has the number s * M + m in the prompts.
     """
     model = nnx.merge(definition, parameters)
     table = features.reshape(1, -1, *features.shape[2:])
@@ -127,14 +109,14 @@ def admit(
         mesh: The devices of the state.
         state: Donated.
         logits: float32 ``[P, V]``, shared by the rollouts of an order.
-        prefix: Of the P orders.
-        slots: int32 ``[P]``, where each order goes; O, which is nowhere, for padding.
-        streams: uint32 ``[P, N, 2]``.
+        prefix: The caches of the P prompts.
+        slots: int32 ``[P]``, the place of each order; O, which is out of bounds, for padding.
+        streams: uint32 ``[P, N, 2]``, key data.
         prompt_tokens: int32 ``[P, T]``, for the repetition penalty.
         drawing: How to draw.
 
     Returns:
-        The state, the tokens and their log-probabilities ``[P, N]``.
+        The state; tokens and log-probabilities ``[P, N]``.
     """
     count, n = streams.shape[:2]
     logits = jnp.broadcast_to(logits[:, None], (count, n, logits.shape[-1]))
@@ -154,7 +136,7 @@ def admit(
         tokens=state.tokens.at[slots].set(tokens, mode="drop"),
         seen=all_seen,
     )
-    # Every host reads them.
+    # Every host reads tokens and log-probabilities.
     return constrain(state, mesh), whole(tokens, mesh), whole(logprobs, mesh)
 
 
@@ -170,22 +152,13 @@ def decode(
     rows: Rows,
     drawing: Drawing,
 ) -> tuple[DecodeState, jax.Array, jax.Array, jax.Array]:
-    """Draws up to ``steps`` tokens for every rollout, and ends early when all are done.
+    """Draws up to C = ``steps`` tokens for every rollout, and ends early when all are done.
 
-    Args:
-        definition: Of the model.
-        ranked: `Strategy.ranked`.
-        mesh: The devices of the state.
-        steps: C.
-        parameters: Of the model.
-        state: Donated.
-        time: int32, the slot that the first step writes.
-        rows: What the host says about every rollout.
-        drawing: How to draw and when to end.
+    The state is donated. ``time``, int32, is the slot that the first step writes.
 
     Returns:
-        The state; tokens and log-probabilities ``[O, N, C]``, of rollouts that are done too; the
-        number of steps taken.
+        The state; tokens and log-probabilities ``[O, N, C]``, also of finished rollouts; the number
+        of steps taken.
     """
     model = nnx.merge(definition, parameters)
     shape = (*state.tokens.shape, steps)
@@ -230,13 +203,12 @@ def _draw(
     seen: jax.Array | None,
 ) -> tuple[jax.Array, jax.Array]:
     """Draws token number ``index`` of each rollout from the rollout's own stream."""
-    keys = jax.vmap(jax.vmap(jax.random.fold_in))(
-        jax.random.wrap_key_data(jnp.asarray(streams)), index
-    )
+    keys = jax.random.wrap_key_data(jnp.asarray(streams))
+    keys = jax.vmap(jax.vmap(jax.random.fold_in))(keys, index)
     return draw(logits, keys, drawing.parameters, ranked=ranked, banned=drawing.banned, seen=seen)
 
 
 def _mark(seen: jax.Array, tokens: jax.Array) -> jax.Array:
-    """Adds a token of each rollout to those seen."""
+    """Adds one token of each rollout to the seen ones."""
     orders, rollouts = (jnp.arange(size) for size in tokens.shape)
     return seen.at[orders[:, None], rollouts[None, :], tokens].set(True)

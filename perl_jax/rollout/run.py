@@ -1,4 +1,4 @@
-"""One call of the sampler: the host loop around the compiled programs."""
+"""One call of `Sampler.sample`: the host loop around the compiled programs."""
 
 import hashlib
 import logging
@@ -38,7 +38,7 @@ OnTokens = Callable[[int, int, int, np.ndarray], None]
 
 @dataclass(frozen=True)
 class SampleRequest:
-    """What is asked of the sampler: the arguments of `Sampler.sample` beside the groups."""
+    """The arguments of `Sampler.sample` other than model and groups."""
 
     num_rollouts: int
     max_new_tokens: int
@@ -48,11 +48,7 @@ class SampleRequest:
 
 
 class SamplerRun:
-    """What one call of `Sampler.sample` holds while it works.
-
-    Attributes:
-        stats: Counts of what was done.
-    """
+    """One call of `Sampler.sample`; ``stats`` counts what was done, as `Sampler.sample` says."""
 
     def __init__(
         self,
@@ -85,7 +81,7 @@ class SamplerRun:
         self.stats: Counter[str] = Counter()
 
     def encode(self, groups: Sequence[Group]) -> list[OrderRollouts]:
-        """Encodes every distinct image once; returns all orders, ready to be read."""
+        """Encodes every distinct image once; returns all orders, ready for prefill."""
         ladder = Ladder("patches", self.config.patches)
         unit = self.model_config.patches_per_unit
         plan = plan_encoding(groups, ladder, unit, self.sharding)
@@ -95,8 +91,8 @@ class SamplerRun:
         self.features = self._run(programs.join_features, self.mesh, shape, self.dtype, tables)
         return orders
 
-    def _encode(self, batches: Sequence[Sequence[ImagePatches]], patches: int) -> jax.Array:
-        """Features of one call: each device encodes the images of its shard."""
+    def _encode(self, batches: Sequence[Sequence[ImagePatches]], patches: int) -> Any:
+        """Encodes the images of one call, each shard on its devices."""
         grids = [[image.grid for image in batch] for batch in batches]
         sizes = self.model_config.image_sizes(grids, num_patches=patches)
 
@@ -107,10 +103,7 @@ class SamplerRun:
         self.stats["patches"] += sum(image.num_patches for batch in batches for image in batch)
         self.stats["patches_padded"] += patches * len(batches)
         images = self.sharding.put(make)
-        features: jax.Array = self._call(
-            programs.encode, self.definition, self.mesh, self.parameters, images
-        )
-        return features
+        return self._call(programs.encode, self.definition, self.mesh, self.parameters, images)
 
     def decode(self, orders: Sequence[OrderRollouts], length: int) -> None:
         """Completes the responses of orders whose prompts are padded to ``length``."""
@@ -133,18 +126,17 @@ class SamplerRun:
                 group=g,
                 order=k,
                 prompt=groups[g].prompts[k],
-                feature_rows=self._feature_rows(groups[g], k, plan),
+                feature_rows=feature_rows(
+                    groups[g].prompts[k],
+                    self.model_config,
+                    [plan.rows_of(groups[g].images[slot]) for slot in groups[g].slots[k]],
+                    f"group {groups[g].id!r}, order {k}",
+                ),
                 streams=stream,
                 responses=[Response() for _ in range(self.num_rollouts)],
             )
             for (g, k), stream in zip(names, streams, strict=True)
         ]
-
-    def _feature_rows(self, group: Group, k: int, plan: EncodingPlan) -> np.ndarray:
-        """Of every token of a prompt the row of all shards' features, or -1."""
-        shown = [plan.rows_of(group.images[slot]) for slot in group.slots[k]]
-        where = f"group {group.id!r}, order {k}"
-        return feature_rows(group.prompts[k], self.model_config, shown, where)
 
     def _new_table(self, num_orders: int, length: int) -> tuple[Table, DecodeState]:
         places = self._places(min(num_orders, max(1, self.config.rows // self.num_rollouts)))
@@ -162,7 +154,7 @@ class SamplerRun:
     def _admit(
         self, state: DecodeState, table: Table, queue: deque[OrderRollouts], length: int
     ) -> DecodeState:
-        """Reads waiting orders into free places and draws their first tokens."""
+        """Prefills waiting orders into free places and draws their first tokens."""
         most = self.sharding.num_shards * max(1, self.config.prefill_tokens // length)
         while queue and table.free:
             orders, places = table.admit(queue, most)
@@ -207,7 +199,7 @@ class SamplerRun:
         return state
 
     def _make_room(self, state: DecodeState, table: Table, *, waiting: bool) -> DecodeState:
-        """Leaves out what is done, where that halves the batch; finds slots for the next chunk."""
+        """Drops finished rollouts if that halves the batch; finds slots for the next chunk."""
         if self.config.refill and not waiting:
             state = self._compact(state, table)
         slots = state.cache.keys.shape[1]
@@ -272,17 +264,17 @@ class SamplerRun:
             self.on_tokens(order.group, order.order, n, tokens[:taken])
 
     def _places(self, count: int) -> int:
-        """A number of places that divides over the devices: few values, so few programs."""
+        """Rounds up to places that divide over the shards, of few values: so few programs."""
         shards = self.sharding.num_shards
         return shards * _power_of_two(-(-count // shards))
 
     def _slots(self, needed: int) -> int:
-        """The smallest cache with room for so many."""
+        """The smallest cache with at least so many slots."""
         return next(size for size in self.config.slots(self.ending.limit) if size >= needed)
 
     def _call(self, program: Any, *arguments: Any) -> Any:
-        """Runs a program; logs when its combination of shapes is new and so is compiled."""
-        # The model is the same at every call, and the largest part of the arguments.
+        """Runs a program, and logs if its combination of shapes is new and so has to compile."""
+        # The model never changes, and has the most arrays.
         shapes = [
             jax.tree.map(_shape, a)
             for a in arguments
@@ -297,7 +289,7 @@ class SamplerRun:
         return self._run(program, *arguments)
 
     def _run(self, program: Any, *arguments: Any) -> Any:
-        """Runs a compiled program. Every one of a call goes through here."""
+        """Runs a compiled program; a rehearsal overrides this."""
         return program(*arguments)
 
 
@@ -323,7 +315,7 @@ def _stable_hash(id: str) -> int:
 
 @partial(jax.jit, static_argnums=3)
 def _streams(key: jax.Array, ids: jax.Array, orders: jax.Array, num_rollouts: int) -> jax.Array:
-    """Key data, uint32 ``[O, N, 2]``, of the rollouts of orders of groups."""
+    """Key data of all rollouts, uint32 ``[O, N, 2]``, from group ids and order numbers ``[O]``."""
 
     def of_order(id: jax.Array, order: jax.Array) -> jax.Array:
         stream = jax.random.fold_in(jax.random.fold_in(key, id), order)

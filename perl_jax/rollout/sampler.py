@@ -1,4 +1,4 @@
-"""Samples groups of prompts: each image is encoded once, each order read once, for all rollouts."""
+"""Samples groups of prompts; all rollouts share the encoded images and the prefilled prompts."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -21,10 +21,9 @@ class Sampler:
     """Samples responses to groups of prompts.
 
     Attributes:
-        processor: Of the model directory of the policies that are given.
+        processor: The processor of the policies' model directory.
         config: How work is cut.
-        calls: How often each compiled program ran, by its name and the shapes of its arguments:
-            one entry is one compilation.
+        calls: Runs of each compiled program, by name and argument shapes. One compilation each.
     """
 
     def __init__(self, processor: Processor, config: SamplerConfig | None = None) -> None:
@@ -45,28 +44,27 @@ class Sampler:
     ) -> Rollouts:
         """Draws ``num_rollouts`` responses to every prompt of every group.
 
-        What is drawn for a rollout depends on the parameters, the prompt, the strategy, the key,
-        the group's id and the numbers of the order and the rollout, and on nothing else: not on
-        the rest of the batch, padding, refilling or the devices.
+        A response depends only on the parameters, the prompt, the strategy, the key, the group's id
+        and the numbers of order and rollout: not on the rest of the batch, padding, refilling or
+        devices.
 
         Args:
             model: The policy. It is not kept.
             groups: At least one, with different ids.
             num_rollouts: N.
             max_new_tokens: The most tokens of a response.
-            strategy: How tokens are drawn; by default at temperature 1.
+            strategy: How tokens are drawn; None: at temperature 1.
             key: A typed PRNG key, or a seed.
             on_tokens: Called with new tokens as they arrive: ``(group, order, rollout, tokens)``.
 
         Returns:
             The rollouts. Their ``stats`` count distinct ``images``, ``patches``, ``orders``,
-            ``prompt_tokens`` and ``response_tokens``; the same with padding (``patches_padded``,
-            ``prompt_tokens_padded``, and ``decode_rows``, rows times steps); ``decode_steps``; and
-            ``compilations``.
+            ``prompt_tokens``, ``response_tokens``, ``decode_steps`` and ``compilations``, and with
+            padding ``patches_padded``, ``prompt_tokens_padded`` and ``decode_rows`` (rows x steps).
 
         Raises:
-            ValueError: An argument is out of its range, a prompt or an image is larger than the
-                ladders allow, or the model's logits are NaN.
+            ValueError: An argument is out of range, a prompt or an image is larger than the ladders
+                allow, or the model's logits are NaN.
         """
         _check_arguments(groups, num_rollouts, max_new_tokens)
         lengths = self._padded_lengths(groups)
@@ -85,7 +83,7 @@ class Sampler:
         return _collect(orders, shape, self.processor.pad_token, run.stats)
 
     def check(self, group: Group) -> None:
-        """Raises ValueError if a prompt or an image of the group is larger than the ladders."""
+        """Raises ValueError if a prompt or an image is larger than the ladders allow."""
         self._padded_lengths([group])
         ladder = Ladder("patches", self.config.patches)
         for image in group.images:

@@ -1,7 +1,7 @@
-"""Which orders are being decoded, and which of their rollouts still run: the host's bookkeeping.
+"""The host's bookkeeping of the orders being decoded and their running rollouts.
 
-Orders stand in places of a table as large as the arrays on the device. All rollouts read and write
-one slot of the cache at a step, so time is common and an order only remembers when it started.
+An order has a place in a table that mirrors the device arrays. Each step writes the same cache slot
+for all rollouts, so time is common and an order only stores its start.
 """
 
 from collections import deque
@@ -16,15 +16,15 @@ from perl_jax.types import Prompt
 
 @dataclass(eq=False)
 class OrderRollouts:
-    """One prompt of a group, and its rollouts.
+    """One prompt and its N rollouts.
 
     Attributes:
-        group: Number of the group in the batch.
-        order: Number of the order in the group.
-        prompt: What is read.
-        feature_rows: int32 ``[T]``, the image feature that stands at a token, or -1.
-        streams: uint32 ``[N, 2]``, key data of the rollouts.
-        responses: N rollouts.
+        group: The group's number in the batch.
+        order: The order's number in the group.
+        prompt: The prompt.
+        feature_rows: int32 ``[T]``, the row of the image feature at each token, or -1.
+        streams: uint32 ``[N, 2]``, key data.
+        responses: The rollouts.
     """
 
     group: int
@@ -36,30 +36,22 @@ class OrderRollouts:
 
     @property
     def running(self) -> list[int]:
-        """Numbers of the rollouts that are not done."""
+        """The numbers of the unfinished rollouts."""
         return [n for n, response in enumerate(self.responses) if not response.done]
 
 
 @dataclass(frozen=True)
 class Kept:
-    """What `Table.compact` keeps, as the arguments of the device program.
-
-    Attributes:
-        orders: int32 ``[O']``, of every new place the old one, counted within its shard.
-        rollouts: int32 ``[O', N']``, of every new column the old one.
-    """
+    """What `Table.compact` keeps, as arguments of `decode_state.compact`."""
 
     orders: np.ndarray
     rollouts: np.ndarray
 
 
 class Table:
-    """Orders in places: the host's view of the arrays on the devices.
+    """The host's view of the device arrays; ``time`` is the slot that the next step writes.
 
-    Places are split evenly over shards, the first ones on the first, and an order stays on its own.
-
-    Attributes:
-        time: The slot that the next step writes.
+    Places are split evenly over shards, in order; an order never changes its shard.
     """
 
     def __init__(self, num_places: int, num_rollouts: int, num_shards: int = 1) -> None:
@@ -67,46 +59,46 @@ class Table:
         self._num_shards = num_shards
         self._orders: list[OrderRollouts | None] = [None] * num_places
         self._start = np.zeros(num_places, np.int32)
-        # Which rollout of its order stands in each column; -1 where none does.
+        # The rollout number in each column; -1: none.
         self._columns = np.tile(np.arange(num_rollouts, dtype=np.int32), (num_places, 1))
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Places, and rollouts that each has room for."""
+        """The number of places, and of columns for the rollouts of each."""
         places, columns = self._columns.shape
         return places, columns
 
     @property
     def free(self) -> list[int]:
-        """Places without a running order."""
+        """The places without a running order."""
         return [p for p, order in enumerate(self._orders) if order is None]
 
     @property
     def active(self) -> list[OrderRollouts]:
-        """The orders that have a running rollout."""
+        """The orders with a running rollout."""
         return [order for order in self._orders if order is not None]
 
     @property
     def earliest(self) -> int:
         """The first slot that a running order needs."""
-        kept = [place for place, order in enumerate(self._orders) if order is not None]
-        return min((int(self._start[place]) for place in kept), default=self.time)
+        starts = zip(self._orders, self._start, strict=True)
+        return min((int(s) for order, s in starts if order is not None), default=self.time)
 
     @property
     def busiest(self) -> int:
-        """The most orders of a shard that have a running rollout."""
+        """The most running orders of a shard."""
         return int(self._running.sum(axis=1).max())
 
     @property
     def _running(self) -> np.ndarray:
-        """Bool ``[shards, places of one]``: where an order has a running rollout."""
+        """Bool ``[shards, places of a shard]``, the places with a running order."""
         running = np.array([order is not None for order in self._orders])
         return running.reshape(self._num_shards, -1)
 
     def _free_in_turn(self) -> list[int]:
-        """Free places, such that taking the first of them leaves shards as even as can be."""
+        """Free places, sorted so that taking the first ones keeps shards as even as possible."""
         running = self._running
-        # Of a free place: how many orders its shard has once this one and those before are taken.
+        # The orders of a shard once this free place and those before it are taken.
         load = running.sum(axis=1, keepdims=True) + np.cumsum(~running, axis=1)
         return sorted(self.free, key=lambda place: int(load.flat[place]))
 
@@ -117,11 +109,7 @@ class Table:
     def admit(
         self, queue: deque[OrderRollouts], count: int
     ) -> tuple[list[OrderRollouts], list[int]]:
-        """Takes up to ``count`` orders from the queue into free places, those of idle shards first.
-
-        Returns:
-            The orders and their places.
-        """
+        """Moves up to ``count`` orders from the queue to free places; returns orders and places."""
         places = self._free_in_turn()[: min(count, len(queue))]
         orders = [queue.popleft() for _ in places]
         for place, order in zip(places, orders, strict=True):
@@ -131,7 +119,7 @@ class Table:
         return orders, places
 
     def responses(self) -> list[tuple[int, int, OrderRollouts, int]]:
-        """Every running rollout: its place and column, its order and its number there."""
+        """Every running rollout: its place, column, order, and number in the order."""
         return [
             (place, column, order, int(n))
             for place, order in enumerate(self._orders)
@@ -141,7 +129,7 @@ class Table:
         ]
 
     def rows(self) -> Rows:
-        """What the decode program must know of every rollout."""
+        """The arguments of `programs.decode` about every rollout."""
         done = np.ones(self.shape, bool)
         position = np.zeros(len(self._orders), np.int32)
         streams = np.zeros((*self.shape, 2), np.uint32)
@@ -154,7 +142,7 @@ class Table:
         return Rows(self._start.copy(), position, streams, done)
 
     def compact(self, num_places: int, num_columns: int) -> Kept:
-        """Moves the running rollouts to the front of each shard of a smaller (or equal) table."""
+        """Moves the running rollouts to the front of each shard of a table that is not larger."""
         of_shard = len(self._orders) // self._num_shards
         new_of_shard = num_places // self._num_shards
         orders = np.zeros(num_places, np.int32)
@@ -179,11 +167,7 @@ class Table:
         return Kept(orders, rollouts)
 
     def drop_slots(self) -> int:
-        """Forgets the slots before the earliest start: they hold nothing that is still needed.
-
-        Returns:
-            How many: the old slot that becomes slot 0.
-        """
+        """Drops the unneeded slots before the earliest start; returns how many."""
         count = self.earliest
         self._start = np.maximum(self._start - count, 0)
         self.time -= count

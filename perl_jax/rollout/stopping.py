@@ -1,4 +1,4 @@
-"""Where a response ends: its end token, a stop string, or the most tokens allowed."""
+"""Where a response ends: at a stop token, a stop string, or the token limit."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -8,14 +8,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Ending:
-    """What ends a response.
-
-    Attributes:
-        stop_tokens: Tokens that end it.
-        stop_strings: Strings that end it as soon as its text holds one.
-        limit: The most tokens.
-        decode: Turns tokens into text.
-    """
+    """What ends a response: a token, a string as soon as its text holds it, or the token limit."""
 
     stop_tokens: tuple[int, ...]
     stop_strings: tuple[str, ...]
@@ -25,14 +18,7 @@ class Ending:
 
 @dataclass(eq=False)
 class Response:
-    """One rollout as it grows.
-
-    Attributes:
-        tokens: So far.
-        logprobs: Of these tokens.
-        done: Whether it has ended.
-        stopped: Whether it ended itself, by a token or a string.
-    """
+    """One rollout as it grows; ``stopped`` if a token or a string ended it, not the limit."""
 
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
@@ -40,7 +26,7 @@ class Response:
     stopped: bool = False
 
     def extend(self, tokens: np.ndarray, logprobs: np.ndarray, ending: Ending) -> int:
-        """Takes drawn tokens up to the response's end; returns how many it took."""
+        """Appends drawn tokens up to the response's end; returns how many."""
         before = len(self.tokens)
         room = ending.limit - before
         tokens = tokens[:room]
@@ -57,7 +43,7 @@ class Response:
         return len(self.tokens) - before
 
     def _end_of_stop_string(self, before: int, ending: Ending) -> int | None:
-        """How many tokens it takes to complete the first stop string, if one is complete."""
+        """The number of tokens that completes the first stop string; None if none is complete."""
 
         def holds(count: int) -> bool:
             text = ending.decode(self.tokens[:count])

@@ -1,4 +1,4 @@
-"""How the next token is drawn: temperature, truncation, repetition penalty, log-probabilities."""
+"""Draws the next token: temperature, truncation, repetition penalty, log-probabilities."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -10,28 +10,21 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-# Divisors up to here have a reciprocal in float32; with a larger one, -inf / divisor may be NaN.
+# Larger divisors have no reciprocal in float32: -inf / divisor may be NaN.
 LARGEST = 1e30
 SMALLEST = 1e-30
 
-# The width of a TPU's vector lanes, and a divisor of the vocabulary sizes that models are padded
-# to: cutting the vocabulary into blocks is then free.
+# The width of a TPU's vector lanes, and a divisor of the models' padded vocabulary sizes: cutting
+# the vocabulary into such blocks is free.
 BLOCK = 128
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class StrategyParameters:
-    """The numbers of a `Strategy` as scalar arrays, so that no value of theirs recompiles.
+    """The numbers of a `Strategy` as scalars on the host, so that new values do not recompile.
 
-    `Strategy.parameters` makes them on the host; whoever calls a compiled function places them.
-
-    Attributes:
-        temperature: float32; below 1e-30 it means 0.
-        top_k: int32; its largest value stands for no limit.
-        top_p: float32.
-        min_p: float32.
-        repetition_penalty: float32.
+    All are float32 but ``top_k``: int32, whose largest value means no limit.
     """
 
     temperature: ArrayLike
@@ -43,28 +36,24 @@ class StrategyParameters:
 
 @dataclass(frozen=True)
 class Strategy:
-    """How responses are drawn from the policy. The defaults sample it as it is.
+    """How tokens are drawn. The defaults sample the policy unchanged.
 
-    The steps, in this order: the repetition penalty, the temperature, top_k, top_p on what top_k
-    left, min_p (`keep` has the formulas), one draw from what is left. The published methods are
-    nucleus sampling (arXiv 1904.09751) for top_p, arXiv 2407.01082 for min_p and CTRL (arXiv
-    1909.05858, section 4.1) for the repetition penalty.
+    In this order: repetition penalty (CTRL, arXiv 1909.05858, section 4.1), temperature, top_k,
+    top_p on what top_k left (nucleus sampling, arXiv 1904.09751), min_p (arXiv 2407.01082), one
+    draw from what is left. `keep` has the formulas.
 
     Attributes:
-        temperature: Divides the logits. 0, or less than 1e-30, takes the most probable token, of
-            equals that with the lowest id, whatever the truncation.
-        top_k: How many of the most probable tokens to keep; more than the vocabulary holds is all
-            of them. None: no limit, which is faster than a large one.
-        top_p: Keep the fewest of the most probable tokens that reach this probability together:
-            1 keeps all of them, 0 the most probable one.
-        min_p: Keep the tokens at least this many times as probable as the most probable one: 0
-            keeps all of them, 1 those tied with the best.
-        repetition_penalty: Divides the positive logits of tokens that stand in the prompt or the
-            response, and multiplies the negative ones. 1 is off.
+        temperature: Divides the logits. Below 1e-30 the most probable token is taken, the lowest id
+            among equals.
+        top_k: Keeps this many of the most probable tokens. None: all, faster than a large number.
+        top_p: Keeps the fewest most probable tokens that reach this probability; at least one.
+        min_p: Keeps tokens at least this many times as probable as the most probable one.
+        repetition_penalty: Divides positive logits of tokens in the prompt or the response, and
+            multiplies negative ones. 1: off.
         stop: A response ends as soon as its text holds one of these strings.
 
     Raises:
-        ValueError: A value is out of its range.
+        ValueError: A value is out of range.
         TypeError: A value has the wrong type.
     """
 
@@ -89,16 +78,16 @@ class Strategy:
 
     @property
     def ranked(self) -> bool:
-        """Whether truncation goes by rank: a fact of the program, as it costs many passes."""
+        """Whether truncation needs ranks. Static in programs, as ranking costs many passes."""
         return self.top_k is not None or self.top_p < 1
 
     @property
     def penalises(self) -> bool:
-        """Whether a draw needs to know the tokens seen: a fact of the program too."""
+        """Whether a draw needs the tokens seen so far. Static in programs."""
         return self.repetition_penalty != 1
 
     def parameters(self) -> StrategyParameters:
-        """The numbers that a compiled program takes as arguments."""
+        """The numbers as arguments of a compiled program."""
         unlimited = np.iinfo(np.int32).max
         return StrategyParameters(
             temperature=np.float32(self.temperature),
@@ -110,28 +99,23 @@ class Strategy:
 
 
 def keep(logits: ArrayLike, parameters: StrategyParameters, *, ranked: bool) -> jax.Array:
-    """Which tokens truncation leaves to draw from.
+    """The tokens that truncation leaves to draw from, bool ``[..., V]``.
 
     With ``p = softmax(logits / temperature)`` and the tokens ranked by falling logit, equals by
     rising id, a token is kept if all three keep it:
 
     - top_k: its rank, from 0, is below top_k.
-    - top_p: the tokens of lower rank have less than top_p of the probability of those that top_k
-      keeps. So exactly the fewest tokens that reach top_p stay. The most probable one always does.
+    - top_p: the tokens before it have less than top_p of the probability of those that top_k keeps.
+      So exactly the fewest tokens that reach top_p stay, and always the most probable one.
     - min_p: ``p >= min_p * max(p)``.
 
-    Sums and comparisons are float32. At temperature 0 the probabilities are those of
-    temperature 1.
+    Sums and comparisons are float32. At temperature 0 the probabilities are those of temperature 1.
+    Rows that hold a NaN or nothing to draw have no meaningful result.
 
     Args:
-        logits: float ``[..., V]``, before the temperature. -inf is a token that cannot be drawn,
-            and is never kept.
-        parameters: Those of a `Strategy`.
-        ranked: `Strategy.ranked`, static; false ignores top_k and top_p, and costs one pass.
-
-    Returns:
-        bool ``[..., V]``. In a row where nothing can be drawn, or that holds a NaN, it means
-        nothing.
+        logits: float ``[..., V]``, before the temperature. -inf is never kept.
+        parameters: From a `Strategy`.
+        ranked: `Strategy.ranked`, static; False ignores top_k and top_p, and costs one pass.
 
     Raises:
         ValueError: The logits have no axis V, or an empty one.
@@ -139,7 +123,7 @@ def keep(logits: ArrayLike, parameters: StrategyParameters, *, ranked: bool) -> 
     """
     logits = _enter(logits)
     relative = _relative(logits, _best(logits), parameters.temperature)
-    # Compared as logarithms, which are exact at the edges: log 1 is 0, and log 0 is -inf.
+    # Logarithms are exact at the edges: log 1 is 0, and log 0 is -inf.
     kept = (relative > -jnp.inf) & (relative >= jnp.log(jnp.asarray(parameters.min_p)))
     if ranked:
         kept &= _leads(logits, relative, parameters)
@@ -147,22 +131,14 @@ def keep(logits: ArrayLike, parameters: StrategyParameters, *, ranked: bool) -> 
 
 
 def penalise(logits: ArrayLike, seen: ArrayLike, parameters: StrategyParameters) -> jax.Array:
-    """The logits after the repetition penalty, which makes tokens that were seen less probable.
+    """The logits after the repetition penalty, float32 ``[..., V]``.
 
     ``z * penalty`` for seen tokens with ``z < 0``, ``z / penalty`` for other seen tokens, ``z``
-    elsewhere.
-
-    Args:
-        logits: float ``[..., V]``, before the temperature.
-        seen: bool ``[..., V]``, the tokens in the prompt and the response of each row.
-        parameters: Those of a `Strategy`.
-
-    Returns:
-        float32 ``[..., V]``.
+    elsewhere. ``logits`` and ``seen``, bool, are ``[..., V]``, before the temperature.
 
     Raises:
-        ValueError: Shapes that do not fit.
-        TypeError: A wrong dtype.
+        ValueError: Shapes do not fit.
+        TypeError: A dtype is wrong.
     """
     logits = _enter(logits)
     penalty = jnp.asarray(parameters.repetition_penalty)
@@ -179,47 +155,42 @@ def draw(
     banned: ArrayLike | None = None,
     seen: ArrayLike | None = None,
 ) -> tuple[jax.Array, jax.Array]:
-    """Draws one token a row, and the policy's log-probability of each.
+    """Draws one token a row; returns tokens and the policy's log-probabilities of them.
 
-    With ``z`` the logits, -inf where banned, the token comes from ``softmax(z' / temperature)``
-    over what `keep` leaves of it, where ``z'`` is z after the repetition penalty (`penalise`). At
-    temperature 0 it is ``argmax(z')``, of equals the lowest id.
+    With ``z`` the logits, -inf where banned, and ``z'`` after `penalise`, the token is drawn from
+    ``softmax(z' / temperature)`` restricted to what `keep` leaves. At temperature 0 it is
+    ``argmax(z')``, the lowest id among equals.
 
-    The log-probability is that of the policy, ``log_softmax(z / temperature)[token]``: over all
-    tokens that are not banned, before truncation and before the penalty; at temperature 0 it is
-    that of temperature 1.
+    The log-probability is the policy's, ``log_softmax(z / temperature)[token]``, before penalty and
+    truncation; at temperature 0 that of temperature 1.
 
-    Each row has its own stream of random numbers, so what is drawn in it does not depend on the
-    rows beside it. The draw takes two steps, a block of tokens by its total probability and then
-    a token within it, each the largest of log-probability plus Gumbel noise: the same
-    distribution as noise on every token, for about a hundredth of the random numbers.
+    Each row has its own random stream, so a draw does not depend on other rows. A block of tokens
+    is drawn by its total probability, then a token within it, each by the Gumbel-max trick: the
+    same distribution as noise on every token, for about a hundredth of the random numbers.
 
-    A row without a distribution gets the log-probability NaN, and its token means nothing: one
-    with a NaN or +inf among the logits that are not banned, or with nothing left to draw.
-    Callers must check.
+    A row with nothing to draw, or with a NaN or +inf among the logits that are not banned, gets the
+    log-probability NaN and a meaningless token. Callers must check.
 
     Args:
         logits: float ``[..., V]``.
-        keys: Typed keys ``[...]``, such as ``jax.random.key`` makes.
-        parameters: Those of a `Strategy`.
+        keys: Typed keys ``[...]``, see ``jax.random.key``.
+        parameters: From a `Strategy`.
         ranked: `Strategy.ranked`, static.
-        banned: bool ``[V]``, the tokens never drawn; None for none.
-        seen: bool ``[..., V]``, the tokens in the prompt and the response of each row. None turns
-            the repetition penalty off.
+        banned: bool ``[V]``, the tokens never drawn; None: none.
+        seen: bool ``[..., V]``, the tokens in prompt and response; None: no repetition penalty.
 
     Returns:
         ``(tokens, logprobs)``, int32 and float32 ``[...]``.
 
     Raises:
-        ValueError: Shapes that do not fit.
-        TypeError: A wrong dtype, or keys of an implementation whose streams are not independent.
+        ValueError: Shapes do not fit.
+        TypeError: A dtype is wrong, or the keys' implementation has no independent streams.
     """
     logits = _enter(logits)
     _check_keys(keys, logits.shape[:-1])
     if banned is not None:
         banned = _flags("banned", banned, logits.shape[-1:])
-        lead = (1,) * (logits.ndim - 1)
-        logits = jnp.where(banned.reshape(*lead, -1), -jnp.inf, logits)
+        logits = jnp.where(banned.reshape((1,) * (logits.ndim - 1) + (-1,)), -jnp.inf, logits)
     policy = _relative(logits, _best(logits), parameters.temperature)
     if seen is not None:
         logits = penalise(logits, seen, parameters)
@@ -234,18 +205,18 @@ def draw(
 
 
 def _leads(logits: jax.Array, relative: jax.Array, parameters: StrategyParameters) -> jax.Array:
-    """Which tokens top_k keeps, and of these top_p."""
+    """The tokens that top_k keeps, and among them top_p."""
     order = _order(logits)
     within_k = _fewest(order, jnp.ones(order.shape, jnp.int32), parameters.top_k)
     mass = jnp.where(within_k, jnp.exp(relative), 0)
     total = jnp.sum(mass, axis=-1, keepdims=True)
     top_p = jnp.asarray(parameters.top_p)
-    # A float32 sum does not notice the far tail, so that keeping all must not depend on it.
+    # A float32 sum misses the far tail, so keeping all tokens must not depend on it.
     return within_k & _fewest(order, mass, jnp.where(top_p >= 1, jnp.inf, top_p * total))
 
 
 def _order(logits: jax.Array) -> jax.Array:
-    """uint32 numbers that compare as the logits do."""
+    """uint32 numbers in the same order as the logits."""
     logits = jnp.where(logits == 0, 0, logits)  # -0 equals 0, but its bits do not
     bits = lax.bitcast_convert_type(logits, jnp.uint32)
     sign = jnp.uint32(1 << 31)
@@ -253,10 +224,10 @@ def _order(logits: jax.Array) -> jax.Array:
 
 
 def _fewest(order: jax.Array, weights: jax.Array, target: ArrayLike) -> jax.Array:
-    """The fewest tokens of the highest order that weigh the target together, at least one.
+    """The fewest tokens, highest order first, whose weights reach the target; at least one.
 
-    All of them where all weigh less. Equal orders follow their ids. Bisection reads the vocabulary
-    about 32 times and moves nothing, which is several times faster than a sort.
+    All of them if the target is out of reach. Ties go by id. Bisection reads the vocabulary about
+    32 times and moves nothing, which is several times faster than a sort.
     """
     target = jnp.broadcast_to(target, (*order.shape[:-1], 1))
     last = _last(order, jnp.ones(order.shape, bool), weights, target)
@@ -267,7 +238,7 @@ def _fewest(order: jax.Array, weights: jax.Array, target: ArrayLike) -> jax.Arra
 
 
 def _last(order: jax.Array, members: jax.Array, weights: jax.Array, target: jax.Array) -> jax.Array:
-    """The highest order from which upwards the members weigh the target, else their lowest."""
+    """The highest order from which upwards members reach the target, else their lowest order."""
     weights = jnp.where(members, weights, 0)
     low = jnp.min(order, axis=-1, keepdims=True, where=members, initial=np.uint32(2**32 - 1))
     high = jnp.max(order, axis=-1, keepdims=True, where=members, initial=np.uint32(0))
@@ -285,13 +256,13 @@ def _last(order: jax.Array, members: jax.Array, weights: jax.Array, target: jax.
 
 
 def _categorical(keys: jax.Array, logits: jax.Array) -> jax.Array:
-    """One draw a row from softmax(logits), whose largest logit is 0: a block, then a token."""
+    """One draw a row from softmax(logits) with a largest logit of 0: a block, then a token."""
     *lead, vocabulary = logits.shape
     blocks = -(-vocabulary // BLOCK)
     padding = [(0, 0)] * len(lead) + [(0, blocks * BLOCK - vocabulary)]
     logits = jnp.pad(logits, padding, constant_values=-jnp.inf).reshape(*lead, blocks, BLOCK)
 
-    # The low mode never draws what is less probable than about 1e-8 of the best.
+    # Mode "low" never draws tokens below about 1e-8 of the best probability.
     noise_of = partial(jax.random.gumbel, shape=(blocks + BLOCK,), dtype=jnp.float32, mode="high")
     for _ in lead:
         noise_of = jax.vmap(noise_of)
@@ -308,10 +279,8 @@ def _best(logits: jax.Array) -> jax.Array:
 
 
 def _relative(logits: jax.Array, best: jax.Array, temperature: ArrayLike) -> jax.Array:
-    """Logits at the temperature, relative to the best, which becomes 0.
-
-    Subtracting before dividing cannot overflow to +inf or NaN, however low the temperature is.
-    """
+    """Logits at the temperature, with the best at 0."""
+    # Subtracting first cannot overflow to +inf or NaN at a low temperature.
     return (logits - best) / jnp.where(_is_hot(temperature), temperature, 1)
 
 
@@ -342,7 +311,7 @@ def _check_keys(keys: jax.Array, shape: tuple[int, ...]) -> None:
     dtype = jnp.asarray(keys).dtype
     if not jnp.issubdtype(dtype, jax.dtypes.prng_key):
         raise TypeError(f"keys: expected typed keys such as of jax.random.key, got {dtype}")
-    # A batch of rbg keys draws all its rows from the first key.
+    # A batch of rbg keys draws all rows from the first key.
     if "rbg" in str(jax.random.key_impl(keys)):
         raise TypeError(f"keys: expected threefry2x32 keys, one stream a row, got {dtype}")
     if keys.shape != shape:

@@ -1,4 +1,4 @@
-"""Which shard of a mini-batch works on which group."""
+"""Assigns the groups of a mini-batch to shards."""
 
 from collections.abc import Sequence
 
@@ -7,25 +7,17 @@ from perl_jax.types import Group
 
 
 def assign_groups(groups: Sequence[Group], sharding: BatchSharding) -> list[list[int]]:
-    """Deals groups out to the shards; the numbers of groups of two shards differ by at most one.
+    """Gives each shard the numbers of its groups, ascending; their counts differ by at most one.
 
-    A group stays with the feed that holds its images as long as that feed has room. The other
-    groups go where there is room, and their images must be moved there. It depends on the feeds of
-    the groups alone, so all hosts assign alike.
-
-    Args:
-        groups: Of a mini-batch.
-        sharding: Says which shards a feed has.
-
-    Returns:
-        For every shard the numbers of its groups, ascending.
+    A group stays with the feed that holds its images as long as that feed has room; otherwise its
+    images must be moved. The result depends on the groups' feeds only, so all hosts assign alike.
     """
     least, more = divmod(len(groups), sharding.num_shards)
     room = [least + (shard < more) for shard in range(sharding.num_shards)]
     assigned: list[list[int]] = [[] for _ in room]
 
     def place(number: int, candidates: Sequence[int]) -> bool:
-        """Puts a group into the emptiest of some shards, if one of them has room."""
+        """Puts a group into the emptiest candidate, if one has room."""
         free = [shard for shard in candidates if len(assigned[shard]) < room[shard]]
         if free:
             assigned[min(free, key=lambda shard: len(assigned[shard]))].append(number)
@@ -44,7 +36,7 @@ def assign_groups(groups: Sequence[Group], sharding: BatchSharding) -> list[list
 def groups_to_move(
     groups: Sequence[Group], assigned: Sequence[Sequence[int]], sharding: BatchSharding
 ) -> dict[int, int]:
-    """The groups whose images another feed holds than works on them: number -> working feed."""
+    """The groups whose images are held by another feed than works on them: number -> that feed."""
     return {
         number: feed
         for feed, shards in enumerate(sharding.shards_of_feed)

@@ -1,7 +1,7 @@
-"""What hosts send each other of groups whose images only some hosts hold, see `Group.feed`.
+"""Exchanges groups between hosts, see `Group.feed`.
 
-All hosts sample and learn from all groups alike, so every host knows every prompt. Images, which
-are most of the bytes, stay where they were prepared until another host's devices work on them.
+Every host knows every prompt, as all hosts sample and learn from all groups. Images, which are most
+of the bytes, stay where they were prepared until another host's devices work on them.
 """
 
 from collections.abc import Sequence
@@ -23,16 +23,16 @@ def gather_groups(
     sharding: BatchSharding,
     feeds: Sequence[int],
 ) -> tuple[list[Group], list[Any]]:
-    """Tells every host all groups and the note on each; all hosts must call it.
+    """Sends all groups, and a note on each, to every host; all hosts must call it.
 
     Args:
-        groups: Those of this host; None where another feed holds the group.
-        notes: A JSON-able note on each of this host's groups; not read beside None.
-        sharding: Says which host sends for which feed.
+        groups: This host's groups; None where another feed holds the group.
+        notes: A JSON-able note on each group; ignored beside None.
+        sharding: The hosts and shards of each feed.
         feeds: The feed of each group.
 
     Returns:
-        The groups, with their ``feed``, and their notes. With a single feed, what was given.
+        All groups, with their ``feed``, and their notes. With a single feed, what was given.
     """
     if sharding.num_feeds == 1:
         return [group for group in groups if group is not None], list(notes)
@@ -51,12 +51,7 @@ def gather_groups(
 def move_images(groups: Sequence[Group], sharding: BatchSharding) -> tuple[Group, ...]:
     """Sends images to the hosts whose devices work on their groups; all hosts must call it.
 
-    Args:
-        groups: Of a mini-batch.
-        sharding: Says which hosts hold the images of a feed.
-
-    Returns:
-        The groups, each with the feed that works on it: `assign_groups` now moves none.
+    In the result each group has the feed that works on it, so `assign_groups` moves none again.
     """
     moved = groups_to_move(groups, assign_groups(groups, sharding), sharding)
     result = list(groups)
@@ -64,7 +59,7 @@ def move_images(groups: Sequence[Group], sharding: BatchSharding) -> tuple[Group
         [number for number in sorted(moved) if groups[number].feed == feed]
         for feed in range(sharding.num_feeds)
     ]
-    # One group of every feed at a time, since every host receives what any host sends.
+    # One group of every feed at a time, as every host receives what any host sends.
     for turn in range(max(map(len, queues))):
         sent = {feed: queue[turn] for feed, queue in enumerate(queues) if turn < len(queue)}
         number = sent.get(sharding.own_feed) if sharding.is_leader else None
@@ -79,17 +74,14 @@ def move_images(groups: Sequence[Group], sharding: BatchSharding) -> tuple[Group
 
 
 def _pack(told: Sequence[tuple[Group, Any]]) -> bytes:
-    """Groups without the patches of their images, and the notes on them."""
+    """The groups without their images' patches, and the notes."""
     rows = [
         {
             "id": group.id,
             "note": note,
             "images": [[image.key, list(image.grid)] for image in group.images],
             "slots": [list(slots) for slots in group.slots],
-            "prompts": [
-                [prompt.tokens, prompt.positions, int(prompt.rope_delta)]
-                for prompt in group.prompts
-            ],
+            "prompts": [[p.tokens, p.positions, int(p.rope_delta)] for p in group.prompts],
         }
         for group, note in told
     ]
@@ -120,7 +112,7 @@ def _with_images(group: Group, data: bytes) -> Group:
 
 
 def _showing(group: Group, images: Sequence[ImagePatches]) -> Group:
-    """The group with other images in its slots."""
+    """The group with other images."""
     prompts = tuple(
         replace(prompt, images=tuple(images[slot] for slot in slots))
         for prompt, slots in zip(group.prompts, group.slots, strict=True)

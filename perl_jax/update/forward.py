@@ -1,7 +1,7 @@
 """The shared-prefix forward pass: log-probabilities of all responses of a micro-batch.
 
 Every distinct image is encoded once, every order read once, and its N responses beside it. Logits
-and gradients are those of the O * N sequences one by one.
+and gradients equal those of the O * N separate sequences.
 """
 
 from collections.abc import Sequence
@@ -23,10 +23,10 @@ class Head:
     """How log-probabilities are computed.
 
     Attributes:
-        temperature: That of the sampler.
-        remat: What the backward pass computes again.
+        temperature: The sampler's temperature.
+        remat: What the backward pass recomputes.
         chunk: Rows of the vocabulary at a time, see `token_logprobs`.
-        mesh: The devices over which orders are split; None: one of them.
+        mesh: The devices; None: a single one.
     """
 
     temperature: float = 1.0
@@ -42,22 +42,13 @@ def response_logprobs(
     head: Head,
     running: Sequence[jax.Array] | None = None,
 ) -> tuple[jax.Array, jax.Array]:
-    """Log-probabilities of the responses' tokens, and the entropies they were drawn with.
+    """Log-probabilities of the response tokens and entropies, float32 ``[O, N, R]``, 0 at padding.
 
-    Args:
-        model: The policy.
-        batch: Orders and responses.
-        banned: Bool ``[V]``, as the sampler bans.
-        head: How to compute them.
-        running: Where the gradients of the text layers are added up; see
-            `perl_jax.models.layers.scan_layers_adding`.
-
-    Returns:
-        float32 ``[O, N, R]`` each, 0 at padding.
+    ``banned`` is bool ``[V]``. Gradients of the text layers are added to ``running``, see
+    `perl_jax.models.layers.scan_layers_adding`.
     """
     prompts, valid = batch.prompts, jnp.asarray(batch.valid)
-    # Token r is predicted where token r - 1 was read; the first one at the prompt's end. The last
-    # token is never read.
+    # Token r is predicted where token r - 1 was read, the first one at the prompt's end.
     tokens = jnp.asarray(batch.tokens)
     hidden, own = model.read_with_responses(
         prompts, tokens[..., :-1], batch.start, valid[..., :-1], head.remat, head.mesh, running
@@ -69,12 +60,7 @@ def response_logprobs(
         jnp.concatenate([hidden, own], axis=2), model.unembedding, head.mesh
     )
     logprobs, entropy = token_logprobs(
-        hidden,
-        unembedding,
-        tokens,
-        temperature=head.temperature,
-        banned=banned,
-        chunk=head.chunk,
+        hidden, unembedding, tokens, temperature=head.temperature, banned=banned, chunk=head.chunk
     )
     return jnp.where(valid, logprobs, 0.0), jnp.where(valid, entropy, 0.0)
 
@@ -82,11 +68,11 @@ def response_logprobs(
 def _split_for_slices(
     hidden: jax.Array, unembedding: jax.Array, mesh: Mesh | None
 ) -> tuple[jax.Array, jax.Array]:
-    """Hidden states ``[O, N, R, D]`` and the unembedding as slices of the vocabulary want them.
+    """Splits hidden states ``[O, N, R, D]`` and the unembedding for slices of the vocabulary.
 
-    A slice of an axis that is itself split makes every device fetch all of it: the width is split
-    instead, and the tensor axis has tokens of its own. In the dtype of the product, so is the
-    gradient, each row of which is one product: it waits for the whole backward pass.
+    Slicing a split axis makes every device fetch all of it, so D is split instead, and R over the
+    tensor axis. The cast to the product's dtype halves the gradient, which stays in memory for the
+    whole backward pass; each of its rows is a single product, so nothing is lost.
     """
     unembedding = unembedding.astype(hidden.dtype)
     if mesh is None:

@@ -1,4 +1,4 @@
-"""The update: gradients of micro-batches of whole groups are added up, then applied."""
+"""The update: adds up gradients of micro-batches of whole groups, and applies them."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -35,17 +35,16 @@ class UpdateConfig(Checked):
     """How a batch becomes updates.
 
     Attributes:
-        updates_per_batch: Optimizer updates on each batch, on equal parts of its groups, however
-            many orders and rollouts they have.
-        trainable: Patterns of the paths that are trained; each must match the whole path.
-        frozen: Patterns of the paths that are not trained, even if ``trainable`` matches them.
-        recompute_old: Whether the log-probabilities before the batch's first update are computed in
-            a pass of their own even if there is one update only, which computes the same ones.
-        importance_cap: Tokens are weighted by the ratio of the trainer's probability to the
-            sampler's, at most this; None: they are not. See `truncated_importance_weights`.
+        updates_per_batch: Optimizer updates on each batch, on equal parts of its groups.
+        trainable: Patterns of the trained parameters; each must match the whole path.
+        frozen: Patterns of parameters that are not trained even if ``trainable`` matches them.
+        recompute_old: Whether a separate pass computes the log-probabilities before the batch's
+            first update even with a single update, which computes the same ones.
+        importance_cap: Cap on the tokens' weights, the trainer's probability over the sampler's;
+            None: no weights. See `truncated_importance_weights`.
         max_logprob_gap: The run stops if sampler and trainer differ by more on a token.
-        remat: What the backward pass computes again: ``none``, ``activations`` or ``layers``.
-        logprob_chunk: The rows of the vocabulary that log-probabilities read at a time.
+        remat: What the backward pass recomputes: ``none``, ``activations`` or ``layers``.
+        logprob_chunk: Rows of the vocabulary that log-probabilities read at a time.
         reference_dtype: The dtype of the reference model's parameters.
         packing: How batches are cut and padded.
     """
@@ -64,23 +63,21 @@ class UpdateConfig(Checked):
 
 # Log-probabilities of the responses of each micro-batch.
 Scores = list[jax.Array]
-# Groups, the responses to them, and what a loss needs of every rollout or token, by name.
+# Groups, responses, and what a loss needs for every rollout or token, by name.
 MiniBatch = tuple[Sequence[Group], Responses, Mapping[str, np.ndarray]]
 
 
 class Learner:
     """Updates a policy from batches.
 
-    A learner is fixed when it is made: its configuration, its compiled programs and the arrays that
-    no update changes. What updates change is a `TrainState`, which the caller holds: every method
-    takes one and returns the next.
+    A learner never changes. What updates change is a `TrainState`, which the caller holds: methods
+    take one and return the next.
 
     Attributes:
-        policy: The model apart from its trainable parameters.
+        policy: The model without its trainable parameters.
         sharding: How micro-batches are split over devices and hosts.
-        reference: A copy of the trainable parameters as they start, for the KL penalty; None
-            without one.
-        programs: What is compiled.
+        reference: A copy of the initial trainable parameters; None without a KL penalty.
+        programs: The compiled programs.
     """
 
     def __init__(
@@ -101,20 +98,20 @@ class Learner:
         """Prepares the update; nothing is compiled yet.
 
         Args:
-            model: The policy as it starts.
-            banned: Bool ``[V]``: what the sampler never draws.
+            model: The initial policy.
+            banned: Bool ``[V]``, the tokens that the sampler never draws.
             config: How batches become updates.
             optimizer: How gradients move parameters.
-            total_updates: Of the run.
-            objective: What is optimised; None: the cross-entropy of given responses.
+            total_updates: The number of updates of the run.
+            objective: The objective; None: the cross-entropy of given responses.
             length: The generation budget, for the aggregation ``constant_length``.
-            temperature: The temperature of the sampler.
+            temperature: The sampler's temperature.
             mesh: The devices that hold the model.
-            sharding: How batches are split; None: over these devices.
-            compile: Makes programs; a plan, which runs none of them, makes them itself.
+            sharding: How batches are split; None: over ``mesh``.
+            compile: Makes programs, see `perl_jax.update.programs.jit`.
 
         Raises:
-            ValueError: Patterns match no parameter, or a setting does not fit the others.
+            ValueError: Patterns match no parameter, or settings do not fit together.
         """
         if objective is not None:
             check_aggregation(objective.aggregation, length)
@@ -129,10 +126,18 @@ class Learner:
         self._is_banned = banned
         self._banned = self.sharding.replicate(banned)
         head = Head(temperature, config.remat, config.logprob_chunk, mesh)
+        loss: Loss = partial(supervised_loss, head=head)
+        if objective is not None:
+            loss = partial(
+                policy_gradient_loss,
+                head=head,
+                objective=objective,
+                importance_cap=config.importance_cap,
+            )
         self.programs = Programs(
             self.policy,
             params,
-            loss=self._loss(head),
+            loss=loss,
             head=head,
             optimizer=make_optimizer(optimizer, total_updates, params),
             schedule=learning_rate_schedule(optimizer, total_updates),
@@ -143,44 +148,29 @@ class Learner:
         if objective is not None and objective.kl_coefficient > 0:
             self.reference = self.programs.copy(params, jnp.dtype(config.reference_dtype))
 
-    def _loss(self, head: Head) -> Loss:
-        if self.objective is None:
-            return partial(supervised_loss, head=head)
-        return partial(
-            policy_gradient_loss,
-            head=head,
-            objective=self.objective,
-            importance_cap=self.config.importance_cap,
-        )
-
     def init(self, model: Policy, key: jax.Array) -> TrainState:
-        """The state before the first update. Parameters are copied; the model keeps its own."""
-        # A program on all hosts cannot take a key of one host, but it can take the key's data.
+        """The state before the first update, with copies of the parameters."""
+        # A program on all hosts cannot take one host's key, but it can take the key's data.
         data = np.asarray(jax.random.key_data(key))
         return self.programs.start(self.policy.split(model), data, jax.random.key_impl(key))
 
     def model(self, state: TrainState) -> Policy:
-        """The policy in a state. Its arrays are the state's: an update invalidates it."""
+        """The policy in a state. It shares the state's arrays: an update invalidates it."""
         return self.policy.merge(state.params)
 
     def reinforce(self, state: TrainState, batch: TrainBatch) -> tuple[TrainState, Stats]:
-        """Updates the policy on one batch of rollouts.
-
-        Args:
-            state: Donated.
-            batch: B groups; ``updates_per_batch`` divides B.
+        """Updates the policy on one batch of rollouts; the state is donated.
 
         Returns:
-            The state, and statistics as scalars on the devices: reading one waits for it. See
+            The state, and statistics as scalars on the devices (reading one waits for it). See
             `perl_jax.update.stats.of_batch`.
 
         Raises:
-            ValueError: The batch does not fit.
+            ValueError: The mask holds padding, or ``updates_per_batch`` does not divide the groups.
         """
         parts = self._mini_batches(batch)
         old: list[Scores | None] = [None] * len(parts)
-        if self._scores_old:
-            # All of them before the first update.
+        if self._scores_old:  # all of them before the first update
             old = [self._scores(state.params, self._micro_batches(*part)) for part in parts]
         stats = []
         for part, scores in zip(parts, old, strict=True):
@@ -192,18 +182,12 @@ class Learner:
     def supervise(
         self, state: TrainState, groups: Sequence[Group], responses: Responses
     ) -> tuple[TrainState, Stats]:
-        """Updates the policy once, towards given responses; every token weighs the same.
+        """Updates the policy once towards given responses; every token weighs the same.
 
-        Args:
-            state: Donated.
-            groups: B groups.
-            responses: To them.
-
-        Returns:
-            As `reinforce`.
+        The state is donated. Returns what `reinforce` returns.
 
         Raises:
-            ValueError: The responses do not fit, or hold a token that is never drawn.
+            ValueError: The responses hold a banned token, or the learner has an objective.
         """
         if self.objective is not None:
             raise ValueError("supervise: expected a learner without an objective; got one with it")
@@ -220,12 +204,12 @@ class Learner:
         return state, self.programs.of_batch([stats])
 
     def operations(self, batch: TrainBatch) -> int:
-        """Floating-point operations that `reinforce` needs at least, for rollouts that count."""
+        """The least floating-point operations of `reinforce`, for rollouts in the mask."""
         lengths = np.where(batch.mask.any(-1), batch.lengths, 0)
         return self.operations_of(batch.groups, Responses(batch.tokens, lengths))
 
     def operations_of(self, groups: Sequence[Group], responses: Responses) -> int:
-        """As `operations`, for all of these responses; also for `supervise`."""
+        """As `operations`, for given responses; also for `supervise`."""
         once = forward_operations(self.model_config, groups, responses)
         scored = self._scores_old + (self.reference is not None)
         vision = [within(path, VISION) for path in self.policy.paths]
@@ -234,12 +218,12 @@ class Learner:
 
     @property
     def _scores_old(self) -> bool:
-        """Whether the log-probabilities before the first update take a pass of their own."""
+        """Whether a separate pass computes the log-probabilities before the first update."""
         several = self.config.updates_per_batch > 1 or self.config.recompute_old
         return self.objective is not None and several
 
     def _mini_batches(self, batch: TrainBatch) -> list[MiniBatch]:
-        """The batch in equal parts, one for each update; checks that it fits."""
+        """Checks the batch and cuts it into equal parts, one for each update."""
         objective, parts = self.objective, self.config.updates_per_batch
         if objective is None:
             raise ValueError("reinforce: expected a learner with an objective; got objective=None")
@@ -277,7 +261,7 @@ class Learner:
         return state, self.programs.of_update(parts) | applied
 
     def _scores(self, params: Params, micro_batches: Iterable[MicroBatch]) -> Scores:
-        """Log-probabilities of each micro-batch under some parameters."""
+        """Log-probabilities of each micro-batch under ``params``."""
         scores: Scores = []
         for micro in micro_batches:
             scores.append(self._score(params, micro))
@@ -302,7 +286,7 @@ class Learner:
     def _micro_batches(
         self, groups: Sequence[Group], responses: Responses, values: Mapping[str, np.ndarray]
     ) -> Iterator[MicroBatch]:
-        """The micro-batches of a mini-batch, each with so many groups of every shard."""
+        """The micro-batches of a mini-batch, each with equally many groups of every shard."""
         assigned = assign_groups(groups, self.sharding)
         at_once = -(-self.config.packing.micro_groups // self.sharding.num_shards)
         for first in range(0, max(map(len, assigned)), at_once):
@@ -310,7 +294,7 @@ class Learner:
             yield self._micro_batch((groups, responses, values), parts)
 
     def _micro_batch(self, mini: MiniBatch, parts: Sequence[list[int]]) -> MicroBatch:
-        """The groups of these numbers, by shard, on the devices."""
+        """The groups of these numbers, by shard, as arrays on the devices."""
         groups, responses, values = mini
         model = self.model_config
         members = [[groups[number] for number in numbers] for numbers in parts]

@@ -1,7 +1,7 @@
-"""What a micro-batch adds to the loss of its mini-batch: reinforced, or supervised.
+"""The losses: what a micro-batch adds to the loss of its mini-batch.
 
-Weights of tokens come with the batch, computed over the whole mini-batch: shares of micro-batches,
-and their gradients, then add up, however the batch is cut.
+Token weights are computed over the whole mini-batch, so the shares of micro-batches and their
+gradients add up however the batch is cut.
 """
 
 from collections.abc import Sequence
@@ -26,27 +26,18 @@ def policy_gradient_loss(
     objective: Objective,
     importance_cap: float | None,
 ) -> tuple[jax.Array, Stats]:
-    """The share of the objective's loss, the KL penalty and the entropy bonus.
+    """The share of the objective's loss, KL penalty and entropy bonus, and its statistics.
 
-    Args:
-        model: The policy.
-        batch: Its values are ``weights`` and ``sampled`` (the sampler's log-probabilities)
-            ``[O, N, R]``, ``advantages`` ``[O, N]``, and, where there are several updates a batch,
-            ``old``, where there is a KL penalty, ``reference``, ``[O, N, R]``.
-        banned: Bool ``[V]``.
-        running: As in `response_logprobs`.
-        head: How log-probabilities are computed.
-        objective: What is optimised.
-        importance_cap: Of `truncated_importance_weights`; None for no weights.
-
-    Returns:
-        The share, float32, and statistics over the tokens that weigh something.
+    The batch's values are ``weights`` and ``sampled`` (the sampler's log-probabilities)
+    ``[O, N, R]``, ``advantages`` ``[O, N]``, and ``[O, N, R]`` ``old`` for several updates a batch,
+    ``reference`` for a KL penalty. ``banned`` and ``running`` are as in `response_logprobs`,
+    ``importance_cap`` as in `UpdateConfig`. Statistics are over tokens with a positive weight.
     """
     logprobs, entropy = response_logprobs(model, batch, banned, head, running)
     values = batch.values
     weights = jnp.asarray(values["weights"])
     mask = weights > 0
-    # With one update a batch the policy is the old policy: the ratio is 1, its gradient is not 0.
+    # With one update a batch the ratio is 1, but its gradient is not 0.
     old = values.get("old", jax.lax.stop_gradient(logprobs))
     loss, means = objective.token_loss(logprobs, old, values["advantages"], mask)
     del means["tokens"]
@@ -86,9 +77,8 @@ def supervised_loss(
 ) -> tuple[jax.Array, Stats]:
     """The share of the cross-entropy of given responses; values are ``weights`` ``[O, N, R]``.
 
-    The statistic ``supervised/likely`` is the share of tokens that the model gives more than half
-    of the probability. Greedy decoding guesses these, and others whose probability is smaller but
-    still the largest: it is a lower bound of the accuracy that needs no logits.
+    The statistic ``supervised/likely`` is the share of tokens with a probability above 1/2: a lower
+    bound of the accuracy of greedy decoding that needs no logits.
     """
     logprobs, entropy = response_logprobs(model, batch, banned, head, running)
     weights = jnp.asarray(batch.values["weights"])

@@ -1,4 +1,4 @@
-"""Floating-point operations that a step cannot do without."""
+"""The least floating-point operations of a step."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,36 +17,32 @@ class Operations:
     """Floating-point operations of one forward pass, counted by `PolicyConfig`.
 
     Attributes:
-        vision: Of encoding every distinct image of a group once.
-        text: Of reading every order once, and every response after it.
+        vision: For encoding every distinct image of a group once.
+        text: For reading every order once, and every response after it.
     """
 
     vision: int
     text: int
 
     def forward(self) -> int:
-        """Of the pass itself: as a rollout, or to score what is given."""
+        """The operations of the pass itself, as a rollout or to score given responses."""
         return self.vision + self.text
 
     def update(self, *, vision_trained: bool, text_trained: bool) -> int:
-        """Of the pass and its gradients, which cost as much again for inputs and for weights.
+        """The operations of the pass and its gradients.
 
-        Where the vision tower is frozen, nothing flows back into it.
+        Gradients of inputs and of weights each cost as much as the pass. A frozen vision tower gets
+        none.
         """
-        text_backward = 2 if text_trained else 1
-        vision_backward = 2 if vision_trained else 0
-        return self.text * (1 + text_backward) + self.vision * (1 + vision_backward)
+        return self.text * (3 if text_trained else 2) + self.vision * (3 if vision_trained else 1)
 
 
 def forward_operations(
     config: PolicyConfig, groups: Sequence[Group], responses: Responses
 ) -> Operations:
-    """Of one forward pass over groups and their responses, shared parts once.
+    """Counts one forward pass over groups and their responses, shared parts once.
 
-    Args:
-        config: Of the model.
-        groups: B groups.
-        responses: To them; those of length 0 cost nothing.
+    Responses of length 0 cost nothing, and neither does a group with no other responses.
     """
     vision = text = 0
     for group, lengths_KxN in zip(groups, responses.lengths, strict=True):
@@ -55,7 +51,7 @@ def forward_operations(
         vision += sum(config.image_operations(image.grid) for image in group.images)
         for prompt, lengths_N in zip(group.prompts, lengths_KxN.astype(np.int64), strict=False):
             start = len(prompt.tokens)
-            # The last token of a response is predicted and never read.
+            # The last token of a response is predicted but never read.
             read = np.maximum(lengths_N - 1, 0)
             text += config.text_operations(
                 tokens=start + int(read.sum()),
@@ -66,5 +62,5 @@ def forward_operations(
 
 
 def _triangle(n: T) -> T:
-    """1 + 2 + ... + n: the pairs of n tokens that read each other in order."""
+    """1 + 2 + ... + n, the pairs of causal attention over n tokens."""
     return n * (n + 1) // 2

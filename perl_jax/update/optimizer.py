@@ -1,7 +1,7 @@
-"""The optimizer, from gradients to new parameters, as optax transformations.
+"""The optimizer, as optax transformations.
 
 Parameters, gradients and updates are flat dicts by dotted path. Matrices are (out, in). Stacked
-parameters have a leading layer axis, and every layer is treated as a parameter of its own.
+parameters have a leading layer axis; each layer is treated as a parameter of its own.
 """
 
 import math
@@ -46,30 +46,26 @@ Tree = TypeVar("Tree")
 class OptimizerConfig(Checked):
     """How gradients move parameters.
 
-    The learning rate means the same for all three optimizers: it is about the size of an element of
-    an update. Elements of Muon's matrices have a fifth of it, and so have AdamW's once gradients
-    differ from update to update.
+    For all three optimizers the learning rate is about the size of an element of an update; for
+    Muon's matrices, and for AdamW once gradients differ from update to update, a fifth of it.
 
     Attributes:
-        name: ``adamw`` (arXiv 1711.05101); ``adafactor`` (arXiv 1804.04235), which keeps no first
-            moment and a factored second one, and whose steps do not grow with the parameter; or
-            ``muon`` (arXiv 2502.16982) on every matrix but embeddings, ``lm_head`` and the patch
-            embedding, which AdamW moves, as it does all vectors.
+        name: ``adamw`` (arXiv 1711.05101); ``adafactor`` (arXiv 1804.04235) without first moment,
+            with a factored second one and steps that do not grow with the parameter; or ``muon``
+            (arXiv 2502.16982) for all matrices but embeddings, ``lm_head`` and the patch embedding,
+            AdamW for these and vectors.
         learning_rate: The peak.
-        schedule: After the warm-up: ``constant``; ``linear`` or ``cosine`` down to
-            ``final_scale`` of the peak at the end of the run.
+        schedule: After the warm-up: ``constant``, or ``linear`` or ``cosine`` to ``final_scale``.
         warmup_updates: W: update u < W, from 0, is made at (u + 1) / W of the peak.
-        final_scale: The fraction of the peak at the end; ``constant`` does not use it.
+        final_scale: The fraction of the peak at the end of the run; ``constant`` ignores it.
         b1: Decay of AdamW's first moment. Muon's momentum is 0.95.
         b2: Decay of AdamW's second moment.
         epsilon: Added to AdamW's denominator.
-        weight_decay: Decoupled: every update takes this times the learning rate off a parameter.
+        weight_decay: Decoupled: every update shrinks parameters by this times the learning rate.
         no_decay: Patterns of the paths that do not decay; each must match the whole path.
         max_grad_norm: Gradients of a larger global norm are scaled down to it; None: never.
-        max_skipped: The run stops after so many updates in a row that were skipped because they
-            were not finite.
-        state_dtype: The dtype of the first moment, ``float32`` or ``bfloat16``; the rest of the
-            state is float32.
+        max_skipped: The run stops after so many non-finite, and so skipped, updates in a row.
+        state_dtype: The first moment's dtype, ``float32`` or ``bfloat16``; other state is float32.
     """
 
     name: OptimizerName = "adamw"
@@ -98,13 +94,10 @@ class OptimizerConfig(Checked):
 
 
 def learning_rate_schedule(config: OptimizerConfig, total_updates: int) -> optax.Schedule:
-    """The learning rate as a function of how many updates were applied before.
+    """The learning rate as a function of the number of updates applied before.
 
-    Args:
-        config: Peak, warm-up, schedule and final scale.
-        total_updates: The updates T of the run. A decay starts at the peak with update W
-            (``warmup_updates``). It would reach ``final_scale`` of the peak with update T, but the
-            last update is T - 1.
+    A decay starts at the peak with update W = ``warmup_updates`` and would reach ``final_scale``
+    with update T = ``total_updates``; the last update is T - 1.
 
     Raises:
         ValueError: The run ends before the warm-up does.
@@ -133,16 +126,11 @@ def learning_rate_schedule(config: OptimizerConfig, total_updates: int) -> optax
 def make_optimizer(
     config: OptimizerConfig, total_updates: int, params: Mapping[str, Any]
 ) -> optax.GradientTransformation:
-    """Builds the optimizer of these parameters.
+    """Builds the optimizer of ``params``: arrays by path, or anything with a shape.
 
     Its steps, in order: clipping by the global norm, the optimizer's direction, weight decay, the
     learning rate. It computes in float32 and keeps its state in float32 (but for ``state_dtype``),
     whatever the dtype of parameters and gradients.
-
-    Args:
-        config: Which optimizer, and its settings.
-        total_updates: The updates of the run, for the schedule.
-        params: The trainable parameters by path: arrays, or anything with a shape.
 
     Raises:
         ValueError: There are no parameters, or the schedule does not fit the run.
@@ -165,43 +153,31 @@ def make_optimizer(
 
 
 def applied_updates(optimizer_state: Any) -> jax.Array:
-    """The number of updates that made this state, int32, without those that were skipped.
-
-    The schedule gives the learning rate of the next update for it.
-    """
+    """The number of updates that made this state, int32, without skipped ones."""
     return optimizer_state[-1].count
 
 
 def apply_gradients(
-    optimizer: optax.GradientTransformation,
-    params: Params,
-    optimizer_state: Any,
-    gradients: Params,
+    optimizer: optax.GradientTransformation, params: Params, optimizer_state: Any, gradients: Params
 ) -> tuple[dict[str, jax.Array], Any, dict[str, jax.Array]]:
-    """Makes one update, or none if it is not finite.
+    """Makes one update with an optimizer of `make_optimizer`, or none if it is not finite.
 
     It is pure, and may be compiled with ``params`` and ``optimizer_state`` donated.
 
-    Args:
-        optimizer: From `make_optimizer`.
-        params: By path.
-        optimizer_state: ``optimizer.init(params)``, or what the last call returned.
-        gradients: By path, of the parameters' shapes.
-
     Returns:
-        Parameters, state, and scalars by their names in the logs, which begin with ``optimizer/``:
-        ``grad_norm`` before clipping, ``update_norm``, ``param_norm`` after the update, all global
-        and float32, and ``skipped``, int32. If the norm of the gradients or of the update is not
-        finite, ``skipped`` is 1, ``update_norm`` is 0, and parameters and state are those that were
-        given, counters included.
+        Parameters, state, and statistics: ``optimizer/grad_norm`` before clipping,
+        ``optimizer/update_norm`` and ``optimizer/param_norm`` after the update, global and float32,
+        and ``optimizer/skipped``, int32. If the norm of the gradients or of the update is not
+        finite, ``skipped`` is 1, ``update_norm`` 0, and parameters and state, counters included,
+        are unchanged.
 
     Raises:
         ValueError: Gradients and parameters differ in paths or shapes.
     """
     _check_gradients(params, gradients)
     grad_norm = optax.tree.norm(_as_float32(gradients))
-    result: Any = optimizer.update(gradients, optimizer_state, params)
-    updates, moved_state = result
+    updates: Any
+    updates, moved_state = optimizer.update(gradients, optimizer_state, params)
     update_norm = optax.tree.norm(updates)
     finite = jnp.isfinite(grad_norm) & jnp.isfinite(update_norm)
 
@@ -222,7 +198,7 @@ def apply_gradients(
 
 
 def _direction(config: OptimizerConfig, params: Mapping[str, Any]) -> optax.GradientTransformation:
-    """From gradients to updates, before weight decay and learning rate."""
+    """Turns gradients into updates, before weight decay and learning rate."""
     if config.name == "adafactor":
         return _adafactor(params)
     dtype = jnp.dtype(config.state_dtype)
@@ -255,7 +231,7 @@ def _muon(
 
 def _adafactor(params: Mapping[str, Any]) -> optax.GradientTransformation:
     # optax factors the two largest axes, of which a layer axis may be one, and clips whole arrays.
-    # Mapped over the layers, both see one matrix at a time.
+    # Mapped over the layers, both see one layer's parameter at a time.
     each = optax.chain(optax.scale_by_factored_rms(), optax.clip_by_block_rms(_ADAFACTOR_CLIP))
     mapped = optax.GradientTransformation(jax.vmap(each.init), jax.vmap(each.update))
     labels = {path: _stack(path) or "single" for path in params}
@@ -266,13 +242,12 @@ def _adafactor(params: Mapping[str, Any]) -> optax.GradientTransformation:
 
 
 def _stack(path: str) -> str | None:
-    """The stack that a parameter belongs to, if any."""
+    """The stack of layers that a parameter belongs to, if any."""
     return next((module for module in STACKED if within(path, module)), None)
 
 
 def _is_hidden_matrix(path: str, shape: tuple[int, ...]) -> bool:
-    # Muon is for maps between hidden states.
-    rank = len(shape) - (1 if _stack(path) else 0)
+    rank = len(shape) - (_stack(path) is not None)
     return rank == 2 and not re.fullmatch(OUTER_MATRICES, path)
 
 

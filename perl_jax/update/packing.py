@@ -1,9 +1,7 @@
-"""From groups and their responses to the padded arrays of one micro-batch, on the host.
+"""Packs groups and their responses into the padded arrays of a micro-batch, on the host.
 
-A micro-batch holds whole groups, so that every distinct image is encoded once for all orders and
-rollouts that show it. It has a shard for every device that works on groups of its own, and all of
-a group is in one shard. Orders of a shard stand one after the other, whichever group they belong
-to: what a group shares beside its images is in the advantages already.
+A micro-batch holds whole groups, each in one shard, so that every distinct image is encoded once
+for all orders and rollouts that show it. The orders of a shard are concatenated.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,16 +22,15 @@ from perl_jax.types import Group, ImagePatches, Responses
 
 @dataclass(frozen=True)
 class PackingConfig(Checked):
-    """The sizes that the arrays of an update are padded to; none of them changes its result.
+    """The sizes that arrays of an update are padded to; none of them changes its result.
 
     Attributes:
-        micro_groups: Groups in one forward and backward pass, rounded up to the same number for
-            each shard; gradients add up over the passes.
-        prompt_lengths: The ladder of padded prompt lengths, in tokens.
-        response_lengths: The ladder of padded response lengths, in tokens.
-        patches: The ladder of the patches of the distinct images of a shard.
-        images: The ladder of their number; empty lets it follow from the batch.
-        orders: The ladder of the number of orders of a shard; empty lets it follow from the batch.
+        micro_groups: Groups in one pass, rounded up to the same number for each shard.
+        prompt_lengths: Padded prompt lengths, in tokens.
+        response_lengths: Padded response lengths, in tokens.
+        patches: Padded numbers of patches of a shard's distinct images.
+        images: Padded numbers of a shard's distinct images; empty: these follow from the batch.
+        orders: Padded numbers of a shard's orders; empty: these follow from the batch.
     """
 
     micro_groups: Count = 4
@@ -49,16 +46,15 @@ class PackingConfig(Checked):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class MicroBatch:
-    """O orders and N responses to each, padded on the right: S equal shards, one after the other.
+    """O orders and N responses to each, padded on the right, as S concatenated equal shards.
 
     Attributes:
-        prompts: The orders; their ``images`` are the distinct images of each shard, ``[S, ...]``,
-            and their ``feature_rows`` count within the shard.
+        prompts: The orders. ``images`` are the distinct images of each shard, ``[S, ...]``;
+            ``feature_rows`` count within the shard.
         start: int32 ``[O]``, the position of a response's first token.
         tokens: int32 ``[O, N, R]``, the responses.
-        valid: bool ``[O, N, R]``, True at their tokens.
-        values: float32 by name: what a loss needs of every rollout ``[O, N]`` or of every token
-            ``[O, N, R]``; 0 at padding.
+        valid: bool ``[O, N, R]``, True at response tokens.
+        values: float32 by name, what a loss needs: ``[O, N]`` or ``[O, N, R]``, 0 at padding.
     """
 
     prompts: PromptInputs
@@ -68,21 +64,14 @@ class MicroBatch:
     values: Mapping[str, Array]
 
     def shard_axes(self) -> "MicroBatch":
-        """The axis along which shards follow each other, in place of every array."""
+        """The axis along which shards are concatenated, in place of every array."""
         axes: Any = first_axes(self)
         return replace(axes, prompts=replace(axes.prompts, positions=1))
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """The padded sizes of one shard of a micro-batch.
-
-    Attributes:
-        orders: How many.
-        prompt: T.
-        response: R.
-        images: Of its images; None where no shard has any.
-    """
+    """The padded sizes of one shard; ``images`` is None if no shard has any."""
 
     orders: int
     prompt: int
@@ -97,20 +86,13 @@ class Sizes:
         config: PackingConfig,
         model: PolicyConfig,
     ) -> "Sizes":
-        """The sizes that hold each of several shards.
-
-        Args:
-            shards: The groups of each; a shard may have none.
-            lengths: int, those of all responses.
-            config: The ladders.
-            model: The policy's sizes.
+        """The sizes that hold the groups of each shard and all response lengths.
 
         Raises:
             ValueError: A prompt, a response or the images do not fit the ladders.
         """
 
         def fit(ladder: str, size: int, what: str) -> int:
-            """The rung of a ladder of the configuration, or the `bucket` where it is empty."""
             rungs = getattr(config, ladder)
             return Ladder(ladder, rungs).fit(size, what) if rungs else bucket(size)
 
@@ -145,26 +127,20 @@ def pack(
     model: PolicyConfig,
     sizes: Sizes,
 ) -> MicroBatch:
-    """Packs whole groups and their responses as one shard of a micro-batch.
+    """Packs B groups and their responses as one shard; no groups give a shard of padding.
 
-    Args:
-        groups: B groups; none give a shard of padding.
-        responses: To them.
-        values: By name, ``[B, K, N]`` or ``[B, K, N, R]``: becomes `MicroBatch.values`. What stands
-            at padding is not read.
-        model: The policy's sizes.
-        sizes: The padded sizes.
+    ``values``, ``[B, K, N]`` or ``[B, K, N, R]`` by name, become `MicroBatch.values`. They are not
+    read at padding.
 
     Raises:
-        ValueError: Groups, responses and images do not fit each other; names the group where there
-            is one.
+        ValueError: Groups, responses and images do not fit each other; names the group if any.
     """
     where = [(g, k) for g, group in enumerate(groups) for k in range(len(group.prompts))]
     _check_orders(groups, responses.lengths)
     index = tuple(np.array(where, int).reshape(-1, 2).T)
 
     def gather(array: np.ndarray) -> np.ndarray:
-        """``[B, K, N, ...]`` to ``[O, N, ...]``, a token axis cut or padded to R."""
+        """``[B, K, N, ...]`` to ``[O, N, ...]``; cuts or pads a token axis to R."""
         rows = array[index]
         if rows.ndim == 3:
             rows = rows[..., : sizes.response]
@@ -200,7 +176,7 @@ def _check_orders(groups: Sequence[Group], lengths: np.ndarray) -> None:
 def _pack_prompts(
     groups: Sequence[Group], sizes: Sizes, model: PolicyConfig
 ) -> tuple[PromptInputs, np.ndarray]:
-    """The orders of all groups one after the other, and where responses to them start."""
+    """The concatenated orders of all groups, and the positions where responses start."""
     images, rows_of, first = _distinct(groups), {}, 0
     for image in images:
         stop = first + image.num_patches // model.patches_per_unit
@@ -226,5 +202,5 @@ def _pack_prompts(
 
 
 def _distinct(groups: Sequence[Group]) -> list[ImagePatches]:
-    """The images of groups, each once."""
+    """The distinct images of groups."""
     return list({image.key: image for group in groups for image in group.images}.values())

@@ -1,4 +1,4 @@
-"""The compiled programs of the update: pure functions of parameters and arrays."""
+"""The update's compiled programs: pure functions of parameters and arrays."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -16,46 +16,38 @@ from perl_jax.update.packing import MicroBatch
 from perl_jax.update.state import Params, SplitPolicy, TrainState, shardings_of, state_shardings
 from perl_jax.update.stats import Stats, of_batch, of_update
 
-# (model, batch, banned, running) -> loss, stats. The losses of the micro-batches of a mini-batch
-# add up to its loss. Gradients of the text layers are added to ``running``, if it is given.
+# (model, batch, banned, running) -> loss, stats. The losses of micro-batches add up to the loss of
+# the mini-batch. Gradients of the text layers are added to ``running`` if it is given.
 Loss = Callable[
     [Policy, MicroBatch, jax.Array, Sequence[jax.Array] | None], tuple[jax.Array, Stats]
 ]
 
-# Makes a program of its name, a function and options of `jax.jit`. Plans list it under this name.
+# Makes a program from a name, a function and options of `jax.jit`. A plan makes its own, and lists
+# them by name.
 Compile = Callable[..., Any]
 
 
 def jit(name: str, function: Callable[..., Any], **options: Any) -> Any:
-    """Makes a program that runs where its arguments lie."""
+    """The default `Compile`: a program that runs where its arguments are."""
     return jax.jit(function, **options)
 
 
 _COMPILER_OPTIONS = {
-    # The compiler would cast the parameters of all layers to bfloat16 before the loop that uses one
-    # layer at a time. For a 7B policy on 16 chips that copy takes 0.8 GiB of each.
+    # Otherwise the parameters of all layers are cast to bfloat16 before the loop over layers. For a
+    # 7B policy on 16 chips that copy takes 0.8 GiB of each.
     "tpu": {"xla_jf_bf16_propagation": False},
-    # Several devices of one CPU share its threads, and each collective that waits holds one. If the
-    # devices start independent collectives in different orders, all threads wait for ever.
+    # The devices of a CPU share its threads, and a waiting collective holds one. If devices start
+    # independent collectives in different orders, all threads may wait for ever.
     "cpu": {"xla_cpu_enable_concurrency_optimized_scheduler": False},
 }
 
 
 class Programs:
-    """The compiled programs of one learner.
+    """The compiled programs of one learner: the functions below with their first arguments bound.
 
-    The shardings of results are fixed. The compiler would otherwise be free to hold gradients whole
-    on every device, and the optimizer's first moments, which depend on no input, whole on one.
-
-    Attributes:
-        start: ``(params, key data, key implementation) -> state``, in memory of its own.
-        zeros: ``() -> gradients``.
-        add: `add_gradients` of ``(gradients, params, frozen, batch, banned)``, gradients donated.
-        apply: `apply` of ``(state, gradients)``, the state donated.
-        score: `score` of ``(params, frozen, batch, banned)``.
-        of_update: `perl_jax.update.stats.of_update`.
-        of_batch: `perl_jax.update.stats.of_batch`.
-        copy: `copy_as` of ``(params, dtype)``.
+    ``add`` donates the gradients, ``apply`` the state. The shardings of results are fixed: the
+    compiler could otherwise hold gradients whole on every device, and the optimizer's first
+    moments, which depend on no input, whole on one.
     """
 
     def __init__(
@@ -73,7 +65,7 @@ class Programs:
         like_params, replicated = shardings_of(params), sharding.replicated
         shapes = jax.eval_shape(optimizer.init, params)
         like_state: Any = state_shardings(shapes, params, replicated)
-        # A backward pass that goes layer by layer can add up the gradients of each on its way.
+        # A backward pass that goes layer by layer can add up gradients on its way.
         in_place = policy.text_layers if head.remat == "layers" else ()
         options = _compiler_options(params)
         self.start = compile(
@@ -100,17 +92,16 @@ class Programs:
 
 
 def _compiler_options(params: Params) -> dict[str, bool] | None:
-    """The options for the devices that hold the parameters."""
     devices: set[Any] = next(iter(params.values())).sharding.device_set
     platform = next(iter(devices)).platform
-    # One device alone has no collectives.
+    # A single device has no collectives.
     return None if platform == "cpu" and len(devices) == 1 else _COMPILER_OPTIONS.get(platform)
 
 
 def start(
     optimizer: optax.GradientTransformation, params: Params, key_data: jax.Array, key_impl: str
 ) -> TrainState:
-    """The state before the first update. Everything is copied, as updates donate the state."""
+    """The state before the first update, of copies, as updates donate it."""
     return TrainState(
         params=jax.tree.map(jnp.copy, params),
         optimizer=optimizer.init(params),
@@ -120,7 +111,7 @@ def start(
 
 
 def zero_gradients(params: Params) -> Params:
-    """Gradients to add to: float32 whatever the dtype of the parameters."""
+    """Gradients of 0, float32 for parameters of any dtype."""
     return {path: jnp.zeros(leaf.shape, jnp.float32) for path, leaf in params.items()}
 
 
@@ -134,21 +125,10 @@ def add_gradients(
     batch: MicroBatch,
     banned: jax.Array,
 ) -> tuple[Params, Stats]:
-    """Adds the gradients of a micro-batch's loss to ``total``; ``frozen`` gets none.
+    """Adds the gradients of a micro-batch's loss to ``total``; returns it and the statistics.
 
-    Args:
-        policy: The model apart from its parameters.
-        loss: The loss of a micro-batch.
-        in_place: Either `SplitPolicy.text_layers`, whose gradients are then added layer by layer
-            and never exist all at once, or none.
-        total: The gradients so far; donated.
-        params: The trainable parameters.
-        frozen: The others.
-        batch: The micro-batch.
-        banned: Bool ``[V]``.
-
-    Returns:
-        The new total, and the statistics of the micro-batch.
+    ``in_place`` is empty or `SplitPolicy.text_layers`: these gradients are then added layer by
+    layer and never exist all at once.
     """
     others = {path: leaf for path, leaf in params.items() if path not in in_place}
     running = [total[path] for path in in_place]
@@ -169,7 +149,7 @@ def apply(
     state: TrainState,
     gradients: Params,
 ) -> tuple[TrainState, Stats]:
-    """Makes one update, or none if gradients are not finite; see `apply_gradients`."""
+    """Makes one update, or none if it is not finite; see `apply_gradients`."""
     rate = jnp.asarray(schedule(applied_updates(state.optimizer)), jnp.float32)
     params, optimizer_state, stats = apply_gradients(
         optimizer, state.params, state.optimizer, gradients
@@ -187,15 +167,15 @@ def score(
     batch: MicroBatch,
     banned: jax.Array,
 ) -> jax.Array:
-    """Log-probabilities of the responses under some parameters, ``[O, N, R]``."""
+    """Log-probabilities of the responses, ``[O, N, R]``."""
     return response_logprobs(policy.merge({**frozen, **params}), batch, banned, head)[0]
 
 
 def copy_as(params: Params, dtype: jnp.dtype) -> Params:
-    """A copy of the parameters, cast to a dtype."""
+    """Copies parameters in a dtype."""
     return {path: jnp.copy(leaf.astype(dtype)) for path, leaf in params.items()}
 
 
 def wait_for_all_but_last(results: Sequence[Any]) -> None:
-    """Called after every micro-batch, it keeps the devices from holding more than two of them."""
+    """Called after every micro-batch, keeps the devices from holding more than two of them."""
     jax.block_until_ready(results[-2:-1])

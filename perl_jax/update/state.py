@@ -1,4 +1,4 @@
-"""What training changes, and the policy that it is the state of."""
+"""The state that training changes, and the policy without it."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ class TrainState:
         params: The trainable parameters by dotted path.
         optimizer: The optimizer's state.
         key: The run's PRNG key; a step folds its number in.
-        skipped_in_a_row: int32, updates skipped since the last one that was made.
+        skipped_in_a_row: int32, updates skipped since the last applied one.
     """
 
     params: Params
@@ -34,29 +34,22 @@ class TrainState:
 
 
 def shardings_of(params: Mapping[str, jax.Array]) -> dict[str, Sharding]:
-    """The shardings of parameters, which are also those of their gradients and copies."""
+    """The shardings of parameters, and of their gradients and copies."""
     return {path: leaf.sharding for path, leaf in params.items()}
 
 
 def state_shardings(
     optimizer_state: Any, params: Mapping[str, jax.Array], replicated: Sharding
 ) -> TrainState:
-    """The shardings of a `TrainState`, in place of its arrays.
+    """The shardings of a `TrainState`, from the optimizer's arrays or their shapes.
 
-    What has the shape of a parameter is split as the parameter is, the rest is replicated.
-
-    Args:
-        optimizer_state: Its arrays, or their shapes.
-        params: The trainable parameters by path.
-        replicated: The sharding of a whole copy on every device.
+    Arrays of a parameter's path and shape are split as the parameter is; others are replicated.
     """
 
     def place(path: tuple[Any, ...], leaf: Any) -> Sharding:
         keys = (key.key for key in path if isinstance(key, jax.tree_util.DictKey))
         owner = next((params[key] for key in keys if key in params), None)
-        if owner is None or owner.shape != leaf.shape:
-            return replicated
-        return owner.sharding
+        return replicated if owner is None or owner.shape != leaf.shape else owner.sharding
 
     like_params: Any = shardings_of(params)
     optimizer = jax.tree_util.tree_map_with_path(place, optimizer_state)
@@ -65,14 +58,14 @@ def state_shardings(
 
 
 class SplitPolicy:
-    """A policy apart from its parameters, which are split into trainable and frozen ones.
+    """A policy without its trainable parameters.
 
     Attributes:
-        definition: Of the NNX module: static and hashable.
-        frozen: The parameters that training leaves alone, by path.
-        paths: The trainable ones.
-        text_layers: Those of the language model's layers in the order of the module's leaves, if
-            all of them are trainable.
+        definition: The NNX module's graph definition, static and hashable.
+        frozen: The frozen parameters by path.
+        paths: The paths of the trainable parameters.
+        text_layers: The paths of the language model's layers, in the order of the module's leaves;
+            empty unless all are trainable.
     """
 
     def __init__(
@@ -93,18 +86,17 @@ class SplitPolicy:
         )
         if not self.paths:
             raise ValueError("trainable, frozen: expected some parameter to be left; got none")
-        # The order is that of the leaves of the module.
         layers = tuple(path for path in params if within(path, TEXT_LAYERS))
         self.text_layers = layers if set(layers) <= set(self.paths) else ()
         self.frozen = {path: leaf for path, leaf in params.items() if path not in self.paths}
 
     def split(self, model: Policy) -> Params:
-        """The trainable parameters of a model of this kind."""
+        """The trainable parameters of a model of the same structure."""
         params = flatten(nnx.state(model))
         return {path: params[path] for path in self.paths}
 
     def merge(self, params: Mapping[str, jax.Array]) -> Policy:
-        """The model with these trainable parameters, or with all of them; nothing is copied."""
+        """The model with these trainable parameters, or with all parameters; nothing is copied."""
         every = {**self.frozen, **params}
         return nnx.merge(self.definition, with_leaves(self._state, lambda path, _: every[path]))
 

@@ -1,8 +1,8 @@
-"""Statistics of micro-batches and updates, put together on the device.
+"""Statistics of micro-batches and updates, by their names in the logs, combined on the device.
 
-Statistics have their names in the logs; only ``tokens``, which weighs micro-batches, is not logged.
-A prefix says how parts are combined: ``sum/...`` and ``count/...`` add up; ``mean/...`` are sums
-over tokens, in the end divided by ``count/tokens``; ``max/...`` and ``min/...`` do what they say.
+A prefix says how those of micro-batches are combined: ``sum/`` and ``count/`` add up, ``mean/`` are
+sums over tokens that are finally divided by ``count/tokens``, ``max/`` and ``min/`` are extremes.
+``tokens`` is not logged.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,19 +13,20 @@ import jax.numpy as jnp
 Stats = dict[str, jax.Array]
 
 _COMBINE = {"max": jnp.max, "min": jnp.min}
-# Of several updates: their sum, or what the last one says. Of all others extremes or the mean.
+# Over the updates of a batch these are summed or taken from the last; the others are averaged, or
+# extremes if their name says so.
 _SUMMED = ("tokens", "optimizer/skipped")
 _LAST = ("optimizer/learning_rate", "optimizer/param_norm")
 
 
 def over_tokens(means: Mapping[str, jax.Array], mask: jax.Array) -> Stats:
-    """Means over the tokens of a mask, as statistics that can be combined."""
+    """Turns means over the tokens of a mask into statistics that can be combined."""
     count = jnp.sum(mask, dtype=jnp.float32)
     return {f"mean/{name}": mean * count for name, mean in means.items()} | {"count/tokens": count}
 
 
 def of_update(parts: Sequence[Mapping[str, jax.Array]]) -> Stats:
-    """The statistics of the micro-batches of one update as one, by their plain names."""
+    """Combines the micro-batches of one update, and drops the prefixes."""
     tokens = jnp.maximum(sum(part["count/tokens"] for part in parts), 1)
     combined = {}
     for name in parts[0]:
@@ -36,7 +37,7 @@ def of_update(parts: Sequence[Mapping[str, jax.Array]]) -> Stats:
 
 
 def of_batch(updates: Sequence[Mapping[str, jax.Array]]) -> Stats:
-    """The statistics of the updates of one batch as one."""
+    """Combines the updates of one batch."""
 
     def combine(name: str) -> jax.Array:
         values = jnp.stack([update[name] for update in updates])
