@@ -1,7 +1,7 @@
-"""The one attention primitive: queries over a shared prefix and their own tokens, one softmax.
+"""Attention of queries to a shared prefix and to their own tokens, with one softmax over both.
 
-Prefill, decode, the update and the vision tower are the same computation with other sizes. For the
-N rollouts of one prompt (T prefix tokens, R queries, S own tokens; ``#`` is attended):
+Prefill, decode, the update and the vision tower all use it, with different sizes. For the N
+rollouts of one prompt (T prefix tokens, R queries, S own tokens; ``#`` is attended):
 
 ```
                  prefix (one per prompt)      own (one per rollout, causal)
@@ -11,10 +11,10 @@ N rollouts of one prompt (T prefix tokens, R queries, S own tokens; ``#`` is att
     query r2      #  #  #  #  #                #  #  #
 ```
 
-- prefill: no prefix, N = 1, the prompt is its own;
-- decode: the prompt's cache is the prefix, R = 1, own is the response so far;
-- update: as decode with all R response tokens at once;
-- vision: no prefix, every window (or image) is one row, not causal.
+- prefill: N = 1, no prefix, own is the prompt;
+- decode: R = 1, the prefix is the prompt's cache, own is the response so far;
+- update: as decode, with all R response tokens at once;
+- vision: no prefix, each window (or image) is one row, not causal.
 """
 
 import math
@@ -24,21 +24,18 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-# A device holds scores for at most this many (query, key, head) triples at once; longer inputs are
-# processed in blocks of queries, so memory grows with the length, not its square. An accelerator
-# wants large blocks (128 MiB in float32, of which a backward pass holds several); a CPU wants them
-# to stay in its cache (4 MiB).
+# The most scores, one per (query, key, head), that a device holds at once. Longer inputs are
+# processed in blocks of queries, so memory grows with the length, not its square. Accelerators
+# want large blocks (128 MiB in float32; a backward pass holds several), CPUs want blocks that stay
+# in their cache (4 MiB).
 _MAX_SCORES = 1 << 25
 _MAX_SCORES_CPU = 1 << 20
 
 
 class KeyValues(NamedTuple):
-    """Keys and values of some tokens, rotary positions applied to the keys.
+    """Keys (rotary positions applied) and values ``[..., S, J, F]`` of S tokens.
 
-    Attributes:
-        keys: ``[..., S, J, F]``.
-        values: ``[..., S, J, F]``.
-        valid: bool ``[..., S]``, False where a token is padding or not yet written.
+    ``valid``, bool ``[..., S]``, is False at padding and at slots not yet written.
     """
 
     keys: jax.Array
@@ -56,24 +53,19 @@ def attend(
 ) -> jax.Array:
     """Grouped-query attention of each row's queries to the prefix and to the row's own tokens.
 
-    Query head h reads key/value head ``h // (H / J)``. Scores and softmax are float32. A query
-    that may attend to nothing (padding) gets a finite value without meaning.
+    Query head h reads key/value head ``h // (H / J)``. Scores and softmax are float32. The result
+    is ``[B, N, R, H, F]`` in the dtype of ``queries``; a query that may attend to nothing (padding)
+    gets a finite value without meaning.
 
     Args:
         queries: ``[B, N, R, H, F]``.
-        own: keys and values ``[B, N, S, J, F]``, valid ``[B, N, S]``.
-        prefix: keys and values ``[B, T, J, F]``, valid ``[B, T]``: shared by the N rows. All its
-            valid tokens are attended.
-        query_slots: int ``[B, N, R]``: the query attends to own slots up to and including this
-            one. None attends to all valid own tokens.
-        shards: Equal parts of B that lie on different devices, see `perl_jax.mesh.num_shards`. A
-            device holds the scores of its part only.
-
-    Returns:
-        ``[B, N, R, H, F]`` in the dtype of ``queries``.
+        own: Keys and values ``[B, N, S, J, F]``, valid ``[B, N, S]``.
+        prefix: Keys and values ``[B, T, J, F]``, valid ``[B, T]``, shared by the N rows.
+        query_slots: int ``[B, N, R]``, the last own slot a query attends to; None: all valid ones.
+        shards: The number of equal parts of B on different devices, see `perl_jax.mesh.num_shards`.
 
     Raises:
-        ValueError: shapes do not fit together.
+        ValueError: The shapes do not fit together.
     """
     _check_shapes(queries, own, prefix, query_slots)
     return jax.lax.platform_dependent(
@@ -105,8 +97,7 @@ def _attend_in_blocks(
     slots = None if query_slots is None else _blocks(query_slots, num_blocks, block)
     # Without the checkpoint the backward pass would keep every block's scores.
     attend_block = jax.checkpoint(lambda block: _attend(block[0], own, prefix, block[1]))
-    out = jax.lax.map(attend_block, (queries, slots))
-    out = jnp.moveaxis(out, 0, 2)
+    out = jnp.moveaxis(jax.lax.map(attend_block, (queries, slots)), 0, 2)
     return out.reshape(b, n, num_blocks * block, *out.shape[4:])[:, :, :r]
 
 
@@ -121,22 +112,20 @@ def _attend(
     def scores(products: jax.Array, allowed: jax.Array) -> jax.Array:
         return jnp.where(allowed, products * f**-0.5, jnp.finfo(jnp.float32).min)
 
-    # Each of the N rows has keys of its own, so N is a batch axis of the products, as B and J are.
-    # With three batch axes a compiled decode step of a TPU holds a second copy of its whole cache;
-    # with N and J as one axis it does not.
+    # B, N and J are batch axes of the products. With three batch axes a compiled decode step of a
+    # TPU holds a second copy of its whole cache; with N and J joined it does not.
     q = queries.reshape(b, n, r, j, g, f)
     products = jnp.einsum(
         "bmrgf,bmsf->bmrgs", _heads_first(q), _heads_first(own.keys), **accumulate
     )
     # Scores are [B, J, N, R, G, keys], the order in which the products come: without a prefix, or
-    # with one row a prefix, nothing of their size is ever transposed.
+    # with one row per prefix, nothing of their size is ever transposed.
     allowed = own.valid[:, None, :, None, None, :]
     if query_slots is not None:
         slots = jnp.arange(own.keys.shape[2])
         causal = slots[None, None, None, :] <= query_slots[..., None]
         allowed = allowed & causal[:, None, :, :, None, :]
-    products = products.reshape(b, j, n, r, g, -1)
-    parts = [scores(products, allowed)]
+    parts = [scores(products.reshape(b, j, n, r, g, -1), allowed)]
     if prefix is not None:
         allowed = prefix.valid[:, None, None, None, None, :]
         products = jnp.einsum("bnrjgf,btjf->bjnrgt", q, prefix.keys, **accumulate)
@@ -150,18 +139,17 @@ def _attend(
     if prefix is not None:
         shared = weights[..., :split]
         out += jnp.einsum("bjnrgt,btjf->bjnrgf", shared, prefix.values, **accumulate)
-    out = jnp.transpose(out, (0, 2, 3, 1, 4, 5))
-    return out.reshape(b, n, r, h, f).astype(queries.dtype)
+    return out.transpose(0, 2, 3, 1, 4, 5).reshape(b, n, r, h, f).astype(queries.dtype)
 
 
 def _heads_first(part: jax.Array) -> jax.Array:
-    """``[B, N, X, J, ...]`` as ``[B, J * N, X, ...]``: heads and rows as one batch axis."""
+    """``[B, N, X, J, ...]`` as ``[B, J * N, X, ...]``."""
     part = jnp.moveaxis(part, 3, 1)
     return part.reshape(part.shape[0], -1, *part.shape[3:])
 
 
 def _blocks(x: jax.Array, num_blocks: int, block: int) -> jax.Array:
-    """Cuts axis 2 (the queries) into blocks, padded with zeros, and moves the blocks to axis 0."""
+    """Cuts axis 2 (the queries) into zero-padded blocks and moves the blocks to axis 0."""
     padding = [(0, 0)] * x.ndim
     padding[2] = (0, num_blocks * block - x.shape[2])
     x = jnp.pad(x, padding)

@@ -1,8 +1,7 @@
 """Small random checkpoints in the published format, for tests and benchmarks.
 
-The numbers are chosen so that a defect shows in the logits: biases are not zero, norm gains are not
-one, activations are of order one (with the usual initialisation, a wrong vision RoPE moves the
-logits by less than 1e-3).
+The weights make defects visible in the logits: biases are not zero, norm gains are not one,
+activations are of order one (initialised as usual, a wrong vision RoPE moves logits by < 1e-3).
 """
 
 import math
@@ -50,21 +49,10 @@ def write_tiny_checkpoint(
     vision: Mapping[str, Any] | None = None,
     mrope_section: list[int] | None = None,
 ) -> Path:
-    """Writes a random checkpoint with every file of a published directory.
+    """Writes a random checkpoint with every file of a published directory; returns ``path``.
 
-    Args:
-        path: The directory to write; created if absent.
-        layout: This and the next four: see `perl_jax.models.fresh.FreshModel`.
-        tied: The unembedding is the embedding.
-        shards: The number of safetensors files.
-        dtype: Of the stored tensors.
-        seed: Of the weights. The same arguments give the same bytes.
-        text: Replaces fields of the text configuration `TEXT`.
-        vision: Replaces fields of the vision configuration `VISION`.
-        mrope_section: Frequencies per position axis; they sum to half the head width.
-
-    Returns:
-        ``path``.
+    The arguments are fields of `perl_jax.models.fresh.FreshModel`; ``text`` and ``vision`` replace
+    fields of `TEXT` and `VISION` above. The same arguments give the same bytes.
     """
     model = FreshModel(
         text={**TEXT, **(text or {})},

@@ -1,4 +1,4 @@
-"""Policies, and their way from and to Hugging Face directories."""
+"""Policies: loading them from and saving them to Hugging Face directories."""
 
 from perl_jax.models.families import abstract_model, parse_config, read_config
 from perl_jax.models.load import load_model

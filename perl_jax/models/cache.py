@@ -1,4 +1,4 @@
-"""Keys and values that stay between calls: of prompts, and of responses to them."""
+"""The key/value caches of prompts and of their responses."""
 
 from typing import NamedTuple
 
@@ -8,20 +8,15 @@ from jax.typing import DTypeLike
 
 from perl_jax.attention import KeyValues
 
-# Layers, key/value heads, and the width of a head: L, J, F.
+# L layers, J key/value heads, F numbers per head.
 CacheSizes = tuple[int, int, int]
 
 
 class PromptCache(NamedTuple):
-    """Keys and values of whole prompts, all layers together: the prefix of their responses.
+    """Keys and values ``[L, B, J, T, F]`` of whole prompts; ``valid``, bool ``[B, T]``.
 
-    Heads stand before tokens, as the products of decoding read them: otherwise every step of a
-    CPU would transpose the whole cache first.
-
-    Attributes:
-        keys: ``[L, B, J, T, F]``.
-        values: ``[L, B, J, T, F]``.
-        valid: bool ``[B, T]``, False at padding.
+    Heads precede tokens because decoding reads them so: a CPU would otherwise transpose the whole
+    cache at every step.
     """
 
     keys: jax.Array
@@ -30,13 +25,13 @@ class PromptCache(NamedTuple):
 
     @classmethod
     def of(cls, own: KeyValues) -> "PromptCache":
-        """From the keys and values ``[L, B, 1, T, J, F]`` of prompts that were read."""
+        """Reorders the keys and values ``[L, B, 1, T, J, F]`` of a prefill."""
         keys, values = (jnp.moveaxis(part[:, :, 0], 3, 2) for part in (own.keys, own.values))
         return cls(keys, values, own.valid[:, 0])
 
     @classmethod
     def empty(cls, sizes: CacheSizes, prompts: int, length: int, dtype: DTypeLike) -> "PromptCache":
-        """Room for ``prompts`` of ``length`` tokens, none of them valid."""
+        """Zeros for ``prompts`` of ``length`` tokens, none of them valid."""
         layers, heads, width = sizes
         shape = (layers, prompts, heads, length, width)
         valid = jnp.zeros((prompts, length), bool)
@@ -44,20 +39,15 @@ class PromptCache(NamedTuple):
 
 
 def of_layer(keys: jax.Array, values: jax.Array, valid: jax.Array) -> KeyValues:
-    """One layer of a `PromptCache`, ``[B, J, T, F]``, as attention takes it: ``[B, T, J, F]``."""
+    """Reorders one layer of a `PromptCache`, ``[B, J, T, F]``, for attention: ``[B, T, J, F]``."""
     return KeyValues(jnp.moveaxis(keys, 1, 2), jnp.moveaxis(values, 1, 2), valid)
 
 
 class ResponseCache(NamedTuple):
-    """Keys and values of the responses so far, all layers together.
+    """Keys and values ``[L, S, J, N, B, F]`` of the responses so far.
 
-    Slots stand before heads and rollouts, and prompts beside features: so XLA writes a step's keys
-    and values where they are. In other orders a compiled decode step on a TPU holds a second copy
-    of the whole cache.
-
-    Attributes:
-        keys: ``[L, S, J, N, B, F]``.
-        values: ``[L, S, J, N, B, F]``.
+    In this order XLA writes a step's keys and values in place. In other orders a compiled decode
+    step on a TPU holds a second copy of the whole cache.
     """
 
     keys: jax.Array
@@ -67,7 +57,7 @@ class ResponseCache(NamedTuple):
     def empty(
         cls, sizes: CacheSizes, prompts: int, responses: int, slots: int, dtype: DTypeLike
     ) -> "ResponseCache":
-        """Room for ``responses`` of ``slots`` tokens to each of ``prompts``."""
+        """Zeros for ``responses`` of ``slots`` tokens to each of ``prompts``."""
         layers, heads, width = sizes
         shape = (layers, slots, heads, responses, prompts, width)
         return cls(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype))
@@ -75,7 +65,7 @@ class ResponseCache(NamedTuple):
     def write(
         self, layer: jax.Array, slot: jax.Array, keys: jax.Array, values: jax.Array
     ) -> "ResponseCache":
-        """Puts a layer's new ``[B, N, R, J, F]`` at ``slot`` and after."""
+        """Writes a layer's new ``[B, N, R, J, F]`` from ``slot`` on."""
         start = (layer, slot, 0, 0, 0, 0)
         new = (jnp.transpose(part, (2, 3, 1, 0, 4))[None] for part in (keys, values))
         return ResponseCache(
@@ -83,6 +73,6 @@ class ResponseCache(NamedTuple):
         )
 
     def read(self, layer: jax.Array, valid: jax.Array) -> KeyValues:
-        """A layer's ``[B, N, S, J, F]``."""
+        """One layer for attention: ``[B, N, S, J, F]``."""
         keys, values = (jnp.transpose(part[layer], (3, 2, 0, 1, 4)) for part in self)
         return KeyValues(keys, values, valid)

@@ -1,4 +1,4 @@
-"""Fields of a config.json, read so that errors say where they stand."""
+"""Reading fields of a config.json, with errors that name the file and the field."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Section:
-    """A JSON object and the place where it stands, which errors name."""
+    """A JSON object and its place, which errors name."""
 
     content: Mapping[str, Any]
     where: str
@@ -18,7 +18,7 @@ class Section:
         return default if value is None else value
 
     def section(self, name: str) -> "Section":
-        """An object inside this one."""
+        """A nested object."""
         value = self.content.get(name)
         if not isinstance(value, Mapping):
             raise ValueError(f"{self.where}: {name}: expected an object, got {value!r}")

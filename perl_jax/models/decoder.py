@@ -1,7 +1,4 @@
-"""The decoder of a language model: how it reads prompts, responses beside them, and one more token.
-
-The layers are a family's own. All families share one form of attention, `perl_jax.attention`.
-"""
+"""A language model's decoder, built of its family's layers and of `perl_jax.attention`."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -21,17 +18,17 @@ Rotary = tuple[jax.Array, jax.Array]
 
 
 class DecoderLayer(Protocol):
-    """What surrounds the attention of one layer."""
+    """A layer without its attention."""
 
     def project(self, x: jax.Array, rotary: Rotary) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Queries ``[..., H, F]``, keys and values ``[..., J, F]`` of ``[..., D]``."""
 
     def finish(self, x: jax.Array, attended: jax.Array) -> jax.Array:
-        """The layer's output, from its input ``[..., D]`` and the attended ``[..., H, F]``."""
+        """The layer's output, of its input ``[..., D]`` and the attended ``[..., H, F]``."""
 
 
 class Embedding(nnx.Module):
-    """One row per token of the vocabulary."""
+    """The embedding: one row per token of the vocabulary."""
 
     def __init__(self, count: int, width: int, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> None:
         normal = jax.nn.initializers.normal(0.02)
@@ -39,12 +36,7 @@ class Embedding(nnx.Module):
 
 
 class Decoder(nnx.Module):
-    """Layers and a final norm. A family's decoder sets the attributes and says how tokens rotate.
-
-    Attributes:
-        layers: Of the family, stacked.
-        norm: The final norm.
-    """
+    """Stacked layers and a final norm; a family sets them and defines `rotary`."""
 
     layers: Any
     norm: Any
@@ -60,17 +52,11 @@ class Decoder(nnx.Module):
         valid: jax.Array,
         mesh: Mesh | None = None,
     ) -> tuple[jax.Array, KeyValues]:
-        """Reads whole rows.
+        """Reads whole rows ``[B, N, R, D]``, with B split over ``mesh``.
 
-        Args:
-            embeddings: ``[B, N, R, D]``.
-            positions: int ``[3, B, N, R]``: temporal, height, width.
-            valid: bool ``[B, N, R]``, False at padding.
-            mesh: The devices over which B is split.
-
-        Returns:
-            Normalised hidden states ``[B, N, R, D]``, and the rows' keys and values
-            ``[L, B, N, R, J, F]`` with ``valid``.
+        ``positions``, int ``[3, B, N, R]``, are temporal, height and width; ``valid``, bool
+        ``[B, N, R]``, is False at padding. Returns normalised hidden states ``[B, N, R, D]`` and
+        the keys and values ``[L, B, N, R, J, F]``.
         """
         shards = num_shards(mesh)
         rotary = self.rotary(positions, embeddings.dtype)
@@ -96,20 +82,19 @@ class Decoder(nnx.Module):
         mesh: Mesh | None = None,
         running: Sequence[jax.Array] | None = None,
     ) -> tuple[jax.Array, jax.Array]:
-        """Reads B whole prompts, and N whole responses to each of them beside it.
+        """Reads B whole prompts and N whole responses to each in one pass.
 
         All tokens pass a layer together: each of its matrices is gathered from other devices once,
-        and its gradient is complete when the layer is.
+        and its gradient is complete when the layer is done.
 
         Args:
             embeddings: ``[B, T + N * R, D]``: the prompt, then its responses one after the other.
             positions: int ``[3, B, T + N * R]``.
             prompt_valid: bool ``[B, T]``, False at padding.
             valid: bool ``[B, N, R]``, False at padding.
-            remat: What the backward pass computes again.
+            remat: What the backward pass recomputes; with ``running`` always ``layers``.
             mesh: The devices over which prompts are split.
-            running: Where gradients are added up, see `scan_layers_adding`; ``remat`` is then
-                ``layers`` whatever it is.
+            running: Arrays to which gradients are added, see `scan_layers_adding`.
 
         Returns:
             Normalised hidden states ``[B, T, D]`` and ``[B, N, R, D]``.
@@ -153,19 +138,10 @@ class Decoder(nnx.Module):
         cache: ResponseCache,
         slot: jax.Array | int,
     ) -> tuple[jax.Array, ResponseCache]:
-        """Reads the next token of N responses to each of B prompts.
+        """Reads the next token ``[B, N, D]`` of N responses to each of B prompts.
 
-        Args:
-            embeddings: ``[B, N, D]``.
-            positions: int ``[3, B, N]``.
-            valid: bool ``[B, N, S]``, the slots of the cache that a response attends to, this
-                token's among them.
-            prefix: The prompts.
-            cache: The responses' earlier tokens.
-            slot: Where in the cache this token's keys and values are written.
-
-        Returns:
-            Normalised hidden states ``[B, N, D]``, and the cache.
+        As `perl_jax.models.policy.Policy.decode`, with positions ``[3, B, N]``. Returns normalised
+        hidden states ``[B, N, D]`` and the cache.
         """
         rotary = self.rotary(positions[..., None], embeddings.dtype)
         slot = jnp.asarray(slot, jnp.int32)
@@ -176,11 +152,10 @@ class Decoder(nnx.Module):
             layer_input: tuple[jax.Array, jax.Array, jax.Array],
         ) -> tuple[tuple[jax.Array, ResponseCache], None]:
             x, cache = carry
-            number, stored_keys, stored_values = layer_input
-            shared = of_layer(stored_keys, stored_values, prefix.valid)
+            number, keys, values = layer_input
             q, k, v = layer.project(x, rotary)
             cache = cache.write(number, slot, k, v)
-            attended = attend(q, cache.read(number, valid), shared)
+            attended = attend(q, cache.read(number, valid), of_layer(keys, values, prefix.valid))
             return (layer.finish(x, attended), cache), None
 
         inputs = (jnp.arange(len(prefix.keys)), prefix.keys, prefix.values)

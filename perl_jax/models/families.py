@@ -24,10 +24,10 @@ FAMILIES: Mapping[str, Family[Any]] = {"qwen2_5_vl": QWEN2_5_VL}
 
 
 def parse_config(content: Mapping[str, Any], *, where: str = "config.json") -> PolicyConfig:
-    """The sizes of a policy, from the content of its config.json.
+    """Reads the sizes of a policy from the content of its config.json.
 
     Raises:
-        ValueError: a field is missing, inconsistent or not implemented; the message names it.
+        ValueError: A field is missing, inconsistent or not implemented; the message names it.
     """
     model_type = content.get("model_type")
     if not isinstance(model_type, str) or model_type not in FAMILIES:
@@ -35,19 +35,17 @@ def parse_config(content: Mapping[str, Any], *, where: str = "config.json") -> P
         raise ValueError(f"{where}: model_type: expected {choices}, got {model_type!r}")
     if "auto_map" in content:
         raise ValueError(f"{where}: auto_map: models that bring their own code are not loaded")
-    config: PolicyConfig = FAMILIES[model_type].parse(content, where)
-    return config
+    return FAMILIES[model_type].parse(content, where)
 
 
 def read_config(path: str | Path) -> PolicyConfig:
-    """The sizes of a policy, without its weights.
+    """Reads the sizes of a policy from a model directory or for a hub id.
 
-    Args:
-        path: A model directory or a hub id. The published sizes are known without a download.
+    The sizes of Qwen's published models are known without a download.
 
     Raises:
-        FileNotFoundError: neither is there, or there is no config.json.
-        ValueError: the file is not JSON, misses a field, or asks for what is not implemented.
+        FileNotFoundError: The model or its config.json is missing.
+        ValueError: The file is not JSON, or `parse_config` refuses it.
     """
     organisation, _, name = str(path).partition("@")[0].rpartition("/")
     published = files("perl_jax") / "assets" / "published" / f"{name}.json"
@@ -65,14 +63,10 @@ def abstract_model(
     source: Source | None = None,
     mesh: Mesh | None = None,
 ) -> Policy:
-    """A policy with shapes in the place of parameters: it takes no memory at any size.
+    """A policy with shapes in place of parameters, so that it takes no memory.
 
-    Args:
-        config: Its sizes.
-        dtype: Of the parameters.
-        compute_dtype: Of the activations; ``dtype`` if not given.
-        source: What `Policy.source` becomes.
-        mesh: The shapes say how parameters lie on it, as `load_model` puts them.
+    ``dtype`` is that of the parameters, ``compute_dtype`` that of activations (None: the same).
+    With a mesh, each shape carries the sharding that `load_model` gives the parameter.
     """
     build = FAMILIES[config.model_type].build
     compute = None if compute_dtype is None else jnp.dtype(compute_dtype)

@@ -1,4 +1,4 @@
-"""What `perl_jax.models` asks of a model family: the parts that loading and saving need."""
+"""The parts of a model family that loading and saving need."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,12 +11,9 @@ Config = TypeVar("Config", bound=PolicyConfig)
 
 @dataclass(frozen=True)
 class Stored:
-    """The stored tensors of one parameter.
+    """The stored tensors of one parameter: their published names and the shape of each.
 
-    Attributes:
-        names: Their published names; more than one are the layers of a stacked parameter.
-        shape: Of each.
-        stacked: Whether the parameter has a leading layer axis.
+    A ``stacked`` parameter has a leading layer axis and one tensor per layer.
     """
 
     names: tuple[str, ...]
@@ -29,13 +26,12 @@ class Family(Generic[Config]):
     """One model family.
 
     Attributes:
-        parse: From the content of a config.json, and what errors call it, to the sizes.
-        build: Makes a policy with fresh weights: of the sizes and, by keyword, ``dtype`` (of the
-            parameters), ``compute_dtype`` (of the activations, or None), ``source`` and ``rngs``.
+        parse: Reads the sizes from the content of a config.json and its name in errors.
+        build: Makes a policy with fresh weights from the sizes and, by keyword, ``dtype``,
+            ``compute_dtype``, ``source`` and ``rngs``.
         stored: Finds the stored tensors of the parameter at a dotted path with this shape.
         published_name: Translates the name of a tensor in any file to the published one.
-        tied: The published names of the unembedding and of the embedding, where the configuration
-            ties the two; else None.
+        tied: The published names of a tied unembedding and its embedding; None if not tied.
     """
 
     parse: Callable[[Mapping[str, Any], str], Config]

@@ -1,7 +1,6 @@
-"""Model directories with fresh weights, in the published format.
+"""Model directories with fresh weights, with every file of a published Qwen2.5-VL directory.
 
-The directory has every file of a published Qwen2.5-VL directory and is read by the same code; only
-the sizes, the vocabulary and the weights differ.
+The same code reads them; only the sizes, the vocabulary and the weights differ.
 """
 
 import json
@@ -49,7 +48,7 @@ VISION = {
 }
 MROPE_SECTION = (4, 6, 6)
 
-# In the order of the published tokenizer; the last eight are added but not special.
+# Both in the order of the published tokenizer.
 SPECIAL_TOKENS = [
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|object_ref_start|>", "<|object_ref_end|>",
     "<|box_start|>", "<|box_end|>", "<|quad_start|>", "<|quad_end|>", "<|vision_start|>",
@@ -92,20 +91,20 @@ CHAT_TEMPLATE = """\
 
 @dataclass(frozen=True)
 class FreshModel(Checked):
-    """What a fresh model directory holds.
+    """The content of a fresh model directory.
 
     Attributes:
         text: Replaces fields of the text configuration `TEXT`.
         vision: Replaces fields of the vision configuration `VISION`.
         mrope_section: Frequencies per position axis; they sum to half the head width.
-        words: They become single tokens, with and without a space before them.
-        tied: Whether the unembedding is the embedding (as in 3B) or a tensor of its own (7B).
-        layout: "hub" gives the flat config.json and the weight names of the hub repositories, "v5"
-            the nested config.json and the names that transformers holds in memory.
-        shards: The number of safetensors files; more than one come with an index.
-        dtype: Of the stored tensors.
+        words: Words that become single tokens, with and without a space before them.
+        tied: Whether the unembedding is the embedding (as in 3B) or a separate tensor (as in 7B).
+        layout: Weight names and config.json: "hub" as published (flat), "v5" as transformers 5
+            writes them (nested).
+        shards: The number of safetensors files; several come with an index.
+        dtype: The dtype of the stored tensors.
         min_pixels: Smaller images are enlarged to this area.
-        seed: Of the weights. The same arguments give the same bytes.
+        seed: The seed of the weights. The same fields give the same bytes.
     """
 
     text: Mapping[str, Any] = field(default_factory=dict)
@@ -121,7 +120,7 @@ class FreshModel(Checked):
 
 
 def initial(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Weights to train from: matrices keep the scale of their input, norms are 1, biases 0."""
+    """Initial weights for training: matrices keep the scale of their input, norms 1, biases 0."""
     if "norm" in name or "ln_q" in name:
         return np.ones(shape, np.float32)
     if name.endswith("bias"):
@@ -131,16 +130,7 @@ def initial(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> np.n
 
 
 def write_fresh_model(path: str | Path, model: FreshModel, *, draw: Draw = initial) -> Path:
-    """Writes a model directory with random weights.
-
-    Args:
-        path: The directory to write; created if absent.
-        model: What it holds.
-        draw: Gives the weights.
-
-    Returns:
-        ``path``.
-    """
+    """Writes a model directory, created if absent, with the weights of ``draw``; returns it."""
     path = Path(path)
     path.mkdir(parents=True, exist_ok=True)
     ids, num_tokens = _write_tokenizer(path, model.words)
@@ -161,7 +151,7 @@ def write_fresh_model(path: str | Path, model: FreshModel, *, draw: Draw = initi
 
 
 def tensor_shapes(text: Mapping[str, Any], vision: Mapping[str, Any], *, tied: bool) -> Shapes:
-    """The stored tensors, by hub name, of a model with these configurations."""
+    """The shapes of a model's stored tensors, by hub name."""
     d, f = vision["hidden_size"], vision["intermediate_size"]
     merged = d * vision["spatial_merge_size"] ** 2
     patch = (vision["temporal_patch_size"], vision["patch_size"], vision["patch_size"])

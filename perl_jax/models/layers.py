@@ -1,4 +1,4 @@
-"""Building blocks of all families: linear maps, norms, rotation, stacked layers."""
+"""Building blocks for all families: linear maps, norms, rotation, stacked layers."""
 
 from collections.abc import Callable
 from functools import partial
@@ -91,17 +91,10 @@ def scan_layers(
     inputs: Any,
     remat: Remat = "none",
 ) -> tuple[Any, Any]:
-    """Runs stacked layers one after the other in one compiled body.
+    """Runs layers that `stack` built one after the other in one compiled body.
 
-    Args:
-        layers: What `stack` built.
-        apply: ``(layer, carry, input) -> (carry, output)`` for one layer.
-        carry: What passes from layer to layer.
-        inputs: A pytree with a leading layer axis, one slice for each layer.
-        remat: What the backward pass computes again.
-
-    Returns:
-        The last carry, and the outputs with a leading layer axis.
+    ``apply`` is ``(layer, carry, input) -> (carry, output)``; ``inputs`` has a leading layer axis.
+    Returns the last carry, and the outputs with a leading layer axis.
     """
     definition, parameters = nnx.split(layers)
 
@@ -123,19 +116,16 @@ def scan_layers_adding(
 ) -> Any:
     """As `scan_layers` with remat ``layers``, but gradients are added up in place.
 
-    Differentiated, ``running`` gets its own value plus the gradients of the layers' parameters, in
-    its own dtype, and the parameters get none. Layer by layer they are added where they belong:
-    no other array of their size exists.
+    The gradient of ``running`` is ``running`` plus the gradients of the layers' parameters, in its
+    own dtype; the parameters get none. Each layer's gradients are added as soon as they are known,
+    so no other array of their size exists.
 
     Args:
-        layers: What `stack` built.
-        apply: ``(layer, carry, context) -> carry`` for one layer; it closes over no array.
-        carry: What passes from layer to layer.
-        context: What all layers see; nothing flows back into it.
-        running: An array for each parameter of ``layers``, in the order of its leaves.
-
-    Returns:
-        The last carry.
+        layers: A module that `stack` built.
+        apply: ``(layer, carry, context) -> carry``; it closes over no array.
+        carry: The value passed from layer to layer; the last one is returned.
+        context: What all layers see; no gradient flows back into it.
+        running: One array per parameter of ``layers``, in the order of its leaves.
     """
     definition, parameters = nnx.split(layers)
 

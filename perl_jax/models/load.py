@@ -1,4 +1,4 @@
-"""From a Hugging Face directory to the policy."""
+"""Loading a policy from a Hugging Face directory."""
 
 from pathlib import Path
 
@@ -20,9 +20,9 @@ from perl_jax.models.source import Source
 from perl_jax.processing.files import read_json
 
 FLOATS = {"F32": np.float32, "BF16": ml_dtypes.bfloat16, "F16": np.float16}
-# A tensor is read in pieces of at most this many bytes, so that it is never held twice.
+# Tensors are read in pieces of at most this many bytes, so that none is held twice.
 _PIECE = 64 << 20
-# jax takes a host buffer as it is, without a copy, only where it is aligned so.
+# jax takes a host buffer without a copy only with this alignment.
 _ALIGNMENT = 64
 
 
@@ -35,22 +35,20 @@ def load_model(
 ) -> Policy:
     """Loads a policy from its Hugging Face directory.
 
-    Only safetensors and JSON are read, tensor by tensor: on the host, at most the checkpoint's size
-    plus its largest tensor is in use; on a mesh, each device is given its own shard only, and each
-    host reads only what its devices are given.
+    Only safetensors and JSON are read, tensor by tensor: the host holds at most the checkpoint's
+    size plus its largest tensor. On a mesh, each host reads only the shards of its devices.
 
     Args:
-        path: A local directory with the published files, or a hub id (``organisation/name`` or
+        path: A local directory, or a hub id (``organisation/name`` or
             ``organisation/name@revision``).
-        dtype: Of the parameters, whatever the dtype of the files.
-        compute_dtype: Of the activations; ``dtype`` if not given.
-        mesh: Devices to shard the parameters over, from `perl_jax.mesh.make_mesh`; None puts
-            everything on the first device.
+        dtype: The dtype of the parameters, whatever the dtype of the files.
+        compute_dtype: The dtype of the activations; None: ``dtype``.
+        mesh: The devices to shard the parameters over; None: the first device holds everything.
 
     Raises:
-        FileNotFoundError: the directory, config.json or a weight file is missing.
+        FileNotFoundError: The directory, config.json or a weight file is missing.
         ValueError: config.json asks for another architecture, a file is damaged, or tensors are
-            missing, surplus or of another shape; all of these tensors are listed.
+            missing, surplus or of another shape; the message lists all of them.
     """
     directory = resolve_directory(path)
     content = read_json(directory / "config.json")
@@ -73,7 +71,7 @@ def load_model(
     _check(directory, files, stored)
     alone: Sharding = SingleDeviceSharding(jax.local_devices()[0])
     arrays = {}
-    # The largest first: what is read last is held beside everything else.
+    # The largest first: the last one is held beside everything else.
     for name in sorted(leaves, key=lambda name: -leaves[name].size):
         shape = leaves[name].shape
         sharding = alone if mesh is None else config.sharding(name, shape, mesh)
@@ -88,7 +86,7 @@ def _read_parameter(
     dtype: jnp.dtype,
     sharding: Sharding,
 ) -> jax.Array:
-    """Builds a parameter: every device reads its own shard, layer by layer, from the files."""
+    """Builds a parameter; each device's shard is read layer by layer from the files."""
     tensors = [files[name] for name in stored.names]
     shards: dict[tuple[tuple[int, int, int], ...], np.ndarray] = {}
 
@@ -113,7 +111,7 @@ def _read_into(buffer: np.ndarray, tensor: TensorInfo, index: tuple[slice, ...])
     start, stop, _ = index[0].indices(tensor.shape[0])
     row_bytes = 4 * int(np.prod(tensor.shape[1:]))
     rows = max(1, _PIECE // row_bytes)
-    # The patch kernel is stored with five axes and held with two; only its first is ever sharded.
+    # The patch kernel has five axes in the file and two in memory; only its first is ever sharded.
     others = index[1:] if len(tensor.shape) == len(index) else ()
     for low in range(start, stop, rows):
         high = min(low + rows, stop)
@@ -166,7 +164,7 @@ def _without_tied_copy(
 
 
 def _same(one: TensorInfo, other: TensorInfo) -> bool:
-    """Whether two matrices are equal bit for bit; read a few rows at a time."""
+    """Whether two matrices are equal bit for bit."""
     if (one.shape, one.dtype) != (other.shape, other.dtype):
         return False
     count, rows = one.shape[0], max(1, _PIECE // (4 * one.shape[1]))

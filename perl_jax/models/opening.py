@@ -1,4 +1,4 @@
-"""The policy that a configuration names, with its processor."""
+"""Opening a configuration's policy and its processor."""
 
 from dataclasses import dataclass
 
@@ -15,8 +15,8 @@ class ModelConfig(Checked):
 
     Attributes:
         path: A model directory or a hub id.
-        dtype: Of the parameters.
-        compute_dtype: Of the activations.
+        dtype: The dtype of the parameters.
+        compute_dtype: The dtype of the activations.
         min_pixels: Smaller images are enlarged to this area; None: the directory's value.
         max_pixels: Larger images are reduced to this area; None: the directory's value.
     """
@@ -29,16 +29,8 @@ class ModelConfig(Checked):
 
 
 def open_model(config: ModelConfig, mesh: Mesh | None = None) -> tuple[Policy, Processor]:
-    """Loads the policy and its processor.
-
-    Args:
-        config: The policy.
-        mesh: The devices that hold its parameters; None: the first device alone.
-    """
-    processor = load_processor(
-        config.path, min_pixels=config.min_pixels, max_pixels=config.max_pixels
-    )
-    model = load_model(
-        config.path, dtype=config.dtype, compute_dtype=config.compute_dtype, mesh=mesh
-    )
+    """Loads the policy, onto the mesh or else the first device, and its processor."""
+    path = config.path
+    processor = load_processor(path, min_pixels=config.min_pixels, max_pixels=config.max_pixels)
+    model = load_model(path, dtype=config.dtype, compute_dtype=config.compute_dtype, mesh=mesh)
     return model, processor

@@ -1,4 +1,4 @@
-"""Images as rows of patches: what the vision towers of all families share."""
+"""Images as rows of patches, for the vision towers of all families."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from perl_jax.types import ImagePatches
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Segments:
-    """Runs of consecutive patches that attend within themselves, as a gather and its inverse.
+    """S runs of at most n consecutive patches, each attending within itself.
 
     Attributes:
-        patches: int32 ``[S, n]``, the patch at each place of each run; 0 beyond a run's end.
+        patches: int32 ``[S, n]``, the patch at each place of a run; 0 beyond its end.
         valid: bool ``[S, n]``, False beyond a run's end.
-        place: int32 ``[P]``, where in the flattened ``[S * n]`` each patch stands.
+        place: int32 ``[P]``, the place of each patch in the flattened ``[S * n]``.
     """
 
     patches: Array
@@ -31,13 +31,10 @@ class Segments:
 def segments(
     lengths: Sequence[int] | np.ndarray, num_patches: int, num_segments: int, longest: int
 ) -> Segments:
-    """Builds the gather for consecutive runs of these lengths.
+    """Cuts P patches into S runs of these lengths, padded to n = ``longest`` patches.
 
-    Args:
-        lengths: Patches of each run; the runs follow each other from patch 0 on.
-        num_patches: P, at least the sum of ``lengths``; patches beyond it belong to no run.
-        num_segments: S, at least the number of runs; runs beyond it are empty.
-        longest: n, at least the longest run.
+    Runs follow each other from patch 0 on. Patches beyond the last run belong to none; runs beyond
+    ``lengths`` are empty.
     """
     sizes = np.zeros(num_segments, np.int64)
     sizes[: len(lengths)] = lengths
@@ -58,7 +55,7 @@ def attend_within(segments: Segments, q: jax.Array, k: jax.Array, v: jax.Array) 
 
 
 def patch_coordinates(grid: tuple[int, int], merge: int) -> np.ndarray:
-    """Row and column of every patch of an image, unit after unit: int ``[P, 2]``."""
+    """Row and column of each patch of an image, unit after unit: int ``[P, 2]``."""
     rows, columns = grid
     raster = np.stack(np.divmod(np.arange(rows * columns), columns), axis=-1)
     units = raster.reshape(rows // merge, merge, columns // merge, merge, 2)
@@ -66,16 +63,7 @@ def patch_coordinates(grid: tuple[int, int], merge: int) -> np.ndarray:
 
 
 def check_images(images: Sequence[ImagePatches], merge: int, patch_width: int) -> None:
-    """Refuses images whose patches do not fit their grid or the vision tower.
-
-    Args:
-        images: Errors count them from 1.
-        merge: Side of a unit, in patches.
-        patch_width: Numbers in one flattened patch.
-
-    Raises:
-        ValueError: names the image.
-    """
+    """Raises ValueError for an image whose patches do not fit its grid or the vision tower."""
     for number, image in enumerate(images, start=1):
         rows, columns = image.grid
         if rows % merge or columns % merge or rows * columns == 0:

@@ -1,17 +1,15 @@
-"""Parameters by dotted path, and the names that every family gives to the parts of its tree."""
+"""Parameters by dotted path, and the module names that all families share."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from flax import nnx
 
-# The vision tower.
 VISION = "vision"
-# The layers of the language model.
 TEXT_LAYERS = "text.layers"
 # Modules whose parameters have a leading layer axis.
 STACKED = (TEXT_LAYERS, "vision.blocks")
-# Matrices that look rows up or face the outside: all others map hidden states to hidden states.
+# The input and output matrices; all others map hidden states to hidden states.
 OUTER_MATRICES = r"(.*\.)?(embed_tokens|lm_head|patch_embed)\.weight"
 
 
@@ -21,7 +19,7 @@ def within(path: str, *modules: str) -> bool:
 
 
 def dotted(path: Sequence[Any]) -> str:
-    """A path as one string."""
+    """Joins a path into one string."""
     return ".".join(map(str, path))
 
 

@@ -1,9 +1,8 @@
-"""What the rest of the project may use of a policy, whichever model family it belongs to.
+"""The interface of a policy, the same for every model family.
 
-Nothing outside `perl_jax.models` imports a family. It sees a `Policy` and its `PolicyConfig`, which
-mypy checks each family against, and the functions of `perl_jax.models`: `load_model`, `save_model`,
-`read_config`, `parse_config` and `abstract_model`. The names of parameters that others rely on are
-in `perl_jax.models.paths`.
+Nothing outside `perl_jax.models` imports a family. It uses `Policy` and `PolicyConfig`, which mypy
+checks each family against, the functions that `perl_jax.models` exports, and the parameter names in
+`perl_jax.models.paths`.
 """
 
 from collections.abc import Sequence
@@ -21,16 +20,15 @@ from perl_jax.types import ImagePatches, Prompt
 # NumPy on the host, traced arrays inside a compiled program.
 Array = jax.Array | np.ndarray
 
-# What the backward pass of a layer computes again instead of keeping it: nothing, everything but
-# the results of the linear maps, everything.
+# What the backward pass of a layer recomputes instead of keeping: nothing, everything but the
+# results of linear maps, everything.
 Remat = Literal["none", "activations", "layers"]
 
 
 class ImageInputs(Protocol):
-    """Packed images: a registered dataclass of arrays, of which only the patches are known here.
+    """Packed images: a registered dataclass of arrays.
 
-    Devices that each encode images of their own have a row each: all arrays then have a leading
-    axis of shards.
+    Where each device encodes its own images, all arrays have a leading axis of shards.
     """
 
     @property
@@ -42,10 +40,10 @@ class ImageSizes(Protocol):
     """The padded sizes of packed images."""
 
     def pack(self, images: Sequence[ImagePatches]) -> ImageInputs:
-        """Packs images in the order in which their features shall come out.
+        """Packs images in the order of their features.
 
         Raises:
-            ValueError: an image's patches do not fit its grid, the vision tower or the sizes.
+            ValueError: An image's patches do not fit its grid, the vision tower or the sizes.
         """
 
 
@@ -58,8 +56,8 @@ class PromptInputs:
         tokens: int32 ``[B, T]``.
         positions: int32 ``[3, B, T]``; 0 at padding.
         valid: bool ``[B, T]``, False at padding.
-        feature_rows: int32 ``[B, T]``, the row of the image features that stands at a token, or -1.
-        images: The batch's images in reading order, or None if there are none.
+        feature_rows: int32 ``[B, T]``, the row of the image features at each token, or -1.
+        images: The batch's images in reading order; None: there are none, or they are encoded.
     """
 
     tokens: Array
@@ -71,14 +69,14 @@ class PromptInputs:
 
 @dataclass(frozen=True)
 class Traffic:
-    """How many numbers one pass moves between a chip and its memory at least.
+    """The least numbers that one pass moves between a chip and its memory.
 
     Attributes:
-        text_weights: The matrices of the language model.
-        of_token: Inputs and results of its matrix products, for one token.
-        of_pair: Attention scores, for one pair of tokens.
+        text_weights: The language model's matrices.
+        of_token: Inputs and results of its matrix products, per token.
+        of_pair: Attention scores, per pair of tokens.
         vision_weights: The matrices of the vision tower's blocks.
-        of_patch: Inputs and results of its matrix products, for one patch.
+        of_patch: Inputs and results of their matrix products, per patch.
     """
 
     text_weights: float
@@ -89,23 +87,23 @@ class Traffic:
 
 
 class PolicyConfig(Protocol):
-    """The sizes of a policy. Hashable: programs take it as a static argument."""
+    """The sizes of a policy; hashable, so that programs take it as a static argument."""
 
     @property
     def model_type(self) -> str:
-        """The key of its family in `perl_jax.models.families.FAMILIES`."""
+        """The name of its family in `perl_jax.models.families.FAMILIES`."""
 
     @property
     def vocab_size(self) -> int:
-        """V: rows of the unembedding."""
+        """V, the number of rows of the unembedding."""
 
     @property
     def feature_shape(self) -> tuple[int, ...]:
-        """The shape of what the vision tower gives for one image token."""
+        """The shape of one image token's feature."""
 
     @property
     def image_token(self) -> int:
-        """The id that stands for one image feature."""
+        """The token id that stands for one image feature."""
 
     @property
     def patch_size(self) -> int:
@@ -113,11 +111,11 @@ class PolicyConfig(Protocol):
 
     @property
     def merge_size(self) -> int:
-        """Side of the square of patches that becomes one image token."""
+        """Side of a unit (the square that becomes one image token), in patches."""
 
     @property
     def patches_per_unit(self) -> int:
-        """Patches of that square."""
+        """Patches of one unit."""
 
     @property
     def patch_width(self) -> int:
@@ -125,7 +123,7 @@ class PolicyConfig(Protocol):
 
     @property
     def cache_sizes(self) -> CacheSizes:
-        """Sizes of the keys, and of the values, of one token."""
+        """Layers, key/value heads, and numbers per head."""
 
     def image_sizes(
         self,
@@ -134,47 +132,46 @@ class PolicyConfig(Protocol):
         num_patches: int | None = None,
         num_images: int | None = None,
     ) -> ImageSizes:
-        """The padded sizes that hold each of several rows of images.
+        """The padded sizes that hold each of several rows of images, given by their grids.
 
-        Args:
-            rows: The grids of the images of each row; a row may be empty.
-            num_patches: P; by default the `bucket` of the longest row.
-            num_images: By default the `bucket` of the most.
+        By default, patches and images are padded to the `bucket` of the row with the most.
         """
 
     def sharding(self, path: str, shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
-        """How the parameter at a dotted path lies on a mesh."""
+        """The sharding of the parameter at a dotted path."""
 
     def image_operations(self, grid: tuple[int, int]) -> int:
         """Floating-point operations of encoding one image of this grid of patches."""
 
     def text_operations(self, *, tokens: int, pairs: int, predicted: int) -> int:
-        """Floating-point operations of reading tokens and predicting some.
+        """Floating-point operations of reading ``tokens``.
 
-        Args:
-            tokens: How many are read.
-            pairs: How many pairs of a token and one that it attends to, itself included.
-            predicted: For how many tokens the whole vocabulary is scored.
+        ``pairs`` counts each token with every token it attends to, itself included; ``predicted``
+        counts the tokens that get logits over the whole vocabulary.
         """
 
     def traffic(self, tensor: int) -> Traffic:
-        """What a pass moves on one chip, where layers are split into ``tensor`` parts."""
+        """The memory traffic of a pass on one chip with layers split into ``tensor`` parts."""
 
 
 class Policy(Protocol):
-    """A Flax NNX module: ``nnx.split`` gives its static definition and its parameters."""
+    """A Flax NNX module: ``nnx.split`` gives its static definition and its parameters.
+
+    B prompts of T tokens and N responses of R tokens to each give hidden states of D numbers.
+    A mesh splits B: each device reads the prompts of its own shard.
+    """
 
     @property
     def config(self) -> PolicyConfig:
-        """Its sizes."""
+        """The policy's sizes."""
 
     @property
     def source(self) -> Source | None:
-        """Where it was loaded from; None for a model with fresh weights."""
+        """The directory it was loaded from; None for a model with fresh weights."""
 
     @property
     def compute_dtype(self) -> jax.numpy.dtype:
-        """The dtype of activations; parameters are cast to it where they are used."""
+        """The dtype of activations; parameters are cast to it when used."""
 
     @property
     def unembedding(self) -> jax.Array:
@@ -185,25 +182,16 @@ class Policy(Protocol):
     ) -> jax.Array:
         """Features ``[S, M, *feature_shape]`` of S rows of packed images, each row by itself.
 
-        Args:
-            images: The rows.
-            remat: What the backward pass computes again; with ``layers`` the whole tower, too.
-            mesh: The devices, each of which encodes the rows of its own shard.
+        With remat ``layers``, the backward pass also recomputes the tower as a whole.
         """
 
     def prefill(
         self, prompts: PromptInputs, features: jax.Array | None = None, mesh: Mesh | None = None
     ) -> tuple[jax.Array, PromptCache]:
-        """Reads whole prompts.
+        """Reads whole prompts: hidden states ``[B, T, D]``, and the prefix of their responses.
 
-        Args:
-            prompts: B of them.
-            features: ``[S, M, *feature_shape]``: a prompt among the s-th of S equal parts of B
-                shows rows of part s. None: ``prompts.images`` are encoded.
-            mesh: The devices, each of which reads the prompts of its own shard.
-
-        Returns:
-            Hidden states ``[B, T, D]``, and the prefix that responses to these prompts take.
+        The s-th of S equal parts of B shows rows of the s-th of the features
+        ``[S, M, *feature_shape]``; None: ``prompts.images`` are encoded.
         """
 
     def read_with_responses(
@@ -216,17 +204,17 @@ class Policy(Protocol):
         mesh: Mesh | None = None,
         running: Sequence[jax.Array] | None = None,
     ) -> tuple[jax.Array, jax.Array]:
-        """Reads B whole prompts, and N whole responses to each of them beside it.
+        """Reads B whole prompts and N whole responses to each in one pass.
 
         Args:
-            prompts: Their ``images`` are of S shards, ``[S, ...]``; see `encode_shards`.
+            prompts: Their ``images`` have a leading axis of shards; see `encode_shards`.
             tokens: int ``[B, N, R]``.
             start: int ``[B]``, the position of a response's first token.
             valid: bool ``[B, N, R]``, False at padding.
-            remat: What the backward pass computes again.
-            mesh: The devices, each of which reads the prompts of its own shard.
-            running: Where the gradients of the text layers are added up, an array for each of their
-                parameters; see `perl_jax.models.layers.scan_layers_adding`.
+            remat: What the backward pass recomputes.
+            mesh: The devices over which B is split.
+            running: Arrays to which the gradients of the text layers' parameters are added; see
+                `perl_jax.models.layers.scan_layers_adding`.
 
         Returns:
             Hidden states ``[B, T, D]`` and ``[B, N, R, D]``.
@@ -246,11 +234,11 @@ class Policy(Protocol):
         Args:
             tokens: int ``[B, N]``.
             positions: int ``[B, N]``.
-            valid: bool ``[B, N, S]``, the slots of the cache that a response attends to, this
-                token's among them.
-            prefix: What `prefill` returned.
-            cache: `ResponseCache.empty`, or what the last call returned.
-            slot: Where in the cache this token's keys and values are written.
+            valid: bool ``[B, N, S]``, the cache slots that each response attends to, this token's
+                included.
+            prefix: The prefix that `prefill` returned.
+            cache: `ResponseCache.empty`, or the cache that the last call returned.
+            slot: The cache slot that this token's keys and values are written to.
 
         Returns:
             Hidden states ``[B, N, D]``, and the cache.

@@ -1,4 +1,4 @@
-"""From prompts to the padded arrays that a policy reads, computed on the host with NumPy."""
+"""Padding prompts to the arrays that a policy reads, on the host with NumPy."""
 
 from collections.abc import Sequence
 
@@ -12,23 +12,19 @@ from perl_jax.types import Prompt
 def feature_rows(
     prompt: Prompt, config: PolicyConfig, rows: Sequence[np.ndarray], where: str
 ) -> np.ndarray:
-    """The row of the image features that stands at each token of a prompt, or -1: int32 ``[T]``.
+    """The row of the image features at each token of a prompt, or -1: int32 ``[T]``.
 
-    Args:
-        prompt: Its image tokens show the rows one after the other.
-        config: Names the image token.
-        rows: Of each of its images.
-        where: What errors call the prompt.
+    The image tokens show the ``rows`` of the prompt's images one after the other.
 
     Raises:
-        ValueError: there are more or fewer image tokens than rows.
+        ValueError: The numbers of image tokens and rows differ; ``where`` names the prompt.
     """
     is_image = prompt.tokens == config.image_token
     shown = np.concatenate([np.zeros(0, np.int32), *rows])
-    if np.count_nonzero(is_image) != len(shown):
+    if (count := np.count_nonzero(is_image)) != len(shown):
         raise ValueError(
             f"{where}: expected as many image tokens as image features; "
-            f"got {np.count_nonzero(is_image)} and {len(shown)}"
+            f"got {count} and {len(shown)}"
         )
     at_tokens = np.full(len(prompt.tokens), -1, np.int32)
     at_tokens[is_image] = shown
@@ -41,13 +37,9 @@ def pad_prompts(
     shape: tuple[int, int],
     images: ImageInputs | None = None,
 ) -> PromptInputs:
-    """Pads prompts to one length, and their number with prompts of padding alone.
+    """Pads prompts, with the `feature_rows` of each, to the shape ``(B, T)``.
 
-    Args:
-        prompts: None of them longer than T.
-        rows: Of each prompt, its `feature_rows`.
-        shape: B and T.
-        images: What the rows count in, where the policy shall encode it.
+    ``images`` are given where the policy is to encode them.
     """
     tokens = np.zeros(shape, np.int32)
     positions = np.zeros((3, *shape), np.int32)
@@ -65,15 +57,11 @@ def pad_prompts(
 def pack_prompts(
     prompts: Sequence[Prompt], config: PolicyConfig, *, length: int | None = None
 ) -> PromptInputs:
-    """Pads prompts to one length and packs their images.
-
-    Args:
-        prompts: At least one; with different numbers of images, or none.
-        config: Of the policy.
-        length: T; by default the `bucket` of the longest prompt.
+    """Pads prompts to T = ``length`` (by default the longest's `bucket`) and packs their images.
 
     Raises:
-        ValueError: a prompt is empty, or its image tokens are not as many as its images' features.
+        ValueError: There is no prompt, or one is empty or has image tokens that do not match the
+            features of its images.
     """
     if not prompts:
         raise ValueError("prompts: expected at least one, got none")
@@ -82,9 +70,9 @@ def pack_prompts(
         if len(prompt.tokens) == 0:
             raise ValueError(f"prompt {number}: expected at least one token, got none")
         of_prompt = sum(i.num_patches for i in prompt.images) // config.patches_per_unit
-        shown = [np.arange(first, first + of_prompt, dtype=np.int32)]
+        shown = np.arange(first, first + of_prompt, dtype=np.int32)
         where = f"prompt {number} with {len(prompt.images)} images"
-        rows.append(feature_rows(prompt, config, shown, where))
+        rows.append(feature_rows(prompt, config, [shown], where))
         first += of_prompt
     images = [image for prompt in prompts for image in prompt.images]
     packed = config.image_sizes([[i.grid for i in images]]).pack(images) if images else None

@@ -14,7 +14,7 @@ SINGLE = "model.safetensors"
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """Where a tensor lies and what it is."""
+    """A tensor's file, its name there, shape and dtype."""
 
     file: Path
     name: str
@@ -23,11 +23,11 @@ class TensorInfo:
 
 
 def read_headers(directory: Path) -> dict[str, TensorInfo]:
-    """Lists every tensor of a directory without reading any: stored name -> where and what.
+    """Lists every tensor of a directory by its stored name, without reading any.
 
     Raises:
-        FileNotFoundError: no safetensors file, or one that the index names is missing.
-        ValueError: the index or a file is damaged.
+        FileNotFoundError: There is no safetensors file, or one that the index names is missing.
+        ValueError: The index or a file is damaged.
     """
     tensors: dict[str, TensorInfo] = {}
     for file in _files(directory):
@@ -50,7 +50,7 @@ def read_slice(tensor: TensorInfo, index: tuple[slice, ...]) -> np.ndarray:
 
 def _open(file: Path) -> Any:
     try:
-        # Not a memory map: its pages count as the process's memory until it is closed.
+        # A memory map's pages would count as the process's memory until it is closed.
         return safe_open(file, framework="np", backend="pread")
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{file}: not a complete safetensors file ({error})") from error

@@ -1,8 +1,8 @@
-"""From the policy back to a Hugging Face directory.
+"""Saving a policy as a Hugging Face directory.
 
-Where a parameter spans several hosts, all of them gather it, tensor by tensor, and the first one
-writes. What fails there, such as a full disk, must not leave the others waiting for a collective
-that never comes: it goes on gathering, writes no more, and tells them at the end.
+Where parameters span several hosts, all hosts gather them, tensor by tensor, and the first one
+writes. If it fails (a full disk), the others must not wait for a collective that never comes: it
+stops writing, goes on gathering and tells them at the end.
 """
 
 import json
@@ -28,7 +28,7 @@ from perl_jax.models.policy import Policy
 from perl_jax.models.safetensors_files import INDEX, SINGLE
 from perl_jax.models.source import Source
 
-# Tokenizer, processor and generation files; the weights and config.json are written anew.
+# Tokenizer, processor and generation files.
 _CARRIED = {".json", ".txt", ".jinja", ".model"}
 
 
@@ -36,22 +36,21 @@ def save_model(model: Policy, path: str | Path, *, max_shard_bytes: int = 5 * 10
     """Writes a policy as a complete Hugging Face directory that transformers and vLLM load.
 
     Names, dtypes and config.json are those of the directory that the model was loaded from, whose
-    tokenizer and processor files are copied. The directory appears when it is complete.
+    tokenizer and processor files are copied. The directory appears only when it is complete.
 
-    Where the model spans several hosts, all of them must call it: they gather one tensor after the
-    other (a layer of a stacked one) on every device, in the dtype of its file, and the first host
-    writes it. All return when the directory is there.
+    If the model spans several hosts, all of them must call this: every device gathers one tensor
+    (or layer) at a time, in the dtype of its file. All return when the directory is there.
 
     Args:
-        model: From `load_model`.
+        model: A policy from `load_model`.
         path: A directory that does not exist or is empty.
-        max_shard_bytes: Weights are split into files of at most this size, with an index.
+        max_shard_bytes: The size at which weights are split into files with an index.
 
     Raises:
-        FileExistsError: ``path`` holds something.
-        FileNotFoundError: the directory that the model was loaded from is gone.
-        RuntimeError: on the other hosts, if the first one raises any of these or `OSError`.
-        ValueError: the model was not loaded from a directory.
+        FileExistsError: ``path`` is not empty.
+        FileNotFoundError: The directory that the model was loaded from is gone.
+        RuntimeError: On the other hosts, if the first one raises any of these or `OSError`.
+        ValueError: The model was not loaded from a directory.
     """
     source = model.source
     if source is None:
@@ -71,7 +70,7 @@ def save_model(model: Policy, path: str | Path, *, max_shard_bytes: int = 5 * 10
 
 
 def _write_on_one_host(write: Any, parts: Iterable[Mapping[str, np.ndarray]]) -> None:
-    """Calls ``write(parts)`` on the first host, while the others take part in making the parts."""
+    """Calls ``write(parts)`` on the first host while the others take part in gathering."""
     failure = None
     if jax.process_index() == 0:
         try:
@@ -95,13 +94,12 @@ def _write(
     files: tuple[str, ...],
     index: Mapping[str, Any],
 ) -> None:
-    """Writes the directory; a part holds the tensors of a file by their names in it."""
+    """Writes the directory; each part holds the tensors of one file by name."""
     if not source.directory.is_dir():
         raise FileNotFoundError(
             f"{source.directory}: the directory that the model was loaded from is gone; its "
             "tokenizer and processor files belong into what is written"
         )
-    # A reader never sees half a checkpoint: the directory appears when it is complete.
     with whole_directory(path) as unfinished:
         _copy_files(source.directory, unfinished)
         config = json.dumps(source.config, indent=2, ensure_ascii=False)
@@ -126,7 +124,7 @@ def _copy_files(source: Path, target: Path) -> None:
 
 @dataclass(frozen=True)
 class _Tensor:
-    """One tensor to write: which part of which parameter it is, and as what."""
+    """One tensor to write: a parameter, or a layer of one, and its stored shape and dtype."""
 
     parameter: jax.Array
     layer: int | None
@@ -138,7 +136,7 @@ class _Tensor:
         return int(np.prod(self.shape)) * self.dtype.itemsize
 
     def read(self) -> np.ndarray:
-        """Its values, in memory of the first host; where it spans several, all must call it."""
+        """Its values, on the first host; if it spans several hosts, all must call this."""
         if self.parameter.is_fully_addressable:
             part = self.parameter if self.layer is None else self.parameter[self.layer]
         else:
@@ -149,13 +147,12 @@ class _Tensor:
 
 
 def _everywhere(parameter: jax.Array, layer: int | None, dtype: np.dtype) -> jax.Array:
-    """The parameter, or a layer of it, gathered from all hosts in the dtype of its file."""
+    """Gathers a parameter, or a layer of it, from all hosts in the dtype of its file."""
     sharding = parameter.sharding
     if not isinstance(sharding, NamedSharding):
         raise TypeError(f"parameter: expected a NamedSharding across hosts; got {sharding}")
     whole = NamedSharding(sharding.mesh, PartitionSpec())
-    index = None if layer is None else np.int32(layer)
-    gathered = _gather(whole, dtype)(parameter, index)
+    gathered = _gather(whole, dtype)(parameter, None if layer is None else np.int32(layer))
     # One at a time: a host that only takes part must not run ahead and fill its devices.
     return jax.block_until_ready(gathered).addressable_data(0)
 
@@ -170,7 +167,7 @@ def _gather(whole: NamedSharding, dtype: np.dtype) -> Any:
 
 
 def _tensors(model: Policy, source: Source) -> dict[str, _Tensor]:
-    """The tensors to write, by published name, in the order of the names."""
+    """The tensors to write, sorted by published name."""
     family = FAMILIES[model.config.model_type]
     tensors = {}
     for path, leaf in leaves_of(nnx.state(model)).items():
@@ -183,7 +180,7 @@ def _tensors(model: Policy, source: Source) -> dict[str, _Tensor]:
 
 
 def _plan(tensors: dict[str, _Tensor], max_shard_bytes: int) -> list[list[str]]:
-    """Fills shards in order; a tensor larger than the limit has a shard of its own."""
+    """Fills shards in order; a tensor larger than the limit gets its own shard."""
     shards: list[list[str]] = [[]]
     filled = 0
     for name, tensor in tensors.items():

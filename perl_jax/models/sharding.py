@@ -1,13 +1,12 @@
-"""How a parameter lies on a mesh, by a table and the number of its heads.
+"""The sharding of a parameter on a mesh, by a table and the number of its heads.
 
 Matrices are (out, in); a leading layer axis is never sharded. The tensor axis splits heads and
 hidden units (Megatron: columns of the first map, rows of the second); fsdp splits the other side.
 
-**No head is ever cut.** The tensor axis splits the maps of queries, and the map back from them,
-only where it divides the number of query heads; those of keys and values only where it divides the
-number of key/value heads; a hidden or vocabulary axis only where it divides its size. Where it does
-not, it joins fsdp on the other side of the matrix: a device still holds no more of it than its
-share, but the product is computed whole on every device of the tensor axis.
+**No head is ever cut.** The tensor axis splits a matrix only where it divides the number of heads
+(query heads for q_proj and o_proj, key/value heads for k_proj and v_proj), or else the size of the
+hidden or vocabulary axis. Where it does not, it joins fsdp on the other side of the matrix: a
+device still holds only its share, but every device of the tensor axis computes the whole product.
 """
 
 import re
@@ -25,14 +24,14 @@ def sharding_by_table(
     heads: Mapping[str, int],
     mesh: Mesh,
 ) -> NamedSharding:
-    """The sharding of a parameter.
+    """The sharding of the parameter at a dotted path.
 
     Args:
         path: Dotted, such as ``text.layers.self_attn.q_proj.weight``.
-        shape: Of the parameter.
-        table: Path pattern -> partition of the stored axes. The first that matches is taken.
-        heads: Path pattern -> how many heads the axis consists of that the tensor axis splits; a
-            parameter that no pattern matches consists of hidden units.
+        shape: The parameter's shape.
+        table: Path pattern -> partition of the stored axes; the first match counts.
+        heads: Path pattern -> number of heads on the axis that the tensor axis splits; without a
+            match, the axis consists of hidden units.
         mesh: The devices.
     """
     spec = partition_of(path, shape, table)

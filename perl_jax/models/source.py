@@ -1,4 +1,4 @@
-"""Where a model came from, so that it can be written back in the same form."""
+"""The origin of a model, so that it can be written back in the same form."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,16 +7,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Source:
-    """The directory a model was loaded from.
+    """The directory a model was loaded from, and the content of its config.json.
 
-    No field takes part in comparison: two models that differ only in their origin run the same
-    compiled programs.
-
-    Attributes:
-        directory: Holds the tokenizer and processor files.
-        config: The content of its config.json.
-        names: Published name -> name in the file, for every tensor.
-        dtypes: Published name -> dtype in the file, as safetensors spells it.
+    ``names`` and ``dtypes`` map each tensor's published name to its name and dtype (as safetensors
+    spells it) in the files. No field is compared: models that differ only in their origin run the
+    same compiled programs.
     """
 
     directory: Path = field(compare=False)

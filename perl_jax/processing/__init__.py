@@ -1,4 +1,4 @@
-"""Text and images to model inputs: decoding, preprocessing, chat template, tokens, positions."""
+"""From text and images to model inputs: decoding, preprocessing, chat template, tokens."""
 
 from perl_jax.processing.conversation import Conversation, read_conversation
 from perl_jax.processing.decode import load_rgb

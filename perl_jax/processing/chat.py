@@ -1,4 +1,4 @@
-"""The chat template of a model directory: which one counts, and what it makes of messages."""
+"""Reading and rendering the chat template of a model directory."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,15 +10,13 @@ from perl_jax.processing.files import read_json, read_optional_json
 
 @dataclass(frozen=True)
 class ChatTemplate:
-    """A Jinja template and the file that it was read from."""
+    """A Jinja template and its file."""
 
     text: str
     source: Path
 
     def render(self, tokenizer: Any, messages: Sequence[dict[str, Any]]) -> str:
-        """Writes messages out as the model was trained to read them.
-
-        The assistant's turn is opened at the end, unless its message is the last.
+        """Renders messages; opens the assistant's turn unless its message is the last.
 
         Raises:
             ValueError: The template fails on these messages.
@@ -39,11 +37,11 @@ class ChatTemplate:
 def read_chat_template(directory: Path) -> ChatTemplate:
     """Reads the chat template that the directory's processor uses.
 
-    Looked for in ``chat_template.json``, then ``chat_template.jinja``, then the field
-    ``chat_template`` of ``processor_config.json`` and of ``tokenizer_config.json``.
+    Places, in order: ``chat_template.json``, ``chat_template.jinja``, the field ``chat_template``
+    of ``processor_config.json`` and of ``tokenizer_config.json``.
 
     Raises:
-        ValueError: There is none, or it is not text.
+        ValueError: There is no template, or it is not text.
     """
     legacy = directory / "chat_template.json"
     if legacy.is_file():

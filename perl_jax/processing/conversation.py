@@ -1,4 +1,4 @@
-"""A prompt, however it is written, as messages for the template and images in reading order."""
+"""Reading prompts of any form as messages for the template and images in reading order."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from perl_jax.processing.placeholders import Slot, split_placeholders
 
 ROLES = ("system", "user", "assistant")
 
-# Longer than any context window; tokenising a stray file of 100 MB would stall a worker.
+# More than any context window holds; tokenising a stray file of 100 MB would stall a worker.
 MAX_CHARACTERS = 2**22
 
 Piece = str | Slot
@@ -19,19 +19,19 @@ Piece = str | Slot
 
 @dataclass(frozen=True)
 class _Inline:
-    """An image that a message part holds itself."""
+    """An image inside a message part."""
 
     image: Any
 
 
 @dataclass(frozen=True)
 class Conversation:
-    """What a prompt says and shows.
+    """The messages and images of a prompt.
 
     Attributes:
-        messages: For the chat template: ``role``, and ``content`` as a string where no image is
-            shown, else as parts ``{"type": "text", "text": ...}`` and ``{"type": "image"}``.
-        images: The images that were given, each once.
+        messages: For the chat template: ``role``, and ``content`` as a string or, with images, as
+            parts ``{"type": "text", "text": ...}`` and ``{"type": "image"}``.
+        images: The given images, each once.
         shown: For each image part, in reading order, the index of its image in ``images``.
     """
 
@@ -41,13 +41,10 @@ class Conversation:
 
     @property
     def texts(self) -> list[str]:
-        """Every stretch of text that no image interrupts."""
-        texts: list[str] = []
-        for message in self.messages:
-            content = message["content"]
-            parts = [{"text": content}] if isinstance(content, str) else content
-            texts += [part["text"] for part in parts if "text" in part]
-        return texts
+        """The stretches of text between images."""
+        contents = (message["content"] for message in self.messages)
+        parts = ([{"text": c}] if isinstance(c, str) else c for c in contents)
+        return [part["text"] for of_message in parts for part in of_message if "text" in part]
 
 
 def read_conversation(prompt: Any, images: Any = ()) -> Conversation:
@@ -56,13 +53,11 @@ def read_conversation(prompt: Any, images: Any = ()) -> Conversation:
     Args:
         prompt: The text of one user message, or messages ``{"role", "content"}`` whose content is
             text or a list of parts ``{"type": "text", "text": ...}``, ``{"type": "image"}`` or
-            ``{"type": "image", "image": ...}``. Keys that hold None are as good as absent.
-            Placeholders are read in texts of the system and the user; what the assistant says is
-            kept as it is.
-        images: The images that placeholders and parts without an image of their own show: plain
-            placeholders show them in turn, numbered ones show the image of that number, in any
-            order and as often as they like, but all images are shown. Empty where parts hold
-            their images.
+            ``{"type": "image", "image": ...}``. Keys that hold None count as absent. Placeholders
+            are read in system and user texts; the assistant's text is kept as it is.
+        images: The images that placeholders and empty image parts show, empty if parts hold their
+            images. Plain placeholders show them in turn, numbered ones by number, in any order and
+            repeatedly; every image must be shown.
 
     Raises:
         PromptError: The prompt has another form, or its placeholders do not fit its images.
@@ -92,7 +87,7 @@ def _items(value: Any, name: str) -> tuple[Any, ...]:
 
 
 def _fields(value: Any, where: str, allowed: Sequence[str]) -> dict[str, Any]:
-    """The fields of a message or part that hold something (Arrow fills absent ones with None)."""
+    """The fields of a message or part, without None (which Arrow writes for absent ones)."""
     if not isinstance(value, Mapping):
         raise PromptError(f"{where}: expected a mapping, got {type(value).__name__}")
     fields = {key: item for key, item in value.items() if item is not None}
@@ -116,7 +111,7 @@ def _read_message(message: Any, where: str) -> tuple[str, list[Piece | _Inline]]
         pieces = []
         for i, part in enumerate(_items(content, f"{where}.content")):
             piece = _read_part(part, f"{where}.content[{i}]", verbatim=role == "assistant")
-            # The template writes neighbouring texts without a gap, so they are checked as one.
+            # The template joins neighbouring texts without a gap, so they are checked as one.
             last = pieces[-1] if pieces else None
             if isinstance(piece, str) and isinstance(last, str):
                 pieces[-1] = last + piece
@@ -137,20 +132,19 @@ def _read_part(part: Any, where: str, *, verbatim: bool) -> Piece | _Inline:
             f"{where}: expected {{'type': 'text', 'text': ...}} or {{'type': 'image'}}, "
             f"got type {kind!r} with the fields {sorted(fields)}"
         )
-    if not verbatim:
-        for piece in split_placeholders(fields["text"]):
-            if isinstance(piece, Slot):
-                raise PromptError(
-                    f"{where}: the text holds {piece.text!r}; in a list of parts, an image is a "
-                    "part {'type': 'image'}"
-                )
+    for piece in () if verbatim else split_placeholders(fields["text"]):
+        if isinstance(piece, Slot):
+            raise PromptError(
+                f"{where}: the text holds {piece.text!r}; in a list of parts, an image is a "
+                "part {'type': 'image'}"
+            )
     return fields["text"]
 
 
 def _match(
     slots: Sequence[Slot | _Inline], images: tuple[Any, ...]
 ) -> tuple[tuple[Any, ...], tuple[int, ...]]:
-    """Returns the images, and which of them each slot shows."""
+    """Returns the images, and the index of the image that each slot shows."""
     inline = [slot.image for slot in slots if isinstance(slot, _Inline)]
     listed = [slot for slot in slots if isinstance(slot, Slot)]
     if inline:
@@ -204,16 +198,13 @@ def _content(pieces: Sequence[Piece | _Inline]) -> str | list[dict[str, str]]:
 def check_texts(texts: Sequence[str], special_tokens: Sequence[str]) -> None:
     """Refuses text that would not be read as text.
 
-    A special token written out would end the user's turn or stand for an image that is not there.
+    A special token would end the user's turn or stand for an image that is not there.
 
     Raises:
-        PromptError: A text holds a special token, a NUL or half of a surrogate pair, or the texts
-            are too long.
+        PromptError: The texts are too long or hold a special token, a NUL or half a surrogate pair.
     """
-    if sum(map(len, texts)) > MAX_CHARACTERS:
-        raise PromptError(
-            f"{sum(map(len, texts))} characters of text; at most {MAX_CHARACTERS} are read"
-        )
+    if (length := sum(map(len, texts))) > MAX_CHARACTERS:
+        raise PromptError(f"{length} characters of text; at most {MAX_CHARACTERS} are read")
     for text in texts:
         for token in special_tokens:
             if token in text:

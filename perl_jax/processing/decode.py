@@ -1,4 +1,4 @@
-"""Any image, however it comes, as upright RGB: one rule for files, bytes, arrays and objects."""
+"""Decoding images (files, bytes, arrays, objects) to upright RGB by one rule."""
 
 import io
 import re
@@ -14,22 +14,20 @@ from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from perl_jax.processing.errors import ImageError
 
-# Decoders for untrusted bytes. Pillow has forty more: some start other programs (EPS), some decode
+# Decoders for untrusted bytes. Of Pillow's other forty, some start programs (EPS), some decode
 # frames without a bound (TIFF, GIF), and no data set of this field needs them.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 
-# Five times what the model reads of an image at most (12.8 megapixels): larger photographs are
-# real, but beyond this a file of a few kilobytes costs more memory to decode than a training step.
+# Five times the most that the model reads (12.8 megapixels). Larger photographs are real, but
+# beyond this a file of a few kilobytes takes more memory to decode than a training step.
 MAX_PIXELS = 2**26
-
-# An uncompressed image of MAX_PIXELS with alpha; nothing longer is worth reading.
-MAX_BYTES = 4 * MAX_PIXELS
+MAX_BYTES = 4 * MAX_PIXELS  # an uncompressed image with alpha
 
 _WIDE_MODES = {"I", "I;16", "I;16L", "I;16B", "I;16N", "F"}
 _ALPHA_MODES = {"LA", "La", "PA", "RGBA", "RGBa"}
 _OTHER_MODES = {"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"}
 
-# The EXIF orientation tag says how the stored pixels must be turned to stand upright.
+# EXIF orientation -> the turn that makes the stored pixels upright.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -42,29 +40,24 @@ _UPRIGHT = {
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|data:")
 
-# Python's warning filters belong to the process: without a lock, two threads that silence and
-# restore them at once can leave every warning silenced.
+# Warning filters belong to the process: without a lock, two threads that silence and restore them
+# at once can leave every warning silenced.
 _FILTERS_LOCK = threading.Lock()
 
 
 def load_rgb(image: Any) -> np.ndarray:
-    """Decodes an image and brings it to upright 8-bit RGB.
+    """Decodes an image to upright 8-bit RGB: uint8 ``[H, W, 3]``.
 
-    The EXIF orientation is applied where it can be read; alpha, in whichever form, is composited
-    on white; every Pillow mode is converted. Values of more than 8 bits are scaled: I;16 keeps its
-    high byte, as Pillow does for 16-bit colour; I and F, which do not say their range, are read in
-    the smallest usual one that holds all their values: I in 0..255 or 0..65535, F in 0..1 or
-    0..255.
+    Readable EXIF orientation is applied, alpha of any form is composited on white, and every Pillow
+    mode is converted. Values of more than 8 bits are scaled: I;16 keeps its high byte, as Pillow
+    does for 16-bit colour. I and F have no fixed range; the smallest usual one that holds all
+    values counts: 0..255 or 0..65535 for I, 0..1 or 0..255 for F.
 
     Args:
-        image: One of: a path (of a regular file); encoded bytes; a binary file object, which is
-            read from its start where it can seek; a Pillow image; a uint8 array ``[H, W]``,
-            ``[H, W, 1]``, ``[H, W, 3]`` or ``[H, W, 4]``; a mapping with ``bytes`` and/or
-            ``path``, as image columns of parquet files hold, where bytes go first. Files and
-            bytes must be JPEG, PNG, WebP or BMP; of an animation, the first frame is read.
-
-    Returns:
-        uint8 ``[H, W, 3]``.
+        image: A path of a regular file; encoded bytes; a binary file object, read from its start if
+            it can seek; a Pillow image; a uint8 array ``[H, W]`` or ``[H, W, 1, 3 or 4]``; or a
+            mapping with ``bytes`` and/or ``path`` (bytes go first), as parquet columns hold. Files
+            and bytes must be JPEG, PNG, WebP or BMP; of an animation, the first frame is read.
 
     Raises:
         ImageError: The image cannot be read, is damaged or too large, or is of an unknown kind.
@@ -121,7 +114,7 @@ def _read_regular(path: str | Path) -> bytes:
 
 
 def _read(file: Any) -> bytes:
-    """The content of a file object, from its start where it can seek: the second reader sees it."""
+    """Reads a file object, from its start if it can seek, so that it can be read again."""
     with _decoding():
         if hasattr(file, "seekable") and file.seekable():
             file.seek(0)
@@ -139,9 +132,8 @@ def _from_bytes(data: bytes) -> np.ndarray:
     with _decoding():
         with _silenced():
             image = Image.open(io.BytesIO(data), formats=FORMATS)
-        if image.format == "PNG":
-            # Loading skips checksums of pixel data; verifying checks them, and uses up the object.
-            with _silenced():
+            if image.format == "PNG":
+                # Loading skips the checksums of pixel data; verifying uses up its object.
                 Image.open(io.BytesIO(data), formats=FORMATS).verify()
         with image:
             return _upright_rgb(image)
@@ -206,8 +198,8 @@ def _orientation(image: Image.Image) -> Any:
     with _silenced():
         try:
             return image.getexif().get(ExifTags.Base.Orientation)
-        # Damaged metadata says nothing about whole pixels; Pillow skips it in JPEG, and in other
-        # formats raises what its parser of TIFF tags happens to.
+        # Damaged metadata does not mean damaged pixels. Pillow skips it in JPEG; in other formats
+        # its parser of TIFF tags may raise anything.
         except Exception:
             return None
 
@@ -217,7 +209,7 @@ def _has_alpha(image: Image.Image) -> bool:
         return True
     if image.mode == "P" and image.palette is not None and image.palette.mode.endswith("A"):
         return True
-    # One colour of these modes may be declared transparent.
+    # These modes may declare one colour transparent.
     return image.mode in ("1", "L", "P", "RGB") and "transparency" in image.info
 
 
@@ -226,7 +218,7 @@ def _on_white(image: Image.Image) -> Image.Image:
         image = image.convert("LA")
     key = image.info.get("transparency")
     if image.mode == "RGB" and isinstance(key, tuple) and max(key) > 255:
-        # The key of 16-bit colour, whose pixels were reduced to their high bytes.
+        # A key of 16-bit colour; the pixels keep only their high bytes.
         image = image.copy()
         image.info["transparency"] = tuple(value >> 8 for value in key)
     rgba = image.convert("RGBA")
@@ -235,7 +227,7 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image) -> np.ndarray:
-    """The grey image of a mode with more than 8 bits; uint8 ``[H, W]``."""
+    """Scales a grey image of more than 8 bits to uint8 ``[H, W]``."""
     values = np.asarray(image)
     low, high = values.min(), values.max()
     top = 255 if image.mode == "F" else 65535
@@ -266,7 +258,7 @@ def _named(name: Any) -> Iterator[None]:
 
 @contextmanager
 def _decoding() -> Iterator[None]:
-    """Turns what decoders raise into an ImageError."""
+    """Turns the errors of decoders into ImageError."""
     try:
         yield
     except (ImageError, MemoryError):
@@ -280,7 +272,7 @@ def _decoding() -> Iterator[None]:
 
 @contextmanager
 def _silenced() -> Iterator[None]:
-    """Keeps Pillow's warnings about metadata and size in; what matters of them is an error here."""
+    """Silences Pillow's warnings about metadata and size; those that matter are errors here."""
     with _FILTERS_LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

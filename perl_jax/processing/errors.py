@@ -1,11 +1,11 @@
-"""What is raised for a prompt that cannot be encoded, and only for that."""
+"""The errors for prompts that cannot be encoded, raised for nothing else."""
 
 
 class PromptError(ValueError):
     """The text, the placeholders or an image of one prompt is unusable.
 
-    A data pipeline may skip the row, count it and go on. Faults of the model directory or of the
-    settings are other errors: they would come back with every row.
+    A data pipeline may skip and count such a row. Faults of the model directory or of the settings
+    are other errors, as they would recur with every row.
     """
 
 

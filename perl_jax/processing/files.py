@@ -1,4 +1,4 @@
-"""JSON files of a model directory, read with errors that name the file and the field."""
+"""Reading JSON files of a model directory, with errors that name the file and the field."""
 
 import json
 from pathlib import Path
@@ -24,12 +24,12 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_optional_json(path: Path) -> dict[str, Any]:
-    """Reads a JSON object; a file that is absent reads as an empty one."""
+    """Reads a JSON object; an absent file gives an empty one."""
     return read_json(path) if path.is_file() else {}
 
 
 def integer(value: Any, where: str, *, minimum: int = 1) -> int:
-    """Returns ``value`` if it is an integer of at least ``minimum``; ``where`` names it."""
+    """Returns ``value``; raises ValueError unless it is an integer of at least ``minimum``."""
     if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
         raise ValueError(f"{where}: expected an integer of at least {minimum}, got {value!r}")
     return value

@@ -1,7 +1,6 @@
-"""From RGB pixels to the patches that the vision tower reads, bit for bit as transformers does.
+"""From RGB pixels to the vision tower's patches, bit for bit as transformers' Pillow processor.
 
-The reference is the Pillow image processor of transformers; its torchvision twin rounds the resize
-differently, by up to two grey levels.
+Its torchvision processor rounds the resize differently, by up to two grey levels.
 """
 
 import math
@@ -31,9 +30,9 @@ class ImageSettings:
         patch_size: Side of a square patch, in pixels.
         temporal_patch_size: Frames in a patch; a still image is repeated this often.
         merge_size: Side, in patches, of the square that becomes one language-model token.
-        mean: Subtracted per channel, after rescaling.
-        std: What the difference is divided by, per channel.
-        rescale_factor: What the 8-bit values are multiplied with.
+        mean: Mean per channel, after rescaling.
+        std: Standard deviation per channel, after rescaling.
+        rescale_factor: Factor for the 8-bit values.
     """
 
     min_pixels: int
@@ -65,17 +64,13 @@ def read_image_settings(
 ) -> ImageSettings:
     """Reads the image settings of a model directory.
 
-    Args:
-        directory: Holds ``processor_config.json`` with an ``image_processor`` entry (as
-            transformers 5 saves it, which goes first) or ``preprocessor_config.json`` (as
-            published).
-        min_pixels: Replaces the directory's value.
-        max_pixels: Replaces the directory's value.
+    They are the ``image_processor`` entry of ``processor_config.json`` (as transformers 5 saves it)
+    or else ``preprocessor_config.json`` (as published). ``min_pixels`` and ``max_pixels`` replace
+    the directory's values.
 
     Raises:
         FileNotFoundError: Neither file is there.
-        ValueError: A field is missing, ill-typed or asks for what is not supported, or
-            ``min_pixels`` exceeds ``max_pixels``.
+        ValueError: A field is missing, ill-typed, unsupported or inconsistent.
     """
     for name, value in (("min_pixels", min_pixels), ("max_pixels", max_pixels)):
         if value is not None:
@@ -125,7 +120,7 @@ def _field(config: Mapping[str, Any], where: str, name: str) -> Any:
 
 
 def _area(config: Mapping[str, Any], where: str, name: str, edge: str) -> int:
-    """A bound on the area: a field of its own, or in ``size`` under its new or its old name."""
+    """A bound on the area, from its own field or from ``size`` under its new or old name."""
     size = config.get("size") or {}
     for value in (config.get(name), size.get(edge), size.get(name)):
         if value is not None:
@@ -151,8 +146,8 @@ def smart_resize(
 ) -> tuple[int, int]:
     """Returns the height and width that an image is resized to.
 
-    Both are the nearest multiples of ``factor``; if their product leaves
-    ``min_pixels..max_pixels``, both sides are scaled alike so that it does not.
+    They are the nearest multiples of ``factor``. If their product is outside
+    ``min_pixels..max_pixels``, both sides are scaled alike until it is not.
 
     Raises:
         ImageError: One side is more than 200 times the other.
@@ -161,7 +156,7 @@ def smart_resize(
         raise ImageError(
             f"{width}x{height} pixels: one side is more than {MAX_ASPECT_RATIO} times the other"
         )
-    # Python rounds halves to even here, and the area may round to 0: the model was trained so.
+    # As in training, halves round to even and the area may round to 0.
     new_height = round(height / factor) * factor
     new_width = round(width / factor) * factor
     if new_height * new_width > max_pixels:
@@ -176,15 +171,10 @@ def smart_resize(
 
 
 def extract_patches(rgb: np.ndarray, settings: ImageSettings) -> ImagePatches:
-    """Resizes, normalises and cuts an image.
+    """Resizes and normalises an image, uint8 ``[H, W, 3]``, and cuts it into patches.
 
-    Args:
-        rgb: uint8 ``[H, W, 3]``.
-        settings: Of the model directory.
-
-    Returns:
-        The patches, float32 ``[P, 3 * temporal_patch_size * patch_size**2]``; see
-        `perl_jax.types.ImagePatches` for their order.
+    They are float32 ``[P, 3 * temporal_patch_size * patch_size**2]``, in the order that
+    `perl_jax.types.ImagePatches` describes.
 
     Raises:
         ImageError: One side is more than 200 times the other.
@@ -202,7 +192,7 @@ def extract_patches(rgb: np.ndarray, settings: ImageSettings) -> ImagePatches:
     patch, merge = settings.patch_size, settings.merge_size
     grid = (height // patch, width // patch)
     blocks = resized.reshape(grid[0] // merge, merge, patch, grid[1] // merge, merge, patch, 3)
-    # To unit row, unit column, row and column in the unit, channel, row and column in the patch.
+    # [unit row, unit column, row and column in the unit, channel, row and column in the patch]
     blocks = blocks.transpose(0, 3, 1, 4, 6, 2, 5).reshape(-1, 3, patch, patch)
     patches = np.empty((len(blocks), 3, settings.temporal_patch_size, patch, patch), np.float32)
     for channel, levels in enumerate(_normalised_levels(settings)):
@@ -211,10 +201,8 @@ def extract_patches(rgb: np.ndarray, settings: ImageSettings) -> ImagePatches:
 
 
 def _normalised_levels(settings: ImageSettings) -> np.ndarray:
-    """The normalised value of each 8-bit level; float32 ``[3, 256]``.
-
-    The order of roundings is the reference's: the product in float64, the rest in float32.
-    """
+    """The normalised value of each 8-bit level: float32 ``[3, 256]``."""
+    # Rounded as the reference does: the product in float64, the rest in float32.
     rescaled = (np.arange(256) * np.float64(settings.rescale_factor)).astype(np.float32)
     mean = np.array(settings.mean, np.float32)[:, np.newaxis]
     std = np.array(settings.std, np.float32)[:, np.newaxis]

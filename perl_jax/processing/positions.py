@@ -10,8 +10,8 @@ def multimodal_positions(
 ) -> tuple[np.ndarray, int]:
     """Gives every token its temporal, height and width position.
 
-    A text token advances all three by one. The tokens of an image share its temporal position and
-    count rows and columns from it; what follows starts after the longer side of the grid::
+    A text token advances all three by one. An image's tokens share one temporal position and count
+    rows and columns from it; the next token comes after the longer side of the grid::
 
         text text  image of 2x3 tokens   text
     t    0    1     2  2  2  2  2  2      5
@@ -19,16 +19,16 @@ def multimodal_positions(
     w    0    1     2  3  4  2  3  4      5
 
     Args:
-        is_image: bool ``[T]``, true at image tokens. The tokens of one image are adjacent; two
-            images need not be separated, since the grids tell where one ends.
+        is_image: bool ``[T]``, true at image tokens; those of one image are adjacent, and two
+            images may be.
         grids: Rows and columns of each image in patches, in reading order.
-        merge_size: Side, in patches, of the square that is one token.
+        merge_size: Side, in patches, of the square that becomes one token.
 
     Returns:
         int32 ``[3, T]``, and the rope delta ``max(positions) + 1 - T``.
 
     Raises:
-        ValueError: The image tokens are not as many, or not as grouped, as the grids say.
+        ValueError: The number or grouping of the image tokens does not match the grids.
     """
     if is_image.ndim != 1 or is_image.dtype != np.bool_:
         raise ValueError(f"is_image: expected bool [T], got {is_image.dtype} {is_image.shape}")

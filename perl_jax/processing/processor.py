@@ -1,4 +1,4 @@
-"""From text and images to a prompt, and from tokens back to text."""
+"""The processor: from text and images to a prompt, and from tokens back to text."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from perl_jax.processing.images import ImageSettings, extract_patches, read_imag
 from perl_jax.processing.positions import multimodal_positions
 from perl_jax.types import ImagePatches, Prompt
 
-# Names, not ids: which of them a tokenizer has, and where, its files say.
+# Names, not ids: tokenizers differ in which of them they have and where.
 _VISION_TOKENS = (
     "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>",
 )  # fmt: skip
@@ -30,17 +30,17 @@ _VISION_FIELDS = (
 
 @dataclass(frozen=True, eq=False)
 class Processor:
-    """Encodes prompts for a model, and decodes what it says.
+    """Encodes prompts for a model and decodes its responses.
 
     Attributes:
         tokenizer: The transformers tokenizer of the model directory.
-        chat_template: How messages are written out.
-        image_settings: How images are preprocessed.
+        chat_template: The template that renders messages.
+        image_settings: The settings of image preprocessing.
         image_token: The id that stands for one merged feature of an image.
         pad_token: The id that fills batches.
         stop_tokens: The ids that end a response.
-        banned_tokens: The ids that stand for images and videos or delimit them; a response that
-            held one could not be read back, so a policy must never emit them. See `banned_rows`.
+        banned_tokens: The ids that stand for or delimit images and videos. A response with one
+            could not be read back, so a policy must never emit them; see `banned_rows`.
         special_tokens: The control tokens, as text; prompts that hold one are refused.
         vocab_size: The number of tokens; the embedding may have more rows.
     """
@@ -56,29 +56,22 @@ class Processor:
     vocab_size: int
 
     def encode(
-        self,
-        text_or_messages: str | Sequence[Mapping[str, Any]],
-        images: Sequence[Any] | None = (),
+        self, text_or_messages: str | Sequence[Mapping[str, Any]], images: Sequence[Any] | None = ()
     ) -> Prompt:
         """Encodes a prompt.
 
         ``<image>`` in the text shows the next image; ``<image 2>``, ``<image2>`` or ``<image_2>``
         show the second one. The assistant's turn is opened at the end, unless the last message is
-        the assistant's.
+        the assistant's. A picture shown or listed twice is one object in ``Prompt.images``.
 
         Args:
-            text_or_messages: What the user says, or messages with ``role`` and ``content``: see
-                `perl_jax.processing.read_conversation`.
-            images: Anything that `load_rgb` reads, or what `preprocess` returned: an image that
-                several prompts show is then preprocessed once.
-
-        Returns:
-            The prompt. A picture that is shown or listed twice is one object at two places of
-            ``Prompt.images``.
+            text_or_messages: See `perl_jax.processing.read_conversation`.
+            images: Anything that `load_rgb` reads, or results of `preprocess`, so that an image of
+                several prompts is preprocessed once.
 
         Raises:
             PromptError: The text or its placeholders are unusable.
-            ImageError: An image is; the message names it as "image k of the prompt".
+            ImageError: An image is unusable; the message names it as "image k of the prompt".
         """
         conversation = read_conversation(text_or_messages, images)
         check_texts(conversation.texts, self.special_tokens)
@@ -100,16 +93,12 @@ class Processor:
     def preprocess(
         self, image: Any, *, name: str = "image", known: Sequence[ImagePatches] = ()
     ) -> ImagePatches:
-        """Decodes, resizes, normalises and cuts an image; patches are returned as they are.
+        """Turns an image (anything that `load_rgb` reads) into patches; patches stay as they are.
 
-        Args:
-            image: Anything that `load_rgb` reads, or patches of this processor.
-            name: What errors call the image.
-            known: Images that were preprocessed before. If one of them shows the same picture, it
-                is returned.
+        If one of the ``known`` images shows the same picture, that one is returned.
 
         Raises:
-            ImageError: The image is unusable.
+            ImageError: The image is unusable; the message starts with ``name``.
         """
         try:
             if isinstance(image, ImagePatches):
@@ -122,7 +111,7 @@ class Processor:
         return next((other for other in known if _alike(patches, other)), patches)
 
     def encode_response(self, text: str) -> np.ndarray:
-        """The tokens of a response, int32 ``[R]``, the one that ends it included.
+        """The tokens of a response, int32 ``[R]``, with a stop token.
 
         Raises:
             PromptError: The text holds a control token.
@@ -133,7 +122,7 @@ class Processor:
     def decode(
         self, tokens: Sequence[int] | np.ndarray, *, skip_special_tokens: bool = True
     ) -> str:
-        """Returns the text of tokens, int ``[R]``; control tokens are left out by default."""
+        """The text of tokens, int ``[R]``; control tokens are left out by default."""
         return self.tokenizer.decode(
             np.asarray(tokens, np.int64).tolist(),
             skip_special_tokens=skip_special_tokens,
@@ -141,9 +130,9 @@ class Processor:
         )
 
     def banned_rows(self, num_rows: int) -> np.ndarray:
-        """Which rows of an unembedding a policy must never draw: bool ``[num_rows]``.
+        """The rows of an unembedding that a policy must never draw: bool ``[num_rows]``.
 
-        They are `banned_tokens`, and the rows beyond the vocabulary, which no token has.
+        They are `banned_tokens` and the rows beyond the vocabulary.
 
         Raises:
             ValueError: There are fewer rows than tokens.
@@ -164,10 +153,9 @@ class Processor:
                 f"{self.chat_template.source}: the chat template gives "
                 f"{np.count_nonzero(is_image)} image tokens for {len(images)} images"
             )
+        unit = self.image_settings.merge_size**2
         repeats = np.ones(len(ids), np.int64)
-        repeats[is_image] = [
-            image.num_patches // self.image_settings.merge_size**2 for image in images
-        ]
+        repeats[is_image] = [image.num_patches // unit for image in images]
         return np.repeat(ids, repeats)
 
     def _check_patches(self, image: ImagePatches) -> None:
@@ -184,7 +172,7 @@ class Processor:
 
 
 def _alike(a: ImagePatches, b: ImagePatches) -> bool:
-    # Looking at all of them takes milliseconds; nearly all pairs differ in any few.
+    # Comparing all numbers takes milliseconds; nearly all pairs differ in these few.
     some = slice(None, None, 61)
     return (
         a.grid == b.grid
@@ -200,9 +188,9 @@ def load_processor(
 
     Args:
         path: A model directory or a hub id.
-        min_pixels: Images of a smaller area are enlarged to it; by default the directory's value.
-        max_pixels: Images of a larger area are reduced to it; by default the directory's value.
-            An image token costs ``(patch_size * merge_size)**2`` pixels.
+        min_pixels: Smaller images are enlarged to this area; None: the directory's value.
+        max_pixels: Larger images are reduced to this area; None: the directory's value. An image
+            token covers ``(patch_size * merge_size)**2`` pixels.
 
     Raises:
         FileNotFoundError: ``path`` is no model, or lacks a file.
@@ -231,9 +219,9 @@ def load_processor(
 
 
 def _load_tokenizer(directory: Path) -> Any:
-    # Only its tokenizers are used: that it finds no PyTorch is not worth a warning.
+    # Its tokenizers need no PyTorch, so no warning that it is missing.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
-    # Imported here: it takes seconds, and image preprocessing alone does not need it.
+    # Importing takes seconds, and image preprocessing does not need it.
     from transformers import AutoTokenizer
 
     if not any((directory / name).is_file() for name in ("tokenizer.json", "vocab.json")):
@@ -242,7 +230,7 @@ def _load_tokenizer(directory: Path) -> Any:
         return AutoTokenizer.from_pretrained(
             directory, trust_remote_code=False, local_files_only=True
         )
-    # The tokenizers library raises bare Exception for a file that it cannot parse.
+    # The tokenizers library raises a bare Exception for files that it cannot parse.
     except Exception as error:
         raise ValueError(f"{directory}: the tokenizer cannot be loaded: {error}") from error
 
@@ -250,7 +238,7 @@ def _load_tokenizer(directory: Path) -> Any:
 def _check_vision_config(
     config: Mapping[str, Any], settings: ImageSettings, directory: Path
 ) -> None:
-    """Patches of another size than the model's would fail far from here, or not at all."""
+    """Refuses other patch sizes than the model's; they would fail far from here, or not at all."""
     vision = config.get("vision_config") or {}
     for field, value in (
         ("patch_size", settings.patch_size),

@@ -1,7 +1,7 @@
-"""The model's configuration, read from the config.json of its directory.
+"""The model's configuration, read from its config.json.
 
 Every number comes from the file: published files differ from the defaults of transformers' classes.
-Two layouts are in use: the hub's (text fields at the top level, ``rope_scaling``) and that of
+There are two layouts: the hub's (text fields at the top level, ``rope_scaling``) and that of
 transformers 5 (``text_config``, ``rope_parameters``).
 """
 
@@ -21,8 +21,6 @@ from perl_jax.models.qwen2_5_vl.sharding import SHARDING
 from perl_jax.models.qwen2_5_vl.sizes import TextConfig, VisionConfig
 from perl_jax.models.sharding import sharding_by_table
 
-MODEL_TYPE = "qwen2_5_vl"
-
 
 @dataclass(frozen=True)
 class Qwen2_5_VLConfig:
@@ -31,8 +29,8 @@ class Qwen2_5_VLConfig:
     text: TextConfig
     vision: VisionConfig
     tied: bool
-    image_token: int  # as the config.json gives it
-    model_type: str = MODEL_TYPE
+    image_token: int
+    model_type: str = "qwen2_5_vl"
 
     @property
     def vocab_size(self) -> int:
@@ -41,7 +39,7 @@ class Qwen2_5_VLConfig:
 
     @property
     def feature_shape(self) -> tuple[int, ...]:
-        """``(D,)``: an image token shows one row."""
+        """``(D,)``."""
         return (self.text.hidden_size,)
 
     @property
@@ -56,7 +54,7 @@ class Qwen2_5_VLConfig:
 
     @property
     def patches_per_unit(self) -> int:
-        """Patches that are merged into one image token."""
+        """Patches of a unit, which is merged into one image token."""
         return self.vision.patches_per_unit
 
     @property
@@ -66,7 +64,7 @@ class Qwen2_5_VLConfig:
 
     @property
     def cache_sizes(self) -> CacheSizes:
-        """Sizes of the keys, and of the values, of one token."""
+        """Layers, key/value heads, and numbers per head."""
         return self.text.num_layers, self.text.num_kv_heads, self.text.head_dim
 
     def image_sizes(
@@ -90,7 +88,7 @@ class Qwen2_5_VLConfig:
         )
 
     def sharding(self, path: str, shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
-        """How the parameter at a dotted path lies on a mesh."""
+        """The sharding of the parameter at a dotted path."""
         heads = {
             r"text\..*\.(q_proj|o_proj)\..*": self.text.num_heads,
             r"text\..*\.(k_proj|v_proj)\..*": self.text.num_kv_heads,
@@ -100,7 +98,7 @@ class Qwen2_5_VLConfig:
         return sharding_by_table(path, shape, SHARDING, heads, mesh)
 
     def image_operations(self, grid: tuple[int, int]) -> int:
-        """Operations of encoding one image."""
+        """Floating-point operations of encoding one image."""
         vision = self.vision
         width, unit = vision.hidden_size, vision.patches_per_unit
         patches = grid[0] * grid[1]
@@ -114,19 +112,17 @@ class Qwen2_5_VLConfig:
         return 2 * (patches * per_patch + 2 * width * pairs + patches // unit * merger)
 
     def text_operations(self, *, tokens: int, pairs: int, predicted: int) -> int:
-        """Operations of reading tokens and predicting some."""
+        """Floating-point operations of reading tokens and predicting some."""
         text = self.text
         attention = 2 * text.num_heads * text.head_dim * pairs
-        return 2 * (
-            text.num_layers * (tokens * text.layer_weights + attention)
-            + predicted * text.hidden_size * text.vocab_size
-        )
+        layers = text.num_layers * (tokens * text.layer_weights + attention)
+        return 2 * (layers + predicted * text.hidden_size * text.vocab_size)
 
     def traffic(self, tensor: int) -> Traffic:
-        """What a pass moves on one chip."""
+        """The memory traffic of a pass on one chip."""
         text, vision = self.text, self.vision
         unembedding = text.vocab_size * text.hidden_size / tensor
-        # The results of all products of a layer are as many as its weights by the width.
+        # The products of a layer have (weights / width) results per token.
         split = text.layer_weights / text.hidden_size / tensor
         return Traffic(
             text_weights=text.num_layers * (text.layer_weights / tensor) + unembedding,
@@ -138,16 +134,12 @@ class Qwen2_5_VLConfig:
 
 
 def _pieces(length: int, size: int) -> list[int]:
-    """A length cut into pieces of a size, the last one shorter."""
+    """The sizes of the pieces of a length; the last one may be shorter."""
     return [min(size, length - start) for start in range(0, length, size)]
 
 
 def parse_config(content: Mapping[str, Any], where: str) -> Qwen2_5_VLConfig:
-    """Builds the configuration from the content of a config.json of either layout.
-
-    Raises:
-        ValueError: a field is missing, inconsistent or not implemented; the message names it.
-    """
+    """Builds the configuration from a config.json of either layout; ValueError names the field."""
     root = Section(content, where)
     nested = "text_config" in content
     text_section = root.section("text_config") if nested else root

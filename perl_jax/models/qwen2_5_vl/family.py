@@ -1,7 +1,7 @@
-"""The family, and which stored tensors make up which parameters.
+"""The family, and the stored tensors of each parameter.
 
-A parameter's path in the module tree is its name on the hub, but for a few prefixes; a stacked
-parameter is made of one stored tensor per layer.
+A parameter's path in the module tree is its name on the hub, except for a few prefixes; a stacked
+parameter has one stored tensor per layer.
 """
 
 from perl_jax.models.family import Family, Stored
@@ -9,7 +9,7 @@ from perl_jax.models.paths import STACKED, within
 from perl_jax.models.qwen2_5_vl.config import Qwen2_5_VLConfig, parse_config
 from perl_jax.models.qwen2_5_vl.model import Qwen2_5_VL
 
-# Path prefix in the module tree -> prefix on the hub. The first that fits is taken.
+# Path prefix in the module tree -> prefix on the hub; the first match counts.
 _HUB_PREFIXES = {
     "vision.patch_embed.": "visual.patch_embed.proj.",
     "vision.merger.hidden.": "visual.merger.mlp.0.",
@@ -36,7 +36,7 @@ def stored_tensors(path: str, shape: tuple[int, ...], config: Qwen2_5_VLConfig) 
 
 
 def hub_name(name: str) -> str:
-    """Translates a tensor's name to the hub's, from it or from what transformers 5 holds."""
+    """Translates a tensor's name, the hub's or that of transformers 5, to the hub's."""
     if name.startswith("model.visual."):
         return name.removeprefix("model.")
     if name.startswith("model.language_model."):
@@ -49,9 +49,5 @@ def _tied(config: Qwen2_5_VLConfig) -> tuple[str, str] | None:
 
 
 QWEN2_5_VL = Family(
-    parse=parse_config,
-    build=Qwen2_5_VL,
-    stored=stored_tensors,
-    published_name=hub_name,
-    tied=_tied,
+    parse=parse_config, build=Qwen2_5_VL, stored=stored_tensors, published_name=hub_name, tied=_tied
 )

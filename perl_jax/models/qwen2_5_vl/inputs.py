@@ -1,7 +1,7 @@
-"""From images to the padded arrays that the vision tower reads, computed on the host with NumPy.
+"""Packing images into the padded arrays that the vision tower reads, on the host with NumPy.
 
-The order of patches, the windows and the images are data, not control flow: one compiled program
-serves every combination of image sizes that fits its padded sizes.
+Patch order, windows and images are data, not control flow: one compiled program serves every
+combination of image sizes that fits its padded sizes.
 """
 
 from collections.abc import Sequence
@@ -20,17 +20,15 @@ from perl_jax.types import ImagePatches
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class WindowedImages:
-    """All images of a batch as one row of patches, in the order of the attention windows.
-
-    These are the `perl_jax.models.policy.ImageInputs` of this family.
+    """A batch's images as one row of patches, in the order of the attention windows.
 
     Attributes:
         patches: float32 ``[P, patch_width]``.
         coordinates: int32 ``[P, 2]``, row and column of each patch in its image.
         windows: The attention windows.
         images: The images.
-        reading_order: int32 ``[M]``: merged feature m of the result (image after image, units in
-            raster order) is computed at this unit of the window order.
+        reading_order: int32 ``[M]``: feature m (image after image, units in raster order) is
+            computed at this unit of the window order.
     """
 
     patches: Array
@@ -41,14 +39,10 @@ class WindowedImages:
 
 
 def window_order(grid: tuple[int, int], vision: VisionConfig) -> tuple[np.ndarray, np.ndarray]:
-    """Orders the units of one image by attention window.
+    """Orders the units of one image (a grid of patches) by attention window.
 
-    Windows tile the image from its top left corner; those at the right and bottom edges are
-    smaller. Windows are in raster order, as are the units of a window.
-
-    Args:
-        grid: Rows and columns of the image in patches.
-        vision: Gives the sides of a unit and of a window.
+    Windows tile the image from its top left corner; those at the right and bottom edges may be
+    smaller. Windows are in raster order, and so are the units of a window.
 
     Returns:
         int ``[M]``, the raster number of the unit at each place of the window order, and
@@ -68,9 +62,9 @@ class ImageSizes:
     Attributes:
         vision: The vision tower's configuration.
         patches: P, a multiple of the patches in a unit.
-        images: How many images there is room for.
-        windows: How many attention windows.
-        longest: Patches of the largest image; attention over whole images is padded to it.
+        images: The most images.
+        windows: The most attention windows.
+        longest: The most patches of an image; attention over whole images is padded to it.
     """
 
     vision: VisionConfig
@@ -80,13 +74,10 @@ class ImageSizes:
     longest: int
 
     def pack(self, images: Sequence[ImagePatches]) -> WindowedImages:
-        """Packs images of any sizes into one padded row of patches.
-
-        Args:
-            images: In the order in which their features shall come out; none give a row of padding.
+        """Packs images, in the order of their features, into one padded row of patches.
 
         Raises:
-            ValueError: an image's patches do not fit its grid or the vision tower, or the self.
+            ValueError: An image's patches do not fit its grid, the vision tower or these sizes.
         """
         vision = self.vision
         check_images(images, vision.spatial_merge_size, vision.patch_width)

@@ -1,4 +1,4 @@
-"""Qwen2.5-VL (arXiv 2502.13923): images and text in, next-token logits out."""
+"""Qwen2.5-VL (arXiv 2502.13923)."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -23,13 +23,7 @@ from perl_jax.types import Prompt
 
 
 class Qwen2_5_VL(nnx.Module):
-    """A `perl_jax.models.policy.Policy`.
-
-    Attributes:
-        config: Its sizes.
-        source: Where it was loaded from; None for a model with fresh weights.
-        compute_dtype: The dtype of activations; parameters are cast to it where they are used.
-    """
+    """A `perl_jax.models.policy.Policy`."""
 
     def __init__(
         self,
@@ -52,9 +46,8 @@ class Qwen2_5_VL(nnx.Module):
 
     @property
     def unembedding(self) -> jax.Array:
-        """``[V, D]``: the embedding itself where the model ties them."""
-        module = self.text.embed_tokens if self.lm_head is None else self.lm_head
-        return module.weight[...]
+        """``[V, D]``; where the model ties them, the embedding."""
+        return (self.lm_head or self.text.embed_tokens).weight[...]
 
     def encode_images(
         self, images: ImageInputs, remat: Remat = "none", mesh: Mesh | None = None
@@ -78,21 +71,17 @@ class Qwen2_5_VL(nnx.Module):
             )
             return split_first_axis(of_rows(images), mesh)
 
-        # Else what its layers keep would lie there during the whole backward pass of the text.
+        # Otherwise, what the layers keep stays in memory for the whole backward pass of the text.
         return (jax.checkpoint(encode) if remat == "layers" else encode)(images)
 
     def embed(
-        self,
-        tokens: Array,
-        features: jax.Array | None = None,
-        feature_rows: Array | None = None,
+        self, tokens: Array, features: jax.Array | None = None, feature_rows: Array | None = None
     ) -> jax.Array:
         """Embeds tokens ``[B, ...]`` as ``[B, ..., D]``.
 
-        Where ``feature_rows`` (int ``[B, ...]``) is not negative, a row of ``features``
-        ``[S, M, D]`` stands in the token's place: of shard s for the s-th of S equal parts of B,
-        so that nothing moves between the devices of different shards. Any number of tokens may show
-        one row: the gradient adds up.
+        Where ``feature_rows`` (int ``[B, ...]``) is not negative, this row of ``features``
+        ``[S, M, D]`` replaces the token's: the s-th of S equal parts of B reads shard s, so nothing
+        moves between shards. Several tokens may show one row; its gradient is their sum.
         """
         x = self.text.embed_tokens.weight[...][tokens].astype(self.compute_dtype)
         if features is None or feature_rows is None:
@@ -122,7 +111,7 @@ class Qwen2_5_VL(nnx.Module):
         mesh: Mesh | None = None,
         running: Sequence[jax.Array] | None = None,
     ) -> tuple[jax.Array, jax.Array]:
-        """Reads B prompts and N responses beside each: ``[B, T, D]`` and ``[B, N, R, D]``."""
+        """Reads B prompts and N responses to each: ``[B, T, D]`` and ``[B, N, R, D]``."""
         features = None
         if prompts.images is not None:
             features = self.encode_shards(prompts.images, remat, mesh)
@@ -137,10 +126,8 @@ class Qwen2_5_VL(nnx.Module):
             jnp.concatenate([jnp.asarray(prompts.feature_rows), no_rows], axis=1),
         )
         positions = jnp.concatenate([jnp.asarray(prompts.positions), follow], axis=2)
-        prompt_valid = jnp.asarray(prompts.valid)
-        return self.text.read_with_responses(
-            x, positions, prompt_valid, jnp.asarray(valid), remat, mesh, running
-        )
+        masks = (jnp.asarray(prompts.valid), jnp.asarray(valid))
+        return self.text.read_with_responses(x, positions, *masks, remat, mesh, running)
 
     def decode(
         self,

@@ -1,8 +1,7 @@
-"""How the model's parameters lie on a mesh; see `perl_jax.models.sharding` for the rules.
+"""The sharding of the model's parameters on a mesh; `perl_jax.models.sharding` has the rules.
 
-The vision tower's fused map of queries, keys and values is never split by the tensor axis: an equal
-part of its rows would be parts of several heads. Which of the text model's attention is split over
-a tensor axis:
+The tensor axis never splits the vision tower's fused map of queries, keys and values: equal parts
+of its rows would cut heads. Heads of the text model that it splits, by the size of the axis:
 
 | model (query / key-value heads) | 2 | 3 | 4 | 8 | 16 |
 |---|---|---|---|---|---|

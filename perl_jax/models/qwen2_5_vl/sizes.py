@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class VisionConfig:
-    """The vision tower. Sizes in pixels where the name says patch_size or window_size."""
+    """The vision tower. ``patch_size`` and ``window_size`` are in pixels."""
 
     depth: int
     hidden_size: int
@@ -18,7 +18,7 @@ class VisionConfig:
     spatial_merge_size: int
     window_size: int
     full_attention_blocks: tuple[int, ...]
-    # Not in any config.json: constants of the published model.
+    # Constants of the published model, in no config.json.
     rope_theta: float = 10000.0
     rms_norm_eps: float = 1e-6
 
@@ -34,7 +34,7 @@ class VisionConfig:
 
     @property
     def patches_per_unit(self) -> int:
-        """Patches that are merged into one language-model token."""
+        """Patches of a unit, which is merged into one language-model token."""
         return self.spatial_merge_size**2
 
     @property

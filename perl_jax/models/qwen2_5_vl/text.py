@@ -69,8 +69,8 @@ class TextModel(Decoder):
 def rotary_angles(positions: jax.Array, config: TextConfig, dtype: jnp.dtype) -> Rotary:
     """Cosine and sine ``[..., F]`` of multimodal rotary positions ``[3, ...]``.
 
-    Frequency i turns with the temporal, height or width position according to the section that i
-    falls into. The angles are float32, their cosines in the dtype of the activations, as published.
+    The section that frequency i falls into decides whether it turns with the temporal, height or
+    width position. The angles are float32; their cosines are cast to ``dtype``, as published.
     """
     half = config.head_dim // 2
     frequencies = config.rope_theta ** (-jnp.arange(half, dtype=jnp.float32) / half)

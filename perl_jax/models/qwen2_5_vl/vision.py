@@ -1,7 +1,7 @@
-"""The vision tower: patches of images in, one feature per language-model token out.
+"""The vision tower: from patches of images to one feature per language-model token.
 
-Attention stays within an image, in most blocks within a window of it, so the features of an image
-do not depend on which images stand beside it.
+Attention stays within an image, in most blocks within a window, so an image's features do not
+depend on the other images.
 """
 
 import jax
@@ -105,17 +105,10 @@ class VisionTower(nnx.Module):
         remat: Remat = "none",
         mesh: Mesh | None = None,
     ) -> jax.Array:
-        """Encodes images.
+        """Encodes packed images as ``[M, text width]``, computed in ``dtype``.
 
-        Args:
-            inputs: The packed images.
-            dtype: Of the computation.
-            remat: What the backward pass computes again.
-            mesh: The devices; each that holds images holds all of their activations.
-
-        Returns:
-            ``[M, text width]``: image after image in the order they were packed, units in raster
-            order; rows beyond the images are padding without meaning.
+        Images come in the order they were packed, units in raster order; rows beyond them have no
+        meaning. On a mesh, each device that holds images holds all of their activations.
         """
         rotary = rotary_angles(inputs.coordinates, self.config)
         is_full = jnp.zeros(self.config.depth, bool)
