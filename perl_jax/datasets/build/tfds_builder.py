@@ -137,9 +137,7 @@ def _published_files(data_set: DataSet, source: Path) -> list[tuple[str, int, Pa
     found = {path for pattern in data_set.files for path in source.glob(pattern) if path.is_file()}
     if not found:
         raise FileNotFoundError(f"{source}: expected some of {', '.join(data_set.files)}")
-    return [
-        (path.relative_to(source).as_posix(), path.stat().st_size, path) for path in sorted(found)
-    ]
+    return [(str(path.relative_to(source)), path.stat().st_size, path) for path in sorted(found)]
 
 
 def _existing(final: Path, source: Path, asked: tuple[Any, ...]) -> Built:
@@ -149,10 +147,8 @@ def _existing(final: Path, source: Path, asked: tuple[Any, ...]) -> Built:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{final}: exists, but is no build of this program: {error}") from error
     if ([file[:2] for file in built.files], list(built.tallies), built.limit) != asked:
-        raise ValueError(
-            f"{final}: is built from other files than those of {source}, or with other splits or "
-            "another limit; remove it to build it again"
-        )
+        other = f"other files than those of {source}, or with other splits or another limit"
+        raise ValueError(f"{final}: is built from {other}; remove it to build it again")
     _log.info("%s is already built", final)
     return built
 
