@@ -82,12 +82,7 @@ def _read_split(subset: str, split: str, directory: Path) -> Iterator[Example | 
 
 
 def _zip_files(folder: Path, split: str) -> list[Path]:
-    """The zip files of a split's images.
-
-    Raises:
-        FileNotFoundError: One that is named is missing.
-        ValueError: A name in the list is not that of a file of the folder.
-    """
+    """The zip files of a split's images; raises where the list of them names other files."""
     names = folder / f"{split}_images_zips.txt"
     if not names.is_file():
         return sorted(folder.glob(f"{split}_images*.zip"))

@@ -101,7 +101,7 @@ def build(
         if final.exists():  # meanwhile
             return _existing(final, source, asked)
         progress = FinishedShards(work / _PROGRESS, request)
-        if not any(progress.shards(split) for split in splits):
+        if not any(progress.shards.values()):
             shutil.rmtree(work, ignore_errors=True)
             work.mkdir()
         job = _Job(data_set, source, work, progress, options)
@@ -191,7 +191,7 @@ def _records(
     log: TextIO,
 ) -> Iterator[tuple[int, bytes]]:
     """The records after those of the finished shards, with how many rows were read; counts all."""
-    shards = job.progress.shards(split)
+    shards = job.progress.shards[split]
     done = shards[-1].rows if shards else 0
     for row in tqdm(rows, desc=split, unit=" rows", disable=not job.options.show_progress):
         tally.add(row)
@@ -226,7 +226,7 @@ def _finish(
     data_set, work = job.data_set, job.work
     bar = tqdm(files, desc="checksums", unit=" files", disable=not job.options.show_progress)
     digests = [(name, size, sha256(path)) for name, size, path in bar]
-    shards = [shard for split in tallies for shard in job.progress.shards(split)]
+    shards = [shard for split in tallies for shard in job.progress.shards[split]]
     written = [(shard.file, shard.size, shard.sha256) for shard in shards]
     built = Built(str(final), job.options.limit, tallies, digests, written)
     tfds.folder_dataset.write_metadata(
@@ -246,7 +246,7 @@ def _finish(
 
 
 def _split_info(job: _Job, split: str) -> Any:
-    shards = job.progress.shards(split)
+    shards = job.progress.shards[split]
     return tfds.core.SplitInfo(
         name=split,
         shard_lengths=[shard.examples for shard in shards],
