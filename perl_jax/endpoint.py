@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -128,9 +129,9 @@ class Endpoint:
 
     def _send(self, request: Mapping[str, Any]) -> str:
         """The answer of the endpoint, tried as often as allowed."""
-        wait = self.config.retry_seconds
+        delay = self.config.retry_seconds
         for attempt in range(self.config.retries + 1):
-            asked_wait = None
+            wait = delay
             try:
                 response = self._client.post(self._url, json=request)
             except httpx2.HTTPError as error:
@@ -143,11 +144,12 @@ class Endpoint:
                     raise Refused(failure)
                 if response.status_code not in _BUSY and response.status_code < 500:
                     raise EndpointError(f"{self._url}: {failure}")
-                asked_wait = _retry_after(response)
+                with suppress(KeyError, ValueError):  # it asks for no time, or for a date
+                    wait = max(0.0, float(response.headers["Retry-After"]))
             if attempt < self.config.retries:
                 _log.info("%s: %s; asked again", self._url, failure)
-                time.sleep(min(_LONGEST_WAIT, wait if asked_wait is None else asked_wait))
-                wait *= 2
+                time.sleep(min(_LONGEST_WAIT, wait))
+                delay *= 2
         raise EndpointError(f"{self._url}: no answer in {attempt + 1} requests; last {failure}")
 
 
@@ -156,20 +158,10 @@ def _answer(response: httpx2.Response, url: str) -> str:
     try:
         content = response.json()["choices"][0]["message"]["content"]
     except (ValueError, LookupError, TypeError) as error:
-        raise EndpointError(
-            f"{url}: expected a chat completion with choices[0].message.content; got "
-            f"{response.text[:_QUOTED]!r}"
-        ) from error
+        expected = "expected a chat completion with choices[0].message.content"
+        raise EndpointError(f"{url}: {expected}; got {response.text[:_QUOTED]!r}") from error
     # A refusal, or a call of a tool.
     return content if isinstance(content, str) else ""
-
-
-def _retry_after(response: httpx2.Response) -> float | None:
-    """The seconds that a busy endpoint asks to wait; a date is not read."""
-    try:
-        return max(0.0, float(response.headers["Retry-After"]))
-    except (KeyError, ValueError):
-        return None
 
 
 def _read(path: Path) -> str | None:

@@ -57,8 +57,8 @@ def read_example(
     Args:
         row: Names the row.
         store: Reads the images.
-        id: Of the example, as are the next ones.
-        source: As above.
+        id: As in `Example`, like all that follow.
+        source: See above.
         question: A text.
         images: What `ImageStore.read` takes, or a list of it; None: there are none.
         answer: The ground truth.
@@ -73,7 +73,7 @@ def read_example(
     return Example(
         id=id,
         source=source,
-        question=with_image_tags(read_question(question, row), len(shown), row, options),
+        question=_with_image_tags(read_question(question, row), len(shown), row, options),
         images=tuple(store.read(image, row) for image in shown),
         answer=read_answer(answer, row),
         options=tuple(options),
@@ -116,14 +116,10 @@ def listed(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
-def with_image_tags(question: str, num_images: int, row: str, options: Sequence[str] = ()) -> str:
-    """The question with a placeholder for every image of the row.
+def _with_image_tags(question: str, num_images: int, row: str, options: Sequence[str]) -> str:
+    """The question with a placeholder for every image of the row; else `BadRow`: ``image_count``.
 
-    A single image that has none anywhere is shown before the question: there is no other place that
-    it could belong to.
-
-    Raises:
-        BadRow: ``image_count``: question and options have more or fewer placeholders than images.
+    A single image without any is shown before the question: it can belong to no other place.
     """
     pieces = [piece for text in (question, *options) for piece in split_placeholders(text)]
     tags = sum(isinstance(piece, Slot) for piece in pieces)

@@ -5,6 +5,7 @@ import stat
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -128,18 +129,17 @@ def _ends_with(path: PurePosixPath, end: PurePosixPath) -> bool:
 
 
 def _read(member: _Member, row: str) -> bytes:
-    info = member.info
+    info, bad = member.info, partial(BadRow, "bad_image", row)
     # The upper half holds the mode of Unix, 0 where the file was packed without one.
     if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):
         raise BadRow("unsafe_path", row, f"{member.where} is not a regular file")
     if info.compress_type not in _COMPRESSIONS:
-        raise BadRow("bad_image", row, f"{member.where}: expected a stored or deflated file")
+        raise bad(f"{member.where}: expected a stored or deflated file")
     if info.file_size > MAX_BYTES:
-        message = f"{member.where}: {info.file_size} bytes; at most {MAX_BYTES} are read"
-        raise BadRow("bad_image", row, message)
+        raise bad(f"{member.where}: {info.file_size} bytes; at most {MAX_BYTES} are read")
     try:
         with member.archive.open(info) as file:
             # Without a bound, one that understates its size would be unpacked whole.
             return file.read(MAX_BYTES + 1)
     except _DAMAGE as error:
-        raise BadRow("bad_image", row, f"{member.where} cannot be read: {error}") from error
+        raise bad(f"{member.where} cannot be read: {error}") from error

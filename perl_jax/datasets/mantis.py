@@ -24,7 +24,7 @@ from typing import Any
 from perl_jax.data.sources.columns import Row
 from perl_jax.data.sources.source import BadRow
 from perl_jax.datasets.dataset import DataSet, by_split
-from perl_jax.datasets.files import Columns, ReadRow, read_files
+from perl_jax.datasets.files import Columns, read_files
 from perl_jax.datasets.image_store import ImageStore
 from perl_jax.datasets.mantis_text import read_answer, split_options
 from perl_jax.types import Example
@@ -74,29 +74,15 @@ def _read_split(subset: str, split: str, directory: Path) -> Iterator[Example | 
         def read(row: Row, name: str, number: int) -> Example:
             return _example(subset, f"{split}/{number}", row, name, store)
 
-        yield from _read_rows(directory, subset, split, read)
-
-
-def _read_rows(
-    directory: Path, subset: str, split: str, read: ReadRow
-) -> Iterator[Example | BadRow]:
-    """Reads the rows of a split from whichever form is there."""
-    stem = f"{subset}/{split}"
-    for pattern in (f"{stem}-*.parquet", f"{stem}.json", f"{stem}.jsonl"):
-        if any(directory.glob(pattern)):
-            return read_files(directory, pattern, read, _COLUMNS)
-    raise FileNotFoundError(
-        f"{directory / subset}: expected {split}-*.parquet, {split}.json or {split}.jsonl"
-    )
+        for pattern in (f"{split}-*.parquet", f"{split}.json", f"{split}.jsonl"):
+            if any(folder.glob(pattern)):
+                yield from read_files(directory, f"{subset}/{pattern}", read, _COLUMNS)
+                return
+    raise FileNotFoundError(f"{folder}: expected {split}-*.parquet, {split}.json or {split}.jsonl")
 
 
 def _zip_files(folder: Path, split: str) -> list[Path]:
-    """The zip files of a split's images.
-
-    Raises:
-        FileNotFoundError: One that is named is missing.
-        ValueError: A name in the list is not that of a file of the folder.
-    """
+    """The zip files of a split's images; raises where the list of them names other files."""
     names = folder / f"{split}_images_zips.txt"
     if not names.is_file():
         return sorted(folder.glob(f"{split}_images*.zip"))

@@ -24,15 +24,17 @@ from perl_jax.types import Example, prompt_text
 _MAX_CHARACTERS = 100_000
 _MAX_VALUE_CHARACTERS = 2_000
 
+_Pictures = tuple[Thumbnail | None, ...]
+
 
 @dataclass(frozen=True)
 class Look:
     """How rows are looked at.
 
     Attributes:
-        permuted: Whether rows are also shown in another order.
+        permuted: Whether rows are also shown in another order, that of step 0 of a run.
         rules: The rules that come before the built-in ones.
-        seed: Of the orders, which are those of step 0 of a run with this seed.
+        seed: Of the orders.
         max_side: Of the pictures, in pixels.
     """
 
@@ -52,7 +54,7 @@ class Side:
     """
 
     order: tuple[int, ...]
-    pictures: tuple[Thumbnail | None, ...]
+    pictures: _Pictures
     question: tuple[Piece, ...]
     answer: tuple[Piece, ...]
     options: tuple[tuple[Piece, ...], ...]
@@ -70,12 +72,9 @@ class Card:
     Attributes:
         title: The example's id, or the name of a row that could not be read.
         state: ``read``; ``permuted``; ``kept``: in its own order; or ``bad``.
-        source: The data set that it says it comes from.
         own: The row as it is, where it could be read.
         permuted: The row in another order, where it has one.
-        reason: The code of why it is kept or bad.
-        message: The same in words.
-        metadata: Names and values.
+        reason: The code of why it is kept or bad; the message has it in words.
         rule: Names and values of the rule that applied.
     """
 
@@ -130,13 +129,11 @@ def draw(example: Example, rule: Rule, seed: int) -> tuple[tuple[int, ...], Exam
     """The first permuted order of an example at step 0 of a run, and the example in it.
 
     Raises:
-        CannotPermute: The example keeps its own order; unlike `orders_for`, this says what in the
-            example is the cause.
+        CannotPermute: The example keeps its own order; names the cause in the example.
         ValueError: A column that the rule reads holds what it should not.
     """
-    (order,) = sample_orders(
-        seed, 0, example.id, len(example.images), 1, movable=movable_slots(example, rule)
-    ).tolist()
+    movable, slots = movable_slots(example, rule), len(example.images)
+    (order,) = sample_orders(seed, 0, example.id, slots, 1, movable=movable).tolist()
     return tuple(order), permute(example, order, rule)
 
 
@@ -167,9 +164,7 @@ def _permuted(example: Example, look: Look) -> _Result:
     return _Result("permuted", rule=rule, order=order, example=permuted)
 
 
-def _pictures(
-    example: Example, max_side: int
-) -> tuple[tuple[Thumbnail | None, ...], BadRow | None]:
+def _pictures(example: Example, max_side: int) -> tuple[_Pictures, BadRow | None]:
     """The pictures, and what is wrong with the first one that cannot be decoded."""
     pictures: list[Thumbnail | None] = []
     fault = None
@@ -182,9 +177,7 @@ def _pictures(
     return tuple(pictures), fault
 
 
-def _sides(
-    example: Example, pictures: tuple[Thumbnail | None, ...], result: _Result
-) -> tuple[Side, Side | None]:
+def _sides(example: Example, pictures: _Pictures, result: _Result) -> tuple[Side, Side | None]:
     """The columns of both orders, with what changed between them."""
     pairs = map(word_diff, _texts(example), _texts(result.example or example))
     before, after = zip(*pairs, strict=True)
@@ -192,11 +185,7 @@ def _sides(
     return own, _side(result.order, pictures, after) if result.example else None
 
 
-def _side(
-    order: tuple[int, ...],
-    pictures: tuple[Thumbnail | None, ...],
-    texts: Sequence[tuple[Piece, ...]],
-) -> Side:
+def _side(order: tuple[int, ...], pictures: _Pictures, texts: Sequence[tuple[Piece, ...]]) -> Side:
     question, answer, *options = texts
     shown = tuple(pictures[slot] for slot in order)
     return Side(tuple(slot + 1 for slot in order), shown, question, answer, tuple(options))

@@ -55,18 +55,24 @@ def find_source(
     if name.endswith(".py"):
         if image_root is not None:
             raise ValueError(files_only)
-        return _of_config_file(name, overrides)
+        config = _load_config(name, overrides)
+        data = config.get("data")
+        if not isinstance(data, Mapping) or "train" not in data:
+            raise ValueError(f"{name}: expected config.data.train; got {', '.join(config)}")
+        source = read_config(SourceConfig, data["train"], "config.data.train")
+        seed = read_config(_Seed, {"seed": config.get("seed", 0)}).seed
+        return Named(source, _rules(config), seed)
     recognised = {kind: recognise(name) for kind, (_, recognise) in KINDS.items()}
-    kind, source = next(((k, s) for k, s in recognised.items() if s is not None), ("", None))
-    if source is None:
+    chosen: dict[str, Any] = {kind: one for kind, one in recognised.items() if one is not None}
+    if not chosen:
         raise ValueError(f"{name}: expected one of these: {_names()}")
     if overrides:
         raise ValueError(f"{overrides[0]}: only fields of a configuration file are set so")
     if image_root is not None:
-        if not isinstance(source, RowsConfig):
+        ((kind, rows),) = chosen.items()
+        if not isinstance(rows, RowsConfig):
             raise ValueError(files_only)
-        source = replace(source, image_root=image_root)
-    chosen: dict[str, Any] = {kind: source}
+        chosen = {kind: replace(rows, image_root=image_root)}
     return Named(SourceConfig(**chosen))
 
 
@@ -117,15 +123,6 @@ def at_least_one(text: str) -> int:
     if (number := int(text)) < 1:
         raise argparse.ArgumentTypeError(f"expected at least 1; got {text}")
     return number
-
-
-def _of_config_file(name: str, overrides: Sequence[str]) -> Named:
-    config = _load_config(name, overrides)
-    data = config.get("data")
-    if not isinstance(data, Mapping) or "train" not in data:
-        raise ValueError(f"{name}: expected config.data.train; got {', '.join(config)}")
-    source = read_config(SourceConfig, data["train"], "config.data.train")
-    return Named(source, _rules(config), read_config(_Seed, {"seed": config.get("seed", 0)}).seed)
 
 
 def _dataset_directory(name: str) -> DatasetDirectoryConfig | None:
@@ -186,10 +183,8 @@ def _load_config(path: str, arguments: Sequence[str]) -> Mapping[str, Any]:
     listed = load_config(path, {})
     for name in overrides:
         if not name.startswith(_READ) and not _holds(listed, name):
-            raise ValueError(
-                f"{path}: config.{name}: unknown key; expected a field of the file or of "
-                f"{', '.join(_READ)}"
-            )
+            expected = f"expected a field of the file or of {', '.join(_READ)}"
+            raise ValueError(f"{path}: config.{name}: unknown key; {expected}")
     return load_config(path, overrides)
 
 

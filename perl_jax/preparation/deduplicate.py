@@ -1,6 +1,5 @@
 """Near-duplicates: rows that ask the same of images that look the same."""
 
-import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -51,4 +50,4 @@ def deduplicate_rows(
 def _normalised_text(example: Example) -> str:
     """Question, options and answer, without what only changes their looks: case and spacing."""
     text = unicodedata.normalize("NFKC", f"{prompt_text(example)}\n{example.answer}")
-    return re.sub(r"\s+", " ", text).strip().casefold()
+    return " ".join(text.split()).casefold()

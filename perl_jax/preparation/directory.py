@@ -40,7 +40,7 @@ def write_outcomes(
     identity: Mapping[str, Any],
     rows: int,
     max_bad_fraction: float,
-) -> dict[str, Any]:
+) -> None:
     """Writes the outcomes of a stage into a directory, which appears when it is complete.
 
     ``part-*.parquet`` are the rows that go on; ``dropped.jsonl`` has a line for each other one; and
@@ -52,9 +52,6 @@ def write_outcomes(
         identity: Everything that the result depends on.
         rows: Their number.
         max_bad_fraction: The largest share of bad rows.
-
-    Returns:
-        The content of ``counts.json``.
 
     Raises:
         ValueError: More rows than allowed are bad, or none is kept; with a table of the reasons.
@@ -94,7 +91,6 @@ def write_outcomes(
         counts = {"in": rows, "kept": kept, **sorted_reasons, **identity}
         text = json.dumps(counts, indent=2) + "\n"
         (unfinished / COUNTS).write_text(text, encoding="utf-8")
-    return counts
 
 
 def _written(kept: KeptRow, writer: ShardWriter) -> KeptRow | Skipped:

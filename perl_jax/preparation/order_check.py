@@ -78,11 +78,10 @@ def checking_depends(config: OrderConfig, context: Context) -> Any:
 def changes_by_rule(example: Example, rule: Rule, seed: int) -> bool | None:
     """Whether some order of the images changes text or answer under a rule; None: it is not known.
 
-    Of one image there is no other order: false. Otherwise, an order that moves every movable image
-    and others that are drawn are tried. One that the rule keeps true by rewriting the question or
-    the options, or by another answer, shows that the answer depends on the order. If the one that
-    moves every image changes nothing, and so do the others that are possible, it does not. A mark
-    that would take a permutation away from the row is not made.
+    One image has no other order: false. Otherwise an order that moves every movable image is tried,
+    and others that are drawn. If the rule rewrites question, options or answer for one of them, the
+    answer depends on the order. If the first one is possible and no possible one changes anything,
+    it does not. A mark that would take a permutation away from the row is not made.
     """
     if len(example.images) < 2:
         return False

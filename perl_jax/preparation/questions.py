@@ -30,8 +30,8 @@ def ask_rows(
     Args:
         source: The rows.
         context: Has the endpoint.
-        name: Of the prompt, as is ``path``; see `load_prompt`.
-        path: As above.
+        name: Names the prompt, as does ``path``; see `load_prompt`.
+        path: See above.
         decide: Given a row, and a function that asks about it. Runs in threads.
 
     Raises:
@@ -60,20 +60,16 @@ def load_prompt(name: str, path: str | None) -> Template:
     """A prompt in which ``$question``, ``$options`` and ``$answer`` stand for those of a row.
 
     Args:
-        name: Of the prompt that comes with this package.
-        path: A file that takes its place; None: none does.
+        name: Of a prompt of this package.
+        path: A file in its place.
 
     Raises:
         ValueError: It has no ``$question``, or another name after a dollar sign; ``$$`` is a plain
             one.
         FileNotFoundError: There is no such file.
     """
-    if path is None:
-        file = resources.files("perl_jax.preparation") / "prompts" / f"{name}.txt"
-        text = file.read_text(encoding="utf-8")
-    else:
-        text = Path(path).read_text(encoding="utf-8")
-    template = Template(text)
+    packaged = resources.files("perl_jax.preparation") / "prompts" / f"{name}.txt"
+    template = Template((Path(path) if path else packaged).read_text(encoding="utf-8"))
     known = {"question", "options", "answer"}
     names = set(template.get_identifiers()) if template.is_valid() else set()
     if "question" not in names or names - known:

@@ -1,7 +1,6 @@
 """Rephrasing: an endpoint turns open-ended questions into ones whose answer a rule can verify."""
 
 import random
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
@@ -39,9 +38,9 @@ class RephraseConfig(Checked):
 def rephrase_rows(source: Source, config: RephraseConfig, context: Context) -> Iterator[Outcome]:
     """Lets objective rows pass, and rephrases the others.
 
-    The endpoint writes the right answer and, where it is not short enough to be verified by itself,
-    wrong ones: which letter is right is drawn here, as models prefer some letters. The question as
-    it was goes into the metadata as ``rephrased_from``.
+    The endpoint writes the right answer and, where that is too long to be verified by itself, wrong
+    ones. The right letter is drawn here, as models prefer some letters. The original question goes
+    into the metadata as ``rephrased_from``.
 
     Rows are kept as ``objective``, ``rephrased`` or, with ``unusable="keep"``, under the reason for
     which they would be dropped: ``malformed`` (the answer is not what the prompt asks for),
@@ -119,7 +118,7 @@ def _text(answer: dict[str, Any], name: str) -> str:
 
 
 def _line(text: str) -> str:
-    return re.sub(r"\s+", " ", text).strip()
+    return " ".join(text.split())
 
 
 def _slots(text: str) -> list[Slot]:

@@ -39,15 +39,14 @@ _CACHE = "cache"
 def prepare(config: PrepareConfig, workdir: str | Path, *, stage: str | None = None) -> None:
     """Runs the stages that a configuration has sections for, and prints a table.
 
-    Stage number 3, say, writes ``workdir/3-deduplicate/``: see
-    `perl_jax.preparation.directory.write_outcomes`. Where a directory says that it was made of
-    the same rows under the same configuration, its stage is not run again.
+    Stage 3, for example, writes ``workdir/3-deduplicate/``: see
+    `perl_jax.preparation.directory.write_outcomes`. A stage whose directory was made of the same
+    rows under the same configuration is not run again.
 
     Args:
-        config: What to do.
+        config: The stages.
         workdir: Holds the directories of the stages, and ``cache``.
-        stage: Run this one alone, on what is there, whether or not it has run before; later ones
-            are left as they are.
+        stage: Run this one alone, even if it has run before; later ones are left as they are.
 
     Raises:
         ValueError: More rows of a stage than allowed are bad, or none is kept; or ``stage`` has no
@@ -58,14 +57,13 @@ def prepare(config: PrepareConfig, workdir: str | Path, *, stage: str | None = N
     stages = [one for one in STAGES if getattr(config, one.name) is not None]
     names = [one.name for one in stages]
     if not stages:
+        all_names = ", ".join(one.name for one in STAGES)
         raise ValueError(
-            f"config: expected a section for at least one stage of "
-            f"{', '.join(one.name for one in STAGES)}; got none"
+            f"config: expected a section for at least one stage of {all_names}; got none"
         )
     if stage is not None and stage not in names:
-        raise ValueError(
-            f"stage: expected one that the configuration has, {', '.join(names)}; got {stage!r}"
-        )
+        expected = f"expected one that the configuration has, {', '.join(names)}"
+        raise ValueError(f"stage: {expected}; got {stage!r}")
     with lock(root, "workdir"):
         for number, one in enumerate(stages):
             if stage in (None, one.name):

@@ -65,9 +65,7 @@ class ShardWriter:
         self._group: list[dict[str, Any]] = []
         self._group_bytes = 0
         self._file: pq.ParquetWriter | None = None
-        self._files = 0
-        self._file_rows = 0
-        self._file_bytes = 0
+        self._files = self._file_rows = self._file_bytes = 0
 
     def add(self, example: Example) -> None:
         """Writes one example.
@@ -131,14 +129,16 @@ def _row(example: Example) -> tuple[dict[str, Any], int]:
         raise TypeError(f"{where}: metadata: expected what JSON can hold; {error}") from error
     for number, image in enumerate(example.images, 1):
         if not isinstance(image, bytes):
-            raise TypeError(
-                f"{where}: image {number}: expected encoded bytes; got {type(image).__name__}"
-            )
+            got = type(image).__name__
+            raise TypeError(f"{where}: image {number}: expected encoded bytes; got {got}")
     texts = (
         example.id, example.source, example.question, example.answer, metadata, *example.options,
         *(value for value in columns.values() if isinstance(value, str)),
     )  # fmt: skip
-    size = sum(map(len, example.images)) + sum(_encoded_length(text, where) for text in texts)
+    try:
+        size = sum(map(len, example.images)) + len("".join(texts).encode())
+    except UnicodeEncodeError as error:
+        raise BadRow("bad_text", where, f"a text cannot be encoded: {error}") from error
     row = {
         "data_source": example.source,
         "prompt": [{"role": "user", "content": example.question}],
@@ -148,10 +148,3 @@ def _row(example: Example) -> tuple[dict[str, Any], int]:
         **columns,
     }
     return row, size
-
-
-def _encoded_length(text: str, where: str) -> int:
-    try:
-        return len(text.encode())
-    except UnicodeEncodeError as error:
-        raise BadRow("bad_text", where, f"a text cannot be encoded: {error}") from error

@@ -7,15 +7,17 @@ import hashlib
 import itertools
 import json
 import os
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from array_record.python.array_record_module import ArrayRecordWriter
 
 from perl_jax.files import write_whole
+from perl_jax.settings import plain
 
 # TFDS's own setting: every record can be read by itself.
 _OPTIONS = "group_size:1"
@@ -49,31 +51,30 @@ class FinishedShards:
         path: The file, in the directory of the shards.
         request: What the build is asked for, in values as JSON holds them. The shards of another
             request do not count.
+
+    Attributes:
+        shards: By split.
     """
 
     def __init__(self, path: Path, request: dict[str, Any]):
         self._path = path
         self._request = request
-        self._shards: dict[str, list[Shard]] = {}
+        self.shards = defaultdict[str, list[Shard]](list)
         if not path.exists():
             return
         state = json.loads(path.read_text(encoding="utf-8"))
-        shards = {
+        found = {
             split: [Shard(**shard) for shard in shards] for split, shards in state["shards"].items()
         }
-        there = all(_is_there(path.parent, shard) for done in shards.values() for shard in done)
+        there = all(_is_there(path.parent, shard) for done in found.values() for shard in done)
         if state["request"] == request and there:
-            self._shards = shards
-
-    def shards(self, split: str) -> list[Shard]:
-        """The finished shards of a split."""
-        return self._shards.get(split, [])
+            self.shards.update(found)
 
     def add(self, split: str, shard: Shard) -> None:
         """Notes a finished shard."""
-        self._shards.setdefault(split, []).append(shard)
-        shards = {name: [asdict(one) for one in done] for name, done in self._shards.items()}
-        write_whole(self._path, json.dumps({"request": self._request, "shards": shards}))
+        self.shards[split].append(shard)
+        state = {"request": self._request, "shards": plain(self.shards)}
+        write_whole(self._path, json.dumps(state))
 
 
 def _is_there(directory: Path, shard: Shard) -> bool:
@@ -96,7 +97,7 @@ def write_shards(
     Raises:
         OSError: The storage fails.
     """
-    for number in itertools.count(len(done.shards(split))):
+    for number in itertools.count(len(done.shards[split])):
         first = next(records, None)
         if first is None:
             return

@@ -101,7 +101,7 @@ def build(
         if final.exists():  # meanwhile
             return _existing(final, source, asked)
         progress = FinishedShards(work / _PROGRESS, request)
-        if not any(progress.shards(split) for split in splits):
+        if not any(progress.shards.values()):
             shutil.rmtree(work, ignore_errors=True)
             work.mkdir()
         job = _Job(data_set, source, work, progress, options)
@@ -137,9 +137,7 @@ def _published_files(data_set: DataSet, source: Path) -> list[tuple[str, int, Pa
     found = {path for pattern in data_set.files for path in source.glob(pattern) if path.is_file()}
     if not found:
         raise FileNotFoundError(f"{source}: expected some of {', '.join(data_set.files)}")
-    return [
-        (path.relative_to(source).as_posix(), path.stat().st_size, path) for path in sorted(found)
-    ]
+    return [(str(path.relative_to(source)), path.stat().st_size, path) for path in sorted(found)]
 
 
 def _existing(final: Path, source: Path, asked: tuple[Any, ...]) -> Built:
@@ -149,10 +147,8 @@ def _existing(final: Path, source: Path, asked: tuple[Any, ...]) -> Built:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{final}: exists, but is no build of this program: {error}") from error
     if ([file[:2] for file in built.files], list(built.tallies), built.limit) != asked:
-        raise ValueError(
-            f"{final}: is built from other files than those of {source}, or with other splits or "
-            "another limit; remove it to build it again"
-        )
+        other = f"other files than those of {source}, or with other splits or another limit"
+        raise ValueError(f"{final}: is built from {other}; remove it to build it again")
     _log.info("%s is already built", final)
     return built
 
@@ -195,7 +191,7 @@ def _records(
     log: TextIO,
 ) -> Iterator[tuple[int, bytes]]:
     """The records after those of the finished shards, with how many rows were read; counts all."""
-    shards = job.progress.shards(split)
+    shards = job.progress.shards[split]
     done = shards[-1].rows if shards else 0
     for row in tqdm(rows, desc=split, unit=" rows", disable=not job.options.show_progress):
         tally.add(row)
@@ -230,7 +226,7 @@ def _finish(
     data_set, work = job.data_set, job.work
     bar = tqdm(files, desc="checksums", unit=" files", disable=not job.options.show_progress)
     digests = [(name, size, sha256(path)) for name, size, path in bar]
-    shards = [shard for split in tallies for shard in job.progress.shards(split)]
+    shards = [shard for split in tallies for shard in job.progress.shards[split]]
     written = [(shard.file, shard.size, shard.sha256) for shard in shards]
     built = Built(str(final), job.options.limit, tallies, digests, written)
     tfds.folder_dataset.write_metadata(
@@ -250,7 +246,7 @@ def _finish(
 
 
 def _split_info(job: _Job, split: str) -> Any:
-    shards = job.progress.shards(split)
+    shards = job.progress.shards[split]
     return tfds.core.SplitInfo(
         name=split,
         shard_lengths=[shard.examples for shard in shards],
