@@ -1,4 +1,4 @@
-"""The hosts of a run: how they find each other, agree, and end together.
+"""The hosts of a run: they find each other, agree, and end together.
 
 Hosts meet before everything that all of them must do alike. A meeting goes through the coordination
 service of JAX's runtime, not through the devices, and has a deadline. So a host that does not come
@@ -82,9 +82,8 @@ def connect(
     place = coordinator or "what the environment says"
     # Printed first, since JAX ends the process itself if the coordinator does not answer.
     print(f"joining the other hosts by {place}, for at most {connect_seconds} s", file=sys.stderr)
-    # With its preemption service JAX would catch every SIGTERM from here on. One that comes before
-    # the run listens (`Preemption`), while a large model loads, would be lost. There is nothing to
-    # save then, so the process may simply end.
+    # With its preemption service JAX would catch every SIGTERM from here on, and one that comes
+    # before the run listens (`Preemption`) would be lost. There is nothing to save before that.
     jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(

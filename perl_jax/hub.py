@@ -9,7 +9,7 @@ _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*(@[\w./-]+)?")
 
 
 def resolve_directory(path: str | Path) -> Path:
-    """Returns the directory of a model given as a local path or as a hub id.
+    """The directory of a model given as a local path or as a hub id.
 
     Args:
         path: A local directory, or ``organisation/name``, or ``organisation/name@revision``, which

@@ -13,7 +13,7 @@ import math
 import operator
 import types
 import typing
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -86,11 +86,12 @@ def suggestion(value: object, choices: Collection[str]) -> str:
     return f" (did you mean {named[close[0]]!r}?)" if close else ""
 
 
-def check_choice(path: str, value: object, choices: Collection[str]) -> None:
-    """Raises ValueError unless the value is one of the choices."""
-    if value not in choices:
-        hint = suggestion(value, choices)
-        raise ValueError(f"{path}: expected one of {', '.join(choices)}; got {value!r}{hint}")
+def check_choice(path: str, value: object, choices: Iterable[Any], expected: str = "") -> None:
+    """Raises ValueError unless the value is one of the choices, of the same type."""
+    if not any(type(choice) is type(value) and choice == value for choice in choices):
+        names = [str(choice) for choice in choices]
+        expected = expected or f"one of {', '.join(names)}"
+        raise ValueError(f"{path}: expected {expected}; got {value!r}{suggestion(value, names)}")
 
 
 def check_value(hint: Any, value: Any, path: str) -> None:
@@ -104,10 +105,10 @@ def check_value(hint: Any, value: Any, path: str) -> None:
     kind, bounds, optional = _taken_apart(hint)
     if value is None and optional:
         return
-    said = next((bound.text for bound in bounds if isinstance(bound, Expects)), None)
+    said = next((bound.text for bound in bounds if isinstance(bound, Expects)), "")
     base, arguments = typing.get_origin(kind) or kind, typing.get_args(kind)
     if base is Literal:
-        _check_literal(arguments, value, path, said)
+        check_choice(path, value, arguments, said)
         return
     if not _is_a(base, value):
         expected, got = said or _type_text(kind, bounds, optional), repr(value)
@@ -127,13 +128,6 @@ def check_value(hint: Any, value: Any, path: str) -> None:
         expected = said or _bounds_text(kind, bounds, optional)
         got = repr(value) if value not in ((), {}) else "none"
         raise ValueError(f"{path}: expected {expected}; got {got}")
-
-
-def _check_literal(choices: tuple[Any, ...], value: Any, path: str, said: str | None) -> None:
-    if not any(type(choice) is type(value) and choice == value for choice in choices):
-        names = [str(choice) for choice in choices]
-        expected = said or f"one of {', '.join(names)}"
-        raise ValueError(f"{path}: expected {expected}; got {value!r}{suggestion(value, names)}")
 
 
 def _check_items(kinds: tuple[Any, ...], values: tuple[Any, ...], path: str) -> None:

@@ -72,8 +72,7 @@ def find_directory(path: str | Path) -> Path | str:
     found: Path | str
     if is_url(path):
         found = str(path).rstrip("/")
-        system, inner = _system(found)
-        there = _retried(found, lambda: system.isdir(inner))
+        there = _asked(found, lambda system, inner: system.isdir(inner))
     else:
         found = Path(_local(str(path))).absolute()
         there = found.is_dir()
@@ -99,10 +98,7 @@ def short_names(paths: Sequence[str]) -> list[str]:
 
 def size_of(path: str) -> int:
     """The bytes of a file."""
-    if not is_url(path):
-        return os.path.getsize(path)
-    system, inner = _system(path)
-    return _retried(path, lambda: _size(system, inner))
+    return _asked(path, _size) if is_url(path) else os.path.getsize(path)
 
 
 def read_range(path: str, start: int, stop: int) -> bytes:
@@ -115,8 +111,7 @@ def read_range(path: str, start: int, stop: int) -> bytes:
     if start == stop:
         return b""
     if is_url(path):
-        system, inner = _system(path)
-        return _retried(path, lambda: _fetch(system, inner, start, stop))
+        return _asked(path, lambda system, inner: _fetch(system, inner, start, stop))
     with open(path, "rb") as file:
         file.seek(start)
         data = file.read(stop - start)
@@ -224,6 +219,12 @@ def _fetch(system: fsspec.AbstractFileSystem, path: str, start: int, stop: int) 
     if len(data) != stop - start:
         raise OSError(f"expected {stop - start} bytes from {start} on; got {len(data)}")
     return data
+
+
+def _asked(url: str, operation: Callable[[fsspec.AbstractFileSystem, str], T]) -> T:
+    """What an operation on the file of a URL returns, tried again like `_retried`."""
+    system, inner = _system(url)
+    return _retried(url, lambda: operation(system, inner))
 
 
 def _retried(url: str, operation: Callable[[], T]) -> T:

@@ -1,4 +1,4 @@
-"""A lock on the work directory, fingerprints of what made it, and an orderly end on signals."""
+"""A lock on the work directory, fingerprints of a run, and an orderly end on signals."""
 
 import hashlib
 import json

@@ -21,9 +21,8 @@ _SEEDS = (0x9E3779B9, 0x85EBCA77)
 def checksums(arrays: Mapping[str, jax.Array]) -> dict[str, str]:
     """The checksum of each array: 16 hexadecimal digits.
 
-    Args:
-        arrays: Of booleans, integers or floating-point numbers of whole bytes, of any shape; they
-            may lie on several hosts, which then all must call this.
+    Arrays are of booleans, integers or floating-point numbers of whole bytes. If they lie on
+    several hosts, all of these must call this.
     """
     # Arrays that lie on different devices cannot be arguments of one program.
     groups: dict[frozenset[jax.Device], dict[str, jax.Array]] = defaultdict(dict)

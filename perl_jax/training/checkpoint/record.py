@@ -37,12 +37,9 @@ class Leaf:
 
 @dataclass(frozen=True)
 class StepRecord:
-    """What is stored beside the arrays of a step.
+    """What is stored beside the arrays of a step; `Checkpoints` explains the first three fields.
 
     Attributes:
-        step: The number of updates made.
-        metric: What the best steps are chosen by, or None.
-        fingerprint: Names and digests of what must not change.
         hosts: The state of every host, JSON-able.
         leaves: The arrays by name.
     """

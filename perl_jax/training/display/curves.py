@@ -21,19 +21,12 @@ _WINDOWS_OF_A_RUN = 20
 
 @dataclass(frozen=True)
 class _Panel:
-    """One set of axes.
-
-    Attributes:
-        title: Of the axes.
-        unit: Of the vertical axis.
-        metrics: Metric and label of each curve.
-        smooth: Whether the values are noisy, so that a moving average is drawn over them.
-        limits: Of the vertical axis, where they are known.
-    """
+    """One set of axes: unit and limits of the vertical one, and metric and label of each curve."""
 
     title: str
     unit: str
     metrics: tuple[tuple[str, str], ...]
+    # The values are noisy: a moving average is drawn over them.
     smooth: bool = True
     limits: tuple[float, float] | None = None
 

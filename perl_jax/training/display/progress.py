@@ -31,7 +31,7 @@ class ProgressBar:
         initial_step: Steps done before.
         enabled: False shows nothing.
         stream: Standard error if not given.
-        clock: Gives seconds, for the lines.
+        clock: Gives seconds.
     """
 
     def __init__(

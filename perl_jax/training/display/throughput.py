@@ -15,23 +15,15 @@ _MEASUREMENTS = 5
 
 @dataclass(frozen=True)
 class Throughput:
-    """Turns what a step did into rates.
-
-    Attributes:
-        devices: How many took part.
-        peak: Operations a second of one of them.
-    """
+    """The rates of steps on so many devices, each with a peak of operations a second."""
 
     devices: int
     peak: float
 
     def metrics(self, tokens: float, operations: float, seconds: float) -> dict[str, float]:
-        """``perf/tokens_per_second`` and ``perf/mfu`` of a step.
+        """``perf/tokens_per_second`` and ``perf/mfu`` of a step, as `docs/metrics.md` counts them.
 
-        Args:
-            tokens: Of prompts and responses, as `docs/metrics.md` counts them.
-            operations: Floating-point operations that the step could not do without.
-            seconds: The time that it took.
+        ``operations`` are the floating-point operations that the step could not do without.
         """
         return {
             "perf/tokens_per_second": tokens / seconds / self.devices,
