@@ -37,7 +37,7 @@ class StepFiles:
     failed may raise what is left of that failure at a later one.
     """
 
-    def __init__(self, directory: epath.Path, *, asynchronous: bool) -> None:
+    def __init__(self, directory: epath.Path, *, asynchronous: bool = True) -> None:
         self.directory = directory
         self._asynchronous = asynchronous
         self._manager: ocp.CheckpointManager | None = None
