@@ -1,11 +1,11 @@
-"""From a configuration file to the frozen dataclasses of every part, checked before anything runs.
+"""The configuration of a run, composed of frozen dataclasses and checked before anything runs.
 
-A file defines ``get_config()``, which returns an ``ml_collections.ConfigDict``; fields are
-overridden as ``--config.rollout.num_rollouts=8``. Each part's fields are documented beside the code
-that they configure; `perl_jax.settings` reads them.
+Each part's fields are documented beside the code that they configure. `perl_jax.overrides` reads
+configuration files, and `perl_jax.settings` turns them into these dataclasses.
 """
 
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from perl_jax.data.config import SourceConfig
 from perl_jax.data.pipeline.pipeline import PipelineConfig
@@ -27,13 +27,11 @@ from perl_jax.update.optimizer import OptimizerConfig
 
 @dataclass(frozen=True)
 class DataConfig(Checked):
-    """What is trained and evaluated on.
+    """The rows to train and evaluate on.
 
     Attributes:
-        train: The rows to train on.
         held_out: The rows to evaluate on; None does not evaluate.
         max_prompt_tokens: Rows with a longer prompt are skipped and counted.
-        pipeline: How rows are read.
     """
 
     train: SourceConfig
@@ -44,21 +42,14 @@ class DataConfig(Checked):
 
 @dataclass(frozen=True)
 class RunConfig(Checked):
-    """What every run has.
+    """The settings that both kinds of run have.
 
     Attributes:
-        model: The policy that it starts from.
-        data: What it reads.
-        steps: How many.
-        seed: Of everything drawn.
-        mesh: The layout of the devices; None, or of one: the first device alone.
-        hosts: How long hosts wait for each other.
-        learner: How batches become updates.
-        optimizer: How gradients move parameters.
-        evaluation: Of the held-out rows.
-        checkpoint: What is kept.
-        logging: Where metrics go.
-        early_stop: When to stop before ``steps``.
+        model: The policy to start from.
+        seed: The seed of everything drawn.
+        mesh: The layout of the devices; None, or a layout of one: the first device alone.
+        rollout: How responses are drawn, for training and for evaluation.
+        permutation: The orders that examples are shown in.
         export: Whether the last policy is written as a Hugging Face directory when the run ends.
     """
 
@@ -74,24 +65,16 @@ class RunConfig(Checked):
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
     early_stop: EarlyStop = field(default_factory=EarlyStop)
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    permutation: PermutationConfig = field(default_factory=PermutationConfig)
     export: bool = True
 
 
 @dataclass(frozen=True)
 class TrainConfig(RunConfig):
-    """A run of reinforcement learning.
-
-    Attributes:
-        objective: What is optimised.
-        rollout: How responses are drawn.
-        permutation: In which orders examples are shown.
-        filtering: Which groups inform.
-        reward: What responses earn.
-    """
+    """A run of reinforcement learning."""
 
     objective: Objective = field(default_factory=lambda: PRESETS["perl"])
-    rollout: RolloutConfig = field(default_factory=RolloutConfig)
-    permutation: PermutationConfig = field(default_factory=PermutationConfig)
     filtering: GroupFilterConfig = field(default_factory=GroupFilterConfig)
     reward: RewardConfig = field(default_factory=RewardConfig)
 
@@ -109,20 +92,15 @@ class TrainConfig(RunConfig):
                 "rollout.num_rollouts: expected a group of at least 2 rollouts, as advantages "
                 "compare them; got 1 of 1 order"
             )
-        longest = self.learner.packing.response_lengths[-1]
-        if self.rollout.max_new_tokens > longest:
-            raise ValueError(
-                f"learner.packing.response_lengths: expected a rung for rollout.max_new_tokens = "
-                f"{self.rollout.max_new_tokens}; the largest is {longest}"
-            )
-        for name, rungs in (
-            ("learner.packing.prompt_lengths", self.learner.packing.prompt_lengths),
-            ("rollout.sampler.prompt_lengths", self.rollout.sampler.prompt_lengths),
+        for ladder, name in (
+            ("learner.packing.response_lengths", "rollout.max_new_tokens"),
+            ("learner.packing.prompt_lengths", "data.max_prompt_tokens"),
+            ("rollout.sampler.prompt_lengths", "data.max_prompt_tokens"),
         ):
-            if self.data.max_prompt_tokens > rungs[-1]:
+            rungs, longest = attrgetter(ladder, name)(self)
+            if longest > rungs[-1]:
                 raise ValueError(
-                    f"{name}: expected a rung for data.max_prompt_tokens = "
-                    f"{self.data.max_prompt_tokens}; the largest is {rungs[-1]}"
+                    f"{ladder}: expected a rung for {name} = {longest}; the largest is {rungs[-1]}"
                 )
 
 
@@ -134,15 +112,11 @@ class WarmstartConfig(RunConfig):
         fresh: A model with random weights to start from; ``model.path`` is then not given.
         rows: Examples in a step.
         max_response_tokens: Rows with a longer response are an error.
-        rollout: How responses are drawn for evaluation.
-        permutation: The orders that evaluation shows.
     """
 
     fresh: FreshModel | None = None
     rows: Count = 64
     max_response_tokens: Count = 2048
-    permutation: PermutationConfig = field(default_factory=PermutationConfig)
-    rollout: RolloutConfig = field(default_factory=RolloutConfig)
 
     def _check_together(self) -> None:
         if (self.fresh is None) == (not self.model.path):

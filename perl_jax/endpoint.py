@@ -4,7 +4,6 @@ import hashlib
 import json
 import logging
 import os
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -45,10 +44,10 @@ class EndpointConfig(Checked):
         model: The name that the endpoint knows it by.
         api_key_env: The environment variable with the key; None: no key is sent.
         parameters: Of every request, besides the model and the messages.
-        timeout: Seconds without a sign of the endpoint after which a request has failed.
-        retries: How often a request that failed, or that came to a busy endpoint, is sent again.
-        retry_seconds: Before the first retry; twice as long before each further one, up to a
-            minute, or as long as the endpoint asks for.
+        timeout: A request fails after so many seconds without a sign of the endpoint.
+        retries: How often a request is sent again that failed or found the endpoint busy.
+        retry_seconds: Before the first retry; doubles with each, up to a minute. A busy endpoint
+            may ask for another time.
         concurrency: Requests under way at a time.
     """
 
@@ -76,12 +75,8 @@ class Endpoint:
 
     Args:
         config: Who is asked.
-        cache: The directory of the answers. What is asked again, of the same model with the same
-            parameters, is answered from it, whichever URL the model is at.
-
-    Attributes:
-        config: Who is asked.
-        requests: How many requests were sent, retries among them.
+        cache: The directory of the answers. A question that was asked before, of the same model
+            with the same parameters, is answered from it, whatever the URL.
 
     Raises:
         ValueError: The environment has no key under the name given.
@@ -98,9 +93,7 @@ class Endpoint:
                 )
             headers["Authorization"] = f"Bearer {key}"
         self.config = config
-        self.requests = 0
         self._cache = cache
-        self._lock = threading.Lock()
         self._url = f"{config.base_url.rstrip('/')}/chat/completions"
         limits = httpx2.Limits(max_connections=config.concurrency)
         self._client = httpx2.Client(headers=headers, timeout=config.timeout, limits=limits)
@@ -137,8 +130,6 @@ class Endpoint:
         """The answer of the endpoint, tried as often as allowed."""
         wait = self.config.retry_seconds
         for attempt in range(self.config.retries + 1):
-            with self._lock:
-                self.requests += 1
             asked_wait = None
             try:
                 response = self._client.post(self._url, json=request)

@@ -1,7 +1,7 @@
 """Files that are whole or not there, locks on directories, and logs that a resumed run takes back.
 
-A process may be killed at any moment: what was there before is there afterwards, or the new one is,
-and never a part of it. The machine may lose its power too: what has its name is on the disk.
+A process may be killed at any moment: then the old file is there or the new one, and never a part
+of it. The machine may lose its power too: a file that has its name is on the disk.
 """
 
 import fcntl
@@ -12,7 +12,8 @@ import secrets
 import shutil
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,8 +29,8 @@ _held: set[Path] = set()
 def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """A file to write, which appears under its name when the block ends without an error.
 
-    Until then a file of that name stays as it is; after an error it still does. What is there and
-    no regular file, such as ``/dev/stdout``, is written to directly.
+    Until then, and after an error, a file of that name stays as it is. A path that is there and no
+    regular file, such as ``/dev/stdout``, is written to directly.
     """
     if os.path.exists(path) and not os.path.isfile(path):
         with open(path, "wb") as file:
@@ -61,13 +62,12 @@ def write_whole(path: str | os.PathLike[str], content: str | bytes) -> None:
 def whole_directory(path: str | os.PathLike[str], *, replace: bool = False) -> Iterator[Path]:
     """An empty directory to fill, which appears at ``path`` when the block ends without an error.
 
+    Yields the directory under the name that it has until then. The parents of ``path`` are made.
+
     Args:
-        path: Where; its parents are made.
+        path: Where it appears.
         replace: Whether it takes the place of what is there. A kill just between the old one and
             the new one leaves the old one aside, and the next `lock` of its parent puts it back.
-
-    Yields:
-        The directory under the name that it has until then.
 
     Raises:
         FileExistsError: There is something at ``path``, and it is not to be replaced.
@@ -100,17 +100,14 @@ class LockError(OSError):
 
 @contextmanager
 def lock(directory: str | os.PathLike[str], what: str) -> Iterator[Path]:
-    """Makes a directory and keeps other processes out of it.
+    """Makes a directory with its parents, yields it absolute, and keeps other processes out of it.
 
     The lock ends with the block or with the process, however that ends; children of the process do
     not inherit it. Files and directories that killed processes left unfinished in it are removed.
 
     Args:
-        directory: On a file system with POSIX locks; it and its parents are made.
+        directory: On a file system with POSIX locks.
         what: What the directory is, for the messages.
-
-    Yields:
-        The directory, absolute.
 
     Raises:
         LockError: It cannot be made or written to, or another process has it; names that process.
@@ -119,45 +116,46 @@ def lock(directory: str | os.PathLike[str], what: str) -> Iterator[Path]:
     resolved = path.resolve()
     if resolved in _held:
         raise LockError(f"{what} {path}: in use by this process, {_this_process()}")
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        # Unbuffered: closing would try once more to write what a full disk refused.
-        file = (path / _LOCK).open("a+b", buffering=0)
-    except OSError as error:
-        raise LockError(f"{what} {path}: expected a directory to write to; got {error}") from error
-    with file:
+    with ExitStack() as stack:
         try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError) as error:
-            file.seek(0)
-            holder = (file.read() or b"").decode(errors="replace") or "another process"
-            raise LockError(
-                f"{what} {path}: in use by {holder}; stop that job or use another directory"
-            ) from error
-        except OSError as error:
-            raise LockError(f"{what} {path}: cannot be locked: {error}") from error
-        try:
+            path.mkdir(parents=True, exist_ok=True)
+            # Unbuffered: closing would try once more to write what a full disk refused.
+            file = stack.enter_context((path / _LOCK).open("a+b", buffering=0))
+            _take(file, f"{what} {path}")
             file.truncate(0)
             file.write(_this_process().encode())
             _clear_unfinished(path)
+        except LockError:
+            raise
         except OSError as error:
             raise LockError(
                 f"{what} {path}: expected a directory to write to; got {error}"
             ) from error
         _held.add(resolved)
-        try:
-            yield path
-        finally:
-            _held.remove(resolved)
+        stack.callback(_held.remove, resolved)
+        yield path
+
+
+def _take(file: FileIO, what: str) -> None:
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError) as error:
+        file.seek(0)
+        holder = (file.read() or b"").decode(errors="replace") or "another process"
+        raise LockError(
+            f"{what}: in use by {holder}; stop that job or use another directory"
+        ) from error
+    except OSError as error:
+        raise LockError(f"{what}: cannot be locked: {error}") from error
 
 
 class ResumableLog:
     """A file of JSON lines with ascending numbers, of which a resumed run takes back the last ones.
 
-    A line is written at once: a killed process loses none that `add` has returned from. What is no
-    line of the log, such as one that was cut off by a kill, is passed over by `rows` and removed by
-    `take_back`. The first `add` of a log that nothing was taken back of takes back the rows from
-    that number on, so that no row is there twice.
+    A line is written at once: a killed process loses none that `add` has returned from. `rows`
+    passes over what is no line of the log, such as one that a kill cut off, and `take_back` removes
+    it. If nothing was taken back, the first `add` takes back the rows from its number on, so that
+    no row is there twice.
 
     Args:
         path: The file, made with its first row; its directory must be there.

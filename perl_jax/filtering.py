@@ -1,9 +1,8 @@
 """Which groups inform the policy, and how many more to draw until a batch is full of them.
 
-A group whose rollouts are all right, or all wrong, has no advantages: it costs as much as any
-other and teaches nothing. Everything here decides on raw accuracy, before any other reward is
-mixed in, and is a pure function of what it is given: hosts that see the same accuracies decide
-alike, so gather the accuracies of all hosts first. NumPy only.
+A group whose rollouts are all right, or all wrong, has no advantages: it teaches nothing. These
+functions judge raw accuracy, before any other reward is mixed in. They are pure: hosts that see the
+same accuracies decide alike, so gather the accuracies of all hosts first. NumPy only.
 """
 
 from dataclasses import dataclass, replace
@@ -92,32 +91,21 @@ def informative_groups(
 def judge_groups(
     accuracy_BxG: ArrayLike, mask_BxG: ArrayLike | None = None, bounds: Bounds | None = None
 ) -> NDArray[np.int8]:
-    """The `Verdict` on every group: `informative_groups`, with the reason for each no.
-
-    Args:
-        accuracy_BxG: ``[..., G]``, as for `informative_groups`.
-        mask_BxG: As for `informative_groups`.
-        bounds: None for the defaults of `Bounds`.
-
-    Returns:
-        int8 ``[...]``, values of `Verdict`.
-    """
+    """The `Verdict` on every group, int8 ``[...]``; arguments as for `informative_groups`."""
     bounds = bounds or Bounds()
-    mean, scored = _mean_accuracy(accuracy_BxG, mask_BxG)
+    mean = _mean_accuracy(accuracy_BxG, mask_BxG)
     too_hard = mean < bounds.low if bounds.inclusive else mean <= bounds.low
     too_easy = mean > bounds.high if bounds.inclusive else mean >= bounds.high
     verdicts = np.full(mean.shape, Verdict.INFORMATIVE, np.int8)
     verdicts[too_easy] = Verdict.TOO_EASY
     verdicts[too_hard] = Verdict.TOO_HARD
-    verdicts[~scored] = Verdict.UNSCORED
+    verdicts[np.isnan(mean)] = Verdict.UNSCORED
     return verdicts
 
 
 @dataclass(frozen=True)
 class Refill:
     """The state of one step's draw: groups are drawn until enough of them inform.
-
-    The loop that it drives:
 
         refill = Refill(target=B, max_groups=4 * B)
         while not refill.done:
@@ -126,10 +114,9 @@ class Refill:
         slots, real = refill.batch()
 
     Groups are numbered in the order in which they are drawn, from 0, over all rounds. The batch
-    is made of the first ``target`` informative ones; informative groups beyond (``surplus``) are
-    dropped rather than kept for a later step, whose policy did not sample them. When the cap ends
-    the draw early the batch keeps its shape: the open slots repeat a drawn group and are marked
-    not real, to be masked out of the loss (see `batch`).
+    is made of the first ``target`` informative ones. Further ones (``surplus``) are dropped, as a
+    later step's policy did not sample them. When the cap ends the draw early, the batch keeps its
+    shape: see `batch`.
 
     Attributes:
         target: B, how many informative groups make a batch.
@@ -137,10 +124,8 @@ class Refill:
         bounds: Which groups inform.
         indices: Numbers of the groups kept, in the order drawn, at most ``target``.
         drawn: How many groups were drawn: how far to move the data iterator.
-        too_easy: How many were dropped because their accuracy is too high,
-        too_hard: because it is too low,
-        unscored: because no rollout of theirs has a grade,
-        surplus: because the batch was already full.
+        too_easy: How many were dropped with this `Verdict`; ``too_hard`` and ``unscored`` likewise.
+        surplus: How many informative groups were dropped because the batch was already full.
         rounds: How many draws there were.
     """
 
@@ -156,11 +141,8 @@ class Refill:
     rounds: int = 0
 
     def __post_init__(self) -> None:
-        for name, value, least in (
-            ("target", self.target, 1),
-            ("max_groups", self.max_groups, self.target),
-        ):
-            if value < least:
+        for name, least in (("target", 1), ("max_groups", self.target)):
+            if (value := getattr(self, name)) < least:
                 raise ValueError(f"{name}: expected at least {least}; got {value!r}")
 
     @property
@@ -170,7 +152,7 @@ class Refill:
 
     @property
     def refills(self) -> int:
-        """How many draws there were after the first."""
+        """Draws after the first."""
         return max(self.rounds - 1, 0)
 
     @property
@@ -206,22 +188,19 @@ class Refill:
         """
         accuracy = np.asarray(accuracy_BxG)
         if accuracy.ndim != 2:
-            raise ValueError(
-                f"accuracy_BxG: expected axes [b, G]; got shape {list(accuracy.shape)}"
-            )
+            raise ValueError(f"accuracy_BxG: expected axes [b, G]; got shape {[*accuracy.shape]}")
         room = self.max_groups - self.drawn
         if not 1 <= len(accuracy) <= room:
             raise ValueError(f"accuracy_BxG: expected 1 to {room} groups; got {len(accuracy)}")
         verdicts = judge_groups(accuracy, mask_BxG, self.bounds)
         found = (self.drawn + np.flatnonzero(verdicts == Verdict.INFORMATIVE)).tolist()
-        counts = {kind: int(np.sum(verdicts == kind)) for kind in Verdict}
         return replace(
             self,
             indices=self.indices + tuple(found[: self.missing]),
             drawn=self.drawn + len(accuracy),
-            too_easy=self.too_easy + counts[Verdict.TOO_EASY],
-            too_hard=self.too_hard + counts[Verdict.TOO_HARD],
-            unscored=self.unscored + counts[Verdict.UNSCORED],
+            too_easy=self.too_easy + int(np.sum(verdicts == Verdict.TOO_EASY)),
+            too_hard=self.too_hard + int(np.sum(verdicts == Verdict.TOO_HARD)),
+            unscored=self.unscored + int(np.sum(verdicts == Verdict.UNSCORED)),
             surplus=self.surplus + max(len(found) - self.missing, 0),
             rounds=self.rounds + 1,
         )
@@ -232,9 +211,9 @@ class Refill:
         Returns:
             ``(indices, real)``, ``[target]`` each: the numbers of the groups, in the order drawn,
             and which slots hold a group of their own. A slot that is not real repeats the first
-            group of the batch (or group 0 if none was kept) and must be masked out of advantages
-            and loss. A batch without any real slot calls for skipping the update: its gradient is
-            zero, but momentum and weight decay would still move the parameters.
+            group of the batch (or group 0 if none was kept): mask it out of advantages and loss.
+            Skip the update of a batch without any real slot: its gradient is zero, but momentum
+            and weight decay would still move the parameters.
 
         Raises:
             ValueError: Before anything was drawn.
@@ -247,38 +226,19 @@ class Refill:
 
     def metrics(self) -> dict[str, int]:
         """The bookkeeping, by the names in the logs."""
-        return {
-            "filter/drawn": self.drawn,
-            "filter/kept": self.kept,
-            "filter/too_easy": self.too_easy,
-            "filter/too_hard": self.too_hard,
-            "filter/unscored": self.unscored,
-            "filter/surplus": self.surplus,
-            "filter/refills": self.refills,
-            "filter/cap_reached": int(self.cap_reached),
-        }
+        names = ("drawn", "kept", "too_easy", "too_hard", "unscored", "surplus", "refills")
+        counts = {f"filter/{name}": getattr(self, name) for name in names}
+        return counts | {"filter/cap_reached": int(self.cap_reached)}
 
 
-def _mean_accuracy(
-    accuracy: ArrayLike, mask: ArrayLike | None
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """The mean over the scored rollouts of each group (NaN without one), and which have one."""
+def _mean_accuracy(accuracy: ArrayLike, mask: ArrayLike | None) -> NDArray[np.float64]:
+    """The mean over the scored rollouts of each group; NaN without one."""
     values = np.asarray(accuracy, np.float64)
     if values.ndim == 0:
         raise ValueError("accuracy_BxG: expected axes [..., G]; got a scalar")
     keep = np.ones(values.shape, bool) if mask is None else np.asarray(mask) != 0
     if keep.shape != values.shape:
         raise ValueError(f"mask_BxG: expected shape {list(values.shape)}; got {list(keep.shape)}")
-    _check_range(values, keep)
-    count = keep.sum(axis=-1)
-    # One exact sum and one division: 3 of 10 compares equal to a bound of 0.3.
-    total = np.where(keep, values, 0.0).sum(axis=-1)
-    mean = np.full(count.shape, np.nan)
-    np.divide(total, count, out=mean, where=count > 0)
-    return mean, count > 0
-
-
-def _check_range(values: NDArray[np.float64], keep: NDArray[np.bool_]) -> None:
     wrong = np.argwhere(keep & ~((values >= 0) & (values <= 1)))
     if len(wrong):
         place = wrong[0].tolist()
@@ -286,3 +246,7 @@ def _check_range(values: NDArray[np.float64], keep: NDArray[np.bool_]) -> None:
             f"accuracy_BxG: expected raw accuracies in [0, 1], and a mask that is false where "
             f"there is none; got {values[tuple(place)]} at {place}"
         )
+    count = keep.sum(axis=-1)
+    # One exact sum and one division: 3 of 10 compares equal to a bound of 0.3.
+    total = np.where(keep, values, 0.0).sum(axis=-1)
+    return np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)

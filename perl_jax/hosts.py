@@ -6,6 +6,7 @@ is named; a collective of the devices would hang or mix up two different collect
 """
 
 import contextlib
+import itertools
 import json
 import logging
 import os
@@ -14,7 +15,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -65,15 +66,14 @@ def connect(
         distributed: ``auto`` joins if the environment says that there are others (see
             `expects_others`) or a coordinator is given; ``on`` always joins, and leaves it to JAX
             to find the cluster (Cloud TPU, Slurm, Open MPI, Kubernetes); ``off`` never joins.
-        coordinator: ``address:port`` of host 0, if JAX cannot find it.
-        num_hosts: The number of hosts; with ``coordinator``.
-        host: The number of this host; with ``coordinator``.
+        coordinator: ``address:port`` of host 0, if JAX cannot find it; goes with the next two.
+        num_hosts: The number of hosts.
+        host: The number of this host.
         heartbeat_seconds: A host that is silent for so long counts as dead, and all hosts end.
         connect_seconds: How long to wait for the other hosts.
 
     Raises:
-        ValueError: Only some of coordinator, num_hosts and host are given, or they are given with
-            ``off``; or ``distributed`` is none of the three.
+        ValueError: The first four do not fit.
         HostsError: JAX cannot find or reach the other hosts.
     """
     given = _check_flags(distributed, coordinator, num_hosts, host)
@@ -107,20 +107,20 @@ def _check_flags(
     if distributed not in ("auto", "on", "off"):
         raise ValueError(f"distributed: expected one of auto, on, off; got {distributed!r}")
     explicit = {"coordinator": coordinator, "num_hosts": num_hosts, "host": host}
-    missing = [name for name, value in explicit.items() if value is None]
-    if len(missing) == len(explicit):
+    given = [name for name, value in explicit.items() if value is not None]
+    if coordinator is None or num_hosts is None or host is None:
+        if given:
+            missing = ", ".join(name for name in explicit if name not in given)
+            raise ValueError(f"{', '.join(given)}: expected {missing} too")
         return False
-    if missing:
-        given = ", ".join(name for name in explicit if name not in missing)
-        raise ValueError(f"{given}: expected {', '.join(missing)} too")
     if distributed == "off":
         raise ValueError("coordinator: expected --distributed=auto or on with it; got off")
-    if host is not None and num_hosts is not None and not 0 <= host < num_hosts:
+    if not 0 <= host < num_hosts:
         raise ValueError(f"host: expected 0 to {num_hosts - 1}; got {host}")
     return True
 
 
-def expects_others(environment: os._Environ[str] | dict[str, str]) -> bool:
+def expects_others(environment: Mapping[str, str]) -> bool:
     """Whether the environment of a process says that it is one of several."""
     counts = ("SLURM_NTASKS", "SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
     found = [environment.get(name, "") for name in counts]
@@ -131,20 +131,15 @@ def expects_others(environment: os._Environ[str] | dict[str, str]) -> bool:
     return several or "," in workers or "JAX_COORDINATOR_ADDRESS" in environment
 
 
-@dataclass
-class _Meetings:
-    """The meetings of this process; all hosts must hold the same ones in the same order."""
-
-    number: int = 0
-    deadline: float = HostsConfig.deadline
-
-
-_meetings = _Meetings()
+# The number of the next meeting: all hosts must hold the same ones in the same order.
+_numbers = itertools.count()
+_deadline = HostsConfig.deadline
 
 
 def set_deadline(seconds: float) -> None:
     """Sets how long the meetings of this process wait from now on."""
-    _meetings.deadline = seconds
+    global _deadline
+    _deadline = seconds
 
 
 def is_main() -> bool:
@@ -156,7 +151,7 @@ def gather(value: Any, what: str) -> list[Any]:
     """Gives every host the values of all hosts, by host.
 
     Args:
-        value: The value of this host, JSON-able; at most a few megabytes of JSON.
+        value: The value of this host, at most a few megabytes of JSON.
         what: Names the meeting, in a word or two; it must be the same on all hosts.
 
     Raises:
@@ -190,10 +185,11 @@ def check_same(values: dict[str, str], what: str) -> None:
     told = gather(values, what)
     for host, other in enumerate(told):
         for name in sorted(told[0].keys() | other.keys()):
-            if other.get(name) != told[0].get(name):
+            ours, theirs = told[0].get(name), other.get(name)
+            if theirs != ours:
                 raise HostsError(
-                    f"{what}: {name}: expected the same on all hosts; host 0 has "
-                    f"{told[0].get(name)!r}, host {host} has {other.get(name)!r}"
+                    f"{what}: {name}: expected the same on all hosts; host 0 has {ours!r}, "
+                    f"host {host} has {theirs!r}"
                 )
 
 
@@ -206,8 +202,7 @@ def once(action: Callable[[], object], what: str) -> None:
 
 def _meet(data: bytes, what: str) -> list[bytes]:
     """Waits until all hosts are here; returns what each of them brought."""
-    client, me = _client(), jax.process_index()
-    number, _meetings.number = _meetings.number, _meetings.number + 1
+    client, me, number = _client(), jax.process_index(), next(_numbers)
     place = f"{_PREFIX}/meeting/{number}/"
 
     def brought() -> dict[int, bytes]:
@@ -216,14 +211,14 @@ def _meet(data: bytes, what: str) -> list[bytes]:
 
     client.key_value_set_bytes(f"{place}{me}", data)
     try:
-        client.wait_at_barrier(place, int(_meetings.deadline * 1000))
+        client.wait_at_barrier(place, int(_deadline * 1000))
     except jax.errors.JaxRuntimeError as error:
         here = brought()
         late = [str(host) for host in range(jax.process_count()) if host not in here]
         if not late:
             raise
         raise HostsError(
-            f"{what}: host {', '.join(late)} did not come within {_meetings.deadline:g} s "
+            f"{what}: host {', '.join(late)} did not come within {_deadline:g} s "
             "(hosts.deadline): it is stuck, slow or gone"
         ) from error
     rows = brought()

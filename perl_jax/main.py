@@ -1,4 +1,4 @@
-"""What the command lines of runs share: flags in, one line of error out."""
+"""The command line of a run: flags in, one line of error out."""
 
 import logging
 import sys
@@ -12,9 +12,7 @@ from perl_jax import hosts
 from perl_jax.overrides import load_config, split_overrides
 from perl_jax.settings import read_config
 
-_ERRORS: tuple[type[Exception], ...] = (
-    FloatingPointError, ImportError, OSError, TypeError, ValueError,
-)  # fmt: skip
+_ERRORS = (FloatingPointError, ImportError, OSError, TypeError, ValueError)
 
 
 def run_main(
@@ -29,10 +27,10 @@ def run_main(
     On several hosts the same command starts on each of them, and they end together.
 
     Args:
-        description: What ``--help`` says.
+        description: The text of ``--help``.
         kind: The dataclass of the configuration.
         run: Takes the configuration and the work directory.
-        errors: What else than wrong values and failing storage is told in one line.
+        errors: Exceptions told in one line, besides wrong values and failing storage.
     """
     overrides, command_line = split_overrides(sys.argv)
     config = flags.DEFINE_string("config", None, "Configuration file.")

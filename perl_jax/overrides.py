@@ -1,7 +1,7 @@
 """Configuration files, and the flags that override their fields: ``--config.rollout.groups=8``.
 
 Any field may be overridden, whether the file lists it or not: `perl_jax.settings` knows the fields
-and their types, and reads what a flag says as the type of its field wants it.
+and reads the text of a flag by the type of its field.
 """
 
 import runpy
@@ -20,13 +20,11 @@ _NEGATED = "--noconfig."
 def split_overrides(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     """Takes the overrides out of a command line.
 
-    Args:
-        arguments: Of the command line. An override is ``--config.a.b=VALUE`` or ``--config.a.b
-            VALUE``; ``--config.a.b`` alone is true and ``--noconfig.a.b`` false. What stands behind
-            ``--`` is left alone.
+    An override is ``--config.a.b=VALUE`` or ``--config.a.b VALUE``; ``--config.a.b`` alone is true
+    and ``--noconfig.a.b`` false. Arguments behind ``--`` are left alone.
 
     Returns:
-        The text for each path, such as ``{"a.b": "VALUE"}``, the last one given first to count; and
+        The text for each path, such as ``{"a.b": "VALUE"}``, where the last one given counts; and
         the other arguments.
     """
     overrides: dict[str, str] = {}
@@ -52,14 +50,14 @@ def split_overrides(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]
 
 
 def load_config(file: str, overrides: dict[str, str]) -> dict[str, Any]:
-    """What a configuration file holds, with some of its fields overridden.
+    """Reads a configuration file and overrides some of its fields.
 
     Args:
         file: A Python file that defines ``get_config()``; ``FILE:TEXT`` calls ``get_config(TEXT)``.
-        overrides: As of `split_overrides`. Sections that the file lacks, or has as None, are made.
+        overrides: From `split_overrides`. Sections that the file lacks, or has as None, are made.
 
     Returns:
-        Nested dictionaries. Overridden values are `FlagText` where the file says nothing of their
+        Nested dictionaries. Overridden values are `FlagText` where the file does not tell their
         type.
 
     Raises:
@@ -83,11 +81,11 @@ def load_config(file: str, overrides: dict[str, str]) -> dict[str, Any]:
 
 def _override(config: ConfigDict, path: str, text: str) -> None:
     *sections, name = path.split(".")
-    for number, section in enumerate(sections):
+    for number, section in enumerate(sections, start=1):
         if config.get(section) is None:
             config[section] = ConfigDict()
         if not isinstance(config[section], ConfigDict):
-            where = ".".join(["config", *sections[: number + 1]])
+            where = ".".join(["config", *sections[:number]])
             raise ValueError(
                 f"config.{path}: expected a field of a section; {where} is {config[section]!r}"
             )

@@ -1,4 +1,4 @@
-"""What a run is made of, opened as its configuration says, and what it is known by."""
+"""The parts of a run, opened as its configuration says, and its fingerprint."""
 
 import logging
 from collections.abc import Callable
@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from perl_jax import hosts
-from perl_jax.config import RunConfig, TrainConfig, WarmstartConfig
+from perl_jax.config import RunConfig, TrainConfig
 from perl_jax.data.config import SourceConfig, open_source
 from perl_jax.data.pipeline.mixture import Mixture
 from perl_jax.data.pipeline.pipeline import Pipeline
@@ -41,7 +41,7 @@ SKIPPED_ROWS = "skipped_rows.jsonl"
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """What both kinds of run are made of."""
+    """The parts that both kinds of run have."""
 
     mesh: Mesh | None
     model: Policy
@@ -53,16 +53,10 @@ class Parts:
     grader: Grader
 
 
-def open_parts(
-    config: TrainConfig | WarmstartConfig, reward: RewardConfig, workdir: Path, stack: ExitStack
-) -> Parts:
-    """Opens the model, the data and the grader.
+def open_parts(config: RunConfig, reward: RewardConfig, workdir: Path, stack: ExitStack) -> Parts:
+    """Opens the model, the data and the grader; ``stack`` closes them.
 
-    Args:
-        config: Of the run.
-        reward: How responses are graded.
-        workdir: Where rows that are skipped are written down.
-        stack: Closes what has to be closed.
+    Rows that are skipped are written down in ``workdir``.
     """
     mesh = _mesh(config.mesh)
     model, processor = open_model(config.model, mesh)
@@ -123,11 +117,6 @@ def make_learner(
 def make_rollout_copy(config: TrainConfig, model: Policy, mesh: Mesh | None) -> RolloutCopy | None:
     """The policy's copy on the mesh of rollouts; None: they have no other mesh than the update.
 
-    Args:
-        config: Of the run.
-        model: The policy.
-        mesh: That it lies on; None: one device.
-
     Raises:
         ValueError: Rollouts have a mesh and the update has none.
     """
@@ -139,9 +128,7 @@ def make_rollout_copy(config: TrainConfig, model: Policy, mesh: Mesh | None) -> 
     return RolloutCopy(model, mesh, rearranged(mesh, *wanted.shape))
 
 
-def make_evaluator(
-    config: TrainConfig | WarmstartConfig, parts: Parts
-) -> Callable[[Policy], Evaluation] | None:
+def make_evaluator(config: RunConfig, parts: Parts) -> Callable[[Policy], Evaluation] | None:
     """A function that scores a policy on the held-out rows; None where there are no such rows.
 
     Raises:
@@ -151,19 +138,15 @@ def make_evaluator(
         return None
     examples = _held_out(config.data.held_out, parts.prepare, config.evaluation.examples)
     rules = rules_from_config(config.permutation.rules)
-
-    def of_policy(model: Policy) -> Evaluation:
-        return evaluate(
-            parts.sampler,
-            model,
-            examples,
-            rules=rules,
-            grader=parts.grader,
-            config=config.evaluation,
-            seed=config.seed,
-        )
-
-    return of_policy
+    return lambda model: evaluate(
+        parts.sampler,
+        model,
+        examples,
+        rules=rules,
+        grader=parts.grader,
+        config=config.evaluation,
+        seed=config.seed,
+    )
 
 
 def _held_out(config: SourceConfig, prepare: Preparer, count: int) -> list[Example]:
@@ -185,7 +168,7 @@ def _held_out(config: SourceConfig, prepare: Preparer, count: int) -> list[Examp
 
 
 def fingerprint(config: RunConfig, source: Source) -> dict[str, str]:
-    """What must not change between runs that share checkpoints."""
+    """Names and digests of what must not change between runs that share checkpoints."""
     settings = plain(config)
     # None of these changes what is computed, but for rounding on another mesh: a run goes on with
     # fewer workers on less memory, or on other devices.
@@ -196,18 +179,14 @@ def fingerprint(config: RunConfig, source: Source) -> dict[str, str]:
     if "reward" in settings:
         del settings["reward"]["workers"]
         del settings["rollout"]["mesh"]
+    sizes = {
+        file.name: file.stat().st_size
+        for file in resolve_directory(config.model.path).iterdir()
+        if file.suffix in (".json", ".safetensors", ".txt")
+    }
     return {
         "config": fingerprint_of_config(settings),
         "data": source.fingerprint(),
-        "model": _fingerprint_of_model(resolve_directory(config.model.path)),
+        "model": fingerprint_of_config(sizes),
         "code": fingerprint_of_code(),
     }
-
-
-def _fingerprint_of_model(directory: Path) -> str:
-    files = {
-        file.name: file.stat().st_size
-        for file in sorted(directory.iterdir())
-        if file.suffix in (".json", ".safetensors", ".txt")
-    }
-    return fingerprint_of_config(files)

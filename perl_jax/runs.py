@@ -1,4 +1,4 @@
-"""Runs: everything that a configuration asks for, put together, run, and reported."""
+"""Runs: the parts that a configuration asks for, put together, run, and reported."""
 
 import json
 import time
@@ -10,7 +10,6 @@ from typing import Any
 
 import jax
 from etils import epath
-from jax.sharding import Mesh
 
 from perl_jax import hosts
 from perl_jax.config import RunConfig, TrainConfig, WarmstartConfig
@@ -50,27 +49,25 @@ SUMMARY = "summary.json"
 CURVES = "curves.png"
 
 RUN_ERRORS = (CheckpointError, GradingError, HostsError)
-"""What a run may end with besides wrong values and failing storage."""
+"""The exceptions that may end a run, besides wrong values and failing storage."""
 
 
 def train(config: TrainConfig, workdir: str | Path) -> Outcome:
     """Trains a policy by reinforcement learning, from the start or from where it stopped.
 
-    Args:
-        config: What to do.
-        workdir: Holds everything of the run; see `perl_jax.train`.
+    The work directory holds everything of the run: see `perl_jax.train`.
     """
 
     def stepper(parts: Parts) -> Stepper:
-        banned = parts.processor.banned_rows(parts.model.config.vocab_size)
-        learner = make_learner(config, parts.model, banned, parts.mesh)
+        model = parts.model.config
+        learner = make_learner(
+            config, parts.model, parts.processor.banned_rows(model.vocab_size), parts.mesh
+        )
         collector = Collector(
             parts.sampler,
             parts.pipeline.take,
             Rewarder(config.reward, parts.grader, config.rollout.max_new_tokens),
-            lambda groups, responses: forward_operations(
-                parts.model.config, groups, responses
-            ).forward(),
+            lambda groups, responses: forward_operations(model, groups, responses).forward(),
             rollout=config.rollout,
             permutation=config.permutation,
             filtering=config.filtering,
@@ -98,19 +95,14 @@ def warmstart(config: WarmstartConfig, workdir: str | Path) -> Outcome:
             total_updates=config.steps,
             mesh=parts.mesh,
         )
-        return Supervised(
-            learner,
-            parts.pipeline,
-            parts.processor,
-            rows=config.rows,
-            max_response_tokens=config.max_response_tokens,
-        )
+        longest = config.max_response_tokens
+        return Supervised(learner, parts.pipeline, parts.processor, config.rows, longest)
 
     return _run(config, workdir, RewardConfig(), stepper)
 
 
 def _run(
-    config: TrainConfig | WarmstartConfig,
+    config: RunConfig,
     given: str | Path,
     reward: RewardConfig,
     make_stepper: Callable[[Parts], Stepper],
@@ -135,12 +127,11 @@ def _run(
                 f"{workdir}: this run is finished: {step} of {config.steps} steps are done; give "
                 "another work directory to run again"
             )
-        records: Callable[[int, dict[str, Any]], None] = _no_record
+        log = None
         if main:
             write_whole(workdir / CONFIG, json.dumps(plain(config), indent=2) + "\n")
             log = ResumableLog(workdir / "rollouts.jsonl", "step")
             log.take_back(step or -1)
-            records = log.add
         loop = Loop(
             stepper=stepper,
             checkpoints=checkpoints,
@@ -162,10 +153,13 @@ def _run(
             evaluate=make_evaluator(config, parts),
             evaluate_every=config.evaluation.every,
             early_stop=config.early_stop,
-            record=records,
+            record=log.add if log else None,
             max_skipped=config.optimizer.max_skipped,
             max_logprob_gap=config.learner.max_logprob_gap,
-            throughput=_throughput(parts.mesh),
+            throughput=Throughput(
+                1 if parts.mesh is None else parts.mesh.devices.size,
+                peak_of(jax.local_devices()[0]),
+            ),
         )
         stack.callback(loop.progress.close)
         outcome = loop.run(state, step, progression)
@@ -190,16 +184,8 @@ def _own_workdir(workdir: str | Path) -> Iterator[Path]:
     yield path
 
 
-def _no_record(step: int, record: dict[str, Any]) -> None:
-    """Only the main host writes."""
-
-
 def _checkpoint_directory(config: CheckpointConfig, workdir: Path) -> epath.Path:
-    """Where checkpoints are.
-
-    Raises:
-        ValueError: Another host does not see it.
-    """
+    """Where checkpoints are; raises ValueError if another host does not see it."""
     directory = epath.Path(config.directory or workdir / CHECKPOINTS)
     if jax.process_count() == 1:
         return directory
@@ -219,10 +205,8 @@ def _checkpoint_directory(config: CheckpointConfig, workdir: Path) -> epath.Path
     return directory
 
 
-def _with_model(
-    config: TrainConfig | WarmstartConfig, workdir: Path
-) -> TrainConfig | WarmstartConfig:
-    """The configuration with the path of its model, which is made if a fresh one is asked for."""
+def _with_model(config: RunConfig, workdir: Path) -> RunConfig:
+    """The configuration with the path of its model, which is made if it is a fresh one."""
     if not isinstance(config, WarmstartConfig) or config.fresh is None:
         return config
     path, fresh = workdir / "fresh_model", config.fresh
@@ -238,10 +222,6 @@ def _with_model(
     return replace(config, fresh=None, model=replace(config.model, path=str(path)))
 
 
-def _throughput(mesh: Mesh | None) -> Throughput:
-    return Throughput(1 if mesh is None else mesh.devices.size, peak_of(jax.local_devices()[0]))
-
-
 def _is_finished(workdir: Path, step: int) -> bool:
     """Whether the run ended with this step; its summary is what it writes last."""
     file = workdir / SUMMARY
@@ -251,7 +231,7 @@ def _is_finished(workdir: Path, step: int) -> bool:
 def _finish(
     config: RunConfig, workdir: Path, checkpoints: epath.Path, learner: Learner, outcome: Outcome
 ) -> None:
-    """Exports the policy, which all hosts hold parts of; the main one writes and tells the rest."""
+    """Exports the policy, which all hosts hold parts of; the main host summarises the run."""
     target = workdir / EXPORT
     if target.exists():
         target = workdir / f"{EXPORT}-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -285,16 +265,13 @@ def _summarise(
 
 
 def export(settings: dict[str, Any], workdir: Path, out: Path, step: str) -> int:
-    """Writes the policy of a checkpoint as a Hugging Face directory.
+    """Writes the policy of a checkpoint as a Hugging Face directory, and returns its step.
 
     Args:
         settings: The content of the run's ``config.json``.
-        workdir: Of the run.
+        workdir: The run's work directory.
         out: A new or empty directory.
         step: A number, ``latest`` or ``best``.
-
-    Returns:
-        The step.
 
     Raises:
         CheckpointError: There is no such step, or none that can be read.
@@ -303,20 +280,14 @@ def export(settings: dict[str, Any], workdir: Path, out: Path, step: str) -> int
     model, _ = open_model(read_config(ModelConfig, settings["model"], "config.model"))
     update = read_config(UpdateConfig, settings["learner"], "config.learner")
     policy = SplitPolicy(model, update.trainable, update.frozen)
-    abstract = {
-        "params": {
-            path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
-            for path, leaf in policy.split(model).items()
-        }
-    }
     directory = settings["checkpoint"]["directory"] or workdir / CHECKPOINTS
-    checkpoints = Checkpoints(directory, CheckpointConfig(), fingerprint=None)
-    with checkpoints:
+    with Checkpoints(directory, CheckpointConfig(), fingerprint=None) as checkpoints:
         wanted = {"latest": checkpoints.latest_step, "best": checkpoints.best_step}
         number = wanted[step]() if step in wanted else int(step)
         if number is None:
             raise ValueError(f"{workdir}: expected a run with checkpoints; got none")
-        restored = checkpoints.restore(abstract, number, partial=True)
+        like = {"params": policy.split(model)}
+        restored = checkpoints.restore(like, number, partial=True)
     assert restored is not None
     save_model(policy.merge(restored.arrays["params"]), out)
     return number

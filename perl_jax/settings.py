@@ -2,7 +2,7 @@
 
 A field states its bounds with ``annotated-types``, as in ``Annotated[int, Ge(1)]``, and its choices
 as a ``Literal``. `Checked` holds every new instance to them, whether Python code makes it or
-`read_config` does, from the nested mappings of a configuration file. NaN and infinity are refused.
+`read_config` does from a configuration file. NaN and infinity are refused.
 """
 
 import ast
@@ -10,9 +10,10 @@ import dataclasses
 import difflib
 import functools
 import math
+import operator
 import types
 import typing
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -40,6 +41,18 @@ Positive = Annotated[float, Gt(0)]
 PositiveOrZero = Annotated[float, Ge(0)]
 Fraction = Annotated[float, Interval(ge=0, le=1), Expects("a share from 0 to 1")]
 Dtype = Annotated[Literal["float32", "bfloat16"], Expects("float32 or bfloat16")]
+
+
+# Whether a value keeps to a bound, so that NaN keeps to none, and the words for the limit.
+_BOUNDS: dict[type, tuple[Callable[[Any, Any], Any], str | None]] = {
+    Ge: (operator.ge, "at least"),
+    Gt: (operator.gt, "more than"),
+    Le: (operator.le, "at most"),
+    Lt: (operator.lt, "less than"),
+    MinLen: (lambda value, limit: len(value) >= limit, "at least"),
+    MaxLen: (lambda value, limit: len(value) <= limit, None),
+    Predicate: (lambda value, function: function(value), None),
+}
 
 
 class WrongType(TypeError, ValueError):
@@ -85,8 +98,8 @@ def check_value(hint: Any, value: Any, path: str) -> None:
 
     Args:
         hint: A type, with bounds where it is ``Annotated``; an alternative to it may be None.
-        value: It, or what a field that is annotated so holds.
-        path: What the message calls it.
+        value: The value of a field with this annotation.
+        path: What the message calls the value.
     """
     kind, bounds, optional = _taken_apart(hint)
     if value is None and optional:
@@ -152,25 +165,17 @@ def _is_a(kind: Any, value: Any) -> bool:
 
 
 def _holds(bound: Any, value: Any) -> bool:
-    """Whether a value keeps to a bound; written so that NaN keeps to none."""
-    match bound:
-        case Gt(limit):
-            return bool(value > limit)
-        case Ge(limit):
-            return bool(value >= limit)
-        case Lt(limit):
-            return bool(value < limit)
-        case Le(limit):
-            return bool(value <= limit)
-        case MinLen(limit):
-            return len(value) >= limit
-        case MaxLen(limit):
-            return len(value) <= limit
-        case Predicate(function):
-            return bool(function(value))
-        case Expects() | MayBeInfinite():
-            return True
-    raise NotImplementedError(f"annotation: expected bounds of annotated-types; got {bound!r}")
+    if isinstance(bound, Expects | MayBeInfinite):
+        return True
+    if type(bound) not in _BOUNDS:
+        raise NotImplementedError(f"annotation: expected bounds of annotated-types; got {bound!r}")
+    keeps, _ = _BOUNDS[type(bound)]
+    return bool(keeps(value, _limit(bound)))
+
+
+def _limit(bound: Any) -> Any:
+    """The one field of a bound of annotated-types."""
+    return getattr(bound, dataclasses.fields(bound)[0].name)
 
 
 def _is_finite(value: Any, bounds: Collection[Any]) -> bool:
@@ -191,12 +196,8 @@ def _type_text(kind: Any, bounds: list[Any], optional: bool) -> str:
 
 def _bounds_text(kind: Any, bounds: list[Any], optional: bool) -> str:
     """What the bounds of an annotation ask for, in words."""
-    words = {Ge: "at least", Gt: "more than", Le: "at most", Lt: "less than", MinLen: "at least"}
-    limits = [
-        f"{words[type(bound)]} {dataclasses.astuple(bound)[0]:g}"
-        for bound in bounds
-        if type(bound) in words
-    ]
+    known = [(_BOUNDS[type(bound)][1], bound) for bound in bounds if type(bound) in _BOUNDS]
+    limits = [f"{words} {_limit(bound):g}" for words, bound in known if words]
     text = " and ".join(limits)
     if kind in (float, Any):
         text = f"a number of {text}" if limits else "a finite number"
@@ -223,16 +224,11 @@ def _taken_apart(hint: Any) -> tuple[Any, list[Any], bool]:
                 bounds += bound if isinstance(bound, GroupedMetadata) else [bound]
         elif origin in (typing.Union, types.UnionType):
             optional = optional or type(None) in arguments
-            kinds = _kinds_of(hint)
+            kinds = [kind for kind in arguments if kind is not type(None)]
             # The class of a field of several kinds checks it.
             hint = kinds[0] if len(kinds) == 1 else Any
         else:
             return hint, bounds, optional
-
-
-def _kinds_of(union: Any) -> list[Any]:
-    """What an annotation leaves the choice of, but for None."""
-    return [kind for kind in typing.get_args(union) if kind is not type(None)]
 
 
 class FlagText(str):
@@ -265,20 +261,20 @@ def read_config(kind: type[T], config: Mapping[str, Any], path: str = "config") 
         raise WrongType(f"{path}: expected fields of {kind.__name__}; got {config!r}")
     values = config.to_dict() if hasattr(config, "to_dict") else dict(config)
     fields = {item.name: item for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    for name in values:
-        if name not in fields:
-            raise ValueError(
-                f"{path}.{name}: unknown key{suggestion(name, fields)}; "
-                f"expected some of {', '.join(fields)}"
-            )
     hints = _hints(typing.cast(Any, kind))
-    read = {name: _read(hints[name], value, f"{path}.{name}") for name, value in values.items()}
+    read = {}
+    for name, value in values.items():
+        place = f"{path}.{name}"
+        if name not in fields:
+            expected = ", ".join(fields)
+            hint = suggestion(name, fields)
+            raise ValueError(f"{place}: unknown key{hint}; expected some of {expected}")
+        read[name] = _converted(hints[name], value, place)
+        check_value(hints[name], read[name], place)
     missing = [
-        item.name
-        for item in fields.values()
-        if item.name not in read
-        and item.default is dataclasses.MISSING
-        and item.default_factory is dataclasses.MISSING
+        name
+        for name, item in fields.items()
+        if name not in read and item.default is item.default_factory is dataclasses.MISSING
     ]
     if missing:
         raise ValueError(f"{path}: expected {', '.join(missing)}; got only {', '.join(read)}")
@@ -286,13 +282,6 @@ def read_config(kind: type[T], config: Mapping[str, Any], path: str = "config") 
         return kind(**read)
     except (TypeError, ValueError) as error:
         raise type(error)(f"{path}.{error}") from error
-
-
-def _read(hint: Any, value: Any, path: str) -> Any:
-    """A value as its annotation wants it, and within its bounds."""
-    value = _converted(hint, value, path)
-    check_value(hint, value, path)
-    return value
 
 
 def _converted(hint: Any, value: Any, path: str) -> Any:
@@ -308,11 +297,10 @@ def _converted(hint: Any, value: Any, path: str) -> Any:
     if origin is tuple:
         if not isinstance(value, list | tuple):
             raise WrongType(f"{path}: expected a list; got {value!r}")
+        kinds = _kinds(arguments, value, path)
         return tuple(
             _converted(item, inner, f"{path}[{place}]")
-            for place, (item, inner) in enumerate(
-                zip(_kinds(arguments, value, path), value, strict=True)
-            )
+            for place, (item, inner) in enumerate(zip(kinds, value, strict=True))
         )
     if origin is Mapping and isinstance(value, Mapping):
         return {
@@ -320,7 +308,9 @@ def _converted(hint: Any, value: Any, path: str) -> Any:
         }
     if kind is float and type(value) is int:
         return float(value)
-    if isinstance(value, list) and any(typing.get_origin(one) is tuple for one in _kinds_of(hint)):
+    if isinstance(value, list) and tuple in [
+        typing.get_origin(one) for one in typing.get_args(hint)
+    ]:
         return tuple(value)
     return _without_flags(value) if kind is Any else value
 

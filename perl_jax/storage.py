@@ -1,7 +1,7 @@
 """Files on a disk or in a bucket: found, opened and read by ranges, with another try at failures.
 
 A path is one of this machine, a ``file://`` URL, or a URL that fsspec knows, such as ``gs://`` and
-``s3://``. Web addresses are not among them: what stands there may change during a run.
+``s3://``. Web addresses are refused: their content may change during a run.
 """
 
 import glob
@@ -27,14 +27,9 @@ _URL = re.compile(r"(?!https?:)[A-Za-z][A-Za-z0-9+.-]*://")
 _DELAYS = (1.0, 2.0, 4.0, 8.0, 16.0)
 # No further try changes these.
 _LASTING = (
-    FileNotFoundError,
-    PermissionError,
-    IsADirectoryError,
-    NotADirectoryError,
-    ImportError,
-    NotImplementedError,
-    TypeError,
-)
+    FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, ImportError,
+    NotImplementedError, TypeError,
+)  # fmt: skip
 _BUFFER_BYTES = 2**20
 _failures = itertools.count(1)
 
@@ -74,16 +69,17 @@ def find_directory(path: str | Path) -> Path | str:
         FileNotFoundError: It is missing.
         ImportError: As of `find_files`.
     """
+    found: Path | str
     if is_url(path):
-        url = str(path).rstrip("/")
-        system, inner = _system(url)
-        if not _retried(url, lambda: system.isdir(inner)):
-            raise FileNotFoundError(f"{path} is not a directory")
-        return url
-    local = Path(_local(str(path)))
-    if not local.is_dir():
+        found = str(path).rstrip("/")
+        system, inner = _system(found)
+        there = _retried(found, lambda: system.isdir(inner))
+    else:
+        found = Path(_local(str(path))).absolute()
+        there = found.is_dir()
+    if not there:
         raise FileNotFoundError(f"{path} is not a directory")
-    return local.absolute()
+    return found
 
 
 def short_names(paths: Sequence[str]) -> list[str]:
@@ -139,8 +135,7 @@ def read_start(directory: str, name: str, limit: int) -> bytes:
     """
     # The name is never read as a part of a URL: fsspec's may lead anywhere, as in "a::file://b".
     system, root = _system(directory)
-    path = f"{root}/{name}"
-    url = f"{directory}/{name}"
+    path, url = f"{root}/{name}", f"{directory}/{name}"
     stop = min(limit, _retried(url, lambda: _size(system, path)))
     return _retried(url, lambda: _fetch(system, path, 0, stop)) if stop else b""
 
@@ -175,8 +170,7 @@ class _RemoteFile(io.RawIOBase):
         return self._place
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
-        self._place = origin + offset
+        self._place = (0, self._place, self._size)[whence] + offset
         return self._place
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]

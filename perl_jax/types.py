@@ -42,8 +42,8 @@ class ImagePatches:
             language-model token, and these units are in raster order.
         grid: Rows and columns of the image in patches, each a multiple of ``merge``; P is their
             product.
-        key: The image's identity, which copies keep, such as those in another process: what has
-            the same key is one image. A new one by default.
+        key: The image's identity, a new one by default. Copies keep it, those in another process
+            too: images with the same key are one image.
     """
 
     patches: np.ndarray
@@ -85,7 +85,7 @@ class Group:
 
     Attributes:
         id: Names the example. With the sampler's key it fixes the random streams of its rollouts,
-            wherever in whatever batch it stands.
+            in any batch and at any place in it.
         prompts: K prompts, the identity order first.
         images: The I distinct images that the prompts show.
         slots: For each prompt, which of ``images`` stands in each of its slots.
@@ -144,16 +144,12 @@ class Rollouts:
         return np.arange(self.tokens.shape[-1]) < self.lengths[..., None]
 
     def texts(self, decode: Callable[[np.ndarray], str]) -> list[list[list[str]]]:
-        """The responses as text, nested as groups, orders, rollouts.
-
-        Args:
-            decode: Turns tokens into text, such as ``processor.decode``.
-        """
+        """The responses as text by ``processor.decode``, nested as groups, orders, rollouts."""
         return [
             [
-                [decode(row[:length]) for row, length in zip(*order, strict=True)]
-                for order in zip(*group, strict=True)
-                if order[1].any()
+                [decode(row[:length]) for row, length in zip(tokens, lengths, strict=True)]
+                for tokens, lengths in zip(*group, strict=True)
+                if lengths.any()
             ]
             for group in zip(self.tokens, self.lengths, strict=True)
         ]
@@ -198,9 +194,9 @@ class TrainBatch:
     """What one step learns from: B groups of up to K orders of N rollouts of up to R tokens.
 
     Attributes:
-        groups: B of them.
-        tokens: int32 ``[B, K, N, R]``, the responses; anything at padding.
-        lengths: int32 ``[B, K, N]``; 0 where a group has fewer than K orders.
+        groups: B groups.
+        tokens: As of `Responses`.
+        lengths: As of `Responses`.
         logprobs: float32 ``[B, K, N, R]``, as the sampler reported them.
         advantages: float32 ``[B, K, N]``.
         mask: bool ``[B, K, N, R]``: the tokens that count in the loss. Rollouts without a grade,

@@ -16,15 +16,13 @@ class DataSet:
     Attributes:
         name: What commands call it: lower case, digits and underscores, such as ``mantis_nlvr2``.
         source: The `Example.source` of its rows, which selects the permutation rule.
-        title: As its authors call it.
-        homepage: Where its files are published.
         licence: An SPDX identifier, or in words.
         description: What its rows ask, in a few sentences.
-        splits: By name, what reads it: given the directory with the published files, it yields
-            every row in file order, an `Example` with images as encoded bytes, or the `BadRow` that
-            says why there is none (yielded, not raised). It raises ValueError where a file is not
-            what it should be, and FileNotFoundError where it is missing; both name the file.
-        files: The published files that it needs, as patterns relative to that directory.
+        splits: The reader of each: given the directory with the published files, it yields every
+            row in file order, an `Example` with images as encoded bytes, or the `BadRow` that says
+            why there is none. It raises ValueError where a file is not what it should be, and
+            FileNotFoundError where it is missing; both name the file.
+        files: Patterns of the published files that it needs, relative to that directory.
     """
 
     name: str

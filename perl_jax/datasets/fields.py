@@ -1,13 +1,43 @@
 """The fields of published rows, as examples hold them; what cannot be used is a `BadRow`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
-from perl_jax.data.sources.columns import read_answer
+from perl_jax.data.sources.columns import Row, read_answer
 from perl_jax.data.sources.source import BadRow
+from perl_jax.datasets.files import Columns, read_files
 from perl_jax.datasets.image_store import ImageStore
 from perl_jax.processing import Slot, split_placeholders
 from perl_jax.types import Example
+
+
+def read_examples(
+    root: Path,
+    pattern: str,
+    fields: Callable[[Row, str, int], dict[str, Any]],
+    *,
+    source: str,
+    columns: Columns,
+    archives: Iterable[Path] = (),
+) -> Iterator[Example | BadRow]:
+    """Reads published files as `read_files` does, with what that yields and raises.
+
+    Args:
+        root: The directory with the published files.
+        pattern: Of those with rows.
+        fields: Given a row, its name and its number: the arguments of `read_example`.
+        source: Of the examples.
+        columns: Those of parquet files that are read.
+        archives: The zip files with images.
+    """
+    with closing(ImageStore(root, archives)) as store:
+
+        def read(row: Row, name: str, number: int) -> Example:
+            return read_example(name, store, source=source, **fields(row, name, number))
+
+        yield from read_files(root, pattern, read, columns)
 
 
 def read_example(
@@ -27,8 +57,8 @@ def read_example(
     Args:
         row: Names the row.
         store: Reads the images.
-        id: Of the example.
-        source: Of the example.
+        id: Of the example, as are the next ones.
+        source: As above.
         question: A text.
         images: What `ImageStore.read` takes, or a list of it; None: there are none.
         answer: The ground truth.

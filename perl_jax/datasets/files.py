@@ -1,7 +1,7 @@
 """The rows of published files, parquet or JSON, in file order and in little memory."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -37,75 +37,38 @@ class Columns:
         optional: Read where they are there.
     """
 
-    text: tuple[str, ...]
+    text: tuple[str, ...] = ()
     other: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
 
 
-def published_files(root: Path, pattern: str) -> list[Path]:
-    """The files below a directory that match a pattern, sorted.
-
-    Raises:
-        FileNotFoundError: None does; names the pattern.
-    """
-    paths = sorted(path for path in root.glob(pattern) if path.is_file())
-    if not paths:
-        raise FileNotFoundError(f"{root / pattern}: no such file")
-    return paths
-
-
-def read_parquet(
-    root: Path, pattern: str, columns: Columns, read: ReadRow
+def read_files(
+    root: Path, pattern: str, read: ReadRow, columns: Columns = Columns()
 ) -> Iterator[Example | BadRow]:
-    """Reads the parquet files that match a pattern, row by row.
+    """Reads the files that match a pattern, row by row.
+
+    They are parquet files (``.parquet``), files of a JSON object a line (``.jsonl``), in which
+    blank lines are no rows, or files of one array of JSON objects (``.json``).
 
     Args:
         root: The directory with the published files; rows are named relative to it.
         pattern: Of the files, such as ``data/train-*.parquet``.
-        columns: The columns that are read.
         read: Makes an example of a row, or raises `BadRow`.
+        columns: Those of parquet files that are read.
 
     Yields:
-        For every row its example, or why there is none, ``duplicate_id`` and ``bad_text`` included.
+        For every row its example, or why there is none, ``duplicate_id``, ``bad_text`` and
+        ``bad_json`` (no JSON object) included.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: A file is no whole parquet file, or lacks a column.
+        ValueError: A file is not whole or not of its kind, or lacks a column.
     """
-    rows = (
-        row for path in published_files(root, pattern) for row in _parquet_rows(root, path, columns)
-    )
-    yield from _examples(rows, read)
-
-
-def read_json_lines(root: Path, name: str, read: ReadRow) -> Iterator[Example | BadRow]:
-    """Reads a file of one JSON object a line; arguments and yields are those of `read_parquet`.
-
-    A line that is no JSON object is a bad row (``bad_json``), save the last one: then the file is
-    truncated. Blank lines are no rows.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The file ends within a row, or within a text that is no JSON at all.
-    """
-    (path,) = published_files(root, name)
-    yield from _examples(_line_rows(root, path), read)
-
-
-def read_json_array(root: Path, name: str, read: ReadRow) -> Iterator[Example | BadRow]:
-    """Reads a file of one array of JSON objects; arguments and yields are those of `read_parquet`.
-
-    An element that is no object is a bad row (``bad_json``).
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The file is no whole JSON array.
-    """
-    (path,) = published_files(root, name)
-    yield from _examples(_element_rows(root, path), read)
-
-
-def _examples(rows: _NamedRows, read: ReadRow) -> Iterator[Example | BadRow]:
+    paths = sorted(path for path in root.glob(pattern) if path.is_file())
+    if not paths:
+        raise FileNotFoundError(f"{root / pattern}: no such file")
+    rows_of = _ROWS_OF[Path(pattern).suffix]
+    rows = (row for path in paths for row in rows_of(path, str(path.relative_to(root)), columns))
     seen: dict[str, str] = {}
     for number, (name, decode) in enumerate(rows):
         row: Example | BadRow
@@ -119,9 +82,8 @@ def _examples(rows: _NamedRows, read: ReadRow) -> Iterator[Example | BadRow]:
         yield row
 
 
-def _parquet_rows(root: Path, path: Path, columns: Columns) -> _NamedRows:
+def _parquet_rows(path: Path, name: str, columns: Columns) -> _NamedRows:
     number = 0
-    name = path.relative_to(root)
     try:
         with pq.ParquetFile(path) as file:
             names = _check_columns(file.schema_arrow, columns, path)
@@ -152,19 +114,15 @@ def _check_columns(schema: pa.Schema, columns: Columns, path: Path) -> list[str]
     return [*columns.text, *columns.other, *optional]
 
 
-def _line_rows(root: Path, path: Path) -> _NamedRows:
-    name = path.relative_to(root)
+def _line_rows(path: Path, name: str, columns: Columns) -> _NamedRows:
     with open(path, "rb") as file:
-        number = 0
-        while line := file.readline(_MAX_LINE_BYTES):
+        for number, line in enumerate(iter(partial(file.readline, _MAX_LINE_BYTES), b"")):
             row = f"{name}:{number}"
-            if line.strip():
-                if not line.endswith(b"\n") and not _is_object(line):
-                    raise ValueError(
-                        f"{path}: expected a JSON object a line; {row} is not a whole one"
-                    )
-                yield row, partial(_decode_line, line, row)
-            number += 1
+            if not line.strip():
+                continue
+            if not line.endswith(b"\n") and not _is_object(line):
+                raise ValueError(f"{path}: expected a JSON object a line; {row} is not a whole one")
+            yield row, partial(_decode_line, line, row)
 
 
 def _decode_line(line: bytes, name: str) -> Row:
@@ -182,10 +140,10 @@ def _is_object(line: bytes) -> bool:
         return False
 
 
-def _element_rows(root: Path, path: Path) -> _NamedRows:
+def _element_rows(path: Path, name: str, columns: Columns) -> _NamedRows:
     for number, value in enumerate(json_array(path)):
-        name = f"{path.relative_to(root)}:{number}"
-        yield name, partial(_as_row, value, name)
+        row = f"{name}:{number}"
+        yield row, partial(_as_row, value, row)
 
 
 def _as_row(value: Any, name: str) -> Row:
@@ -198,3 +156,8 @@ def _as_row(value: Any, name: str) -> Row:
     except RecursionError as error:
         raise BadRow("bad_json", name, f"too deeply nested: {error}") from error
     return value
+
+
+_ROWS_OF: Mapping[str, Callable[[Path, str, Columns], _NamedRows]] = {
+    ".parquet": _parquet_rows, ".jsonl": _line_rows, ".json": _element_rows,
+}  # fmt: skip

@@ -7,9 +7,8 @@ from typing import Any
 from perl_jax.data.sources.columns import Row, read_answer
 from perl_jax.data.sources.source import BadRow
 from perl_jax.datasets.dataset import DataSet, by_split
-from perl_jax.datasets.fields import read_example, read_id
-from perl_jax.datasets.files import Columns, read_parquet
-from perl_jax.datasets.image_store import ImageStore
+from perl_jax.datasets.fields import read_examples, read_id
+from perl_jax.datasets.files import Columns
 from perl_jax.types import Example
 
 SOURCE = "hiyouga/geometry3k"
@@ -20,22 +19,14 @@ _LETTERS = "ABCDEFGHIJ"
 
 
 def _read_split(split: str, root: Path) -> Iterator[Example | BadRow]:
-    store = ImageStore(root)
-
-    def read(row: Row, name: str, number: int) -> Example:
+    def fields(row: Row, name: str, number: int) -> dict[str, Any]:
         options, answer = _answer(row, name)
-        return read_example(
-            name,
-            store,
-            id=read_id(row.get("id", number), split, name),
-            source=SOURCE,
-            question=row["problem"],
-            images=row["images"],
-            answer=answer,
-            options=options,
-        )
+        return {
+            "id": read_id(row.get("id", number), split, name), "question": row["problem"],
+            "images": row["images"], "answer": answer, "options": options,
+        }  # fmt: skip
 
-    return read_parquet(root, f"data/{split}-*.parquet", _COLUMNS, read)
+    return read_examples(root, f"data/{split}-*.parquet", fields, source=SOURCE, columns=_COLUMNS)
 
 
 def _answer(row: Row, name: str) -> tuple[tuple[str, ...], Any]:

@@ -33,11 +33,10 @@ class _Member(NamedTuple):
 class ImageStore:
     """Reads images by the paths that rows hold.
 
-    A path is looked for below the directory first, then in the zip archives. There it may be
-    relative to a folder that holds everything in an archive. Where there is no such file, it is
-    looked for in other folders, and without its own first ones: ``K12/1.png`` is found as
-    ``export/data/K12/1.png`` and as ``1.png``. Several different files that it may be are an error
-    of the row. Nothing is unpacked.
+    A path is looked for below the directory first, then in the zip archives, where it may be
+    relative to a folder that holds everything. If there is no such file, it is looked for in other
+    folders and without its own first ones: ``K12/1.png`` is found as ``export/data/K12/1.png`` and
+    as ``1.png``. Several different matches are an error of the row. Nothing is unpacked.
 
     Args:
         root: The directory that paths are relative to; nothing outside is read.
@@ -66,11 +65,7 @@ class ImageStore:
             archive.close()
 
     def read(self, image: Any, row: str) -> bytes:
-        """Returns the encoded bytes of an image, which are not looked at.
-
-        Args:
-            image: Bytes, a path, or a mapping with ``bytes`` and ``path``, where bytes go first.
-            row: Names the row.
+        """Returns the encoded bytes of an image, unchecked; arguments as of `encoded_image`.
 
         Raises:
             BadRow: ``missing_image``, ``ambiguous_image``, ``unsafe_path`` (also a member that is
@@ -95,7 +90,9 @@ class ImageStore:
             raise ValueError(f"{path}: expected a whole zip file: {error}") from error
         self._archives.append(archive)
         members = list(_members(archive))
-        shared = len(_shared_folders([member.path for member in members]))
+        # The folders that hold everything.
+        folders = [member.path.parent for member in members]
+        shared = len(PurePosixPath(os.path.commonpath(folders)).parts) if folders else 0
         for member in members:
             self._by_name.setdefault(member.path.name, []).append(member)
             for start in range(shared + 1):
@@ -124,12 +121,6 @@ def _members(archive: zipfile.ZipFile) -> Iterator[_Member]:
         foreign = path.is_absolute() or ".." in path.parts or path.parts[:1] == ("__MACOSX",)
         if not info.is_dir() and not foreign:
             yield _Member(archive, info, path)
-
-
-def _shared_folders(paths: list[PurePosixPath]) -> tuple[str, ...]:
-    """The folders that hold everything."""
-    folders = [path.parent for path in paths]
-    return PurePosixPath(os.path.commonpath(folders)).parts if folders else ()
 
 
 def _ends_with(path: PurePosixPath, end: PurePosixPath) -> bool:

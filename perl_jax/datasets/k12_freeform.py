@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from perl_jax.data.sources.columns import Row
 from perl_jax.data.sources.source import BadRow
 from perl_jax.datasets.dataset import DataSet, by_split
-from perl_jax.datasets.fields import read_example
-from perl_jax.datasets.files import Columns, read_parquet
-from perl_jax.datasets.image_store import ImageStore
+from perl_jax.datasets.fields import read_examples
+from perl_jax.datasets.files import Columns
 from perl_jax.types import Example
 
 SOURCE = "k12-freeform"
@@ -16,20 +16,13 @@ _COLUMNS = Columns(text=("problem",), other=("answer", "images"))
 
 
 def _read_split(split: str, root: Path) -> Iterator[Example | BadRow]:
-    store = ImageStore(root)
+    def fields(row: Row, name: str, number: int) -> dict[str, Any]:
+        return {
+            "id": f"{split}/{number}", "question": row["problem"], "images": row["images"],
+            "answer": row["answer"],
+        }  # fmt: skip
 
-    def read(row: Row, name: str, number: int) -> Example:
-        return read_example(
-            name,
-            store,
-            id=f"{split}/{number}",
-            source=SOURCE,
-            question=row["problem"],
-            images=row["images"],
-            answer=row["answer"],
-        )
-
-    return read_parquet(root, f"data/{split}-*.parquet", _COLUMNS, read)
+    return read_examples(root, f"data/{split}-*.parquet", fields, source=SOURCE, columns=_COLUMNS)
 
 
 DATA_SETS: tuple[DataSet, ...] = (

@@ -24,31 +24,19 @@ from typing import Any
 from perl_jax.data.sources.columns import Row
 from perl_jax.data.sources.source import BadRow
 from perl_jax.datasets.dataset import DataSet, by_split
-from perl_jax.datasets.files import (
-    Columns,
-    ReadRow,
-    read_json_array,
-    read_json_lines,
-    read_parquet,
-)
+from perl_jax.datasets.files import Columns, ReadRow, read_files
 from perl_jax.datasets.image_store import ImageStore
 from perl_jax.datasets.mantis_text import read_answer, split_options
 from perl_jax.types import Example
 
-_COLUMNS = Columns(text=(), other=("id", "images", "conversation"))
+_COLUMNS = Columns(other=("id", "images", "conversation"))
 _ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
 _IMAGE = "<image>"
 
 
 @dataclass(frozen=True)
 class _Subset:
-    """One configuration of the data set.
-
-    Attributes:
-        answers: What its answers may be, as `read_answer` says.
-        asks: What its rows ask.
-        splits: Its published splits.
-    """
+    """One configuration of the data set: its kind of answers (see `read_answer`) and question."""
 
     answers: str
     asks: str
@@ -94,12 +82,9 @@ def _read_rows(
 ) -> Iterator[Example | BadRow]:
     """Reads the rows of a split from whichever form is there."""
     stem = f"{subset}/{split}"
-    if any(directory.glob(f"{stem}-*.parquet")):
-        return read_parquet(directory, f"{stem}-*.parquet", _COLUMNS, read)
-    if (directory / f"{stem}.json").is_file():
-        return read_json_array(directory, f"{stem}.json", read)
-    if (directory / f"{stem}.jsonl").is_file():
-        return read_json_lines(directory, f"{stem}.jsonl", read)
+    for pattern in (f"{stem}-*.parquet", f"{stem}.json", f"{stem}.jsonl"):
+        if any(directory.glob(pattern)):
+            return read_files(directory, pattern, read, _COLUMNS)
     raise FileNotFoundError(
         f"{directory / subset}: expected {split}-*.parquet, {split}.json or {split}.jsonl"
     )
@@ -145,24 +130,20 @@ def _example(subset: str, id: str, row: Row, name: str, store: ImageStore) -> Ex
 
 def _messages(row: Row, name: str) -> list[tuple[str, str]]:
     """The roles and texts of a conversation, in any of the published spellings."""
+    bad = partial(BadRow, "bad_conversation", name)
     messages = row.get("conversation") or row.get("conversations") or []
     if not isinstance(messages, list) or not all(isinstance(m, Mapping) for m in messages):
-        raise BadRow("bad_conversation", name, "expected a list of messages")
+        raise bad("expected a list of messages")
     read = []
     for message in messages:
         role = message.get("role") or message.get("from")
-        texts = [message[key] for key in ("content", "value", "text") if message.get(key)]
-        text = texts[0] if texts else ""
+        text = message.get("content") or message.get("value") or message.get("text") or ""
         if role not in _ROLES or not isinstance(text, str):
-            raise BadRow(
-                "bad_conversation", name, f"expected texts of {', '.join(_ROLES)}; got {role!r}"
-            )
+            raise bad(f"expected texts of {', '.join(_ROLES)}; got {role!r}")
         read.append((_ROLES[role], text))
     roles = [role for role, _ in read]
     if roles[:2] != ["user", "assistant"]:
-        raise BadRow(
-            "bad_conversation", name, f"expected a question and its answer; got {roles[:2]}"
-        )
+        raise bad(f"expected a question and its answer; got {roles[:2]}")
     return read
 
 
@@ -193,7 +174,6 @@ def _check_text(name: str, *texts: Any) -> None:
 
 
 def _data_set(subset: str, facts: _Subset) -> DataSet:
-    folder = f"{subset}/"
     return DataSet(
         name="mantis_" + subset.replace("-", "_"),
         source=f"Mantis-Instruct-{subset}",
@@ -203,14 +183,11 @@ def _data_set(subset: str, facts: _Subset) -> DataSet:
         description=f"{facts.asks} The first question and answer of every conversation.",
         splits=by_split(partial(_read_split, subset), *facts.splits),
         files=tuple(
-            folder + pattern
+            f"{subset}/{split}{end}"
             for split in facts.splits
-            for pattern in (
-                f"{split}-*.parquet", f"{split}.json", f"{split}.jsonl",
-                f"{split}_images_zips.txt", f"{split}_images*.zip",
-            )
+            for end in ("-*.parquet", ".json", ".jsonl", "_images_zips.txt", "_images*.zip")
         ),
-    )  # fmt: skip
+    )
 
 
 DATA_SETS = tuple(_data_set(subset, facts) for subset, facts in _SUBSETS.items())

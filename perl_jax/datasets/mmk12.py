@@ -1,17 +1,16 @@
 """MMK12: school mathematics and sciences; and MM-Eureka's data, its predecessor in JSON lines."""
 
-import contextlib
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from perl_jax.data.sources.columns import Row
 from perl_jax.data.sources.source import BadRow
 from perl_jax.datasets.dataset import DataSet, by_split
-from perl_jax.datasets.fields import listed, read_example, read_id, read_question
-from perl_jax.datasets.files import Columns, read_json_lines, read_parquet
-from perl_jax.datasets.image_store import ImageStore
+from perl_jax.datasets.fields import listed, read_examples, read_id, read_question
+from perl_jax.datasets.files import Columns
 from perl_jax.types import Example
 
 _MMK12, _EUREKA = "MMK12", "MM-Eureka"
@@ -20,40 +19,28 @@ _JSON_LINES, _ARCHIVES = "dataset.jsonl", ("K12.zip", "MMPR.zip")
 
 
 def _read_mmk12(split: str, root: Path) -> Iterator[Example | BadRow]:
-    store = ImageStore(root)
+    def fields(row: Row, name: str, number: int) -> dict[str, Any]:
+        return {
+            "id": read_id(row["id"], split, name), "question": row["question"],
+            "images": [row["image"]], "answer": row["answer"],
+            "metadata": {"subject": row["subject"]} if row.get("subject") else {},
+        }  # fmt: skip
 
-    def read(row: Row, name: str, number: int) -> Example:
-        return read_example(
-            name,
-            store,
-            id=read_id(row["id"], split, name),
-            source=_MMK12,
-            question=row["question"],
-            images=[row["image"]],
-            answer=row["answer"],
-            metadata={"subject": row["subject"]} if row.get("subject") else {},
-        )
-
-    return read_parquet(root, f"data/{split}-*.parquet", _COLUMNS, read)
+    return read_examples(root, f"data/{split}-*.parquet", fields, source=_MMK12, columns=_COLUMNS)
 
 
 def _read_eureka(root: Path) -> Iterator[Example | BadRow]:
+    def fields(row: Row, name: str, number: int) -> dict[str, Any]:
+        text, images = _user_turn(row.get("message", row.get("conversations")), name)
+        return {
+            "id": read_id(row.get("id"), "train", name), "question": text,
+            "images": images + listed(row.get("image_urls")), "answer": row.get("answer"),
+        }  # fmt: skip
+
     archives = [root / name for name in _ARCHIVES if (root / name).is_file()]
-    with contextlib.closing(ImageStore(root, archives)) as store:
-
-        def read(row: Row, name: str, number: int) -> Example:
-            text, images = _user_turn(row.get("message", row.get("conversations")), name)
-            return read_example(
-                name,
-                store,
-                id=read_id(row.get("id"), "train", name),
-                source=_EUREKA,
-                question=text,
-                images=images + listed(row.get("image_urls")),
-                answer=row.get("answer"),
-            )
-
-        yield from read_json_lines(root, _JSON_LINES, read)
+    return read_examples(
+        root, _JSON_LINES, fields, source=_EUREKA, columns=Columns(), archives=archives
+    )
 
 
 def _user_turn(chat: Any, row: str) -> tuple[str, list[Any]]:
@@ -62,15 +49,15 @@ def _user_turn(chat: Any, row: str) -> tuple[str, list[Any]]:
     The system message is left out: it asks for a format of the response, which is the recipe's to
     choose.
     """
+    bad = partial(BadRow, "bad_prompt", row)
     try:
         messages = json.loads(chat) if isinstance(chat, str) else chat
         contents = [message["content"] for message in messages if message["role"] == "user"]
         others = {message["role"] for message in messages} - {"user", "system"}
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        message = f"expected messages of role and content: {type(error).__name__}: {error}"
-        raise BadRow("bad_prompt", row, message) from error
+        raise bad(f"expected messages of role and content: {error!r}") from error
     if len(contents) != 1 or others:
-        raise BadRow("bad_prompt", row, "expected one message of the user, and no answer")
+        raise bad("expected one message of the user, and no answer")
     (content,) = contents
     if not isinstance(content, list):
         return read_question(content, row), []
@@ -78,7 +65,7 @@ def _user_turn(chat: Any, row: str) -> tuple[str, list[Any]]:
     for part in content:
         kind = part.get("type") if isinstance(part, dict) else None
         if kind not in ("text", "image"):
-            raise BadRow("bad_prompt", row, f"expected parts of text and images; got {part!r}")
+            raise bad(f"expected parts of text and images; got {part!r}")
         if kind == "image":
             images.append(part.get("image"))
         texts.append("<image>" if kind == "image" else read_question(part.get("text"), row))

@@ -1,13 +1,6 @@
 """The published data sets by name."""
 
-from perl_jax.datasets import (
-    geometry3k,
-    k12_freeform,
-    mantis,
-    mmk12,
-    show_how_to,
-    virl39k,
-)
+from perl_jax.datasets import geometry3k, k12_freeform, mantis, mmk12, show_how_to, virl39k
 from perl_jax.datasets.dataset import DataSet
 from perl_jax.settings import suggestion
 

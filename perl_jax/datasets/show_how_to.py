@@ -1,6 +1,7 @@
 """ShowHowTo: sequences of frames that show the steps of a task, turned into questions."""
 
 import json
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -11,14 +12,7 @@ import numpy as np
 from perl_jax.data.sources.image_files import encoded_image
 from perl_jax.data.sources.source import BadRow
 from perl_jax.datasets.dataset import DataSet, by_split
-from perl_jax.datasets.step_questions import (
-    KINDS,
-    Frame,
-    Sequences,
-    ask,
-    encode_frame,
-    names_images,
-)
+from perl_jax.datasets.step_questions import KINDS, Frame, ask, encode_frame, names_images
 from perl_jax.processing import ImageError, load_rgb
 from perl_jax.types import Example
 
@@ -27,9 +21,11 @@ _PROMPTS, _STRIPS = "prompts.json", "imgseqs*/*.jpg"
 # A strip is cut frame by frame; distractors come from any other one, which is seldom met again.
 _STRIPS_KEPT = 2
 _TEXTS_KEPT = 2**12
+# So many sequences are tried for distractors: one that cannot be read must not end a question.
+_MAX_TRIED = 24
 
 
-class Strips(Sequences):
+class Strips:
     """The sequences of one split: the texts of the steps, and a strip of frames for each sequence.
 
     A strip is a JPEG file with a frame for every step, side by side and equally wide. Sequences
@@ -38,6 +34,10 @@ class Strips(Sequences):
     Args:
         root: The directory with ``prompts.json`` and ``imgseqs*/``. Timestamps
             (``keyframes.json``) are not read.
+
+    Attributes:
+        ids: Of the sequences, in the order of the strips' paths.
+        steps: The texts of the steps of a sequence; raises `BadRow`: ``no_steps``, ``bad_steps``.
 
     Raises:
         FileNotFoundError: There is no ``prompts.json``, or no strip.
@@ -58,15 +58,7 @@ class Strips(Sequences):
             raise FileNotFoundError(f"{root / _STRIPS}: no such file")
         self.ids: Sequence[str] = tuple(self._paths)
         self._pixels = lru_cache(_STRIPS_KEPT)(self._read_strip)
-        self._texts = lru_cache(_TEXTS_KEPT)(self._read_steps)
-
-    def steps(self, id: str) -> tuple[str, ...]:
-        """The texts of the steps.
-
-        Raises:
-            BadRow: ``no_steps`` or ``bad_steps``.
-        """
-        return self._texts(id)
+        self.steps = lru_cache(_TEXTS_KEPT)(self._read_steps)
 
     def frame(self, id: str, number: int) -> Frame:
         """One frame with the text of its step.
@@ -80,6 +72,17 @@ class Strips(Sequences):
         pixels = self._pixels(id)
         width = pixels.shape[1] // len(steps)
         return Frame(steps[number], encode_frame(pixels[:, number * width : (number + 1) * width]))
+
+    def others(self, rng: random.Random, id: str) -> Iterator[Frame]:
+        """Frames of other sequences that are drawn, one each."""
+        for other in rng.sample(self.ids, min(_MAX_TRIED, len(self.ids))):
+            if other == id:
+                continue
+            try:
+                frame = self.frame(other, rng.randrange(len(self.steps(other))))
+            except BadRow:  # counted where that sequence is read for itself
+                continue
+            yield frame
 
     def _read_steps(self, id: str) -> tuple[str, ...]:
         texts, row = self._steps.get(id), self._paths[id]
@@ -112,20 +115,12 @@ class Strips(Sequences):
 def read_questions(root: Path, *, seed: int = 0) -> Iterator[Example | BadRow]:
     """Asks the questions about every sequence of a directory, in the order of the strips' paths.
 
-    Every question is a function of the seed, of the id of its sequence, and of what is in the
-    directory, from which distractors are drawn.
-
-    Args:
-        root: The directory with ``prompts.json`` and ``imgseqs*/``.
-        seed: Of the questions.
+    Every question is a function of the seed, of the id of its sequence, and of the content of the
+    directory, from which distractors are drawn. Arguments and errors are those of `Strips`.
 
     Yields:
         For every sequence, one example of each kind that it has enough steps for, or why there is
         none; one `BadRow` where the whole sequence cannot be read.
-
-    Raises:
-        FileNotFoundError: A file is missing.
-        ValueError: A file is not what it should be.
     """
     strips = Strips(root)
     for id in strips.ids:
@@ -138,7 +133,7 @@ def read_questions(root: Path, *, seed: int = 0) -> Iterator[Example | BadRow]:
             if len(frames) < KINDS[kind]:
                 continue
             try:
-                yield ask(kind, id, frames, strips, seed=seed, source=SOURCE)
+                yield ask(kind, id, frames, strips.others, seed=seed, source=SOURCE)
             except BadRow as error:
                 yield error
 

@@ -19,9 +19,8 @@ import io
 import itertools
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from PIL import Image
@@ -38,8 +37,6 @@ KINDS = {"description_to_frame": 1, "missing_frame": 3, "next_frame": 2, "orderi
 """The kinds of questions, and how many steps a sequence must have for each."""
 
 _LETTERS = "ABCD"
-# So many sequences are tried for distractors: one that cannot be read must not end a question.
-_MAX_TRIED = 24
 # More than any question shows.
 _MANY_SLOTS = 20
 
@@ -57,18 +54,8 @@ class Frame:
         return same_text or self.image == other.image
 
 
-class Sequences(Protocol):
-    """Where distractors are drawn from."""
-
-    ids: Sequence[str]
-
-    def steps(self, id: str) -> tuple[str, ...]:
-        """The texts of the steps; raises `BadRow` where they cannot be used."""
-        ...
-
-    def frame(self, id: str, number: int) -> Frame:
-        """One frame; raises `BadRow` where it cannot be read."""
-        ...
+Others = Callable[[random.Random, str], Iterator[Frame]]
+"""Given the draws and the id of a sequence, frames of other sequences, one each."""
 
 
 @dataclass(frozen=True)
@@ -105,13 +92,7 @@ def names_images(step: str) -> bool:
 
 
 def ask(
-    kind: str,
-    id: str,
-    frames: Sequence[Frame],
-    sequences: Sequences,
-    *,
-    seed: int,
-    source: str,
+    kind: str, id: str, frames: Sequence[Frame], others: Others, *, seed: int, source: str
 ) -> Example:
     """Asks one question about a sequence: a function of the arguments.
 
@@ -119,9 +100,9 @@ def ask(
         kind: One of `KINDS`.
         id: Of the sequence.
         frames: All of its frames, in order.
-        sequences: It and all the others.
+        others: Gives further distractors.
         seed: Of the draws.
-        source: The source of the example.
+        source: Of the example.
 
     Raises:
         BadRow: ``no_distractors``, or for ``ordering`` ``repeated_step``: two frames or two texts
@@ -134,7 +115,7 @@ def ask(
         question, images, answer = _ordering(rng, frames, row)
     else:
         draft = _DRAFTS[kind](rng, frames)
-        question, images, answer = _choice(rng, draft, id, frames, sequences, row)
+        question, images, answer = _choice(rng, draft, frames, others(rng, id), row)
     metadata = {"question_type": kind, "change_needed": True, "sequence": id}
     return Example(row, source, question, images, answer, metadata=metadata)
 
@@ -172,19 +153,14 @@ _DRAFTS = {"description_to_frame": _describe, "missing_frame": _miss, "next_fram
 
 
 def _choice(
-    rng: random.Random,
-    draft: _Draft,
-    id: str,
-    frames: Sequence[Frame],
-    sequences: Sequences,
-    row: str,
+    rng: random.Random, draft: _Draft, frames: Sequence[Frame], others: Iterator[Frame], row: str
 ) -> Question:
     """The question with four lettered frames, the right one at a random place."""
     right = frames[draft.right]
     unseen = [n for n in range(len(frames)) if n != draft.right and n not in draft.shown]
     own = [frames[n] for n in rng.sample(unseen, len(unseen))]
     chosen = [right]
-    for frame in itertools.chain(own, _others(rng, id, sequences)):
+    for frame in itertools.chain(own, others):
         if not frame.like(right) and all(frame.image != other.image for other in chosen):
             chosen.append(frame)
         if len(chosen) == len(_LETTERS):
@@ -195,18 +171,6 @@ def _choice(
     options = "".join(f"\n{letter}. <image>" for letter in _LETTERS)
     images = (*(frames[n].image for n in draft.shown), *(frame.image for frame in chosen))
     return f"{draft.text}\nOptions:{options}", images, _LETTERS[chosen.index(right)]
-
-
-def _others(rng: random.Random, id: str, sequences: Sequences) -> Iterator[Frame]:
-    """Frames of other sequences, one each."""
-    for other in rng.sample(sequences.ids, min(_MAX_TRIED, len(sequences.ids))):
-        if other == id:
-            continue
-        try:
-            frame = sequences.frame(other, rng.randrange(len(sequences.steps(other))))
-        except BadRow:  # counted where that sequence is read for itself
-            continue
-        yield frame
 
 
 def _ordering(rng: random.Random, frames: Sequence[Frame], row: str) -> Question:

@@ -1,24 +1,21 @@
 """ViRL39K: verifiable questions of many subjects, some over several images."""
 
-import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from perl_jax.data.sources.columns import Row
 from perl_jax.data.sources.source import BadRow
 from perl_jax.datasets.dataset import DataSet
-from perl_jax.datasets.fields import read_example, read_id
-from perl_jax.datasets.files import Columns, read_parquet
-from perl_jax.datasets.image_store import ImageStore
+from perl_jax.datasets.fields import read_examples, read_id
+from perl_jax.datasets.files import Columns
 from perl_jax.types import Example
 
 SOURCE = "ViRL39K"
 _FILE, _FOLDER, _ARCHIVE = "39Krelease.parquet", "images", "images.zip"
 _PASS_RATES = ("PassRate", "PassRate_32BTrained", "PassRate_7BBase")
 _COLUMNS = Columns(
-    text=("answer", "question", "category", "source", "qid"),
-    other=("image",),
-    optional=_PASS_RATES,
+    text=("answer", "question", "category", "source", "qid"), other=("image",), optional=_PASS_RATES
 )
 
 
@@ -26,21 +23,14 @@ def _read(root: Path) -> Iterator[Example | BadRow]:
     archives = [root / _ARCHIVE] if (root / _ARCHIVE).is_file() else []
     if not archives and not (root / _FOLDER).is_dir():
         raise FileNotFoundError(f"{root}: expected {_ARCHIVE}, or the folder {_FOLDER} that it has")
-    with contextlib.closing(ImageStore(root, archives)) as store:
 
-        def read(row: Row, name: str, number: int) -> Example:
-            return read_example(
-                name,
-                store,
-                id=read_id(row["qid"], "train", name),
-                source=SOURCE,
-                question=row["question"],
-                images=row["image"],
-                answer=row["answer"],
-                metadata=_metadata(row),
-            )
+    def fields(row: Row, name: str, number: int) -> dict[str, Any]:
+        return {
+            "id": read_id(row["qid"], "train", name), "question": row["question"],
+            "images": row["image"], "answer": row["answer"], "metadata": _metadata(row),
+        }  # fmt: skip
 
-        yield from read_parquet(root, _FILE, _COLUMNS, read)
+    return read_examples(root, _FILE, fields, source=SOURCE, columns=_COLUMNS, archives=archives)
 
 
 def _metadata(row: Row) -> dict[str, str | float | bool]:

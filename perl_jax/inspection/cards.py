@@ -44,21 +44,18 @@ class Look:
 
 @dataclass(frozen=True)
 class Side:
-    """One column of a card: an example in one order.
+    """One column of a card: an example in one order, its texts in pieces.
 
     Attributes:
         order: For every slot, the number of its image in the row's own order, counted from 1.
         pictures: One for every slot; None where it cannot be decoded.
-        question: In pieces, as are the next two.
-        options: One after another.
-        answer: The ground truth.
     """
 
     order: tuple[int, ...]
     pictures: tuple[Thumbnail | None, ...]
     question: tuple[Piece, ...]
-    options: tuple[tuple[Piece, ...], ...]
     answer: tuple[Piece, ...]
+    options: tuple[tuple[Piece, ...], ...]
 
     @property
     def answer_changed(self) -> bool:
@@ -107,15 +104,15 @@ def cards(source: Source, rows: Sequence[int], look: Look) -> Iterator[Card]:
 def card(example: Example, look: Look) -> Card:
     """The card of a row that could be read; it may still be bad."""
     pictures, fault = _pictures(example, look.max_side)
-    bad = _bad(example, fault)
-    if bad is not None:
-        result = _Result("bad", bad.reason, bad.message)
-    elif look.permuted:
-        result = _permuted(example, look)
+    try:
+        check_text(example, prompt_text(example))
+    except BadRow as error:
+        fault = error
+    if fault is not None:
+        result = _Result("bad", fault.reason, fault.message)
     else:
-        result = _Result("read")
+        result = _permuted(example, look) if look.permuted else _Result("read")
     own, permuted = _sides(example, pictures, result)
-    rule = {} if result.rule is None else vars(result.rule)
     return Card(
         title=_short(example.id),
         state=result.state,
@@ -125,7 +122,7 @@ def card(example: Example, look: Look) -> Card:
         reason=result.reason,
         message=_short(result.message),
         metadata=_described(example.metadata),
-        rule=_described(rule),
+        rule=_described(vars(result.rule) if result.rule else {}),
     )
 
 
@@ -185,22 +182,11 @@ def _pictures(
     return tuple(pictures), fault
 
 
-def _bad(example: Example, fault: BadRow | None) -> BadRow | None:
-    try:
-        check_text(example, prompt_text(example))
-    except BadRow as error:
-        return error
-    return fault
-
-
 def _sides(
     example: Example, pictures: tuple[Thumbnail | None, ...], result: _Result
 ) -> tuple[Side, Side | None]:
     """The columns of both orders, with what changed between them."""
-    pairs = [
-        word_diff(_shown(before), _shown(after))
-        for before, after in zip(_texts(example), _texts(result.example or example), strict=True)
-    ]
+    pairs = map(word_diff, _texts(example), _texts(result.example or example))
     before, after = zip(*pairs, strict=True)
     own = _side(tuple(range(len(pictures))), pictures, before)
     return own, _side(result.order, pictures, after) if result.example else None
@@ -211,21 +197,14 @@ def _side(
     pictures: tuple[Thumbnail | None, ...],
     texts: Sequence[tuple[Piece, ...]],
 ) -> Side:
-    return Side(
-        order=tuple(slot + 1 for slot in order),
-        pictures=tuple(pictures[slot] for slot in order),
-        question=texts[0],
-        answer=texts[1],
-        options=tuple(texts[2:]),
-    )
+    question, answer, *options = texts
+    shown = tuple(pictures[slot] for slot in order)
+    return Side(tuple(slot + 1 for slot in order), shown, question, answer, tuple(options))
 
 
-def _texts(example: Example) -> tuple[str, ...]:
-    return (example.question, example.answer, *example.options)
-
-
-def _shown(text: str) -> str:
-    return legible(text, _MAX_CHARACTERS)
+def _texts(example: Example) -> list[str]:
+    texts = (example.question, example.answer, *example.options)
+    return [legible(text, _MAX_CHARACTERS) for text in texts]
 
 
 def _short(text: str) -> str:

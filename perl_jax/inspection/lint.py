@@ -6,14 +6,12 @@ as --config.data.train.digits.rows=100. Nothing of a model is needed, so prompts
 for one are not found; images are looked at with --decode_images.
 """
 
-import argparse
 import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
@@ -26,7 +24,7 @@ from perl_jax.files import write_whole
 from perl_jax.inspection.naming import at_least_one, parse, source_parser
 from perl_jax.permutation import LintReport, Rules, lint
 from perl_jax.processing import ImageError, load_rgb
-from perl_jax.settings import plain
+from perl_jax.settings import Fraction, check_value, plain
 from perl_jax.types import Example, prompt_text
 
 _WIDTH = 100
@@ -37,8 +35,8 @@ class BadRows:
     """The rows that cannot be used.
 
     Attributes:
-        rows: How many rows were read, good ones among them.
-        reasons: How many are bad, by reason.
+        rows: The number of rows that were read, good ones included.
+        reasons: The number of bad ones by reason.
         samples: The first one of each reason.
     """
 
@@ -76,7 +74,7 @@ def lint_source(
         source: The rows.
         rules: The user's rules, before the built-in ones.
         seed: Of the orders that are tried.
-        limit: How many rows are read; None: all.
+        limit: The most rows that are read; None: all.
         decode_images: Whether an image that cannot be decoded makes a row bad.
 
     Raises:
@@ -95,10 +93,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--limit", type=at_least_one, help="read so many rows only")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write what was found")
     parser.add_argument("--decode_images", action="store_true", help="also decode every image")
-    parser.add_argument(
-        "--max_bad_fraction", type=_share, default=0.01, metavar="SHARE", help="default: 0.01"
-    )
+    parser.add_argument("--max_bad_fraction", type=float, default=0.01, help="default: 0.01")
     args, named = parse(parser, arguments)
+    check_value(Fraction, args.max_bad_fraction, "max_bad_fraction")
     report, bad = lint_source(
         open_source(named.source),
         rules=named.rules,
@@ -108,21 +105,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     print(legible(f"{report.table()}\n\n{bad.table()}"))
     if args.json:
-        content = json.dumps(_plain(args.name, report, bad), indent=2)
-        write_whole(args.json, content + "\n")
+        found = {
+            "name": args.name,
+            "rows": bad.rows,
+            "bad": dict(bad.reasons),
+            "bad_samples": plain(bad.samples),
+            "share": report.fraction,
+            **plain(report),
+        }
+        write_whole(args.json, json.dumps(found, indent=2) + "\n")
     if bad.fraction > args.max_bad_fraction:
-        print(
-            f"error: more rows cannot be used than max_bad_fraction = {args.max_bad_fraction}",
-            file=sys.stderr,
-        )
+        most = f"max_bad_fraction = {args.max_bad_fraction}"
+        print(f"error: more rows cannot be used than {most}", file=sys.stderr)
         return 1
     return 0
-
-
-def _share(text: str) -> float:
-    if not 0 <= (share := float(text)) <= 1:
-        raise argparse.ArgumentTypeError(f"expected 0 to 1; got {text}")
-    return share
 
 
 def _good_rows(
@@ -152,18 +148,6 @@ def _with_images(example: Example) -> Example:
         except ImageError as error:
             raise BadRow("bad_image", example.id, f"image {number}: {error}") from error
     return _with_text(example)
-
-
-def _plain(name: str, report: LintReport, bad: BadRows) -> dict[str, Any]:
-    """Everything that was found, as JSON holds it."""
-    return {
-        "name": name,
-        "rows": bad.rows,
-        "bad": dict(bad.reasons),
-        "bad_samples": plain(bad.samples),
-        "share": report.fraction,
-        **plain(report),
-    }
 
 
 def command() -> None:

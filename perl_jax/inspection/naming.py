@@ -29,13 +29,7 @@ _READ = ("data.train", "permutation.rules", "seed")
 
 @dataclass(frozen=True)
 class Named:
-    """What a name stands for.
-
-    Attributes:
-        source: The source.
-        rules: The permutation rules that come before the built-in ones.
-        seed: Of the orders that are drawn.
-    """
+    """A source, its rules (they come before the built-in ones), and the seed of its orders."""
 
     source: SourceConfig
     rules: Rules = field(default_factory=dict)
@@ -45,7 +39,7 @@ class Named:
 def find_source(
     name: str, *, image_root: str | None = None, overrides: Sequence[str] = ()
 ) -> Named:
-    """Finds what a name on the command line stands for.
+    """Finds the source with a name of the command line.
 
     Args:
         name: A configuration file, or one of `KINDS`.
@@ -58,11 +52,14 @@ def find_source(
         TypeError: A field of the configuration has the wrong type.
     """
     files_only = f"image_root: expected with files that are named; got it with {name}"
-    if _is_config(name):
+    if name.endswith(".py"):
         if image_root is not None:
             raise ValueError(files_only)
         return _of_config_file(name, overrides)
-    kind, source = _recognised(name)
+    recognised = {kind: recognise(name) for kind, (_, recognise) in KINDS.items()}
+    kind, source = next(((k, s) for k, s in recognised.items() if s is not None), ("", None))
+    if source is None:
+        raise ValueError(f"{name}: expected one of these: {_names()}")
     if overrides:
         raise ValueError(f"{overrides[0]}: only fields of a configuration file are set so")
     if image_root is not None:
@@ -80,7 +77,7 @@ def load_rules(path: str) -> Rules:
         ValueError: It is neither, or a rule is not what it should be.
         FileNotFoundError: It is missing.
     """
-    if _is_config(path):
+    if path.endswith(".py"):
         return _rules(_load_config(path, ()))
     if Path(path).suffix != ".json":
         raise ValueError(f"rules: expected a .json file or a configuration file; got {path!r}")
@@ -95,11 +92,8 @@ def source_parser(program: str, description: str | None) -> argparse.ArgumentPar
     """A parser with the arguments that `parse` reads."""
     parser = argparse.ArgumentParser(prog=f"python -m {program}", description=description)
     parser.add_argument("name", metavar="NAME", help=f"the source; one of: {_names()}")
-    parser.add_argument(
-        "--rules",
-        metavar="FILE",
-        help="your permutation rules: a JSON file, or a configuration file",
-    )
+    rules = "your permutation rules: a JSON file, or a configuration file"
+    parser.add_argument("--rules", metavar="FILE", help=rules)
     parser.add_argument("--image_root", metavar="DIR", help="where paths of images start")
     parser.add_argument("--seed", type=int, help="of the orders; default: the configuration's")
     return parser
@@ -110,10 +104,7 @@ def parse(
 ) -> tuple[argparse.Namespace, Named]:
     """The arguments of a `source_parser`, and the source, rules and seed that they name.
 
-    Raises:
-        ValueError: As `find_source` and `load_rules`, as are the others.
-        FileNotFoundError: A file is missing.
-        TypeError: A field of the configuration has the wrong type.
+    Raises the errors of `find_source` and `load_rules`.
     """
     args, overrides = parser.parse_known_args(arguments)
     named = find_source(args.name, image_root=args.image_root, overrides=overrides)
@@ -177,25 +168,9 @@ def _names() -> str:
     return "; ".join([*words, "a configuration file CONFIG.py, whose data.train it is"])
 
 
-def _recognised(name: str) -> tuple[str, SourceKind]:
-    """The kind of source that has such a name, and the source.
-
-    Raises:
-        ValueError: The name is of no kind.
-    """
-    for kind, (_, recognise) in KINDS.items():
-        if (source := recognise(name)) is not None:
-            return kind, source
-    raise ValueError(f"{name}: expected one of these: {_names()}")
-
-
 @dataclass(frozen=True)
 class _Seed:
     seed: int
-
-
-def _is_config(name: str) -> bool:
-    return name.endswith(".py")
 
 
 def _rules(config: Mapping[str, Any]) -> Rules:

@@ -19,20 +19,14 @@ from perl_jax.data.config import open_source
 from perl_jax.data.sources.legible import legible
 from perl_jax.data.sources.source import BadRow, Source
 from perl_jax.files import write_whole
-from perl_jax.inspection.cards import Card, Look, cards
+from perl_jax.inspection.cards import Look, cards
 from perl_jax.inspection.naming import at_least_one, parse, source_parser
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
 def render(name: str, source: Source, rows: Sequence[int], look: Look) -> tuple[str, Counter[str]]:
-    """A page of rows.
-
-    Args:
-        name: What the source is called.
-        source: Where the rows are.
-        rows: Their numbers.
-        look: How they are shown.
+    """Shows the rows with these numbers.
 
     Returns:
         The page as HTML, and how many rows were ``read``, ``permuted``, ``kept`` in their own order
@@ -40,20 +34,19 @@ def render(name: str, source: Source, rows: Sequence[int], look: Look) -> tuple[
     """
     shown = list(zip(rows, cards(source, rows, look), strict=True))
     counts = Counter(card.state for _, card in shown)
+    reasons = Counter((card.state, card.reason) for _, card in shown if card.reason)
     # Every text of the data is escaped here.
     environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
     page = environment.get_template("show.html").render(
         name=legible(name),
         total=len(source),
         cards=shown,
         counts=counts,
-        reasons=_reasons([card for _, card in shown]),
+        # Why rows are bad or kept in order: state, reason and how many, the most frequent first.
+        reasons=[(*why, count) for why, count in reasons.most_common()],
         seed=look.seed,
         permuted=look.permuted,
     )
@@ -66,8 +59,8 @@ def choose(
     """The numbers of the rows to show, in their order.
 
     Args:
-        source: Where the rows are.
-        count: How many; all of them where there are fewer.
+        source: Holds the rows.
+        count: The most rows.
         sample: The seed by which they are drawn; None: the first ones.
         ids: The examples to show instead.
 
@@ -90,12 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--n", type=at_least_one, default=20, help="how many rows; default: 20")
     parser.add_argument("--sample", type=int, metavar="SEED", help="rows drawn, not the first")
     parser.add_argument("--id", action="append", default=[], help="this example; repeatable")
-    parser.add_argument(
-        "--image_size",
-        type=at_least_one,
-        default=192,
-        help="longest side of pictures; default: 192",
-    )
+    size = "longest side of pictures; default: 192"
+    parser.add_argument("--image_size", type=at_least_one, default=192, help=size)
     args, named = parse(parser, arguments)
     source = open_source(named.source)
     rows = choose(source, args.n, sample=args.sample, ids=args.id)
@@ -127,12 +116,6 @@ def _find(source: Source, ids: Sequence[str]) -> list[int]:
             return found
     missing = ", ".join(map(repr, sorted(wanted)))
     raise ValueError(f"id: expected ids of rows that can be read; found none with {missing}")
-
-
-def _reasons(shown: Sequence[Card]) -> list[tuple[str, str, int]]:
-    """Why rows are bad or kept in order: state, reason and how many, the most frequent first."""
-    counts = Counter((card.state, card.reason) for card in shown if card.reason)
-    return [(state, reason, count) for (state, reason), count in counts.most_common()]
 
 
 def command() -> None:

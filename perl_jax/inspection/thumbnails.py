@@ -21,10 +21,9 @@ class Thumbnail:
 
     Attributes:
         uri: A data URI with a PNG or JPEG file.
-        width: In pixels of the page.
-        height: As width.
-        original: The size of the image that it was made of, in words.
-        enlarged: Whether the page shows each of its pixels as several.
+        width: In pixels of the page, as is the height.
+        original: The size of the original image, in words.
+        enlarged: Whether the page shows each pixel as several.
     """
 
     uri: str
@@ -35,13 +34,9 @@ class Thumbnail:
 
 
 def thumbnail(image: Any, max_side: int) -> Thumbnail:
-    """A copy of an image, no side longer than ``max_side``; smaller images keep their pixels.
+    """A copy of an image, no side longer than ``max_side`` pixels; small images keep their pixels.
 
-    It is encoded anew from what was decoded: no byte of the original gets into the page.
-
-    Args:
-        image: What `perl_jax.processing.load_rgb` takes.
-        max_side: In pixels.
+    It is encoded anew from the decoded image: no byte of the original gets into the page.
 
     Raises:
         ImageError: The image cannot be decoded.

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from itertools import groupby
 
 # A placeholder, a word (hyphens belong to it: "second-to-last"), white space, or one other sign.
 _TOKEN = re.compile(r"<image[ _]?\d*>|\w+(?:-\w+)*|\s+|.", re.DOTALL)
@@ -14,9 +15,9 @@ class Piece:
     """A part of a text.
 
     Attributes:
-        text: As it stands.
+        text: The part.
         changed: Whether the other text lacks it here.
-        placeholder: Whether it is one of an image.
+        placeholder: Whether it is the placeholder of an image.
     """
 
     text: str
@@ -27,8 +28,8 @@ class Piece:
 def word_diff(before: str, after: str) -> tuple[tuple[Piece, ...], tuple[Piece, ...]]:
     """Both texts in pieces; in each, exactly the words that the other lacks there are changed.
 
-    Where the texts differ in words alone, word by word is compared: of the orders ``1→2→3`` and
-    ``3→1→2`` every number changed. Otherwise they are aligned first.
+    Texts that differ in words alone are compared word by word: all numbers of ``1→2→3`` and
+    ``3→1→2`` changed. Others are aligned first.
     """
     old, new = _TOKEN.findall(before), _TOKEN.findall(after)
     pairs = list(zip(old, new, strict=False))
@@ -60,15 +61,12 @@ def _aligned(old: Sequence[str], new: Sequence[str]) -> tuple[list[bool], list[b
 
 def _pieces(tokens: Sequence[str], changed: Sequence[bool]) -> tuple[Piece, ...]:
     """The tokens, with neighbours that stayed as one piece."""
-    pieces: list[Piece] = []
-    staying: list[str] = []
-    for token, is_changed in zip((*tokens, ""), (*changed, True), strict=True):
-        placeholder = token.startswith("<image")
-        if not (is_changed or placeholder):
-            staying.append(token)
-            continue
-        if staying:
-            pieces.append(Piece("".join(staying)))
-            staying = []
-        pieces.append(Piece(token, is_changed, placeholder))
-    return tuple(pieces[:-1])  # without the end mark
+    pieces = [
+        Piece(token, is_changed, token.startswith("<image"))
+        for token, is_changed in zip(tokens, changed, strict=True)
+    ]
+    joined: list[Piece] = []
+    for stayed, group in groupby(pieces, lambda piece: not (piece.changed or piece.placeholder)):
+        part = list(group)
+        joined += [Piece("".join(piece.text for piece in part))] if stayed else part
+    return tuple(joined)

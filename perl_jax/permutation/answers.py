@@ -8,15 +8,8 @@ import numpy as np
 
 from perl_jax.permutation.reading.options import Option, fields_of
 from perl_jax.permutation.reading.placeholders import MASK
-from perl_jax.permutation.reading.scan import NOUNS, Mention, Reader
-from perl_jax.permutation.reading.words import (
-    NUMBER,
-    POSITION,
-    SIDE,
-    read_number,
-    read_position,
-    read_side,
-)
+from perl_jax.permutation.reading.scan import Mention, Reader
+from perl_jax.permutation.reading.words import NOUNS, NUMBER, POSITION, SIDE
 from perl_jax.permutation.refusal import CannotPermute
 from perl_jax.types import Example
 
@@ -32,12 +25,10 @@ _ORDERS = (
 # The whole of an option or an answer may also be "2, 1, 3", "(2, 1, 3)" or "2-1-3".
 _BARE_ORDER = re.compile(rf"(?i)\s*\(?\s*{_ITEM}(?:\s*(?:,|-|→|⇒|[-=]?>)\s*{_ITEM})+\s*\)?\.?\s*")
 _ONES = re.compile(r"(?<=\w)\s+ones?\b", re.IGNORECASE)
-_BARE_ITEM = rf"(?:(?P<number>{NUMBER})|(?P<place>{POSITION})|(?P<side>{SIDE}))\b"
-_ONE_BARE = re.compile(_BARE_ITEM, re.IGNORECASE)
+_ONE_BARE = re.compile(rf"(?:{NUMBER}|{POSITION}|{SIDE})\b", re.IGNORECASE)
 _PLAIN_ITEM = rf"(?:the\s+)?(?:{NUMBER}|{POSITION}|{SIDE})\b(?:\s+ones?)?"
 _BARE = re.compile(
-    rf"\s*{_PLAIN_ITEM}(?:\s*(?:,\s*and\b|,\s*or\b|,|&|\band\b|\bor\b)\s*{_PLAIN_ITEM})*\s*\.?\s*",
-    re.IGNORECASE,
+    rf"(?i)\s*{_PLAIN_ITEM}(?:\s*(?:,\s*and\b|,\s*or\b|,|&|\band\b|\bor\b)\s*{_PLAIN_ITEM})*\s*\.?\s*"
 )
 
 
@@ -97,30 +88,25 @@ def same_image(a: Any, b: Any) -> bool:
     return type(a) is type(b) and bool(a == b)
 
 
-def find_orders(text: str, reader: Reader, whole: bool) -> list[Mention]:
-    """The numbers of every order of images in a text, as mentions.
+def find_orders(text: str, reader: Reader, whole: bool, offset: int = 0) -> list[Mention]:
+    """The numbers of every order of images in a text that begins at ``offset``, as mentions.
 
-    Args:
-        text: A question, the words of an option, or an answer.
-        reader: The number of slots, and whether orders count from 0 or from 1.
-        whole: Whether the whole text may be an order without arrows or brackets.
+    With ``whole``, the whole text may also be an order without arrows or brackets.
 
     Raises:
         CannotPermute: ``malformed_order`` if an order repeats an image or names one that does not
             exist.
     """
+    bare = _BARE_ORDER.fullmatch(text) if whole else None
     mentions = []
-    bare = [_BARE_ORDER.fullmatch(text)] if whole else []
-    matches = [match for match in bare if match] or [
-        match for pattern in _ORDERS for match in pattern.finditer(text)
-    ]
-    for match in matches:
+    for match in [bare] if bare else [m for order in _ORDERS for m in order.finditer(text)]:
         numbers = list(re.finditer(r"\d+", match[0]))
         slots = [int(number[0]) - reader.base for number in numbers]
         if len(set(slots)) != len(slots) or not set(slots) <= set(range(reader.num_slots)):
             raise CannotPermute("malformed_order", match[0].strip())
+        start = match.start() + offset
         mentions += [
-            Mention(match.start() + number.start(), match.start() + number.end(), slot, "digits")
+            Mention(start + number.start(), start + number.end(), "digits", slot)
             for number, slot in zip(numbers, slots, strict=True)
         ]
     return mentions
@@ -131,25 +117,18 @@ def looks_like_order(text: str, num_slots: int) -> bool:
     if not (_BARE_ORDER.fullmatch(text) or any(order.fullmatch(text.strip()) for order in _ORDERS)):
         return False
     numbers = sorted(int(number) for number in re.findall(r"\d+", text))
-    return any(numbers == list(range(base, base + num_slots)) for base in (0, 1))
+    return numbers in (list(range(num_slots)), list(range(1, num_slots + 1)))
 
 
-def find_bare(text: str, reader: Reader) -> list[Mention]:
+def find_bare(text: str, reader: Reader, offset: int) -> list[Mention]:
     """References without a noun that are the whole text: "2", "the left one", "1 and 3".
 
-    Their slots may lie outside: then they are counts, or slips.
+    Their slots may lie outside: then they are counts, or slips. The text begins at ``offset``.
     """
     if _BARE.fullmatch(text) is None:
         return []
-    mentions = []
-    for match in _ONE_BARE.finditer(_ONES.sub(lambda one: MASK * len(one[0]), text)):
-        if match["number"]:
-            reading = read_number(match["number"], reader.base)
-        elif match["place"]:
-            reading = read_position(match["place"], reader.num_slots)
-        elif (side := read_side(match["side"], reader.num_slots)) is None:
-            continue
-        else:
-            reading = side
-        mentions.append(Mention(*match.span(), reading[1], reading[0]))
-    return mentions
+    return [
+        Mention(match.start() + offset, match.end() + offset, *reading)
+        for match in _ONE_BARE.finditer(_ONES.sub(lambda one: MASK * len(one[0]), text))
+        if (reading := reader.read(match[0]))
+    ]

@@ -36,26 +36,19 @@ def orders_for(
 ) -> Orders:
     """Draws the orders that an example is shown in: its own, and up to ``num_orders`` others.
 
-    Args:
-        example: The example in its own order.
-        rule: The rule of its source.
-        seed: The seed of the run.
-        step: The training step.
-        rate: The probability that it is permuted at all, from `permutation_rate`.
-        num_orders: How many permuted orders are wanted (PeRL: 1). An order under which the text
-            cannot be rewritten is left out, not replaced.
+    It is permuted at all with probability ``rate``, see `permutation_rate`. PeRL shows one other
+    order. An order under which the text cannot be rewritten is left out, not replaced.
     """
-    own = np.arange(len(example.images), dtype=np.int64)[None]
+    count = len(example.images)
+    own = np.arange(count, dtype=np.int64)[None]
     if not is_permuted(seed, step, example.id, rate):
         return Orders(own, (example,), drawn=False)
-    orders, examples, reason = [own[0]], [example], None
     try:
         movable = movable_slots(example, rule)
     except CannotPermute as error:
         return Orders(own, (example,), drawn=True, reason=error.reason)
-    for order in sample_orders(
-        seed, step, example.id, len(example.images), num_orders, movable=movable
-    ):
+    orders, examples, reason = [own[0]], [example], None
+    for order in sample_orders(seed, step, example.id, count, num_orders, movable=movable):
         try:
             examples.append(permute(example, order.tolist(), rule))
         except CannotPermute as error:

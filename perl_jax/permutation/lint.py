@@ -32,7 +32,7 @@ class LintReport:
         reasons: For each reason, how many examples it keeps in their own order.
         samples: For each reason, the ids of the first such examples.
         sources: For each source, examples read and examples permuted.
-        rewrites: Changes of text and answer, the first of each source and field.
+        rewrites: The first changes of each source and field.
     """
 
     total: int
@@ -49,13 +49,11 @@ class LintReport:
 
     def table(self) -> str:
         """The report as text of at most 100 columns."""
-        counts = f"{self.permuted} of {self.total} examples can be permuted"
-        lines = [f"{counts} ({self.fraction:.1%})", ""]
-        lines.append(f"{'source':<48}{'examples':>10}{'permuted':>10}{'share':>8}")
+        counts = f"{self.permuted} of {self.total} examples can be permuted ({self.fraction:.1%})"
+        lines = [counts, "", f"{'source':<48}{'examples':>10}{'permuted':>10}{'share':>8}"]
         for source, (total, permuted) in sorted(self.sources.items()):
-            lines.append(
-                f"{_short(source, 46):<48}{total:>10}{permuted:>10}{permuted / total:>8.1%}"
-            )
+            name, share = _short(source, 46), permuted / total
+            lines.append(f"{name:<48}{total:>10}{permuted:>10}{share:>8.1%}")
         if self.reasons:
             lines += ["", f"{'kept in order because':<30}{'examples':>10}  such as"]
         for reason, count in sorted(self.reasons.items(), key=lambda item: (-item[1], item[0])):
@@ -79,15 +77,10 @@ def lint(
     num_orders: int = 2,
     num_samples: int = 3,
 ) -> LintReport:
-    """Tries to permute every example of a data set and reports what happens.
+    """Tries to permute every example of a data set, in ``num_orders`` orders, and reports.
 
-    Args:
-        examples: The data set, read once.
-        rules: Your own rules by source, before the shipped ones.
-        unknown: What to do about undeclared sources, as in `rule_for`.
-        seed: The seed of the orders that are tried.
-        num_orders: How many orders are tried for each example.
-        num_samples: How many ids are kept for each reason, and rewrites for each source and field.
+    The report has ``num_samples`` ids for each reason, and rewrites for each source and field.
+    ``rules`` and ``unknown`` are those of `rule_for`.
     """
     reasons: Counter[str] = Counter()
     samples: dict[str, list[str]] = {}
@@ -121,16 +114,12 @@ def _changes(result: Orders) -> list[Rewrite]:
     """The fields that the first permuted order changes."""
     own, other = result.examples[:2]
     order = tuple(result.orders[1].tolist())
-    texts = [
-        ("question", own.question, other.question),
-        ("options", " ".join(own.options), " ".join(other.options)),
-        ("answer", own.answer, other.answer),
+    changes = [
+        Rewrite(own.id, order, "question", own.question, other.question),
+        Rewrite(own.id, order, "options", " ".join(own.options), " ".join(other.options)),
+        Rewrite(own.id, order, "answer", own.answer, other.answer),
     ]
-    return [
-        Rewrite(own.id, order, field, before, after)
-        for field, before, after in texts
-        if before != after
-    ]
+    return [change for change in changes if change.before != change.after]
 
 
 def _short(text: str, width: int) -> str:

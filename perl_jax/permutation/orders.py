@@ -19,18 +19,10 @@ def sample_orders(
 ) -> np.ndarray:
     """Draws distinct orders of an example's images, uniformly among all but the identity.
 
-    In an order σ, new slot j shows old image σ[j]. The draw is a function of the arguments alone:
-    it uses neither NumPy's generators (whose streams may change between versions) nor Python's
-    ``hash``, so every host, process and resumed run draws the same orders. Asking for more orders
-    keeps those that fewer would have given.
-
-    Args:
-        seed: The seed of the run.
-        step: The training step.
-        example_id: The example's id, unique in its source.
-        num_slots: How many images the example has.
-        num_orders: How many orders are wanted.
-        movable: The slots whose images may move, in any order; all of them by default.
+    In an order σ, new slot j shows old image σ[j]. The draw is a function of the arguments alone,
+    without NumPy's generators (whose streams may change between versions) and Python's ``hash``:
+    every host, process and resumed run draws the same orders. Asking for more orders keeps those
+    that fewer would have given. ``movable`` are the slots whose images may move, all by default.
 
     Returns:
         int64 ``[P, num_slots]``. P is ``num_orders``, or fewer when fewer exist: m movable slots
@@ -43,7 +35,9 @@ def sample_orders(
         raise ValueError(
             f"num_slots and num_orders: expected at least 0; got {num_slots} and {num_orders}"
         )
-    slots = _checked_slots(movable, num_slots)
+    slots = sorted(range(num_slots) if movable is None else (int(slot) for slot in movable))
+    if len(set(slots)) != len(slots) or any(not 0 <= slot < num_slots for slot in slots):
+        raise ValueError(f"movable: expected distinct slots from 0 to {num_slots - 1}; got {slots}")
     choices = math.factorial(len(slots)) - 1
     ranks = _distinct_below(choices, min(num_orders, choices), (seed, step, example_id))
     orders = np.tile(np.arange(num_slots, dtype=np.int64), (len(ranks), 1))
@@ -59,17 +53,7 @@ def uniform(seed: int, step: int, example_id: str, purpose: str) -> float:
 
 def inverse(order: Sequence[int]) -> tuple[int, ...]:
     """The order that undoes this one: ``inverse(order)[old slot]`` is the new slot."""
-    undone = [0] * len(order)
-    for new, old in enumerate(order):
-        undone[old] = new
-    return tuple(undone)
-
-
-def _checked_slots(movable: Sequence[int] | None, num_slots: int) -> list[int]:
-    slots = sorted(range(num_slots) if movable is None else (int(slot) for slot in movable))
-    if len(set(slots)) != len(slots) or any(not 0 <= slot < num_slots for slot in slots):
-        raise ValueError(f"movable: expected distinct slots from 0 to {num_slots - 1}; got {slots}")
-    return slots
+    return tuple(sorted(range(len(order)), key=order.__getitem__))
 
 
 def _random_integer(key: tuple[str | int, ...], num_bytes: int) -> int:

@@ -12,13 +12,7 @@ from perl_jax.permutation.answers import (
     looks_like_order,
 )
 from perl_jax.permutation.orders import inverse
-from perl_jax.permutation.reading.options import (
-    Option,
-    fields_of,
-    find_options,
-    option_slots,
-    shows,
-)
+from perl_jax.permutation.reading.options import Option, fields_of, find_options, option_slots
 from perl_jax.permutation.reading.placeholders import (
     Captions,
     Placeholder,
@@ -28,11 +22,7 @@ from perl_jax.permutation.reading.placeholders import (
     mask,
 )
 from perl_jax.permutation.reading.references import read_references
-from perl_jax.permutation.reading.rewriting import (
-    check_doubts,
-    pair_first_and_last,
-    rewrite,
-)
+from perl_jax.permutation.reading.rewriting import check_doubts, pair_first_and_last, rewrite
 from perl_jax.permutation.reading.scan import Mention, Reader, Scan
 from perl_jax.permutation.refusal import CannotPermute
 from perl_jax.permutation.rules import Rule
@@ -70,19 +60,16 @@ def movable_slots(example: Example, rule: Rule) -> tuple[int, ...]:
 
 
 def permute(example: Example, order: Sequence[int], rule: Rule) -> Example:
-    """The example with its images in another order, its text and answer changed to fit.
+    """A new example with its images in another order, its text and answer changed to fit.
 
-    Image ``order[j]`` moves to slot j. Placeholders stay where they are, as do captions of their
-    places; what the rule says decides about the rest. Permuting the result by the inverse order
-    gives back the example exactly, and the identity changes nothing.
+    Placeholders stay where they are, as do captions of their places; the rule decides about the
+    rest. ``id``, ``source`` and ``metadata`` stay. Permuting the result by the inverse order gives
+    back the example exactly, and the identity changes nothing.
 
     Args:
         example: A row with its images in their slots.
         order: A permutation of the slots: new slot j shows old image ``order[j]``.
         rule: The rule of its source, from `rule_for`.
-
-    Returns:
-        A new example; the given one is not changed. ``id``, ``source`` and ``metadata`` stay.
 
     Raises:
         CannotPermute: If the result would not be exact with certainty. Its ``reason`` is a stable
@@ -132,15 +119,17 @@ def _move(example: Example, order: tuple[int, ...], rule: Rule) -> Example:
     layout = _lay_out(example, order, rule)
     follows = rule.answer == "remap_letter" and _has_letter(layout)
     answer_text = "" if follows or letter_of(example.answer) else example.answer
-    texts = (*layout.fields, answer_text)
-    question, *rest = _rewritten(texts, layout)
-    options, answer = tuple(rest[:-1]), rest[-1] if answer_text else example.answer
-    if follows and not _order_is_free(layout):
+    question, *options, answer = _rewritten((*layout.fields, answer_text), layout)
+    answer = answer or example.answer
+    if follows and _change_needed(layout) is False:  # the answer is the same in any order
+        if layout.options:
+            raise CannotPermute("change_needed_conflict")
+    elif follows:
         answer = follow_letter(
             example, layout.options, layout.letters, layout.new_slot, rule.fixed_letters
         )
     images = tuple(example.images[slot] for slot in order)
-    return replace(example, question=question, options=options, answer=answer, images=images)
+    return replace(example, question=question, options=tuple(options), answer=answer, images=images)
 
 
 def _lay_out(example: Example, order: tuple[int, ...], rule: Rule) -> _Layout:
@@ -158,7 +147,7 @@ def _lay_out(example: Example, order: tuple[int, ...], rule: Rule) -> _Layout:
     named = tuple(
         option
         for option in options
-        if option.letter in letters and not any(shows(option, place) for place in places)
+        if option.letter in letters and not any(option.shows(place) for place in places)
     )
     layout = _Layout(example, rule, fields, places, inverse(order), letters, named, options)
     if rule.answer != "remap_letter":
@@ -195,16 +184,8 @@ def _has_letter(layout: _Layout) -> bool:
     return letter_of(answer) is not None or answer in map(str.strip, layout.example.options)
 
 
-def _order_is_free(layout: _Layout) -> bool:
-    """Whether the row says that its answer does not depend on the order of the images."""
-    if _change_needed(layout) is not False:
-        return False
-    if layout.options:
-        raise CannotPermute("change_needed_conflict")
-    return True
-
-
 def _change_needed(layout: _Layout) -> bool | None:
+    """Whether the answer depends on the order of the images; None if the row does not say."""
     column = layout.rule.change_column
     value = None if column is None else layout.example.metadata.get(column)
     if value is None:
@@ -220,32 +201,23 @@ def _change_needed(layout: _Layout) -> bool | None:
 
 def _rewritten(texts: tuple[str, ...], layout: _Layout) -> list[str]:
     """The fields and the answer, rewritten as the rule says."""
-    rule, count = layout.rule, len(layout.example.images)
-    captions = Captions()
+    rule, captions = layout.rule, Captions()
     if rule.text == "rewrite":
         captions = find_captions(
             layout.fields, layout.places, layout.moved, rule.nouns, rule.index_base
         )
         check_places(layout.fields, layout.places, captions, layout.moved)
-    reader = Reader(
-        count,
-        rule.index_base,
-        rule.nouns,
-        captions.names,
-        rule.sides == "strict",
-        rule.answer in ("remap_letter", "relabel_order"),
-        rule.answer == "remap_letter",
-    )
+    count, strict = len(layout.new_slot), rule.sides == "strict"
+    follows = rule.answer == "remap_letter"
+    sequences = follows or rule.answer == "relabel_order"
+    reader = Reader(count, rule.index_base, rule.nouns, captions.names, strict, sequences, follows)
     orders = _orders(texts, layout, reader)
     bare = _bare_references(texts, layout, reader)
-    scans = []
+    fixed, scans = (*layout.places, *captions.spans, *layout.named), []
     for index, text in enumerate(texts):
         extra = orders.get(index, []) + bare.get(index, [])
-        spans = [(p.start, p.end) for p in layout.places if p.field == index]
-        spans += [(start, end) for field, start, end in captions.spans if field == index]
-        spans += [(option.start, option.end) for option in layout.named if option.field == index]
-        spans += [(mention.start, mention.end) for mention in extra]
-        masked = mask(text, spans)
+        masked = mask(text, [span for span in fixed if span.field == index])
+        masked = mask(masked, extra)
         scan = read_references(masked, reader) if rule.text == "rewrite" else Scan(masked, reader)
         scan.mentions += extra
         scans.append(scan)
@@ -285,10 +257,8 @@ def _orders(texts: tuple[str, ...], layout: _Layout, reader: Reader) -> dict[int
         *((field, offset, text, True) for field, offset, text in parts),
         *((field, 0, text, False) for field, text in enumerate(texts)),
     ]:
-        for mention in find_orders(text, reader, whole):
-            start = mention.start + offset
-            shifted = replace(mention, start=start, end=mention.end + offset)
-            found.setdefault(field, {})[start] = shifted
+        for mention in find_orders(text, reader, whole, offset):
+            found.setdefault(field, {})[mention.start] = mention
     if not found:
         raise CannotPermute("no_order")
     return {field: list(mentions.values()) for field, mentions in found.items()}
@@ -299,21 +269,15 @@ def _bare_references(
 ) -> dict[int, list[Mention]]:
     """References without a noun in options and answer; a refusal where the rule expects none."""
     rule, found = layout.rule, dict[int, list[Mention]]()
-    if rule.answer == "reference":
-        declared = True
-    elif rule.text == "rewrite" and _ASKS_WHICH.search(layout.example.question):
-        declared = False
-    else:
+    declared = rule.answer == "reference"
+    if not declared and (rule.text == "keep" or not _ASKS_WHICH.search(layout.example.question)):
         return found
     for field, offset, text in _parts(texts, layout):
-        bare = find_bare(text, reader)
-        if declared and any(not 0 <= mention.slot < reader.num_slots for mention in bare):
-            raise CannotPermute("reference_out_of_range", text.strip())
-        if not declared and any(mention.slot in layout.moved for mention in bare):
-            raise CannotPermute("ambiguous_answer", text.strip())
-        if declared:
-            found.setdefault(field, []).extend(
-                replace(mention, start=mention.start + offset, end=mention.end + offset)
-                for mention in bare
-            )
+        for mention in find_bare(text, reader, offset):
+            if declared and 0 <= mention.slot < reader.num_slots:
+                found.setdefault(field, []).append(mention)
+            elif declared:
+                raise CannotPermute("reference_out_of_range", text.strip())
+            elif mention.slot in layout.moved:
+                raise CannotPermute("ambiguous_answer", text.strip())
     return found

@@ -1,14 +1,14 @@
 """What may move in the examples of a source, and what then happens to their text and answer."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, get_args
 
 from annotated_types import MinLen, Predicate
 
-from perl_jax.permutation.reading.scan import NOUNS
-from perl_jax.settings import Checked, Expects, check_choice, read_config, suggestion
-from perl_jax.types import Example
+from perl_jax.permutation.reading.words import NOUNS
+from perl_jax.settings import Checked, Expects, check_choice, read_config
 
 Movable = Literal["all", "all_but_first", "option_images", "none"]
 _Letter = Annotated[
@@ -86,15 +86,11 @@ class RuleByColumn(Checked):
     def select(self, metadata: Mapping[str, Any]) -> Rule | None:
         """The rule of a row, or None where its value has none."""
         wanted = _folded(metadata.get(self.column, ""))
-        for value, rule in self.cases.items():
-            if _folded(value) == wanted:
-                return rule
-        return self.otherwise
+        fitting = (rule for value, rule in self.cases.items() if _folded(value) == wanted)
+        return next(fitting, self.otherwise)
 
 
 Rules = Mapping[str, Rule | RuleByColumn]
-SINGLE_IMAGE = Rule(movable="none", why="single_image")
-UNKNOWN_SOURCE = Rule(movable="none", why="unknown_source")
 
 
 def rules_from_config(config: Mapping[str, Any], path: str = "rules") -> Rules:
@@ -118,47 +114,5 @@ def rules_from_config(config: Mapping[str, Any], path: str = "rules") -> Rules:
     return rules
 
 
-def find_rule(example: Example | str, rules: Rules, *, unknown: str = "error") -> Rule:
-    """The rule of an example in a table; see `perl_jax.permutation.rule_for`."""
-    check_choice("unknown", unknown, ("error", "keep"))
-    if isinstance(example, Example) and len(example.images) < 2:
-        return SINGLE_IMAGE
-    source = example if isinstance(example, str) else example.source
-    # The last of several spellings wins: a user's table is put after the shipped one.
-    entry = {name.lower(): rule for name, rule in rules.items()}.get(source.lower())
-    rule = entry
-    if isinstance(entry, RuleByColumn):
-        if isinstance(example, str):
-            raise ValueError(
-                f"the rule of {source!r} depends on the column {entry.column!r}: pass the example"
-            )
-        rule = entry.select(example.metadata)
-    if isinstance(rule, Rule):
-        return rule
-    if unknown == "keep":
-        return UNKNOWN_SOURCE
-    raise ValueError(
-        f"no permutation rule for {_undeclared(example, entry, list(rules))}, or pass "
-        "unknown='keep' to leave such examples in their own order"
-    )
-
-
-def _undeclared(
-    example: Example | str, entry: Rule | RuleByColumn | None, sources: list[str]
-) -> str:
-    """What has no rule, and how to declare one."""
-    if isinstance(entry, RuleByColumn) and isinstance(example, Example):
-        value = example.metadata.get(entry.column)
-        what = f"{example.source!r} with {entry.column} {value!r}"
-        what += suggestion(value, list(entry.cases))
-        declared = {"column": entry.column, "cases": {value: {"movable": "all"}}}
-    else:
-        source = example if isinstance(example, str) else example.source
-        what = f"the multi-image source {source!r}{suggestion(source, sources)}"
-        declared = {"movable": "all", "answer": "invariant", "text": "rewrite"}
-    source = example if isinstance(example, str) else example.source
-    return f"{what}: declare one, as in rules={ ({source: declared})!r}"
-
-
 def _folded(value: object) -> str:
-    return "".join(character for character in str(value).lower() if character not in " _-")
+    return re.sub("[ _-]", "", str(value).lower())

@@ -9,10 +9,6 @@ from annotated_types import Gt, Interval
 from perl_jax.permutation.orders import uniform
 from perl_jax.settings import Checked, Expects
 
-Kind = Literal["constant", "linear", "power", "exponential", "cosine"]
-_Rate = Annotated[float, Interval(ge=0, le=1), Expects("a number from 0 to 1")]
-_Warmup = Annotated[float, Interval(ge=0, lt=1), Expects("a share from 0 to below 1")]
-
 
 @dataclass(frozen=True)
 class Schedule(Checked):
@@ -28,23 +24,17 @@ class Schedule(Checked):
         warmup: The share of the steps over which the rate is ramped up, linearly from 0; in [0, 1).
     """
 
-    kind: Kind = "linear"
-    peak: _Rate = 1.0
+    kind: Literal["constant", "linear", "power", "exponential", "cosine"] = "linear"
+    peak: Annotated[float, Interval(ge=0, le=1), Expects("a number from 0 to 1")] = 1.0
     power: Annotated[float, Gt(0), Expects("a number above 0")] = 2.0
     base: Annotated[float, Interval(gt=0, lt=1), Expects("a number between 0 and 1")] = 0.99
-    warmup: _Warmup = 0.0
+    warmup: Annotated[float, Interval(ge=0, lt=1), Expects("a share from 0 to below 1")] = 0.0
 
 
 def permutation_rate(step: int, total_steps: int, schedule: Schedule) -> float:
-    """The probability that an example gets permuted orders at a step.
+    """The probability that an example gets permuted orders after ``step`` optimizer steps.
 
-    Args:
-        step: Optimizer steps done, from 0 to ``total_steps``.
-        total_steps: The length T of the run in optimizer steps.
-        schedule: The course of the rate.
-
-    Returns:
-        A probability. With a warm-up of W steps it is the schedule's rate times min(1, step / W).
+    With a warm-up of W steps it is the schedule's rate times min(1, step / W).
 
     Raises:
         ValueError: If ``total_steps`` is below 1 or ``step`` lies outside the run.

@@ -5,8 +5,13 @@ Every rule refuses the examples whose text it cannot rewrite with certainty, so 
 most of a set loses coverage on the rest, never exactness.
 """
 
-from perl_jax.permutation.rules import Rule, RuleByColumn, Rules, find_rule
+from typing import TypeVar
+
+from perl_jax.permutation.rules import Rule, RuleByColumn, Rules
+from perl_jax.settings import check_choice, suggestion
 from perl_jax.types import Example
+
+_AnyRule = TypeVar("_AnyRule", Rule, RuleByColumn)
 
 REWRITE = Rule()
 CANDIDATES = Rule(movable="all_but_first", answer="remap_letter")
@@ -20,6 +25,10 @@ def _never(why: str) -> Rule:
     return Rule(movable="none", why=why)
 
 
+def _each(names: str, rule: _AnyRule) -> dict[str, _AnyRule]:
+    return dict.fromkeys(names.split(), rule)
+
+
 TEMPORAL = _never("temporal")
 UNLISTED = _never("unlisted_task")
 
@@ -31,16 +40,9 @@ _MANTIS = {
     # Ten frames, and either lettered images or an answer such as "Image 7".
     "imagecode": Rule(answer="remap_letter"),
     # Free descriptions of a difference, told from one image to the other without naming them.
-    "birds-to-words": _never("free_text"),
-    "spot-the-diff": _never("free_text"),
-    "contrastive_caption": REWRITE,
-    "coinstruct": REWRITE,
-    "multi_vqa": REWRITE,
-    "lrv_multi": REWRITE,
-    "llava_665k_multi": REWRITE,
-    "nextqa": TEMPORAL,
-    "star": TEMPORAL,
-    "visual_story_telling": TEMPORAL,
+    **_each("birds-to-words spot-the-diff", _never("free_text")),
+    **_each("contrastive_caption coinstruct multi_vqa lrv_multi llava_665k_multi", REWRITE),
+    **_each("nextqa star visual_story_telling", TEMPORAL),
 }
 
 _ORDERING = Rule(answer="relabel_order")  # "2→1→3→4", counted from 1
@@ -54,22 +56,18 @@ def _show_how_to(change_column: str | None) -> RuleByColumn:
         fixed_letters=("E",) if change_column is None else (),
         change_column=change_column,
     )
-    kinds = ("description_to_frame", "missing_frame", "next_frame")
-    return RuleByColumn("question_type", {**dict.fromkeys(kinds, choice), "ordering": _ORDERING})
+    choices = _each("description_to_frame missing_frame next_frame", choice)
+    return RuleByColumn("question_type", {**choices, "ordering": _ORDERING})
 
 
 _BLINK = RuleByColumn(
     "sub_task",
     {
         # The first image is the reference, or the picture with the missing part.
-        "Art_Style": CANDIDATES,
-        "Jigsaw": CANDIDATES,
-        "Visual_Similarity": CANDIDATES,
+        **_each("Art_Style Jigsaw Visual_Similarity", CANDIDATES),
         "Forensic_Detection": OPTION_IMAGES,
-        "Functional_Correspondence": REWRITE,
-        "Semantic_Correspondence": REWRITE,
-        "Visual_Correspondence": REWRITE,
-        "Multi-view_Reasoning": REWRITE,
+        **_each("Functional_Correspondence Semantic_Correspondence", REWRITE),
+        **_each("Visual_Correspondence Multi-view_Reasoning", REWRITE),
     },
     otherwise=UNLISTED,
 )
@@ -77,47 +75,27 @@ _BLINK = RuleByColumn(
 _MMIU = RuleByColumn(
     "task",
     {
-        **dict.fromkeys(
-            (
-                "face_retrieval", "handwritten_retrieval", "image2image_retrieval",
-                "sketch2image_retrieval", "vehicle_retrieval",
-            ),
-            CANDIDATES,
-        ),
-        "text2image_retrieval": OPTION_IMAGES,
-        "forensic_detection_blink": OPTION_IMAGES,
-        **dict.fromkeys(
-            (
-                "person_reid", "spot_the_diff", "spot_the_similarity",
-                "functional_correspondence_blink", "semantic_correspondence_blink",
-                "visual_correspondence_blink",
-            ),
-            REWRITE,
-        ),
+        **_each("face_retrieval handwritten_retrieval image2image_retrieval", CANDIDATES),
+        **_each("sketch2image_retrieval vehicle_retrieval", CANDIDATES),
+        **_each("text2image_retrieval forensic_detection_blink", OPTION_IMAGES),
+        **_each("person_reid spot_the_diff spot_the_similarity", REWRITE),
+        **_each("functional_correspondence_blink semantic_correspondence_blink", REWRITE),
+        "visual_correspondence_blink": REWRITE,
         "visually_grounded_reasoning_nlvr2": SIDE_BY_SIDE,
         "visually_grounded_reasoning_marvl": SIDE_BY_SIDE,
-        **dict.fromkeys(
-            (
-                "action_quality_assessment", "casuality_reasoning_next_qa",
-                "casuality_reasoning_var", "egocentric_video_question_answering",
-                "general_action_recognition", "gui_next_action_prediction",
-                "meme_vedio_understanding", "mevis", "multiview_action_recognition",
-                "next_img_prediction", "temporal_localization", "temporal_ordering",
-                "video_captioning", "visual_coherence", "visual_ordering",
-            ),
-            TEMPORAL,
-        ),
-        **dict.fromkeys(
-            ("point_tracking", "single_object_tracking", "threed_object_tracking"),
-            _never("tracking"),
-        ),
-        "textual_cloze": _never("cloze"),
-        "visual_cloze": _never("cloze"),
+        **_each("action_quality_assessment casuality_reasoning_next_qa", TEMPORAL),
+        **_each("casuality_reasoning_var egocentric_video_question_answering", TEMPORAL),
+        **_each("general_action_recognition gui_next_action_prediction", TEMPORAL),
+        **_each("meme_vedio_understanding mevis multiview_action_recognition", TEMPORAL),
+        **_each("next_img_prediction temporal_localization temporal_ordering", TEMPORAL),
+        **_each("video_captioning visual_coherence visual_ordering", TEMPORAL),
+        **_each("point_tracking single_object_tracking threed_object_tracking", _never("tracking")),
+        **_each("textual_cloze visual_cloze", _never("cloze")),
         "jigsaw_puzzle_solving": _never("jigsaw"),
         "ravens_progressive_matrices": _never("raven"),
     },
     otherwise=UNLISTED,
-)  # fmt: skip
+)
 
 # Images stand at tags inside sentences, which bind each picture to its role there.
 _BOUND = _never("bound_tags")
@@ -134,28 +112,15 @@ _REMI = RuleByColumn(
 
 _MUIR = RuleByColumn(
     "task",
-    {
-        "Ordering": TEMPORAL,
-        "Action Understanding": TEMPORAL,
-        "Cartoon Understanding": TEMPORAL,
-    },
+    dict.fromkeys(("Ordering", "Action Understanding", "Cartoon Understanding"), TEMPORAL),
     otherwise=OPTION_IMAGES,
 )
 
 # The built-in demo, perl_jax.data.sources.digits.
 _DIGITS = RuleByColumn(
     "question_type",
-    {
-        "position": REWRITE,
-        "property": OPTION_IMAGES,
-        "match": OPTION_IMAGES,
-        "order": _ORDERING,
-    },
+    {"position": REWRITE, **_each("property match", OPTION_IMAGES), "order": _ORDERING},
 )
-
-
-def _named(rule: Rule | RuleByColumn, *names: str) -> Rules:
-    return dict.fromkeys(names, rule)
 
 
 BUILT_IN: Rules = {
@@ -165,41 +130,60 @@ BUILT_IN: Rules = {
         for owner in ("", "TIGER-Lab/", "IIGroup/")
         for joint in ("Mantis-Instruct-", "Mantis-Instruct/")
     },
-    **_named(_show_how_to("change_needed"), "ShowHowTo", "soCzech/ShowHowTo"),
-    **_named(_show_how_to(None), "ShowHowTo_e"),
-    **_named(OPTION_IMAGES, "ViRL39K", "TIGER-Lab/ViRL39K"),
-    **_named(REWRITE, "Mantis-Eval", "TIGER-Lab/Mantis-Eval"),
-    **_named(SIDE_BY_SIDE, "NLVR2", "TIGER-Lab/NLVR2", "lil-lab/nlvr"),
-    **_named(_BLINK, "BLINK", "BLINK-Benchmark/BLINK"),
-    **_named(_MMIU, "MMIU", "MMIU-Benchmark", "FanqingM/MMIU-Benchmark"),
-    **_named(_REMI, "ReMI", "mehrankazemi/ReMI"),
-    **_named(OPTION_IMAGES, "MV-MATH", "PeijieWang/MV-MATH"),
-    **_named(_MUIR, "MuirBench", "MUIRBENCH/MUIRBENCH"),
-    **_named(OPTION_IMAGES, "MMMU", "MMMU/MMMU"),
+    **_each("ShowHowTo soCzech/ShowHowTo", _show_how_to("change_needed")),
+    "ShowHowTo_e": _show_how_to(None),
+    **_each("ViRL39K TIGER-Lab/ViRL39K MMMU MMMU/MMMU", OPTION_IMAGES),
+    **_each("MV-MATH PeijieWang/MV-MATH", OPTION_IMAGES),
+    **_each("Mantis-Eval TIGER-Lab/Mantis-Eval", REWRITE),
+    **_each("NLVR2 TIGER-Lab/NLVR2 lil-lab/nlvr", SIDE_BY_SIDE),
+    **_each("BLINK BLINK-Benchmark/BLINK", _BLINK),
+    **_each("MMIU MMIU-Benchmark FanqingM/MMIU-Benchmark", _MMIU),
+    **_each("ReMI mehrankazemi/ReMI", _REMI),
+    **_each("MuirBench MUIRBENCH/MUIRBENCH", _MUIR),
     "digits": _DIGITS,
 }
 """The shipped rules by source; the letter case of a name does not count."""
 
 
 def rule_for(
-    example_or_source: Example | str,
-    *,
-    rules: Rules | None = None,
-    unknown: str = "error",
+    example_or_source: Example | str, *, rules: Rules | None = None, unknown: str = "error"
 ) -> Rule:
     """The permutation rule of an example, or of a source whose rows all have the same one.
 
-    An example with fewer than two images gets a rule that lets nothing move.
-
-    Args:
-        example_or_source: The example, or the name of its source.
-        rules: Your own rules by source, from `rules_from_config`; they come before the shipped
-            ones of the same name.
-        unknown: ``error``, or ``keep`` to give examples of an undeclared source a rule that lets
-            nothing move, under the reason ``unknown_source``.
+    An example with fewer than two images gets a rule that lets nothing move. With
+    ``unknown="keep"`` an example of an undeclared source gets one too, with the reason
+    ``unknown_source``.
+    Your own ``rules`` by source, as `rules_from_config` reads them, come before the shipped ones.
 
     Raises:
         ValueError: If no rule is declared for the source or the row's kind; it says how to declare
             one.
     """
-    return find_rule(example_or_source, {**BUILT_IN, **(rules or {})}, unknown=unknown)
+    check_choice("unknown", unknown, ("error", "keep"))
+    example = None if isinstance(example_or_source, str) else example_or_source
+    source = example_or_source if isinstance(example_or_source, str) else example_or_source.source
+    if example is not None and len(example.images) < 2:
+        return _never("single_image")
+    known = {**BUILT_IN, **(rules or {})}
+    # The last of several spellings wins: a user's rules come after the shipped ones.
+    rule = entry = {name.lower(): rule for name, rule in known.items()}.get(source.lower())
+    if isinstance(entry, RuleByColumn):
+        if example is None:
+            raise ValueError(
+                f"the rule of {source!r} depends on the column {entry.column!r}: pass the example"
+            )
+        rule = entry.select(example.metadata)
+    if isinstance(rule, Rule):
+        return rule
+    if unknown == "keep":
+        return _never("unknown_source")
+    what = f"the multi-image source {source!r}{suggestion(source, known)}"
+    declared: dict[str, object] = {"movable": "all", "answer": "invariant", "text": "rewrite"}
+    if isinstance(entry, RuleByColumn) and example is not None:
+        value = example.metadata.get(entry.column)
+        what = f"{source!r} with {entry.column} {value!r}{suggestion(value, entry.cases)}"
+        declared = {"column": entry.column, "cases": {value: {"movable": "all"}}}
+    raise ValueError(
+        f"no permutation rule for {what}: declare one, as in rules={ ({source: declared})!r}, or "
+        "pass unknown='keep' to leave such examples in their own order"
+    )

@@ -118,7 +118,7 @@ class EndlessProcessor:
 
     Attributes:
         pad_token: Fills batches.
-        stop_tokens: As many as Qwen2.5-VL has.
+        stop_tokens: Two, as many as published policies have.
     """
 
     pad_token = 0

@@ -18,16 +18,9 @@ class PrepareConfig(Checked):
     """Which rows are prepared, and how; a stage without a section is left out.
 
     Attributes:
-        source: The rows.
         seed: Of everything drawn.
-        max_bad_fraction: Where more of a stage's rows cannot be used, it ends.
-        endpoint: Whom the rephrasing asks, and the order check if it is to.
-        filter: The rule filter.
-        rephrase: The rephrasing of open-ended questions.
-        deduplicate: The removal of near-duplicates.
-        difficulty: The difficulty filter.
-        order: The order check.
-        split: The split into training and held-out rows.
+        max_bad_fraction: A stage fails where more of its rows cannot be used.
+        endpoint: Answers the rephrasing, and the order check if that asks.
     """
 
     source: SourceConfig

@@ -5,7 +5,6 @@ import itertools
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from perl_jax.data.sources.source import BadRow, Source
 from perl_jax.filtering import Bounds, Verdict, judge_groups
 from perl_jax.hub import resolve_directory
 from perl_jax.models.opening import ModelConfig, open_model
-from perl_jax.preparation.accuracies import Accuracies
+from perl_jax.preparation.accuracies import Accuracies, Result
 from perl_jax.preparation.stage import Context, KeptRow, Outcome, dropped, map_rows, read_rows
 from perl_jax.rewards import Grader
 from perl_jax.rollout import Group, Sampler, SamplerConfig, Strategy
@@ -48,8 +47,6 @@ class RolloutsConfig(Checked):
 
     Attributes:
         num_rollouts: Responses to each question.
-        max_new_tokens: The most tokens of a response.
-        temperature: Of the sampling.
         prompt_suffix: Put after every question, as in training; the rows keep theirs.
         max_prompt_tokens: Rows with a longer prompt are bad.
         batch: Questions sampled together.
@@ -96,9 +93,9 @@ def filter_difficulty(
     it does not have.
     """
     key = _key(source, config, context)
-    with Accuracies(context.cache / "accuracies" / f"{key}.jsonl") as accuracies:
-        _complete(accuracies, source, config, context.seed)
-        yield from map_rows(source, lambda row: _judged(row, accuracies, config.bounds))
+    accuracies = Accuracies(context.cache / "accuracies" / f"{key}.jsonl")
+    _complete(accuracies, source, config, context.seed)
+    return map_rows(source, lambda row: _judged(row, accuracies, config.bounds))
 
 
 def difficulty_depends(config: DifficultyConfig, context: Context) -> Any:
@@ -149,22 +146,18 @@ class _Asker:
         self.grader = grader
         self.seed = seed
 
-    def __call__(
-        self, rows: Sequence[Example]
-    ) -> dict[tuple[str, str], Skipped | Sequence[float | None]]:
-        """The grades of every row's rollouts, by source and id; or why it cannot be asked."""
-        results: dict[tuple[str, str], Skipped | Sequence[float | None]] = {}
+    def __call__(self, rows: Sequence[Example]) -> dict[tuple[str, str], Result]:
+        """The results of rows by source and id."""
+        results: dict[tuple[str, str], Result] = {}
         asked: list[tuple[Example, Group]] = []
         for row in rows:
             try:
                 asked.append((row, self._group(row)))
             except BadRow as error:
                 results[row.source, row.id] = Skipped(error.reason, error.row, error.message)
-        if asked:
-            grades = self._grades(asked)
-            for (row, _), found in zip(asked, grades, strict=True):
-                results[row.source, row.id] = found
-        return results
+        grades = self._grades(asked) if asked else []
+        keys = [(row.source, row.id) for row, _ in asked]
+        return results | dict(zip(keys, grades, strict=True))
 
     def _group(self, row: Example) -> Group:
         question = row.question + self.config.prompt_suffix
@@ -196,13 +189,13 @@ class _Asker:
 def _key(source: Source, config: DifficultyConfig, context: Context) -> str:
     """What accuracies depend on."""
     policy, rollouts = plain(config.policy), plain(config.rollouts)
-    # How work is cut changes nothing.
-    left_out = ("batch", "sampler", "grading_workers")
+    # The model is known by its files, and how work is cut changes nothing.
+    del policy["path"], rollouts["batch"], rollouts["sampler"], rollouts["grading_workers"]
     parts = {
         "rows": source.fingerprint(),
         "model": _fingerprint_of_model(config.policy.path),
-        "policy": {name: value for name, value in policy.items() if name != "path"},
-        "rollouts": {name: value for name, value in rollouts.items() if name not in left_out},
+        "policy": policy,
+        "rollouts": rollouts,
         "seed": context.seed,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
@@ -210,9 +203,8 @@ def _key(source: Source, config: DifficultyConfig, context: Context) -> str:
 
 def _fingerprint_of_model(path: str) -> str:
     """A digest of the files of a model: their names, sizes and a sample of their bytes."""
-    directory: Path = resolve_directory(path)
     digest = hashlib.sha256()
-    for file in sorted(directory.iterdir()):
+    for file in sorted(resolve_directory(path).iterdir()):
         if file.suffix in (".json", ".safetensors", ".jinja", ".txt"):
             digest.update(file.name.encode())
             digest.update(sample(str(file)))

@@ -41,17 +41,17 @@ def write_outcomes(
     rows: int,
     max_bad_fraction: float,
 ) -> dict[str, Any]:
-    """Writes what becomes of the rows of a stage into a directory, which appears when all is there.
+    """Writes the outcomes of a stage into a directory, which appears when it is complete.
 
     ``part-*.parquet`` are the rows that go on; ``dropped.jsonl`` has a line for each other one; and
-    ``counts.json`` has the counts, with what the result depends on.
+    ``counts.json`` has the counts and the identity.
 
     Args:
         outcomes: Of every row, in order.
         directory: Of the stage; an earlier one there is replaced.
-        identity: What the result depends on.
-        rows: How many there are.
-        max_bad_fraction: More bad rows than this share are an error.
+        identity: Everything that the result depends on.
+        rows: Their number.
+        max_bad_fraction: The largest share of bad rows.
 
     Returns:
         The content of ``counts.json``.
@@ -107,10 +107,5 @@ def _written(kept: KeptRow, writer: ShardWriter) -> KeptRow | Skipped:
 
 def _lost(outcome: DroppedRow | Skipped) -> dict[str, str]:
     if isinstance(outcome, DroppedRow):
-        return {
-            "reason": outcome.reason,
-            "id": outcome.id,
-            "source": outcome.source,
-            "detail": outcome.detail,
-        }
+        return vars(outcome)
     return {"reason": outcome.reason, "bad_row": outcome.row, "detail": outcome.message}

@@ -16,7 +16,7 @@ from perl_jax.data.pipeline.rows import Skipped
 from perl_jax.data.sources.source import Source
 from perl_jax.preparation.stage import map_rows
 from perl_jax.processing import ImageError, load_rgb
-from perl_jax.settings import Expects, check_value
+from perl_jax.settings import Expects
 from perl_jax.types import Example
 
 _SIDE = 16
@@ -38,9 +38,6 @@ def image_hash(image: Any) -> np.ndarray:
     it is a photograph of 200 pixels or more); different photographs, drawings and handwritten
     digits differ in 10 or more. Drawings that differ in a small label alone may have one hash.
 
-    Args:
-        image: Whatever `perl_jax.processing` reads.
-
     Returns:
         uint64 ``[WORDS]``.
 
@@ -56,8 +53,11 @@ def image_hash(image: Any) -> np.ndarray:
 
 
 def distances(hashes_NxW: np.ndarray, hash_W: np.ndarray) -> np.ndarray:
-    """In how many bits each of N hashes differs from one: ``[N]``."""
-    return np.bitwise_count(hashes_NxW ^ hash_W[None]).sum(axis=-1, dtype=np.int64)
+    """The bits in which each of N hashes differs from one: int64 ``[N]``.
+
+    N hashes of I images each are compared with those of I images: ``[N, I]``.
+    """
+    return np.bitwise_count(hashes_NxW ^ hash_W).sum(axis=-1, dtype=np.int64)
 
 
 def hashed_rows(source: Source) -> Iterator[tuple[Example, np.ndarray] | Skipped]:
@@ -76,27 +76,20 @@ def _hashed(row: Example) -> tuple[Example, np.ndarray] | Skipped:
 
 
 class NearImages:
-    """Numbers the different hashes that it is given, and finds earlier ones near each.
+    """Numbers different hashes, and finds the earlier ones near each.
 
     Hashes that differ in fewer bits than they have words agree in a whole word: only hashes that
     share a word are compared.
 
     Args:
-        max_distance: In how many bits near hashes differ at most; below ``WORDS``.
-
-    Raises:
-        ValueError: ``max_distance`` is out of its range.
+        max_distance: The most bits in which near hashes differ, a `Distance`.
     """
 
     def __init__(self, max_distance: int) -> None:
-        check_value(Distance, max_distance, "max_distance")
         self._max_distance = max_distance
         self._numbers: dict[bytes, int] = {}
         self._hashes = np.empty((1024, WORDS), np.uint64)
         self._buckets: dict[tuple[int, int], array[int]] = {}
-
-    def __len__(self) -> int:
-        return len(self._numbers)
 
     def add(self, hash_W: np.ndarray) -> tuple[int, tuple[int, ...]]:
         """The number of a hash, and those of earlier near ones; none where it is not new."""

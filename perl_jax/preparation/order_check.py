@@ -134,7 +134,7 @@ def _asked(row: Example, ask: Ask) -> KeptRow:
     except Refused:
         return KeptRow(row, "refused")
     except ValueError:
-        return KeptRow(row, "malformed")
+        changes = None
     if not isinstance(changes, bool):
         return KeptRow(row, "malformed")
     return _marked(row, changes, "endpoint")

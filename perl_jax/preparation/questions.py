@@ -25,14 +25,14 @@ def ask_rows(
     path: str | None,
     decide: Callable[[Example, Ask], Outcome],
 ) -> Iterator[Outcome]:
-    """What becomes of rows, where the endpoint is asked about some of them.
+    """Yields the outcome of rows, some of which the endpoint is asked about.
 
     Args:
         source: The rows.
-        context: Says who is asked.
-        name: Of the prompt that comes with this package.
-        path: A file that takes its place; None: none does.
-        decide: Given a row, and what asks about it. Runs in threads.
+        context: Has the endpoint.
+        name: Of the prompt, as is ``path``; see `load_prompt`.
+        path: As above.
+        decide: Given a row, and a function that asks about it. Runs in threads.
 
     Raises:
         ValueError: No endpoint is named, or the prompt is not what it should be.
@@ -86,11 +86,8 @@ def load_prompt(name: str, path: str | None) -> Template:
 
 def fill(prompt: Template, example: Example) -> str:
     """The prompt for a row."""
-    return prompt.substitute(
-        question=example.question,
-        options="\n".join(example.options) or "(none)",
-        answer=example.answer,
-    )
+    options = "\n".join(example.options) or "(none)"
+    return prompt.substitute(question=example.question, options=options, answer=example.answer)
 
 
 def read_object(answer: str) -> dict[str, Any]:

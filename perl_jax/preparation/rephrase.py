@@ -102,11 +102,8 @@ def _read(row: Example, answer: dict[str, Any], seed: int) -> Example:
     elif answer_kind(right) == "open":
         raise ValueError(f"answer: expected a short one, or distractors; got {right!r}")
     metadata = {name: value for name, value in row.metadata.items() if name not in _STALE}
-    metadata["rephrased_from"] = {
-        "question": row.question,
-        "options": list(row.options),
-        "answer": row.answer,
-    }
+    before = {"question": row.question, "options": list(row.options), "answer": row.answer}
+    metadata["rephrased_from"] = before
     return replace(row, question=question, options=options, answer=right, metadata=metadata)
 
 

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from perl_jax.data.sources.layouts import OWN_COLUMN
 from perl_jax.data.sources.source import BadRow
+from perl_jax.settings import Count, check_value
 from perl_jax.types import Example
 
 SCHEMA = pa.schema(
@@ -44,30 +45,20 @@ _COLUMNS: Mapping[str, type] = {"change_needed": bool, "question_type": str, "re
 class ShardWriter:
     """Writes examples as shards ``part-00000.parquet`` and so on: a context manager.
 
-    The files are complete when the block ends; `perl_jax.files.whole_directory` makes all
-    of them appear at once. The same examples give the same bytes. Answers are read back as
-    `perl_jax.rewards.answer_text` has them.
+    The files are complete when the block ends. The same examples give the same bytes. Answers are
+    read back as `perl_jax.rewards.answer_text` has them.
 
     Args:
         directory: Where the files go.
-        rows_per_file: A file has no more rows than this.
-        bytes_per_file: Nor, but for its last 64 rows, more bytes of images and text than this.
-
-    Attributes:
-        rows: How many were written.
+        rows_per_file: The most rows of a file.
+        bytes_per_file: The most bytes of images and text of a file, but for its last 64 rows.
     """
 
     def __init__(
-        self,
-        directory: Path,
-        *,
-        rows_per_file: int = 16384,
-        bytes_per_file: int = 2**30,
+        self, directory: Path, *, rows_per_file: int = 16384, bytes_per_file: int = 2**30
     ) -> None:
-        for name, value in (("rows_per_file", rows_per_file), ("bytes_per_file", bytes_per_file)):
-            if value < 1:
-                raise ValueError(f"{name}: expected at least 1; got {value}")
-        self.rows = 0
+        check_value(Count, rows_per_file, "rows_per_file")
+        check_value(Count, bytes_per_file, "bytes_per_file")
         self._directory = directory
         self._limits = (rows_per_file, bytes_per_file)
         self._ids: set[tuple[str, str]] = set()
@@ -89,13 +80,11 @@ class ShardWriter:
         row, size = _row(example)
         key = (example.source, example.id)
         if key in self._ids:
-            raise ValueError(
-                f"{example.source}: expected every id once; {example.id!r} stands twice"
-            )
+            message = f"expected every id once; {example.id!r} stands twice"
+            raise ValueError(f"{example.source}: {message}")
         self._ids.add(key)
         self._group.append(row)
         self._group_bytes += size
-        self.rows += 1
         full = self._file_rows + len(self._group) >= self._limits[0]
         if full or len(self._group) == ROW_GROUP_ROWS or self._group_bytes >= _ROW_GROUP_BYTES:
             self._write_group()

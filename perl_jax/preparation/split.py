@@ -26,35 +26,12 @@ class SplitConfig(Checked):
 
     Attributes:
         held_out: The share of the rows that is held out, at most.
-        max_distance: Two images are the same where their hashes (`image_hash`) differ in at most so
-            many bits.
+        max_distance: Two images are the same where their hashes (`image_hash`) differ in at most
+            this many bits.
     """
 
     held_out: _HeldOut = 0.02
     max_distance: Distance = 6
-
-
-class _Sets:
-    """Numbers in disjoint sets, which are joined: a union-find."""
-
-    def __init__(self) -> None:
-        self._parents: list[int] = []
-
-    def add(self) -> int:
-        self._parents.append(len(self._parents))
-        return self._parents[-1]
-
-    def find(self, number: int) -> int:
-        while self._parents[number] != number:
-            # Halves the way of the next search.
-            self._parents[number] = self._parents[self._parents[number]]
-            number = self._parents[number]
-        return number
-
-    def join(self, a: int, b: int) -> None:
-        # The smaller number leads: the result does not depend on the order of joining.
-        low, high = sorted((self.find(a), self.find(b)))
-        self._parents[high] = low
 
 
 def split_rows(source: Source, config: SplitConfig, context: Context) -> Iterator[Outcome]:
@@ -80,22 +57,33 @@ def split_rows(source: Source, config: SplitConfig, context: Context) -> Iterato
 
 
 def _groups(source: Source, max_distance: int) -> list[int | Skipped]:
-    """For each row the number of its group, or why it has none."""
-    near, sets = NearImages(max_distance), _Sets()
+    """For each row the number of its group, that of its first row, or why it has none."""
+    near = NearImages(max_distance)
     of_image: dict[int, int] = {}
-    rows: list[int | Skipped] = []
+    rows = list[int | Skipped]()
+    # The rows that belong together with each row: one list for all of them.
+    together = list[list[int]]()
     for row in hashed_rows(source):
         if isinstance(row, Skipped):
             rows.append(row)
             continue
-        number = sets.add()
+        number = len(together)
+        together.append([number])
         for hash_W in row[1]:
             image, others = near.add(hash_W)
             of_image.setdefault(image, number)
             for other in (image, *others):
-                sets.join(number, of_image[other])
+                _join(together, number, of_image[other])
         rows.append(number)
-    return [row if isinstance(row, Skipped) else sets.find(row) for row in rows]
+    return [row if isinstance(row, Skipped) else min(together[row]) for row in rows]
+
+
+def _join(together: list[list[int]], a: int, b: int) -> None:
+    if together[a] is not together[b]:
+        fewer, more = sorted((together[a], together[b]), key=len)
+        more += fewer
+        for row in fewer:
+            together[row] = more
 
 
 def _held_out(groups: Sequence[int | Skipped], share: float, seed: int) -> set[int]:
@@ -103,7 +91,7 @@ def _held_out(groups: Sequence[int | Skipped], share: float, seed: int) -> set[i
     sizes = Counter(group for group in groups if not isinstance(group, Skipped))
     room = allowed = int(share * sum(sizes.values()))
     held = set()
-    for group in sorted(sizes, key=lambda group: _draw(seed, group)):
+    for group in sorted(sizes, key=lambda one: hashlib.sha256(f"{seed} {one}".encode()).digest()):
         if sizes[group] <= room:
             held.add(group)
             room -= sizes[group]
@@ -114,7 +102,3 @@ def _held_out(groups: Sequence[int | Skipped], share: float, seed: int) -> set[i
             f"{allowed} rows may be held out"
         )
     return held
-
-
-def _draw(seed: int, group: int) -> bytes:
-    return hashlib.sha256(f"{seed} {group}".encode()).digest()

@@ -21,10 +21,9 @@ class KeptRow:
     """A row that goes on.
 
     Attributes:
-        example: As it goes on, changed or not.
-        note: A short fixed word by which kept rows are counted; empty where there is nothing to
-            tell.
-        folder: The shard set within the stage's directory that it belongs to; empty: the only one.
+        example: The row, changed or not.
+        note: A short fixed word by which kept rows are counted; empty: they are not.
+        folder: Its shard set within the stage's directory; empty: the only one.
     """
 
     example: Example
@@ -37,16 +36,14 @@ class DroppedRow:
     """A good row that the stage leaves out.
 
     Attributes:
-        id: Of the example.
-        source: Of the example.
-        reason: A short fixed word, by which such rows are counted.
-        detail: What in this row led to it.
+        reason: A short fixed word by which such rows are counted.
+        detail: The content of the row that led to it.
     """
 
+    reason: str
     id: str
     source: str
-    reason: str
-    detail: str = ""
+    detail: str
 
 
 Outcome = KeptRow | DroppedRow | Skipped
@@ -57,9 +54,8 @@ class Context:
     """What all stages of a preparation share.
 
     Attributes:
-        seed: Of everything drawn.
-        cache: A directory for what is too costly to be made twice; it outlives the stages.
-        endpoint: Who is asked, where rules do not decide.
+        cache: A directory for results that are too costly to be made twice; outlives the stages.
+        endpoint: Is asked where rules do not decide.
     """
 
     seed: int
@@ -73,8 +69,7 @@ class Stage:
 
     Attributes:
         name: Of its directory, of its section in the configuration, and on the command line.
-        run: Given the rows, the stage's section and what all stages share, says in the order of
-            the rows what becomes of each.
+        run: Given the rows and the stage's section, yields the outcome of every row in order.
         depends: What the result depends on besides rows, section and seed, as JSON could hold it:
             the content of a prompt file, for example.
     """
@@ -86,7 +81,7 @@ class Stage:
 
 def dropped(example: Example, reason: str, detail: str = "") -> DroppedRow:
     """The row, left out."""
-    return DroppedRow(example.id, example.source, reason, detail)
+    return DroppedRow(reason, example.id, example.source, detail)
 
 
 def read_rows(source: Source) -> Iterator[Example | Skipped]:
@@ -102,28 +97,21 @@ def read_rows(source: Source) -> Iterator[Example | Skipped]:
 def map_rows(
     source: Source, function: Callable[[Example], R], threads: int = 0
 ) -> Iterator[R | Skipped]:
-    """What a function gives for every row, in order; rows that cannot be used stay as they are.
+    """Applies a function to every row, in order; rows that cannot be used stay as they are.
 
-    Args:
-        source: The rows.
-        function: Is called in threads, if there are any; where it raises, so does the iteration.
-        threads: How many calls run at once; 0: one after another, in this thread.
+    An exception of the function ends the iteration. ``threads`` calls run at once; 0: one after
+    another, in this thread.
     """
 
     def call(row: Example | Skipped) -> R | Skipped:
         return row if isinstance(row, Skipped) else function(row)
 
     rows = read_rows(source)
-    if threads:
-        return ordered_map(call, rows, threads)
-    return map(call, rows)
+    return ordered_map(call, rows, threads) if threads else map(call, rows)
 
 
 def ordered_map(function: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:
-    """What a function gives for every item, in order; so many calls run at once, in threads.
-
-    Items are read in this thread, a few ahead.
-    """
+    """Applies a function to every item, in order, in threads; items are read in this thread."""
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[R]] = deque()
         try:

@@ -1,8 +1,4 @@
-"""The loop of a run: step, log, evaluate, save, stop; the same for both kinds of training.
-
-The stepper does the steps. The loop keeps what a run must remember when it is interrupted: the
-state, the position in the data, and what was measured.
-"""
+"""The loop of a run: step, log, evaluate, save, stop; the same for both kinds of training."""
 
 import logging
 import time
@@ -13,6 +9,8 @@ from typing import Annotated, Any, Protocol
 import jax
 from annotated_types import Interval
 
+from perl_jax.data.pipeline.pipeline import Pipeline
+from perl_jax.evaluation import Evaluation
 from perl_jax.hosts import gather
 from perl_jax.models import Policy
 from perl_jax.settings import Checked, Count, Expects
@@ -25,7 +23,6 @@ from perl_jax.update.state import TrainState
 
 logger = logging.getLogger(__name__)
 
-BEST_METRIC = "eval/accuracy"
 _Accuracy = Annotated[float, Interval(gt=0, le=1), Expects("a share above 0 or None")]
 
 
@@ -34,8 +31,8 @@ class EarlyStop(Checked):
     """When a run ends before its last step.
 
     Attributes:
-        accuracy: At this accuracy on held-out examples; None: never.
-        patience: After so many evaluations without a better one; None: never.
+        accuracy: The accuracy on held-out examples to end at; None: never.
+        patience: Evaluations without a better one to end after; None: never.
     """
 
     accuracy: _Accuracy | None = None
@@ -47,10 +44,10 @@ class StepResult:
     """What one step did.
 
     Attributes:
-        state: After it.
-        metrics: Known on the host, by their names in the logs.
-        stats: On the device, by their names in the logs; reading them waits for the update.
-            ``tokens`` is left out of the logs.
+        state: The state after it.
+        metrics: What the host knows, by the names in the logs.
+        stats: What the device knows, by the names in the logs; reading it waits for the update.
+            ``tokens`` is not logged.
         operations: Floating-point operations that the step could not do without.
         record: What was drawn, for the log of rollouts; None where nothing is.
     """
@@ -66,28 +63,23 @@ class Stepper(Protocol):
     """One kind of training."""
 
     learner: Learner
+    pipeline: Pipeline
 
     def policy(self, state: TrainState) -> Policy:
         """The policy of a state, as it is evaluated. The next step may invalidate it."""
+        return self.learner.model(state)
 
     def step(self, number: int, state: TrainState) -> StepResult:
         """Does step ``number``, from 0; ``state`` is donated."""
+        raise NotImplementedError
 
     def host_state(self) -> dict[str, Any]:
-        """What a checkpoint holds beside the state, JSON-able."""
+        """What a checkpoint holds beside the state, JSON-able: the position in the data."""
+        return {"data": self.pipeline.state()}
 
     def restore(self, host: dict[str, Any]) -> None:
-        """Goes on from there."""
-
-
-class Report(Protocol):
-    """What an evaluation found."""
-
-    def metrics(self) -> dict[str, float]:
-        """By their names in the logs."""
-
-    def summary(self) -> dict[str, float]:
-        """The few numbers that a run is judged by."""
+        """Goes on from a `host_state`."""
+        self.pipeline.restore(host["data"])
 
 
 @dataclass
@@ -96,10 +88,10 @@ class Progression:
 
     Attributes:
         before: The summary of the evaluation before the first step.
-        after: Of the latest.
+        after: The summary of the latest evaluation.
         best: The best accuracy so far.
         since_best: Evaluations since then.
-        seconds: Of training, over all its runs.
+        seconds: Time of training, over all processes of the run.
         evaluated: The step of the latest evaluation.
     """
 
@@ -113,14 +105,7 @@ class Progression:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended.
-
-    Attributes:
-        state: The last.
-        step: How many were done.
-        finished: False where it was asked to stop.
-        progression: What was measured.
-    """
+    """How a run ended: its last state, the steps done, and whether it was not asked to stop."""
 
     state: TrainState
     step: int
@@ -133,19 +118,14 @@ class Loop:
     """A run.
 
     Attributes:
-        stepper: What a step does.
-        checkpoints: Where steps are saved.
         write: Logs the metrics of a step.
-        progress: What is shown.
         asked_to_stop: Whether the run was asked to stop; the same on all hosts.
         steps: How many steps there are.
         evaluate: Evaluates a policy; None where nothing is held out.
         evaluate_every: Steps between evaluations.
-        early_stop: When to end early.
-        record: Takes the record of a step, as JSON.
+        record: Takes the record of a step, JSON-able; None on a host that writes nothing.
         max_skipped: The run fails when so many updates in a row were skipped.
         max_logprob_gap: The run fails when sampler and trainer disagree on a token by more.
-        throughput: What the devices can do.
     """
 
     stepper: Stepper
@@ -154,10 +134,10 @@ class Loop:
     progress: ProgressBar
     asked_to_stop: Callable[[], bool]
     steps: int
-    evaluate: Callable[[Policy], Report] | None
+    evaluate: Callable[[Policy], Evaluation] | None
     evaluate_every: int
     early_stop: EarlyStop
-    record: Callable[[int, dict[str, Any]], None]
+    record: Callable[[int, dict[str, Any]], None] | None
     max_skipped: int
     max_logprob_gap: float | None
     throughput: Throughput
@@ -206,7 +186,7 @@ class Loop:
             **self._speed(result, seconds),
             "perf/compilations": compilations.take(),
         }
-        if result.record is not None:
+        if self.record and result.record is not None:
             self.record(step, result.record)
         if self.evaluate and (step % self.evaluate_every == 0 or step == self.steps):
             self._evaluate(state, step, metrics, progression)
@@ -227,9 +207,8 @@ class Loop:
         report = self.evaluate(self.stepper.policy(state))
         metrics |= report.metrics()
         metrics["perf/evaluation_seconds"] = time.perf_counter() - start
-        progression.after = report.summary()
-        progression.evaluated = step
-        accuracy = metrics[BEST_METRIC]
+        progression.after, progression.evaluated = report.summary(), step
+        accuracy = metrics["eval/accuracy"]
         better = accuracy > progression.best
         progression.since_best = 0 if better else progression.since_best + 1
         progression.best = max(accuracy, progression.best)
@@ -271,18 +250,12 @@ class Loop:
 
 
 def start_or_resume(
-    checkpoints: Checkpoints,
-    stepper: Stepper,
-    model: Policy,
-    key: jax.Array,
+    checkpoints: Checkpoints, stepper: Stepper, model: Policy, key: jax.Array
 ) -> tuple[TrainState, int, Progression]:
     """The newest checkpoint that is whole, or a fresh state."""
     state = stepper.learner.init(model, key)
-    abstract = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), state
-    )
     # A repaired program may go on; the log says so.
-    restored = checkpoints.restore(abstract, allow_changes=("code",))
+    restored = checkpoints.restore(state, allow_changes=("code",))
     if restored is None:
         return state, 0, Progression()
     logger.info("going on from step %d", restored.step)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
 
 import jax
 from flax import nnx
@@ -11,36 +11,28 @@ from perl_jax.data.pipeline.pipeline import Pipeline
 from perl_jax.experience.collect import Collector
 from perl_jax.experience.rollout_copy import RolloutCopy
 from perl_jax.models import Policy
-from perl_jax.training.loop import StepResult
+from perl_jax.training.loop import Stepper, StepResult
 from perl_jax.update.learner import Learner
 from perl_jax.update.state import TrainState
 
 
-class Reinforce:
+@dataclass(eq=False)
+class Reinforce(Stepper):
     """The stepper of reinforcement learning.
 
-    Args:
-        learner: Updates the policy.
-        collector: Makes batches.
+    Attributes:
         pipeline: What the collector draws its examples from.
         copy: Copies the policy to the mesh of rollouts; None where they use the update's.
     """
 
-    def __init__(
-        self,
-        learner: Learner,
-        collector: Collector,
-        pipeline: Pipeline,
-        copy: RolloutCopy | None = None,
-    ) -> None:
-        self.learner = learner
-        self.collector = collector
-        self.pipeline = pipeline
-        self.copy = copy
+    learner: Learner
+    collector: Collector
+    pipeline: Pipeline
+    copy: RolloutCopy | None = None
 
     def policy(self, state: TrainState) -> Policy:
         """The policy of a state, on the mesh of rollouts."""
-        model = self.learner.model(state)
+        model = super().policy(state)
         return model if self.copy is None else self.copy(model)
 
     def step(self, number: int, state: TrainState) -> StepResult:
@@ -67,11 +59,3 @@ class Reinforce:
         policy = self.policy(state)
         jax.block_until_ready(nnx.state(policy))
         return policy, {"perf/reshard_seconds": time.perf_counter() - start}
-
-    def host_state(self) -> dict[str, Any]:
-        """The position in the data."""
-        return {"data": self.pipeline.state()}
-
-    def restore(self, host: dict[str, Any]) -> None:
-        """Goes on from there."""
-        self.pipeline.restore(host["data"])

@@ -1,14 +1,13 @@
 """A step of supervised training on given responses."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from perl_jax.data.pipeline.pipeline import Pipeline
-from perl_jax.models import Policy
 from perl_jax.processing import Processor
-from perl_jax.training.loop import StepResult
+from perl_jax.training.loop import Stepper, StepResult
 from perl_jax.types import Example, Group, Responses, prompt_text
 from perl_jax.update.exchange import gather_groups
 from perl_jax.update.learner import Learner
@@ -17,35 +16,21 @@ from perl_jax.update.state import TrainState
 RESPONSE = "response"
 
 
-class Supervised:
+@dataclass(eq=False)
+class Supervised(Stepper):
     """The stepper of supervised training.
 
-    Args:
-        learner: Updates the policy.
+    Attributes:
         pipeline: Gives examples whose metadata has a ``response``.
-        processor: Encodes them.
         rows: Examples in a step.
         max_response_tokens: The longest response, its end token included.
     """
 
-    def __init__(
-        self,
-        learner: Learner,
-        pipeline: Pipeline,
-        processor: Processor,
-        *,
-        rows: int,
-        max_response_tokens: int,
-    ) -> None:
-        self.learner = learner
-        self.pipeline = pipeline
-        self.processor = processor
-        self.rows = rows
-        self.max_response_tokens = max_response_tokens
-
-    def policy(self, state: TrainState) -> Policy:
-        """The policy of a state."""
-        return self.learner.model(state)
+    learner: Learner
+    pipeline: Pipeline
+    processor: Processor
+    rows: int
+    max_response_tokens: int
 
     def step(self, number: int, state: TrainState) -> StepResult:
         """Updates towards the responses of the next rows."""
@@ -70,38 +55,20 @@ class Supervised:
         return Group.of(f"{number}/{example.id}", [prompt])
 
     def _response(self, example: Example) -> np.ndarray:
-        return encode_response(example, self.processor.encode_response, self.max_response_tokens)
-
-    def host_state(self) -> dict[str, Any]:
-        """The position in the data."""
-        return {"data": self.pipeline.state()}
-
-    def restore(self, host: dict[str, Any]) -> None:
-        """Goes on from there."""
-        self.pipeline.restore(host["data"])
-
-
-def encode_response(
-    example: Example, encode: Callable[[str], np.ndarray], longest: int
-) -> np.ndarray:
-    """The tokens of an example's response.
-
-    Raises:
-        ValueError: It has no response or too long a one; names it.
-    """
-    text = example.metadata.get(RESPONSE)
-    if not isinstance(text, str) or not text:
-        raise ValueError(
-            f"example {example.id!r} of {example.source!r}: expected a text in "
-            f"metadata[{RESPONSE!r}] to train on; got {text!r}"
-        )
-    tokens = encode(text)
-    if len(tokens) > longest:
-        raise ValueError(
-            f"example {example.id!r} of {example.source!r}: expected a response of at most "
-            f"{longest} tokens (max_response_tokens); got {len(tokens)}"
-        )
-    return tokens
+        """The tokens of an example's response; raises ValueError without one, or for a long one."""
+        text = example.metadata.get(RESPONSE)
+        name = f"example {example.id!r} of {example.source!r}"
+        if not isinstance(text, str) or not text:
+            raise ValueError(
+                f"{name}: expected a text in metadata[{RESPONSE!r}] to train on; got {text!r}"
+            )
+        tokens = self.processor.encode_response(text)
+        if len(tokens) > self.max_response_tokens:
+            raise ValueError(
+                f"{name}: expected a response of at most {self.max_response_tokens} tokens "
+                f"(max_response_tokens); got {len(tokens)}"
+            )
+        return tokens
 
 
 def padded_responses(rows: Sequence[Sequence[int]]) -> Responses:

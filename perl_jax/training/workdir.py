@@ -23,7 +23,7 @@ def lock_workdir(path: str | os.PathLike[str]) -> AbstractContextManager[Path]:
 
     Raises:
         ValueError: It is a bucket.
-        LockError: It cannot be made or written to, or another job has it; names that job.
+        LockError: As of `perl_jax.files.lock`.
     """
     if "://" in os.fspath(path):
         raise ValueError(
@@ -36,11 +36,8 @@ def lock_workdir(path: str | os.PathLike[str]) -> AbstractContextManager[Path]:
 def fingerprint_of_config(config: Mapping[str, Any]) -> str:
     """A digest of a nested configuration that does not depend on the order of its entries.
 
-    Args:
-        config: Of what JSON can hold; tuples count as lists.
-
     Raises:
-        ValueError: It holds something else.
+        ValueError: It holds something that JSON cannot.
     """
     try:
         text = json.dumps(config, sort_keys=True, separators=(",", ":"))
@@ -53,20 +50,18 @@ def fingerprint_of_code() -> str:
     """A digest of the Python files of this package, their names included."""
     assert perl_jax.__file__ is not None
     root = Path(perl_jax.__file__).parent
-    digest = hashlib.sha256()
-    for file in sorted(root.rglob("*.py"), key=lambda file: file.relative_to(root).as_posix()):
-        content = file.read_bytes()
-        digest.update(f"{file.relative_to(root).as_posix()}\0{len(content)}\0".encode())
-        digest.update(content)
-    return digest.hexdigest()
+    contents = {str(file.relative_to(root)): file.read_bytes() for file in root.rglob("*.py")}
+    return fingerprint_of_config(
+        {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    )
 
 
 class Preemption:
     """Turns SIGTERM and the first SIGINT into a request: a context manager for the main thread.
 
     A step or a save that is under way goes on undisturbed, however many SIGTERMs come. A second
-    SIGINT does what it did before, so that an impatient user can interrupt. When the block ends,
-    so does all of this; a handler that was not installed from Python becomes the default one.
+    SIGINT does what it did before, so that an impatient user can interrupt. The end of the block
+    puts the earlier handlers back; one that was not installed from Python becomes the default one.
 
     Attributes:
         received: The first signal that came, or None.

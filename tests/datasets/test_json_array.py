@@ -5,7 +5,7 @@ import json
 import pytest
 
 from perl_jax.datasets import json_array
-from perl_jax.datasets.files import read_json_array
+from perl_jax.datasets.files import read_files
 from perl_jax.types import Example
 from tests.datasets.published_files import reasons
 
@@ -30,7 +30,7 @@ def test_rows_of_an_array_are_named_by_their_place_and_bad_ones_are_theirs_alone
     path = tmp_path / "sub" / "train.json"
     path.parent.mkdir()
     path.write_text('[{"id": 1}, 12, "x", {"id": "\\ud800"}, {"id": 2}]')
-    rows = list(read_json_array(tmp_path, "sub/train.json", example))
+    rows = list(read_files(tmp_path, "sub/train.json", example))
     assert reasons(rows) == [
         "sub/train.json:0",
         ("sub/train.json:1", "bad_json"),

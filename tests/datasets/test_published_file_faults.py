@@ -4,7 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from perl_jax.datasets.files import Columns, read_json_lines, read_parquet
+from perl_jax.datasets.files import Columns, read_files
 from perl_jax.datasets.k12_freeform import DATA_SETS
 from perl_jax.datasets.virl39k import DATA_SETS as VIRL_SETS
 from perl_jax.types import Example
@@ -68,7 +68,7 @@ def test_a_text_that_is_not_utf8_is_a_fault_of_its_row(tmp_path):
     def read(row, name, number):
         return Example(str(number), "s", row["text"], (), "1")
 
-    rows = read_parquet(tmp_path, "*.parquet", Columns(text=("text",)), read)
+    rows = read_files(tmp_path, "*.parquet", read, Columns(text=("text",)))
     assert reasons(rows) == ["0", ("a.parquet:1", "bad_text"), "2"]
 
 
@@ -81,7 +81,7 @@ def test_rows_are_read_in_the_order_of_the_files(tmp_path):
     def read(row, name, number):
         return Example(row["text"], "s", name, (), str(number))
 
-    rows = list(read_parquet(tmp_path, "a-*.parquet", Columns(text=("text",)), read))
+    rows = list(read_files(tmp_path, "a-*.parquet", read, Columns(text=("text",))))
     assert [row.id for row in rows] == [f"{shard}-{n}" for shard in (0, 1) for n in range(100)]
     assert (rows[101].question, rows[101].answer) == ("a-1.parquet:1", "101")
 
@@ -93,14 +93,14 @@ def example_of_line(row, name, number):
 def test_a_truncated_json_file_is_an_error_and_a_bad_line_a_bad_row(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_bytes(b'{"id": 1}\nnonsense\n[1]\n{"id": 2}\n{"id": 3}')
-    rows = reasons(read_json_lines(tmp_path, "a.jsonl", example_of_line))
+    rows = reasons(read_files(tmp_path, "a.jsonl", example_of_line))
     assert rows == ["1", ("a.jsonl:1", "bad_json"), ("a.jsonl:2", "bad_json"), "2", "3"]
     path.write_bytes(b'{"id": 1}\n \n{"id": "x\xff"}\n\n{"id": "\\ud800"}\n{"id": 2}\n  ')
-    rows = reasons(read_json_lines(tmp_path, "a.jsonl", example_of_line))
+    rows = reasons(read_files(tmp_path, "a.jsonl", example_of_line))
     assert rows == ["1", ("a.jsonl:2", "bad_json"), ("a.jsonl:4", "bad_text"), "2"]
     path.write_bytes(b'{"id": 1}\n{"id": ')
     with pytest.raises(ValueError, match=r"a\.jsonl: expected a JSON object a line; a\.jsonl:1"):
-        list(read_json_lines(tmp_path, "a.jsonl", example_of_line))
+        list(read_files(tmp_path, "a.jsonl", example_of_line))
 
 
 def test_a_virl39k_without_images_is_an_error(tmp_path):

@@ -53,10 +53,12 @@ def bad_row(name="row-bad"):
 
 def write_examples(rows, directory, **limits):
     """Writes examples as a stage does: the directory appears when it is whole."""
-    with whole_directory(directory) as unfinished, ShardWriter(unfinished, **limits) as writer:
+    with (
+        whole_directory(directory, replace=True) as unfinished,
+        ShardWriter(unfinished, **limits) as writer,
+    ):
         for row in rows:
             writer.add(row)
-    return writer.rows
 
 
 def run_stage(stage, rows, config, tmp_path, *, seed=0, endpoint=None):

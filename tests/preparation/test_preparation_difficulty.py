@@ -97,15 +97,13 @@ def test_bounds_are_changed_without_asking_again(tmp_path, monkeypatch):
 def test_accuracies_are_read_as_they_were_written_up_to_a_torn_line(tmp_path):
     path = tmp_path / "a" / "accuracies.jsonl"
     skipped = Skipped("too_long", "row-2", "long")
-    with Accuracies(path) as accuracies:
-        accuracies.add({("s", "1"): [1.0, None], ("s", "2"): skipped})
+    Accuracies(path).add({("s", "1"): [1.0, None], ("s", "2"): skipped})
     path.write_bytes(path.read_bytes() + b'{"source": "s", "id": "3", "sco')
-    with Accuracies(path) as accuracies:
-        assert (accuracies["s", "1"], accuracies["s", "2"]) == ([1.0, None], skipped)
-        assert ("s", "3") not in accuracies
-        accuracies.add({("s", "3"): [0.0]})
-    with Accuracies(path) as accuracies:
-        assert accuracies["s", "3"] == [0.0]
+    accuracies = Accuracies(path)
+    assert (accuracies["s", "1"], accuracies["s", "2"]) == ([1.0, None], skipped)
+    assert ("s", "3") not in accuracies
+    accuracies.add({("s", "3"): [0.0]})
+    assert Accuracies(path)["s", "3"] == [0.0]
     path.write_text(path.read_text() + '{"id": "3"}\n')
     with pytest.raises(ValueError, match=r"accuracies.jsonl:4: expected the accuracies of a row"):
         Accuracies(path)

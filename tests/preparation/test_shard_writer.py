@@ -48,7 +48,7 @@ def test_what_is_read_is_what_was_written(tmp_path):
         example(2, metadata={"change_needed": True}),
         example(3, metadata={"change_needed": "yes", "question_type": 7, "index": 5}),
     ]
-    assert write_examples(rows, tmp_path / "set") == 4
+    write_examples(rows, tmp_path / "set")
     assert read_back(tmp_path / "set") == rows
 
 
@@ -95,7 +95,7 @@ def test_writing_that_fails_leaves_what_was_there(tmp_path):
 
     with pytest.raises(RuntimeError, match="the source fails"):
         write_examples(failing(), tmp_path / "set")
-    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+    assert not list(tmp_path.iterdir())
     write_examples([example(7)], tmp_path / "set")
     with pytest.raises(RuntimeError, match="the source fails"):
         write_examples(failing(), tmp_path / "set")

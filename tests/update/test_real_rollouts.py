@@ -129,10 +129,10 @@ def test_the_same_seed_draws_the_same_and_another_one_does_not(demo, collected):
 def test_orders_share_images_and_permuted_answers_are_graded_as_permuted(collected):
     for group in collected.batch.groups:
         assert len(group.prompts) == 2
-        shown = [{id(image) for image in prompt.images} for prompt in group.prompts]
+        shown = [{image.key for image in prompt.images} for prompt in group.prompts]
         assert shown[0] == shown[1]
         assert len(group.images) <= 4
     assert collected.metrics["permutation/rate_realised"] == 1
     assert collected.metrics["permutation/orders"] == 2
-    assert collected.metrics["rollout/length"] == pytest.approx(collected.record["lengths"].mean())
-    assert collected.record["reward"].shape == (GROUPS, 2, ROLLOUTS)
+    assert collected.metrics["rollout/length"] == pytest.approx(collected.batch.lengths.mean())
+    assert np.shape(collected.record["reward"]) == (GROUPS, 2, ROLLOUTS)

@@ -7,6 +7,7 @@ from typing import Any
 
 from perl_jax.data.sources.source import BadRow
 from perl_jax.datasets import DataSet
+from perl_jax.settings import plain
 from perl_jax.types import Example
 
 _COLUMNS = ("split", "rows", "kept", "dropped", "images", "pairs left out")
@@ -19,11 +20,10 @@ class Tally:
     Attributes:
         rows: All that were read.
         kept: Those that became examples.
-        images: The images of these.
-        left_out_pairs: Questions and answers that their conversations hold besides, as their
-            metadata say.
+        images: Of the kept ones.
+        left_out_pairs: Questions and answers that conversations hold besides, by their metadata.
         dropped: The others, by reason.
-        samples: Of each reason, the first row and what is wrong with it.
+        samples: For each reason, the first row and what is wrong with it.
     """
 
     rows: int = 0
@@ -64,9 +64,8 @@ class Built:
     Attributes:
         directory: Where it is, as TFDS reads it.
         limit: How many rows of each split were read at most; None: all.
-        tallies: By split.
-        files: Of each published file, its name, bytes and SHA-256 digest.
-        shards: Of each file that was written, the same.
+        files: The name, bytes and SHA-256 digest of each published file.
+        shards: The same of each file that was written.
     """
 
     directory: str
@@ -91,55 +90,46 @@ class Built:
             "name": data_set.name,
             "source": data_set.source,
             "limit": self.limit,
-            "splits": {
-                split: {**vars(tally), "dropped": dict(sorted(tally.dropped.items()))}
-                for split, tally in self.tallies.items()
-            },
-            "files": [list(file) for file in self.files],
-            "shards": [list(shard) for shard in self.shards],
+            "splits": plain(self.tallies),
+            "files": plain(self.files),
+            "shards": plain(self.shards),
         }
 
     @classmethod
-    def read(cls, directory: str, plain: Mapping[str, Any]) -> "Built":
+    def read(cls, directory: str, facts: Mapping[str, Any]) -> "Built":
         """Reads back what `plain` gave."""
-        tallies = {
-            split: Tally(**{**values, "dropped": Counter(values["dropped"])})
-            for split, values in plain["splits"].items()
-        }
-        files, shards = ([tuple(file) for file in plain[name]] for name in ("files", "shards"))
-        return cls(directory, plain["limit"], tallies, files, shards)
+        tallies = {split: Tally(**values) for split, values in facts["splits"].items()}
+        for tally in tallies.values():
+            tally.dropped = Counter(tally.dropped)
+        files, shards = ([tuple(file) for file in facts[name]] for name in ("files", "shards"))
+        return cls(directory, facts["limit"], tallies, files, shards)
 
     def card(self, data_set: DataSet) -> str:
         """The data set card: Markdown, the same for the same input."""
         limited = [] if self.limit is None else [f"Only the first {self.limit} rows of each split."]
-        rows = [tally.cells(split) for split, tally in self.tallies.items()]
         dropped = [
             (split, reason, count, tally.samples[reason][:200])
             for split, tally in self.tallies.items()
             for reason, count in sorted(tally.dropped.items())
         ]
-        return (
-            "\n\n".join(
-                [
-                    f"# {data_set.title}",
-                    data_set.description,
-                    *limited,
-                    f"- Homepage: {data_set.homepage}\n- Licence: {data_set.licence}\n"
-                    f"- Source of the examples: `{data_set.source}`",
-                    "## Rows\n\n" + _markdown(_COLUMNS, rows),
-                    "## Dropped rows\n\n"
-                    + (
-                        _markdown(("split", "reason", "rows", "such as"), dropped)
-                        + "\n\nEvery one is named in `dropped.jsonl`."
-                        if dropped
-                        else "None."
-                    ),
-                    "## Published files\n\n" + _markdown(("file", "bytes", "SHA-256"), self.files),
-                    "## Shards\n\n" + _markdown(("file", "bytes", "SHA-256"), self.shards),
-                ]
-            )
-            + "\n"
-        )
+        file = ("file", "bytes", "SHA-256")
+        paragraphs = [
+            f"# {data_set.title}",
+            data_set.description,
+            *limited,
+            f"- Homepage: {data_set.homepage}\n- Licence: {data_set.licence}\n"
+            f"- Source of the examples: `{data_set.source}`",
+            "## Rows",
+            _markdown(_COLUMNS, [tally.cells(split) for split, tally in self.tallies.items()]),
+            "## Dropped rows",
+            _markdown(("split", "reason", "rows", "such as"), dropped) if dropped else "None.",
+            *(["Every one is named in `dropped.jsonl`."] if dropped else []),
+            "## Published files",
+            _markdown(file, self.files),
+            "## Shards",
+            _markdown(file, self.shards),
+        ]
+        return "\n\n".join(paragraphs) + "\n"
 
 
 def _markdown(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

@@ -1,8 +1,14 @@
-"""Writes the records of a split to ArrayRecord files, and keeps those that an earlier run wrote."""
+"""Writes the records of a split to ArrayRecord files, and keeps those that an earlier run wrote.
+
+TFDS's own writers take no finished shards over, and their records differ from process to process.
+"""
 
 import hashlib
+import itertools
 import json
 import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +19,6 @@ from perl_jax.files import write_whole
 
 # TFDS's own setting: every record can be read by itself.
 _OPTIONS = "group_size:1"
-_BLOCK_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -22,9 +27,9 @@ class Shard:
 
     Attributes:
         file: Its name.
-        rows: How many rows of the split had been read when it was finished, dropped ones included.
+        rows: The rows of the split that were read up to its last record, dropped ones included.
         examples: How many records it holds.
-        record_bytes: The size of these, before compression.
+        record_bytes: Their size before compression.
         size: Of the file, in bytes.
         sha256: Of the file.
     """
@@ -38,22 +43,21 @@ class Shard:
 
 
 class FinishedShards:
-    """Which shards of a build are finished, in a file that is replaced as a whole.
+    """The finished shards of a build, in a file that is replaced as a whole.
 
     Args:
-        path: The file.
+        path: The file, in the directory of the shards.
         request: What the build is asked for, in values as JSON holds them. The shards of another
-            one do not count.
+            request do not count.
     """
 
     def __init__(self, path: Path, request: dict[str, Any]):
         self._path = path
         self._request = request
         self._shards: dict[str, list[Shard]] = {}
-        try:
-            state = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        if not path.exists():
             return
+        state = json.loads(path.read_text(encoding="utf-8"))
         shards = {
             split: [Shard(**shard) for shard in shards] for split, shards in state["shards"].items()
         }
@@ -77,89 +81,60 @@ def _is_there(directory: Path, shard: Shard) -> bool:
     return path.is_file() and path.stat().st_size == shard.size
 
 
-class RecordWriter:
-    """The shards of one split, a record after the other; a context manager.
+def write_shards(
+    records: Iterator[tuple[int, bytes]], prefix: Path, split: str, size: int, done: FinishedShards
+) -> None:
+    """Writes the records that follow those of the finished shards of a split.
 
     Args:
-        directory: Where they go.
-        prefix: How their names begin.
+        records: With each, the number of rows of the split that were read up to it.
+        prefix: How the paths of shards begin.
         split: The split.
-        shard_bytes: A shard is finished once its records have so many bytes.
-        progress: Of the build.
+        size: A shard is finished once its records have so many bytes.
+        done: The finished shards; takes the new ones.
+
+    Raises:
+        OSError: The storage fails.
     """
-
-    def __init__(
-        self, directory: Path, prefix: str, split: str, shard_bytes: int, progress: FinishedShards
-    ):
-        self._directory, self._prefix, self._split = directory, prefix, split
-        self._shard_bytes, self._progress = shard_bytes, progress
-        self._writer: ArrayRecordWriter | None = None
-        self._examples = self._record_bytes = 0
-
-    @property
-    def rows_done(self) -> int:
-        """How many rows of the split need no writing any more."""
-        shards = self._progress.shards(self._split)
-        return shards[-1].rows if shards else 0
-
-    def write(self, record: bytes, rows: int) -> None:
-        """Writes a record; ``rows`` rows of the split have been read, with this one.
-
-        Raises:
-            OSError: The storage fails.
-        """
-        try:
-            if self._writer is None:
-                self._writer = ArrayRecordWriter(str(self._path), _OPTIONS)
-            self._writer.write(record)
-        except RuntimeError as error:
-            raise OSError(f"{self._path}: cannot be written: {error}") from error
-        self._examples += 1
-        self._record_bytes += len(record)
-        if self._record_bytes >= self._shard_bytes:
-            self.finish(rows)
-
-    def finish(self, rows: int) -> None:
-        """Finishes the shard that is being written, if any, and notes it.
-
-        Raises:
-            OSError: The storage fails.
-        """
-        if self._writer is None:
+    for number in itertools.count(len(done.shards(split))):
+        first = next(records, None)
+        if first is None:
             return
-        path = self._path
-        try:
-            self._writer.close()
-        except RuntimeError as error:
-            raise OSError(f"{path}: cannot be written: {error}") from error
-        self._writer = None
-        # What is noted as finished must be there after a crash of the machine too.
-        with open(path, "rb") as file:
-            os.fsync(file.fileno())
-        shard = Shard(
-            path.name, rows, self._examples, self._record_bytes, path.stat().st_size, sha256(path)
-        )
-        self._examples = self._record_bytes = 0
-        self._progress.add(self._split, shard)
+        path = Path(f"{prefix}-{split}.array_record-{number:05d}")
+        done.add(split, _write_shard(path, itertools.chain([first], records), size))
 
-    def __enter__(self) -> "RecordWriter":
-        return self
 
-    def __exit__(self, *error: object) -> None:
-        if self._writer is not None:  # left by an error: the file does not count
-            self._writer.close()
-            self._writer = None
+def _write_shard(path: Path, records: Iterable[tuple[int, bytes]], size: int) -> Shard:
+    rows = examples = record_bytes = 0
+    with _storage(path):
+        writer = ArrayRecordWriter(str(path), _OPTIONS)
+    try:
+        for rows, record in records:  # noqa: B007 - the last one counts
+            with _storage(path):
+                writer.write(record)
+            examples += 1
+            record_bytes += len(record)
+            if record_bytes >= size:
+                break
+    finally:
+        with _storage(path):
+            writer.close()
+    # What is noted as finished must be there after a crash of the machine too.
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+    return Shard(path.name, rows, examples, record_bytes, path.stat().st_size, sha256(path))
 
-    @property
-    def _path(self) -> Path:
-        number = len(self._progress.shards(self._split))
-        return self._directory / f"{self._prefix}-{self._split}.array_record-{number:05d}"
+
+@contextmanager
+def _storage(path: Path) -> Iterator[None]:
+    """Makes an OSError of what the writer says of the storage."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise OSError(f"{path}: cannot be written: {error}") from error
 
 
 def sha256(path: Path) -> str:
     """The SHA-256 digest of a file."""
-    digest = hashlib.sha256()
     with open(path, "rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()

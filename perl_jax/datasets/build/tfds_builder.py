@@ -21,11 +21,11 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, TextIO
 
 import tensorflow_datasets as tfds
 from tqdm import tqdm
@@ -34,7 +34,7 @@ from perl_jax.data.sources.source import BadRow
 from perl_jax.data.sources.tfds_records import FEATURES, to_record
 from perl_jax.datasets import DataSet
 from perl_jax.datasets.build.built import Built, Tally
-from perl_jax.datasets.build.record_shards import FinishedShards, RecordWriter, sha256
+from perl_jax.datasets.build.record_shards import FinishedShards, sha256, write_shards
 from perl_jax.files import lock, write_whole
 from perl_jax.settings import Checked, Count, Expects, Fraction
 from perl_jax.types import Example
@@ -52,11 +52,10 @@ class BuildOptions(Checked):
     """How a data set is built.
 
     Attributes:
-        limit: How many rows of each split are read at most; None: all.
-        splits: Which splits; None: all that are published.
+        limit: The most rows of each split that are read; None: all.
+        splits: None: all that are published.
         max_bad_fraction: The largest share of a split's rows that may be dropped.
-        shard_bytes: About how many bytes of records a file holds.
-        show_progress: Whether bars are drawn.
+        shard_bytes: The size of the records of a file, about.
     """
 
     limit: Annotated[Count, Expects("a positive number of rows")] | None = None
@@ -75,7 +74,7 @@ def build(
         data_set: What to build.
         source: The directory with its published files.
         data_dir: The directory of built data sets.
-        options: How.
+        options: None: the defaults.
 
     Raises:
         ValueError: Too many rows are bad (the message has their reasons), a split has none, a
@@ -89,8 +88,9 @@ def build(
     splits = _splits(data_set, options)
     files = _published_files(data_set, source)
     final = data_dir / data_set.name / VERSION
+    asked = ([file[:2] for file in files], splits, options.limit)
     if final.exists():
-        return _existing(final, source, files, splits, options)
+        return _existing(final, source, asked)
     work = final.with_name(f"{VERSION}.incomplete")
     request = {
         "name": data_set.name, "splits": splits, "limit": options.limit,
@@ -99,11 +99,11 @@ def build(
     }  # fmt: skip
     with lock(final.parent, "data set"):
         if final.exists():  # meanwhile
-            return _existing(final, source, files, splits, options)
-        work.mkdir(exist_ok=True)
+            return _existing(final, source, asked)
         progress = FinishedShards(work / _PROGRESS, request)
         if not any(progress.shards(split) for split in splits):
-            _clear(work)
+            shutil.rmtree(work, ignore_errors=True)
+            work.mkdir()
         job = _Job(data_set, source, work, progress, options)
         tallies = _write_splits(job, splits)
         built = _finish(job, final, files, tallies)
@@ -142,21 +142,13 @@ def _published_files(data_set: DataSet, source: Path) -> list[tuple[str, int, Pa
     ]
 
 
-def _existing(
-    final: Path,
-    source: Path,
-    files: list[tuple[str, int, Path]],
-    splits: list[str],
-    options: BuildOptions,
-) -> Built:
-    """A finished build, if it is the one that is asked for."""
+def _existing(final: Path, source: Path, asked: tuple[Any, ...]) -> Built:
+    """A finished build, if it is of the files, splits and limit that are asked for."""
     try:
-        plain = json.loads((final / _FACTS).read_text(encoding="utf-8"))
-        built = Built.read(str(final), plain)
+        built = Built.read(str(final), json.loads((final / _FACTS).read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{final}: exists, but is no build of this program: {error}") from error
-    same_files = [file[:2] for file in built.files] == [file[:2] for file in files]
-    if not same_files or list(built.tallies) != splits or built.limit != options.limit:
+    if ([file[:2] for file in built.files], list(built.tallies), built.limit) != asked:
         raise ValueError(
             f"{final}: is built from other files than those of {source}, or with other splits or "
             "another limit; remove it to build it again"
@@ -165,31 +157,21 @@ def _existing(
     return built
 
 
-def _clear(work: Path) -> None:
-    for path in work.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-
-
 def _write_splits(job: _Job, splits: list[str]) -> dict[str, Tally]:
     tallies: dict[str, Tally] = {}
     ids: set[str] = set()
     with open(job.work / _DROPPED, "w", encoding="utf-8") as log:
-
-        def note(split: str, row: BadRow) -> None:
-            facts = {"split": split, "reason": row.reason, "row": row.row, "message": row.message}
-            log.write(json.dumps(facts) + "\n")
-
         for split in splits:
+            tally = tallies[split] = Tally()
             reader = job.data_set.splits[split](job.source)
-            rows = islice(map(_checked, reader), job.options.limit)
-            tallies[split] = _write_split(job, split, rows, ids, note)
+            rows = map(_checked, islice(reader, job.options.limit))
+            records = _records(job, split, rows, ids, tally, log)
+            prefix = job.work / job.data_set.name
+            write_shards(records, prefix, split, job.options.shard_bytes, job.progress)
             if isinstance(reader, Generator):
                 reader.close()  # it may stand at the limit, with its files open
             log.flush()
-            _judge(job, split, tallies[split])
+            _judge(job, split, tally)
     return tallies
 
 
@@ -204,28 +186,27 @@ def _checked(row: Example | BadRow) -> Example | BadRow:
     return row
 
 
-def _write_split(
+def _records(
     job: _Job,
     split: str,
     rows: Iterable[Example | BadRow],
     ids: set[str],
-    note: Callable[[str, BadRow], None],
-) -> Tally:
-    tally = Tally()
-    shard_bytes = job.options.shard_bytes
-    with RecordWriter(job.work, job.data_set.name, split, shard_bytes, job.progress) as writer:
-        for row in tqdm(rows, desc=split, unit=" rows", disable=not job.options.show_progress):
-            tally.add(row)
-            if isinstance(row, BadRow):
-                note(split, row)
-                continue
-            if row.id in ids:
-                raise ValueError(f"{split}: expected an id of its own; {row.id!r} stands twice")
-            ids.add(row.id)
-            if tally.rows > writer.rows_done:
-                writer.write(to_record(row), tally.rows)
-        writer.finish(tally.rows)
-    return tally
+    tally: Tally,
+    log: TextIO,
+) -> Iterator[tuple[int, bytes]]:
+    """The records after those of the finished shards, with how many rows were read; counts all."""
+    shards = job.progress.shards(split)
+    done = shards[-1].rows if shards else 0
+    for row in tqdm(rows, desc=split, unit=" rows", disable=not job.options.show_progress):
+        tally.add(row)
+        if isinstance(row, BadRow):
+            log.write(json.dumps({"split": split, **vars(row)}) + "\n")
+            continue
+        if row.id in ids:
+            raise ValueError(f"{split}: expected an id of its own; {row.id!r} stands twice")
+        ids.add(row.id)
+        if tally.rows > done:
+            yield tally.rows, to_record(row)
 
 
 def _judge(job: _Job, split: str, tally: Tally) -> None:
@@ -270,16 +251,15 @@ def _finish(
 
 def _split_info(job: _Job, split: str) -> Any:
     shards = job.progress.shards(split)
-    template = tfds.core.ShardedFileTemplate(
-        data_dir=job.work,
-        dataset_name=job.data_set.name,
-        split=split,
-        filetype_suffix="array_record",
-        template=_TEMPLATE,
-    )
     return tfds.core.SplitInfo(
         name=split,
         shard_lengths=[shard.examples for shard in shards],
         num_bytes=sum(shard.record_bytes for shard in shards),
-        filename_template=template,
+        filename_template=tfds.core.ShardedFileTemplate(
+            data_dir=job.work,
+            dataset_name=job.data_set.name,
+            split=split,
+            filetype_suffix="array_record",
+            template=_TEMPLATE,
+        ),
     )

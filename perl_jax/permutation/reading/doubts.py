@@ -5,24 +5,60 @@ one that concerns a moved image is not permuted.
 """
 
 import re
-from functools import lru_cache
 
 from perl_jax.permutation.reading.scan import Scan
-from perl_jax.permutation.reading.words import (
-    NUMBER,
-    POSITION,
-    read_number,
-    read_position,
-    read_side,
-)
+from perl_jax.permutation.reading.words import NUMBER, POSITION
 
-# They may be another word for a shown image, or a thing inside one.
-_OTHER_NOUNS = (
-    "figure|fig|chart|graph|diagram|frame|panel|screenshot|map|plot|drawing|painting|sketch|view"
-    "|shot|slide|page|scan|illustration|clip|scene|video"
+# Reasons and patterns of doubtful words. The token that names a slot may be a number, a position or
+# a side; with ``many``, or without a token, it is not known which images are meant.
+_WORDS = (
+    (
+        "ambiguous_noun",  # "Figure 2"
+        r"\bOTHERs?\.?\s*[-_#]?\s*\(?(?P<token>\d+)"
+        r"(?P<many>\)?\s*(?:,|and|or|&|[-\u2013])?\s*\d)?",
+    ),
+    ("ambiguous_noun", rf"\b(?P<token>{POSITION})\s+OTHER(?P<many>s?)\b"),  # "the second chart"
+    (
+        "ambiguous_noun",  # "the left panel"
+        r"\b(?P<token>left|right|middle|center|central)(?:-?most|[- ]hand)?\s+OTHERs?\b",
+    ),
+    (
+        "ambiguous_side",  # "the one on the left"
+        r"\b(?:OTHER|one|ones|that|those)s?\s+(?:on|to|at|in)\s+the\s+"
+        r"(?P<token>left|right|middle)\b",
+    ),
+    (
+        "ambiguous_side",  # "the image shown on the left"
+        r"\bNOUN\s+\w+(?:ing|ed)\s+(?:on|to|at|in)\s+the\s+(?P<token>left|right)\b",
+    ),
+    (
+        "ambiguous_side",  # "image (left)"
+        r"(?:\0|\bNOUNs?)\s*[,(]\s*(?:(?:on|to|at)\s+)?(?:the\s+)?"
+        r"(?P<token>left|right|middle)(?:\s+side)?\s*[,)]",
+    ),
+    ("ambiguous_side", r"(?:^|[\n.;]\s*)(?P<token>left|right|middle)\s*[:=]"),  # "Left: a dog"
+    ("ambiguous_reference", rf"\b(?:no\.|number|#)\s*(?P<token>{NUMBER})\s+NOUN\b"),
+    ("ambiguous_reference", rf"\b(?:{POSITION}|left|right|middle)-NOUNs?\b"),
+    (
+        "named_image",  # "Figure A", "image labelled A"
+        r"\bOTHERs?\s+\(?(?-i:[A-HJ-Z])\b|\bNOUN\s+(?:labell?ed|marked|numbered|called|named)"
+        r"\s+(?:as\s+)?\W?(?:\d|(?-i:[A-Z])\b)",
+    ),
+    (
+        "group_reference",  # "image pair 2"
+        rf"\bNOUN\s+(?:pair|set|group|row)\s+#?(?:\d|(?-i:[A-Z])\b|{NUMBER}\b)"
+        rf"|\b(?:{POSITION})\s+(?:pair|set)\b(?!\s+of\b)",
+    ),
+    (
+        "layout_reference",  # "the top image"
+        r"\b(?:top|bottom|upper|lower|above|below)(?:[- ](?:left|right|middle|row))?\s+NOUN\b"
+        r"|\bNOUN\s+(?:(?:shown|displayed)\s+)?(?:(?:at|on|in)\s+(?:the\s+)?(?:top|bottom)"
+        r"|above|below)\b",
+    ),
+    ("respectively", r"\brespective(?:ly)?\b"),
+    ("former_latter", r"\bthe\s+(?:former|latter)\b"),
 )
-_LAYOUT = r"top|bottom|upper|lower|above|below"
-_SEQUENCE = re.compile(
+_SEQUENCE = (
     r"\b(?:next|previous|preceding|subsequent|prior)\s+(?:image|picture|photo|photograph|frame)s?\b"
     r"|\bfollowing\s+(?:image|picture|photo|photograph|frame)\b"
     r"|\b(?:consecutive|successive|adjacent|neighbou?ring|alternate|alternating)\b"
@@ -36,124 +72,56 @@ _SEQUENCE = re.compile(
     r"(?:before|after|preceding|following|until|up\s+to)\b"
     r"|\bfrom\s+(?:the\s+)?first\s+to\s+(?:the\s+)?last\b"
     r"|\b(?:image|picture|photo)s\b[^.?!]*\bfrom\s+left\s+to\s+right\b"
-    r"|\bfrom\s+left\s+to\s+right\b[^.?!]*\b(?:image|picture|photo)s\b",
-    re.IGNORECASE,
+    r"|\bfrom\s+left\s+to\s+right\b[^.?!]*\b(?:image|picture|photo)s\b"
 )
-_OPTION = re.compile(
-    rf"\b(?:{POSITION}|top|bottom)\s+(?:option|choice|candidate|answer\s+choice)\b", re.IGNORECASE
-)
-_WHICH = re.compile(r"\b(?:which|what)\b", re.IGNORECASE)
+_OPTION = rf"\b(?:{POSITION}|top|bottom)\s+(?:option|choice|candidate|answer\s+choice)\b"
 _BARE_LIST = re.compile(
     r"(?<![\w.])\d{1,2}(?:\s*(?:,\s*(?:and|or)|,|\band|\bor)\s*\d{1,2}\b)+"
     r"(?=\s*(?:[?.;:)\n]|or\b|$))"
 )
 # Sides that can only lie inside an image: directions, parts of a thing, relations, corners.
 _INSIDE = re.compile(
-    r"\b(?:fac|point|look|turn|head|lean|angl|tilt|aim|direct|orient|go|mov|walk|runn?|fly|swim"
+    r"(?i)\b(?:fac|point|look|turn|head|lean|angl|tilt|aim|direct|orient|go|mov|walk|runn?|fly|swim"
     r"|driv|gaz|star|bend|curv|slant)(?:e|s|es|ed|ing|t)?\s+"
     r"(?:(?:slightly|directly|mostly|more)\s+)?"
     r"(?:(?:to|toward|towards)\s+)?(?:(?:the|its|their|his|her)\s+)?(?:left|right)\b"
     r"|\b(?:left|right)[- ](?:facing|pointing|turned|leaning|angled?s?)\b"
     r"|\b(?:left|right)\s+(?:hand|paw|leg|foot|arm|eye|ear|wing|shoulder|thumb|knee|claw)s?\b"
-    r"|\bto\s+the\s+(?:left|right)\s+of\b|\b(?:top|upper|bottom|lower)[- ](?:left|right)\b",
-    re.IGNORECASE,
+    r"|\bto\s+the\s+(?:left|right)\s+of\b|\b(?:top|upper|bottom|lower)[- ](?:left|right)\b"
 )
 
 
 def find_doubts(scan: Scan) -> None:
     """Adds the doubts of a text that has been read to its scan."""
-    _find_nouns(scan)
-    _find_names(scan)
-    for reason, pattern in (
-        ("respectively", r"\brespective(?:ly)?\b"),
-        ("former_latter", r"\bthe\s+(?:former|latter)\b"),
-    ):
-        if match := re.search(pattern, scan.text, re.IGNORECASE):
-            scan.doubt(reason, match[0])
-    if _WHICH.search(scan.text):
+    for reason, pattern in _WORDS:
+        _find_words(scan, reason, pattern)
+    if re.search(r"(?i)\b(?:which|what)\b", scan.text):
         _find_bare_lists(scan)
-    if not scan.reader.sequences and (match := _SEQUENCE.search(scan.text)):
-        scan.doubt("sequence_word", match[0])
-    if scan.reader.letters_follow and (match := _OPTION.search(scan.text)):
-        scan.doubt("ambiguous_reference", match[0])
+    if not scan.reader.sequences:
+        _find_words(scan, "sequence_word", _SEQUENCE)
+    if scan.reader.letters_follow:
+        _find_words(scan, "ambiguous_reference", _OPTION)
     if scan.reader.strict_sides:
         outside = _INSIDE.sub(" ", scan.text)
-        if match := re.search(r"\b\w*\s*\b(?:left|right)(?:-?most)?\b", outside, re.IGNORECASE):
+        if match := re.search(r"(?i)\b\w*\s*\b(?:left|right)(?:-?most)?\b", outside):
             scan.doubt("ambiguous_side", match[0])
+
+
+def _find_words(scan: Scan, reason: str, pattern: str) -> None:
+    for match in scan.find(pattern):
+        groups = match.groupdict()
+        token = groups.get("token")
+        if token is None or groups.get("many"):
+            scan.doubt(reason, match[0])
+        elif scan.reader.read(token):  # a side that names no slot lies inside an image
+            scan.doubt(reason, match[0], token)
 
 
 def _find_bare_lists(scan: Scan) -> None:
     """Doubts about "which two match: 1 and 2 or 1 and 3?"; all of the images are a set."""
     everything = list(range(scan.reader.num_slots))
     for match in _BARE_LIST.finditer(scan.text):
-        slots = [int(number) - scan.reader.base for number in re.findall(r"\d+", match[0])]
-        if set(slots) <= set(everything) and sorted(slots) != everything:
-            scan.doubt("ambiguous_reference", match[0], *slots)
-
-
-@lru_cache(maxsize=32)
-def _noun_patterns(nouns: tuple[str, ...]) -> dict[str, re.Pattern[str]]:
-    others = "|".join(noun for noun in _OTHER_NOUNS.split("|") if noun not in nouns)
-    own = "|".join(map(re.escape, nouns))
-    beside = r"\s+(?:on|to|at|in)\s+the\s+(?P<side>left|right|middle)\b"
-    patterns = {
-        "numbered": rf"\b(?:{others})s?\.?\s*[-_#]?\s*\(?(?P<number>\d+)"
-        r"(?P<more>\)?\s*(?:,|and|or|&|[-\u2013])?\s*\d)?",
-        "placed": rf"\b(?P<place>{POSITION})\s+(?:{others})(?P<plural>s?)\b",
-        "sided": r"\b(?P<side>left|right|middle|center|central)(?:-?most|[- ]hand)?\s+"
-        rf"(?:{others})s?\b",
-        "beside": rf"\b(?:{others}|one|ones|that|those)s?{beside}",
-        "seen_beside": rf"\b(?:{own})\s+\w+(?:ing|ed)\s+(?:on|to|at|in)\s+the\s+"
-        r"(?P<side>left|right)\b",
-        "apposed": rf"(?:\0|\b(?:{own})s?)\s*[,(]\s*(?:(?:on|to|at)\s+)?(?:the\s+)?"
-        r"(?P<side>left|right|middle)(?:\s+side)?\s*[,)]",
-        "headed": r"(?:^|[\n.;]\s*)(?P<side>left|right|middle)\s*[:=]",
-        "hashed": rf"\b(?:no\.|number|#)\s*(?P<number>{NUMBER})\s+(?:{own})\b",
-        "hyphened": rf"\b(?:{POSITION}|left|right|middle)-(?:{own})s?\b",
-        "lettered": rf"\b(?:{others})s?\s+\(?(?-i:[A-HJ-Z])\b"
-        rf"|\b(?:{own})\s+(?:labell?ed|marked|numbered|called|named)"
-        r"\s+(?:as\s+)?\W?(?:\d|(?-i:[A-Z])\b)",
-        "group": rf"\b(?:{own})\s+(?:pair|set|group|row)\s+#?(?:\d|(?-i:[A-Z])\b|{NUMBER}\b)"
-        rf"|\b(?:{POSITION})\s+(?:pair|set)\b(?!\s+of\b)",
-        "layout": rf"\b(?:{_LAYOUT})(?:[- ](?:left|right|middle|row))?\s+(?:{own})\b"
-        rf"|\b(?:{own})\s+(?:(?:shown|displayed)\s+)?(?:(?:at|on|in)\s+(?:the\s+)?(?:top|bottom)"
-        r"|above|below)\b",
-    }
-    return {name: re.compile(pattern, re.IGNORECASE) for name, pattern in patterns.items()}
-
-
-def _find_nouns(scan: Scan) -> None:
-    """Doubts about "Figure 2", "the second chart", "the left panel", "number 2 image"."""
-    reader, patterns = scan.reader, _noun_patterns(scan.reader.nouns)
-    for match in patterns["numbered"].finditer(scan.text):
-        slot = read_number(match["number"], reader.base)[1]
-        scan.doubt("ambiguous_noun", match[0], *([] if match["more"] else [slot]))
-    for match in patterns["placed"].finditer(scan.text):
-        slots = [] if match["plural"] else [read_position(match["place"], reader.num_slots)[1]]
-        scan.doubt("ambiguous_noun", match[0], *slots)
-    for name, reason in (
-        ("sided", "ambiguous_noun"),
-        ("beside", "ambiguous_side"),
-        ("seen_beside", "ambiguous_side"),
-        ("apposed", "ambiguous_side"),
-        ("headed", "ambiguous_side"),
-    ):
-        for match in patterns[name].finditer(scan.text):
-            side = read_side(match["side"], reader.num_slots)
-            if side is not None:
-                scan.doubt(reason, match[0], side[1])
-    for match in patterns["hashed"].finditer(scan.text):
-        scan.doubt("ambiguous_reference", match[0], read_number(match["number"], reader.base)[1])
-
-
-def _find_names(scan: Scan) -> None:
-    """Doubts about words that no slot can be given to: "Figure A", "image pair 2", "top image"."""
-    patterns = _noun_patterns(scan.reader.nouns)
-    for name, reason in (
-        ("hyphened", "ambiguous_reference"),
-        ("lettered", "named_image"),
-        ("group", "group_reference"),
-        ("layout", "layout_reference"),
-    ):
-        if match := patterns[name].search(scan.text):
-            scan.doubt(reason, match[0])
+        numbers = re.findall(r"\d+", match[0])
+        slots = sorted(int(number) - scan.reader.base for number in numbers)
+        if set(slots) <= set(everything) and slots != everything:
+            scan.doubt("ambiguous_reference", match[0], *numbers)

@@ -1,7 +1,6 @@
 """Reads numbers and letters that name images: "image 2", "images 1 and 3", "image A"."""
 
 import re
-from functools import lru_cache
 
 from perl_jax.permutation.reading.scan import (
     COMMA,
@@ -11,10 +10,9 @@ from perl_jax.permutation.reading.scan import (
     Mention,
     Run,
     Scan,
-    noun_pattern,
     read_list,
 )
-from perl_jax.permutation.reading.words import NUMBER, read_number
+from perl_jax.permutation.reading.words import NUMBER, compiled, read_number
 
 _RANGE = re.compile(r"\s*[-\u2013~]\s*|\s+(?:to|through|thru)\s+", re.IGNORECASE)
 _NUMBER = re.compile(rf"{NUMBER}\b", re.IGNORECASE)
@@ -22,51 +20,36 @@ _MEASURE = re.compile(r"\s*[%°\xd7]|\s*x\s*\d|[.,]\w|[a-z]", re.IGNORECASE)
 _DEFINITE = re.compile(r"\b(?:the|this|that|these|both)\s+$", re.IGNORECASE)
 # A number without its noun, after a numbered reference: "than in 2", "and #2", "but 3 differs".
 _ELLIPTICAL = re.compile(
-    r"(?:\b(?:in|of|on|from|to|with|against|than|and|or|vs\.?|versus|for)\s+(?P<a>\d{1,3})\b"
+    r"(?i)(?:\b(?:in|of|on|from|to|with|against|than|and|or|vs\.?|versus|for)\s+(?P<a>\d{1,3})\b"
     r"|\b(?:but|while|whereas)\s+(?P<b>\d{1,3})\b"
-    r"|\b(?:and|or|vs\.?|versus|than|with|to|,)\s+(?:number\s+|no\.\s*|#\s*)(?P<c>\d{1,3})\b)",
-    re.IGNORECASE,
+    r"|\b(?:and|or|vs\.?|versus|than|with|to|,)\s+(?:number\s+|no\.\s*|#\s*)(?P<c>\d{1,3})\b)"
 )
-
-
-@lru_cache(maxsize=32)
-def _patterns(nouns: tuple[str, ...]) -> tuple[re.Pattern[str], re.Pattern[str]]:
-    noun = noun_pattern(nouns)
-    numbered = (
-        rf"\b{noun}(?P<plural>s?)(?:[ \t]*[-_#]?[ \t]*(?P<bracket>\()?"
-        rf"|\s+(?:no\.?|number|num\.?|of\s+lucky\s+number)\s*#?\s*)"
-        rf"(?P<number>{NUMBER})(?P<panel>[a-z]|[.-]\d)?\b"
-    )
-    lettered = rf"\b{noun}s?\s+\(?(?P<letter>(?-i:[A-Z]|I{{2,3}}|IV|VI{{0,3}}))\b"
-    return re.compile(numbered, re.IGNORECASE), re.compile(lettered, re.IGNORECASE)
+_NUMBERED = (
+    r"\bNOUN(?P<plural>s?)(?:[ \t]*[-_#]?[ \t]*(?P<bracket>\()?"
+    r"|\s+(?:no\.?|number|num\.?|of\s+lucky\s+number)\s*#?\s*)"
+    rf"(?P<number>{NUMBER})(?:[a-z]|[.-]\d)?\b"
+)
+_LETTERED = r"\bNOUNs?\s+\(?(?P<letter>(?-i:[A-Z]|I{2,3}|IV|VI{0,3}))\b"
 
 
 def read_numbers(scan: Scan) -> None:
     """Reads the numbered and lettered references of a text."""
-    numbered, lettered = _patterns(scan.reader.nouns)
-    _read_numbers(scan, numbered)
-    _read_letters(scan, lettered)
+    pattern, start = compiled(_NUMBERED, scan.reader.nouns), 0
+    while match := pattern.search(scan.text, start):
+        first = _NUMBER.match(scan.text, match.start("number"))
+        if first is None:  # "image 1a", "image 1.5": a panel, or a measure
+            scan.doubt("ambiguous_reference", match[0], match["number"])
+            start = match.end()
+        else:
+            start = _read_numbered(scan, match, first)
+    _read_letters(scan)
     if any(mention.style == "digits" for mention in scan.mentions) or scan.runs:
         _find_elliptical(scan)
 
 
-def _read_numbers(scan: Scan, pattern: re.Pattern[str]) -> None:
-    """Reads "image 2", "image two", "images 1 and 2", "images 1-3"."""
-    start = 0
-    while match := pattern.search(scan.text, start):
-        first = _NUMBER.match(scan.text, match.start("number"))
-        if first is None:  # "image 1a", "image 1.5": a panel, or a measure
-            slot = read_number(match["number"], scan.reader.base)[1]
-            scan.doubt("ambiguous_reference", match[0], slot)
-            start = match.end()
-        else:
-            start = _read_numbered(scan, match, first)
-
-
 def _read_numbered(scan: Scan, match: re.Match[str], first: re.Match[str]) -> int:
-    """Reads the numbers after a noun; returns where to read on."""
-    text, base = scan.text, scan.reader.base
-    before, slot = text[: match.start()], read_number(first[0], base)[1]
+    """Reads "image two", "image 1 and 2", "images 1-3"; returns where to read on."""
+    text, before = scan.text, scan.text[: match.start()]
     follows = GOES_ON.match(text, first.end())
     word = not first[0].isdigit()
     if INDEFINITE.search(before) or (word and re.match(r"\s+(?:by|of)\b", text[first.end() :])):
@@ -80,24 +63,24 @@ def _read_numbered(scan: Scan, match: re.Match[str], first: re.Match[str]) -> in
     # "image (1)" may be a sub-question, "in the image 2 dogs ..." counts dogs.
     unclear = match["bracket"] or _MEASURE.match(text, first.end()) or (word and not follows)
     if unclear or (not follows and _DEFINITE.search(before)):
-        scan.doubt("ambiguous_reference", match[0], slot)
+        scan.doubt("ambiguous_reference", match[0], first[0])
         return end
     joined, goes_on = any(not COMMA.fullmatch(gap) for gap in gaps), GOES_ON.match(text, end)
     if len(listed) > 1 and joined and goes_on:
         return _claim_numbers(scan, listed, end)
     # "In image 1, 2 dogs ..." counts dogs, whereas "image 1 and 2 dogs ..." may do either.
     if len(listed) > 1 and (joined or goes_on):
-        others = [read_number(item[0], base)[1] for item in listed[1:]]
+        others = [item[0] for item in listed[1:]]
         scan.doubt("ambiguous_reference", text[match.start() : end], *others)
     return _claim_numbers(scan, listed[:1], first.end())
 
 
 def _find_elliptical(scan: Scan) -> None:
     for match in _ELLIPTICAL.finditer(scan.text):
-        slot = int(match["a"] or match["b"] or match["c"]) - scan.reader.base
+        number = match["a"] or match["b"] or match["c"]
         alone = match["a"] is None or GOES_ON.match(scan.text, match.end())
-        if alone and 0 <= slot < scan.reader.num_slots:
-            scan.doubt("ambiguous_reference", match[0], slot)
+        if alone and 0 <= int(number) - scan.reader.base < scan.reader.num_slots:
+            scan.doubt("ambiguous_reference", match[0], number)
 
 
 def _claim_numbers(scan: Scan, numbers: list[re.Match[str]], end: int) -> int:
@@ -117,25 +100,23 @@ def _read_plural(scan: Scan, listed: list[re.Match[str]], end: int) -> int:
             scan.doubt("ambiguous_reference", text[max(0, first.start() - 8) : end])
             return end
         return _claim_numbers(scan, listed, end)
-    readings = [read_number(token[0], scan.reader.base) for token in (first, last)]
-    low, high = readings[0][1], readings[1][1]
+    ends = tuple(
+        Mention(*token.span(), *read_number(token[0], scan.reader.base)) for token in (first, last)
+    )
+    low, high = (end.slot for end in ends)
     after = LISTED.match(text, last.end())
     more = after and _NUMBER.match(text, after.end())
     if len(listed) > 1 or more or not 0 <= low < high < scan.reader.num_slots:
         scan.doubt("ambiguous_reference", text[first.start() : last.end()])
     else:
-        ends = tuple(
-            Mention(*token.span(), slot, style)
-            for token, (style, slot) in zip((first, last), readings, strict=True)
-        )
         scan.runs.append(Run(range(low, high + 1), ends))
     scan.claim(first.start(), last.end())
     return last.end()
 
 
-def _read_letters(scan: Scan, pattern: re.Pattern[str]) -> None:
+def _read_letters(scan: Scan) -> None:
     """Reads "image A" where captions give images letters."""
-    for match in pattern.finditer(scan.text):
+    for match in scan.find(_LETTERED):
         letter = match["letter"]
         if letter == "I" and re.match(r"\s+[a-z]", scan.text[match.end() :]):
             continue  # "in the image I see": a pronoun

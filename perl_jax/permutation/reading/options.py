@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from perl_jax.permutation.reading.placeholders import Placeholder, mask
+from perl_jax.permutation.reading.placeholders import FieldSpan, Placeholder, mask
 from perl_jax.permutation.reading.references import read_references
 from perl_jax.permutation.reading.scan import Reader
 from perl_jax.permutation.refusal import CannotPermute
@@ -20,13 +20,14 @@ _STYLES = (
 
 
 @dataclass(frozen=True)
-class Option:
-    """One choice: its letter, and the characters ``start:end`` of a field that follow its label."""
+class Option(FieldSpan):
+    """One choice: its letter, and the characters of a field that follow its label."""
 
     letter: str
-    field: int
-    start: int
-    end: int
+
+    def shows(self, place: Placeholder) -> bool:
+        """Whether a placeholder stands within the option."""
+        return place.field == self.field and self.start <= place.start < self.end
 
 
 def fields_of(example: Example) -> tuple[str, ...]:
@@ -52,7 +53,7 @@ def _listed(example: Example) -> tuple[Option, ...]:
     for index, text in enumerate(example.options):
         label = _LABEL.match(text)
         letter = (label["a"] or label["b"]) if label else chr(ord("A") + index)
-        options.append(Option(letter, index + 1, label.end() if label else 0, len(text)))
+        options.append(Option(label.end() if label else 0, len(text), index + 1, letter))
     return tuple(options)
 
 
@@ -63,10 +64,13 @@ def _inline(question: str) -> tuple[Option, ...]:
         return ()
     if len({tuple(label.start("letter") for label in labels) for labels in found}) > 1:
         raise CannotPermute("options_ambiguous", "two lists of options in the question")
-    ends = [label.start() for label in found[0][1:]] + [_end_of_list(question, found[0][-1].end())]
+    labels = found[0]
+    # The last option ends with its line, or with the first line that holds text.
+    last = re.compile(r"\s*[^\n]*").match(question, labels[-1].end())
+    ends = [label.start() for label in labels[1:]] + [last.end() if last else len(question)]
     return tuple(
-        Option(label["letter"], 0, label.end(), end)
-        for label, end in zip(found[0], ends, strict=True)
+        Option(label.end(), end, 0, label["letter"])
+        for label, end in zip(labels, ends, strict=True)
     )
 
 
@@ -82,22 +86,8 @@ def _last_run(style: re.Pattern[str], question: str) -> list[re.Match[str]]:
     return run
 
 
-def _end_of_list(question: str, start: int) -> int:
-    """The end of the last option: the end of its line, or of the first line that holds text."""
-    text = re.compile(r"\s*[^\n]*").match(question, start)
-    return text.end() if text else len(question)
-
-
-def shows(option: Option, place: Placeholder) -> bool:
-    """Whether a placeholder stands within an option."""
-    return place.field == option.field and option.start <= place.start < option.end
-
-
 def option_slots(
-    example: Example,
-    options: Sequence[Option],
-    placeholders: Sequence[Placeholder],
-    reader: Reader,
+    example: Example, options: Sequence[Option], placeholders: Sequence[Placeholder], reader: Reader
 ) -> dict[str, int]:
     """The slot that each letter stands for, by showing its image or by naming it.
 
@@ -120,12 +110,11 @@ def _shown(
 ) -> dict[str, int]:
     fields, slots = fields_of(example), {}
     for option in options:
-        places = [place for place in placeholders if shows(option, place)]
+        places = [place for place in placeholders if option.shows(place)]
         if not places:
             continue
         text = fields[option.field]
-        spans = [(place.start, place.end) for place in places]
-        rest = mask(text, spans)[option.start : option.end].strip(" \n\t\0.,;")
+        rest = mask(text, places)[option.start : option.end].strip(" \n\t\0.,;")
         if rest or len(places) > 1:
             raise CannotPermute("options_ambiguous", text[option.start : option.end].strip())
         slots[option.letter] = places[0].slot
@@ -143,6 +132,4 @@ def _named(example: Example, options: Sequence[Option], reader: Reader) -> dict[
             mention = scan.mentions[0]
             slots[option.letter] = mention.slot
             templates.add((text[: mention.start] + text[mention.end :]).strip(" .\n").lower())
-    if len(slots) < 2 or len(templates) > 1:
-        return {}
-    return slots
+    return slots if len(slots) > 1 and len(templates) < 2 else {}

@@ -7,11 +7,11 @@ is therefore never rewritten. A caption such as ``Image-1: <image>`` labels the 
 """
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from perl_jax.permutation.reading.words import NUMBER, POSITION, read_number, read_position
+from perl_jax.permutation.reading.words import NUMBER, POSITION, compiled, read_token
 from perl_jax.permutation.refusal import CannotPermute
 
 PLAIN = re.compile(r"<image>", re.IGNORECASE)
@@ -21,32 +21,48 @@ MASK = "\0"
 
 # What may stand between two placeholders of one list: then no sentence depends on their places.
 _LIST = re.compile(
-    r"(?:\s|[,;:.&/|()\[\]\-\u2013•*\"'\0]|\b(?:and|or|vs|versus|options?|choices|candidates)\b"
-    r"|\(?\b[A-Z][.:)])*",
-    re.IGNORECASE,
+    r"(?i)(?:\s|[,;:.&/|()\[\]\-\u2013•*\"'\0]|\b(?:and|or|vs|versus|options?|choices|candidates)\b"
+    r"|\(?\b[A-Z][.:)])*"
 )
 _ROLE = re.compile(
-    r"\b(?:reference|query|source|target|test|template|original|edited|before|after|start|starting"
-    r"|end|ending)(?:\s+(?:image|picture|photo|frame))?\s*[:=-]?\s*$",
-    re.IGNORECASE,
+    r"(?i)\b(?:reference|query|source|target|test|template|original|edited|before|after|start|starting"
+    r"|end|ending)(?:\s+(?:image|picture|photo|frame))?\s*[:=-]?\s*$"
 )
+_LABEL = (
+    rf"(?P<name>(?:the\s+)?\b(?:NOUN[ \t]*[-_#]?[ \t]*(?P<number>{NUMBER}|(?-i:[A-Z]))\b"
+    rf"|(?P<ordinal>{POSITION})\s+NOUN\b))"
+)
+_BEFORE = rf"{_LABEL}(?P<mark>\s*[\])]?\s*[:=-]?)\s*$"
+_AFTER = rf"[ \t]*\n?[ \t]*(?P<mark>[(\[])\s*{_LABEL}\s*[)\]]"
 
 
 @dataclass(frozen=True)
-class Placeholder:
-    """One place of an image: characters ``start:end`` of a field show the image of ``slot``."""
+class Span:
+    """Characters ``start:end`` of a text."""
 
-    field: int
     start: int
     end: int
+
+
+@dataclass(frozen=True)
+class FieldSpan(Span):
+    """Characters of one of an example's fields."""
+
+    field: int
+
+
+@dataclass(frozen=True)
+class Placeholder(FieldSpan):
+    """One place of an image: it shows the image of ``slot``."""
+
     slot: int
 
 
 @dataclass(frozen=True)
 class Captions:
-    """The captions of placeholders: their spans by field, and the letters that name slots."""
+    """The captions of placeholders, and the letters that name slots."""
 
-    spans: tuple[tuple[int, int, int], ...] = ()  # field, start, end
+    spans: tuple[FieldSpan, ...] = ()
     names: tuple[str, ...] = ()  # one a slot, where captions are letters
 
 
@@ -64,26 +80,20 @@ def find_placeholders(fields: Sequence[str], num_images: int) -> tuple[Placehold
     if plain and tags:
         raise CannotPermute("placeholder_mismatch", "plain and numbered placeholders are mixed")
     if len(plain) > num_images:
-        raise CannotPermute(
-            "placeholder_mismatch", f"{len(plain)} placeholders, {num_images} images"
-        )
+        detail = f"{len(plain)} placeholders, {num_images} images"
+        raise CannotPermute("placeholder_mismatch", detail)
     slots = [int(match["number"]) - 1 for _, match in tags]
     for slot in slots:
         if not 0 <= slot < num_images:
             raise CannotPermute("placeholder_mismatch", f"tag {slot + 1} of {num_images} images")
-    missing = num_images - len(plain)
-    return tuple(
-        Placeholder(field, *match.span(), slot)
-        for (field, match), slot in zip(
-            plain or tags, slots or range(missing, num_images), strict=True
-        )
-    )
+    numbered = zip(plain or tags, slots or range(num_images - len(plain), num_images), strict=True)
+    return tuple(Placeholder(*match.span(), field, slot) for (field, match), slot in numbered)
 
 
-def mask(text: str, spans: Collection[tuple[int, int]]) -> str:
+def mask(text: str, spans: Iterable[Span]) -> str:
     """The text with every character of the spans replaced by `MASK`; its length stays."""
-    for start, end in spans:
-        text = text[:start] + MASK * (end - start) + text[end:]
+    for span in spans:
+        text = text[: span.start] + MASK * (span.end - span.start) + text[span.end :]
     return text
 
 
@@ -91,7 +101,7 @@ def find_captions(
     fields: Sequence[str],
     placeholders: Sequence[Placeholder],
     moved: Collection[int],
-    nouns: Sequence[str],
+    nouns: tuple[str, ...],
     base: int,
 ) -> Captions:
     """Finds the captions beside placeholders: all moved ones have one, or none counts as one.
@@ -99,7 +109,7 @@ def find_captions(
     Raises:
         CannotPermute: ``caption_mismatch`` if captions contradict the slots or are incomplete.
     """
-    found = _beside(fields, placeholders, tuple(nouns))
+    found = _beside(fields, placeholders, nouns)
     complete = [
         captions
         for captions in found
@@ -108,8 +118,8 @@ def find_captions(
     for captions in complete:
         names = _agreement(captions, base)
         if names is not None:
-            spans = tuple((p.field, *match.span("name")) for p, match in captions.items())
-            return Captions(spans, names)
+            spans = (FieldSpan(*match.span("name"), p.field) for p, match in captions.items())
+            return Captions(tuple(spans), names)
     explicit = [
         match["name"]
         for captions in found
@@ -135,11 +145,8 @@ def check_places(
     if slots != sorted(slots):
         raise CannotPermute("tags_out_of_order")
     for index, text in enumerate(fields):
-        here = [place for place in placeholders if place.field == index]
-        spans = [(place.start, place.end) for place in here]
-        spans += [(start, end) for field, start, end in captions.spans if field == index]
-        text = mask(text, spans)
-        places = [place for place in here if place.slot in moved]
+        text = mask(text, [s for s in (*placeholders, *captions.spans) if s.field == index])
+        places = [p for p in placeholders if p.field == index and p.slot in moved]
         for left, right in pairwise(places):
             between = text[left.end : right.start]
             if not _LIST.fullmatch(between):
@@ -152,7 +159,7 @@ def _beside(
     fields: Sequence[str], placeholders: Sequence[Placeholder], nouns: tuple[str, ...]
 ) -> tuple[dict[Placeholder, re.Match[str]], dict[Placeholder, re.Match[str]]]:
     """What may be a caption before, and what may be one after, each placeholder."""
-    before, after = _caption_patterns(nouns)
+    before, after = compiled(_BEFORE, nouns), compiled(_AFTER, nouns)
     earlier: dict[Placeholder, re.Match[str]] = {}
     later: dict[Placeholder, re.Match[str]] = {}
     for place in placeholders:
@@ -167,31 +174,14 @@ def _beside(
     return earlier, later
 
 
-def _caption_patterns(nouns: tuple[str, ...]) -> tuple[re.Pattern[str], re.Pattern[str]]:
-    noun = "|".join(nouns)
-    label = (
-        rf"(?P<name>(?:the\s+)?\b(?:(?:{noun})[ \t]*[-_#]?[ \t]*(?P<number>{NUMBER}|(?-i:[A-Z]))\b"
-        rf"|(?P<ordinal>{POSITION})\s+(?:{noun})\b))"
-    )
-    return (
-        re.compile(rf"{label}(?P<mark>\s*[\])]?\s*[:=-]?)\s*$", re.IGNORECASE),
-        re.compile(rf"[ \t]*\n?[ \t]*(?P<mark>[(\[])\s*{label}\s*[)\]]", re.IGNORECASE),
-    )
-
-
 def _agreement(captions: dict[Placeholder, re.Match[str]], base: int) -> tuple[str, ...] | None:
     """The letters that captions give to slots (none for numbers), or None if they disagree."""
     letters: dict[int, str] = {}
     for place, match in captions.items():
-        number = match["number"]
-        if number is None:
-            slot = read_position(match["ordinal"], len(captions))[1]
-        elif re.fullmatch(NUMBER, number, re.IGNORECASE):
-            slot = read_number(number, base)[1]
-        else:
-            letters[place.slot] = number
-            continue
-        if slot != place.slot:
+        token = match["number"] or match["ordinal"]
+        if re.fullmatch("[A-Z]", token):
+            letters[place.slot] = token
+        elif (reading := read_token(token, len(captions), base)) and reading[1] != place.slot:
             return None
     if not letters:
         return ()

@@ -1,6 +1,6 @@
 """Rewrites the references of an example's texts for a new order, all of them simultaneously."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from perl_jax.permutation.reading.scan import Mention, Run, Scan
@@ -24,9 +24,9 @@ def pair_first_and_last(scans: Sequence[Scan], new_slot: Sequence[int]) -> None:
     """
     ends = {0, len(new_slot) - 1}
     counted = [m for scan in scans for m in scan.mentions if m.style in ("ordinal", "from_last")]
-    used = {(m.style, m.slot) for m in counted}
-    pair = {("ordinal", 0), ("from_last", len(new_slot) - 1)}
-    if used == pair and not any(m.shift for m in counted) and {new_slot[e] for e in ends} == ends:
+    used = {(m.style, m.slot, m.shift) for m in counted}
+    pair = {("ordinal", 0, 0), ("from_last", len(new_slot) - 1, 0)}
+    if used == pair and {new_slot[e] for e in ends} == ends:
         for scan in scans:
             scan.mentions = [
                 replace(m, style="ends") if m.style in ("ordinal", "from_last") else m
@@ -35,12 +35,7 @@ def pair_first_and_last(scans: Sequence[Scan], new_slot: Sequence[int]) -> None:
 
 
 def rewrite(text: str, scan: Scan, new_slot: Sequence[int]) -> str:
-    """The text with each reference naming the slot that its image has moved to.
-
-    Args:
-        text: The original text; the scan's spans refer to it.
-        scan: What was read in it.
-        new_slot: The new slot of each old slot.
+    """The text with each reference of its scan naming the slot that its image has moved to.
 
     Raises:
         CannotPermute: ``not_expressible`` or ``set_not_expressible``.
@@ -50,11 +45,6 @@ def rewrite(text: str, scan: Scan, new_slot: Sequence[int]) -> str:
         words |= _respelled(text, scan, mention, new_slot[mention.slot])
     for run in scan.runs:
         words |= _respelled_run(text, scan, run, new_slot)
-    return substitute(text, words)
-
-
-def substitute(text: str, words: Mapping[tuple[int, int], str]) -> str:
-    """The text with each span replaced by its word."""
     for start, end in sorted(words, reverse=True):
         text = text[:start] + words[start, end] + text[end:]
     return text
@@ -63,15 +53,13 @@ def substitute(text: str, words: Mapping[tuple[int, int], str]) -> str:
 def _respelled(text: str, scan: Scan, mention: Mention, slot: int) -> dict[tuple[int, int], str]:
     if slot == mention.slot:
         return {}
-    original = text[mention.start : mention.end]
-    reader, suffix = scan.reader, ""
+    original, reader, spelled = text[mention.start : mention.end], scan.reader, slot - mention.shift
     word = None
-    if 0 <= slot - mention.shift < reader.num_slots:
-        word = spell(
-            mention.style, slot - mention.shift, reader.num_slots, reader.base, reader.names
-        )
+    if 0 <= spelled < reader.num_slots:
+        word = spell(mention.style, spelled, reader.num_slots, reader.base, reader.names)
     if not word:
         raise CannotPermute("not_expressible", f"{original!r} as slot {slot}")
+    suffix = ""
     if mention.style == "outer_side":  # "left-hand", "rightmost": the ending stays
         suffix = original[len("left" if original.lower().startswith("left") else "right") :]
     return {(mention.start, mention.end): like(original, word) + suffix}
@@ -86,11 +74,10 @@ def _respelled_run(
         return {}
     if slots == list(range(low, high + 1)):
         if len(run.ends) == 2:
-            return _respelled(text, scan, run.ends[0], low) | _respelled(
-                text, scan, run.ends[1], high
-            )
+            first, final = run.ends
+            return _respelled(text, scan, first, low) | _respelled(text, scan, final, high)
         if run.ends and (low == 0 or high == last):
-            token = run.ends[0]
-            original = text[token.start : token.end]
-            return {(token.start, token.end): like(original, "first" if low == 0 else "last")}
+            (token,) = run.ends
+            word = like(text[token.start : token.end], "first" if low == 0 else "last")
+            return {(token.start, token.end): word}
     raise CannotPermute("set_not_expressible", f"slots {list(run.slots)} become {slots}")

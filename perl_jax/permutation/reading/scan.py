@@ -7,25 +7,19 @@ so that the next does not read it again. It yields mentions (to be rewritten), r
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from perl_jax.permutation.reading.placeholders import MASK
-from perl_jax.permutation.reading.words import Reading
-
-NOUNS = ("image", "picture", "photo", "photograph", "pic", "img")
+from perl_jax.permutation.reading.placeholders import MASK, Span, mask
+from perl_jax.permutation.reading.words import NOUNS, Reading, compiled, read_token
 
 
 @dataclass(frozen=True)
-class Mention:
-    """Characters ``start:end`` of a text that name the image of a slot.
+class Mention(Span):
+    """Characters that name the image of a slot: the one ``shift`` places after what they spell."""
 
-    Where ``shift`` is s, the words name the slot s places after the one that the token spells.
-    """
-
-    start: int
-    end: int
-    slot: int
     style: str
+    slot: int
     shift: int = 0
 
 
@@ -58,6 +52,10 @@ class Reader:
     sequences: bool = False  # whether the text may speak of the images as a sequence
     letters_follow: bool = False  # whether the pictures move under fixed option letters
 
+    def read(self, token: str) -> Reading | None:
+        """See `read_token`."""
+        return read_token(token, self.num_slots, self.base)
+
 
 @dataclass
 class Scan:
@@ -69,48 +67,53 @@ class Scan:
     runs: list[Run] = field(default_factory=list)
     doubts: list[Doubt] = field(default_factory=list)
 
+    def find(self, pattern: str) -> Iterator[re.Match[str]]:
+        """The matches of a pattern of `compiled`."""
+        return compiled(pattern, self.reader.nouns).finditer(self.text)
+
+    def match(self, pattern: str, start: int) -> re.Match[str] | None:
+        """The match of a pattern of `compiled` at a place."""
+        return compiled(pattern, self.reader.nouns).match(self.text, start)
+
     def claim(self, start: int, end: int) -> None:
         """Marks a span as understood."""
-        self.text = self.text[:start] + MASK * (end - start) + self.text[end:]
+        self.text = mask(self.text, [Span(start, end)])
 
-    def doubt(self, reason: str, quote: str, *slots: int | None) -> None:
-        """Notes words of unclear meaning; no slots, or an unknown one, make them never harmless."""
-        known = tuple(slot for slot in slots if slot is not None)
-        inside = slots and len(known) == len(slots)
+    def doubt(self, reason: str, quote: str, *tokens: str) -> None:
+        """Notes unclear words: harmless only if each token names a slot and none of them moves."""
+        readings = [self.reader.read(token) for token in tokens]
+        slots = tuple(reading[1] for reading in readings if reading)
         readable = re.sub(f"{MASK}+", "...", quote).strip()
-        self.doubts.append(Doubt(reason, known if inside else None, readable))
+        known = slots if slots and len(slots) == len(tokens) else None
+        self.doubts.append(Doubt(reason, known, readable))
 
     def mention(self, span: tuple[int, int], reading: Reading | None, shift: int = 0) -> None:
         """Notes a mention, or a doubt where no such image exists."""
         quote = self.text[slice(*span)]
         if reading is None:
             self.doubt("ambiguous_side", quote)
-        elif not 0 <= reading[1] + shift < self.reader.num_slots:
-            self.doubt("reference_out_of_range", quote)
+            return
+        style, slot = reading[0], reading[1] + shift
+        if 0 <= slot < self.reader.num_slots:
+            self.mentions.append(Mention(*span, style, slot, shift))
         else:
-            self.mentions.append(Mention(*span, reading[1] + shift, reading[0], shift))
+            self.doubt("reference_out_of_range", quote)
 
 
 # Words after which a sentence goes on without a noun, so that what precedes stands by itself.
 GOES_ON = re.compile(
-    r"\s*(?:$|[^\w\s-]|-(?!\w)|(?:is|are|was|were|has|have|had|do|does|did|can|could|will"
+    r"(?i)\s*(?:$|[^\w\s-]|-(?!\w)|(?:is|are|was|were|has|have|had|do|does|did|can|could|will"
     r"|would|should|may|might|must|shows?|contains?|depicts?|displays?|features?"
     r"|includes?|looks?|appears?|seems?"
     r"|and|or|but|nor|than|while|whereas|when|that|which|who|with|without|in|on|at|from|for|to|as"
-    r"|there|then|only|also|not|both|respectively)\b)",
-    re.IGNORECASE,
+    r"|there|then|only|also|not|both|respectively)\b)"
 )
 INDEFINITE = re.compile(
-    r"\b(?:an?|another|every|each|any|one|no|per|single|same|only|whole|entire)\s+$", re.IGNORECASE
+    r"(?i)\b(?:an?|another|every|each|any|one|no|per|single|same|only|whole|entire)\s+$"
 )
 _LIST = r"(?:\s*,\s*(?:and\s+|or\s+)?|\s+(?:and|or|&|vs\.?|versus)\s+|\s*[/&]\s*)"
 LISTED = re.compile(rf"{_LIST}(?:the\s+)?", re.IGNORECASE)
 COMMA = re.compile(r"\s*,\s*(?:the\s+)?", re.IGNORECASE)
-
-
-def noun_pattern(nouns: tuple[str, ...]) -> str:
-    """Matches one of the nouns; the longest first, so that "photograph" is not "photo"."""
-    return "(?:" + "|".join(sorted(map(re.escape, nouns), key=len, reverse=True)) + ")"
 
 
 def read_list(

@@ -12,20 +12,12 @@ import orbax.checkpoint as ocp
 
 from perl_jax.hosts import gather
 from perl_jax.training.checkpoint.checksums import checksums
-from perl_jax.training.checkpoint.config import (
-    Best,
-    CheckpointConfig,
-    rank_by_metric,
-    steps_to_keep,
-)
+from perl_jax.training.checkpoint.config import CheckpointConfig, rank_by_metric, steps_to_keep
 from perl_jax.training.checkpoint.files import ARRAYS, RECORD, StepFiles, absolute
 from perl_jax.training.checkpoint.hosts import common, describe, together
 from perl_jax.training.checkpoint.leaves import (
     abstract_data_of,
-    check_abstract,
-    check_arrays,
     data_of,
-    fill_empty,
     leaf_records,
     misfits,
     name_leaves,
@@ -38,21 +30,13 @@ from perl_jax.training.checkpoint.record import (
     check_fingerprint,
     check_json,
 )
-from perl_jax.training.checkpoint.writer import StepWriter
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Restored:
-    """A training state that was read and verified.
-
-    Attributes:
-        step: The number of updates made.
-        arrays: The pytree, laid out as asked.
-        host: This host's state.
-        metric: What was given when it was saved.
-    """
+    """A training state that was read and verified: what `Checkpoints.save` was given."""
 
     step: int
     arrays: Any
@@ -66,8 +50,8 @@ class Checkpoints:
     A step is one directory that appears under its name by a single rename when all of it is
     written: arrays, the state of the hosts, the run's fingerprint, and checksums of everything.
     Opening and restoring change nothing on the disk. A save first removes what an earlier process
-    left unfinished. Once it was read back, which happens at the next save or `wait`, all steps go
-    that are not kept, that cannot be read, or that are newer than the one that was restored.
+    left unfinished. The next save or `wait` reads it back, and then deletes all steps that are not
+    kept, that cannot be read, or that are newer than the one that was restored.
 
     A save that fails in the background raises at the next call and leaves the older steps as they
     were; another one may be tried. A run must have the directory to itself (`lock_workdir`); on
@@ -80,7 +64,6 @@ class Checkpoints:
         config: CheckpointConfig,
         *,
         fingerprint: Mapping[str, str] | None,
-        best: Best = "max",
     ) -> None:
         """Looks at what is there.
 
@@ -90,17 +73,11 @@ class Checkpoints:
             fingerprint: Names and digests of what must not change between runs that share these
                 checkpoints (data, configuration, code). None opens them for reading only, and
                 compares nothing.
-            best: Whether a high or a low metric is good.
         """
-        if best not in ("max", "min"):
-            raise ValueError(f"best: expected max or min; got {best!r}")
         check_json("fingerprint", dict(fingerprint or {}))
         self._config = config
         self._fingerprint = None if fingerprint is None else dict(fingerprint)
-        self._best: Best = best
-        path = absolute(directory)
-        self._files = StepFiles(path)
-        self._writer = StepWriter(path, asynchronous=config.asynchronous)
+        self._files = StepFiles(absolute(directory), asynchronous=config.asynchronous)
         # The save that was not read back yet, with the shapes and dtypes of what it stores.
         self._pending: tuple[StepRecord, dict[str, jax.ShapeDtypeStruct]] | None = None
         # By step, of those that count: readable, and not newer than the one restored.
@@ -116,7 +93,7 @@ class Checkpoints:
             # Other hosts may not come here, so that nothing waits for them but the save that is
             # under way; and the failure of that must not hide the error.
             self._pending = None
-            self._writer.close()
+            self._files.close()
 
     def steps(self) -> list[int]:
         """The complete steps, ascending; the one being written is not among them."""
@@ -128,9 +105,9 @@ class Checkpoints:
         return max(self.steps(), default=None)
 
     def best_step(self) -> int | None:
-        """The complete step with the best metric (of equal ones the newest), or None."""
+        """The complete step with the highest metric (of equal ones the newest), or None."""
         self._raise_failure()
-        return next(iter(rank_by_metric(self._metrics, self._best)), None)
+        return next(iter(rank_by_metric(self._metrics)), None)
 
     def save(
         self,
@@ -151,11 +128,11 @@ class Checkpoints:
             arrays: A pytree of jax.Arrays: on any mesh over any hosts, empty ones and typed keys
                 too. Weakly typed ones come back strongly typed.
             host: This host's state, JSON-able (position in the data, counters).
-            metric: What the best steps are chosen by, if it was measured.
+            metric: What the best steps are chosen by, if it was measured; the highest is best.
             force: Save even if the step is not due.
 
         Returns:
-            Whether it saves: False if the step is not due, or is the latest saved already.
+            False if the step is not due, or is the latest saved already.
 
         Raises:
             CheckpointError: An earlier save or this one failed; older steps are still there.
@@ -172,7 +149,7 @@ class Checkpoints:
             raise ValueError(f"step: expected at least {least}, after those saved; got {step}")
         record, data = self._describe(step, arrays, host, metric)
         items = {ARRAYS: ocp.args.StandardSave(data), RECORD: ocp.args.JsonSave(record.to_json())}
-        self._writer.save(step, ocp.args.Composite(**items))
+        self._files.save(step, ocp.args.Composite(**items))
         abstract = {n: jax.ShapeDtypeStruct(array.shape, array.dtype) for n, array in data.items()}
         self._pending = record, abstract
         if not self._config.asynchronous:
@@ -193,8 +170,8 @@ class Checkpoints:
         asked for is reported in the log as an error, and the next older one is tried.
 
         Args:
-            abstract_arrays: The pytree of jax.ShapeDtypeStructs, each with its sharding; the mesh
-                may be another one than that of the save.
+            abstract_arrays: The pytree of jax.ShapeDtypeStructs with shardings, or of arrays like
+                those to read; the mesh may be another one than that of the save.
             step: Read this one and no other. Newer ones do not count from now on.
             partial: Read only the arrays that are asked for, whatever else the step holds.
             allow_changes: Entries of the fingerprint that may differ.
@@ -208,7 +185,7 @@ class Checkpoints:
             ValueError: For abstract arrays without shardings.
         """
         self.wait()
-        check_abstract(name_leaves(abstract_arrays))
+        stored = abstract_data_of(name_leaves(abstract_arrays))
         there = self._files.steps()
         if step is not None and step not in there:
             choices = ", ".join(map(str, there)) or "none"
@@ -216,7 +193,7 @@ class Checkpoints:
         causes: dict[int, str] = {}
         for candidate in reversed(there) if step is None else [step]:
             try:
-                restored = self._read(candidate, abstract_arrays, partial, allow_changes)
+                restored = self._read(candidate, abstract_arrays, stored, partial, allow_changes)
             except FingerprintError:
                 raise
             except Exception as error:
@@ -253,8 +230,8 @@ class Checkpoints:
                 f"still there: {describe(error)}"
             ) from error
         metrics = {**self._metrics, step: record.metric}
-        kept = steps_to_keep(metrics, self._config, self._best)
-        self._writer.delete_all_but(kept)
+        kept = steps_to_keep(metrics, self._config)
+        self._files.delete_all_but(kept)
         self._metrics = {step: metric for step, metric in metrics.items() if step in kept}
 
     def close(self) -> None:
@@ -262,7 +239,7 @@ class Checkpoints:
         try:
             self.wait()
         finally:
-            self._writer.close()
+            self._files.close()
 
     def _read_metrics(self) -> dict[int, float | None]:
         metrics: dict[int, float | None] = {}
@@ -284,7 +261,6 @@ class Checkpoints:
             raise ValueError(f"metric: expected a finite number or None; got {metric!r}")
         check_json("host", host)
         named = name_leaves(arrays)
-        check_arrays(named)
         data = data_of(named)
         metric = None if metric is None else float(metric)
         leaves = leaf_records(named, data)
@@ -295,20 +271,25 @@ class Checkpoints:
 
     def _raise_failure(self) -> None:
         """Raises if the save under way has failed by now; waits for nothing and for no host."""
-        if self._pending is not None and not self._writer.busy:
+        if self._pending is not None and not self._files.busy:
             self._join()
 
     def _join(self) -> None:
         """Waits until the save under way is written, or raises its failure."""
         assert self._pending is not None
         try:
-            self._writer.join(self._pending[0].step)
+            self._files.join(self._pending[0].step)
         except CheckpointError:
             self._pending = None
             raise
 
     def _read(
-        self, step: int, tree: Any, partial: bool, allow_changes: Collection[str]
+        self,
+        step: int,
+        tree: Any,
+        stored: Mapping[str, jax.ShapeDtypeStruct],
+        partial: bool,
+        allow_changes: Collection[str],
     ) -> Restored:
         """Reads one step and checks what was read."""
         named = name_leaves(tree)
@@ -317,8 +298,7 @@ class Checkpoints:
         if wrong:
             more = f"; and {len(wrong) - 5} more" if len(wrong) > 5 else ""
             raise ValueError("other arrays than expected: " + "; ".join(wrong[:5]) + more)
-        abstract = abstract_data_of(named)
-        data = fill_empty(self._files.arrays(step, abstract), abstract)
+        data = self._files.arrays(step, stored)
         sums = checksums(data)
         broken = [name for name in named if record.leaves[name].checksum != sums[name]]
         if broken:

@@ -2,11 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 from perl_jax.settings import Checked, Count, Expects
-
-Best = Literal["max", "min"]
 
 _Count = Annotated[Count, Expects("a whole number of at least 1")]
 
@@ -16,12 +14,12 @@ class CheckpointConfig(Checked):
     """When to save, and what to keep.
 
     Attributes:
-        directory: Where; None: in the work directory. On several hosts all of them must see it:
-            a bucket (``gs://...``) or a directory that they share.
-        every: Steps between saves: the steps that it divides are saved.
+        directory: Where; None: in the work directory. All hosts must see it: a bucket
+            (``gs://...``) or a directory that they share.
+        every: The steps that it divides are saved.
         keep_last: How many of the newest are kept.
-        keep_best: How many of those with the best metric are kept; None for none.
-        keep_every: Steps that it divides are kept for ever; None for none.
+        keep_best: How many of those with the highest metric are kept; None for none.
+        keep_every: The steps that it divides are kept for ever; None for none.
         asynchronous: Whether the files are written while training goes on.
     """
 
@@ -33,25 +31,16 @@ class CheckpointConfig(Checked):
     asynchronous: bool = True
 
 
-def rank_by_metric(metrics: Mapping[int, float | None], best: Best) -> list[int]:
-    """The steps that have a metric, best first; of equal ones the newest first."""
-    sign = 1 if best == "max" else -1
-    scored = [(sign * metric, step) for step, metric in metrics.items() if metric is not None]
+def rank_by_metric(metrics: Mapping[int, float | None]) -> list[int]:
+    """The steps that have a metric, the highest first; of equal ones the newest first."""
+    scored = [(metric, step) for step, metric in metrics.items() if metric is not None]
     return [step for _, step in sorted(scored, reverse=True)]
 
 
-def steps_to_keep(
-    metrics: Mapping[int, float | None], config: CheckpointConfig, best: Best
-) -> set[int]:
-    """Which of the steps are kept.
-
-    Args:
-        metrics: For every step that is there its metric, or None.
-        config: The rules; a step that any of them keeps is kept.
-        best: Whether a high or a low metric is good.
-    """
+def steps_to_keep(metrics: Mapping[int, float | None], config: CheckpointConfig) -> set[int]:
+    """The steps that any rule keeps, of those that are there, each with its metric or None."""
     kept = set(sorted(metrics)[-config.keep_last :])
-    kept |= set(rank_by_metric(metrics, best)[: config.keep_best or 0])
+    kept |= set(rank_by_metric(metrics)[: config.keep_best or 0])
     if config.keep_every is not None:
         kept |= {step for step in metrics if step % config.keep_every == 0}
     return kept

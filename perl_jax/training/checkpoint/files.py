@@ -1,16 +1,20 @@
-"""Reads the steps in a directory; changes nothing there."""
+"""The steps in a directory: read without Orbax's checkpointers, written and deleted with them."""
 
+import logging
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 from etils import epath
 
-from perl_jax.training.checkpoint.hosts import common, together
-from perl_jax.training.checkpoint.record import StepRecord
+from perl_jax.training.checkpoint.hosts import common, describe, together
+from perl_jax.training.checkpoint.leaves import empty
+from perl_jax.training.checkpoint.record import CheckpointError, StepRecord
+
+logger = logging.getLogger(__name__)
 
 ARRAYS = "arrays"
 RECORD = "record"
@@ -28,11 +32,15 @@ class StepFiles:
     """The steps in a directory, each a directory named by its number.
 
     The files of a step are read without Orbax's checkpointers: these wait for all hosts when they
-    are done, and so for ever if reading failed on one of them.
+    are done, and so for ever if reading failed on one of them. Reading changes nothing. Orbax's
+    manager, which writes, is made at the first save and anew after a failure: one of which a save
+    failed may raise what is left of that failure at a later one.
     """
 
-    def __init__(self, directory: epath.Path) -> None:
+    def __init__(self, directory: epath.Path, *, asynchronous: bool) -> None:
         self.directory = directory
+        self._asynchronous = asynchronous
+        self._manager: ocp.CheckpointManager | None = None
 
     def path(self, step: int) -> epath.Path:
         """Where a step is."""
@@ -55,20 +63,18 @@ class StepFiles:
     def arrays(
         self, step: int, abstract: Mapping[str, jax.ShapeDtypeStruct]
     ) -> dict[str, jax.Array]:
-        """These arrays of a step, without the empty ones, laid out as asked.
-
-        Raises an exception of some kind if they cannot be read.
-        """
-        stored = {name: like for name, like in abstract.items() if math.prod(like.shape)}
+        """These arrays of a step, laid out as asked; raises some exception if it cannot."""
+        made = {name: empty(like) for name, like in abstract.items() if not math.prod(like.shape)}
+        stored = {name: like for name, like in abstract.items() if name not in made}
         if not stored:
-            return {}
+            return made
         handler, path = ocp.PyTreeCheckpointHandler(), self.path(step) / ARRAYS
         args = ocp.args.PyTreeRestore(
             item=stored,
             restore_args=ocp.checkpoint_utils.construct_restore_args(stored),
             partial_restore=True,
         )
-        return together(lambda: handler.restore(path, args=args))
+        return made | together(lambda: handler.restore(path, args=args))
 
     def check(self, record: StepRecord, data: Mapping[str, Any]) -> None:
         """Raises an exception unless the metadata on the disk are those of these arrays."""
@@ -76,6 +82,78 @@ class StepFiles:
             raise ValueError("the record on the disk is not the one that was written")
         path = self.path(record.step) / ARRAYS
         stored = ocp.StandardCheckpointHandler().metadata(path).tree
-        there = {name: (tuple(leaf.shape), str(leaf.dtype)) for name, leaf in stored.items()}
-        if there != {name: (tuple(leaf.shape), str(leaf.dtype)) for name, leaf in data.items()}:
+        there, written = (
+            {name: (tuple(leaf.shape), str(leaf.dtype)) for name, leaf in arrays.items()}
+            for arrays in (stored, data)
+        )
+        if there != written:
             raise ValueError("the arrays on the disk are not those that were written")
+
+    @property
+    def busy(self) -> bool:
+        """Whether a save is still being written."""
+        return self._manager is not None and self._manager.is_saving_in_progress()
+
+    def save(self, step: int, items: ocp.args.Composite) -> None:
+        """Starts a save in place of whatever has this number.
+
+        Raises:
+            CheckpointError: It could not be started.
+        """
+        try:
+            manager = self._open()
+            if step in common(manager.all_steps()):
+                manager.delete(step)
+            accepted = manager.save(step, args=items, force=True)
+        except Exception as error:
+            raise self._failed(step, error) from error
+        if not accepted:
+            raise CheckpointError(f"step {step}: Orbax refused to save it in {self.directory}")
+
+    def join(self, step: int) -> None:
+        """Waits until the save of this step is written.
+
+        Raises:
+            CheckpointError: It failed.
+        """
+        try:
+            self._open().wait_until_finished()
+        except Exception as error:
+            raise self._failed(step, error) from error
+
+    def delete_all_but(self, kept: Collection[int]) -> None:
+        """Deletes all other steps."""
+        manager = self._open()
+        for step in common(manager.all_steps()):
+            if step not in kept:
+                manager.delete(step)
+
+    def close(self) -> None:
+        """Waits for the save under way, whose failure is logged."""
+        manager, self._manager = self._manager, None
+        if manager is not None:
+            try:
+                manager.close()
+            except Exception as error:
+                logger.error("checkpoints in %s: %s", self.directory, describe(error))
+
+    def _open(self) -> ocp.CheckpointManager:
+        if self._manager is None:
+            options = ocp.CheckpointManagerOptions(
+                cleanup_tmp_directories=True,
+                # Otherwise the metadata of every step are read, and broken ones raise.
+                lightweight_initialize=True,
+                save_root_metadata=False,
+                enable_async_checkpointing=self._asynchronous,
+                # A directory that cannot be made then fails at once, not in a thread.
+                async_options=ocp.options.AsyncOptions(create_directories_asynchronously=False),
+            )
+            self._manager = ocp.CheckpointManager(self.directory, options=options)
+        return self._manager
+
+    def _failed(self, step: int, error: Exception) -> CheckpointError:
+        self.close()
+        return CheckpointError(
+            f"step {step} could not be saved in {self.directory}; older steps are still there: "
+            f"{describe(error)}"
+        )

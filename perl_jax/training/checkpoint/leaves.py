@@ -27,33 +27,32 @@ def name_leaves(tree: Any) -> dict[str, Any]:
     return named
 
 
-def check_arrays(named: Mapping[str, Any]) -> None:
-    """Raises ValueError for a leaf that is not a jax.Array."""
+def data_of(named: Mapping[str, Any]) -> dict[str, jax.Array]:
+    """The arrays, with the words of typed keys in place of the keys.
+
+    Raises:
+        ValueError: A leaf is not a jax.Array.
+    """
     for name, leaf in named.items():
         if not isinstance(leaf, jax.Array):
             raise ValueError(f"{name}: expected a jax.Array; got {type(leaf).__name__}")
-
-
-def check_abstract(named: Mapping[str, Any]) -> None:
-    """Raises ValueError for a leaf that does not say what to restore, and where to."""
-    for name, leaf in named.items():
-        if getattr(leaf, "sharding", None) is None:
-            raise ValueError(
-                f"{name}: expected a jax.ShapeDtypeStruct with a sharding; got {leaf!r:.200}"
-            )
-
-
-def data_of(named: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
-    """The arrays, with the words of typed keys in place of the keys."""
     return {
         name: jax.random.key_data(leaf) if _is_key(leaf) else leaf for name, leaf in named.items()
     }
 
 
 def abstract_data_of(named: Mapping[str, Any]) -> dict[str, jax.ShapeDtypeStruct]:
-    """What `data_of` makes of arrays like these, with their shardings."""
+    """What `data_of` makes of arrays like these, with their shardings.
+
+    Raises:
+        ValueError: A leaf does not say where to restore it to.
+    """
     abstract = {}
     for name, leaf in named.items():
+        if getattr(leaf, "sharding", None) is None:
+            raise ValueError(
+                f"{name}: expected a jax.ShapeDtypeStruct with a sharding; got {leaf!r:.200}"
+            )
         data = jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
         if _is_key(leaf):
             # The words of a key are a new last axis, which the key's own sharding leaves whole.
@@ -81,37 +80,27 @@ def misfits(saved: Mapping[str, Leaf], wanted: Mapping[str, Any], *, partial: bo
     lines = [f"{name} is not in the checkpoint" for name in wanted if name not in saved]
     if not partial:
         lines += [f"{name} is not in this run" for name in saved if name not in wanted]
-    for name, leaf in wanted.items():
-        if name in saved:
-            there = f"{saved[name].dtype}{list(saved[name].shape)}"
-            here = f"{leaf.dtype}{list(leaf.shape)}"
-            if there != here:
-                lines.append(f"{name} is {there} in the checkpoint and {here} in this run")
+    for name in [name for name in wanted if name in saved]:
+        there, here = (f"{x.dtype}{list(x.shape)}" for x in (saved[name], wanted[name]))
+        if there != here:
+            lines.append(f"{name} is {there} in the checkpoint and {here} in this run")
     return lines
 
 
-def fill_empty(
-    data: Mapping[str, jax.Array], abstract: Mapping[str, jax.ShapeDtypeStruct]
-) -> dict[str, jax.Array]:
-    """Adds the arrays without elements, which are not stored."""
-
-    def make(like: jax.ShapeDtypeStruct) -> jax.Array:
-        # A jitted function's empty output has shards of the wrong shape.
-        zeros = np.zeros(like.shape, like.dtype)
-        return jax.make_array_from_callback(like.shape, like.sharding, lambda index: zeros[index])
-
-    return {name: data[name] if name in data else make(like) for name, like in abstract.items()}
+def empty(like: jax.ShapeDtypeStruct) -> jax.Array:
+    """An array without elements, as such arrays are not stored."""
+    # A jitted function's empty output has shards of the wrong shape.
+    zeros = np.zeros(like.shape, like.dtype)
+    return jax.make_array_from_callback(like.shape, like.sharding, lambda index: zeros[index])
 
 
 def rebuild(tree: Any, data: Mapping[str, jax.Array], saved: Mapping[str, Leaf]) -> Any:
     """The pytree like ``tree`` that holds this data, keys being keys again."""
-    leaves = [
-        jax.random.wrap_key_data(data[name], impl=saved[name].key)
-        if saved[name].key is not None
-        else data[name]
-        for name in name_leaves(tree)
-    ]
-    return jax.tree.unflatten(jax.tree.structure(tree), leaves)
+    leaves = {
+        name: jax.random.wrap_key_data(data[name], impl=key) if (key := saved[name].key) else array
+        for name, array in data.items()
+    }
+    return jax.tree.unflatten(jax.tree.structure(tree), [leaves[n] for n in name_leaves(tree)])
 
 
 def _is_key(leaf: Any) -> bool:

@@ -1,10 +1,11 @@
 """The record of a step: what was saved, by which run, and how to tell that it is still the same."""
 
-import hashlib
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from perl_jax.training.workdir import fingerprint_of_config
 
 _VERSION = 1
 
@@ -22,8 +23,8 @@ class Leaf:
     """One array of a checkpoint.
 
     Attributes:
-        shape: Of the array; of typed keys, without the axis of their words.
-        dtype: Its name.
+        shape: Its shape; that of typed keys is without the axis of their words.
+        dtype: The name of its dtype.
         checksum: Of its bits (see ``checksums``).
         key: For typed keys, the name of their generator.
     """
@@ -42,7 +43,7 @@ class StepRecord:
         step: The number of updates made.
         metric: What the best steps are chosen by, or None.
         fingerprint: Names and digests of what must not change.
-        hosts: The state of every host, JSON.
+        hosts: The state of every host, JSON-able.
         leaves: The arrays by name.
     """
 
@@ -55,7 +56,7 @@ class StepRecord:
     def to_json(self) -> dict[str, Any]:
         """The record with a digest of itself."""
         content = {"version": _VERSION, **asdict(self)}
-        return {**content, "sha256": _digest(content)}
+        return {**content, "sha256": fingerprint_of_config(content)}
 
     @classmethod
     def from_json(cls, value: Any) -> "StepRecord":
@@ -67,7 +68,7 @@ class StepRecord:
         if not isinstance(value, dict) or "sha256" not in value:
             raise ValueError("the record is not one of ours")
         content = {name: entry for name, entry in value.items() if name != "sha256"}
-        if _digest(content) != value["sha256"]:
+        if fingerprint_of_config(content) != value["sha256"]:
             raise ValueError("the record was changed after it was written: its digest differs")
         version = content.pop("version")
         if version != _VERSION:
@@ -95,10 +96,7 @@ def check_json(name: str, value: Any) -> None:
 def check_fingerprint(
     place: str, saved: Mapping[str, str], now: Mapping[str, str], allow_changes: Collection[str]
 ) -> list[str]:
-    """Compares the fingerprints of a checkpoint and of this run.
-
-    Returns:
-        The entries that differ, all of which are allowed to.
+    """The entries of the fingerprints of a checkpoint and of this run that differ, as allowed.
 
     Raises:
         FingerprintError: Others differ; it lists them.
@@ -116,8 +114,3 @@ def check_fingerprint(
             f"directory, or allow changes of {', '.join(refused)}."
         )
     return changed
-
-
-def _digest(content: dict[str, Any]) -> str:
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()

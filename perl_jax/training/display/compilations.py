@@ -1,25 +1,22 @@
 """How often the compiler ran."""
 
-import jax
+from typing import Self
+
+from jax import monitoring
 
 _EVENT = "/jax/core/compile/backend_compile_duration"
 
 
 class CompilationCounter:
-    """Counts compilations while it is entered, whoever asked for them."""
+    """Counts the compilations of this process while it is entered."""
 
-    def __init__(self) -> None:
+    def __enter__(self) -> Self:
         self._count = 0
-        self._active = False
-
-    def __enter__(self) -> "CompilationCounter":
-        self._active = True
-        jax.monitoring.register_event_duration_secs_listener(self._listen)
+        monitoring.register_event_duration_secs_listener(self._listen)
         return self
 
     def __exit__(self, *error: object) -> None:
-        # Listeners cannot be taken back by a public function: it only goes deaf.
-        self._active = False
+        monitoring.unregister_event_duration_listener(self._listen)
 
     def take(self) -> int:
         """How many there were since the last call."""
@@ -27,4 +24,4 @@ class CompilationCounter:
         return count
 
     def _listen(self, event: str, duration_secs: float, **details: str | int) -> None:
-        self._count += self._active and event == _EVENT
+        self._count += event == _EVENT

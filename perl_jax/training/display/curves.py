@@ -15,7 +15,7 @@ from perl_jax.files import whole_file
 from perl_jax.training.display.writers import read_metrics
 
 _COLUMNS = 2
-# The moving average is over so many parts of the run.
+# The moving average is over this part of a run.
 _WINDOWS_OF_A_RUN = 20
 
 
@@ -24,10 +24,10 @@ class _Panel:
     """One set of axes.
 
     Attributes:
-        title: What a person looks for.
+        title: Of the axes.
         unit: Of the vertical axis.
-        metrics: Metric and label of each curve; with one, no legend is needed.
-        smooth: Whether the values are noisy, and a moving average belongs over them.
+        metrics: Metric and label of each curve.
+        smooth: Whether the values are noisy, so that a moving average is drawn over them.
         limits: Of the vertical axis, where they are known.
     """
 
@@ -57,14 +57,7 @@ _PANELS = (
 
 
 def plot_curves(metrics_jsonl: Path, out_png: Path) -> Path:
-    """Draws the curves of a run.
-
-    Args:
-        metrics_jsonl: What `perl_jax.training.display.writers` wrote.
-        out_png: The picture; its directory must exist.
-
-    Returns:
-        ``out_png``.
+    """Draws the curves of a run into ``out_png``, whose directory must exist, and returns it.
 
     Raises:
         FileNotFoundError: There is no such file of metrics.
@@ -77,9 +70,9 @@ def plot_curves(metrics_jsonl: Path, out_png: Path) -> Path:
 def figure_of(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """The curves as a figure.
 
-    Each metric is drawn over the steps that have it, with gaps where it is None. Where it is
-    noisy, a second line is its moving average over the twentieth of the points before and at each.
-    What no row has is left out.
+    Each metric is drawn over the steps that have it, with gaps where it is None. A noisy metric
+    has a second line: the moving average over a twentieth of its points, up to each. A metric that
+    no row has is left out.
 
     Args:
         rows: ``step``, and numbers or None by metric, as `read_metrics` returns them.
@@ -101,9 +94,11 @@ def figure_of(rows: Sequence[Mapping[str, Any]]) -> Figure:
 
 def _draw(axes: Axes, panel: _Panel, rows: Sequence[Mapping[str, Any]]) -> None:
     for number, (name, label) in enumerate(panel.metrics):
-        steps, values = _series(rows, name)
-        if not len(steps):
+        points = [(row["step"], row[name]) for row in rows if name in row]
+        if not points:
             continue
+        # None becomes NaN.
+        steps, values = np.array(points, np.float64).T
         color = f"C{number}"
         if panel.smooth and len(steps) >= 2 * _WINDOWS_OF_A_RUN:
             window = len(steps) // _WINDOWS_OF_A_RUN
@@ -120,19 +115,10 @@ def _draw(axes: Axes, panel: _Panel, rows: Sequence[Mapping[str, Any]]) -> None:
         axes.legend(fontsize="small")
 
 
-def _series(
-    rows: Sequence[Mapping[str, Any]], name: str
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    points = [(row["step"], row[name]) for row in rows if name in row]
-    steps = np.array([step for step, _ in points], np.int64)
-    return steps, np.array([np.nan if y is None else y for _, y in points], np.float64)
-
-
 def _moving_average(values: NDArray[np.float64], window: int) -> NDArray[np.float64]:
     """The mean of the last ``window`` values at each; NaN counts as lacking."""
     known = ~np.isnan(values)
-    counts = np.cumsum(np.concatenate([np.zeros(window), known]))
-    sums = np.cumsum(np.concatenate([np.zeros(window), np.where(known, values, 0.0)]))
-    count = counts[window:] - counts[:-window]
-    mean = np.full(values.shape, np.nan)
-    return np.divide(sums[window:] - sums[:-window], count, out=mean, where=count > 0)
+    weights, size = np.ones(window), len(values)
+    count = np.convolve(known, weights)[:size]
+    total = np.convolve(np.where(known, values, 0.0), weights)[:size]
+    return np.divide(total, count, out=np.full(size, np.nan), where=count > 0)

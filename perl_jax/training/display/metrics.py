@@ -14,26 +14,11 @@ Reduction = Literal["mean", "sum", "min", "max", "last"]
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric, or a family of them.
-
-    Attributes:
-        meaning: Of its value at one step.
-        unit: Of its value.
-        reduction: What becomes of the values of several steps.
-    """
+    """One metric, or a family of them: its value at one step, and how several are reduced."""
 
     meaning: str
     unit: str
     reduction: Reduction = "mean"
-
-
-def _of_evaluation() -> dict[str, Metric]:
-    metrics = {}
-    for name, one in STATISTICS.items():
-        metrics[f"eval/{name}"] = Metric(one.meaning, one.unit, "last")
-        if one.by_source:
-            metrics[f"eval/{name}/<source>"] = Metric("the same for one source", one.unit, "last")
-    return metrics
 
 
 # A name with angle brackets is a family: anything stands in them.
@@ -104,7 +89,15 @@ METRICS: dict[str, Metric] = {
     ),
     "perf/mfu": Metric("useful operations over what the devices could do", "share"),
     "perf/compilations": Metric("programs compiled during the step", "programs", "sum"),
-    **_of_evaluation(),
+    **{
+        name: Metric(meaning, one.unit, "last")
+        for statistic, one in STATISTICS.items()
+        for name, meaning in (
+            (f"eval/{statistic}", one.meaning),
+            (f"eval/{statistic}/<source>", "the same for one source"),
+        )
+        if one.by_source or "<" not in name
+    },
     "supervised/loss": Metric("cross-entropy of the responses", "nats per token"),
     "supervised/likely": Metric(
         "tokens of the responses with more than half of the probability", "share"
@@ -135,7 +128,7 @@ def find_metric(name: str) -> Metric | None:
     if name in METRICS:
         return None if "<" in name else METRICS[name]
     families = (family for family in METRICS if "<" in family)
-    return next((METRICS[f] for f in families if re.fullmatch(_pattern(f), name)), None)
+    return next((METRICS[f] for f in families if re.fullmatch(re.sub("<.+>", ".+", f), name)), None)
 
 
 def reduce_metrics(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -149,16 +142,10 @@ def reduce_metrics(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
         Every metric of any row, in the order of their first appearance; the mean of those that are
         not in the table.
     """
-    names = dict.fromkeys(name for row in rows for name in row)
-    return {name: _reduce(name, [row[name] for row in rows if name in row]) for name in names}
-
-
-def _reduce(name: str, values: Sequence[float]) -> float:
-    metric = find_metric(name)
-    reduce = _REDUCE["mean" if metric is None else metric.reduction]
-    finite = [value for value in values if math.isfinite(value)]
-    return reduce(finite) if finite else math.nan
-
-
-def _pattern(family: str) -> str:
-    return re.sub(r"<\w+>", ".+", re.escape(family))
+    reduced = {}
+    for name in dict.fromkeys(name for row in rows for name in row):
+        metric = find_metric(name)
+        reduce = _REDUCE["mean" if metric is None else metric.reduction]
+        finite = [row[name] for row in rows if name in row and math.isfinite(row[name])]
+        reduced[name] = reduce(finite) if finite else math.nan
+    return reduced

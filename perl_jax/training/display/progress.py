@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from numbers import Integral
-from typing import Any, TextIO
+from typing import TextIO
 
 from tqdm import tqdm
 
@@ -27,11 +27,11 @@ class ProgressBar:
     Lines come every 30 seconds, every tenth of the run, and at its end.
 
     Args:
-        total_steps: Of the run.
-        initial_step: How many of them were done before.
+        total_steps: Steps of the whole run.
+        initial_step: Steps done before.
         enabled: False shows nothing.
-        stream: Where to; standard error if not given.
-        clock: Seconds, for the lines.
+        stream: Standard error if not given.
+        clock: Gives seconds, for the lines.
     """
 
     def __init__(
@@ -49,16 +49,15 @@ class ProgressBar:
         self._clock = clock
         self._start = self._last_line = clock()
         self._shown: dict[str, str] = {}
-        self._bar: Any = None
-        if enabled and self._stream.isatty():
-            self._bar = tqdm(
-                total=total_steps,
-                initial=initial_step,
-                desc="training",
-                unit="step",
-                file=self._stream,
-                dynamic_ncols=True,
-            )
+        self._bar = tqdm(
+            total=total_steps,
+            initial=initial_step,
+            desc="training",
+            unit="step",
+            file=self._stream,
+            dynamic_ncols=True,
+            disable=not (enabled and self._stream.isatty()),
+        )
 
     def update(self, step: int, metrics: Mapping[str, float]) -> None:
         """Shows that ``step`` steps of the run are done, and what their last one gave.
@@ -71,66 +70,48 @@ class ProgressBar:
         for name, label, form in _SHOWN:
             if name in metrics:
                 self._shown[label] = format(metrics[name], form)
-        if self._bar is not None:
-            self._bar.set_postfix(self._shown, refresh=False)
-            self._bar.update(step - before)
-        elif self._line_is_due(before):
+        self._bar.set_postfix(self._shown, refresh=False)
+        self._bar.update(step - before)
+        if self._bar.disable and self._line_is_due(before):
             self._write_line()
 
     def write(self, text: str) -> None:
         """Writes a line of its own, above the bar."""
-        if not self._enabled:
-            return
-        if self._bar is not None:
+        if self._enabled:
             self._bar.write(text, file=self._stream)
-        else:
-            print(text, file=self._stream, flush=True)
+            self._stream.flush()
 
     def close(self) -> None:
         """Ends the bar."""
         self._enabled = False
-        if self._bar is not None:
-            self._bar.close()
+        self._bar.close()
 
     def _line_is_due(self, before: int) -> bool:
-        tenths = (
-            before * _LINES_OF_A_RUN // self._total,
-            self._step * _LINES_OF_A_RUN // self._total,
-        )
-        late = self._clock() - self._last_line >= _SECONDS_BETWEEN_LINES
-        return late or tenths[0] < tenths[1]
+        last, now = (step * _LINES_OF_A_RUN // self._total for step in (before, self._step))
+        return last < now or self._clock() - self._last_line >= _SECONDS_BETWEEN_LINES
 
     def _write_line(self) -> None:
         self._last_line = self._clock()
         seconds = self._last_line - self._start
-        left = seconds * (self._total - self._step) / max(self._step - self._initial, 1)
-        parts = [
-            f"step {self._step}/{self._total}",
-            *(f"{label} {value}" for label, value in self._shown.items()),
-            f"{tqdm.format_interval(left)} left",
-        ]
-        print("  ".join(parts), file=self._stream, flush=True)
+        done = max(self._step - self._initial, 1)
+        shown = "".join(f"  {label} {value}" for label, value in self._shown.items())
+        left = tqdm.format_interval(seconds * (self._total - self._step) / done)
+        self.write(f"step {self._step}/{self._total}{shown}  {left} left")
 
 
 def final_table(before: Mapping[str, float], after: Mapping[str, float]) -> str:
     """A table of what a run changed, as plain text.
 
-    Args:
-        before: Numbers by name.
-        after: Of the same names, or of others.
-
-    Returns:
-        A row for each name of either, in order: before, after, and the difference; ``-`` where
-        there is none.
+    There is a row for each name of either: before, after, and the difference; ``-`` where there is
+    none.
     """
-    names = list(dict.fromkeys([*before, *after]))
     rows = [["", "before", "after", "change"]]
-    for name in names:
+    for name in dict.fromkeys([*before, *after]):
         values = [_shown_number(numbers.get(name)) for numbers in (before, after)]
         both = name in before and name in after
         change = _shown_number(after[name] - before[name], "+") if both else "-"
         rows.append([name, *values, change])
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
     )

@@ -1,9 +1,7 @@
 """How much of what the devices can do a step made use of."""
 
-import time
-from collections.abc import Callable
+import timeit
 from dataclasses import dataclass
-from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +11,6 @@ from perl_jax.chips import chip_of
 
 _MEASURED_SIDE = 1024
 _MEASUREMENTS = 5
-
-T = TypeVar("T", int, np.ndarray)
 
 
 @dataclass(frozen=True)
@@ -34,8 +30,8 @@ class Throughput:
 
         Args:
             tokens: Of prompts and responses, as `docs/metrics.md` counts them.
-            operations: That the step could not do without.
-            seconds: That it took.
+            operations: Floating-point operations that the step could not do without.
+            seconds: The time that it took.
         """
         return {
             "perf/tokens_per_second": tokens / seconds / self.devices,
@@ -46,8 +42,8 @@ class Throughput:
 def peak_of(device: jax.Device) -> float:
     """Operations a second that a device can do.
 
-    Known accelerators have their data sheet's figure for bfloat16. Any other device, a CPU for
-    one, is measured: the fastest of a few float32 products of two square matrices.
+    Known accelerators have their data sheet's figure for bfloat16. Any other device, such as a
+    CPU, is measured: the fastest of a few float32 products of two square matrices.
     """
     chip = chip_of(device.device_kind)
     return _measured_peak(device) if chip is None else chip.peak
@@ -57,11 +53,7 @@ def _measured_peak(device: jax.Device) -> float:
     matrix = jax.device_put(np.ones((_MEASURED_SIDE, _MEASURED_SIDE), np.float32), device)
     multiply = jax.jit(jnp.matmul)
     multiply(matrix, matrix).block_until_ready()
-    fastest = min(_seconds_of(lambda: multiply(matrix, matrix)) for _ in range(_MEASUREMENTS))
-    return 2 * _MEASURED_SIDE**3 / fastest
-
-
-def _seconds_of(call: Callable[[], jax.Array]) -> float:
-    start = time.perf_counter()
-    call().block_until_ready()
-    return time.perf_counter() - start
+    seconds = timeit.repeat(
+        lambda: multiply(matrix, matrix).block_until_ready(), number=1, repeat=_MEASUREMENTS
+    )
+    return 2 * _MEASURED_SIDE**3 / min(seconds)

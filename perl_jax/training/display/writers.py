@@ -3,10 +3,10 @@
 import importlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Self
 
 from perl_jax.files import ResumableLog, write_whole
 from perl_jax.settings import Checked, Count, Expects
@@ -14,6 +14,9 @@ from perl_jax.training.display.metrics import reduce_metrics
 
 METRICS_FILE = "metrics.jsonl"
 _WANDB_ID_FILE = "wandb_run_id"
+
+# Writes the finite metrics of a step, and closes.
+_Sink = tuple[Callable[[int, Mapping[str, float]], None], Callable[[], None]]
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class LoggingConfig(Checked):
         tensorboard: Whether event files are written, into ``tensorboard/``.
         wandb: Whether the run is logged to Weights & Biases, which must be installed.
         wandb_project: Its project there.
-        console: Whether progress is shown, see `perl_jax.training.display.progress`.
+        console: Whether `ProgressBar` shows the progress.
     """
 
     every: Annotated[Count, Expects("an integer of at least 1")] = 1
@@ -50,8 +53,8 @@ class MetricsWriter:
         config: What is written besides ``metrics.jsonl``.
         run_name: What Weights & Biases calls the run.
         settings: The run's settings, shown with it; nested mappings of plain values.
-        resume_step: The step that the run goes on from. What was written of later steps, or of a
-            line that was cut off, is taken back. None: the run starts; all is taken back.
+        resume_step: The step that the run goes on from. Later steps and a line that was cut off
+            are taken back. None: the run starts; everything is taken back.
         active: False on all hosts but one: nothing is read, made or written.
 
     Raises:
@@ -76,9 +79,9 @@ class MetricsWriter:
         self._sinks: list[_Sink] = []
         if config.wandb:
             fresh = resume_step is None
-            self._sinks.append(_WandB(directory, config.wandb_project, run_name, settings, fresh))
+            self._sinks.append(_wandb(directory, config.wandb_project, run_name, settings, fresh))
         if config.tensorboard:
-            self._sinks.append(_TensorBoard(directory / "tensorboard", settings, last + 1))
+            self._sinks.append(_tensorboard(directory / "tensorboard", settings, last + 1))
         path = directory / METRICS_FILE
         path.touch()
         self._log = ResumableLog(path, "step")
@@ -88,7 +91,11 @@ class MetricsWriter:
         self._every = config.every
         # The open interval goes on with what it held when the run stopped.
         closed = last - last % config.every
-        self._interval = [_metrics_of(row) for row in rows if row["step"] > closed]
+        self._interval = [
+            {n: math.nan if x is None else x for n, x in row.items() if n != "step"}
+            for row in rows
+            if row["step"] > closed
+        ]
         self._closed = False
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -97,10 +104,6 @@ class MetricsWriter:
         The system has the line of ``metrics.jsonl`` when this returns: a killed process loses none,
         so write a step before its checkpoint. Event files may lack the last seconds then. NaN and
         infinities are null in the line, and left out elsewhere.
-
-        Args:
-            step: Above all steps before.
-            metrics: Numbers of the host, by the names of `perl_jax.training.display.metrics`.
 
         Raises:
             ValueError: The step was written before, or is below one that was.
@@ -126,10 +129,10 @@ class MetricsWriter:
             return
         self._closed = True
         self._end_interval()
-        for sink in self._sinks:
-            sink.close()
+        for _, close in self._sinks:
+            close()
 
-    def __enter__(self) -> "MetricsWriter":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -140,8 +143,8 @@ class MetricsWriter:
         finite = {name: value for name, value in reduced.items() if math.isfinite(value)}
         self._interval = []
         if finite:
-            for sink in self._sinks:
-                sink.write(self._last, finite)
+            for write, _ in self._sinks:
+                write(self._last, finite)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -156,70 +159,48 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return [rows[step] for step in sorted(rows)]
 
 
-class _Sink(Protocol):
-    def write(self, step: int, metrics: Mapping[str, float]) -> None: ...
+def _tensorboard(directory: Path, settings: Mapping[str, Any], first_step: int) -> _Sink:
+    # Importing it takes a while, and not every host needs it.
+    from tensorboardX import SummaryWriter
 
-    def close(self) -> None: ...
+    # Event files are named by the second: the suffix keeps those of a quick restart apart.
+    suffix = f".from_{first_step}"
+    writer = SummaryWriter(
+        str(directory), purge_step=first_step, flush_secs=5, filename_suffix=suffix
+    )
+    text = json.dumps(settings, indent=2, default=str)
+    writer.add_text("settings", f"```\n{text}\n```", first_step)
 
-
-class _TensorBoard:
-    def __init__(self, directory: Path, settings: Mapping[str, Any], first_step: int) -> None:
-        # Importing it takes a while, and not every host needs it.
-        from tensorboardX import SummaryWriter
-
-        # Event files are named by the second: the suffix keeps those of a quick restart apart.
-        self._writer = SummaryWriter(
-            str(directory),
-            purge_step=first_step,
-            flush_secs=5,
-            filename_suffix=f".from_{first_step}",
-        )
-        text = json.dumps(settings, indent=2, default=str)
-        self._writer.add_text("settings", f"```\n{text}\n```", first_step)
-
-    def write(self, step: int, metrics: Mapping[str, float]) -> None:
+    def write(step: int, metrics: Mapping[str, float]) -> None:
         for name, value in metrics.items():
-            self._writer.add_scalar(name, value, step)
+            writer.add_scalar(name, value, step)
 
-    def close(self) -> None:
-        self._writer.close()
-
-
-class _WandB:
-    def __init__(
-        self, directory: Path, project: str, run_name: str, settings: Mapping[str, Any], fresh: bool
-    ) -> None:
-        try:
-            wandb = importlib.import_module("wandb")
-        except ImportError as error:
-            raise ImportError(
-                "wandb: Weights & Biases is not installed; run `pip install wandb`, or set "
-                "wandb to False"
-            ) from error
-        file = directory / _WANDB_ID_FILE
-        known = file.read_text().strip() if file.exists() and not fresh else None
-        # Steps that it has already are not taken again: they are the same ones.
-        self._run = wandb.init(
-            project=project,
-            name=run_name,
-            config=dict(settings),
-            dir=str(directory),
-            id=known,
-            resume="allow" if known else None,
-        )
-        write_whole(file, self._run.id + "\n")
-
-    def write(self, step: int, metrics: Mapping[str, float]) -> None:
-        self._run.log(dict(metrics), step=step)
-
-    def close(self) -> None:
-        self._run.finish()
+    return write, writer.close
 
 
-def _metrics_of(row: Mapping[str, Any]) -> dict[str, float]:
-    return {
-        name: math.nan if value is None else value for name, value in row.items() if name != "step"
-    }
+def _wandb(
+    directory: Path, project: str, run_name: str, settings: Mapping[str, Any], fresh: bool
+) -> _Sink:
+    try:
+        wandb = importlib.import_module("wandb")
+    except ImportError as error:
+        raise ImportError(
+            "wandb: Weights & Biases is not installed; run `pip install wandb`, or set wandb to "
+            "False"
+        ) from error
+    file = directory / _WANDB_ID_FILE
+    known = file.read_text().strip() if file.exists() and not fresh else None
+    # It refuses steps that it has already: they are the same ones.
+    run = wandb.init(
+        project=project,
+        name=run_name,
+        config=dict(settings),
+        dir=str(directory),
+        id=known,
+        resume="allow" if known else None,
+    )
+    write_whole(file, run.id + "\n")
+    return lambda step, metrics: run.log(dict(metrics), step=step), run.finish
 
 
 def _number(name: str, value: Any) -> float:

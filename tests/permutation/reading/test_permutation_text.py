@@ -433,6 +433,7 @@ REFUSED = [
     ("How does it change over time?", SWAP, "sequence_word"),
     ("Is image A red?", SWAP, "named_image"),
     ("Is Image II red?", SWAP, "named_image"),
+    ("Image A: <image1> Image B: <image2> Is image B red?", SWAP_LAST, "not_expressible"),
     ("The left panel is red.", SWAP, "ambiguous_noun"),
     ("See Fig. 2.", SWAP, "ambiguous_noun"),
     ("The second frame is red.", SWAP, "ambiguous_noun"),

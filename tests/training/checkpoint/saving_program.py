@@ -140,7 +140,7 @@ def fail_at(directory: str, call: str) -> None:
     checkpoints.wait()
     with full_disk(1_000):
         checkpoints.save(2, simple_state(2), {}, force=True)
-        while checkpoints._writer.busy:
+        while checkpoints._files.busy:
             time.sleep(0.001)
     calls = {
         "save": lambda: checkpoints.save(3, simple_state(3), {}),

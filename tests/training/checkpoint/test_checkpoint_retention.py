@@ -11,9 +11,9 @@ from tests.training.checkpoint.checkpoint_states import FINGERPRINT, abstract
 ARRAYS = {"w": jnp.arange(4.0)}
 
 
-def open_at(directory, best="max", **config):
+def open_at(directory, **config):
     config = CheckpointConfig(**{"every": 1, **config})
-    return Checkpoints(directory, config, fingerprint=FINGERPRINT, best=best)
+    return Checkpoints(directory, config, fingerprint=FINGERPRINT)
 
 
 def on_disk(directory):
@@ -38,21 +38,20 @@ METRICS = {10: 0.5, 20: None, 30: 0.9, 40: 0.7, 50: 0.9, 60: 0.1, 70: None}
 
 
 @pytest.mark.parametrize(
-    ("config", "best", "kept"),
+    ("config", "kept"),
     [
-        ({"keep_last": 1, "keep_best": None}, "max", {70}),
-        ({"keep_last": 3, "keep_best": None}, "max", {50, 60, 70}),
-        ({"keep_last": 99, "keep_best": None}, "max", set(METRICS)),
-        ({"keep_last": 1, "keep_best": 1}, "max", {50, 70}),
-        ({"keep_last": 1, "keep_best": 3}, "max", {30, 40, 50, 70}),
-        ({"keep_last": 1, "keep_best": 2}, "min", {10, 60, 70}),
-        ({"keep_last": 1, "keep_best": 99}, "min", {10, 30, 40, 50, 60, 70}),
-        ({"keep_last": 1, "keep_best": None, "keep_every": 20}, "max", {20, 40, 60, 70}),
-        ({"keep_last": 2, "keep_best": 1, "keep_every": 40}, "min", {40, 60, 70}),
+        ({"keep_last": 1, "keep_best": None}, {70}),
+        ({"keep_last": 3, "keep_best": None}, {50, 60, 70}),
+        ({"keep_last": 99, "keep_best": None}, set(METRICS)),
+        ({"keep_last": 1, "keep_best": 1}, {50, 70}),
+        ({"keep_last": 1, "keep_best": 3}, {30, 40, 50, 70}),
+        ({"keep_last": 1, "keep_best": 99}, {10, 30, 40, 50, 60, 70}),
+        ({"keep_last": 1, "keep_best": None, "keep_every": 20}, {20, 40, 60, 70}),
+        ({"keep_last": 2, "keep_best": 1, "keep_every": 40}, {40, 50, 60, 70}),
     ],
 )
-def test_a_step_is_kept_if_any_rule_keeps_it(config, best, kept):
-    assert steps_to_keep(METRICS, CheckpointConfig(**config), best) == kept
+def test_a_step_is_kept_if_any_rule_keeps_it(config, kept):
+    assert steps_to_keep(METRICS, CheckpointConfig(**config)) == kept
 
 
 @pytest.mark.parametrize("asynchronous", [True, False])
@@ -71,15 +70,15 @@ def test_the_directory_holds_what_the_rules_keep(tmp_path, asynchronous):
 
 
 def test_a_new_process_knows_the_metrics_of_the_old_one(tmp_path):
-    with open_at(tmp_path, keep_last=1, best="min") as checkpoints:
-        checkpoints.save(1, ARRAYS, {}, metric=2)
+    with open_at(tmp_path, keep_last=1) as checkpoints:
+        checkpoints.save(1, ARRAYS, {}, metric=7)
         checkpoints.save(2, ARRAYS, {}, metric=5)
-    with open_at(tmp_path, keep_last=1, best="min") as checkpoints:
+    with open_at(tmp_path, keep_last=1) as checkpoints:
         assert checkpoints.best_step() == 1
-        checkpoints.save(3, ARRAYS, {}, metric=7)
+        checkpoints.save(3, ARRAYS, {}, metric=2)
         checkpoints.wait()
         assert (checkpoints.best_step(), checkpoints.steps()) == (1, [1, 3])
-        assert checkpoints.restore(abstract(ARRAYS), step=1).metric == 2.0
+        assert checkpoints.restore(abstract(ARRAYS), step=1).metric == 7.0
 
 
 def test_without_metrics_no_step_is_the_best(tmp_path):
@@ -152,8 +151,3 @@ def test_a_metric_of_numpy_is_saved_as_a_number(tmp_path):
     with open_at(tmp_path) as checkpoints:
         checkpoints.save(1, ARRAYS, {}, metric=np.float32(0.5))
     assert open_at(tmp_path).restore(abstract(ARRAYS)).metric == 0.5
-
-
-def test_best_is_the_highest_or_the_lowest(tmp_path):
-    with pytest.raises(ValueError, match="best: expected max or min; got 'highest'"):
-        open_at(tmp_path, best="highest")
