@@ -150,9 +150,8 @@ def _heads_first(part: jax.Array) -> jax.Array:
 
 def _blocks(x: jax.Array, num_blocks: int, block: int) -> jax.Array:
     """Cuts axis 2 (the queries) into zero-padded blocks and moves the blocks to axis 0."""
-    padding = [(0, 0)] * x.ndim
-    padding[2] = (0, num_blocks * block - x.shape[2])
-    x = jnp.pad(x, padding)
+    padding = (0, num_blocks * block - x.shape[2])
+    x = jnp.pad(x, [(0, 0), (0, 0), padding, *[(0, 0)] * (x.ndim - 3)])
     return jnp.moveaxis(x.reshape(*x.shape[:2], num_blocks, block, *x.shape[3:]), 2, 0)
 
 

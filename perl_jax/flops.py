@@ -25,7 +25,9 @@ def _count(jaxpr: Any, steps: int) -> int:
 def _of_equation(equation: Any, steps: int) -> int:
     name, parameters = equation.primitive.name, equation.params
     if name == "dot_general":
-        return _of_product(equation)
+        (contracted, _), _ = parameters["dimension_numbers"]
+        left = equation.invars[0].aval.shape
+        return 2 * math.prod(equation.outvars[0].aval.shape + tuple(left[i] for i in contracted))
     if name == "cond":
         return max(_count(branch.jaxpr, steps) for branch in parameters["branches"])
     if name == "scan":
@@ -36,9 +38,3 @@ def _of_equation(equation: Any, steps: int) -> int:
     # Every other primitive that holds a function runs it once: jit, checkpoint, custom gradients.
     held = (getattr(value, "jaxpr", value) for value in parameters.values())
     return sum(_count(p, steps) for p in held if hasattr(p, "eqns"))
-
-
-def _of_product(equation: Any) -> int:
-    (contracted, _), _ = equation.params["dimension_numbers"]
-    left = equation.invars[0].aval.shape
-    return 2 * math.prod(equation.outvars[0].aval.shape) * math.prod(left[i] for i in contracted)

@@ -11,14 +11,7 @@ from typing import Any, TypeVar
 
 import jax
 import numpy as np
-from jax.sharding import (
-    AxisType,
-    Mesh,
-    NamedSharding,
-    PartitionSpec,
-    Sharding,
-    SingleDeviceSharding,
-)
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
 
 from perl_jax.settings import Checked, Count
 
@@ -224,7 +217,7 @@ class BatchSharding:
     def replicated(self) -> Sharding:
         """The sharding of a whole copy on every device."""
         if self.mesh is None:
-            return SingleDeviceSharding(jax.local_devices()[0])
+            return jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         return NamedSharding(self.mesh, PartitionSpec())
 
     def along(self, axis: int) -> Sharding:

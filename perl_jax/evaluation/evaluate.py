@@ -101,7 +101,6 @@ def _task(
     own = orders[0][1]
     try:
         answer_text(own.answer)
-        # Once for all orders.
         patches: list[ImagePatches] = []
         for image in own.images:
             patches.append(processor.preprocess(image, known=patches))

@@ -107,11 +107,9 @@ class Collector:
         }
         if batch is not None:
             metrics["advantage/std"] = float(batch.advantages[batch.mask.any(-1)].std())
-        rollouts = drawn.rollouts
-        record = record_of(drawn, indices[real])
-        record["first_response"] = self.sampler.processor.decode(
-            rollouts.tokens[0, 0, 0, : rollouts.lengths[0, 0, 0]]
-        )
+        rollouts, record = drawn.rollouts, record_of(drawn, indices[real])
+        first = rollouts.tokens[0, 0, 0, : rollouts.lengths[0, 0, 0]]
+        record["first_response"] = self.sampler.processor.decode(first)
         operations = self.operations(drawn.groups, Responses(rollouts.tokens, rollouts.lengths))
         return Collected(batch, metrics, operations, record)
 

@@ -44,31 +44,23 @@ def concatenate(draws: Sequence[Draw]) -> Draw:
     """Concatenates the draws of a step; responses are padded to the longest."""
     longest = max(draw.rollouts.tokens.shape[-1] for draw in draws)
     drawn = [padded(d.rollouts, d.rollouts.tokens.shape[1], longest) for d in draws]
+    rewards = [draw.rewards for draw in draws]
+    sampled = [(one.tokens, one.logprobs, one.lengths, one.stopped) for one in drawn]
+    graded = [(one.reward, one.accuracy, one.scored) for one in rewards]
+    tokens, logprobs, lengths, stopped = map(np.concatenate, zip(*sampled, strict=True))
+    reward, accuracy, scored = map(np.concatenate, zip(*graded, strict=True))
+    names = rewards[0].components
+    components = {name: np.concatenate([one.components[name] for one in rewards]) for name in names}
     stats: Counter[str] = Counter()
     seconds: Counter[str] = Counter()
     for draw in draws:
         stats.update(draw.rollouts.stats)
         seconds.update(draw.seconds)
-    rewards = [draw.rewards for draw in draws]
     return Draw(
         [one for draw in draws for one in draw.orders],
         [one for draw in draws for one in draw.groups],
-        Rollouts(
-            np.concatenate([one.tokens for one in drawn]),
-            np.concatenate([one.logprobs for one in drawn]),
-            np.concatenate([one.lengths for one in drawn]),
-            np.concatenate([one.stopped for one in drawn]),
-            stats,
-        ),
-        Rewards(
-            np.concatenate([one.reward for one in rewards]),
-            np.concatenate([one.accuracy for one in rewards]),
-            np.concatenate([one.scored for one in rewards]),
-            {
-                name: np.concatenate([one.components[name] for one in rewards])
-                for name in rewards[0].components
-            },
-        ),
+        Rollouts(tokens, logprobs, lengths, stopped, stats),
+        Rewards(reward, accuracy, scored, components),
         seconds,
     )
 

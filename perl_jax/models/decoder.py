@@ -11,10 +11,8 @@ from jax.sharding import Mesh
 from perl_jax.attention import KeyValues, attend
 from perl_jax.mesh import num_shards, split_first_axis
 from perl_jax.models.cache import PromptCache, ResponseCache, of_layer
-from perl_jax.models.layers import scan_layers, scan_layers_adding
+from perl_jax.models.layers import Rotary, scan_layers, scan_layers_adding
 from perl_jax.models.policy import Remat
-
-Rotary = tuple[jax.Array, jax.Array]
 
 
 class DecoderLayer(Protocol):
@@ -82,22 +80,11 @@ class Decoder(nnx.Module):
         mesh: Mesh | None = None,
         running: Sequence[jax.Array] | None = None,
     ) -> tuple[jax.Array, jax.Array]:
-        """Reads B whole prompts and N whole responses to each in one pass.
+        """As `perl_jax.models.policy.Policy.read_with_responses`, with normalised hidden states.
 
-        All tokens pass a layer together: each of its matrices is gathered from other devices once,
-        and its gradient is complete when the layer is done.
-
-        Args:
-            embeddings: ``[B, T + N * R, D]``: the prompt, then its responses one after the other.
-            positions: int ``[3, B, T + N * R]``.
-            prompt_valid: bool ``[B, T]``, False at padding.
-            valid: bool ``[B, N, R]``, False at padding.
-            remat: What the backward pass recomputes; with ``running`` always ``layers``.
-            mesh: The devices over which prompts are split.
-            running: Arrays to which gradients are added, see `scan_layers_adding`.
-
-        Returns:
-            Normalised hidden states ``[B, T, D]`` and ``[B, N, R, D]``.
+        Embeddings ``[B, T + N * R, D]`` and positions ``[3, B, T + N * R]`` hold the prompt, then
+        its responses one after the other. All tokens pass a layer together: each of its matrices is
+        gathered from other devices once, and its gradient is complete when the layer is done.
         """
         shards = num_shards(mesh)
         (b, t), (_, n, r) = prompt_valid.shape, valid.shape
@@ -140,8 +127,8 @@ class Decoder(nnx.Module):
     ) -> tuple[jax.Array, ResponseCache]:
         """Reads the next token ``[B, N, D]`` of N responses to each of B prompts.
 
-        As `perl_jax.models.policy.Policy.decode`, with positions ``[3, B, N]``. Returns normalised
-        hidden states ``[B, N, D]`` and the cache.
+        As `perl_jax.models.policy.Policy.decode`, with positions ``[3, B, N]`` and normalised
+        hidden states.
         """
         rotary = self.rotary(positions[..., None], embeddings.dtype)
         slot = jnp.asarray(slot, jnp.int32)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -51,8 +52,8 @@ def read_config(path: str | Path) -> PolicyConfig:
     published = files("perl_jax") / "assets" / "published" / f"{name}.json"
     if not Path(path).is_dir() and organisation == "Qwen" and published.is_file():
         return parse_config(json.loads(published.read_text(encoding="utf-8")), where=str(path))
-    directory = resolve_directory(path)
-    return parse_config(read_json(directory / "config.json"), where=str(directory / "config.json"))
+    file = resolve_directory(path) / "config.json"
+    return parse_config(read_json(file), where=str(file))
 
 
 def abstract_model(
@@ -68,13 +69,9 @@ def abstract_model(
     ``dtype`` is that of the parameters, ``compute_dtype`` that of activations (None: the same).
     With a mesh, each shape carries the sharding that `load_model` gives the parameter.
     """
-    build = FAMILIES[config.model_type].build
-    compute = None if compute_dtype is None else jnp.dtype(compute_dtype)
-    model = nnx.eval_shape(
-        lambda: build(
-            config, dtype=jnp.dtype(dtype), compute_dtype=compute, source=source, rngs=nnx.Rngs(0)
-        )
-    )
+    dtypes = {"dtype": jnp.dtype(dtype), "compute_dtype": jnp.dtype(compute_dtype or dtype)}
+    build = partial(FAMILIES[config.model_type].build, config, source=source, **dtypes)
+    model = nnx.eval_shape(lambda: build(rngs=nnx.Rngs(0)))
     if mesh is None:
         return model
 

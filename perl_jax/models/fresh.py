@@ -1,7 +1,4 @@
-"""Model directories with fresh weights, with every file of a published Qwen2.5-VL directory.
-
-The same code reads them; only the sizes, the vocabulary and the weights differ.
-"""
+"""Qwen2.5-VL directories with all published files, but other sizes, vocabulary and weights."""
 
 import json
 import math

@@ -10,6 +10,9 @@ from flax import nnx
 
 from perl_jax.models.policy import Remat
 
+# Cosine and sine ``[..., F]``.
+Rotary = tuple[jax.Array, jax.Array]
+
 _initialise = jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal", in_axis=1, out_axis=0)
 
 _REMAT_POLICIES = {
@@ -73,15 +76,10 @@ def rotate(x: jax.Array, cos: jax.Array, sin: jax.Array) -> jax.Array:
     return x * cos + turned * sin
 
 
-def stack(count: int, rngs: nnx.Rngs, build: Callable[[nnx.Rngs], nnx.Module]) -> Any:
+def stack(count: int, rngs: nnx.Rngs, build: Callable[..., nnx.Module]) -> Any:
     """Builds ``count`` equal layers as one module whose parameters have a leading layer axis."""
-
-    @nnx.split_rngs(splits=count)
-    @nnx.vmap(in_axes=0, out_axes=0)
-    def build_each(rngs: nnx.Rngs) -> nnx.Module:
-        return build(rngs)
-
-    return build_each(rngs)
+    build_each = nnx.vmap(lambda rngs: build(rngs=rngs), in_axes=0, out_axes=0)
+    return nnx.split_rngs(splits=count)(build_each)(rngs)
 
 
 def scan_layers(

@@ -39,8 +39,7 @@ def load_model(
     size plus its largest tensor. On a mesh, each host reads only the shards of its devices.
 
     Args:
-        path: A local directory, or a hub id (``organisation/name`` or
-            ``organisation/name@revision``).
+        path: A local directory, or a hub id ``organisation/name``, also with ``@revision``.
         dtype: The dtype of the parameters, whatever the dtype of the files.
         compute_dtype: The dtype of the activations; None: ``dtype``.
         mesh: The devices to shard the parameters over; None: the first device holds everything.
@@ -129,14 +128,11 @@ def _aligned_empty(shape: tuple[int, ...], dtype: jnp.dtype) -> np.ndarray:
 def _check(directory: Path, files: dict[str, TensorInfo], stored: dict[str, Stored]) -> None:
     expected = {name: entry.shape for entry in stored.values() for name in entry.names}
     problems = [f"missing: {name} {expected[name]}" for name in expected if name not in files]
-    problems += [
-        f"surplus: {tensor.name} {tensor.shape} in {tensor.file.name}"
-        for name, tensor in files.items()
-        if name not in expected
-    ]
     for name, tensor in files.items():
         where = f"{tensor.name} in {tensor.file.name}"
-        if name in expected and tensor.shape != expected[name]:
+        if name not in expected:
+            problems.append(f"surplus: {tensor.name} {tensor.shape} in {tensor.file.name}")
+        elif tensor.shape != expected[name]:
             problems.append(f"shape: {where}: expected {expected[name]}, got {tensor.shape}")
         if name in expected and tensor.dtype not in FLOATS:
             problems.append(

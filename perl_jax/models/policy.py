@@ -157,8 +157,8 @@ class PolicyConfig(Protocol):
 class Policy(Protocol):
     """A Flax NNX module: ``nnx.split`` gives its static definition and its parameters.
 
-    B prompts of T tokens and N responses of R tokens to each give hidden states of D numbers.
-    A mesh splits B: each device reads the prompts of its own shard.
+    Reading B prompts of T tokens, and N responses of R tokens to each, gives hidden states of D
+    numbers. A mesh splits B: each device reads the prompts of its own shard.
     """
 
     @property
@@ -204,7 +204,7 @@ class Policy(Protocol):
         mesh: Mesh | None = None,
         running: Sequence[jax.Array] | None = None,
     ) -> tuple[jax.Array, jax.Array]:
-        """Reads B whole prompts and N whole responses to each in one pass.
+        """Reads B prompts and N whole responses to each: ``[B, T, D]`` and ``[B, N, R, D]``.
 
         Args:
             prompts: Their ``images`` have a leading axis of shards; see `encode_shards`.
@@ -215,9 +215,6 @@ class Policy(Protocol):
             mesh: The devices over which B is split.
             running: Arrays to which the gradients of the text layers' parameters are added; see
                 `perl_jax.models.layers.scan_layers_adding`.
-
-        Returns:
-            Hidden states ``[B, T, D]`` and ``[B, N, R, D]``.
         """
 
     def decode(
@@ -229,7 +226,7 @@ class Policy(Protocol):
         cache: ResponseCache,
         slot: jax.Array | int,
     ) -> tuple[jax.Array, ResponseCache]:
-        """Reads the next token of N responses to each of B prompts.
+        """Reads the next token of N responses to B prompts: ``[B, N, D]``, and the cache.
 
         Args:
             tokens: int ``[B, N]``.
@@ -239,9 +236,6 @@ class Policy(Protocol):
             prefix: The prefix that `prefill` returned.
             cache: `ResponseCache.empty`, or the cache that the last call returned.
             slot: The cache slot that this token's keys and values are written to.
-
-        Returns:
-            Hidden states ``[B, N, D]``, and the cache.
         """
 
     def unembed(self, hidden: jax.Array) -> jax.Array:

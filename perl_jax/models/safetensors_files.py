@@ -36,8 +36,7 @@ def read_headers(directory: Path) -> dict[str, TensorInfo]:
                 if name in tensors:
                     raise ValueError(f"{file}: tensor {name} is also in {tensors[name].file.name}")
                 part = content.get_slice(name)
-                shape = tuple(part.get_shape())
-                tensors[name] = TensorInfo(file, name, shape, part.get_dtype())
+                tensors[name] = TensorInfo(file, name, tuple(part.get_shape()), part.get_dtype())
     return tensors
 
 
@@ -57,11 +56,9 @@ def _open(file: Path) -> Any:
 
 
 def _files(directory: Path) -> list[Path]:
-    index = directory / INDEX
-    if index.is_file():
+    if (index := directory / INDEX).is_file():
         return _indexed_files(index)
-    single = directory / SINGLE
-    if single.is_file():
+    if (single := directory / SINGLE).is_file():
         return [single]
     others = sorted(f.name for f in directory.iterdir() if f.suffix in {".bin", ".pt", ".pth"})
     hint = f"; {', '.join(others)}: pickled weights are never read" if others else ""

@@ -1,8 +1,7 @@
-"""Saving a policy as a Hugging Face directory.
+"""Saving a policy as a Hugging Face directory, written by the first of several hosts.
 
-Where parameters span several hosts, all hosts gather them, tensor by tensor, and the first one
-writes. If it fails (a full disk), the others must not wait for a collective that never comes: it
-stops writing, goes on gathering and tells them at the end.
+If it fails (a full disk), the others must not wait for a collective that never comes: it stops
+writing, goes on gathering and tells them at the end.
 """
 
 import json
@@ -30,6 +29,7 @@ from perl_jax.models.source import Source
 
 # Tokenizer, processor and generation files.
 _CARRIED = {".json", ".txt", ".jinja", ".model"}
+_Part = Mapping[str, np.ndarray]
 
 
 def save_model(model: Policy, path: str | Path, *, max_shard_bytes: int = 5 * 10**9) -> None:
@@ -38,8 +38,8 @@ def save_model(model: Policy, path: str | Path, *, max_shard_bytes: int = 5 * 10
     Names, dtypes and config.json are those of the directory that the model was loaded from, whose
     tokenizer and processor files are copied. The directory appears only when it is complete.
 
-    If the model spans several hosts, all of them must call this: every device gathers one tensor
-    (or layer) at a time, in the dtype of its file. All return when the directory is there.
+    If the model spans several hosts, all must call this: every device gathers one tensor (or layer)
+    at a time, in the dtype of its file. All return when the directory is there.
 
     Args:
         model: A policy from `load_model`.
@@ -57,19 +57,21 @@ def save_model(model: Policy, path: str | Path, *, max_shard_bytes: int = 5 * 10
         raise ValueError("model: expected one from load_model; only such a one has a tokenizer")
     tensors = _tensors(model, source)
     shards = _plan(tensors, max_shard_bytes)
-    files = dict(zip(_file_names(len(shards)), shards, strict=True))
+    count = len(shards)
+    names = [f"model-{n:05d}-of-{count:05d}.safetensors" for n in range(1, 1 + count)]
+    files = dict(zip(names if count > 1 else [SINGLE], shards, strict=True))
     parts = ({source.names[name]: tensors[name].read() for name in names} for names in shards)
     total = sum(tensor.num_bytes for tensor in tensors.values())
     weight_map = {source.names[name]: file for file, names in files.items() for name in names}
     index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
-    write = partial(_write, source=source, path=Path(path), files=tuple(files), index=index)
+    write = partial(_write, source=source, path=Path(path), files=list(files), index=index)
     if all(tensor.parameter.is_fully_addressable for tensor in tensors.values()):
         write(parts)
     else:
         _write_on_one_host(write, parts)
 
 
-def _write_on_one_host(write: Any, parts: Iterable[Mapping[str, np.ndarray]]) -> None:
+def _write_on_one_host(write: Any, parts: Iterable[_Part]) -> None:
     """Calls ``write(parts)`` on the first host while the others take part in gathering."""
     failure = None
     if jax.process_index() == 0:
@@ -87,12 +89,7 @@ def _write_on_one_host(write: Any, parts: Iterable[Mapping[str, np.ndarray]]) ->
 
 
 def _write(
-    parts: Iterable[Mapping[str, np.ndarray]],
-    *,
-    source: Source,
-    path: Path,
-    files: tuple[str, ...],
-    index: Mapping[str, Any],
+    parts: Iterable[_Part], *, source: Source, path: Path, files: list[str], index: dict[str, Any]
 ) -> None:
     """Writes the directory; each part holds the tensors of one file by name."""
     if not source.directory.is_dir():
@@ -101,25 +98,15 @@ def _write(
             "tokenizer and processor files belong into what is written"
         )
     with whole_directory(path) as unfinished:
-        _copy_files(source.directory, unfinished)
+        for file in source.directory.iterdir():
+            if file.suffix in _CARRIED and file.name not in {"config.json", INDEX}:
+                shutil.copyfile(file, unfinished / file.name)
         config = json.dumps(source.config, indent=2, ensure_ascii=False)
         (unfinished / "config.json").write_text(config + "\n", encoding="utf-8")
-        for file, part in zip(files, parts, strict=True):
-            save_file(dict(part), unfinished / file, metadata={"format": "pt"})
+        for name, part in zip(files, parts, strict=True):
+            save_file(dict(part), unfinished / name, metadata={"format": "pt"})
         if len(files) > 1:
             (unfinished / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
-
-
-def _file_names(count: int) -> list[str]:
-    if count == 1:
-        return [SINGLE]
-    return [f"model-{n:05d}-of-{count:05d}.safetensors" for n in range(1, 1 + count)]
-
-
-def _copy_files(source: Path, target: Path) -> None:
-    for file in source.iterdir():
-        if file.suffix in _CARRIED and file.name not in {"config.json", INDEX}:
-            shutil.copyfile(file, target / file.name)
 
 
 @dataclass(frozen=True)
@@ -159,8 +146,8 @@ def _everywhere(parameter: jax.Array, layer: int | None, dtype: np.dtype) -> jax
 
 @cache
 def _gather(whole: NamedSharding, dtype: np.dtype) -> Any:
+    # The cast comes before the transfer.
     def part(parameter: jax.Array, layer: jax.Array | None) -> jax.Array:
-        # Cast before it travels.
         return (parameter if layer is None else parameter[layer]).astype(dtype)
 
     return jax.jit(part, out_shardings=whole)

@@ -24,15 +24,11 @@ def sharding_by_table(
     heads: Mapping[str, int],
     mesh: Mesh,
 ) -> NamedSharding:
-    """The sharding of the parameter at a dotted path.
+    """The sharding of the parameter at a dotted path, ``text.layers.self_attn.q_proj.weight``.
 
-    Args:
-        path: Dotted, such as ``text.layers.self_attn.q_proj.weight``.
-        shape: The parameter's shape.
-        table: Path pattern -> partition of the stored axes; the first match counts.
-        heads: Path pattern -> number of heads on the axis that the tensor axis splits; without a
-            match, the axis consists of hidden units.
-        mesh: The devices.
+    The first path pattern in ``table`` that matches gives the partition of the stored axes, the
+    first in ``heads`` the number of heads on the axis that the tensor axis splits. Without a match
+    in ``heads``, that axis consists of hidden units.
     """
     spec = partition_of(path, shape, table)
     if "tensor" not in spec:

@@ -43,14 +43,12 @@ def read_chat_template(directory: Path) -> ChatTemplate:
     Raises:
         ValueError: There is no template, or it is not text.
     """
-    legacy = directory / "chat_template.json"
-    if legacy.is_file():
+    if (legacy := directory / "chat_template.json").is_file():
         text = _text(read_json(legacy).get("chat_template"), legacy)
         if text is None:
             raise ValueError(f"{legacy}: the field chat_template is missing")
         return ChatTemplate(text, legacy)
-    raw = directory / "chat_template.jinja"
-    if raw.is_file():
+    if (raw := directory / "chat_template.jinja").is_file():
         return ChatTemplate(raw.read_text(encoding="utf-8"), raw)
     for name in ("processor_config.json", "tokenizer_config.json"):
         path = directory / name

@@ -65,10 +65,8 @@ def read_conversation(prompt: Any, images: Any = ()) -> Conversation:
     images = _items(() if images is None else images, "images")
     if isinstance(prompt, str):
         prompt = [{"role": "user", "content": prompt}]
-    read = [
-        _read_message(message, f"messages[{i}]")
-        for i, message in enumerate(_items(prompt, "prompt"))
-    ]
+    turns = enumerate(_items(prompt, "prompt"))
+    read = [_read_message(message, f"messages[{i}]") for i, message in turns]
     if not read:
         raise PromptError("the prompt has no messages")
     slots = [piece for _, pieces in read for piece in pieces if not isinstance(piece, str)]

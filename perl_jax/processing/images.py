@@ -173,8 +173,7 @@ def smart_resize(
 def extract_patches(rgb: np.ndarray, settings: ImageSettings) -> ImagePatches:
     """Resizes and normalises an image, uint8 ``[H, W, 3]``, and cuts it into patches.
 
-    They are float32 ``[P, 3 * temporal_patch_size * patch_size**2]``, in the order that
-    `perl_jax.types.ImagePatches` describes.
+    They are float32 ``[P, 3 * temporal_patch_size * patch_size**2]``, ordered as `ImagePatches`.
 
     Raises:
         ImageError: One side is more than 200 times the other.

@@ -34,8 +34,6 @@ class Processor:
 
     Attributes:
         tokenizer: The transformers tokenizer of the model directory.
-        chat_template: The template that renders messages.
-        image_settings: The settings of image preprocessing.
         image_token: The id that stands for one merged feature of an image.
         pad_token: The id that fills batches.
         stop_tokens: The ids that end a response.
@@ -76,17 +74,15 @@ class Processor:
         conversation = read_conversation(text_or_messages, images)
         check_texts(conversation.texts, self.special_tokens)
         patches: list[ImagePatches] = []
-        for number, image in enumerate(conversation.images, 1):
-            name = f"image {number} of the prompt"
-            patches.append(self.preprocess(image, name=name, known=patches))
+        for k, image in enumerate(conversation.images, 1):
+            patches += [self.preprocess(image, name=f"image {k} of the prompt", known=patches)]
         shown = tuple(patches[k] for k in conversation.shown)
         rendered = self.chat_template.render(self.tokenizer, conversation.messages)
         ids = np.asarray(self.tokenizer(rendered)["input_ids"], np.int32)
         tokens = self._expand(ids, shown)
+        grids = [image.grid for image in shown]
         positions, rope_delta = multimodal_positions(
-            tokens == self.image_token,
-            [image.grid for image in shown],
-            merge_size=self.image_settings.merge_size,
+            tokens == self.image_token, grids, merge_size=self.image_settings.merge_size
         )
         return Prompt(tokens, positions, rope_delta, shown)
 
@@ -111,11 +107,7 @@ class Processor:
         return next((other for other in known if _alike(patches, other)), patches)
 
     def encode_response(self, text: str) -> np.ndarray:
-        """The tokens of a response, int32 ``[R]``, with a stop token.
-
-        Raises:
-            PromptError: The text holds a control token.
-        """
+        """The tokens of a response, int32 ``[R]``, with a stop token; PromptError as `encode`."""
         check_texts([text], self.special_tokens)
         return np.asarray([*self.tokenizer(text)["input_ids"], self.stop_tokens[0]], np.int32)
 
@@ -130,9 +122,9 @@ class Processor:
         )
 
     def banned_rows(self, num_rows: int) -> np.ndarray:
-        """The rows of an unembedding that a policy must never draw: bool ``[num_rows]``.
+        """The rows that a policy must never draw: `banned_tokens` and all beyond the vocabulary.
 
-        They are `banned_tokens` and the rows beyond the vocabulary.
+        The result is bool ``[num_rows]``, for an unembedding of that many rows.
 
         Raises:
             ValueError: There are fewer rows than tokens.
@@ -184,13 +176,10 @@ def _alike(a: ImagePatches, b: ImagePatches) -> bool:
 def load_processor(
     path: str | Path, *, min_pixels: int | None = None, max_pixels: int | None = None
 ) -> Processor:
-    """Loads the processor of a model: its tokenizer, chat template and image settings.
+    """Loads the tokenizer, chat template and image settings of a model directory or hub id.
 
-    Args:
-        path: A model directory or a hub id.
-        min_pixels: Smaller images are enlarged to this area; None: the directory's value.
-        max_pixels: Larger images are reduced to this area; None: the directory's value. An image
-            token covers ``(patch_size * merge_size)**2`` pixels.
+    ``min_pixels`` and ``max_pixels`` replace the directory's values, see `ImageSettings`. An image
+    token covers ``(patch_size * merge_size)**2`` pixels.
 
     Raises:
         FileNotFoundError: ``path`` is no model, or lacks a file.
@@ -199,9 +188,8 @@ def load_processor(
     directory = resolve_directory(path)
     image_settings = read_image_settings(directory, min_pixels=min_pixels, max_pixels=max_pixels)
     config = read_json(directory / "config.json")
-    _check_vision_config(config, image_settings, directory)
+    _check_vision(config, image_settings, directory)
     where = f"{directory / 'config.json'}: image_token_id"
-    image_token = integer(config.get("image_token_id"), where, minimum=0)
     chat_template = read_chat_template(directory)
     tokenizer = _load_tokenizer(directory)
     generation = read_optional_json(directory / "generation_config.json")
@@ -209,7 +197,7 @@ def load_processor(
         tokenizer=tokenizer,
         chat_template=chat_template,
         image_settings=image_settings,
-        image_token=image_token,
+        image_token=integer(config.get("image_token_id"), where, minimum=0),
         pad_token=_pad_token(tokenizer, generation, directory),
         stop_tokens=_stop_tokens(tokenizer, generation, directory),
         banned_tokens=_banned_tokens(tokenizer, config),
@@ -235,9 +223,7 @@ def _load_tokenizer(directory: Path) -> Any:
         raise ValueError(f"{directory}: the tokenizer cannot be loaded: {error}") from error
 
 
-def _check_vision_config(
-    config: Mapping[str, Any], settings: ImageSettings, directory: Path
-) -> None:
+def _check_vision(config: Mapping[str, Any], settings: ImageSettings, directory: Path) -> None:
     """Refuses other patch sizes than the model's; they would fail far from here, or not at all."""
     vision = config.get("vision_config") or {}
     for field, value in (

@@ -94,13 +94,10 @@ def put_prompts(
 def compact(
     mesh: Mesh | None, state: DecodeState, orders: jax.Array, rollouts: jax.Array
 ) -> DecodeState:
-    """Keeps some orders, each on the device where it is, and some of their rollouts.
+    """Keeps some orders, each on its device, and some of their rollouts.
 
-    Args:
-        mesh: The devices of the state.
-        state: The old state.
-        orders: int32 ``[O']``, the old place of each kept order within its shard.
-        rollouts: int32 ``[O', N']``, the old columns of the kept rollouts of each order.
+    ``orders``, int32 ``[O']``, are the old places of the kept orders within their shards, and
+    ``rollouts``, int32 ``[O', N']``, the old columns of their kept rollouts.
     """
     if mesh is None:
         return _compact(state, orders, rollouts)

@@ -43,13 +43,9 @@ def plan_encoding(
     """Assigns each distinct image to a shard and a call, in order.
 
     An image goes to the shard with the fewest patches so far, among those of its feed. The plan
-    depends on keys, grids and feeds only, so all hosts make the same one.
-
-    Args:
-        groups: The groups of all hosts.
-        ladder: Padded numbers of patches that a shard encodes in one call.
-        unit: Patches that become one feature.
-        sharding: The shards of each feed; None: one shard.
+    depends on keys, grids and feeds only, so all hosts make the same one. ``ladder`` has the padded
+    numbers of patches of a shard in one call; ``unit`` patches become one feature. Without
+    ``sharding`` there is one shard.
 
     Raises:
         ValueError: An image has more patches than the largest call.

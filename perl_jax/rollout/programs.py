@@ -104,16 +104,9 @@ def admit(
 ) -> tuple[DecodeState, jax.Array, jax.Array]:
     """Puts P prefilled orders into the state and draws the first token of each rollout.
 
-    Args:
-        ranked: `Strategy.ranked`.
-        mesh: The devices of the state.
-        state: Donated.
-        logits: float32 ``[P, V]``, shared by the rollouts of an order.
-        prefix: The caches of the P prompts.
-        slots: int32 ``[P]``, the place of each order; O, which is out of bounds, for padding.
-        streams: uint32 ``[P, N, 2]``, key data.
-        prompt_tokens: int32 ``[P, T]``, for the repetition penalty.
-        drawing: How to draw.
+    The state is donated. ``logits`` are float32 ``[P, V]``; ``slots``, int32 ``[P]``, are the
+    orders' places, O (out of bounds) for padding; ``streams``, uint32 ``[P, N, 2]``, are key data;
+    ``prompt_tokens``, int32 ``[P, T]``, are for the repetition penalty.
 
     Returns:
         The state; tokens and log-probabilities ``[P, N]``.

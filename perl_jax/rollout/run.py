@@ -141,14 +141,8 @@ class SamplerRun:
     def _new_table(self, num_orders: int, length: int) -> tuple[Table, DecodeState]:
         places = self._places(min(num_orders, max(1, self.config.rows // self.num_rollouts)))
         sizes = (places, self.num_rollouts, length, self._slots(self.config.chunk))
-        state = self._run(
-            decode_state.empty_state,
-            self.model_config,
-            self.dtype,
-            self.mesh,
-            sizes,
-            self.strategy.penalises,
-        )
+        kind = (self.model_config, self.dtype, self.mesh)
+        state = self._run(decode_state.empty_state, *kind, sizes, self.strategy.penalises)
         return Table(places, self.num_rollouts, self.sharding.num_shards), state
 
     def _admit(
@@ -164,14 +158,8 @@ class SamplerRun:
                 [order.feature_rows for order in orders],
                 (padded, length),
             )
-            logits, prefix = self._call(
-                programs.prefill,
-                self.definition,
-                self.mesh,
-                self.parameters,
-                self.features,
-                prompts,
-            )
+            model = (self.definition, self.mesh, self.parameters)
+            logits, prefix = self._call(programs.prefill, *model, self.features, prompts)
             slots = np.full(padded, table.shape[0], np.int32)
             slots[: len(orders)] = places
             streams = np.zeros((padded, self.num_rollouts, 2), np.uint32)
@@ -224,7 +212,6 @@ class SamplerRun:
         return self._call(decode_state.compact, self.mesh, state, kept.orders, kept.rollouts)
 
     def _advance(self, state: DecodeState, table: Table) -> DecodeState:
-        """Decodes one chunk."""
         running = table.responses()
         state, tokens, logprobs, steps = self._call(
             programs.decode,
@@ -249,7 +236,6 @@ class SamplerRun:
         return state
 
     def _take(self, order: OrderRollouts, n: int, tokens: np.ndarray, logprobs: np.ndarray) -> None:
-        """Adds drawn tokens to a response."""
         response = order.responses[n]
         before = len(response.tokens)
         taken = response.extend(tokens, logprobs, self.ending)
@@ -275,11 +261,8 @@ class SamplerRun:
     def _call(self, program: Any, *arguments: Any) -> Any:
         """Runs a program, and logs if its combination of shapes is new and so has to compile."""
         # The model never changes, and has the most arrays.
-        shapes = [
-            jax.tree.map(_shape, a)
-            for a in arguments
-            if a is not self.parameters and a is not self.definition
-        ]
+        others = [a for a in arguments if a is not self.parameters and a is not self.definition]
+        shapes = jax.tree.map(_shape, others)
         leaves, structure = jax.tree.flatten(shapes)
         signature = (program.__name__, structure, tuple(leaves))
         if signature not in self.calls:

@@ -109,10 +109,9 @@ def _check_arguments(groups: Sequence[Group], num_rollouts: int, max_new_tokens:
     id, count = Counter(group.id for group in groups).most_common(1)[0]
     if count > 1:
         raise ValueError(f"groups: expected different ids, got {id!r} {count} times")
-    if num_rollouts < 1:
-        raise ValueError(f"num_rollouts: expected at least 1, got {num_rollouts}")
-    if max_new_tokens < 1:
-        raise ValueError(f"max_new_tokens: expected at least 1, got {max_new_tokens}")
+    for name, count in (("num_rollouts", num_rollouts), ("max_new_tokens", max_new_tokens)):
+        if count < 1:
+            raise ValueError(f"{name}: expected at least 1, got {count}")
 
 
 def _collect(

@@ -42,7 +42,7 @@ class OrderRollouts:
 
 @dataclass(frozen=True)
 class Kept:
-    """What `Table.compact` keeps, as arguments of `decode_state.compact`."""
+    """The result of `Table.compact`: arguments of `decode_state.compact`."""
 
     orders: np.ndarray
     rollouts: np.ndarray

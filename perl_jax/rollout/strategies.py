@@ -122,7 +122,7 @@ def keep(logits: ArrayLike, parameters: StrategyParameters, *, ranked: bool) -> 
         TypeError: The logits are not floating.
     """
     logits = _enter(logits)
-    relative = _relative(logits, _best(logits), parameters.temperature)
+    relative = _relative(logits, parameters.temperature)
     # Logarithms are exact at the edges: log 1 is 0, and log 0 is -inf.
     kept = (relative > -jnp.inf) & (relative >= jnp.log(jnp.asarray(parameters.min_p)))
     if ranked:
@@ -191,10 +191,10 @@ def draw(
     if banned is not None:
         banned = _flags("banned", banned, logits.shape[-1:])
         logits = jnp.where(banned.reshape((1,) * (logits.ndim - 1) + (-1,)), -jnp.inf, logits)
-    policy = _relative(logits, _best(logits), parameters.temperature)
+    policy = _relative(logits, parameters.temperature)
     if seen is not None:
         logits = penalise(logits, seen, parameters)
-    relative = _relative(logits, _best(logits), parameters.temperature)
+    relative = _relative(logits, parameters.temperature)
     relative = jnp.where(keep(logits, parameters, ranked=ranked), relative, -jnp.inf)
     greedy = jnp.argmax(logits, axis=-1)
     tokens = jnp.where(_is_hot(parameters.temperature), _categorical(keys, relative), greedy)
@@ -274,12 +274,9 @@ def _categorical(keys: jax.Array, logits: jax.Array) -> jax.Array:
     return block * BLOCK + jnp.argmax(inside + noise[..., blocks:], axis=-1)
 
 
-def _best(logits: jax.Array) -> jax.Array:
-    return jnp.max(logits, axis=-1, keepdims=True)
-
-
-def _relative(logits: jax.Array, best: jax.Array, temperature: ArrayLike) -> jax.Array:
+def _relative(logits: jax.Array, temperature: ArrayLike) -> jax.Array:
     """Logits at the temperature, with the best at 0."""
+    best = jnp.max(logits, axis=-1, keepdims=True)
     # Subtracting first cannot overflow to +inf or NaN at a low temperature.
     return (logits - best) / jnp.where(_is_hot(temperature), temperature, 1)
 

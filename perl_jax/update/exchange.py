@@ -23,16 +23,10 @@ def gather_groups(
     sharding: BatchSharding,
     feeds: Sequence[int],
 ) -> tuple[list[Group], list[Any]]:
-    """Sends all groups, and a note on each, to every host; all hosts must call it.
+    """Sends all groups, and a JSON-able note on each, to every host; all hosts must call it.
 
-    Args:
-        groups: This host's groups; None where another feed holds the group.
-        notes: A JSON-able note on each group; ignored beside None.
-        sharding: The hosts and shards of each feed.
-        feeds: The feed of each group.
-
-    Returns:
-        All groups, with their ``feed``, and their notes. With a single feed, what was given.
+    ``groups`` and ``notes`` are this host's; a group of another feed is None. With a single feed
+    the result is what was given; otherwise groups have their ``feed``.
     """
     if sharding.num_feeds == 1:
         return [group for group in groups if group is not None], list(notes)
@@ -89,15 +83,11 @@ def _pack(told: Sequence[tuple[Group, Any]]) -> bytes:
 
 
 def _unpack(data: bytes) -> list[tuple[Group, Any]]:
-    found = []
+    found, no_patches = [], np.empty((0, 0), np.float32)
     for row in msgpack_restore(data):
-        images = [
-            ImagePatches(np.empty((0, 0), np.float32), tuple(grid), key)
-            for key, grid in row["images"]
-        ]
-        prompts = [Prompt(*prompt) for prompt in row["prompts"]]
-        slots = tuple(map(tuple, row["slots"]))
-        group = Group(row["id"], tuple(prompts), (), slots)
+        images = [ImagePatches(no_patches, tuple(grid), key) for key, grid in row["images"]]
+        prompts = tuple(Prompt(*prompt) for prompt in row["prompts"])
+        group = Group(row["id"], prompts, (), tuple(map(tuple, row["slots"])))
         found.append((_showing(group, images), row["note"]))
     return found
 

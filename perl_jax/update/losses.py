@@ -46,9 +46,8 @@ def policy_gradient_loss(
         "max/policy/ratio_max": means.pop("ratio_max"),
         "min/policy/ratio_min": means.pop("ratio_min"),
     }
-    importance, gap = truncated_importance_weights(
-        old, values["sampled"], mask, cap=importance_cap or 1.0
-    )
+    cap = importance_cap or 1.0
+    importance, gap = truncated_importance_weights(old, values["sampled"], mask, cap=cap)
     means["logprob_gap_mean"] = gap["logprob_gap_mean"]
     extremes["max/policy/logprob_gap_max"] = gap["logprob_gap_max"]
     if importance_cap is not None:

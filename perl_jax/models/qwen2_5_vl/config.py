@@ -1,8 +1,6 @@
-"""The model's configuration, read from its config.json.
+"""The model's configuration, read from a config.json in the hub's layout or in transformers 5's.
 
 Every number comes from the file: published files differ from the defaults of transformers' classes.
-There are two layouts: the hub's (text fields at the top level, ``rope_scaling``) and that of
-transformers 5 (``text_config``, ``rope_parameters``).
 """
 
 from collections.abc import Mapping, Sequence
@@ -102,7 +100,9 @@ class Qwen2_5_VLConfig:
         vision = self.vision
         width, unit = vision.hidden_size, vision.patches_per_unit
         patches = grid[0] * grid[1]
-        windows = (_pieces(side // self.merge_size, vision.window_units) for side in grid)
+        # Sides of the windows, in units; the last one of a row or column may be shorter.
+        step, sides = vision.window_units, (side // self.merge_size for side in grid)
+        windows = ([min(step, n - start) for start in range(0, n, step)] for n in sides)
         in_windows = sum((unit * rows * columns) ** 2 for rows, columns in product(*windows))
         full = len(vision.full_attention_blocks)
         pairs = full * patches**2 + (vision.depth - full) * in_windows
@@ -133,16 +133,12 @@ class Qwen2_5_VLConfig:
         )
 
 
-def _pieces(length: int, size: int) -> list[int]:
-    """The sizes of the pieces of a length; the last one may be shorter."""
-    return [min(size, length - start) for start in range(0, length, size)]
-
-
 def parse_config(content: Mapping[str, Any], where: str) -> Qwen2_5_VLConfig:
     """Builds the configuration from a config.json of either layout; ValueError names the field."""
     root = Section(content, where)
-    nested = "text_config" in content
-    text_section = root.section("text_config") if nested else root
+    # The hub's layout has text fields at the top level and rope_scaling; that of transformers 5 has
+    # text_config and rope_parameters.
+    text_section = root.section("text_config") if "text_config" in content else root
     text = _text(text_section)
     vision = _vision(root.section("vision_config"))
     if vision.out_hidden_size != text.hidden_size:

@@ -25,8 +25,6 @@ class WindowedImages:
     Attributes:
         patches: float32 ``[P, patch_width]``.
         coordinates: int32 ``[P, 2]``, row and column of each patch in its image.
-        windows: The attention windows.
-        images: The images.
         reading_order: int32 ``[M]``: feature m (image after image, units in raster order) is
             computed at this unit of the window order.
     """
@@ -42,11 +40,8 @@ def window_order(grid: tuple[int, int], vision: VisionConfig) -> tuple[np.ndarra
     """Orders the units of one image (a grid of patches) by attention window.
 
     Windows tile the image from its top left corner; those at the right and bottom edges may be
-    smaller. Windows are in raster order, and so are the units of a window.
-
-    Returns:
-        int ``[M]``, the raster number of the unit at each place of the window order, and
-        int ``[windows]``, the number of units in each window.
+    smaller. Windows are in raster order, and so are the units of a window. Returns int ``[M]``, the
+    raster number of the unit at each place, and int ``[windows]``, the units in each window.
     """
     rows, columns = (side // vision.spatial_merge_size for side in grid)
     side = vision.window_units
@@ -60,7 +55,6 @@ class ImageSizes:
     """The padded sizes of packed images.
 
     Attributes:
-        vision: The vision tower's configuration.
         patches: P, a multiple of the patches in a unit.
         images: The most images.
         windows: The most attention windows.

@@ -158,5 +158,4 @@ class Qwen2_5_VL(nnx.Module):
 @partial(jax.jit, static_argnums=0)
 def _logits(definition: Any, parameters: Any, inputs: PromptInputs) -> jax.Array:
     model = nnx.merge(definition, parameters)
-    hidden, _ = model.prefill(inputs)
-    return model.unembed(hidden)
+    return model.unembed(model.prefill(inputs)[0])

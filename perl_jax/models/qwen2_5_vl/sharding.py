@@ -11,16 +11,14 @@ of its rows would cut heads. Heads of the text model that it splits, by the size
 | 72B (64 / 8) | both | none | both | both | queries |
 """
 
-from jax.sharding import PartitionSpec
+from jax.sharding import PartitionSpec as P
 
 SHARDING = {
-    r"text\.embed_tokens\.weight": PartitionSpec("tensor", "fsdp"),
-    r"lm_head\.weight": PartitionSpec("tensor", "fsdp"),
-    r".*\.(q_proj|k_proj|v_proj|qkv|gate_proj|up_proj|hidden)\.weight": PartitionSpec(
-        "tensor", "fsdp"
-    ),
-    r".*\.(o_proj|proj|down_proj|out)\.weight": PartitionSpec("fsdp", "tensor"),
-    r".*\.(q_proj|k_proj|v_proj|qkv|gate_proj|up_proj|hidden)\.bias": PartitionSpec("tensor"),
-    r"vision\.patch_embed\.weight": PartitionSpec("fsdp", None),
-    r".*": PartitionSpec(),
+    r"text\.embed_tokens\.weight": P("tensor", "fsdp"),
+    r"lm_head\.weight": P("tensor", "fsdp"),
+    r".*\.(q_proj|k_proj|v_proj|qkv|gate_proj|up_proj|hidden)\.weight": P("tensor", "fsdp"),
+    r".*\.(o_proj|proj|down_proj|out)\.weight": P("fsdp", "tensor"),
+    r".*\.(q_proj|k_proj|v_proj|qkv|gate_proj|up_proj|hidden)\.bias": P("tensor"),
+    r"vision\.patch_embed\.weight": P("fsdp", None),
+    r".*": P(),
 }

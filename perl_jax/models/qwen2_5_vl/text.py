@@ -1,12 +1,14 @@
 """The language model: a decoder over embeddings with multimodal rotary positions."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from perl_jax.models.decoder import Decoder, Embedding, Rotary
-from perl_jax.models.layers import GatedMLP, Linear, RMSNorm, rotate, stack
+from perl_jax.models.decoder import Decoder, Embedding
+from perl_jax.models.layers import GatedMLP, Linear, RMSNorm, Rotary, rotate, stack
 from perl_jax.models.qwen2_5_vl.sizes import TextConfig
 
 
@@ -56,9 +58,7 @@ class TextModel(Decoder):
     def __init__(self, config: TextConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> None:
         self.config = config
         self.embed_tokens = Embedding(config.vocab_size, config.hidden_size, dtype=dtype, rngs=rngs)
-        self.layers = stack(
-            config.num_layers, rngs, lambda rngs: TextLayer(config, dtype=dtype, rngs=rngs)
-        )
+        self.layers = stack(config.num_layers, rngs, partial(TextLayer, config, dtype=dtype))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps, dtype=dtype)
 
     def rotary(self, positions: jax.Array, dtype: jnp.dtype) -> Rotary:
