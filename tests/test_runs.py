@@ -70,11 +70,8 @@ def settings(**changes):
     }
 
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
-
-
 @pytest.fixture(scope="module")
-def workdir(tmp_path_factory, compiled_once):
+def workdir(tmp_path_factory):
     directory = tmp_path_factory.mktemp("runs") / "run"
     outcome = runs.train(read_config(TrainConfig, ConfigDict(settings())), directory)
     assert (outcome.step, outcome.finished) == (2, True)
@@ -227,7 +224,7 @@ def warmstart_settings(**changes):
 
 
 @pytest.fixture(scope="module")
-def warmstarted(tmp_path_factory, compiled_once):
+def warmstarted(tmp_path_factory):
     directory = tmp_path_factory.mktemp("runs") / "warmstart"
     runs.warmstart(read_config(WarmstartConfig, warmstart_settings()), directory)
     return directory

@@ -109,7 +109,6 @@ def test_accuracies_are_read_as_they_were_written_up_to_a_torn_line(tmp_path):
         Accuracies(path)
 
 
-@pytest.mark.usefixtures("compiled_once")
 def test_the_accuracies_of_the_tiny_policy_are_the_same_after_an_interruption(tmp_path):
     # Two rows of one shape at a time, and one that is not asked: one compilation serves all.
     source = Digits(DigitsConfig(rows=4, kinds=("property",), images=(2, 2), skew=0.0))
