@@ -1,7 +1,7 @@
-"""Files on a disk or in a bucket: found, opened and read by ranges, with another try at failures.
+"""Finds, opens and reads files on a disk or in a bucket, and retries after failures.
 
-A path is one of this machine, a ``file://`` URL, or a URL that fsspec knows, such as ``gs://`` and
-``s3://``. Web addresses are refused: their content may change during a run.
+A path is local, a ``file://`` URL, or a URL that fsspec knows, such as ``gs://`` and ``s3://``. Web
+addresses are refused: their content may change during a run.
 """
 
 import glob
@@ -23,9 +23,9 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 _URL = re.compile(r"(?!https?:)[A-Za-z][A-Za-z0-9+.-]*://")
-# Seconds before each further try: a bucket that is overloaded recovers within a minute.
+# Seconds before each further try: an overloaded bucket recovers within a minute.
 _DELAYS = (1.0, 2.0, 4.0, 8.0, 16.0)
-# No further try changes these.
+# Another try does not help against these.
 _LASTING = (
     FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, ImportError,
     NotImplementedError, TypeError,
@@ -35,11 +35,11 @@ _failures = itertools.count(1)
 
 
 class StorageError(OSError):
-    """A bucket did not answer, again and again; the message names the file."""
+    """A bucket failed at every try; the message names the file."""
 
 
 def is_url(path: str | Path) -> bool:
-    """Whether a path is one in a bucket."""
+    """Whether a path is in a bucket."""
     return bool(_URL.match(str(path))) and not str(path).startswith("file://")
 
 
@@ -49,7 +49,7 @@ def find_files(paths: str | Path | Sequence[str | Path]) -> list[str]:
     Raises:
         FileNotFoundError: A path is missing, or a pattern matches nothing.
         ValueError: There are no paths.
-        ImportError: What reads such a URL is not installed; says what to install.
+        ImportError: The package for such URLs is not installed; names it.
     """
     found: list[str] = []
     for path in [paths] if isinstance(paths, str | Path) else paths:
@@ -67,14 +67,14 @@ def find_directory(path: str | Path) -> Path | str:
 
     Raises:
         FileNotFoundError: It is missing.
-        ImportError: As of `find_files`.
+        ImportError: As in `find_files`.
     """
     found: Path | str
     if is_url(path):
         found = str(path).rstrip("/")
         there = _asked(found, lambda system, inner: system.isdir(inner))
     else:
-        found = Path(_local(str(path))).absolute()
+        found = Path(str(path).removeprefix("file://")).absolute()
         there = found.is_dir()
     if not there:
         raise FileNotFoundError(f"{path} is not a directory")
@@ -82,11 +82,7 @@ def find_directory(path: str | Path) -> Path | str:
 
 
 def short_names(paths: Sequence[str]) -> list[str]:
-    """The shortest ends of the paths that tell them apart: file names, mostly.
-
-    Raises:
-        ValueError: A path stands twice.
-    """
+    """The shortest distinct ends of the paths, mostly file names; ValueError for repeated paths."""
     parts = [PurePath(path).parts for path in paths]
     for length in range(1, max(map(len, parts)) + 1):
         names = ["/".join(part[-length:]) for part in parts]
@@ -97,16 +93,16 @@ def short_names(paths: Sequence[str]) -> list[str]:
 
 
 def size_of(path: str) -> int:
-    """The bytes of a file."""
+    """The size of a file in bytes."""
     return _asked(path, _size) if is_url(path) else os.path.getsize(path)
 
 
 def read_range(path: str, start: int, stop: int) -> bytes:
-    """The bytes ``start:stop`` of a file; nothing else of it is fetched.
+    """The bytes ``start:stop`` of a file; nothing else is fetched.
 
     Raises:
         StorageError: A bucket does not answer.
-        OSError: The file is missing, cannot be read, or ends before.
+        OSError: The file is missing, cannot be read, or ends before ``stop``.
     """
     if start == stop:
         return b""
@@ -121,14 +117,14 @@ def read_range(path: str, start: int, stop: int) -> bytes:
 
 
 def read_start(directory: str, name: str, limit: int) -> bytes:
-    """A file below a directory in a bucket, or its first bytes where it is longer than the limit.
+    """At most the first ``limit`` bytes of a file below a directory in a bucket.
 
     Raises:
         FileNotFoundError: There is no such file.
-        IsADirectoryError: It is no file.
+        IsADirectoryError: It is not a file.
         StorageError: The bucket does not answer.
     """
-    # The name is never read as a part of a URL: fsspec's may lead anywhere, as in "a::file://b".
+    # The name is not parsed as part of a URL: fsspec's may lead anywhere, as in "a::file://b".
     system, root = _system(directory)
     path, url = f"{root}/{name}", f"{directory}/{name}"
     stop = min(limit, _retried(url, lambda: _size(system, path)))
@@ -136,24 +132,22 @@ def read_start(directory: str, name: str, limit: int) -> bytes:
 
 
 def open_file(path: str) -> BinaryIO:
-    """Opens a file to be read from its beginning to its end, which needs few requests."""
+    """Opens a file to read it from beginning to end, with few requests."""
     if is_url(path):
         return io.BufferedReader(_RemoteFile(path), _BUFFER_BYTES)
     return open(path, "rb")
 
 
 def open_ranges(url: str) -> io.RawIOBase:
-    """Opens a file in a bucket to be read at any place; no more is fetched than is read."""
+    """Opens a file in a bucket to read it at any place; no more is fetched than is read."""
     return _RemoteFile(url)
 
 
 class _RemoteFile(io.RawIOBase):
-    """A file in a bucket. Every read is a request of its own, so that it can be tried again."""
+    """A file in a bucket. Every read is a separate request, so that it can be retried."""
 
     def __init__(self, url: str):
-        self._url = url
-        self._size = size_of(url)
-        self._place = 0
+        self._url, self._size, self._place = url, size_of(url), 0
 
     def readable(self) -> bool:
         return True
@@ -176,12 +170,8 @@ class _RemoteFile(io.RawIOBase):
         return len(data)
 
 
-def _local(path: str) -> str:
-    return path.removeprefix("file://")
-
-
 def _find_local(path: str) -> list[str]:
-    path = _local(path)
+    path = path.removeprefix("file://")
     matches = [path] if os.path.isfile(path) else sorted(glob.glob(path, recursive=True))
     return [os.path.abspath(match) for match in matches]
 
@@ -196,7 +186,7 @@ def _find_remote(url: str) -> list[str]:
 
 
 def _system(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    """What reads a URL, and the path that it knows the file by."""
+    """The file system of a URL, and the path in it."""
     try:
         return fsspec.url_to_fs(url)
     except ImportError as error:
@@ -228,17 +218,13 @@ def _asked(url: str, operation: Callable[[fsspec.AbstractFileSystem, str], T]) -
 
 
 def _retried(url: str, operation: Callable[[], T]) -> T:
-    """What an operation returns, tried again after a failure that may pass.
-
-    Raises:
-        StorageError: It failed at every try.
-    """
+    """Runs an operation, again after failures that may pass; StorageError if all tries fail."""
     for delay in (*_DELAYS, None):
         try:
             return operation()
         except _LASTING:
             raise
-        # Each bucket's client has errors of its own, and many are no OSError.
+        # Each bucket's client has its own errors, and many are not OSErrors.
         except Exception as error:
             cause = f"{type(error).__name__}: {error}"
             count = next(_failures)

@@ -1,8 +1,8 @@
-"""Which source a configuration asks for: the table of all kinds.
+"""The configuration of a source: the table of all kinds.
 
 A new kind of source is a module of `perl_jax.data.sources` with its configuration, a `SourceKind`,
-and a field of `SourceConfig`. Beside these it needs a line in `perl_jax.inspection.naming.KINDS`
-and one in ``docs/data.md``; a test names what is missing.
+and a field of `SourceConfig`. It also needs a line in `perl_jax.inspection.naming.KINDS` and one in
+``docs/data.md``; a test names what is missing.
 """
 
 from dataclasses import dataclass, field, fields
@@ -23,10 +23,10 @@ class PartConfig(Checked):
     """A source of a mixture.
 
     Attributes:
-        source: The rows; no mixture.
-        weight: Its share of the rows, relative to the other parts'.
-        name: Unlike the others'; empty: its number in the mixture, from 1.
-        filters: Which rows are wanted.
+        source: The rows; not itself a mixture.
+        weight: The share of the rows, relative to the other parts.
+        name: Unique; empty: the number in the mixture, from 1.
+        filters: The rows that are wanted.
     """
 
     source: "SourceConfig"
@@ -41,14 +41,14 @@ class PartConfig(Checked):
 
 @dataclass(frozen=True)
 class SourceConfig(Checked):
-    """One of these.
+    """Exactly one kind of source.
 
     Attributes:
         digits: The built-in demo.
         parquet: Parquet files.
         jsonl: JSONL files.
-        dataset_directory: A Hugging Face data set on a disk.
-        mixture: Several sources, mixed by weight and filtered; or one, filtered.
+        dataset_directory: A local Hugging Face data set.
+        mixture: Sources that are filtered and mixed by weight; or one that is filtered.
         tfds: A data set that `perl_jax.data.build` built.
     """
 
@@ -67,18 +67,13 @@ class SourceConfig(Checked):
 
     @property
     def chosen(self) -> SourceKind | tuple[PartConfig, ...]:
-        """The one that is given."""
+        """The kind that is given."""
         values = (getattr(self, field.name) for field in fields(self))
         return next(value for value in values if value is not None)
 
 
 def open_source(config: SourceConfig) -> Source:
-    """Opens the source that a configuration asks for.
-
-    Raises:
-        ValueError: A file is not what it should be; names it.
-        FileNotFoundError: A file is missing.
-    """
+    """Opens a configuration's source; raises as `SourceKind.open` does."""
     chosen = config.chosen
     if not isinstance(chosen, tuple):
         return chosen.open()

@@ -1,4 +1,4 @@
-"""Turns the ground truth of a row, as data sets hold it, into the one text that is graded."""
+"""Turns the ground truth of a row into the text that is graded."""
 
 import math
 from typing import Any
@@ -11,15 +11,15 @@ from perl_jax.rewards.extract import MAX_CHARACTERS, has_invisible_characters, l
 def answer_text(answer: Any) -> str:
     r"""Returns the ground truth as text.
 
-    A string is stripped, and unwrapped where it is wholly one ``\boxed{}`` (as ViRL39K has it).
-    A bool becomes ``True`` or ``False``, an int its digits, a float its shortest decimal form, and
-    a list, tuple or array of these ``[a, b, c]``, in order. NumPy values count as Python's.
+    A string is stripped, and unwrapped if it is one ``\boxed{}`` (as in ViRL39K). A bool becomes
+    ``True`` or ``False``, an int its digits, a float its shortest decimal form, and a list, tuple
+    or array of these ``[a, b, c]``, in order. NumPy values count as Python's.
 
     Raises:
-        TypeError: The answer is of another type, such as None or a dict.
+        TypeError: The answer has another type, such as None or a dict.
         ValueError: It can never be matched: empty, not finite, longer than 2,000 characters, with
-            invisible characters or with braces that do not balance (no box could hold it), or a
-            list whose elements hold separators.
+            invisible characters, unbalanced braces (no box could hold it) or separators in list
+            elements.
     """
     if isinstance(answer, np.generic):
         answer = answer.item()

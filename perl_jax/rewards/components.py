@@ -1,7 +1,7 @@
-r"""The components of a reward: what a response can earn, in one table.
+r"""The components of a reward, in one table.
 
-To add one, write a function of a `RewardInput` below, and enter it in `COMPONENTS`. Weights, logs
-and docs/metrics.md read the table. tests/rewards/test_components.py wants an example by hand.
+To add one, write a function of a `RewardInput` and enter it in `COMPONENTS`, which weights, logs
+and docs/metrics.md read. tests/rewards/test_components.py asks for an example by hand.
 """
 
 import math
@@ -26,27 +26,16 @@ from perl_jax.settings import (
 
 @dataclass(frozen=True, eq=False)
 class RewardInput:
-    """What components are computed from: n responses and how they came about.
-
-    Attributes:
-        texts: The responses.
-        answers: The ground truth of each.
-        metadata: Of the example of each.
-        lengths: int ``[n]``, tokens.
-        stopped: bool ``[n]``, whether the response ended itself, rather than being cut off.
-        grades: Of each response.
-        max_new_tokens: The most tokens of a response.
-        overlong_buffer: As in `RewardConfig`.
-    """
+    """The arguments of components: n responses and their context."""
 
     texts: Sequence[str]
-    answers: Sequence[str]
-    metadata: Sequence[Mapping[str, Any]]
-    lengths: np.ndarray
-    stopped: np.ndarray
+    answers: Sequence[str]  # the ground truths
+    metadata: Sequence[Mapping[str, Any]]  # of the examples
+    lengths: np.ndarray  # int [n], in tokens
+    stopped: np.ndarray  # bool [n], False if a response was cut off at the limit
     grades: Sequence[Grade]
-    max_new_tokens: int
-    overlong_buffer: int
+    max_new_tokens: int  # the limit
+    overlong_buffer: int  # as in `RewardConfig`
 
 
 @dataclass(frozen=True)
@@ -55,8 +44,8 @@ class Component:
 
     Attributes:
         of: Computes it, float32 ``[n]``. Values of responses without a grade are never used.
-        meaning: What its mean over the scored rollouts of a step says, for docs/metrics.md.
-        unit: Of that mean.
+        meaning: The meaning of its mean over a step's scored rollouts, for docs/metrics.md.
+        unit: The unit of that mean.
     """
 
     of: Callable[[RewardInput], np.ndarray]
@@ -64,51 +53,42 @@ class Component:
     unit: str = "share"
 
 
-def accuracy(inputs: RewardInput) -> np.ndarray:
-    """The raw grade: 1 for a right answer, else 0."""
-    return grade_arrays(inputs.grades)[0]
-
-
-def response_format(inputs: RewardInput) -> np.ndarray:
-    """`format_reward` of each text."""
-    return np.array([format_reward(text) for text in inputs.texts], np.float32)
-
-
-def overlong(inputs: RewardInput) -> np.ndarray:
-    """`overlong_penalty` of each length."""
-    # A response that was cut off is one token longer than the limit, as DAPO counts.
-    return overlong_penalty(
-        inputs.lengths + ~inputs.stopped,
-        max_length=inputs.max_new_tokens,
-        buffer=inputs.overlong_buffer,
-    )
+def _overlong(inputs: RewardInput) -> np.ndarray:
+    # DAPO counts a response that was cut off as one token longer than the limit.
+    lengths = inputs.lengths + ~inputs.stopped
+    limit, buffer = inputs.max_new_tokens, inputs.overlong_buffer
+    return overlong_penalty(lengths, max_length=limit, buffer=buffer)
 
 
 COMPONENTS: Mapping[str, Component] = {
-    "accuracy": Component(accuracy, "accuracy of the scored rollouts drawn"),
-    "format": Component(response_format, "scored rollouts drawn whose format is right"),
+    "accuracy": Component(
+        lambda inputs: grade_arrays(inputs.grades)[0], "accuracy of the scored rollouts drawn"
+    ),
+    "format": Component(
+        lambda inputs: np.array([format_reward(text) for text in inputs.texts], np.float32),
+        "scored rollouts drawn whose format is right",
+    ),
     "overlong": Component(
-        overlong, "penalty for length of the scored rollouts drawn, from 0 to -1", "reward"
+        _overlong, "penalty for length of the scored rollouts drawn, from 0 to -1", "reward"
     ),
 }
-"""Every component by the name that weights and metrics (``reward/<name>``) give it."""
-
+"""The components, by their names in weights and metrics (``reward/<name>``)."""
 
 _Weights = Annotated[Mapping[str, float], Len(1), Expects("at least one component")]
 
 
 @dataclass(frozen=True)
 class RewardConfig(Checked):
-    """What is optimised.
+    """Settings of the reward.
 
     Attributes:
-        weights: Weight by component: a name of `COMPONENTS` or of ``functions``. The reward is the
-            weighted sum.
+        weights: Weight per component (a name of `COMPONENTS` or of ``functions``). The reward is
+            the weighted sum.
         functions: The user's own components: name -> ``package.module:function``.
-        overlong_buffer: Tokens before the limit in which the component ``overlong`` falls to -1.
-        absolute_tolerance: Numbers may differ from the right answer by this much.
-        relative_tolerance: Or by this share of it.
-        workers: Grading processes; None: one a core, at most 8.
+        overlong_buffer: The last tokens before the limit, over which ``overlong`` falls to -1.
+        absolute_tolerance: Numbers may differ from the right answer by this much ...
+        relative_tolerance: ... or by this share of it.
+        workers: Grading processes; None: one per processor, at most 8.
         deadline: Seconds for one symbolic comparison.
     """
 
@@ -125,7 +105,7 @@ class RewardConfig(Checked):
 
 
 def check_weights(weights: Mapping[str, float], names: Collection[str]) -> None:
-    """Raises ValueError unless there are weights, all finite and of components that exist."""
+    """Raises ValueError unless all weights are finite and name components, at least one."""
     if not weights:
         raise ValueError("weights: expected at least one component; got none")
     for name, weight in weights.items():
@@ -143,8 +123,8 @@ def weighted_sum(
 ) -> np.ndarray:
     """Returns the reward ``sum of weight * component`` for each row, float32.
 
-    PeRL's weights are ``{"accuracy": 0.9, "format": 0.1}``. A component without a weight is left
-    out: it may be wanted as a metric alone.
+    PeRL's weights are ``{"accuracy": 0.9, "format": 0.1}``. Components without a weight are left
+    out: they may be metrics only.
 
     Raises:
         ValueError: A weight names no component or is not finite, components differ in length, or a
@@ -167,8 +147,8 @@ def weighted_sum(
 def format_reward(response: str) -> float:
     r"""Returns 1.0 if the response thinks first and then answers in a box, else 0.0.
 
-    Equal to a full match of PeRL's published format ``<think>.*</think>.*\boxed{.*}.*``, where a
-    dot is any character, but in linear time: it looks for each mark after the one before.
+    Equals a full match of PeRL's published ``<think>.*</think>.*\boxed{.*}.*`` (the dot matches
+    any character), but takes linear time.
     """
     if not response.startswith("<think>"):
         return 0.0
@@ -186,14 +166,13 @@ def overlong_penalty(
 ) -> np.ndarray:
     """Returns the soft overlong punishment of DAPO (arXiv 2503.14476, equation 13), float32.
 
-    With ``L`` the ``max_length`` (without which a response is cut off), ``c`` the ``buffer`` and
-    ``n`` the length in tokens::
+    With ``L = max_length``, ``c = buffer`` and ``n`` the length in tokens::
 
         0                  n <= L - c
         (L - c - n) / c    L - c < n <= L
         -1                 n > L
 
-    It is added to the reward, weighted. A buffer of zero punishes only what is longer than ``L``.
+    A buffer of zero punishes only responses longer than ``L``.
 
     Raises:
         ValueError: The buffer is negative or longer than ``max_length``.

@@ -1,11 +1,11 @@
-r"""Finds the final answer of a response: what its last ``\boxed{}`` holds."""
+r"""Finds the final answer of a response: the contents of its last ``\boxed{}``."""
 
 import re
 import unicodedata
 from dataclasses import dataclass
 
 MAX_CHARACTERS = 2000
-"""The longest box that is graded. Real answers are far shorter; hostile ones grow without end."""
+"""The longest box that is graded. Real answers are far shorter; hostile ones may be endless."""
 
 _BOX = re.compile(r"\\boxed\s*\{")
 # An escaped character is one token, so that the braces of a set, \{1, 2\}, group nothing.
@@ -16,10 +16,10 @@ _UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn")
 
 @dataclass(frozen=True)
 class Boxed:
-    """What the last box of a response holds, or why that cannot be graded.
+    """The contents of a response's last box, or why they cannot be graded.
 
     Attributes:
-        text: The contents without surrounding space; empty where ``problem`` says something.
+        text: The contents without surrounding space; empty if there is a ``problem``.
         problem: Empty, or one of ``no_box``, ``unclosed_box``, ``empty_box``, ``too_long`` and
             ``invisible_characters``.
     """
@@ -31,9 +31,8 @@ class Boxed:
 def last_boxed(response: str) -> Boxed:
     r"""Returns the contents of the last ``\boxed{}`` of ``response``, its braces matched.
 
-    Takes time linear in the length of the response, whatever it holds. A box that is opened last
-    and never closed is a problem, not a reason to fall back on an earlier one: the response was
-    cut off, or it hides what it answers.
+    Takes linear time. If the last box is never closed, that is a problem, and no earlier box
+    counts: the response was cut off, or hides its answer.
     """
     start = -1
     for match in _BOX.finditer(response):
@@ -51,7 +50,7 @@ def last_boxed(response: str) -> Boxed:
 def has_invisible_characters(text: str) -> bool:
     """Whether a text holds control, format (zero-width, right-to-left) or unassigned characters.
 
-    An answer that reads the same to a person and differs to a program is not graded as either.
+    Such an answer reads the same to a person, but differs to a program.
     """
     if text.isascii() and text.isprintable():
         return False
@@ -59,10 +58,8 @@ def has_invisible_characters(text: str) -> bool:
 
 
 def _checked(content: str) -> Boxed:
-    if not content:
-        return Boxed(problem="empty_box")
-    if len(content) > MAX_CHARACTERS:
-        return Boxed(problem="too_long")
+    if not content or len(content) > MAX_CHARACTERS:
+        return Boxed(problem="too_long" if content else "empty_box")
     if has_invisible_characters(content):
         return Boxed(problem="invisible_characters")
     return Boxed(text=content)

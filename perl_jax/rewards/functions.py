@@ -1,4 +1,4 @@
-"""Reward functions of the user: any Python function, named by where it is imported from."""
+"""Reward functions of the user: any Python function, given as ``package.module:function``."""
 
 import importlib
 import math
@@ -17,9 +17,9 @@ class RewardFunction:
     """A function of the user, checked at every call.
 
     Attributes:
-        path: ``package.module:function``, as messages name it.
+        path: ``package.module:function``, its name in messages.
         function: Called as ``function(responses, answers, metadata)``, with one text, one ground
-            truth and one mapping a row; returns one finite number a row.
+            truth and one mapping per row; returns one finite number per row.
     """
 
     path: str
@@ -34,9 +34,9 @@ class RewardFunction:
         """Returns the rewards, float32.
 
         Raises:
-            RuntimeError: The function raised; its own exception is the cause.
-            ValueError: It returned another number of rewards than there are rows, or something that
-                is not a finite number (None, NaN); names the function and the row.
+            RuntimeError: The function raised; its exception is the cause.
+            ValueError: It returned another number of rewards than rows, or a reward that is not a
+                finite number; names the function and the row.
         """
         if metadata is None:
             metadata = [{}] * len(responses)
@@ -63,8 +63,7 @@ def load_reward(path: str) -> RewardFunction:
         raise ImportError(f"reward {path}: cannot import {module_name}: {error!r}") from error
     function = vars(module).get(name)
     if not callable(function):
-        known = [key for key, value in vars(module).items() if callable(value)]
-        hint = suggestion(name, known)
+        hint = suggestion(name, [key for key, value in vars(module).items() if callable(value)])
         raise ValueError(f"reward {path}: {module_name} has no function {name!r}{hint}")
     return RewardFunction(path, function)
 

@@ -1,4 +1,4 @@
-"""Grades responses: one score, one zero with its reason, or none at all where grading failed."""
+"""Grades responses: a score, a zero with its reason, or no score if grading failed."""
 
 import os
 import threading
@@ -20,25 +20,25 @@ Outcome = Literal["scored", "zero", "unscored"]
 
 _MAX_WORKERS = 8
 _CACHED = 65536
-# Below this many a share says nothing; above it, errors of our own are a fault to mend.
+# A larger share of rows on which our own program fails stops grading.
 _FAILURES_TOLERATED = 0.01
 
 
 @dataclass(frozen=True)
 class Grade:
-    r"""What one response earned.
+    r"""The grade of one response.
 
     Attributes:
-        score: Accuracy, 1.0 or 0.0; None where the outcome is ``unscored``.
-        outcome: ``scored`` is a verdict on an answer, right or wrong. ``zero`` is a response that
-            gives nothing to compare: its score is 0.0. ``unscored`` says that grading failed: such
-            a response belongs into no mean, no deviation and no loss.
+        score: Accuracy, 1.0 or 0.0; None if ``unscored``.
+        outcome: ``scored``: a verdict on an answer. ``zero``: the response gives nothing to
+            compare, and scores 0.0. ``unscored``: grading failed; leave the response out of every
+            mean, deviation and loss.
         detail: A short fixed word. Scored: what decided (``exact``, ``letter``, ``number``,
             ``list``, ``text``, ``symbolic``). Zero: ``no_box``, ``unclosed_box``, ``empty_box``,
             ``too_long``, ``invisible_characters``, ``malformed`` or ``undefined`` (0/0). Unscored:
             ``deadline``, ``memory``, ``crashed`` (the worker died), ``undecided`` (math-verify
             raised) or ``failed`` (our own program raised).
-        message: More on an unscored grade, for a log.
+        message: Details of an unscored grade, for a log.
     """
 
     score: float | None
@@ -48,25 +48,25 @@ class Grade:
 
 
 class Grader:
-    r"""Grades responses by the last ``\boxed{}`` they hold.
+    r"""Grades responses by their last ``\boxed{}``.
 
-    Strings decide first: equal text, option letters, plain numbers, lists, orders, words. Only what
-    is left, an expression against an expression, is compared symbolically, by math-verify in worker
-    processes with a memory limit and a deadline that kills. No other grade depends on a killed one.
+    Strings decide first: equal text, option letters, plain numbers, lists, orders, words. Only the
+    rest, one expression against another, is compared symbolically, by math-verify in worker
+    processes with a memory limit and a deadline that kills. A killed one affects no other grade.
 
-    Use it as a context manager, or call ``close()``; several threads may share it.
+    Use it as a context manager, or call ``close()``. It is thread-safe.
 
     Args:
-        num_workers: Worker processes; one per processor and at most 8 unless given.
-        deadline: Seconds that one symbolic comparison may take.
+        num_workers: Worker processes; None: one per processor, at most 8.
+        deadline: Seconds for one symbolic comparison.
         memory_bytes: Address space of one worker.
         absolute_tolerance: Numbers may differ from the true one by this much ...
-        relative_tolerance: ... or by this share of its magnitude, whichever is more. Numbers must
-            agree exactly where both are zero.
+        relative_tolerance: ... or by this share of its magnitude, whichever is more. With both at
+            zero, numbers must agree exactly.
 
     Raises:
         ValueError: A setting is out of its range.
-        GradingError: Workers cannot start; the message names the cause.
+        GradingError: Workers cannot start; names the cause.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Grader:
             ("absolute_tolerance", absolute_tolerance, 0),
             ("relative_tolerance", relative_tolerance, 0),
         ):
-            # Written so that NaN fails as well.
+            # NaN fails this too.
             if not value >= least:
                 raise ValueError(f"Grader: {name} must be at least {least}; got {value!r}")
         self._tolerance = Tolerance(absolute_tolerance, relative_tolerance)
@@ -102,7 +102,7 @@ class Grader:
         self.close()
 
     def close(self) -> None:
-        """Ends the worker processes. Closing twice does nothing."""
+        """Ends the worker processes; may be called twice."""
         with self._lock:
             if self._pool is not None:
                 self._pool.close()
@@ -112,12 +112,12 @@ class Grader:
         """Grades each response against the answer of the same row.
 
         Args:
-            responses: What the model wrote.
-            answers: The ground truth: text, a number, or a list of these (see ``answer_text``).
+            responses: The model's texts.
+            answers: The ground truths: texts, numbers, or lists of these (see ``answer_text``).
 
         Raises:
             ValueError: The lengths differ, or an answer can never be matched; names the row.
-            TypeError: A response is no text, or an answer of no known type; names the row.
+            TypeError: A response is no text, or an answer has a wrong type; names the row.
             GradingError: The grader is closed, or its workers fail on more than 1% of the rows.
         """
         if isinstance(responses, str) or len(responses) != len(answers):
@@ -143,10 +143,10 @@ class Grader:
         return grades
 
     def check_gold(self, answers: Sequence[Any]) -> list[str]:
-        """Says why an answer cannot serve as ground truth, or ``""`` where it can, for each row.
+        """Returns why each answer cannot serve as ground truth; ``""`` if it can.
 
-        An answer is good if a response that repeats it is graded 1 and, where it is mathematics, if
-        the symbolic comparison can read it: otherwise no equivalent form would ever be accepted.
+        A good answer matches itself, and the symbolic comparison can read it if it is mathematics:
+        otherwise no equivalent form would be accepted.
         """
         problems, texts = [""] * len(answers), [""] * len(answers)
         for row, answer in enumerate(answers):
@@ -162,10 +162,10 @@ class Grader:
         return problems
 
     def _self_task(self, text: str) -> Task | None:
-        """The symbolic comparison of a text with itself, where one would be needed at all."""
+        """The symbolic comparison of a text with itself; None if strings decide it."""
         sequence = read_sequence(clean(text))
         items = (text,) if sequence is None else sequence.items
-        # No answer equals this name, so strings decide only what never becomes symbolic.
+        # No truth equals this name, so strings decide only what never becomes symbolic.
         symbolic = [item for item in items if match("z_{1}", item, self._tolerance).pairs]
         latex = [as_latex(clean(item)) for item in symbolic]
         return self._task(tuple(zip(latex, latex, strict=True))) if latex else None
@@ -174,14 +174,14 @@ class Grader:
         return Task(pairs, self._tolerance.absolute, self._tolerance.relative)
 
     def _symbolic(self, tasks: Sequence[Task]) -> dict[Task, Result]:
-        """Decides tasks in the workers, each distinct one once; verdicts are remembered."""
+        """Results by task: distinct tasks run once in the workers, and verdicts are cached."""
         with self._lock:
             if self._pool is None:
                 raise GradingError("this grader is closed: grade within its `with` block")
             known = {task: self._cache[task] for task in tasks if task in self._cache}
             new = [task for task in dict.fromkeys(tasks) if task not in known]
             results = dict(zip(new, self._pool.run(new), strict=True))
-            # A grade lost on a busy machine deserves another chance: only verdicts are kept.
+            # Failures are not cached: a grade lost on a busy machine gets another chance.
             self._cache.update({t: r for t, r in results.items() if r.verdict in _SCORES})
             while len(self._cache) > _CACHED:
                 self._cache.popitem(last=False)
@@ -194,7 +194,7 @@ class Grader:
         if result.verdict in ("malformed", "undefined"):
             return _zero(result.verdict)
         if result.verdict in _SCORES:
-            # A truth that is no mathematics was compared as text, and text differed.
+            # A truth that is not mathematics was compared as text, and differed.
             how = "text" if result.verdict == "bad_truth" else "symbolic"
             return Grade(_SCORES[result.verdict], "scored", how)
         return Grade(None, "unscored", result.verdict, result.message)

@@ -1,7 +1,7 @@
 r"""Compares an answer with the truth by strings alone: letters, numbers, lists, orders and words.
 
-Nothing here evaluates anything, so all of it is safe in the main process. What only mathematics
-can decide is handed on, as pairs of LaTeX texts.
+Nothing here evaluates anything, so all of it is safe in the main process. Pairs of LaTeX texts that
+only mathematics can compare are handed on.
 """
 
 import re
@@ -11,7 +11,7 @@ from perl_jax.rewards.normalise import as_latex, clean, is_prose, prose, unwrapp
 from perl_jax.rewards.numeric import Tolerance, read_number, same_number
 
 _TRUE_LETTER = re.compile(r"\(?([A-Z])\)?[.:]?")
-# A letter by itself, or an option as it is printed: "(B) the left image", "B. cat", "B: cat".
+# A letter alone, or an option as it is printed: "(B) the left image", "B. cat", "B: cat".
 _LETTER = re.compile(
     r"(?:\(([A-Za-z])\)|([A-Za-z])[.:)]?)|(?:\(([A-Za-z])\)|([A-Za-z])[.:)])\s+\S.*"
 )
@@ -25,34 +25,28 @@ _MAX_NESTING = 4
 
 @dataclass(frozen=True)
 class Match:
-    """Whether an answer is the true one.
+    """The comparison of an answer with the truth."""
 
-    Attributes:
-        equal: The verdict, or None where every one of ``pairs`` must be compared symbolically.
-        how: What decided: ``exact``, ``letter``, ``number``, ``list``, ``text`` or ``symbolic``.
-        pairs: LaTeX texts ``(answer, truth)``, where ``equal`` is None.
-    """
-
-    equal: bool | None
-    how: str
-    pairs: tuple[tuple[str, str], ...] = ()
+    equal: bool | None  # None: every one of ``pairs`` must be compared symbolically
+    how: str  # what decided: exact, letter, number, list, text or symbolic
+    pairs: tuple[tuple[str, str], ...] = ()  # LaTeX texts (answer, truth)
 
 
 @dataclass(frozen=True)
 class _Sequence:
-    r"""Items between brackets (``()``, ``[)`` or ``\{\}``), or bare ones (an empty string)."""
+    r"""Items and their brackets: ``()``, ``[)``, ``\{\}`` and such, or an empty string."""
 
     items: tuple[str, ...]
     brackets: str
 
 
 def match(answer: str, truth: str, tolerance: Tolerance) -> Match:
-    """Compares the contents of a box with the ground truth; see ``Match``.
+    """Compares the contents of a box with the ground truth.
 
-    The truth decides what is compared. A capital letter is an option: a longer word never matches
-    it, an option as printed (``(B) the left image``) does. A number is compared exactly, or within
-    the tolerance. A list is compared item by item, in order, or in any order where the truth is
-    in braces. Words are compared without regard to case and spacing.
+    The truth decides the comparison. A capital letter is an option: a longer word never matches it,
+    but an option as printed (``(B) the left image``) does. A number is compared exactly, or within
+    the tolerance. A list is compared item by item, in order; in any order if the truth is in
+    braces. Words are compared without regard to case and spacing.
     """
     if answer.strip() == truth.strip():
         return Match(True, "exact")
@@ -66,8 +60,7 @@ def _match(answer: str, truth: str, tolerance: Tolerance, depth: int) -> Match:
     # A bare 1,234 is a number; [1,234] is a list.
     number = read_number(truth) if sequence is None or not sequence.brackets else None
     if number is not None:
-        given = read_number(answer)
-        if given is not None:
+        if (given := read_number(answer)) is not None:
             return Match(same_number(given, number, tolerance), "number")
     elif sequence is not None and depth < _MAX_NESTING:
         found = _match_sequence(answer, sequence, tolerance, depth)
@@ -91,7 +84,7 @@ def _option(answer: str) -> str:
 
 
 def read_sequence(text: str) -> _Sequence | None:
-    """Splits a cleaned text at its outermost separators; None where it is a single item."""
+    """Splits a cleaned text at its outermost separators; None if it is a single item."""
     text = text.strip()
     inner, brackets = _without_brackets(text)
     items, start, depth = [], 0, 0
@@ -111,7 +104,7 @@ def read_sequence(text: str) -> _Sequence | None:
 
 
 def _without_brackets(text: str) -> tuple[str, str]:
-    """Takes off the brackets that enclose the whole text, and says which they were."""
+    """Returns the text without the brackets around all of it, and these brackets."""
     opening = next((bracket for bracket in ("\\{", "(", "[") if text.startswith(bracket)), "")
     closing = next((bracket for bracket in ("\\}", ")", "]") if text.endswith(bracket)), "")
     if not opening or not closing or len(text) < len(opening) + len(closing):
@@ -127,7 +120,7 @@ def _without_brackets(text: str) -> tuple[str, str]:
 def _match_sequence(
     answer: str, truth: _Sequence, tolerance: Tolerance, depth: int
 ) -> Match | None:
-    """Compares an answer with a true list; None where the answer is no list."""
+    """Compares an answer with a true list; None if the answer is not a list."""
     given = read_sequence(answer)
     if given is None:
         return None
@@ -145,7 +138,7 @@ def _match_sequence(
 
 
 def _match_unordered(given: _Sequence, truth: _Sequence, tolerance: Tolerance, depth: int) -> Match:
-    """Pairs the items of two sets; items that only mathematics can pair leave it to mathematics."""
+    """Pairs the items of two sets; hands on the whole sets if strings cannot pair them."""
     left = list(given.items)
     undecided = False
     for true_item in truth.items:
@@ -158,12 +151,12 @@ def _match_unordered(given: _Sequence, truth: _Sequence, tolerance: Tolerance, d
             return Match(False, "list")
     if not undecided:
         return Match(True, "list")
-    sides = [as_latex("\\{" + ",".join(side.items) + "\\}") for side in (given, truth)]
-    return Match(None, "symbolic", ((sides[0], sides[1]),))
+    left_set, right_set = (as_latex("\\{" + ",".join(s.items) + "\\}") for s in (given, truth))
+    return Match(None, "symbolic", ((left_set, right_set),))
 
 
 def _compatible(given: _Sequence, truth: _Sequence) -> bool:
-    """Whether the brackets may differ: those of an order may, those of a pair or interval not."""
+    """Whether brackets agree: an order's may differ, those of a pair or interval may not."""
     if not given.brackets or given.brackets == truth.brackets:
         return given.brackets == truth.brackets or truth.brackets in ("", "()", "[]", "\\{\\}")
     if not truth.brackets:

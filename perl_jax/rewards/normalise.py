@@ -1,10 +1,10 @@
-r"""Writes an answer in one form: the same characters, without what only changes its looks."""
+r"""Normalises answers: removes what only changes their looks."""
 # ruff: noqa: RUF001 (the table of look-alikes holds them)
 
 import re
 import unicodedata
 
-# Look-alikes that models write in earnest. The fullwidth block is added below.
+# Look-alikes that models do write. The fullwidth block is added below.
 _CHARACTERS = {
     "−": "-", "–": "-", "，": ",", "、": ",", "。": ".", "×": r"\times ", "÷": "/", "·": r"\cdot ",
     "π": r"\pi ", "∞": r"\infty ", "≤": r"\leq ", "≥": r"\geq ", "≠": r"\neq ", "∪": r"\cup ",
@@ -33,9 +33,8 @@ _PI = re.compile(r"(?<![\\a-zA-Z])pi(?![a-zA-Z])")
 def clean(text: str) -> str:
     r"""Returns ``text`` with ASCII digits and signs, plain spaces and no dressing around it.
 
-    Digits of every script (``５``, ``٥``) become ASCII digits: they are the same number. Arrows
-    become ``→``, ``\dfrac`` becomes ``\frac``, and math delimiters, bold marks and a final full
-    stop around the whole answer go.
+    Digits of every script (``５``, ``٥``) become ASCII digits. Arrows become ``→``, and ``\dfrac``
+    becomes ``\frac``. Math delimiters, bold marks and a full stop around the answer are removed.
     """
     text = text.translate(_TRANSLATION)
     if not text.isascii():
@@ -49,14 +48,14 @@ def clean(text: str) -> str:
 
 
 def prose(text: str) -> str:
-    r"""Returns a cleaned text as words: no ``\text{}``, one case, no punctuation around it."""
+    r"""Returns a cleaned text as words: without ``\text{}``, case and outer punctuation."""
     return " ".join(_TEXT.sub(r"\1", text).split()).strip(" .,;:!?\"'`*").casefold()
 
 
 def is_prose(text: str) -> bool:
     r"""Whether a cleaned text consists of words rather than of mathematics.
 
-    Words are compared as text: as a product of letters, "listen" would equal "silent".
+    Words are compared as text: as products of letters, "listen" would equal "silent".
     """
     bare = _FUNCTION.sub(" ", _COMMAND.sub(" ", _PI.sub(" ", _TEXT.sub(r"\1", text))))
     if re.search(r"(?<![a-zA-Z])sqrt", bare):
@@ -68,7 +67,7 @@ def is_prose(text: str) -> bool:
 
 
 def as_latex(text: str) -> str:
-    r"""Returns a cleaned mathematical text as the LaTeX that the symbolic grader reads."""
+    r"""Returns a cleaned mathematical text as LaTeX for the symbolic grader."""
     text = text.replace("**", "^")
     text = _SQRT.sub(lambda match: rf"\sqrt{{{match[1] or match[2] or ''}}}", text)
     text = _ROOT_SIGN.sub(lambda match: rf"\sqrt{{{match[1] or match[2]}}}", text)
@@ -76,7 +75,7 @@ def as_latex(text: str) -> str:
 
 
 def unwrapped_text(text: str) -> str:
-    r"""Returns ``text`` without a ``\text{}`` (or its kin) that holds all of it."""
+    r"""Returns ``text`` without a ``\text{}`` (or similar) around all of it."""
     match = _TEXT.fullmatch(text)
     return match[1].strip() if match else text
 
@@ -87,7 +86,7 @@ def _ascii_digit(character: str) -> str:
 
 
 def _undressed(text: str) -> str:
-    """Peels what may stand around a whole answer; every round shortens it."""
+    """Removes layers around a whole answer, one in each round."""
     for _ in range(8):
         before = text
         text = text.strip().strip("*`").strip()

@@ -1,4 +1,4 @@
-r"""Reads plain numbers, ``-1,234.5``, ``\frac{1}{2}``, ``50%``, ``3 \text{ cm}``, exactly."""
+r"""Reads plain numbers exactly: ``-1,234.5``, ``\frac{1}{2}``, ``50%``, ``3 \text{ cm}``."""
 
 import re
 from dataclasses import dataclass
@@ -30,21 +30,21 @@ _DEGREES = re.compile(r"\^(?:\{\\circ\}|\\circ)$")
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far a number may be from the true one: ``max(absolute, relative * |true|)``."""
+    """The most that a number may differ from the true one: ``max(absolute, relative * |true|)``."""
 
     absolute: float = 0.0
     relative: float = 0.0
 
     def allows(self, value: Fraction, true: Fraction) -> bool:
-        """Whether ``value`` is close enough to ``true``; exact where both tolerances are zero."""
-        # As written in decimal: 97 is within 0.03 of 100, though the float 0.03 is a little less.
+        """Whether ``value`` is close enough to ``true``."""
+        # In decimal, as written: 97 is within 0.03 of 100, but the float 0.03 is a little less.
         bound = max(Fraction(str(self.absolute)), Fraction(str(self.relative)) * abs(true))
         return abs(value - true) <= bound
 
 
 @dataclass(frozen=True)
 class Number:
-    """A plain number, whether it carries a percent sign, and the unit that follows it."""
+    """A plain number, whether it has a percent sign, and its unit."""
 
     value: Fraction
     percent: bool = False
@@ -52,9 +52,9 @@ class Number:
 
 
 def read_number(text: str) -> Number | None:
-    """Returns the number that a cleaned text is, or None where it is not a plain number.
+    """Returns the number that a cleaned text is; None if it is not a plain number.
 
-    Only digits are read, never an expression, and exponents are at most three digits long: no text
+    Only digits are read, never an expression, and exponents have at most three digits: no text
     makes this slow.
     """
     text, unit = _split_unit(text.strip())
@@ -75,9 +75,9 @@ def read_number(text: str) -> Number | None:
 def same_number(number: Number, true: Number, tolerance: Tolerance) -> bool:
     """Whether a number is the true one.
 
-    A percent sign on one side only may be read either way: 50% is 0.5, and it answers a question
-    that asks for a percentage with 50 (the published grader drops the sign). A unit on one side
-    only is dropped; two units must agree.
+    A percent sign on one side only may be read either way: 50% is 0.5, and also answers 50 to a
+    question for a percentage (the published grader drops the sign). A unit on one side only is
+    dropped; two units must agree.
     """
     if number.unit and true.unit and number.unit != true.unit:
         return False

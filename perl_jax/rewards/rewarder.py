@@ -1,4 +1,4 @@
-"""From responses to accuracy and to the reward that is optimised."""
+"""Computes accuracy and reward of responses."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from perl_jax.rewards.grader import Grader, grade_arrays
 
 
 def make_grader(config: RewardConfig) -> Grader:
-    """Starts the grader that a configuration asks for."""
+    """Starts a grader with these settings."""
     return Grader(
         num_workers=config.workers,
         deadline=config.deadline,
@@ -23,29 +23,16 @@ def make_grader(config: RewardConfig) -> Grader:
 
 @dataclass(frozen=True, eq=False)
 class Rewards:
-    """What n responses earned.
+    """The rewards of n responses; reward and accuracy are 0 where unscored."""
 
-    Attributes:
-        reward: float32 ``[n]``, what is optimised; 0 where unscored.
-        accuracy: float32 ``[n]``, the raw grade; 0 where unscored.
-        scored: bool ``[n]``: False where grading failed, so that neither means anything.
-        components: float32 ``[n]`` by name, those without a weight too.
-    """
-
-    reward: np.ndarray
-    accuracy: np.ndarray
-    scored: np.ndarray
-    components: Mapping[str, np.ndarray]
+    reward: np.ndarray  # float32 [n], to be optimised
+    accuracy: np.ndarray  # float32 [n], the raw grade
+    scored: np.ndarray  # bool [n], False where grading failed
+    components: Mapping[str, np.ndarray]  # float32 [n] each, including those without a weight
 
 
 class Rewarder:
-    """Computes rewards.
-
-    Args:
-        config: What is optimised.
-        grader: Grades accuracy.
-        max_new_tokens: The most tokens of a response.
-    """
+    """Computes the rewards of responses of at most ``max_new_tokens`` tokens."""
 
     def __init__(self, config: RewardConfig, grader: Grader, max_new_tokens: int) -> None:
         self.config = config
@@ -63,16 +50,8 @@ class Rewarder:
     ) -> Rewards:
         """Grades and rewards n responses; for the arguments see `RewardInput`."""
         grades = self.grader.grade(responses, answers)
-        inputs = RewardInput(
-            responses,
-            answers,
-            metadata,
-            lengths,
-            stopped,
-            grades,
-            self.max_new_tokens,
-            self.config.overlong_buffer,
-        )
+        budget, buffer = self.max_new_tokens, self.config.overlong_buffer
+        inputs = RewardInput(responses, answers, metadata, lengths, stopped, grades, budget, buffer)
         components = {name: component.of(inputs) for name, component in COMPONENTS.items()}
         for name, function in self.functions.items():
             components[name] = function(responses, answers, metadata)

@@ -1,14 +1,14 @@
-"""The program that decides by mathematics: it runs in processes of its own and is never imported.
+"""The symbolic grading program: it runs in its own processes and is never imported.
 
-Started as a script by ``workers.py``. The first process imports math-verify and stays idle; it
-forks one worker for every socket that it is sent, so that a worker starts within milliseconds.
-Workers are held in by limits of the kernel, and answer requests, one JSON line each, until they are
-killed. The file imports nothing of perl_jax: no NumPy, no threads, a small address space to fork.
+``workers.py`` starts it as a script. The first process imports math-verify, stays idle, and forks
+one worker for every socket that it is sent, within milliseconds. Kernel limits confine workers,
+which answer requests, one JSON line each, until they are killed. The file imports nothing of
+perl_jax: no NumPy, no threads, and a small address space to fork.
 
-math-verify has two ways to ``sympy.parse_expr``, which evaluates Python: its reader of plain
-expressions, which is not used here, and the numbers that its LaTeX reader finds, which SymPy takes
-as strings. So ``parse_expr`` itself is replaced by a reader of digits before math-verify is
-imported. Besides, workers are refused every way out of the process.
+math-verify calls ``sympy.parse_expr``, which evaluates Python, from its reader of plain expressions
+(not used here) and through the numbers of its LaTeX reader, which SymPy takes as strings. So a
+reader of digits replaces ``parse_expr`` before math-verify is imported. Workers are also refused
+every way out of the process.
 """
 
 import ast
@@ -28,7 +28,7 @@ from collections.abc import Sequence
 from types import CodeType, ModuleType
 from typing import Any
 
-# Only these may be asked of the operating system's modules: what a late import asks.
+# The only events of the operating system's modules that are allowed: late imports raise them.
 _ALLOWED_EVENTS = ("os.listdir", "os.scandir")
 _FORBIDDEN_MODULES = ("os.", "subprocess.", "socket.", "shutil.", "ctypes.", "tempfile.")
 _WARM_UP = (
@@ -46,7 +46,7 @@ _WARM_UP = (
 
 
 class _KeepMemoryError(ast.NodeTransformer):
-    """Puts ``except MemoryError: raise`` before every other handler."""
+    """Adds ``except MemoryError: raise`` before every other handler."""
 
     def visit_Try(self, node: ast.Try) -> ast.Try:
         self.generic_visit(node)
@@ -60,7 +60,7 @@ class _FaithfulLoader(importlib.machinery.SourceFileLoader):
     """Loads a module from source so that its ``except Exception`` lets MemoryError through.
 
     math-verify takes every exception for "not equal". At the memory limit that would be a wrong
-    answer of ours, not of the response: it has to reach the worker's loop.
+    verdict: the error has to reach the worker's loop.
     """
 
     def get_code(self, fullname: str) -> CodeType:
@@ -70,7 +70,7 @@ class _FaithfulLoader(importlib.machinery.SourceFileLoader):
 
 
 class _FaithfulFinder(importlib.abc.MetaPathFinder):
-    """Finds the modules of math-verify and of its LaTeX reader, without the generated parser."""
+    """Finds the modules of math-verify and its LaTeX reader, except the generated parser."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -87,8 +87,8 @@ class _FaithfulFinder(importlib.abc.MetaPathFinder):
 def compare(answer: str, truth: str, absolute: float, relative: float) -> str:
     """Decides whether two LaTeX texts are equal.
 
-    Returns ``equal`` or ``different``; ``malformed`` or ``undefined`` (0/0) where that is what the
-    answer is; ``bad_truth`` where the truth cannot be read.
+    Returns ``equal``, ``different``, ``malformed`` or ``undefined`` (0/0) for the answer, or
+    ``bad_truth`` if the truth cannot be read.
     """
     from math_verify import verify
 
@@ -99,13 +99,13 @@ def compare(answer: str, truth: str, absolute: float, relative: float) -> str:
         return "malformed"
     if _is_undefined(expression):
         return "undefined"
-    # Deadlines are kept from outside: SIGALRM cannot interrupt one long operation on big integers.
+    # Deadlines are enforced from outside: SIGALRM cannot interrupt an operation on big integers.
     equal = verify([true], [expression], timeout_seconds=None, raise_on_error=True)
     return "equal" if equal or _close(expression, true, absolute, relative) else "different"
 
 
 def compare_all(pairs: Sequence[Sequence[str]], absolute: float, relative: float) -> str:
-    """Compares the pairs of a list; the first that is not equal decides."""
+    """Compares the pairs of a list; the first that differs decides."""
     for answer, truth in pairs:
         verdict = compare(answer, truth, absolute, relative)
         if verdict != "equal":
@@ -114,9 +114,9 @@ def compare_all(pairs: Sequence[Sequence[str]], absolute: float, relative: float
 
 
 def _digits(text: str, *_: Any, **__: Any) -> Any:
-    """Stands for ``sympy.parse_expr``: reads an unsigned decimal number or one name, nothing else.
+    """Replaces ``sympy.parse_expr``: reads only an unsigned decimal number or one name.
 
-    Names are what SymPy's own modules ask for.
+    SymPy's own modules ask for names.
     """
     import sympy
 
@@ -174,13 +174,13 @@ def _close(expression: Any, true: Any, absolute: float, relative: float) -> bool
 
 
 def _answer(request: dict[str, Any]) -> dict[str, str]:
-    """One reply to one request. Every way to fail has a name: a failure is never a verdict."""
+    """Replies to a request. Every way to fail has a name: a failure is never a verdict."""
     try:
         return {"verdict": compare_all(request["pairs"], request["absolute"], request["relative"])}
     except MemoryError:
         return {"verdict": "memory"}
     except Exception as error:
-        # An error inside the library is about this pair; one of our own would come every time.
+        # An error in the library concerns this pair; one of ours would come every time.
         frames = traceback.extract_tb(error.__traceback__)
         ours = all(frame.filename == __file__ for frame in frames)
         message = "".join(traceback.format_exception_only(error))[:500]
@@ -188,7 +188,7 @@ def _answer(request: dict[str, Any]) -> dict[str, str]:
 
 
 def _refuse_ways_out(event: str, arguments: tuple[Any, ...]) -> None:
-    """An audit hook: no files but to read, no processes, no network."""
+    """An audit hook: files can only be read; no processes, no network."""
     if event.startswith(_FORBIDDEN_MODULES) and event not in _ALLOWED_EVENTS:
         raise PermissionError(f"a grading worker may not use {event}")
     if event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
@@ -201,7 +201,7 @@ def _limit(memory_bytes: int) -> None:
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_CORE, 0),
     ):
-        # macOS refuses a limit of address space; the deadline still holds there.
+        # macOS refuses to limit address space; the deadline still holds.
         try:
             resource.setrlimit(kind, (value, value))
         except ValueError:
@@ -210,7 +210,7 @@ def _limit(memory_bytes: int) -> None:
 
 
 def _work(connection: socket.socket, memory_bytes: int) -> None:
-    """The life of a worker."""
+    """Runs a worker."""
     _limit(memory_bytes)
     sys.addaudithook(_refuse_ways_out)
     connection.sendall(b'{"verdict": "ready"}\n')
@@ -219,7 +219,7 @@ def _work(connection: socket.socket, memory_bytes: int) -> None:
 
 
 def _die_with_parent() -> None:
-    """Asks Linux to kill this worker with the process that forked it, even amid a computation."""
+    """Asks Linux to kill this worker when the process that forked it ends."""
     if sys.platform == "linux":
         set_parent_death_signal = 1
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
@@ -237,7 +237,7 @@ def _fork(control: socket.socket, descriptor: int, memory_bytes: int) -> int:
         _work(socket.socket(fileno=descriptor), memory_bytes)
         status = 0
     finally:
-        # Never back into the loop of the process that forked.
+        # Never return into the loop of the process that forked.
         os._exit(status)
 
 
@@ -252,7 +252,7 @@ def _serve(control: socket.socket, memory_bytes: int) -> None:
             reply = _fork(control, descriptors[0], memory_bytes)
             children.add(reply)
         else:
-            # Not yet waited for, so the number cannot belong to another process by now.
+            # It was not waited for yet, so no other process can have its number.
             child = int(message)
             reply = _kill(child) if child in children else 0
             children.discard(child)

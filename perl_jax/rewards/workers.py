@@ -1,9 +1,9 @@
 """Worker processes that can be killed: one item each at a time, a deadline, a memory limit.
 
 A stock pool loses a killed worker's item for ever (``multiprocessing.Pool``) or fails every pending
-one (``ProcessPoolExecutor``), and its processes run the user's main module again. Here an ordinary
-program is started (``symbolic.py``), which forks workers of itself: never this process, which may
-hold threads and a device, and never the user's script. What workers send back is JSON, not pickles.
+one (``ProcessPoolExecutor``), and its processes rerun the user's main module. Here a separate
+program (``symbolic.py``) is started and forks workers of itself. Neither this process, which may
+hold threads and a device, nor the user's script is ever forked. Workers send JSON, not pickles.
 """
 
 import json
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _PROGRAM = Path(__file__).parent / "symbolic.py"
-# The rest of the environment may hold secrets, and is no business of a grader.
+# The only variables that are passed on: others may hold secrets.
 _ENVIRONMENT = ("HOME", "LANG", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PATH", "PYTHONHOME")
 _START_SECONDS = 120.0
 _FORK_SECONDS = 30.0
@@ -30,12 +30,12 @@ _MAX_REPLY = 65536
 
 
 class GradingError(RuntimeError):
-    """Grading itself is broken: workers cannot start, or fail whatever they are given."""
+    """Grading itself is broken: workers cannot start, or always fail."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """Pairs of LaTeX texts ``(answer, truth)``, all of which must be equal, within tolerances."""
+    """Pairs of LaTeX texts ``(answer, truth)``, all to be equal within tolerances."""
 
     pairs: tuple[tuple[str, str], ...]
     absolute: float = 0.0
@@ -44,10 +44,10 @@ class Task:
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a task.
+    """The result of a task.
 
-    ``verdict`` is one of ``symbolic.compare``'s, or why there is none: ``deadline``, ``memory``,
-    ``crashed``, ``undecided`` (the library raised) or ``failed`` (our own program raised).
+    ``verdict`` is one of ``symbolic.compare``'s, or the reason why there is none: ``deadline``,
+    ``memory``, ``crashed``, ``undecided`` (the library raised) or ``failed`` (our program raised).
     """
 
     verdict: str
@@ -74,22 +74,22 @@ class _Worker:
         self.connection.sendall(json.dumps(request).encode() + b"\n")
 
     def receive(self) -> Result:
-        """Reads one reply; raises OSError or ValueError where what comes is none."""
+        """Reads one reply; raises OSError or ValueError if it is not one."""
         return Result(**json.loads(_read_line(self.connection)))
 
 
 class WorkerPool:
-    """Grades tasks in isolated processes, losing only those that outlive their deadline or die.
+    """Grades tasks in isolated processes, losing only those that miss their deadline or die.
 
-    Not for use by several threads at once; any one thread may use it.
+    Any thread may use it, but only one at a time.
 
     Args:
-        num_workers: How many items are graded at the same time.
-        deadline: Seconds that one item may take.
-        memory_bytes: The address space of one worker.
+        num_workers: Tasks that are graded at the same time.
+        deadline: Seconds for one task.
+        memory_bytes: Address space of one worker.
 
     Raises:
-        GradingError: Workers cannot start; the message names the cause.
+        GradingError: Workers cannot start; names the cause.
     """
 
     def __init__(self, num_workers: int, deadline: float, memory_bytes: int) -> None:
@@ -125,7 +125,7 @@ class WorkerPool:
         self._stop()
 
     def process_ids(self) -> list[int]:
-        """The workers that are alive now."""
+        """The ids of the workers that are alive now."""
         return [worker.process_id for worker in self._workers]
 
     def _busy(self) -> list[_Worker]:
@@ -141,7 +141,7 @@ class WorkerPool:
             try:
                 worker.send(index, tasks[index], self._deadline)
             except OSError:
-                # It died idle: the item was never graded and goes to another worker.
+                # The worker died idle: its item goes to another one.
                 pending.appendleft(index)
                 self._discard(worker, results, None)
 
@@ -162,13 +162,13 @@ class WorkerPool:
             self._discard(worker, results, Result("crashed"))
             return
         results[worker.task] = result
-        # At the memory limit its heap and caches stay full: the next item would suffer for it.
+        # After reaching the memory limit, its heap and caches stay full for the next item.
         if result.verdict == "memory" or worker.items >= _ITEMS_PER_WORKER:
             self._discard(worker, results, None)
         worker.task = -1
 
     def _discard(self, worker: _Worker, results: list[Result], result: Result | None) -> None:
-        """Kills a worker, and writes down what became of its item where there is a ``result``."""
+        """Kills a worker, and notes the ``result`` of its item, if given."""
         self._workers.remove(worker)
         worker.connection.close()
         index, worker.task = worker.task, -1
@@ -176,8 +176,8 @@ class WorkerPool:
             status = self._ask(b"%d" % worker.process_id)
             ended = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
         except (OSError, ValueError):
-            # The program is dead or does not answer: it ends at this, and is started anew when the
-            # next worker is wanted. Its other workers end with it, and are found dead one by one.
+            # The program is dead or does not answer. Closing the socket ends it and its workers,
+            # which are found dead one by one; the next new worker starts it anew.
             self._control.close()
             ended = "gone, and so is the program that forks workers"
         if result is not None:
@@ -185,7 +185,7 @@ class WorkerPool:
             results[index] = Result("crashed", f"worker {ended}") if crashed else result
 
     def _new_worker(self) -> _Worker:
-        """Forks a worker; starts the program anew, once, where it has died itself."""
+        """Forks a worker; restarts the program, once, if it has died."""
         try:
             return self._forked()
         except (OSError, ValueError):
@@ -223,7 +223,7 @@ class WorkerPool:
     def _start(self) -> None:
         self._control, theirs = socket.socketpair()
         environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-        # What this process can import, the program can; and sets hash alike in every run.
+        # The program imports what this process can, and sets hash alike in every run.
         paths = [str(Path(path).absolute()) for path in sys.path]
         environment |= {"PYTHONPATH": os.pathsep.join(paths), "PYTHONHASHSEED": "0"}
         arguments = [sys.executable, "-P", str(_PROGRAM), str(theirs.fileno())]
@@ -242,7 +242,7 @@ class WorkerPool:
             except OSError as error:
                 self._control.close()
                 raise GradingError(f"symbolic grading cannot start {arguments}: {error}") from error
-        # Also where nobody calls close(): at the end of this object or of this process.
+        # Runs without close() too: at the end of this object or of this process.
         self._stop = weakref.finalize(self, _end, process, self._control, self._workers)
         self._await_start()
 
@@ -259,7 +259,7 @@ class WorkerPool:
 
 
 def _end(process: subprocess.Popen[bytes], control: socket.socket, workers: list[_Worker]) -> None:
-    """Closes the control socket, at which the program kills its workers and ends."""
+    """Closes the control socket, so that the program kills its workers and ends."""
     control.close()
     for worker in workers:
         worker.connection.close()

@@ -1,4 +1,4 @@
-"""Rows on many hosts: each prepares some of them, and all know what became of every row."""
+"""Hosts that prepare rows together: each learns which rows the others left out."""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -7,10 +7,10 @@ from perl_jax.data.pipeline.rows import Filtered, Skipped
 from perl_jax.types import Example
 
 if TYPE_CHECKING:
-    # It imports jax, which worker processes do not need.
+    # mesh imports jax, which worker processes do not need.
     from perl_jax.mesh import BatchSharding
 
-# (value, what it is) -> the values of all hosts, by host; values are JSON-able.
+# (JSON-able value, what it is) -> the values of all hosts, by host.
 Exchange = Callable[[Any, str], list[Any]]
 
 _MAX_TOLD = 2000
@@ -28,21 +28,20 @@ def agree(
     sharding: "BatchSharding",
     exchange: Exchange,
 ) -> list[Example | Skipped | None]:
-    """Tells all hosts what became of some rows of the order; all of them must call it.
+    """Tells all hosts which of the rows ``first:stop`` are left out. Every host must call it.
 
     Args:
-        first: The place of the first row.
+        first: The first place in the order.
         stop: The place after the last.
-        rows: Those of this host, by place.
-        sharding: Says which hosts prepare which rows.
-        exchange: Tells the other hosts.
+        rows: The rows that this host prepared, by place.
+        sharding: Which hosts prepare which rows.
+        exchange: Sends to the other hosts and receives from them.
 
     Returns:
-        For every place, the prepared example or why the row is left out; None for an example that
-        hosts of another feed hold.
+        Per place the example, or why it is left out; None for an example of another feed.
 
     Raises:
-        RuntimeError: The hosts are at different places, or two that prepare the same rows differ.
+        RuntimeError: Hosts are at different places, or two that prepare the same rows disagree.
     """
     left_out = [_told(place, row) for place, row in rows.items() if isinstance(row, Skipped)]
     told = exchange({"rows": [first, stop], "left_out": left_out}, "rows that are left out")
@@ -56,9 +55,7 @@ def agree(
 
 
 def _told(place: int, row: Skipped) -> list[Any]:
-    message = row.message
-    if len(message) > _MAX_TOLD:
-        message = f"{message[:_MAX_TOLD]}..."
+    message = row.message[:_MAX_TOLD] + ("..." if len(row.message) > _MAX_TOLD else "")
     return [place, isinstance(row, Filtered), row.reason, row.row, message]
 
 
@@ -85,10 +82,8 @@ def _check(told: list[Any], expected: list[int], sharding: "BatchSharding") -> N
 
 
 def _difference(one: list[Any], other: list[Any]) -> list[Any] | None:
-    """A row that only one of two hosts leaves out, or for another reason.
-
-    Messages are not compared: they may name paths of their host.
-    """
+    """The first row that two hosts treat differently."""
+    # Messages are not compared: they may name paths of their host.
     known = [{tuple(row[:3]) for row in rows} for rows in (one, other)]
     differing = known[0] ^ known[1]
     return next((row for row in (*one, *other) if tuple(row[:3]) in differing), None)

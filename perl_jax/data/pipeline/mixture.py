@@ -1,4 +1,4 @@
-"""Several sources as one, each with its share of the rows."""
+"""Several sources as one, mixed by weight."""
 
 import bisect
 import hashlib
@@ -19,10 +19,8 @@ class Part:
     """A source of a mixture.
 
     Attributes:
-        name: Unlike the others': it draws the order of the rows, together with the run's seed.
-        source: The rows.
-        weight: Its share of the rows, relative to the others'.
-        filters: Which rows are wanted.
+        name: Unique. It and the run's seed decide the order of the part's rows.
+        weight: The share of the rows, relative to the other parts.
     """
 
     name: str
@@ -32,20 +30,19 @@ class Part:
 
 
 class Mixture:
-    """The rows of several sources, one after another; a `Pipeline` mixes them by their weights.
+    """The rows of several sources, one source after another; a `Pipeline` mixes them by weight.
 
-    A row that its part's filters refuse raises `FilteredRow`, all but those by the length of the
-    prompt, which is not known here.
+    A row that its part's filters refuse raises `FilteredRow`. Bounds on the prompt's length are not
+    checked here.
 
     Args:
         parts: At least one. A mixture of one is a source with filters.
 
     Attributes:
-        parts: These.
-        starts: The number of the first row of every part, and the number of all rows.
+        starts: The first row's number of every part, then the number of all rows.
 
     Raises:
-        ValueError: There are no parts, two have one name, one has no rows, or a weight is wrong.
+        ValueError: No parts, equal names, a part without rows, or a wrong weight.
     """
 
     def __init__(self, parts: Sequence[Part]):
@@ -63,21 +60,20 @@ class Mixture:
         return self.starts[-1]
 
     def __getitem__(self, index: int) -> Example:
-        number = self.part_of(index)
-        part = self.parts[number]
+        part = self.parts[number := self.part_of(index)]
         example = part.source[index - self.starts[number]]
         part.filters.check(example)
         return example
 
     def part_of(self, index: int) -> int:
-        """The number of the part that a row is of."""
+        """The number of the part that holds a row."""
         if not 0 <= index < len(self):
             raise IndexError(f"mixture: expected a row from 0 to {len(self) - 1}; got {index}")
         return bisect.bisect_right(self.starts, index) - 1
 
     def in_turns(self) -> Iterator[int]:
-        """The numbers of all rows, once each: by the weights, as long as all parts have some."""
-        turns, left = self.turns(), len(self)
+        """All row numbers, once each, in turns by weight; parts that are used up drop out."""
+        turns, left = Turns(self.shares), len(self)
         for place in itertools.count():
             if not left:
                 return
@@ -86,12 +82,8 @@ class Mixture:
                 left -= 1
                 yield self.starts[number] + turn
 
-    def turns(self) -> Turns:
-        """Whose row comes when."""
-        return Turns(self.shares)
-
     def fingerprint(self) -> str:
-        """A digest of what the parts hold, and of how they are mixed and filtered."""
+        """A digest of the parts' content, weights and filters."""
         content = [
             [part.name, part.source.fingerprint(), share, plain(part.filters)]
             for part, share in zip(self.parts, self.shares, strict=True)

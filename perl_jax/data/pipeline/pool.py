@@ -1,9 +1,8 @@
-"""Worker processes that read rows, one at a time each.
+"""Worker processes that read rows, one row at a time each.
 
-Grain's own (``mp_prefetch``) send rows through queues that both sides hold open. A worker that is
-killed in the middle of a row, which is where it waits while a step runs, leaves the reader waiting
-for the rest for ever; a reader that is killed leaves its workers behind. Here every worker has one
-connection, whose other end nobody else holds, so either side sees at once that the other is gone.
+Grain's own workers (``mp_prefetch``) share queues. A worker killed in the middle of a row leaves
+the reader waiting for ever, and a killed reader leaves its workers behind. Here every worker has
+its own connection, so that either side sees at once that the other is gone.
 """
 
 import os
@@ -30,8 +29,8 @@ class RowPool:
     """Calls a function of a number in worker processes; several threads may call it at once.
 
     Args:
-        read: The function. It is pickled, with cloudpickle, so it may be defined in a script.
-        num_workers: How many processes; no more calls than these run at the same time.
+        read: The function; cloudpickle pickles it, so a script may define it.
+        num_workers: The number of processes, and of calls that run at the same time.
 
     Raises:
         RuntimeError: A worker ended before it had the function.
@@ -41,7 +40,7 @@ class RowPool:
         payload = cloudpickle.dumps(read)
         self._workers: list[_RowWorker] = []
         self._idle: queue.SimpleQueue[_RowWorker] = queue.SimpleQueue()
-        # Also where nobody calls close(): at the end of this object or of this process.
+        # Runs without close() too: at the end of this object or of this process.
         self._stop = weakref.finalize(self, _end, self._workers)
         try:
             for _ in range(num_workers):
@@ -54,11 +53,10 @@ class RowPool:
             raise
 
     def __call__(self, number: int) -> Any:
-        """What the function gives for a number.
+        """Returns the function's result for a number.
 
         Raises:
-            RuntimeError: The worker was killed or has ended, or the function raised; the message
-                has its traceback.
+            RuntimeError: The worker has ended, or the function raised; shows the traceback.
         """
         worker = self._idle.get()
         try:
@@ -71,11 +69,11 @@ class RowPool:
 
     @property
     def process_ids(self) -> tuple[int, ...]:
-        """Of the workers."""
+        """The ids of the worker processes."""
         return tuple(worker.process.pid for worker in self._workers)
 
     def close(self) -> None:
-        """Ends all workers at once, whatever they do; calls that wait for them raise."""
+        """Kills all workers at once. Calls that wait for them raise."""
         self._stop()
 
 
@@ -85,7 +83,7 @@ class _RowWorker:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.connection, theirs = Pipe()
-        # What this process can import, a worker can; and it must never take an accelerator.
+        # A worker imports what this process can, and never takes an accelerator.
         paths = [str(Path(path).absolute()) for path in sys.path]
         environment = {"PYTHONPATH": os.pathsep.join(paths), "JAX_PLATFORMS": "cpu"}
         with theirs:
@@ -130,6 +128,6 @@ def _end(workers: Sequence[_RowWorker]) -> None:
         worker.process.kill()
     for worker in workers:
         worker.process.wait()
-        # A thread that waits for an answer now sees the end of the connection, and lets go of it.
+        # A thread that waits for an answer now sees the connection end, and frees the lock.
         with worker.lock:
             worker.connection.close()

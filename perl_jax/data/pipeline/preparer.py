@@ -1,4 +1,4 @@
-"""From a row to what a step needs of it: its images preprocessed, its prompt known to fit."""
+"""Prepares a row for a step: preprocesses its images and checks that its prompt fits."""
 
 import re
 from dataclasses import dataclass, field, replace
@@ -19,20 +19,18 @@ _PositiveInteger = Annotated[Count, Expects("a positive integer")]
 
 @dataclass(frozen=True, eq=False)
 class Preparer(Checked):
-    """Preprocesses the images of an example and checks its prompt; nothing is ever truncated.
+    """Preprocesses an example's images and checks its prompt; nothing is ever truncated.
 
-    The example that comes back shows `ImagePatches`, which every later step takes as images.
-    Images that are alike become one object, so that each is held and encoded once.
+    The example comes back with `ImagePatches` as images. Equal images become one object, so that
+    each is held and encoded once.
 
-    Rows that cannot be used raise `BadRow` with the reason ``too_long``, ``image_count`` (not as
-    many placeholders as images), ``bad_image``, ``too_many_pixels``, ``bad_prompt`` or
-    ``letter_outside_options``.
+    Raises `BadRow` for the reasons ``too_long``, ``image_count`` (placeholders and images differ in
+    number), ``bad_image``, ``too_many_pixels``, ``bad_prompt`` or ``letter_outside_options``.
 
     Attributes:
-        processor: Of the model.
+        processor: The model's processor.
         max_prompt_tokens: The longest prompt, image tokens included.
-        max_pixels_total: The most pixels that the distinct images of an example may have together,
-            after resizing; None: any number.
+        max_pixels_total: The most pixels of an example's distinct images after resizing; None: any.
     """
 
     processor: Processor
@@ -40,14 +38,14 @@ class Preparer(Checked):
     max_pixels_total: _PositiveInteger | None = field(default=None, kw_only=True)
 
     def __call__(self, example: Example, filters: RowFilter | None = None) -> Example:
-        """The example with its images preprocessed.
+        """Returns the example with its images preprocessed.
 
         Args:
             example: The row.
-            filters: How long its prompt should be; nothing else of them is looked at.
+            filters: Only its bounds on the prompt's length are used.
 
         Raises:
-            FilteredRow: The prompt has another length than it should.
+            FilteredRow: The filters refuse the prompt's length.
             BadRow: The example cannot be used.
             ValueError: The model directory is at fault, not the row.
         """
@@ -60,12 +58,8 @@ class Preparer(Checked):
             raise BadRow("bad_prompt", example.id, str(error)) from error
         if filters is not None:
             filters.check_prompt(example, len(prompt.tokens))
-        if len(prompt.tokens) > self.max_prompt_tokens:
-            raise BadRow(
-                "too_long",
-                example.id,
-                f"{len(prompt.tokens)} tokens; at most {self.max_prompt_tokens} are read",
-            )
+        if (tokens := len(prompt.tokens)) > (most := self.max_prompt_tokens):
+            raise BadRow("too_long", example.id, f"{tokens} tokens; at most {most} are read")
         return prepared
 
     def _preprocess(self, example: Example) -> tuple[ImagePatches, ...]:
@@ -80,22 +74,15 @@ class Preparer(Checked):
                 rows, columns = patches.grid
                 pixels += rows * columns * self.processor.image_settings.patch_size**2
             if self.max_pixels_total is not None and pixels > self.max_pixels_total:
-                raise BadRow(
-                    "too_many_pixels",
-                    example.id,
-                    f"{pixels} pixels by image {number} of {len(example.images)}; at most "
-                    f"{self.max_pixels_total} are read",
-                )
+                place = f"image {number} of {len(example.images)}"
+                most = f"at most {self.max_pixels_total} are read"
+                raise BadRow("too_many_pixels", example.id, f"{pixels} pixels by {place}; {most}")
             shown.append(patches)
         return tuple(shown)
 
 
 def check_text(example: Example, text: str) -> None:
-    """Checks what can be told without looking at an image, and cheaply.
-
-    Args:
-        example: A row.
-        text: Its `prompt_text`.
+    """Cheap checks that need no image; ``text`` is the example's `prompt_text`.
 
     Raises:
         BadRow: ``too_long``, ``image_count`` or ``letter_outside_options``.
@@ -105,11 +92,8 @@ def check_text(example: Example, text: str) -> None:
     slots = [piece for piece in split_placeholders(text) if isinstance(piece, Slot)]
     numbered = any(slot.number is not None for slot in slots)
     if not numbered and len(slots) != len(example.images):
-        raise BadRow(
-            "image_count",
-            example.id,
-            f"{len(slots)} image placeholders for {len(example.images)} images",
-        )
+        counts = f"{len(slots)} image placeholders for {len(example.images)} images"
+        raise BadRow("image_count", example.id, counts)
     letter = letter_of(example.answer)
     if letter is not None and not letter_is_possible(letter, example):
         raise BadRow(
@@ -118,14 +102,14 @@ def check_text(example: Example, text: str) -> None:
 
 
 def letter_is_possible(letter: str, example: Example) -> bool:
-    """Whether an answer may be this letter: an option has it, or the text speaks of it otherwise.
+    """Whether an option has this letter, or the text names it.
 
-    Some data sets say "if none is right, answer E" and list only A to D. Where no options can be
-    read, any letter is possible.
+    Some data sets say "if none is right, answer E" and list only A to D. Without readable options,
+    any letter is possible.
     """
     try:
         letters = {option.letter for option in find_options(example)}
     except CannotPermute:
         return True
-    spoken = re.search(rf"\b{letter}\b", prompt_text(example))
-    return not letters or letter in letters or spoken is not None
+    named = re.search(rf"\b{letter}\b", prompt_text(example))
+    return not letters or letter in letters or named is not None

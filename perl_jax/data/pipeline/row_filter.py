@@ -1,4 +1,4 @@
-"""Which rows of a source are wanted. The others are no bad rows: they are counted apart."""
+"""Filters of rows. Filtered rows are not bad rows: they are counted apart."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,22 +16,21 @@ _BOUNDS = (("min_images", "max_images"), ("min_prompt_tokens", "max_prompt_token
 
 
 class FilteredRow(BadRow):
-    """One row is not wanted: it is left out and counted, but says nothing against the data."""
+    """A filter refuses a row: it is left out and counted, but does not count as bad."""
 
 
 @dataclass(frozen=True)
 class RowFilter(Checked):
-    """What a row must be to be read. What is not given, is not asked.
+    """The conditions for a row to be read. Fields left at their defaults ask nothing.
 
     Attributes:
-        sources: The data sets, of which it must come from one.
-        min_images: The least images that it may show.
-        max_images: The most.
-        min_prompt_tokens: The shortest prompt, every image at as many tokens as it becomes.
-        max_prompt_tokens: The longest.
-        only: Columns of the metadata, and the values of which the row's must be one; a row without
-            the column is left out.
-        without: Columns of the metadata, and the values that the row's must not be.
+        sources: The allowed values of the row's ``source``.
+        min_images: The fewest images.
+        max_images: The most images.
+        min_prompt_tokens: The shortest prompt, image tokens included.
+        max_prompt_tokens: The longest prompt.
+        only: Allowed values per metadata column. A row without the column is left out.
+        without: Forbidden values per metadata column.
     """
 
     sources: _Sources | None = None
@@ -50,15 +49,14 @@ class RowFilter(Checked):
 
     @property
     def measures_prompts(self) -> bool:
-        """Whether rows are asked how long their prompts are."""
+        """Whether there are bounds on the prompt's length."""
         return (self.min_prompt_tokens, self.max_prompt_tokens) != (None, None)
 
     def check(self, example: Example) -> None:
-        """Looks at what can be told before images are decoded.
+        """Checks all but the prompt's length, without decoding images.
 
         Raises:
-            FilteredRow: The row is not wanted, for the reason ``source``, ``image_count`` or
-                ``metadata.COLUMN``.
+            FilteredRow: ``source``, ``image_count`` or ``metadata.COLUMN``.
         """
         if self.sources is not None and example.source not in self.sources:
             raise FilteredRow("source", example.id, f"it is of {example.source!r}")
@@ -75,11 +73,7 @@ class RowFilter(Checked):
                 raise FilteredRow(f"metadata.{column}", example.id, f"{column} is {found!r}")
 
     def check_prompt(self, example: Example, tokens: int) -> None:
-        """Looks at the length of the prompt.
-
-        Raises:
-            FilteredRow: The row is not wanted, for the reason ``prompt_tokens``.
-        """
+        """Checks the prompt's length; raises `FilteredRow` with the reason ``prompt_tokens``."""
         if not _within(tokens, self.min_prompt_tokens, self.max_prompt_tokens):
             raise FilteredRow("prompt_tokens", example.id, f"{tokens} tokens")
 

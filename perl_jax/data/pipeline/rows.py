@@ -1,4 +1,4 @@
-"""Rows on their way to the consumer: the bad ones are values, which are counted and replaced."""
+"""Reading rows: bad ones become values, which are counted and replaced."""
 
 import logging
 import math
@@ -14,8 +14,8 @@ from perl_jax.types import Example
 
 _log = logging.getLogger(__name__)
 
-# Within an epoch chance has its part in the share of bad rows, and must not end a run: only from so
-# many rows on, and by so many standard deviations more than allowed, is it too high.
+# Within an epoch, the share of bad rows varies by chance. It ends a run only after this many rows,
+# and only when it exceeds the allowed share by this many standard deviations.
 _ROWS_BEFORE_JUDGING = 200
 _DEVIATIONS = 3.0
 _MAX_LOGGED = 20
@@ -24,7 +24,7 @@ _MAX_CHARACTERS = 300
 
 @dataclass(frozen=True)
 class Skipped:
-    """A row that cannot be used. ``reason``, ``row`` and ``message`` are those of `BadRow`."""
+    """A row that cannot be used, with the fields of `BadRow`."""
 
     reason: str
     row: str
@@ -36,16 +36,15 @@ class Skipped:
 
 
 class Filtered(Skipped):
-    """A row that is not wanted: it is no bad row."""
+    """A row that a filter refuses; it does not count as bad."""
 
 
 @dataclass(frozen=True)
 class RowReader:
-    """Reads and prepares a row by its number; it is what worker processes hold.
+    """Reads and prepares a row by its number, in worker processes too.
 
     Raises:
-        ValueError: A part of the mixture is filtered by the length of prompts, which only a
-            `Preparer` knows.
+        ValueError: A part is filtered by prompt length, but ``prepare`` is no `Preparer`.
     """
 
     source: Source
@@ -64,8 +63,7 @@ class RowReader:
         """The prepared row, or why there is none.
 
         Raises:
-            OSError: The storage fails; the same row may be good at the next run.
-            MemoryError: As above.
+            OSError, MemoryError: The machine fails; the row may be good in the next run.
         """
         try:
             return self._read(index)
@@ -81,50 +79,43 @@ class RowReader:
     def _read(self, index: int) -> Example:
         example = self.source[index]
         if isinstance(self.source, Mixture) and isinstance(self.prepare, Preparer):
-            filters = self.source.parts[self.source.part_of(index)].filters
-            return self.prepare(example, filters)
+            return self.prepare(example, self.source.parts[self.source.part_of(index)].filters)
         return self.prepare(example)
 
 
 class SkipCount:
-    """Counts rows, those left out by reason, and stops a run that skips too many.
+    """Counts rows, and stops a run that skips too many.
 
     Args:
-        max_fraction: How much of the rows that are wanted may be skipped.
+        max_fraction: The largest share of the wanted rows that may be skipped.
         epoch_rows: The rows of an epoch.
-        parts: The names of what takes turns, with the rows of an epoch of each.
+        parts: The rows of an epoch of each part, by name.
 
-    Attributes:
-        rows: All rows so far.
-        skipped: Those that cannot be used, by reason.
-        filtered: Those that are not wanted, by reason.
+    ``rows`` counts all rows; ``skipped`` and ``filtered`` count those left out, by reason.
     """
 
     def __init__(self, max_fraction: float, epoch_rows: int, parts: Mapping[str, int]):
-        self._max_fraction = max_fraction
-        self._epoch_rows = epoch_rows
-        self._parts = parts
+        self._max_fraction, self._epoch_rows, self._parts = max_fraction, epoch_rows, parts
         self._example: dict[tuple[type[Skipped], str], Skipped] = {}
         self.restore(0, {}, {})
 
     def restore(self, rows: int, skipped: Mapping[str, int], filtered: Mapping[str, int]) -> None:
-        """Goes on from other counts."""
+        """Continues from these counts."""
         self.rows = rows
         self.skipped = Counter(dict(skipped))
         self.filtered = Counter(dict(filtered))
         self._in_a_row = Counter[str]()
 
     def add(self, row: Example | Skipped | None, part: str, *, log: bool = True) -> None:
-        """Counts a row, which is of that part; None is an example that another host holds.
+        """Counts a row of a part; None is an example that another host holds.
 
         Args:
-            row: What became of it.
-            part: What had its turn.
-            log: Whether this host is the one to log it, where it is skipped.
+            row: The example, or why it is left out.
+            part: The part's name.
+            log: Whether this host logs the row if it is skipped.
 
         Raises:
-            ValueError: The share of skipped rows is too high, or a whole epoch was left out; the
-                message has a table of the reasons.
+            ValueError: Too many rows are skipped, or a whole epoch; tells how many by reason.
         """
         self.rows += 1
         self._in_a_row[part] = self._in_a_row[part] + 1 if isinstance(row, Skipped) else 0
@@ -145,7 +136,7 @@ class SkipCount:
         return self.rows - self.filtered.total()
 
     def _allowed(self) -> float:
-        """How many of the rows so far may have been skipped."""
+        """The number of rows that may have been skipped so far."""
         expected = self._max_fraction * self._wanted
         if self.rows % self._epoch_rows == 0:
             return expected

@@ -1,4 +1,4 @@
-"""Whose turn it is in a mixture: shares that are exact over every stretch of rows."""
+"""Turns of a mixture's parts: their shares are exact over every stretch of rows."""
 
 import heapq
 import math
@@ -8,26 +8,25 @@ from fractions import Fraction
 
 import numpy as np
 
-# The turns of a whole period are kept in memory, at 8 bytes each.
+# The turns of one period are kept in memory, at 8 bytes each.
 MAX_PERIOD = 1_000_000
 
 
 class Turns:
-    """An endless order of turns, shared out by weight; any place in it is found at once.
+    """An endless order of turns by weight, with random access.
 
-    Of the first n turns, a source of share w has n * w, rounded down or up, and exactly n * w where
-    n is a multiple of the period. So in any n turns in a row, from wherever on, it has n * w, give
-    or take less than 2. (Grain's own ``mix`` rounds the weights: 3 and 7 become 100 and 233.)
+    Of the first n turns, a source of share w has n * w, rounded down or up; exactly n * w if n is a
+    multiple of the period. Any n turns in a row hold n * w of it, give or take less than 2.
+    (Grain's own ``mix`` rounds the weights: 3 and 7 become 100 and 233.)
 
     Args:
-        weights: Of the sources, positive. They are taken as they are written: 0.1 is a tenth.
+        weights: Positive, taken as written in decimal: 0.1 is a tenth.
 
     Attributes:
-        period: After so many turns the order starts again.
+        period: The number of turns after which the order repeats.
 
     Raises:
-        ValueError: A weight is not a positive number, or the shares have no common denominator of
-            at most 1,000,000.
+        ValueError: A weight is not positive, or the shares' common denominator is over 1,000,000.
     """
 
     def __init__(self, weights: Sequence[float]):
@@ -36,19 +35,18 @@ class Turns:
         self._shares = shares
         self._source, self._turn = _one_period(shares)
 
+    def __len__(self) -> int:
+        return 2**62  # grain asks
+
     def __getitem__(self, place: int) -> tuple[int, int]:
-        """Whose turn a place is, and how many turns that source had before."""
+        """The source whose turn it is, and the number of turns that it had before."""
         period, within = divmod(place, self.period)
         source = int(self._source[within])
         return source, period * self._shares[source] + int(self._turn[within])
 
 
 def whole_shares(weights: Sequence[float]) -> list[int]:
-    """The smallest whole numbers in the proportions of the weights.
-
-    Raises:
-        ValueError: See `Turns`.
-    """
+    """The smallest whole numbers in the proportions of the weights; raises as `Turns` does."""
     exact = [_exact(weight) for weight in weights]
     denominator = math.lcm(*(weight.denominator for weight in exact))
     whole = [int(weight * denominator) for weight in exact]
@@ -70,18 +68,17 @@ def _exact(weight: float) -> Fraction:
 
 
 def _one_period(shares: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Whose turn each place of a period is, and how many turns of the period it had before.
+    """The source of each turn of a period, and the number of turns that it had before.
 
-    In a period of p turns, turn j of a source (from 0) of s turns must stand at j * p / s, rounded
-    down, or later, and before (j + 1) * p / s, rounded up: then its count is always that of an even
-    flow, rounded down or up. Giving every place to the source that must come soonest, of those that
-    may, keeps to that, because an even flow of all of them does (Baruah, Cohen, Plaxton and
-    Varvel, Proportionate Progress, 1996).
+    With p turns a period, turn j (from 0) of a source with s turns must stand at floor(j * p / s)
+    or later, and before ceil((j + 1) * p / s); its count then is that of an even flow, rounded.
+    Giving every place to the source with the earliest deadline, among those that may come, keeps
+    to that (Baruah, Cohen, Plaxton and Varvel, Proportionate Progress, 1996).
     """
     period = sum(shares)
     source = np.empty(period, np.int32)
     turn = np.empty(period, np.int32)
-    # By the place from which on, and by the place before which, the next turn of a source may come.
+    # Heaps of sources: by the first place of their next turn, and by its deadline.
     early = [(0, number) for number in range(len(shares))]
     due: list[tuple[int, int]] = []
     counts = [0] * len(shares)

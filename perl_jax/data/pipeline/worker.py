@@ -1,7 +1,6 @@
-"""The program of a worker process: it answers numbers with rows until its connection closes.
+"""The program of a worker process: it answers row numbers until its connection closes.
 
-It is started by itself, not forked, so that it holds neither threads nor a device of the process
-that reads, and does not run that process's script again.
+It is started, not forked: it inherits no threads and no device, and does not rerun the script.
 """
 
 import os
@@ -15,9 +14,9 @@ from typing import Any
 
 
 def main(descriptor: int) -> None:
-    """Reads a pickled function, then numbers; answers each with what the function gives for it."""
-    # Ctrl-C and an end of the job are for the process that reads: it may still need rows to save
-    # its state, and ends this one by closing the connection, or by ending itself.
+    """Reads a pickled function, then numbers, and answers each with the function's result."""
+    # The reader handles Ctrl-C and the end of the job: it may still need rows to save its state.
+    # This process ends when the connection closes.
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, signal.SIG_IGN)
     with Connection(descriptor) as connection:
@@ -48,14 +47,10 @@ def _answer(read: Callable[[int], Any], number: int) -> "Answer":
 
 
 class Answer:
-    """A pickled value, its arrays apart from it.
-
-    A row of three images is 18 MB: every copy of it that is saved is time for another row.
-    """
+    """A pickled value, with its arrays apart, to save copies: three images are 18 MB."""
 
     def __init__(self, body: bytes, arrays: Sequence[memoryview]):
-        self._body = body
-        self._arrays = arrays
+        self._body, self._arrays = body, arrays
 
     @classmethod
     def of(cls, value: Any) -> "Answer":
@@ -65,7 +60,7 @@ class Answer:
         return cls(body, [array.raw() for array in arrays])
 
     def send(self, connection: Connection) -> None:
-        """Writes it all."""
+        """Writes the value to a connection."""
         connection.send((self._body, [array.nbytes for array in self._arrays]))
         for array in self._arrays:
             sent = 0
@@ -74,11 +69,10 @@ class Answer:
 
     @staticmethod
     def receive(connection: Connection) -> "Answer":
-        """Reads it all.
+        """Reads a value.
 
         Raises:
-            EOFError: The other end closed before.
-            OSError: As above.
+            EOFError, OSError: The other end closed before.
         """
         body, sizes = connection.recv()
         arrays = [memoryview(bytearray(size)) for size in sizes]
@@ -92,7 +86,7 @@ class Answer:
         return Answer(body, arrays)
 
     def value(self) -> Any:
-        """The value."""
+        """Unpickles the value."""
         return pickle.loads(self._body, buffers=self._arrays)
 
 

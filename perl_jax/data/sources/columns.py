@@ -1,5 +1,6 @@
-"""Rows as examples: which column is the question, which are the images, which is the answer."""
+"""Turns rows into examples: which column holds the question, the images, the answer."""
 
+import itertools
 import json
 import re
 import string
@@ -23,29 +24,28 @@ _LETTERS = string.ascii_uppercase
 
 @dataclass(frozen=True)
 class ColumnsConfig(Checked):
-    r"""Which columns of a row an example is made of; none of them may be missing.
+    r"""The columns that make up an example. All that are named must exist.
 
     A field of a struct is named by its path, as in ``reward_model.ground_truth``.
 
     Attributes:
-        question: A text, or a list of one message of ``role`` and ``content``, the user's.
-        answer: A text, a number or a list, which becomes text as `perl_jax.rewards.answer_text`
-            says: ``\boxed{}`` around the whole of it goes.
+        question: A text, or a list of one message with ``role`` (``user``) and ``content``.
+        answer: A text, a number or a list, made text by `perl_jax.rewards.answer_text`.
         images: A column of one image or a list of images; or several columns, such as ``image_1``
-            to ``image_4``, in which null is no image. An image is bytes, a path below
-            ``image_root``, or a struct of both, in which bytes go first.
-        options: A list of texts, or one text with an option a line.
-        label_options: Whether ``A. ``, ``B. ``, ... is put before options without letters.
-        id: Columns that together tell rows apart, joined by ``/`` without the nulls among them. A
-            row is called by its file and place where there are none, or the last of them is null.
-        source: What says where a row comes from; it selects the permutation rule.
-        metadata: What is kept beside, each under the last name of its path; of a struct, its plain
+            to ``image_4``, where null is no image. An image is bytes, a path below
+            ``image_root``, or a struct of both, in which bytes win.
+        options: A list of texts, or one text with an option on each line.
+        label_options: Whether to put ``A. ``, ``B. ``, ... before options without letters.
+        id: Columns that together tell rows apart; joined by ``/``, nulls left out. Without
+            columns, or if the last one is null, the id is the row's file and place.
+        source: The row's origin; it selects the permutation rule.
+        metadata: Columns that are kept, under the last name of their paths; of a struct, its plain
             values under their own names.
-        metadata_json: A text with a JSON object whose entries are kept beside too.
-        answer_is: ``text``, which is graded as it is; or ``index``, the number of an option,
-            counted from 0, which becomes its letter.
-        prepend_missing_images: Whether an ``<image>`` for each image that the question and the
-            options do not show is put before the question.
+        metadata_json: A column with a JSON object whose entries are kept too.
+        answer_is: ``text``, graded as it is; or ``index``, an option's number from 0, which
+            becomes its letter.
+        prepend_missing_images: Whether to put an ``<image>`` before the question for each image
+            without a placeholder in the question and the options.
     """
 
     question: str
@@ -66,22 +66,15 @@ class ColumnsConfig(Checked):
             raise ValueError(f"metadata: expected different names; got {', '.join(twice)} twice")
 
     def paths(self) -> tuple[str, ...]:
-        """The paths of all columns that are read, each once."""
+        """The paths of all columns that are read, without repeats."""
         single = (self.options, self.source, self.metadata_json)
-        optional = (path for path in single if path is not None)
-        paths = (self.question, self.answer, *self.images, *optional, *self.id, *self.metadata)
-        return tuple(dict.fromkeys(paths))
+        paths = (self.question, self.answer, *self.images, *single, *self.id, *self.metadata)
+        return tuple(dict.fromkeys(path for path in paths if path is not None))
 
 
 @dataclass(frozen=True)
 class RowOptions:
-    """What is the same for all rows of a source.
-
-    Attributes:
-        image_root: The directory that image paths are relative to, or the URL of one.
-        prompt_suffix: Put after every question and its options.
-        source: Takes the place of what rows say that they come from.
-    """
+    """Settings for all rows of a source; for the fields see `RowsConfig`."""
 
     image_root: Path | str | None
     prompt_suffix: str
@@ -94,11 +87,11 @@ def read_row(
     """Makes an example of a row.
 
     Args:
-        columns: What is where.
-        row: Its columns; one that is not there is null.
-        name: Names the row.
-        stem: The source of rows that do not say where they come from.
-        options: Of the whole source.
+        columns: The mapping.
+        row: The columns; a missing one is null.
+        name: The row's name.
+        stem: The source, unless the row or the options say another.
+        options: The settings of the whole source.
 
     Raises:
         BadRow: The row cannot be used.
@@ -108,9 +101,10 @@ def read_row(
     question = _question(columns, row, name)
     suffix = {PROMPT_SUFFIX: options.prompt_suffix} if options.prompt_suffix else {}
     answer = _answer(columns, row, choices, name)
-    images = tuple(
-        encoded_image(image, options.image_root, name) for image in _images(columns, row)
-    )
+    values = (value_at(row, path) for path in columns.images)
+    lists = (value if isinstance(value, list) else [value] for value in values if value is not None)
+    found = itertools.chain.from_iterable(lists)
+    images = tuple(encoded_image(image, options.image_root, name) for image in found)
     if columns.prepend_missing_images:
         question = _with_missing_images(question, choices, len(images))
     return Example(
@@ -125,7 +119,7 @@ def read_row(
 
 
 def row_id(columns: ColumnsConfig, row: Row, name: str) -> str:
-    """The id of a row."""
+    """The row's id."""
     values = [value_at(row, path) for path in columns.id]
     if not values or values[-1] is None:
         return name
@@ -133,11 +127,7 @@ def row_id(columns: ColumnsConfig, row: Row, name: str) -> str:
 
 
 def read_answer(value: Any, name: str) -> str:
-    """The ground truth of a row as it is graded.
-
-    Raises:
-        BadRow: ``answer_null`` or ``bad_answer``.
-    """
+    """The ground truth as it is graded; raises `BadRow`: ``answer_null`` or ``bad_answer``."""
     try:
         return answer_text(value)
     except (TypeError, ValueError) as error:
@@ -145,7 +135,7 @@ def read_answer(value: Any, name: str) -> str:
 
 
 def value_at(row: Row, path: str) -> Any:
-    """The value of a column or of a field within one; None where there is none."""
+    """The value of a column, or of a field within one; None if missing."""
     if path in row:
         return row[path]
     head, _, rest = path.partition(".")
@@ -154,7 +144,7 @@ def value_at(row: Row, path: str) -> Any:
 
 
 def column_paths(row: Row, prefix: str = "") -> Iterator[str]:
-    """The paths of the columns of a row and of the fields within them."""
+    """The paths of a row's columns and of the fields within them."""
     for name, value in row.items():
         yield f"{prefix}{name}"
         if isinstance(value, Mapping):
@@ -162,18 +152,9 @@ def column_paths(row: Row, prefix: str = "") -> Iterator[str]:
 
 
 def check_columns(missing: Collection[str], names: Collection[str], where: str) -> None:
-    """Raises ValueError if a mapping names columns that are missing.
-
-    Args:
-        missing: These.
-        names: The paths of the columns that there are.
-        where: The file.
-    """
-    wrong = [f"{path!r}{suggestion(path, names)}" for path in missing]
-    if wrong:
-        raise ValueError(
-            f"{where}: columns: expected some of {', '.join(names)}; got {', '.join(wrong)}"
-        )
+    """Raises ValueError if there are missing columns; ``names`` are those of the file ``where``."""
+    if wrong := ", ".join(f"{path!r}{suggestion(path, names)}" for path in missing):
+        raise ValueError(f"{where}: columns: expected some of {', '.join(names)}; got {wrong}")
 
 
 def _last_name(path: str) -> str:
@@ -204,22 +185,10 @@ def _user_message(messages: list[Any], name: str) -> Any:
         raise BadRow("empty_prompt", name, "there is no message")
     roles = [message.get("role") if isinstance(message, Mapping) else None for message in messages]
     if roles != ["user"]:
-        raise BadRow(
-            "bad_prompt",
-            name,
-            f"expected one message, the user's; got {', '.join(map(str, roles))} (what a system "
-            "message says belongs into the question or prompt_suffix)",
-        )
+        got = f"expected one message, the user's; got {', '.join(map(str, roles))}"
+        hint = "(put a system message's text into the question or prompt_suffix)"
+        raise BadRow("bad_prompt", name, f"{got} {hint}")
     return messages[0].get("content")
-
-
-def _images(columns: ColumnsConfig, row: Row) -> list[Any]:
-    """The images as the row holds them."""
-    images = []
-    for path in columns.images:
-        value = value_at(row, path)
-        images += value if isinstance(value, list) else [] if value is None else [value]
-    return images
 
 
 def _with_missing_images(question: str, choices: tuple[str, ...], images: int) -> str:
@@ -251,15 +220,13 @@ def _is_option(value: Any) -> bool:
 
 
 def _answer(columns: ColumnsConfig, row: Row, choices: tuple[str, ...], name: str) -> str:
-    """The ground truth as it is graded."""
     text = read_answer(value_at(row, columns.answer), name)
     if columns.answer_is == "text":
         return text
     count = len(choices) if columns.options is not None else len(_LETTERS)
     if not re.fullmatch(r"[0-9]{1,2}", text) or int(text) >= count:
-        raise BadRow(
-            "bad_answer", name, f"expected the index of an option, 0 to {count - 1}; got {text!r}"
-        )
+        expected = f"the index of an option, 0 to {count - 1}"
+        raise BadRow("bad_answer", name, f"expected {expected}; got {text!r}")
     return _LETTERS[int(text)]
 
 

@@ -1,6 +1,6 @@
-"""Rows of a Hugging Face data set on a disk, as the ``datasets`` library's ``save_to_disk`` writes.
+"""Rows of a Hugging Face data set that ``save_to_disk`` of the ``datasets`` library wrote.
 
-Its files are Arrow streams, which are mapped into memory and read without that library.
+The files are Arrow streams, which are memory-mapped and read without that library.
 """
 
 import json
@@ -14,7 +14,7 @@ from perl_jax.data.sources.layouts import top_level
 from perl_jax.data.sources.row_files import RowsConfig, RowsOptions
 from perl_jax.data.sources.tables import TableFiles
 
-# An Arrow stream ends with it; a file without it is cut off, be it between two batches of rows.
+# The end of an Arrow stream. Without it a file is cut off, perhaps between two batches.
 _END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 
 
@@ -24,7 +24,7 @@ class DatasetDirectoryConfig(RowsConfig):
 
     Attributes:
         path: The directory.
-        split: Which one of a ``DatasetDict``; None for a directory without splits.
+        split: The split of a ``DatasetDict``; None for a directory without splits.
     """
 
     path: str
@@ -38,20 +38,19 @@ class DatasetDirectoryConfig(RowsConfig):
 class DatasetDirectorySource(TableFiles):
     """A directory that ``save_to_disk`` of the ``datasets`` library wrote, as a source.
 
-    Without a mapping, the columns tell the layout, as of `ParquetSource`. Rows are named as in
-    ``data-00000-of-00002.arrow:17``, counted from 0, and cannot be used for the reasons of
-    `ParquetSource`. Rows that do not say where they come from have the name of the directory as
-    their source.
+    Layouts and the reasons for bad rows are those of `ParquetSource`. Rows are named as in
+    ``data-00000-of-00002.arrow:17``, counted from 0. The source of rows that name none is the name
+    of the directory.
 
     The other arguments and errors are those of `RowFiles`.
 
     Args:
-        path: The directory, on this machine.
-        split: Which one of a ``DatasetDict``; None for a directory of one ``Dataset``.
+        path: The local directory.
+        split: As in `DatasetDirectoryConfig`.
 
     Raises:
-        FileNotFoundError: It is no such directory, or a file of it is missing.
-        ValueError: The split is not there.
+        FileNotFoundError: It is no such directory, or one of its files is missing.
+        ValueError: There is no such split.
     """
 
     # A copy maps the files anew.
@@ -73,7 +72,7 @@ class DatasetDirectorySource(TableFiles):
         self._find_rows()
 
     def _index(self) -> list[int]:
-        """Maps the files into memory, and checks that they agree."""
+        """Maps the files into memory and checks that their columns agree."""
         self._blocks, self._batches = [], list[pa.RecordBatch]()
         for file, path in enumerate(self._paths):
             schema, batches = _read_stream(path)
@@ -94,7 +93,7 @@ class DatasetDirectorySource(TableFiles):
 
 
 def _split_directory(root: Path, split: str | None) -> Path:
-    """The directory of one split, or of all rows where there are no splits."""
+    """The directory of a split, or the root if there are no splits."""
     listed = root / "dataset_dict.json"
     splits = _read_json(listed).get("splits", []) if listed.is_file() else []
     if split in splits or (split is None and not splits):

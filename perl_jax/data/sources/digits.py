@@ -1,7 +1,7 @@
-"""The built-in demo: questions about several real handwritten digits, in PeRL's four kinds.
+"""The built-in demo: questions about handwritten digits, in PeRL's four kinds.
 
-The images are scikit-learn's bundled scans (Alpaydin and Kaynak, UCI 1998, CC BY 4.0), the answers
-are computed from their labels. Images of the training and the held-out rows are disjoint.
+The images are scikit-learn's scans (Alpaydin and Kaynak, UCI 1998, CC BY 4.0), and their labels
+give the answers. Training and held-out rows share no image.
 
 ========  =====================================================  ==============================
 kind      question                                               after
@@ -19,7 +19,6 @@ import io
 import json
 import random
 import re
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, Literal, get_args
 
@@ -42,19 +41,19 @@ _SIDE = 28
 
 @dataclass(frozen=True)
 class DigitsConfig(SourceKind):
-    """Which questions are made.
+    """Settings of the questions.
 
     Attributes:
         split: ``train`` or ``held_out``: they share no image.
-        rows: How many.
-        seed: Of the questions; the split of the images does not depend on it.
-        kinds: Which kinds there are, each equally often.
-        images: The least and the most images of a question, within 2 to 4.
+        rows: The number of questions.
+        seed: The seed of the questions; the split of the images does not depend on it.
+        kinds: The kinds, each equally frequent.
+        images: The fewest and the most images of a question, within 2 to 4.
         skew: The share of rows whose right answer stands first, as in data with a positional
             bias; the others are spread evenly over the other places. None: all places equally.
-        first_responses: The share of rows whose ``response`` answers with the first place
-            whatever is right: what a policy with a positional bias would say.
-        first_from: The row from which on there are such responses.
+        first_responses: The share of rows whose ``response`` gives the first place, right or
+            wrong, as a policy with a positional bias would.
+        first_from: The first row that may have such a response.
     """
 
     split: Split = "train"
@@ -75,16 +74,15 @@ class DigitsConfig(SourceKind):
             )
 
     def open(self) -> "Digits":
-        """The questions, which need no file."""
+        """Makes the source, which needs no file."""
         return Digits(self)
 
 
 class Digits:
-    """The source: row i is a function of the configuration and i alone.
+    """The source: row i depends on the configuration and i only.
 
     Every example's metadata has ``question_type`` (its kind) and ``response``, a worked answer for
-    supervised training: what every image shows, by letter; what follows from it; and the answer in
-    a box.
+    supervised training: the digits by letter, the conclusion, and the answer in a box.
     """
 
     def __init__(self, config: DigitsConfig) -> None:
@@ -103,9 +101,8 @@ class Digits:
         task = _TASKS[kind](rng, config)
         biased = rng.random() < config.first_responses and index >= config.first_from
         answer = task.first if biased else task.answer
-        seen = " ".join(
-            f"{name}{digit}" for name, digit in zip(task.names, task.digits, strict=True)
-        )
+        pairs = zip(task.names, task.digits, strict=True)
+        seen = " ".join(f"{name}{digit}" for name, digit in pairs)
         return Example(
             id=id,
             source="digits",
@@ -119,13 +116,13 @@ class Digits:
         )
 
     def fingerprint(self) -> str:
-        """A digest of what decides the content."""
+        """A digest of the configuration and the first question."""
         content = json.dumps(asdict(self.config), sort_keys=True) + self[0].question
         return hashlib.sha256(content.encode()).hexdigest()
 
 
 def words() -> tuple[str, ...]:
-    """What the questions and the responses are written with: the vocabulary of a small policy."""
+    """The words of the questions and responses: the vocabulary of a small policy."""
     texts = [
         *_ORDINALS,
         "The image shows a larger digit than the image.",
@@ -144,7 +141,7 @@ def words() -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class _Question:
-    """A question, what its images show and are called, what follows, right and first answers."""
+    """A question: its images' digits and names, the conclusion, the right and the first answer."""
 
     question: str
     digits: tuple[int, ...]
@@ -156,7 +153,7 @@ class _Question:
 
 def _position(rng: random.Random, config: DigitsConfig) -> _Question:
     count = rng.randint(*config.images)
-    digits = _distinct(rng, count)
+    digits = tuple(rng.sample(range(10), count))
     one, other = rng.sample(range(count), 2)
     truth = rng.random() < 0.5
     larger, smaller = (one, other) if (digits[one] > digits[other]) == truth else (other, one)
@@ -172,11 +169,12 @@ def _position(rng: random.Random, config: DigitsConfig) -> _Question:
 
 def _property(rng: random.Random, config: DigitsConfig) -> _Question:
     count = rng.randint(*config.images)
-    digits = _distinct(rng, count)
+    digits = tuple(rng.sample(range(10), count))
     place = _place(rng, count, config.skew)
     wanted = rng.choice(("largest", "smallest"))
     target = max(digits) if wanted == "largest" else min(digits)
-    digits = _with(digits, target, place)
+    others = [digit for digit in digits if digit != target]
+    digits = (*others[:place], target, *others[place:])
     question = f"Which image shows the {wanted} digit?{_options(count)}"
     found = f"{target}{_LETTERS[place]}"
     return _Question(question, digits, _LETTERS[:count], found, _LETTERS[place], "A")
@@ -184,7 +182,7 @@ def _property(rng: random.Random, config: DigitsConfig) -> _Question:
 
 def _match(rng: random.Random, config: DigitsConfig) -> _Question:
     count = rng.randint(max(2, config.images[0] - 1), config.images[1] - 1)
-    digits = _distinct(rng, count)
+    digits = tuple(rng.sample(range(10), count))
     place = _place(rng, count, config.skew)
     question = f"Reference: <image>\nWhich image shows the same digit?{_options(count)}"
     found = f"{digits[place]}{_LETTERS[place]}"
@@ -194,7 +192,7 @@ def _match(rng: random.Random, config: DigitsConfig) -> _Question:
 
 def _order(rng: random.Random, config: DigitsConfig) -> _Question:
     count = rng.randint(*config.images)
-    digits = _distinct(rng, count)
+    digits = tuple(rng.sample(range(10), count))
     falling = rng.random() < 0.5
     ranked = sorted(digits, reverse=falling)
     if config.skew is not None:
@@ -216,27 +214,17 @@ def _options(count: int) -> str:
     return "".join(f"\n{letter}. <image>" for letter in _LETTERS[:count])
 
 
-def _distinct(rng: random.Random, count: int) -> tuple[int, ...]:
-    return tuple(rng.sample(range(10), count))
-
-
 def _place(rng: random.Random, count: int, skew: float | None) -> int:
-    """Where the right one of several answers stands."""
+    """The place of the right answer."""
     if skew is None:
         return rng.randrange(count)
     return 0 if rng.random() < skew else rng.randrange(1, count)
 
 
-def _with(digits: Sequence[int], target: int, place: int) -> tuple[int, ...]:
-    """The digits with this one of them at this place."""
-    others = [digit for digit in digits if digit != target]
-    return (*others[:place], target, *others[place:])
-
-
 @functools.cache
 def _scans(split: str) -> tuple[tuple[bytes, ...], ...]:
     """The PNG files of a split, by digit."""
-    # Imported here: it takes a second, and only the demo needs it.
+    # Takes a second to import, and only the demo needs it.
     from sklearn.datasets import load_digits
 
     data = load_digits()

@@ -1,4 +1,4 @@
-"""The encoded bytes of an image as rows hold it: in the row, or in a file below a directory."""
+"""Reads the encoded bytes of an image from a row, or from a file below a directory."""
 
 import errno
 import os
@@ -12,17 +12,13 @@ from perl_jax.processing.decode import MAX_BYTES
 from perl_jax.storage import find_directory, read_start
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|data:")
-# What a path can be wrong in; every other failure is one of the storage, and ends the run: rows
-# that are dropped while a disk does not answer would be others at every run.
+# Errors of a path. All others are failures of the storage and end the run: dropping rows while a
+# disk does not answer would drop other rows in every run.
 _NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES}
 
 
 def image_directory(root: str | Path | None) -> Path | str | None:
-    """The directory that image paths are relative to, as an absolute path or a URL.
-
-    Raises:
-        FileNotFoundError: It is missing.
-    """
+    """The image directory as an absolute path or a URL; raises FileNotFoundError if missing."""
     try:
         return None if root is None else find_directory(root)
     except FileNotFoundError as error:
@@ -30,15 +26,15 @@ def image_directory(root: str | Path | None) -> Path | str | None:
 
 
 def encoded_image(image: Any, root: Path | str | None, row: str) -> bytes:
-    """Returns the encoded bytes of an image, which are not looked at.
+    """Returns the encoded bytes of an image, without decoding them.
 
     Args:
-        image: Bytes, a path, or a mapping with ``bytes`` and ``path``, where bytes go first.
+        image: Bytes, a path, or a mapping with ``bytes`` and ``path``, where bytes win.
         root: The directory that paths are relative to, or its URL; nothing outside is read.
-        row: Names the row.
+        row: The row's name.
 
     Raises:
-        BadRow: ``missing_image``, ``unsafe_path``, or ``bad_image`` where it is none of these.
+        BadRow: ``missing_image``, ``unsafe_path``, or ``bad_image`` for other types.
         OSError: The storage fails.
     """
     path = image
@@ -57,11 +53,7 @@ def encoded_image(image: Any, root: Path | str | None, row: str) -> bytes:
 
 
 def check_path(name: str, row: str) -> None:
-    """Refuses names that are not paths below some directory.
-
-    Raises:
-        BadRow: ``unsafe_path``: a URL, an absolute path, or one with ``..`` or a null character.
-    """
+    """Raises `BadRow` ``unsafe_path`` for a URL, an absolute path, ``..`` or a null character."""
     pure = PurePath(name)
     if _URL.match(name) or "\0" in name or pure.is_absolute() or ".." in pure.parts:
         raise BadRow("unsafe_path", row, f"{name!r} is not a path below image_root")

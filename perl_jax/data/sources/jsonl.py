@@ -10,13 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from perl_jax.data.sources.columns import (
-    ColumnsConfig,
-    Row,
-    check_columns,
-    column_paths,
-    value_at,
-)
+from perl_jax.data.sources.columns import ColumnsConfig, Row, check_columns, column_paths, value_at
 from perl_jax.data.sources.layouts import layout_of
 from perl_jax.data.sources.row_files import FilesConfig, RowFiles
 from perl_jax.data.sources.source import BadRow
@@ -24,7 +18,7 @@ from perl_jax.storage import open_file, read_range
 
 # Lines hold text and paths; a longer one is a fault, and reading it would stall a worker.
 _MAX_LINE_BYTES = 2**24
-# So many column names are kept for messages: keys may be data.
+# The most column names kept for messages: keys may be data.
 _MAX_NAMES = 200
 _HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
 
@@ -41,17 +35,17 @@ class JsonlConfig(FilesConfig):
 class JsonlSource(RowFiles):
     """One or several JSONL files, as a source.
 
-    A row is a line with a JSON object; lines of white space are none. Without a mapping, the names
-    of the columns tell the layout, as of `ParquetSource`. A key that a row lacks is null.
+    A row is a line with a JSON object; blank lines are skipped. Without a mapping, the names of the
+    columns tell the layout, as for `ParquetSource`. A missing key is null.
 
-    The files are read once when the source is made, and then one line at a time, in any order. What
-    is kept is one number for each row.
+    The files are read once when the source is made, then line by line in any order. One number is
+    kept for each row.
 
-    A line that cannot be used raises `BadRow`, named as in ``train.jsonl:17``, lines counted from
-    1, with the reason ``bad_json``, ``bad_text``, ``too_long`` or one of `ParquetSource`.
+    A line that cannot be used raises `BadRow`, named as in ``train.jsonl:17`` (lines count from 1),
+    with the reason ``bad_json``, ``bad_text``, ``too_long`` or one of `ParquetSource`.
 
-    The arguments and errors are those of `RowFiles`; a file of which no line is a JSON object is an
-    error too, and so is a column that is in no row.
+    The arguments and errors are those of `RowFiles`. A file without any JSON object is an error
+    too, and so is a column that is in no row.
     """
 
     def _index(self) -> list[int]:
@@ -82,7 +76,7 @@ class JsonlSource(RowFiles):
 
 
 class _Seen:
-    """Which columns there are in the rows so far, and which ones of a mapping are still missing."""
+    """The columns of the rows so far, and those of a mapping that are still missing."""
 
     def __init__(self, columns: ColumnsConfig | None):
         self.missing = [] if columns is None else list(columns.paths())
@@ -90,7 +84,7 @@ class _Seen:
         self._mapped = columns is not None
 
     def is_complete(self) -> bool:
-        """Whether further rows can tell nothing new that matters."""
+        """Whether all mapped columns were found, so that further rows need not be parsed."""
         return self._mapped and not self.missing
 
     def add(self, row: Row) -> None:
@@ -101,30 +95,20 @@ class _Seen:
 
 
 class _File:
-    """Where the rows of a file stand.
-
-    Attributes:
-        path: Of the file.
-        name: What messages call it.
-    """
+    """A file and the places of its rows; ``name`` is its name in messages."""
 
     def __init__(self, path: str, name: str):
-        self.path = path
-        self.name = name
-        # Where each row begins, and the end of the file.
+        self.path, self.name = path, name
+        # The start of each row, and the end of the file.
         self._starts = array.array("q")
-        # For every line of white space, the number of rows before it.
+        # For every blank line, the number of rows before it.
         self._blanks = array.array("q")
 
     def __len__(self) -> int:
         return len(self._starts) - 1
 
     def index(self, seen: _Seen) -> bytes:
-        """Finds all rows, and returns a digest of the file.
-
-        Raises:
-            ValueError: None of them is a JSON object.
-        """
+        """Finds all rows and returns a digest; raises ValueError if none is a JSON object."""
         digest = hashlib.blake2b(digest_size=16)
         end, is_good, fault = 0, False, None
         with open_file(self.path) as file:
@@ -148,7 +132,7 @@ class _File:
         return digest.digest()
 
     def read(self, row: int) -> tuple[str, bytes]:
-        """The name and the line of a row."""
+        """A row's name and line."""
         start, stop = self._starts[row], self._starts[row + 1]
         name = self._name_of(row)
         if stop - start > _MAX_LINE_BYTES:
@@ -166,7 +150,7 @@ class _File:
 
 
 def _lines(file: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
-    """Where every line begins and ends, and its bytes; of one that is too long, the first ones."""
+    """The start, the end and the bytes of every line, cut after the most allowed."""
     start = 0
     while line := file.readline(_MAX_LINE_BYTES + 1):
         stop, rest = start + len(line), line
@@ -177,11 +161,7 @@ def _lines(file: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
 
 
 def _parse(line: bytes, name: str) -> Row:
-    """The columns of a row.
-
-    Raises:
-        BadRow: ``bad_json`` or ``bad_text``.
-    """
+    """The columns of a row; raises `BadRow`: ``bad_json`` or ``bad_text``."""
     try:
         row = json.loads(line.decode("utf-8").removeprefix("\ufeff"))
         if _HALF_PAIR.search(line):

@@ -1,4 +1,4 @@
-"""The columns of files in verl's or EasyR1's row layout, our own, or as mapped; do they fit?"""
+"""Row layouts (verl's, EasyR1's, our own or a mapping), and checks that files have them."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -9,11 +9,11 @@ import pyarrow as pa
 from perl_jax.data.sources.columns import ColumnsConfig, check_columns
 
 OWN_COLUMN = "perl_jax"
-"""The column of our own shards that tells them from verl's."""
+"""The column that tells our own shards from verl's."""
 
 
 class _Type(NamedTuple):
-    """What a column must be: in words, and as a test of its Arrow type."""
+    """The expected type of a column: in words, and as a test of its Arrow type."""
 
     words: str
     fits: Callable[[pa.DataType], bool]
@@ -21,13 +21,11 @@ class _Type(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """A row layout.
+    """A row layout; ``name`` is its name in messages.
 
     Attributes:
-        name: What errors call it.
-        columns: What an example is made of.
-        required: The columns that must be there, and their types.
-        optional: The columns that are read where they are there.
+        required: The columns that must exist, and their types.
+        optional: The columns that are read if they exist, and their types.
     """
 
     name: str
@@ -36,7 +34,7 @@ class Layout:
     optional: Mapping[str, _Type]
 
     def missing(self, names: Collection[str]) -> list[str]:
-        """The required columns that are not among the columns of a file."""
+        """The required columns that a file lacks."""
         return [name for name in self.required if name not in names]
 
     def read_columns(self, schema: pa.Schema) -> list[str]:
@@ -44,7 +42,7 @@ class Layout:
         return [name for name in (*self.required, *self.optional) if name in schema.names]
 
     def identity(self) -> list[str]:
-        """The columns, or fields of columns, that tell rows apart."""
+        """The paths of source, id and answer, which tell rows apart."""
         source = () if self.columns.source is None else (self.columns.source,)
         return list(dict.fromkeys((*source, *self.columns.id, self.columns.answer)))
 
@@ -58,11 +56,7 @@ class Layout:
 
 
 def layout_of(names: Collection[str], where: str) -> Layout:
-    """The layout of a file with columns of these names.
-
-    Raises:
-        ValueError: Columns are missing for each.
-    """
+    """The layout that a file's columns tell; raises ValueError if they fit none."""
     for layout in (OURS, VERL, EASYR1):
         if not layout.missing(names):
             columns = layout.columns
@@ -81,7 +75,7 @@ def schema_layout(schema: pa.Schema, columns: ColumnsConfig | None, where: str) 
     """The layout of a file: that of a mapping, else the one that its columns tell.
 
     Raises:
-        ValueError: Columns are missing, or one has the wrong type.
+        ValueError: A column is missing or has the wrong type.
     """
     if columns is None:
         layout = layout_of(schema.names, where)
@@ -89,8 +83,10 @@ def schema_layout(schema: pa.Schema, columns: ColumnsConfig | None, where: str) 
         return layout
     fields = dict(_fields(schema))
     check_columns([path for path in columns.paths() if path not in fields], fields, where)
-    for path, expected in _mapped_types(columns):
-        if not expected.fits(_value_type(fields[path])):
+    types = [(columns.question, _QUESTION), *((path, _IMAGES) for path in columns.images)]
+    types += [(columns.options or "", _OPTIONS), (columns.source or "", _TEXT_OR_NULL)]
+    for path, expected in types:
+        if path and not expected.fits(_value_type(fields[path])):
             raise ValueError(
                 f"{where}: column {path}: expected {expected.words}; got {fields[path]}"
             )
@@ -99,7 +95,7 @@ def schema_layout(schema: pa.Schema, columns: ColumnsConfig | None, where: str) 
 
 
 def top_level(paths: Iterable[str], schema: pa.Schema) -> list[str]:
-    """The columns of a file that hold what these paths name, each once."""
+    """The columns of a file that hold these paths, without repeats."""
     names = (path if path in schema.names else path.partition(".")[0] for path in paths)
     return [name for name in dict.fromkeys(names) if name in schema.names]
 
@@ -107,26 +103,17 @@ def top_level(paths: Iterable[str], schema: pa.Schema) -> list[str]:
 def _fields(
     fields: pa.Schema | pa.StructType, prefix: str = ""
 ) -> Iterator[tuple[str, pa.DataType]]:
-    """The paths and types of columns, and of the fields within them."""
+    """The paths and types of columns and of the fields within them."""
     for field in fields:
         yield f"{prefix}{field.name}", field.type
         if pa.types.is_struct(field.type):
             yield from _fields(field.type, f"{prefix}{field.name}.")
 
 
-def _mapped_types(columns: ColumnsConfig) -> Iterator[tuple[str, _Type]]:
-    yield columns.question, _QUESTION
-    yield from ((path, _IMAGES) for path in columns.images)
-    if columns.options is not None:
-        yield columns.options, _OPTIONS
-    if columns.source is not None:
-        yield columns.source, _TEXT_OR_NULL
-
-
 def same_type(a: pa.DataType, b: pa.DataType) -> bool:
-    """Whether two shards may hold these types in one column.
+    """Whether one column may have both types in two shards.
 
-    How Arrow stores text and lists does not matter, nor does a type without any value (``null``).
+    How Arrow stores text and lists does not matter, nor does a column of nulls only.
     """
     a, b = _value_type(a), _value_type(b)
     if pa.types.is_null(a) or pa.types.is_null(b):
@@ -162,7 +149,7 @@ def _is_plain(kind: pa.DataType) -> bool:
 
 
 def _struct(kind: pa.DataType) -> dict[str, pa.DataType]:
-    """The fields of a struct; none of any other type."""
+    """The fields of a struct; empty for other types."""
     return {field.name: field.type for field in kind} if pa.types.is_struct(kind) else {}
 
 
@@ -204,11 +191,7 @@ _IMAGES = _Type(
     lambda kind: _is_image(kind.value_type) if _is_list(kind) else _is_image(kind),
 )
 _ANYTHING = _Type("anything", lambda kind: True)
-_COMMON = {
-    "change_needed": _ANYTHING,
-    "question_type": _TEXT_OR_NULL,
-    "response": _TEXT_OR_NULL,
-}
+_COMMON = {"change_needed": _ANYTHING, "question_type": _TEXT_OR_NULL, "response": _TEXT_OR_NULL}
 _QUESTION = _Type("text, or a list of messages", lambda kind: _is_text(kind) or _is_messages(kind))
 _OPTIONS = _Type(
     "text, or a list of texts",
@@ -234,7 +217,7 @@ VERL = Layout(
     },
     {"extra_info": _Type("a struct", _or_null(pa.types.is_struct)), **_COMMON},
 )
-# Written by `perl_jax.preparation.shard_writer`: verl's, and a column for what has no place there.
+# Written by `perl_jax.preparation.shard_writer`: verl's layout and a column for all else.
 OURS = Layout(
     "perl_jax",
     replace(

@@ -1,4 +1,4 @@
-"""Text of the data made safe to look at: what a reader sees is what there is."""
+"""Makes text of the data safe to show: readers see every character that is there."""
 
 import re
 
@@ -10,11 +10,9 @@ _UNSEEN = re.compile(
 
 
 def legible(text: str, limit: int | None = None) -> str:
-    r"""The text with its unseen characters spelled, as ``\u202e``; line ends and tabs stay.
+    r"""The text with unseen characters escaped, as ``\u202e``; line ends and tabs stay.
 
-    Args:
-        text: Any text.
-        limit: The most characters that are kept; how many more there are is said.
+    A text longer than ``limit`` characters is cut, and the number of the others is added.
     """
     if limit is not None and len(text) > limit:
         text = f"{text[:limit]}... ({len(text) - limit} more characters)"

@@ -1,4 +1,4 @@
-"""Rows of parquet files, in the layout of verl (which PeRL's are), of EasyR1, or as mapped."""
+"""Rows of parquet files in the layout of verl (as PeRL's), of EasyR1, our own, or as mapped."""
 
 import logging
 import threading
@@ -19,9 +19,9 @@ from perl_jax.storage import StorageError, is_url, open_ranges
 _log = logging.getLogger(__name__)
 
 _OPEN_FILES = 16
-# Every random access reads a whole row group: beyond this, shuffled reading is slow.
+# Every random access reads a whole row group: above this size, shuffled reading is slow.
 LARGE_ROW_GROUP = 2**28
-# Arrow does not read more of a nested column at once.
+# Arrow cannot read more of a nested column at once.
 _MAX_COLUMN_BYTES = 2**31 - 1
 
 
@@ -37,25 +37,25 @@ class ParquetConfig(FilesConfig):
 class ParquetSource(TableFiles):
     """One or several parquet files of one layout, as a source.
 
-    Without a mapping, the columns tell the layout, verl's, EasyR1's or our own: see
-    `perl_jax.data.sources.layouts`. An optional column is read where it is there.
+    Without a mapping, the columns tell the layout (see `perl_jax.data.sources.layouts`). Optional
+    columns are read if present.
 
-    ``images`` holds lists of bytes, of paths or of structs of both, in which bytes go first; null
-    and an empty list are no images. Images stay encoded. Answers become text as
-    `perl_jax.rewards.answer_text` says. Messages of the system are not read: such a row is bad.
+    ``images`` holds lists of bytes, of paths or of structs of both, in which bytes win; null and an
+    empty list are no images. Images stay encoded. Answers become text by
+    `perl_jax.rewards.answer_text`. Rows with a system message are bad.
 
-    Rows are read lazily, a row group at a time, and the last ones are kept: files with small row
-    groups (``row_group_size=64``) are read fast in any order.
+    One row group is read at a time, and the last ones are cached: files with small row groups
+    (``row_group_size=64``) are fast in any order.
 
     Rows that cannot be used raise `BadRow` with the reason ``answer_null``, ``bad_answer``,
     ``empty_prompt``, ``bad_prompt``, ``video``, ``missing_image``, ``unsafe_path``, ``bad_text`` or
     ``data_source_null``.
 
-    The arguments and errors are those of `RowFiles`, and besides:
+    The other arguments and errors are those of `RowFiles`.
 
     Args:
-        cache_bytes: How much of decoded row groups is kept, at least the last one; every worker
-            process keeps as much.
+        cache_bytes: The most bytes of decoded row groups that each process caches; the last row
+            group is always cached.
     """
 
     _UNPICKLED = ("_layout", "_lock", "_files", "_tables")
@@ -81,8 +81,8 @@ class ParquetSource(TableFiles):
         self._tables: OrderedDict[int, pa.Table] = OrderedDict()
 
     def _index(self) -> list[int]:
-        """Finds all row groups, and checks that the files agree."""
-        # For every block: its file and the number of its first row; its row group in the file.
+        """Finds all row groups and checks that the files' columns agree."""
+        # A block is a row group that has rows.
         self._blocks, self._groups = [], list[int]()
         lengths = []
         largest = 0
@@ -158,11 +158,7 @@ class ParquetSource(TableFiles):
 
 
 def _decoded_bytes(group: pq.RowGroupMetaData, where: str) -> int:
-    """The bytes of a row group, decoded.
-
-    Raises:
-        ValueError: A column of it is too large to be read.
-    """
+    """A row group's decoded bytes; raises ValueError if a column is too large to be read."""
     columns = [group.column(i).total_uncompressed_size for i in range(group.num_columns)]
     if max(columns, default=0) > _MAX_COLUMN_BYTES:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""What all kinds of files of rows share: several files as one source, and its configuration."""
+"""The base of file sources: several files of rows as one source, and its configuration."""
 
 import bisect
 import hashlib
@@ -12,26 +12,19 @@ from typing import Annotated, Any, ClassVar, TypedDict
 
 from annotated_types import Len
 
-from perl_jax.data.sources.columns import (
-    ColumnsConfig,
-    Row,
-    RowOptions,
-    read_row,
-    row_id,
-    value_at,
-)
+from perl_jax.data.sources.columns import ColumnsConfig, Row, RowOptions, read_row, row_id, value_at
 from perl_jax.data.sources.image_files import image_directory
 from perl_jax.data.sources.source import Source, SourceKind
 from perl_jax.settings import Expects
 from perl_jax.storage import find_files, read_range, short_names, size_of
 from perl_jax.types import Example
 
-# Of the bytes of a file, a fingerprint sees so many blocks of this size.
+# A fingerprint reads this many blocks of a file, of this size.
 _BLOCKS, _BLOCK_BYTES = 8, 2**16
 
 
 class RowsOptions(TypedDict, total=False):
-    """The options of `RowFiles`, which every kind of file has."""
+    """The keyword arguments of `RowFiles`."""
 
     columns: ColumnsConfig | None
     image_root: str | Path | None
@@ -41,14 +34,15 @@ class RowsOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class RowsConfig(SourceKind):
-    """What rows of any kind of file become.
+    """Settings for rows of any kind of file.
 
     Attributes:
-        columns: Which columns an example is made of; None: the layout of verl or of EasyR1.
+        columns: The columns of an example; None: the layout of verl, EasyR1 or our own, as the
+            names of the columns tell.
         image_root: The directory that image paths are relative to, or its URL; None: rows hold the
             bytes.
-        prompt_suffix: Put after every question.
-        source: Every example's source, whatever its row says.
+        prompt_suffix: Text put after every question and its options.
+        source: The source of every example, in place of the row's.
     """
 
     columns: ColumnsConfig | None = None
@@ -57,51 +51,48 @@ class RowsConfig(SourceKind):
     source: str | None = None
 
     def options(self) -> RowsOptions:
-        """These fields, as `RowFiles` takes them."""
-        return {
-            "columns": self.columns,
-            "image_root": self.image_root,
-            "prompt_suffix": self.prompt_suffix,
-            "source": self.source,
-        }
+        """The keyword arguments of `RowFiles`."""
+        return RowsOptions(
+            columns=self.columns,
+            image_root=self.image_root,
+            prompt_suffix=self.prompt_suffix,
+            source=self.source,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class FilesConfig(RowsConfig):
-    """Rows of several files.
+    """Settings for rows of several files.
 
     Attributes:
-        paths: Files, or patterns such as ``data/train-*.parquet``, on a disk or in a bucket
-            (``gs://``, ``s3://``).
+        paths: Files or patterns such as ``data/train-*.parquet``, local or in a bucket (``gs://``,
+            ``s3://``).
     """
 
     paths: Annotated[tuple[str, ...], Len(1), Expects("at least one file")]
 
 
 class RowFiles(Source):
-    """Files of one kind, one after another, as a source. Only an index is kept of them.
+    """Files of one kind, one after another, as a source. Only an index is kept in memory.
 
-    A kind says how rows are found (`_index`), read (`_read`) and told apart (`_identities`). It
-    numbers the rows in blocks that follow each other: files, row groups, or whatever is read as
-    one.
+    A kind of file implements `_index`, `_read` and `_identities`. It numbers its rows in blocks
+    that follow each other: files, row groups, or whatever is read as one.
 
     Args:
-        paths: Files, or patterns such as ``data/train-*.parquet``, which stand for all the files
-            that they match, sorted by name; of this machine, or URLs such as ``gs://``, of which
-            only what is needed is fetched.
-        columns: What an example is made of; None: the layout of verl or of EasyR1, as the names of
-            the columns tell.
-        image_root: The directory that paths of images are relative to, or its URL. Nothing outside
-            is read: neither absolute paths nor ``..`` nor links that lead out.
-        prompt_suffix: Put after every question as it is, instructions for example.
-        source: Every example's source, whatever the files say.
+        paths: Files or patterns such as ``data/train-*.parquet`` (all matches, sorted by name);
+            local, or URLs such as ``gs://``, of which only what is needed is fetched.
+        columns: As in `RowsConfig`.
+        image_root: As in `RowsConfig`. Nothing outside is read: no absolute paths, no ``..``, no
+            links that lead out.
+        prompt_suffix: As in `RowsConfig`.
+        source: As in `RowsConfig`.
 
     Raises:
         FileNotFoundError: A path is missing, or a pattern matches nothing.
-        ValueError: A file is damaged or lacks columns, an id stands twice, or there are no rows.
+        ValueError: A file is damaged or lacks columns, an id repeats, or there are no rows.
     """
 
-    # What a pickled source leaves out; `_restore` makes it again.
+    # Attributes that pickles leave out; `_restore` makes them again.
     _UNPICKLED: ClassVar[tuple[str, ...]] = ()
 
     _columns: ColumnsConfig
@@ -126,21 +117,17 @@ class RowFiles(Source):
 
     @abstractmethod
     def _index(self) -> Sequence[int]:
-        """Finds all rows: how many each block has. Sets ``_columns``, where there are any."""
+        """The number of rows of each block; sets ``_columns`` if there are any rows."""
 
     @abstractmethod
     def _read(self, block: int, offset: int) -> tuple[int, str, Row]:
-        """The number of the file of a row, the row's name, and its columns.
-
-        Raises:
-            BadRow: The row cannot be used.
-        """
+        """The file's number, the row's name and its columns; may raise `BadRow`."""
 
     @abstractmethod
     def _identities(self) -> Iterator[tuple[str, Row]]:
-        """The name of every row, and its source, what its id is made of, and its answer.
+        """Every row's name, and its columns of source, id and answer.
 
-        The answer may be missing where `_digest` sees the whole content of a file.
+        The answer may be missing if `_digest` sees the whole content of a file.
         """
 
     def _digest(self, file: int) -> bytes:
@@ -148,11 +135,11 @@ class RowFiles(Source):
         return sample(self._paths[file])
 
     def _where(self) -> str:
-        """What messages call the files as a whole."""
+        """The name of all files in messages."""
         return ", ".join(self._paths)
 
     def _stem(self, file: int) -> str:
-        """The source of rows of a file that do not say where they come from."""
+        """The source of rows that name none."""
         return PurePath(self._paths[file]).stem
 
     def __len__(self) -> int:
@@ -163,8 +150,7 @@ class RowFiles(Source):
 
         Raises:
             BadRow: The row cannot be used.
-            IndexError: There is no such row.
-            OSError: A file cannot be read.
+            IndexError, OSError: There is no such row, or a file cannot be read.
         """
         index = operator.index(index)
         if not 0 <= index < len(self):
@@ -174,7 +160,7 @@ class RowFiles(Source):
         return read_row(self._columns, row, name, self._stem(file), self._options)
 
     def fingerprint(self) -> str:
-        """A digest of how rows are read, and of the names and the content of all files."""
+        """A digest of the settings, and of the names and the content of all files."""
         return self._fingerprint
 
     def __getstate__(self) -> dict[str, Any]:
@@ -185,17 +171,13 @@ class RowFiles(Source):
         self._restore()
 
     def _restore(self) -> None:
-        """Makes what a pickle leaves out."""
+        """Makes the attributes that pickles leave out."""
 
     def _find_rows(self) -> None:
         self._starts = [0, *itertools.accumulate(self._index())]
 
     def _check(self) -> str:
-        """Checks that no id stands twice, and returns the fingerprint.
-
-        Raises:
-            ValueError: An id stands twice; names both rows.
-        """
+        """Returns the fingerprint; raises ValueError if two rows have the same id, naming both."""
         columns, options = self._columns, self._options
         digest = hashlib.blake2b(digest_size=16)
         digest.update(repr((columns, options.prompt_suffix, options.source)).encode())

@@ -1,4 +1,4 @@
-"""What a data source is, how a configuration opens it, and how it says that a row is bad."""
+"""The interface of data sources, their configurations, and bad rows."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -9,10 +9,10 @@ from perl_jax.types import Example
 
 
 class Source(Protocol):
-    """Rows by number. Worker processes hold a copy, so it must survive pickling.
+    """Rows by number. It must survive pickling, as worker processes hold a copy.
 
-    Faults of the whole, such as a missing column or an id that stands twice, are errors when a
-    source is made; faults of one row are a `BadRow` when that row is asked for.
+    Faults of the whole, such as a missing column or a repeated id, are errors when the source is
+    made. A fault of one row raises `BadRow` when that row is read.
     """
 
     def __len__(self) -> int:
@@ -20,18 +20,13 @@ class Source(Protocol):
         ...
 
     def __getitem__(self, index: int) -> Example:
-        """The row of that number, from 0.
-
-        Raises:
-            BadRow: This row cannot be used.
-        """
+        """The row of that number, from 0; raises `BadRow` if it cannot be used."""
         ...
 
     def fingerprint(self) -> str:
-        """A hexadecimal digest that changes with the content.
+        """A hexadecimal digest that changes with the content, without having to read all of it.
 
-        A checkpoint keeps it, so that a run is never resumed on other data. It is cheap: it need
-        not read everything.
+        A checkpoint keeps it, so that a run never resumes on other data.
         """
         ...
 
@@ -45,7 +40,7 @@ class SourceKind(Checked, ABC):
         """Opens the source.
 
         Raises:
-            ValueError: A file is not what it should be; names it.
+            ValueError: A file is damaged or of another form; names it.
             FileNotFoundError: A file is missing.
         """
 
@@ -54,16 +49,14 @@ class BadRow(ValueError):
     """One row cannot be used; it is skipped, counted and named.
 
     Attributes:
-        reason: A short fixed word, by which such rows are counted.
-        row: Names the row, as in ``train.parquet:17``.
-        message: What is wrong with it.
+        reason: A short fixed word under which such rows are counted.
+        row: The row's name, as in ``train.parquet:17``.
+        message: The fault.
     """
 
     def __init__(self, reason: str, row: str, message: str):
         super().__init__(reason, row, message)
-        self.reason = reason
-        self.row = row
-        self.message = message
+        self.reason, self.row, self.message = reason, row, message
 
     def __str__(self) -> str:
         return f"{self.row}: {self.reason}: {self.message}"

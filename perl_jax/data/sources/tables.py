@@ -1,4 +1,4 @@
-"""Files of Arrow tables: whether their columns agree, and one row of a table."""
+"""Files of Arrow tables with the same columns, and single rows of them."""
 
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -15,27 +15,27 @@ Table: TypeAlias = pa.Table | pa.RecordBatch
 
 
 class TableFiles(RowFiles):
-    """Files whose blocks are tables with the columns of the first file; rows count from 0.
+    """Files whose blocks are Arrow tables; rows count from 0.
 
-    The arguments and errors are those of `RowFiles`; a file whose columns are not those of the
-    first one is an error too.
+    The arguments and errors are those of `RowFiles`. A file with other columns than the first one
+    is an error too.
     """
 
-    # For every block: its file, and the number of its first row there.
+    # For every block: its file, and its first row's number in the file.
     _blocks: list[tuple[int, int]]
     _layout: Layout
     _schema: pa.Schema
 
     @abstractmethod
     def _table(self, block: int) -> Table:
-        """The columns of a block that are read."""
+        """A block with the columns that examples are made of."""
 
     @abstractmethod
     def _identity(self, block: int) -> Table:
-        """The columns of a block that tell rows apart."""
+        """A block with the columns that tell rows apart."""
 
     def _agree(self, schema: pa.Schema, file: int) -> None:
-        """Takes the columns of the first file; raises ValueError where another has others."""
+        """Takes the columns of the first file; raises ValueError if another file's differ."""
         where, first = self._paths[file], self._paths[0]
         if file == 0:
             self._layout = schema_layout(schema, self._mapping, where)
@@ -69,11 +69,7 @@ class TableFiles(RowFiles):
 
 
 def row_of(table: Table, offset: int, name: str) -> Row:
-    """The row at a place of a table.
-
-    Raises:
-        BadRow: ``bad_text``.
-    """
+    """One row of a table; raises `BadRow` ``bad_text`` if a text is not UTF-8."""
     try:
         return table.slice(offset, 1).to_pylist()[0]
     except UnicodeDecodeError as error:
@@ -81,7 +77,7 @@ def row_of(table: Table, offset: int, name: str) -> Row:
 
 
 def _values(column: pa.Array | pa.ChunkedArray) -> list[Any]:
-    """The values of a column; a text that is not UTF-8 is None: `_read` says what is wrong."""
+    """A column's values, None for texts that are not UTF-8: `_read` reports those."""
     try:
         return column.to_pylist()
     except UnicodeDecodeError:

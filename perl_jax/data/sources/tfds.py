@@ -21,17 +21,16 @@ from perl_jax.types import PROMPT_SUFFIX, Example
 class TfdsSource:
     """One split of a data set in ArrayRecord files, as a source.
 
-    Images are the bytes that were written. Worker processes may hold a copy; each opens the files
-    itself.
+    Images are the bytes that were written. Each worker process opens the files itself.
 
     Args:
-        directory: With its version: the one that holds ``dataset_info.json``.
-        split: Which split.
-        prompt_suffix: What every prompt ends with, after the options.
+        directory: The directory of a version, which holds ``dataset_info.json``.
+        split: The split.
+        prompt_suffix: Text put after every question and its options.
 
     Raises:
         FileNotFoundError: The directory holds no data set.
-        ValueError: It is no data set of ours, has no such split, or a file is missing, cut off or
+        ValueError: The data set is not ours or lacks the split, or a file is missing, cut off or
             has another number of records than noted; names the file.
     """
 
@@ -69,17 +68,15 @@ class TfdsSource:
         return replace(example, metadata={**example.metadata, **self._suffix})
 
     def fingerprint(self) -> str:
-        """A digest of the metadata, and of names, sizes and a sample of the bytes of all shards."""
+        """A digest of the metadata, and of all shards' names, sizes and sampled bytes."""
         return self._fingerprint
 
     def __getstate__(self) -> dict[str, Any]:
-        left_out = ("_lock", "_opened")
-        return {name: value for name, value in self.__dict__.items() if name not in left_out}
+        return {**vars(self), "_lock": None, "_opened": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._lock = threading.Lock()
-        self._opened = None
 
     def _rows(self) -> Any:
         with self._lock:
@@ -89,7 +86,7 @@ class TfdsSource:
             return self._opened
 
     def _read_facts(self) -> Any:
-        """TFDS's facts of the split."""
+        """TFDS's information on the split."""
         for name in ("dataset_info.json", "features.json"):
             if not (self._directory / name).is_file():
                 raise FileNotFoundError(
@@ -115,7 +112,7 @@ class TfdsSource:
         return splits[self._split]
 
     def _check_shards(self, lengths: Sequence[int]) -> str:
-        """Looks at every shard, and takes the fingerprint on the way."""
+        """Checks every shard and returns the fingerprint."""
         digest = hashlib.blake2b(digest_size=16)
         digest.update((self._directory / "dataset_info.json").read_bytes())
         digest.update(repr((self._split, self._suffix)).encode())

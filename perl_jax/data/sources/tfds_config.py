@@ -1,4 +1,4 @@
-"""The configuration of a built data set, apart from `tfds`: importing TFDS takes seconds."""
+"""The configuration of a built data set. It does not import TFDS, which takes seconds."""
 
 from dataclasses import dataclass
 
@@ -10,9 +10,9 @@ class TfdsConfig(SourceKind):
     """A data set that `perl_jax.data.build` built.
 
     Attributes:
-        directory: With its version, such as ``data/mantis_nlvr2/1.0.0``.
-        split: Which split.
-        prompt_suffix: What every prompt ends with, after the options.
+        directory: The directory of a version, such as ``data/mantis_nlvr2/1.0.0``.
+        split: The split.
+        prompt_suffix: Text put after every question and its options.
     """
 
     directory: str

@@ -1,4 +1,4 @@
-"""An example as one record of a TFDS data set, and back; TensorFlow is never imported."""
+"""Converts examples to records of a TFDS data set and back, without TensorFlow."""
 
 import io
 import json
@@ -12,7 +12,7 @@ from perl_jax.types import Example
 
 
 class _Encoded(tfds.decode.SkipDecoding):
-    """Leaves a sequence of images encoded: TFDS itself skips only the decoding of single ones."""
+    """Leaves a sequence of images encoded: TFDS can only skip decoding single ones."""
 
     def decode_batch_example_np(self, example: Any) -> Any:
         return example
@@ -29,11 +29,11 @@ FEATURES = tfds.features.FeaturesDict(
         "metadata": tfds.features.Text(),
     }
 )
-"""The fields of an `Example`; images as they were encoded, metadata as JSON text."""
+"""The fields of an `Example`: images encoded, metadata as JSON text."""
 
 _SERIALIZER = ExampleSerializer(FEATURES.get_serialized_info())
 DECODERS = {"images": _Encoded()}
-"""For ``as_data_source``: images are read as the bytes that were written."""
+"""For ``as_data_source``: images stay encoded."""
 
 
 def to_record(example: Example) -> bytes:
@@ -41,7 +41,7 @@ def to_record(example: Example) -> bytes:
 
     Raises:
         UnicodeEncodeError: A text has half of a surrogate pair.
-        TypeError: An image is not bytes, or metadata holds what JSON does not.
+        TypeError: An image is not bytes, or metadata is not JSON.
         ValueError: Metadata holds a number that is not finite.
     """
     for image in example.images:
@@ -51,7 +51,7 @@ def to_record(example: Example) -> bytes:
         "id": example.id.encode(),
         "source": example.source.encode(),
         "question": example.question.encode(),
-        # TFDS takes bytes for the text of a path, and arrays to TensorFlow.
+        # TFDS would take bytes for a path, and decodes arrays with TensorFlow.
         "images": [io.BytesIO(image) for image in example.images],
         "answer": example.answer.encode(),
         "options": [option.encode() for option in example.options],
@@ -63,11 +63,7 @@ def to_record(example: Example) -> bytes:
 
 
 def from_fields(fields: Mapping[str, Any]) -> Example:
-    """Makes an example of what a TFDS data source gives under `DECODERS`.
-
-    Raises:
-        ValueError: A text is not UTF-8, or metadata is not JSON.
-    """
+    """The example of a record read with `DECODERS`; ValueError if it is not UTF-8 or JSON."""
     return Example(
         id=fields["id"].decode(),
         source=fields["source"].decode(),
