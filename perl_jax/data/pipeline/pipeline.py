@@ -58,7 +58,7 @@ class PipelineConfig(Checked):
 
 @dataclass(frozen=True)
 class Taken:
-    """Usable rows, in order: the same on all hosts, but None where hosts of another feed hold it."""
+    """Usable rows in order, the same on all hosts; None where hosts of another feed hold a row."""
 
     examples: list[Example | None]
     feeds: list[int]  # see `perl_jax.mesh.BatchSharding`
