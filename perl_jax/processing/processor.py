@@ -190,6 +190,7 @@ def load_processor(
     config = read_json(directory / "config.json")
     _check_vision(config, image_settings, directory)
     where = f"{directory / 'config.json'}: image_token_id"
+    image_token = integer(config.get("image_token_id"), where, minimum=0)
     chat_template = read_chat_template(directory)
     tokenizer = _load_tokenizer(directory)
     generation = read_optional_json(directory / "generation_config.json")
@@ -197,7 +198,7 @@ def load_processor(
         tokenizer=tokenizer,
         chat_template=chat_template,
         image_settings=image_settings,
-        image_token=integer(config.get("image_token_id"), where, minimum=0),
+        image_token=image_token,
         pad_token=_pad_token(tokenizer, generation, directory),
         stop_tokens=_stop_tokens(tokenizer, generation, directory),
         banned_tokens=_banned_tokens(tokenizer, config),

@@ -83,8 +83,8 @@ class VisionTower(nnx.Module):
 
     def __init__(self, config: VisionConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> None:
         self.config = config
-        # A convolution whose stride is its size is a linear map of flattened patches.
         width = config.hidden_size
+        # A convolution whose stride is its size is a linear map of flattened patches.
         self.patch_embed = Linear(config.patch_width, width, bias=False, dtype=dtype, rngs=rngs)
         self.blocks = stack(config.depth, rngs, partial(VisionBlock, config, dtype=dtype))
         self.merger = PatchMerger(config, dtype=dtype, rngs=rngs)
