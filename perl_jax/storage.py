@@ -63,12 +63,7 @@ def find_files(paths: str | Path | Sequence[str | Path]) -> list[str]:
 
 
 def find_directory(path: str | Path) -> Path | str:
-    """A directory, as an absolute path or a URL.
-
-    Raises:
-        FileNotFoundError: It is missing.
-        ImportError: As in `find_files`.
-    """
+    """A directory as an absolute path or a URL; raises FileNotFoundError if it is missing."""
     found: Path | str
     if is_url(path):
         found = str(path).rstrip("/")
@@ -119,10 +114,7 @@ def read_range(path: str, start: int, stop: int) -> bytes:
 def read_start(directory: str, name: str, limit: int) -> bytes:
     """At most the first ``limit`` bytes of a file below a directory in a bucket.
 
-    Raises:
-        FileNotFoundError: There is no such file.
-        IsADirectoryError: It is not a file.
-        StorageError: The bucket does not answer.
+    Raises FileNotFoundError, IsADirectoryError, or StorageError if the bucket does not answer.
     """
     # The name is not parsed as part of a URL: fsspec's may lead anywhere, as in "a::file://b".
     system, root = _system(directory)

@@ -1,4 +1,4 @@
-"""How much better a rollout did than the others: what a policy gradient multiplies."""
+"""Advantages: rewards of rollouts relative to others, the factors of a policy gradient."""
 
 from typing import Literal, assert_never, get_args
 

@@ -1,4 +1,4 @@
-"""From a loss per token to one number: which tokens and which responses weigh how much."""
+"""Aggregates a loss per token into one number: the weights of tokens and responses."""
 
 from typing import Any, Literal, assert_never, get_args
 
@@ -66,19 +66,15 @@ def aggregation_weights(
 ) -> jax.Array:
     """The weight of every token, so that ``aggregate`` is the weighted sum of its values.
 
-    This is what gradient accumulation needs. Weights of a batch's mask are computed once, and
-    sliced along with the batch; the sum of ``weights * loss`` over a micro-batch is then that
-    micro-batch's share, and shares (and their gradients) add up to the batch's, however unevenly
-    its tokens are spread.
+    For gradient accumulation, compute the weights of the whole batch's mask once and slice them
+    with the batch. The sums of ``weights * loss`` over micro-batches, and their gradients, then add
+    up to those of the batch, however unevenly its tokens are spread.
 
-    Args:
-        mask: Bool, or 0 and 1, ``[..., R]``.
-        how: As in `aggregate`.
-        length: As in `aggregate`.
+    The mask is bool, or 0 and 1, ``[..., R]``; for the other arguments see `aggregate`.
 
     Returns:
-        float32 of the mask's shape, 0 outside the mask. Loss values there must be finite (or be
-        masked first): 0 times NaN is NaN.
+        float32 of the mask's shape, 0 outside the mask. Loss values there must be finite (or masked
+        first): 0 times NaN is NaN.
     """
     check_aggregation(how, length)
     array = jnp.asarray(mask)
@@ -92,8 +88,7 @@ def token_weights(
 ) -> np.ndarray:
     """`aggregation_weights` in NumPy, of a bool mask ``[..., R]``.
 
-    The weights of a whole mini-batch are known before it is cut into micro-batches. On the host
-    they cost no compilation for every new length of responses, and no wait for the device.
+    On the host, weights need no compilation for new response lengths, and no wait for the device.
     """
     check_aggregation(how, length)
     return _weights(np, mask.astype(np.float64), how, length).astype(np.float32)

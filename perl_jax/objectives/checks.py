@@ -1,7 +1,4 @@
-"""What arrays and settings must look like where they enter a public function.
-
-Everything here runs while a function is traced: a compiled function pays nothing for it.
-"""
+"""Checks of arrays and settings of public functions, at trace time: compiled code is unaffected."""
 
 from typing import Any
 
@@ -24,9 +21,8 @@ def at_least(name: str, value: Any, bound: float, *, exclusive: bool = False) ->
 def real(name: str, values: ArrayLike) -> jax.Array:
     """The values as a float32 array, or float64 where the caller works in float64."""
     array = jnp.asarray(values)
-    if not (jnp.issubdtype(array.dtype, jnp.number) or array.dtype == jnp.bool_):
-        raise TypeError(f"{name}: expected real numbers; got dtype {array.dtype}")
-    if jnp.issubdtype(array.dtype, jnp.complexfloating):
+    is_number = jnp.issubdtype(array.dtype, jnp.number) or array.dtype == jnp.bool_
+    if not is_number or jnp.issubdtype(array.dtype, jnp.complexfloating):
         raise TypeError(f"{name}: expected real numbers; got dtype {array.dtype}")
     return array.astype(jnp.promote_types(array.dtype, jnp.float32))
 

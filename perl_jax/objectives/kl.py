@@ -1,4 +1,4 @@
-"""How far the policy has moved from its reference, estimated from the tokens it drew."""
+"""Estimates of the KL divergence between the policy and its reference, per drawn token."""
 
 from typing import Literal, assert_never, get_args
 

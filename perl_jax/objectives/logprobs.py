@@ -35,14 +35,13 @@ def token_logprobs(
     exact gradients for ``hidden`` and ``unembedding`` (reverse mode, once); the temperature is
     a constant.
 
-    Slices, not blocks of tokens: each row of the unembedding then gets its gradient from one
-    matrix product, so that nothing of size ``[V, D]`` is summed up across iterations. On a mesh,
-    shard the unembedding along D (or gather it first): a slice of an axis that is itself sharded
-    makes every device fetch all of it.
+    With slices instead of blocks of tokens, each row of the unembedding gets its gradient from one
+    matrix product: nothing of size ``[V, D]`` is summed across iterations. On a mesh, shard the
+    unembedding along D (or gather it first): for slices of a sharded axis, every device fetches all
+    of it.
 
-    Edge cases: a token that is banned or outside the vocabulary has probability 0, so its
-    log-probability is -inf (mask such positions; padding with any id is fine). ``hidden`` must be
-    finite at masked positions too.
+    A token that is banned or outside the vocabulary has probability 0, so its log-probability is
+    -inf: mask it. ``hidden`` must be finite at masked positions too.
 
     Args:
         hidden: float ``[..., R, D]``, after the final norm. Its dtype is that of the matrix

@@ -39,11 +39,10 @@ def policy_loss(
 
     - ``token``: ``exp(d_t)``.
     - ``sequence``: ``s = exp(mean_t d_t)`` over the response's unmasked tokens, for each of them
-      (GSPO, arXiv 2507.18071): the clips then act on whole responses and want to be much tighter.
-      Written as GSPO-token, ``sg(s) * exp(logprobs_t - sg(logprobs_t))``: the value is s at every
-      token, the gradient goes through the token's own log-probability. Aggregated in any way, it
-      is the gradient of GSPO's objective when a response has one advantage, and stays right
-      when it has one per token.
+      (GSPO, arXiv 2507.18071): the clips act on whole responses and should be much tighter.
+      Written as GSPO-token, ``sg(s) * exp(logprobs_t - sg(logprobs_t))``: the value is s, the
+      gradient goes through the token's own log-probability. With one advantage per response, any
+      aggregation gives GSPO's gradient; one advantage per token works too.
 
     Log-ratios are bounded to [-20, 20], where their gradient stops. No gradient flows into
     ``old_logprobs`` and ``advantages``: with one update per batch, pass the log-probabilities
@@ -55,20 +54,17 @@ def policy_loss(
         advantages: float ``[...]``, one a response, or ``[..., R]``, one a token.
         mask: Bool, or 0 and 1, ``[..., R]``. Elsewhere the loss and every gradient are 0,
             whatever stands there, NaN and infinities included.
-        clip_low: How far the ratio may fall below 1. 1 never clips.
-        clip_high: How far it may rise above 1. ``math.inf`` never clips.
-        dual_clip: The largest ratio that a negative advantage is multiplied with, above 1. None
-            switches it off.
+        clip_low: The most that the ratio may fall below 1. 1 never clips.
+        clip_high: The most that it may rise above 1. ``math.inf`` never clips.
+        dual_clip: The largest ratio for negative advantages, above 1. None switches it off.
         level: Where the ratio is taken.
 
     Returns:
         The loss, float32 ``[..., R]``, and float32 scalars without gradient, over the mask:
 
-        - ``tokens``: how many there are, the weight with which to average the means below over
-          micro-batches.
-        - ``clip_fraction_high``, ``clip_fraction_low``: the share of tokens whose gradient the
-          upper (A > 0) and the lower (A < 0) clip cut off.
-        - ``dual_clip_fraction``: the share that the dual clip cut off.
+        - ``tokens``: their number, the weight for averaging the means below over micro-batches.
+        - ``clip_fraction_high``, ``clip_fraction_low``, ``dual_clip_fraction``: the shares of
+          tokens whose gradient the upper (A > 0), the lower (A < 0) and the dual clip cut off.
         - ``ratio_mean``, ``ratio_min``, ``ratio_max``: of r at the given level.
         - ``approx_kl``: the mean of ``exp(d) - 1 - d``, which estimates KL(old || policy).
 
@@ -119,8 +115,8 @@ def cispo_loss(
 
     ``L = -sg(clip(r, 1 - clip_low, 1 + clip_high)) A logprobs`` with ``r = exp(logprobs -
     old_logprobs)``. Every token keeps a gradient, also those that `policy_loss` would silence,
-    which are often the rare and decisive ones. The defaults bound the weight to [0, 5]: only
-    from above, as the paper tunes it.
+    which are often rare and decisive. The defaults bound the weight to [0, 5]: only from above, as
+    in the paper.
 
     Arguments and results are those of `policy_loss`, with the clips acting on the weight. The clip
     fractions count every weight outside its bounds, whatever the sign of its advantage.
@@ -141,10 +137,9 @@ def truncated_importance_weights(
 ) -> tuple[jax.Array, Stats]:
     r"""Weights per token that correct for a sampler whose numerics differ from the trainer's.
 
-    ``w = min(exp(logprobs - sampler_logprobs), cap)``, where both sides hold the same parameters
-    and differ by their kernels and precisions only. Multiply a policy loss per token with it,
-    before aggregation. Truncation (as in V-trace, arXiv 1802.01561) trades a little bias for
-    a bounded variance.
+    ``w = min(exp(logprobs - sampler_logprobs), cap)``, where both sides have the same parameters,
+    but other kernels and precisions. Multiply a policy loss per token with it before aggregation.
+    Truncation (as in V-trace, arXiv 1802.01561) trades a little bias for a bounded variance.
 
     Args:
         logprobs: float ``[..., R]``, the trainer's, under the parameters that sampled: the
@@ -156,8 +151,8 @@ def truncated_importance_weights(
     Returns:
         The weights, float32 ``[..., R]``, 0 outside the mask and without gradient, and float32
         scalars over the mask: ``weight_mean``, ``truncated_fraction``, and ``logprob_gap_mean``
-        and ``logprob_gap_max``, of ``|logprobs - sampler_logprobs|``; a growing gap is the first
-        sign that sampler and trainer have drifted apart. All are 0 with an empty mask.
+        and ``logprob_gap_max``, of ``|logprobs - sampler_logprobs|``, whose growth is the first
+        sign that sampler and trainer drift apart. All are 0 with an empty mask.
     """
     checks.at_least("cap", cap, 0, exclusive=True)
     new, sampler, keep_mask = _enter_pair("sampler_logprobs", logprobs, sampler_logprobs, mask)

@@ -1,4 +1,4 @@
-"""An objective as one value: which loss, advantages, penalty and aggregation, with their settings.
+"""Objectives as values: the loss, advantages, penalty and aggregation, and their settings.
 
 Every choice is a `Literal` whose cases are told apart by one ``match`` in the file of its function.
 To add a case, add it to its Literal: mypy then names the ``match`` that lacks it, and
@@ -24,7 +24,7 @@ _NotNegative = Annotated[PositiveOrZero, Expects("a number >= 0")]
 
 @dataclass(frozen=True)
 class Objective(Checked):
-    """What is optimised. Every field is an argument of the function that it is listed under.
+    """The objective. Every field is an argument of the function that is named beside it.
 
     Attributes:
         surrogate: Which loss: ``clipped`` is `policy_loss`, ``cispo`` is `cispo_loss`.
@@ -37,9 +37,8 @@ class Objective(Checked):
         level: `policy_loss`.
         aggregation: `aggregate`, as ``how``; ``constant_length`` needs the generation budget.
         kl: `kl_penalty`, as ``kind``.
-        kl_coefficient: What the aggregated penalty is multiplied with; 0 needs no reference.
-        entropy_coefficient: What the aggregated entropy is multiplied with, and then subtracted
-            from the loss.
+        kl_coefficient: The factor of the aggregated penalty; 0 needs no reference.
+        entropy_coefficient: The factor of the aggregated entropy, which the loss subtracts.
     """
 
     surrogate: Surrogate = "clipped"

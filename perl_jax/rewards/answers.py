@@ -27,8 +27,15 @@ def answer_text(answer: Any) -> str:
         text = "[" + ", ".join(_element_text(element) for element in answer) + "]"
     elif isinstance(answer, str):
         text = _unboxed(answer.strip())
+    elif not isinstance(answer, bool | int | float):
+        raise TypeError(
+            "an answer is a str, bool, int, float or a list of these; "
+            f"got {type(answer).__name__}: {str(answer)[:50]!r}"
+        )
+    elif isinstance(answer, float) and not math.isfinite(answer):
+        raise ValueError(f"the answer {answer} is not a finite number")
     else:
-        text = _number_text(answer)
+        text = str(answer)
     boxed = last_boxed("\\boxed{" + text + "}")
     if boxed.problem == "too_long":
         raise ValueError(f"the answer is longer than {MAX_CHARACTERS} characters")
@@ -39,17 +46,6 @@ def answer_text(answer: Any) -> str:
     if boxed.problem or boxed.text != text:
         raise ValueError(f"the answer {text!r} fits no box: its braces do not balance")
     return text
-
-
-def _number_text(answer: Any) -> str:
-    if not isinstance(answer, bool | int | float):
-        raise TypeError(
-            "an answer is a str, bool, int, float or a list of these; "
-            f"got {type(answer).__name__}: {str(answer)[:50]!r}"
-        )
-    if isinstance(answer, float) and not math.isfinite(answer):
-        raise ValueError(f"the answer {answer} is not a finite number")
-    return str(answer)
 
 
 def _element_text(element: Any) -> str:

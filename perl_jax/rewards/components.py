@@ -40,20 +40,25 @@ class RewardInput:
 
 @dataclass(frozen=True)
 class Component:
-    """One part of a reward.
+    """One part of a reward. Its values for responses without a grade are never used."""
 
-    Attributes:
-        of: Computes it, float32 ``[n]``. Values of responses without a grade are never used.
-        meaning: The meaning of its mean over a step's scored rollouts, for docs/metrics.md.
-        unit: The unit of that mean.
-    """
-
-    of: Callable[[RewardInput], np.ndarray]
-    meaning: str
-    unit: str = "share"
+    of: Callable[[RewardInput], np.ndarray]  # float32 [n]
+    meaning: str  # of its mean over a step's scored rollouts, for docs/metrics.md
+    unit: str = "share"  # of that mean
 
 
-def _overlong(inputs: RewardInput) -> np.ndarray:
+def accuracy(inputs: RewardInput) -> np.ndarray:
+    """The raw grade: 1 for a right answer, else 0."""
+    return grade_arrays(inputs.grades)[0]
+
+
+def response_format(inputs: RewardInput) -> np.ndarray:
+    """`format_reward` of every text."""
+    return np.array([format_reward(text) for text in inputs.texts], np.float32)
+
+
+def overlong(inputs: RewardInput) -> np.ndarray:
+    """`overlong_penalty` of every length."""
     # DAPO counts a response that was cut off as one token longer than the limit.
     lengths = inputs.lengths + ~inputs.stopped
     limit, buffer = inputs.max_new_tokens, inputs.overlong_buffer
@@ -61,15 +66,10 @@ def _overlong(inputs: RewardInput) -> np.ndarray:
 
 
 COMPONENTS: Mapping[str, Component] = {
-    "accuracy": Component(
-        lambda inputs: grade_arrays(inputs.grades)[0], "accuracy of the scored rollouts drawn"
-    ),
-    "format": Component(
-        lambda inputs: np.array([format_reward(text) for text in inputs.texts], np.float32),
-        "scored rollouts drawn whose format is right",
-    ),
+    "accuracy": Component(accuracy, "accuracy of the scored rollouts drawn"),
+    "format": Component(response_format, "scored rollouts drawn whose format is right"),
     "overlong": Component(
-        _overlong, "penalty for length of the scored rollouts drawn, from 0 to -1", "reward"
+        overlong, "penalty for length of the scored rollouts drawn, from 0 to -1", "reward"
     ),
 }
 """The components, by their names in weights and metrics (``reward/<name>``)."""
@@ -172,10 +172,7 @@ def overlong_penalty(
         (L - c - n) / c    L - c < n <= L
         -1                 n > L
 
-    A buffer of zero punishes only responses longer than ``L``.
-
-    Raises:
-        ValueError: The buffer is negative or longer than ``max_length``.
+    A buffer of zero punishes only responses longer than ``L``. ValueError if not within 0 to ``L``.
     """
     if not 0 <= buffer <= max_length:
         raise ValueError(

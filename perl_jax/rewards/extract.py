@@ -16,12 +16,10 @@ _UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn")
 
 @dataclass(frozen=True)
 class Boxed:
-    """The contents of a response's last box, or why they cannot be graded.
+    """The contents of a response's last box, or the problem with them.
 
-    Attributes:
-        text: The contents without surrounding space; empty if there is a ``problem``.
-        problem: Empty, or one of ``no_box``, ``unclosed_box``, ``empty_box``, ``too_long`` and
-            ``invisible_characters``.
+    ``problem`` is empty, or one of ``no_box``, ``unclosed_box``, ``empty_box``, ``too_long`` and
+    ``invisible_characters``; ``text`` has no surrounding space, and is empty if there is a problem.
     """
 
     text: str = ""

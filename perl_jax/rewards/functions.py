@@ -16,13 +16,11 @@ from perl_jax.settings import suggestion
 class RewardFunction:
     """A function of the user, checked at every call.
 
-    Attributes:
-        path: ``package.module:function``, its name in messages.
-        function: Called as ``function(responses, answers, metadata)``, with one text, one ground
-            truth and one mapping per row; returns one finite number per row.
+    It is called as ``function(responses, answers, metadata)``, with one text, one ground truth and
+    one mapping per row, and returns one finite number per row.
     """
 
-    path: str
+    path: str  # package.module:function, its name in messages
     function: Callable[[Sequence[str], Sequence[Any], Sequence[Mapping[str, Any]]], Sequence[float]]
 
     def __call__(
@@ -44,7 +42,16 @@ class RewardFunction:
             rewards = self.function(responses, answers, metadata)
         except Exception as error:
             raise RuntimeError(f"reward {self.path} raised {error!r}") from error
-        return _checked(self.path, rewards, len(responses))
+        sized = hasattr(rewards, "__len__") and not isinstance(rewards, str | Mapping)
+        if not sized or len(rewards) != len(responses):
+            got = len(rewards) if sized else type(rewards).__name__
+            raise ValueError(f"reward {self.path}: expected {len(responses)} numbers; got {got}")
+        for row, value in enumerate(rewards):
+            if not isinstance(value, Real) or not math.isfinite(value):
+                raise ValueError(
+                    f"reward {self.path}, row {row}: expected a finite number; got {value!r}"
+                )
+        return np.asarray(rewards, dtype=np.float32)
 
 
 def load_reward(path: str) -> RewardFunction:
@@ -66,14 +73,3 @@ def load_reward(path: str) -> RewardFunction:
         hint = suggestion(name, [key for key, value in vars(module).items() if callable(value)])
         raise ValueError(f"reward {path}: {module_name} has no function {name!r}{hint}")
     return RewardFunction(path, function)
-
-
-def _checked(path: str, rewards: Any, rows: int) -> np.ndarray:
-    if isinstance(rewards, str | Mapping) or not hasattr(rewards, "__len__"):
-        raise ValueError(f"reward {path}: expected {rows} numbers; got {type(rewards).__name__}")
-    if len(rewards) != rows:
-        raise ValueError(f"reward {path}: expected {rows} numbers; got {len(rewards)}")
-    for row, value in enumerate(rewards):
-        if not isinstance(value, Real) or not math.isfinite(value):
-            raise ValueError(f"reward {path}, row {row}: expected a finite number; got {value!r}")
-    return np.asarray(rewards, dtype=np.float32)

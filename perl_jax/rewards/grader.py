@@ -111,9 +111,7 @@ class Grader:
     def grade(self, responses: Sequence[str], answers: Sequence[Any]) -> list[Grade]:
         """Grades each response against the answer of the same row.
 
-        Args:
-            responses: The model's texts.
-            answers: The ground truths: texts, numbers, or lists of these (see ``answer_text``).
+        For the types of answers see ``answer_text``.
 
         Raises:
             ValueError: The lengths differ, or an answer can never be matched; names the row.

@@ -38,7 +38,7 @@ def clean(text: str) -> str:
     """
     text = text.translate(_TRANSLATION)
     if not text.isascii():
-        text = "".join(_ascii_digit(character) for character in text)
+        text = "".join(str(unicodedata.decimal(character, character)) for character in text)
     text = _ARROW.sub("→", text)
     text = re.sub(r"\\[dt]frac", r"\\frac", text)
     text = re.sub(r"(?<=[0-9])\\,(?=[0-9])", "", text)
@@ -78,11 +78,6 @@ def unwrapped_text(text: str) -> str:
     r"""Returns ``text`` without a ``\text{}`` (or similar) around all of it."""
     match = _TEXT.fullmatch(text)
     return match[1].strip() if match else text
-
-
-def _ascii_digit(character: str) -> str:
-    digit = unicodedata.decimal(character, None)
-    return character if digit is None else str(digit)
 
 
 def _undressed(text: str) -> str:

@@ -106,11 +106,8 @@ def compare(answer: str, truth: str, absolute: float, relative: float) -> str:
 
 def compare_all(pairs: Sequence[Sequence[str]], absolute: float, relative: float) -> str:
     """Compares the pairs of a list; the first that differs decides."""
-    for answer, truth in pairs:
-        verdict = compare(answer, truth, absolute, relative)
-        if verdict != "equal":
-            return verdict
-    return "equal"
+    verdicts = (compare(answer, truth, absolute, relative) for answer, truth in pairs)
+    return next((verdict for verdict in verdicts if verdict != "equal"), "equal")
 
 
 def _digits(text: str, *_: Any, **__: Any) -> Any:

@@ -64,9 +64,6 @@ class _Worker:
         self.expires = 0.0
         self.items = 0
 
-    def fileno(self) -> int:
-        return self.connection.fileno()
-
     def send(self, index: int, task: Task, deadline: float) -> None:
         request = {"pairs": task.pairs, "absolute": task.absolute, "relative": task.relative}
         self.task, self.items = index, self.items + 1

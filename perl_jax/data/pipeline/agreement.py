@@ -30,12 +30,7 @@ def agree(
 ) -> list[Example | Skipped | None]:
     """Tells all hosts which of the rows ``first:stop`` are left out. Every host must call it.
 
-    Args:
-        first: The first place in the order.
-        stop: The place after the last.
-        rows: The rows that this host prepared, by place.
-        sharding: Which hosts prepare which rows.
-        exchange: Sends to the other hosts and receives from them.
+    ``rows`` are those that this host prepared, by place in the order.
 
     Returns:
         Per place the example, or why it is left out; None for an example of another feed.

@@ -16,16 +16,11 @@ from perl_jax.types import Example
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """A source of a mixture.
+    """A source of a mixture; its name and the run's seed decide the order of its rows."""
 
-    Attributes:
-        name: Unique. It and the run's seed decide the order of the part's rows.
-        weight: The share of the rows, relative to the other parts.
-    """
-
-    name: str
+    name: str  # unique
     source: Source
-    weight: float = 1.0
+    weight: float = 1.0  # share of the rows, relative to the other parts
     filters: RowFilter = field(default_factory=RowFilter)
 
 
@@ -35,11 +30,8 @@ class Mixture:
     A row that its part's filters refuse raises `FilteredRow`. Bounds on the prompt's length are not
     checked here.
 
-    Args:
-        parts: At least one. A mixture of one is a source with filters.
-
-    Attributes:
-        starts: The first row's number of every part, then the number of all rows.
+    A mixture of one part is a source with filters. ``starts`` has the number of every part's first
+    row, then the number of all rows.
 
     Raises:
         ValueError: No parts, equal names, a part without rows, or a wrong weight.

@@ -89,7 +89,9 @@ class RowOrder:
         import grain
 
         rows = grain.MapDataset.range(start, stop)
-        return rows.shuffle(seed=_grain_seed(seed)) if self.shuffle else rows
+        # Hashed: Grain adds the epoch's number to it, so neighbouring seeds would share orders.
+        digest = hashlib.blake2b(seed.encode(), digest_size=4).digest()
+        return rows.shuffle(seed=int.from_bytes(digest, "little")) if self.shuffle else rows
 
     @property
     def _mixture(self) -> Mixture | None:
@@ -99,8 +101,3 @@ class RowOrder:
     @cached_property
     def _turns(self) -> Turns | None:
         return None if self._mixture is None else Turns(self._mixture.shares)
-
-
-def _grain_seed(seed: str) -> int:
-    """A hash: Grain adds the epoch's number, so neighbouring seeds would share orders."""
-    return int.from_bytes(hashlib.blake2b(seed.encode(), digest_size=4).digest(), "little")

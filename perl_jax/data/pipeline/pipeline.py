@@ -154,11 +154,7 @@ class Pipeline:
         return self
 
     def __next__(self) -> Example:
-        """The next usable example, if there is only one feed; see `take`.
-
-        Raises:
-            StopIteration: There are no more rows.
-        """
+        """The next usable example, if there is only one feed; see `take`."""
         if self._sharding.num_feeds > 1:
             raise ValueError(f"expected take(), as {self._sharding.num_feeds} feeds share the rows")
         for example in self.take(1).examples:
@@ -167,13 +163,9 @@ class Pipeline:
         raise StopIteration
 
     def take(self, count: int) -> Taken:
-        """Takes usable examples. After an error, the pipeline is closed.
+        """Takes ``count`` usable examples over all hosts; on all hosts fewer where the rows end.
 
-        Args:
-            count: The number of examples, over all hosts.
-
-        Returns:
-            That many; fewer, on all hosts, where the rows end.
+        After an error, the pipeline is closed.
 
         Raises:
             ValueError: Too many rows cannot be used, or the pipeline is closed.
@@ -248,20 +240,13 @@ class Pipeline:
         return {"order": dict(self._identity), **self._counts()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Continues from a place that `state` returned, on these hosts or others.
-
-        Raises:
-            ValueError: The place is in another order (tells what differs), or not a state.
-        """
+        """Continues from a `state`, on any hosts; ValueError if its order differs, telling how."""
         if self._closed:
             raise ValueError("the pipeline is closed")
         _check_state(state)
         was, now = state["order"], self._identity
-        differing = [
-            f"{name}: was {was.get(name)!r}, is {now[name]!r}"
-            for name in now
-            if was.get(name) != now[name]
-        ]
+        names = [name for name in now if was.get(name) != now[name]]
+        differing = [f"{name}: was {was.get(name)!r}, is {now[name]!r}" for name in names]
         if differing:
             raise ValueError(
                 "the state of the data is a place in another order of rows, which cannot be gone "

@@ -28,12 +28,8 @@ _END_SECONDS = 10.0
 class RowPool:
     """Calls a function of a number in worker processes; several threads may call it at once.
 
-    Args:
-        read: The function; cloudpickle pickles it, so a script may define it.
-        num_workers: The number of processes, and of calls that run at the same time.
-
-    Raises:
-        RuntimeError: A worker ended before it had the function.
+    Cloudpickle pickles the function, so a script may define it. A worker runs one call at a time.
+    RuntimeError if a worker ends before it has the function.
     """
 
     def __init__(self, read: Callable[[int], Any], num_workers: int):
@@ -53,11 +49,7 @@ class RowPool:
             raise
 
     def __call__(self, number: int) -> Any:
-        """Returns the function's result for a number.
-
-        Raises:
-            RuntimeError: The worker has ended, or the function raised; shows the traceback.
-        """
+        """Returns the function's result; RuntimeError if it raises or if its worker has ended."""
         worker = self._idle.get()
         try:
             kind, answer = worker.ask(number)

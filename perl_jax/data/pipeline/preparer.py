@@ -40,12 +40,8 @@ class Preparer(Checked):
     def __call__(self, example: Example, filters: RowFilter | None = None) -> Example:
         """Returns the example with its images preprocessed.
 
-        Args:
-            example: The row.
-            filters: Only its bounds on the prompt's length are used.
-
         Raises:
-            FilteredRow: The filters refuse the prompt's length.
+            FilteredRow: The filters refuse the prompt's length; their other fields are not used.
             BadRow: The example cannot be used.
             ValueError: The model directory is at fault, not the row.
         """
@@ -82,10 +78,9 @@ class Preparer(Checked):
 
 
 def check_text(example: Example, text: str) -> None:
-    """Cheap checks that need no image; ``text`` is the example's `prompt_text`.
+    """Raises `BadRow` ``too_long``, ``image_count`` or ``letter_outside_options``.
 
-    Raises:
-        BadRow: ``too_long``, ``image_count`` or ``letter_outside_options``.
+    ``text`` is the example's `prompt_text`; no image is decoded.
     """
     if len(text) > MAX_CHARACTERS:
         raise BadRow("too_long", example.id, f"{len(text)} characters of text")

@@ -53,24 +53,17 @@ class RowFilter(Checked):
         return (self.min_prompt_tokens, self.max_prompt_tokens) != (None, None)
 
     def check(self, example: Example) -> None:
-        """Checks all but the prompt's length, without decoding images.
-
-        Raises:
-            FilteredRow: ``source``, ``image_count`` or ``metadata.COLUMN``.
-        """
+        """Raises `FilteredRow`: ``source``, ``image_count`` or ``metadata.COLUMN``."""
         if self.sources is not None and example.source not in self.sources:
             raise FilteredRow("source", example.id, f"it is of {example.source!r}")
         count = len(example.images)
         if not _within(count, self.min_images, self.max_images):
             raise FilteredRow("image_count", example.id, f"{count} images")
-        for column, values in self.only.items():
-            if column not in example.metadata or example.metadata[column] not in values:
-                found = example.metadata.get(column)
-                raise FilteredRow(f"metadata.{column}", example.id, f"{column} is {found!r}")
-        for column, values in self.without.items():
-            if column in example.metadata and example.metadata[column] in values:
-                found = example.metadata[column]
-                raise FilteredRow(f"metadata.{column}", example.id, f"{column} is {found!r}")
+        for expected, columns in ((True, self.only), (False, self.without)):
+            for column, values in columns.items():
+                value = example.metadata.get(column)
+                if (column in example.metadata and value in values) is not expected:
+                    raise FilteredRow(f"metadata.{column}", example.id, f"{column} is {value!r}")
 
     def check_prompt(self, example: Example, tokens: int) -> None:
         """Checks the prompt's length; raises `FilteredRow` with the reason ``prompt_tokens``."""

@@ -43,8 +43,7 @@ class Filtered(Skipped):
 class RowReader:
     """Reads and prepares a row by its number, in worker processes too.
 
-    Raises:
-        ValueError: A part is filtered by prompt length, but ``prepare`` is no `Preparer`.
+    ValueError if a part is filtered by prompt length but ``prepare`` is not a `Preparer`.
     """
 
     source: Source
@@ -60,17 +59,12 @@ class RowReader:
             )
 
     def __call__(self, index: int) -> Example | Skipped:
-        """The prepared row, or why there is none.
-
-        Raises:
-            OSError, MemoryError: The machine fails; the row may be good in the next run.
-        """
+        """The prepared row, or why not; raises OSError and MemoryError, which may pass."""
         try:
             return self._read(index)
-        except FilteredRow as error:
-            return Filtered(error.reason, error.row, error.message)
         except BadRow as error:
-            return Skipped(error.reason, error.row, error.message)
+            kind = Filtered if isinstance(error, FilteredRow) else Skipped
+            return kind(error.reason, error.row, error.message)
         except (OSError, MemoryError):
             raise
         except Exception as error:
@@ -109,10 +103,7 @@ class SkipCount:
     def add(self, row: Example | Skipped | None, part: str, *, log: bool = True) -> None:
         """Counts a row of a part; None is an example that another host holds.
 
-        Args:
-            row: The example, or why it is left out.
-            part: The part's name.
-            log: Whether this host logs the row if it is skipped.
+        With ``log``, this host logs the row if it is skipped.
 
         Raises:
             ValueError: Too many rows are skipped, or a whole epoch; tells how many by reason.

@@ -19,11 +19,8 @@ class Turns:
     multiple of the period. Any n turns in a row hold n * w of it, give or take less than 2.
     (Grain's own ``mix`` rounds the weights: 3 and 7 become 100 and 233.)
 
-    Args:
-        weights: Positive, taken as written in decimal: 0.1 is a tenth.
-
-    Attributes:
-        period: The number of turns after which the order repeats.
+    The weights are positive, and taken as written in decimal: 0.1 is a tenth. The order repeats
+    after ``period`` turns.
 
     Raises:
         ValueError: A weight is not positive, or the shares' common denominator is over 1,000,000.
@@ -47,7 +44,11 @@ class Turns:
 
 def whole_shares(weights: Sequence[float]) -> list[int]:
     """The smallest whole numbers in the proportions of the weights; raises as `Turns` does."""
-    exact = [_exact(weight) for weight in weights]
+    for weight in weights:
+        real = isinstance(weight, numbers.Real) and not isinstance(weight, bool)
+        if not real or not 0 < weight < math.inf:
+            raise ValueError(f"weight: expected a positive number; got {weight!r}")
+    exact = [Fraction(str(weight)) for weight in weights]
     denominator = math.lcm(*(weight.denominator for weight in exact))
     whole = [int(weight * denominator) for weight in exact]
     divisor = math.gcd(*whole)
@@ -58,13 +59,6 @@ def whole_shares(weights: Sequence[float]) -> list[int]:
             f"{MAX_PERIOD:,}, such as 7, 2 and 1, or 0.7, 0.2 and 0.1; got {list(weights)}"
         )
     return shares
-
-
-def _exact(weight: float) -> Fraction:
-    real = isinstance(weight, numbers.Real) and not isinstance(weight, bool)
-    if not real or not 0 < weight < math.inf:
-        raise ValueError(f"weight: expected a positive number; got {weight!r}")
-    return Fraction(str(weight))
 
 
 def _one_period(shares: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:

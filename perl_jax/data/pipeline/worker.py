@@ -69,11 +69,7 @@ class Answer:
 
     @staticmethod
     def receive(connection: Connection) -> "Answer":
-        """Reads a value.
-
-        Raises:
-            EOFError, OSError: The other end closed before.
-        """
+        """Reads a value; raises EOFError or OSError if the other end has closed."""
         body, sizes = connection.recv()
         arrays = [memoryview(bytearray(size)) for size in sizes]
         for array in arrays:

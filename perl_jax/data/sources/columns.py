@@ -61,7 +61,7 @@ class ColumnsConfig(Checked):
     prepend_missing_images: bool = False
 
     def _check_together(self) -> None:
-        names = [_last_name(path) for path in self.metadata]
+        names = [path.rpartition(".")[2] for path in self.metadata]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"metadata: expected different names; got {', '.join(twice)} twice")
 
@@ -84,18 +84,9 @@ class RowOptions:
 def read_row(
     columns: ColumnsConfig, row: Row, name: str, stem: str, options: RowOptions
 ) -> Example:
-    """Makes an example of a row.
+    """Makes an example of a row called ``name``; ``stem`` is the source of rows that name none.
 
-    Args:
-        columns: The mapping.
-        row: The columns; a missing one is null.
-        name: The row's name.
-        stem: The source, unless the row or the options say another.
-        options: The settings of the whole source.
-
-    Raises:
-        BadRow: The row cannot be used.
-        OSError: An image cannot be read.
+    Raises `BadRow`, or OSError if an image cannot be read.
     """
     choices = _options(columns, row, name)
     question = _question(columns, row, name)
@@ -157,10 +148,6 @@ def check_columns(missing: Collection[str], names: Collection[str], where: str) 
         raise ValueError(f"{where}: columns: expected some of {', '.join(names)}; got {wrong}")
 
 
-def _last_name(path: str) -> str:
-    return path.rpartition(".")[2]
-
-
 def _kind(value: Any) -> str:
     return f"{type(value).__name__} {str(value)[:50]!r}"
 
@@ -203,7 +190,9 @@ def _options(columns: ColumnsConfig, row: Row, name: str) -> tuple[str, ...]:
         return ()
     if isinstance(value, str):
         value = [line.strip() for line in value.splitlines() if line.strip()]
-    if not isinstance(value, list) or not all(_is_option(option) for option in value):
+    if not isinstance(value, list) or not all(
+        isinstance(option, str | int | float) and not isinstance(option, bool) for option in value
+    ):
         raise BadRow("bad_options", name, f"expected texts as options; got {_kind(value)}")
     if len(value) > len(_LETTERS):
         raise BadRow("bad_options", name, f"expected at most 26 options; got {len(value)}")
@@ -213,10 +202,6 @@ def _options(columns: ColumnsConfig, row: Row, name: str) -> tuple[str, ...]:
     if not columns.label_options or letters == list(_LETTERS[: len(texts)]):
         return tuple(texts)
     return tuple(f"{letter}. {text}" for letter, text in zip(_LETTERS, texts, strict=False))
-
-
-def _is_option(value: Any) -> bool:
-    return isinstance(value, str | int | float) and not isinstance(value, bool)
 
 
 def _answer(columns: ColumnsConfig, row: Row, choices: tuple[str, ...], name: str) -> str:
@@ -262,5 +247,5 @@ def _metadata(columns: ColumnsConfig, row: Row) -> dict[str, Any]:
         if isinstance(value, Mapping):
             kept.update({k: v for k, v in value.items() if isinstance(v, str | int | float | bool)})
         elif value is not None:
-            kept[_last_name(path)] = value
+            kept[path.rpartition(".")[2]] = value
     return kept

@@ -42,11 +42,7 @@ class DatasetDirectorySource(TableFiles):
     ``data-00000-of-00002.arrow:17``, counted from 0. The source of rows that name none is the name
     of the directory.
 
-    The other arguments and errors are those of `RowFiles`.
-
-    Args:
-        path: The local directory.
-        split: As in `DatasetDirectoryConfig`.
+    The arguments are the fields of `DatasetDirectoryConfig`; other errors are those of `RowFiles`.
 
     Raises:
         FileNotFoundError: It is no such directory, or one of its files is missing.

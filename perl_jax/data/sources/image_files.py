@@ -28,14 +28,11 @@ def image_directory(root: str | Path | None) -> Path | str | None:
 def encoded_image(image: Any, root: Path | str | None, row: str) -> bytes:
     """Returns the encoded bytes of an image, without decoding them.
 
-    Args:
-        image: Bytes, a path, or a mapping with ``bytes`` and ``path``, where bytes win.
-        root: The directory that paths are relative to, or its URL; nothing outside is read.
-        row: The row's name.
+    ``image`` is bytes, a path below ``root``, or a mapping with ``bytes`` and ``path``, where bytes
+    win. Nothing outside ``root`` is read.
 
-    Raises:
-        BadRow: ``missing_image``, ``unsafe_path``, or ``bad_image`` for other types.
-        OSError: The storage fails.
+    Raises `BadRow` ``missing_image``, ``unsafe_path``, or ``bad_image`` for other types; OSError if
+    the storage fails.
     """
     path = image
     if isinstance(image, Mapping):

@@ -81,11 +81,7 @@ class _Seen:
     def __init__(self, columns: ColumnsConfig | None):
         self.missing = [] if columns is None else list(columns.paths())
         self.names: dict[str, None] = {}
-        self._mapped = columns is not None
-
-    def is_complete(self) -> bool:
-        """Whether all mapped columns were found, so that further rows need not be parsed."""
-        return self._mapped and not self.missing
+        self.mapped = columns is not None
 
     def add(self, row: Row) -> None:
         found = dict.fromkeys(column_paths(row))
@@ -118,8 +114,8 @@ class _File:
                     self._blanks.append(len(self._starts))
                     continue
                 self._starts.append(start)
-                if is_good and seen.is_complete():
-                    continue
+                if is_good and seen.mapped and not seen.missing:
+                    continue  # further rows can tell nothing new
                 try:
                     seen.add(_parse(line, self._name_of(len(self._starts) - 1)))
                     is_good = True

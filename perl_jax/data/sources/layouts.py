@@ -21,17 +21,12 @@ class _Type(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """A row layout; ``name`` is its name in messages.
+    """The columns of a file, by name, and what examples are made of."""
 
-    Attributes:
-        required: The columns that must exist, and their types.
-        optional: The columns that are read if they exist, and their types.
-    """
-
-    name: str
+    name: str  # in messages
     columns: ColumnsConfig
-    required: Mapping[str, _Type]
-    optional: Mapping[str, _Type]
+    required: Mapping[str, _Type]  # columns that must exist
+    optional: Mapping[str, _Type]  # columns that are read if they exist
 
     def missing(self, names: Collection[str]) -> list[str]:
         """The required columns that a file lacks."""
@@ -72,11 +67,7 @@ def layout_of(names: Collection[str], where: str) -> Layout:
 
 
 def schema_layout(schema: pa.Schema, columns: ColumnsConfig | None, where: str) -> Layout:
-    """The layout of a file: that of a mapping, else the one that its columns tell.
-
-    Raises:
-        ValueError: A column is missing or has the wrong type.
-    """
+    """The layout of a mapping, or the one that a file's columns tell; ValueError if none fits."""
     if columns is None:
         layout = layout_of(schema.names, where)
         layout.check(schema, where)

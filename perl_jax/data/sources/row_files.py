@@ -8,7 +8,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Annotated, Any, ClassVar, TypedDict
+from typing import Annotated, Any, ClassVar, TypedDict, Unpack, cast
 
 from annotated_types import Len
 
@@ -52,12 +52,7 @@ class RowsConfig(SourceKind):
 
     def options(self) -> RowsOptions:
         """The keyword arguments of `RowFiles`."""
-        return RowsOptions(
-            columns=self.columns,
-            image_root=self.image_root,
-            prompt_suffix=self.prompt_suffix,
-            source=self.source,
-        )
+        return cast("RowsOptions", {key: getattr(self, key) for key in RowsOptions.__annotations__})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,11 +76,9 @@ class RowFiles(Source):
     Args:
         paths: Files or patterns such as ``data/train-*.parquet`` (all matches, sorted by name);
             local, or URLs such as ``gs://``, of which only what is needed is fetched.
-        columns: As in `RowsConfig`.
-        image_root: As in `RowsConfig`. Nothing outside is read: no absolute paths, no ``..``, no
-            links that lead out.
-        prompt_suffix: As in `RowsConfig`.
-        source: As in `RowsConfig`.
+
+    The other arguments are the fields of `RowsConfig`. Nothing outside ``image_root`` is read: no
+    absolute paths, no ``..``, no links that lead out.
 
     Raises:
         FileNotFoundError: A path is missing, or a pattern matches nothing.
@@ -98,18 +91,13 @@ class RowFiles(Source):
     _columns: ColumnsConfig
 
     def __init__(
-        self,
-        paths: str | Path | Sequence[str | Path],
-        *,
-        columns: ColumnsConfig | None = None,
-        image_root: str | Path | None = None,
-        prompt_suffix: str = "",
-        source: str | None = None,
+        self, paths: str | Path | Sequence[str | Path], **options: Unpack[RowsOptions]
     ) -> None:
         self._paths = find_files(paths)
         self._names = short_names(self._paths)
-        self._options = RowOptions(image_directory(image_root), prompt_suffix, source)
-        self._mapping = columns
+        root = image_directory(options.get("image_root"))
+        self._options = RowOptions(root, options.get("prompt_suffix", ""), options.get("source"))
+        self._mapping = options.get("columns")
         self._find_rows()
         if not len(self):
             raise ValueError(f"{self._where()}: expected rows; got none")
@@ -146,12 +134,7 @@ class RowFiles(Source):
         return self._starts[-1]
 
     def __getitem__(self, index: int) -> Example:
-        """The row of that number; the files follow each other in the order given.
-
-        Raises:
-            BadRow: The row cannot be used.
-            IndexError, OSError: There is no such row, or a file cannot be read.
-        """
+        """The row of that number; raises `BadRow`, IndexError, or OSError if reading fails."""
         index = operator.index(index)
         if not 0 <= index < len(self):
             raise IndexError(f"row {index}: the rows are 0 to {len(self) - 1}")

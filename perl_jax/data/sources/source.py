@@ -46,12 +46,9 @@ class SourceKind(Checked, ABC):
 
 
 class BadRow(ValueError):
-    """One row cannot be used; it is skipped, counted and named.
+    """A row cannot be used; it is skipped, named (as in ``train.parquet:17``) and counted.
 
-    Attributes:
-        reason: A short fixed word under which such rows are counted.
-        row: The row's name, as in ``train.parquet:17``.
-        message: The fault.
+    ``reason`` is a short fixed word under which such rows are counted.
     """
 
     def __init__(self, reason: str, row: str, message: str):

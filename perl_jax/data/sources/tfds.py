@@ -23,10 +23,7 @@ class TfdsSource:
 
     Images are the bytes that were written. Each worker process opens the files itself.
 
-    Args:
-        directory: The directory of a version, which holds ``dataset_info.json``.
-        split: The split.
-        prompt_suffix: Text put after every question and its options.
+    The arguments are the fields of `TfdsConfig`.
 
     Raises:
         FileNotFoundError: The directory holds no data set.
@@ -51,12 +48,7 @@ class TfdsSource:
         return self._starts[-1]
 
     def __getitem__(self, index: int) -> Example:
-        """The row of that number, in the order of the published files.
-
-        Raises:
-            IndexError: There is no such row.
-            OSError: Its record is damaged; names the file.
-        """
+        """The row of that number; raises IndexError, or OSError that names a damaged file."""
         index = operator.index(index)
         if not 0 <= index < len(self):
             raise IndexError(f"row {index}: the rows are 0 to {len(self) - 1}")
