@@ -48,7 +48,7 @@ def image_hash(image: Any) -> np.ndarray:
 
 
 def distances(hashes_NxW: np.ndarray, hash_W: np.ndarray) -> np.ndarray:
-    """The bits in which each of N hashes differs from one: int64 ``[N]``; ``[N, I]`` for rows."""
+    """The bits in which each of N hashes differs from one: int64 ``[N]``; ``[N, I]`` of I each."""
     return np.bitwise_count(hashes_NxW ^ hash_W).sum(axis=-1, dtype=np.int64)
 
 
