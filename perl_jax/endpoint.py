@@ -1,4 +1,4 @@
-"""Asks an OpenAI-compatible chat endpoint, each question once: answers are kept on the disk."""
+"""A client of an OpenAI-compatible chat endpoint that keeps every answer on disk."""
 
 import hashlib
 import json
@@ -18,10 +18,8 @@ from perl_jax.settings import Checked, Count, CountOrZero, Expects, Positive
 
 _log = logging.getLogger(__name__)
 
-# Statuses that speak of the moment; all of 5xx do too.
-_BUSY = (408, 409, 425, 429)
-# Statuses that speak of one question: too long, or refused by a filter.
-_REFUSED = (400, 413, 422)
+_BUSY = (408, 409, 425, 429)  # and all of 5xx: a later try may succeed
+_REFUSED = (400, 413, 422)  # this question is too long, or a filter refused it
 _LONGEST_WAIT = 60.0
 _QUOTED = 300
 
@@ -38,18 +36,17 @@ class Refused(ValueError):
 
 @dataclass(frozen=True)
 class EndpointConfig(Checked):
-    """Who is asked, and how.
+    """The chat endpoint and how to call it.
 
     Attributes:
-        base_url: Ends before ``/chat/completions``, as in ``http://localhost:8000/v1``.
-        model: The name that the endpoint knows it by.
-        api_key_env: The environment variable with the key; None: no key is sent.
-        parameters: Of every request, besides the model and the messages.
-        timeout: A request fails after so many seconds without a sign of the endpoint.
-        retries: How often a request is sent again that failed or found the endpoint busy.
-        retry_seconds: Before the first retry; doubles with each, up to a minute. A busy endpoint
-            may ask for another time.
-        concurrency: Requests under way at a time.
+        base_url: The URL before ``/chat/completions``, such as ``http://localhost:8000/v1``.
+        model: The endpoint's name for the model.
+        api_key_env: The environment variable with the API key; None: no key is sent.
+        parameters: Request parameters other than the model and the messages.
+        timeout: Seconds without any data after which a request fails.
+        retries: The most retries of a request that failed or found the endpoint busy.
+        retry_seconds: Wait before the first retry; doubles up to 60 s. ``Retry-After`` overrides.
+        concurrency: The number of requests at a time.
     """
 
     base_url: str
@@ -72,15 +69,14 @@ class EndpointConfig(Checked):
 
 
 class Endpoint:
-    """Asks; a context manager. Several threads may ask at once.
+    """A thread-safe client of the endpoint; a context manager.
 
     Args:
-        config: Who is asked.
-        cache: The directory of the answers. A question that was asked before, of the same model
-            with the same parameters, is answered from it, whatever the URL.
+        config: The endpoint.
+        cache: The directory of kept answers, by model, parameters and question (not by URL).
 
     Raises:
-        ValueError: The environment has no key under the name given.
+        ValueError: ``config.api_key_env`` is not set in the environment.
     """
 
     def __init__(self, config: EndpointConfig, cache: Path) -> None:
@@ -106,10 +102,10 @@ class Endpoint:
         self._client.close()
 
     def ask(self, prompt: str) -> str:
-        """The endpoint's answer to one message.
+        """Returns the answer to one user message, from the cache if it is there.
 
         Raises:
-            Refused: It answers others, but not this one.
+            Refused: The endpoint refuses this message.
             EndpointError: It does not answer in time, fails, or speaks another protocol.
         """
         request = {
@@ -128,7 +124,7 @@ class Endpoint:
         return answer
 
     def _send(self, request: Mapping[str, Any]) -> str:
-        """The answer of the endpoint, tried as often as allowed."""
+        """Sends a request, with retries."""
         delay = self.config.retry_seconds
         for attempt in range(self.config.retries + 1):
             wait = delay
@@ -154,13 +150,12 @@ class Endpoint:
 
 
 def _answer(response: httpx2.Response, url: str) -> str:
-    """The text of a chat completion; empty where it holds none."""
+    """The text of a chat completion; empty for a refusal or a tool call."""
     try:
         content = response.json()["choices"][0]["message"]["content"]
     except (ValueError, LookupError, TypeError) as error:
         expected = "expected a chat completion with choices[0].message.content"
         raise EndpointError(f"{url}: {expected}; got {response.text[:_QUOTED]!r}") from error
-    # A refusal, or a call of a tool.
     return content if isinstance(content, str) else ""
 
 

@@ -1,4 +1,4 @@
-"""What is known of a published data set, and how its files become examples."""
+"""The description of a published data set."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,15 +14,13 @@ class DataSet:
     """One published data set, or one subset of it.
 
     Attributes:
-        name: What commands call it: lower case, digits and underscores, such as ``mantis_nlvr2``.
+        name: Its name in commands: lower case, digits and underscores, such as ``mantis_nlvr2``.
         source: The `Example.source` of its rows, which selects the permutation rule.
-        licence: An SPDX identifier, or in words.
-        description: What its rows ask, in a few sentences.
-        splits: The reader of each: given the directory with the published files, it yields every
-            row in file order, an `Example` with images as encoded bytes, or the `BadRow` that says
-            why there is none. It raises ValueError where a file is not what it should be, and
-            FileNotFoundError where it is missing; both name the file.
-        files: Patterns of the published files that it needs, relative to that directory.
+        licence: An SPDX identifier, or words.
+        splits: A reader for each split. Given the directory of the published files, it yields for
+            every row in file order an `Example` (images as encoded bytes) or a `BadRow`. It raises
+            ValueError for a broken file and FileNotFoundError for a missing one, with its path.
+        files: Patterns of the published files, relative to that directory.
     """
 
     name: str
@@ -38,5 +36,5 @@ class DataSet:
 def by_split(
     read: Callable[[str, Path], Iterator[Example | BadRow]], *names: str
 ) -> dict[str, Callable[[Path], Iterator[Example | BadRow]]]:
-    """The splits that one function reads, given a split's name and the directory."""
+    """Splits that share one reader, which takes the split's name and the directory."""
     return {name: partial(read, name) for name in names}

@@ -1,4 +1,4 @@
-"""The fields of published rows, as examples hold them; what cannot be used is a `BadRow`."""
+"""Converts the fields of published rows to examples; a field that cannot be used is a `BadRow`."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -22,14 +22,14 @@ def read_examples(
     columns: Columns,
     archives: Iterable[Path] = (),
 ) -> Iterator[Example | BadRow]:
-    """Reads published files as `read_files` does, with what that yields and raises.
+    """Like `read_files`, with rows that `read_example` converts.
 
     Args:
         root: The directory with the published files.
-        pattern: Of those with rows.
-        fields: Given a row, its name and its number: the arguments of `read_example`.
-        source: Of the examples.
-        columns: Those of parquet files that are read.
+        pattern: The pattern of the files with rows.
+        fields: Returns the arguments of `read_example` for a row, its name and its number.
+        source: The examples' source.
+        columns: The parquet columns to read.
         archives: The zip files with images.
     """
     with closing(ImageStore(root, archives)) as store:
@@ -52,21 +52,12 @@ def read_example(
     options: Sequence[str] = (),
     metadata: Mapping[str, Any] | None = None,
 ) -> Example:
-    """An example of the fields of a row, as they are published.
+    """Makes an `Example` of published fields.
 
-    Args:
-        row: Names the row.
-        store: Reads the images.
-        id: As in `Example`, like all that follow.
-        source: See above.
-        question: A text.
-        images: What `ImageStore.read` takes, or a list of it; None: there are none.
-        answer: The ground truth.
-        options: As they are shown.
-        metadata: What is kept beside.
+    ``row`` names the row in errors. ``images`` is what ``store.read`` takes, a list of it, or None.
 
     Raises:
-        BadRow: A field cannot be used; those of the functions below and of `ImageStore.read`.
+        BadRow: A field cannot be used (see the functions below and `ImageStore.read`).
         OSError: The storage fails.
     """
     shown = listed(images)
@@ -82,11 +73,7 @@ def read_example(
 
 
 def read_question(value: Any, row: str) -> str:
-    """The question as it stands.
-
-    Raises:
-        BadRow: ``empty_prompt``, ``bad_prompt`` or ``bad_text``.
-    """
+    """Checks a question; raises `BadRow`: ``empty_prompt``, ``bad_prompt`` or ``bad_text``."""
     if value is None or (isinstance(value, str) and not value.strip()):
         raise BadRow("empty_prompt", row, "the question is empty")
     if not isinstance(value, str):
@@ -99,28 +86,21 @@ def read_question(value: Any, row: str) -> str:
 
 
 def read_id(value: Any, split: str, row: str) -> str:
-    """The id of a row that has one, made unique over the splits.
-
-    Raises:
-        BadRow: ``id_null``.
-    """
+    """Makes a row's id unique over the splits; raises `BadRow`: ``id_null``."""
     if value is None or value == "":
         raise BadRow("id_null", row, "the row has no id")
     return f"{split}/{value}"
 
 
 def listed(value: Any) -> list[Any]:
-    """The images of a column that holds one, several or none."""
+    """The values of a column that holds one, several or none."""
     if value is None:
         return []
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
 def _with_image_tags(question: str, num_images: int, row: str, options: Sequence[str]) -> str:
-    """The question with a placeholder for every image of the row; else `BadRow`: ``image_count``.
-
-    A single image without any is shown before the question: it can belong to no other place.
-    """
+    """Puts a single image that has no placeholder first; raises `BadRow`: ``image_count``."""
     pieces = [piece for text in (question, *options) for piece in split_placeholders(text)]
     tags = sum(isinstance(piece, Slot) for piece in pieces)
     if num_images == 1 and not tags:

@@ -1,4 +1,4 @@
-"""The rows of published files, parquet or JSON, in file order and in little memory."""
+"""Reads the rows of published parquet and JSON files, in file order and in little memory."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -17,25 +17,17 @@ from perl_jax.datasets.json_array import json_array
 from perl_jax.types import Example
 
 ReadRow = Callable[[Row, str, int], Example]
-"""Makes an example of a row, given its name and its number over all files of the split."""
-# The name of each row, and what decodes it: what is wrong in a row is a fault of that row alone.
+"""Converts a row, given its name and its number over all files of the split."""
+# Each row's name and decoder: decoding late keeps an error to its own row.
 _NamedRows = Iterator[tuple[str, Callable[[], Row]]]
 
-# So many rows are decoded at once: with images, a few dozen megabytes.
-_BATCH_ROWS = 32
-# A line of text and paths is never longer; one that is comes from some other file.
-_MAX_LINE_BYTES = 2**24
+_BATCH_ROWS = 32  # with images, a few dozen megabytes
+_MAX_LINE_BYTES = 2**24  # no line of text and paths is longer
 
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns of a parquet file that are read.
-
-    Attributes:
-        text: Must be there and hold text.
-        other: Must be there, of any type.
-        optional: Read where they are there.
-    """
+    """The parquet columns to read: required text, other required ones, and optional ones."""
 
     text: tuple[str, ...] = ()
     other: tuple[str, ...] = ()
@@ -47,22 +39,22 @@ def read_files(
 ) -> Iterator[Example | BadRow]:
     """Reads the files that match a pattern, row by row.
 
-    They are parquet files (``.parquet``), files of a JSON object a line (``.jsonl``), in which
-    blank lines are no rows, or files of one array of JSON objects (``.json``).
+    The formats are ``.parquet``, ``.jsonl`` (one JSON object per line; blank lines are skipped)
+    and ``.json`` (one array of objects).
 
     Args:
         root: The directory with the published files; rows are named relative to it.
-        pattern: Of the files, such as ``data/train-*.parquet``.
-        read: Makes an example of a row, or raises `BadRow`.
-        columns: Those of parquet files that are read.
+        pattern: The pattern of the files, such as ``data/train-*.parquet``.
+        read: Converts a row, or raises `BadRow`.
+        columns: The parquet columns to read.
 
     Yields:
-        For every row its example, or why there is none, ``duplicate_id``, ``bad_text`` and
-        ``bad_json`` (no JSON object) included.
+        Each row's example or its `BadRow`, including ``duplicate_id``, ``bad_text`` and
+        ``bad_json``.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: A file is not whole or not of its kind, or lacks a column.
+        FileNotFoundError: No file matches.
+        ValueError: A file is cut off, is of another format, or lacks a column.
     """
     paths = sorted(path for path in root.glob(pattern) if path.is_file())
     if not paths:
@@ -100,7 +92,6 @@ def _parquet_rows(path: Path, name: str, columns: Columns) -> _NamedRows:
 
 
 def _check_columns(schema: pa.Schema, columns: Columns, path: Path) -> list[str]:
-    """The columns to read."""
     lacking = [name for name in (*columns.text, *columns.other) if name not in schema.names]
     if lacking:
         raise ValueError(

@@ -30,7 +30,7 @@ def _read_split(split: str, root: Path) -> Iterator[Example | BadRow]:
 
 
 def _answer(row: Row, name: str) -> tuple[tuple[str, ...], Any]:
-    """The options of a row, as they are shown, and its answer."""
+    """The lettered options of a row, and its answer."""
     choices = row.get("choices")
     if choices is None:
         return (), row.get("answer", row.get("ground_truth"))
@@ -42,7 +42,7 @@ def _answer(row: Row, name: str) -> tuple[tuple[str, ...], Any]:
 
 
 def _letter(truth: Any, texts: Sequence[str], name: str) -> str:
-    """The letter of the right choice, which the row names by its letter or its text."""
+    """The letter of the right choice, given that letter or the choice's text."""
     text = read_answer(truth, name)
     if text in texts:
         if texts.count(text) > 1:

@@ -1,4 +1,4 @@
-"""The image files of a published set: unpacked below its directory, or still in its archives."""
+"""Reads the images of a published set from its directory or from its zip archives."""
 
 import os
 import stat
@@ -13,15 +13,13 @@ from perl_jax.data.sources.image_files import check_path, encoded_image
 from perl_jax.data.sources.source import BadRow
 from perl_jax.processing.decode import MAX_BYTES
 
-# What zipfile raises at a member that is damaged; RuntimeError where it is encrypted.
+# What zipfile raises for damaged members; RuntimeError for encrypted ones.
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, UnicodeError, RuntimeError)
-# Of these no more is unpacked at once than is asked for.
+# zipfile unpacks only as many bytes of these as are read.
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 class _Member(NamedTuple):
-    """A file in an archive, and its path there."""
-
     archive: zipfile.ZipFile
     info: zipfile.ZipInfo
     path: PurePosixPath
@@ -32,12 +30,12 @@ class _Member(NamedTuple):
 
 
 class ImageStore:
-    """Reads images by the paths that rows hold.
+    """Reads images by the paths in rows, without unpacking archives.
 
-    A path is looked for below the directory first, then in the zip archives, where it may be
-    relative to a folder that holds everything. If there is no such file, it is looked for in other
-    folders and without its own first ones: ``K12/1.png`` is found as ``export/data/K12/1.png`` and
-    as ``1.png``. Several different matches are an error of the row. Nothing is unpacked.
+    A path is looked up in the directory, then in the zip archives, with or without the folders
+    that all members share. Otherwise a member matches whose path ends with the wanted one, or the
+    reverse: ``K12/1.png`` matches ``export/data/K12/1.png`` and ``1.png``. Different matches are an
+    error of the row.
 
     Args:
         root: The directory that paths are relative to; nothing outside is read.
@@ -66,11 +64,11 @@ class ImageStore:
             archive.close()
 
     def read(self, image: Any, row: str) -> bytes:
-        """Returns the encoded bytes of an image, unchecked; arguments as of `encoded_image`.
+        """Returns the encoded bytes of an image, unchecked; takes what `encoded_image` takes.
 
         Raises:
-            BadRow: ``missing_image``, ``ambiguous_image``, ``unsafe_path`` (also a member that is
-                no regular file) or ``bad_image`` (also a member that is damaged or too large).
+            BadRow: ``missing_image``, ``ambiguous_image``, ``unsafe_path`` (also for a member that
+                is no regular file) or ``bad_image`` (also for a damaged or too large member).
             OSError: The storage fails.
         """
         try:
@@ -91,7 +89,6 @@ class ImageStore:
             raise ValueError(f"{path}: expected a whole zip file: {error}") from error
         self._archives.append(archive)
         members = list(_members(archive))
-        # The folders that hold everything.
         folders = [member.path.parent for member in members]
         shared = len(PurePosixPath(os.path.commonpath(folders)).parts) if folders else 0
         for member in members:
@@ -115,10 +112,9 @@ class ImageStore:
 
 
 def _members(archive: zipfile.ZipFile) -> Iterator[_Member]:
-    """The files of an archive that a path may name."""
     for info in archive.infolist():
         path = PurePosixPath(info.filename)
-        # What macOS adds to archives is no part of the data.
+        # macOS adds __MACOSX to archives.
         foreign = path.is_absolute() or ".." in path.parts or path.parts[:1] == ("__MACOSX",)
         if not info.is_dir() and not foreign:
             yield _Member(archive, info, path)
@@ -130,7 +126,7 @@ def _ends_with(path: PurePosixPath, end: PurePosixPath) -> bool:
 
 def _read(member: _Member, row: str) -> bytes:
     info, bad = member.info, partial(BadRow, "bad_image", row)
-    # The upper half holds the mode of Unix, 0 where the file was packed without one.
+    # The upper half is the Unix mode, 0 if there is none.
     if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):
         raise BadRow("unsafe_path", row, f"{member.where} is not a regular file")
     if info.compress_type not in _COMPRESSIONS:
@@ -139,7 +135,7 @@ def _read(member: _Member, row: str) -> bytes:
         raise bad(f"{member.where}: {info.file_size} bytes; at most {MAX_BYTES} are read")
     try:
         with member.archive.open(info) as file:
-            # Without a bound, one that understates its size would be unpacked whole.
+            # Bounded, as a member may understate its size.
             return file.read(MAX_BYTES + 1)
     except _DAMAGE as error:
         raise bad(f"{member.where} cannot be read: {error}") from error

@@ -11,10 +11,10 @@ _CHARACTERS_AT_ONCE = 2**20
 
 
 def json_array(path: Path) -> Iterator[Any]:
-    """The elements of a file that holds an array; of its text, only a piece is held at a time.
+    """Yields the elements of a JSON array file without holding the whole text.
 
     Raises:
-        ValueError: The file is no JSON array in UTF-8, or is cut off; names the file.
+        ValueError: The file is no whole JSON array in UTF-8; the message has the path.
     """
     try:
         yield from _elements(path)
@@ -34,7 +34,7 @@ def _elements(path: Path) -> Iterator[Any]:
                 value, end = decoder.raw_decode(text, at)
                 following = _after_space(text, end)
             except json.JSONDecodeError:
-                following = len(text)  # the element goes on in the next piece, or is broken
+                following = len(text)  # the element continues in the next piece, or is broken
             except (ValueError, RecursionError) as error:
                 raise ValueError(f"{path}: {error}") from error
             if following < len(text):

@@ -1,16 +1,16 @@
-"""TIGER-Lab/Mantis-Instruct: its subsets that show several images, from their published files.
+"""TIGER-Lab/Mantis-Instruct: the subsets with several images per row.
 
-Below the directory stands one folder for each subset, such as ``nlvr2/``, with ``train-*.parquet``
-(columns ``id``, ``images``, ``conversation``, ``source``) or the authors' raw ``train.json``, and
-the images in the zip files that ``train_images_zips.txt`` names, else in ``train_images*.zip``.
-Images may also stand in the rows, or as files below the folder.
+Each subset has a folder, such as ``nlvr2/``, with ``train-*.parquet`` (columns ``id``, ``images``,
+``conversation``, ``source``) or the authors' raw ``train.json``. Images are in the rows, in files
+below the folder, or in the zip files that ``train_images_zips.txt`` lists, else in
+``train_images*.zip``.
 
-A row is a conversation about its images. Its first question and answer become the example. The
-later pairs, which refer to images and answers before them and do not stand alone, are left out;
-``metadata["left_out_pairs"]`` has their number. So are images that only later questions show.
+A row is a conversation about its images. Its first question and answer become the example. Later
+pairs depend on earlier ones, so they and the images that only they show are left out;
+``metadata["left_out_pairs"]`` counts them.
 
-The ids of the published rows repeat (dreamsim has two for half of its rows), so examples are
-numbered; ``metadata["published_id"]`` has the other.
+Published ids repeat (for half of the rows of dreamsim), so examples are numbered;
+``metadata["published_id"]`` keeps the published id.
 """
 
 import re
@@ -36,7 +36,7 @@ _IMAGE = "<image>"
 
 @dataclass(frozen=True)
 class _Subset:
-    """One configuration of the data set: its kind of answers (see `read_answer`) and question."""
+    """One subset: its kind of answers (see `read_answer`) and what it asks."""
 
     answers: str
     asks: str
@@ -82,7 +82,7 @@ def _read_split(subset: str, split: str, directory: Path) -> Iterator[Example | 
 
 
 def _zip_files(folder: Path, split: str) -> list[Path]:
-    """The zip files of a split's images; raises where the list of them names other files."""
+    """The zip files with a split's images."""
     names = folder / f"{split}_images_zips.txt"
     if not names.is_file():
         return sorted(folder.glob(f"{split}_images*.zip"))
@@ -115,7 +115,7 @@ def _example(subset: str, id: str, row: Row, name: str, store: ImageStore) -> Ex
 
 
 def _messages(row: Row, name: str) -> list[tuple[str, str]]:
-    """The roles and texts of a conversation, in any of the published spellings."""
+    """The roles and texts of a conversation, under any of the published keys."""
     bad = partial(BadRow, "bad_conversation", name)
     messages = row.get("conversation") or row.get("conversations") or []
     if not isinstance(messages, list) or not all(isinstance(m, Mapping) for m in messages):
@@ -134,7 +134,7 @@ def _messages(row: Row, name: str) -> list[tuple[str, str]]:
 
 
 def _question(messages: list[tuple[str, str]], row: Row, name: str) -> tuple[str, int]:
-    """The first question with its placeholders, and how many images it shows."""
+    """The first question with its placeholders, and its number of images."""
     images = row.get("images")
     if not images or not isinstance(images, list):
         raise BadRow("no_images", name, "the row has no images")
@@ -144,7 +144,7 @@ def _question(messages: list[tuple[str, str]], row: Row, name: str) -> tuple[str
     shown = question.count(_IMAGE)
     total = sum(text.count(_IMAGE) for role, text in messages if role == "user")
     if not total:
-        # Frames of videos have no placeholders; the authors put such images first.
+        # Video frames have no placeholders; the authors put them first.
         return _IMAGE * len(images) + "\n" + question, len(images)
     if total != len(images):
         raise BadRow("image_count", name, f"{total} placeholders for {len(images)} images")

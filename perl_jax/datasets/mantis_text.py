@@ -1,4 +1,4 @@
-"""The texts of Mantis-Instruct: where the options of a question end, and what an answer means."""
+"""Reads the options and answers in the texts of Mantis-Instruct."""
 
 import re
 
@@ -13,7 +13,7 @@ from perl_jax.types import Example
 
 _LABEL = re.compile(r"(?:\(([A-Z])\)|([A-Z])[.):])\s*(?=\S)")
 _ANSWER = re.compile(r"\A(?:the\s+)?(?:correct\s+)?answer(?:\s+is)?\s*:\s*", re.IGNORECASE)
-# The sentences of dreamsim around the image that they name.
+# The sentences of dreamsim that name an image.
 _MORE_SIMILAR = re.compile(
     r"(?:the\s+image\s+that\s+is\s+more\s+similar\s+to\s+the\s+reference\s+image\s+is\s+)?"
     r"(?P<image>.+?)(?:\s+is\s+more\s+similar\s+to\s+the\s+reference\s+image)?\s*\.?",
@@ -26,14 +26,10 @@ _ONE_IMAGE = re.compile(
 
 
 def split_options(text: str) -> tuple[str, tuple[str, ...]]:
-    """Splits a question from the lettered lines that it ends with, A first.
+    """Splits a text into its question and the two or more lettered lines (from A) at its end.
 
-    Nothing is changed: the question and the options, joined by line breaks, are the text. A list
-    that does not end the text, or that stands in a line, stays in the question, where the
-    permutation finds it too.
-
-    Returns:
-        The question, and the lines with their labels; no lines where there are fewer than two.
+    Joined by line breaks, they are the text again. Any other list of options stays in the question,
+    where the permutation finds it too.
     """
     lines = text.split("\n")
     wanted = ""
@@ -50,25 +46,24 @@ def split_options(text: str) -> tuple[str, tuple[str, ...]]:
 
 
 def read_answer(example: Example, kind: str, row: str) -> tuple[str, str]:
-    """What an answer of Mantis-Instruct comes down to, as it is graded and permuted.
+    """Reduces a published answer to the form that is graded and permuted.
 
-    A choice becomes its letter: of ``B``, ``(B)``, ``Answer: B``, ``B: the words of the option``
-    or these words alone. A sentence that does nothing but name an image becomes ``Image 2``: of
-    ``Image 2 is more similar to the reference image.``, ``Answer: Image 2``, ``The second image``.
-    Any other text stays, without ``Answer:`` before it.
+    A choice (``B``, ``(B)``, ``Answer: B``, ``B: the option's words`` or these words alone) becomes
+    its letter. A sentence that only names an image (``The second image``, ``Answer: Image 2``,
+    ``Image 2 is more similar to the reference image.``) becomes ``Image 2``. Any other text only
+    loses a leading ``Answer:``.
 
     Args:
-        example: With the answer as it is published.
-        kind: What an answer may be: ``choice`` (where there are options, one of them), ``image``
-            (an option, or an image) or ``text`` (anything).
-        row: Names the row.
+        example: The example with the published answer.
+        kind: ``choice`` (an option, if there are any), ``image`` (an option or an image) or
+            ``text`` (anything).
+        row: The row's name, for errors.
 
     Returns:
-        The answer, and which of ``multiple_choice``, ``short_answer`` and ``free_text`` it makes of
-        the question.
+        The answer, and the question type: ``multiple_choice``, ``short_answer`` or ``free_text``.
 
     Raises:
-        BadRow: ``answer_null``, ``bad_answer`` (it could never be matched),
+        BadRow: ``answer_null``, ``bad_answer`` (no response could match it),
             ``letter_outside_options`` or ``answer_not_an_option``.
     """
     text = _ANSWER.sub("", example.answer.strip(), count=1).strip()
@@ -95,7 +90,7 @@ def read_answer(example: Example, kind: str, row: str) -> tuple[str, str]:
 
 
 def _choices(example: Example) -> dict[str, str]:
-    """The words of each option by its letter; none where the list cannot be read."""
+    """The words of each option by letter; empty if the options cannot be read."""
     fields = fields_of(example)
     try:
         options = find_options(example)
@@ -105,7 +100,7 @@ def _choices(example: Example) -> dict[str, str]:
 
 
 def _chosen(text: str, choices: dict[str, str]) -> str | None:
-    """The letter that an answer gives by itself, with its option's words, or by these words."""
+    """The letter that an answer gives, or that its words give."""
     if not choices:
         return None
     if (letter := letter_of(text)) is not None:
@@ -122,7 +117,7 @@ def _plain(text: str) -> str:
 
 
 def _named_image(text: str, num_images: int) -> str | None:
-    """The image that the whole text does nothing but name, as ``Image 2``."""
+    """The image that the text names, as ``Image 2``; None if it says anything else."""
     sentence = _MORE_SIMILAR.fullmatch(text)
     if sentence is None or not _ONE_IMAGE.fullmatch(sentence["image"]):
         return None

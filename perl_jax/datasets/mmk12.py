@@ -1,4 +1,4 @@
-"""MMK12: school mathematics and sciences; and MM-Eureka's data, its predecessor in JSON lines."""
+"""MMK12 (school mathematics and sciences), and its predecessor, MM-Eureka's data in JSON lines."""
 
 import json
 from collections.abc import Iterator
@@ -44,10 +44,9 @@ def _read_eureka(root: Path) -> Iterator[Example | BadRow]:
 
 
 def _user_turn(chat: Any, row: str) -> tuple[str, list[Any]]:
-    """The text of the one user message, ``<image>`` where an image stands, and these images.
+    """The text and images of the one user message.
 
-    The system message is left out: it asks for a format of the response, which is the recipe's to
-    choose.
+    The system message is left out: it asks for a response format, which the recipe chooses.
     """
     bad = partial(BadRow, "bad_prompt", row)
     try:

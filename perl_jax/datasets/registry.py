@@ -9,15 +9,11 @@ DATA_SETS: dict[str, DataSet] = {
     for module in (mantis, mmk12, k12_freeform, virl39k, geometry3k, show_how_to)
     for one in module.DATA_SETS
 }
-"""What `perl_jax.data.build` builds."""
+"""The data sets that `perl_jax.data.build` builds."""
 
 
 def data_set(name: str) -> DataSet:
-    """The data set of that name.
-
-    Raises:
-        ValueError: There is none.
-    """
+    """Returns the data set with this name; raises ValueError if there is none."""
     if name not in DATA_SETS:
         hint = suggestion(name, DATA_SETS)
         raise ValueError(f"no data set {name!r}{hint}; expected one of {', '.join(DATA_SETS)}")

@@ -1,4 +1,4 @@
-"""ShowHowTo: sequences of frames that show the steps of a task, turned into questions."""
+"""ShowHowTo: questions about sequences of frames that show the steps of a task."""
 
 import json
 import random
@@ -18,30 +18,28 @@ from perl_jax.types import Example
 
 SOURCE = "ShowHowTo"
 _PROMPTS, _STRIPS = "prompts.json", "imgseqs*/*.jpg"
-# A strip is cut frame by frame; distractors come from any other one, which is seldom met again.
+# One strip is cut frame by frame; distractors come from any other, which is rarely used again.
 _STRIPS_KEPT = 2
 _TEXTS_KEPT = 2**12
-# So many sequences are tried for distractors: one that cannot be read must not end a question.
-_MAX_TRIED = 24
+_MAX_TRIED = 24  # sequences tried for distractors, as some cannot be read
 
 
 class Strips:
-    """The sequences of one split: the texts of the steps, and a strip of frames for each sequence.
+    """The sequences of one split.
 
-    A strip is a JPEG file with a frame for every step, side by side and equally wide. Sequences
-    without a strip are none: the strips come in parts, and on request.
+    A strip is a JPEG file with one frame per step, side by side and equally wide. Sequences without
+    a strip are skipped: strips are given in parts, on request.
 
     Args:
-        root: The directory with ``prompts.json`` and ``imgseqs*/``. Timestamps
-            (``keyframes.json``) are not read.
+        root: The directory with ``prompts.json`` and ``imgseqs*/``.
 
     Attributes:
-        ids: Of the sequences, in the order of the strips' paths.
-        steps: The texts of the steps of a sequence; raises `BadRow`: ``no_steps``, ``bad_steps``.
+        ids: The ids of the sequences, in the order of the strips' paths.
+        steps: Returns the step texts of an id; raises `BadRow`: ``no_steps`` or ``bad_steps``.
 
     Raises:
         FileNotFoundError: There is no ``prompts.json``, or no strip.
-        ValueError: ``prompts.json`` is not what it should be, or two strips have one id.
+        ValueError: ``prompts.json`` is broken, or two strips have one id.
     """
 
     def __init__(self, root: Path):
@@ -61,11 +59,10 @@ class Strips:
         self.steps = lru_cache(_TEXTS_KEPT)(self._read_steps)
 
     def frame(self, id: str, number: int) -> Frame:
-        """One frame with the text of its step.
+        """Returns one frame with the text of its step.
 
         Raises:
-            BadRow: Those of `steps`; ``missing_image``, ``unsafe_path``, ``bad_image`` or
-                ``bad_strip``.
+            BadRow: As `steps`, or ``missing_image``, ``unsafe_path``, ``bad_image``, ``bad_strip``.
             OSError: The storage fails.
         """
         steps = self.steps(id)
@@ -74,7 +71,7 @@ class Strips:
         return Frame(steps[number], encode_frame(pixels[:, number * width : (number + 1) * width]))
 
     def others(self, rng: random.Random, id: str) -> Iterator[Frame]:
-        """Frames of other sequences that are drawn, one each."""
+        """Draws other sequences and yields one frame of each."""
         for other in rng.sample(self.ids, min(_MAX_TRIED, len(self.ids))):
             if other == id:
                 continue
@@ -106,21 +103,21 @@ class Strips:
         height, width = pixels.shape[:2]
         if width % count:
             raise BadRow("bad_strip", row, f"{width} pixels cannot be cut into {count} frames")
-        # The published loader leaves these out as well: most likely they hold fewer frames.
+        # The published loader also drops these: most likely they hold fewer frames.
         if width // count < height:
             raise BadRow("bad_strip", row, f"{count} frames in {width}x{height} are upright")
         return pixels
 
 
 def read_questions(root: Path, *, seed: int = 0) -> Iterator[Example | BadRow]:
-    """Asks the questions about every sequence of a directory, in the order of the strips' paths.
+    """Makes the questions about every sequence of a directory, in the order of the strips' paths.
 
-    Every question is a function of the seed, of the id of its sequence, and of the content of the
-    directory, from which distractors are drawn. Arguments and errors are those of `Strips`.
+    A question depends on the seed, the id of its sequence and the directory's content only.
+    Arguments and errors are those of `Strips`.
 
     Yields:
-        For every sequence, one example of each kind that it has enough steps for, or why there is
-        none; one `BadRow` where the whole sequence cannot be read.
+        For every sequence, an example or a `BadRow` for each kind that it has enough steps for; one
+        `BadRow` if the sequence cannot be read.
     """
     strips = Strips(root)
     for id in strips.ids:

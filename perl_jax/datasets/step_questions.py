@@ -1,4 +1,4 @@
-"""Questions about frames that show the steps of a task, built so that one answer is right.
+"""Questions about frames that show the steps of a task; each has one right answer.
 
 ====================  ================================================  =======================
 kind                  shows                                             asks
@@ -9,10 +9,9 @@ next_frame            the steps up to one, in order                     which fr
 ordering              the texts in order and all the frames, shuffled   for the order of frames
 ====================  ================================================  =======================
 
-The first three have four lettered frames, which are the last four images: the right one, and
-distractors from the same sequence that are not shown otherwise, as far as there are, then one each
-from other sequences. No distractor has the pixels or the text of the right one. Near duplicates are
-not looked for: two frames of one scene may look much the same.
+The first three end with four lettered frames: the right one and distractors, first unshown frames
+of the same sequence, then one each of other sequences. No distractor has the pixels or the text of
+the right one, but it may look much like it: near duplicates are not looked for.
 """
 
 import io
@@ -34,28 +33,27 @@ from perl_jax.processing import Slot, split_placeholders
 from perl_jax.types import Example
 
 KINDS = {"description_to_frame": 1, "missing_frame": 3, "next_frame": 2, "ordering": 2}
-"""The kinds of questions, and how many steps a sequence must have for each."""
+"""The kinds of questions, and the least number of steps for each."""
 
 _LETTERS = "ABCD"
-# More than any question shows.
-_MANY_SLOTS = 20
+_MANY_SLOTS = 20  # more than any question shows
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A frame, encoded, and the text of the step that it shows."""
+    """An encoded frame and the text of its step."""
 
     step: str
     image: bytes
 
     def like(self, other: "Frame") -> bool:
-        """Whether it could stand for the other one: the same picture, or the same text."""
+        """Whether both have the same bytes or the same text."""
         same_text = self.step.casefold().strip(" .") == other.step.casefold().strip(" .")
         return same_text or self.image == other.image
 
 
 Others = Callable[[random.Random, str], Iterator[Frame]]
-"""Given the draws and the id of a sequence, frames of other sequences, one each."""
+"""Yields one frame each of other sequences, given the generator and this sequence's id."""
 
 
 @dataclass(frozen=True)
@@ -68,45 +66,43 @@ class _Draft:
 
 
 def encode_frame(pixels: np.ndarray) -> bytes:
-    """A frame, uint8 ``[H, W, 3]``, as a PNG file: equal pixels give equal bytes."""
+    """Encodes a frame, uint8 ``[H, W, 3]``, as PNG; equal pixels give equal bytes."""
     file = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(file, "PNG")
     return file.getvalue()
 
 
 def names_images(step: str) -> bool:
-    """Whether the text of a step would read as naming images of the question by their place.
+    """Whether a step's text, such as "Hang up the second picture", would be read as naming images.
 
-    "Hang up the second picture" means a thing, but in a question it could mean an image, and would
-    be rewritten when the images move.
+    The permutation would rewrite it when the images move.
     """
     if any(isinstance(piece, Slot) for piece in split_placeholders(step)):
         return True
     reader = Reader(_MANY_SLOTS)
     scan = read_references(step, reader)
     try:
-        orders = find_orders(step, reader, whole=False)
+        return bool(scan.mentions or scan.runs or find_orders(step, reader, whole=False))
     except CannotPermute:
         return True
-    return bool(scan.mentions or scan.runs or orders)
 
 
 def ask(
     kind: str, id: str, frames: Sequence[Frame], others: Others, *, seed: int, source: str
 ) -> Example:
-    """Asks one question about a sequence: a function of the arguments.
+    """Makes one question about a sequence; the same arguments give the same question.
 
     Args:
         kind: One of `KINDS`.
-        id: Of the sequence.
+        id: The sequence's id.
         frames: All of its frames, in order.
-        others: Gives further distractors.
-        seed: Of the draws.
-        source: Of the example.
+        others: Yields further distractors.
+        seed: The seed of all draws.
+        source: The example's source.
 
     Raises:
-        BadRow: ``no_distractors``, or for ``ordering`` ``repeated_step``: two frames or two texts
-            are the same, so that several orders would be right.
+        BadRow: ``no_distractors``, or ``repeated_step`` (two frames or texts are the same, so
+            several orders would be right).
         OSError: The storage fails.
     """
     rng = random.Random(f"{seed} {kind} {id}")
@@ -155,7 +151,7 @@ _DRAFTS = {"description_to_frame": _describe, "missing_frame": _miss, "next_fram
 def _choice(
     rng: random.Random, draft: _Draft, frames: Sequence[Frame], others: Iterator[Frame], row: str
 ) -> Question:
-    """The question with four lettered frames, the right one at a random place."""
+    """A question with four lettered frames in random order."""
     right = frames[draft.right]
     unseen = [n for n in range(len(frames)) if n != draft.right and n not in draft.shown]
     own = [frames[n] for n in rng.sample(unseen, len(unseen))]
@@ -174,7 +170,7 @@ def _choice(
 
 
 def _ordering(rng: random.Random, frames: Sequence[Frame], row: str) -> Question:
-    """The question for the order of all frames; up to four orders are offered."""
+    """The question about the order of all frames, with up to four orders as options."""
     for one, other in itertools.combinations(frames, 2):
         if one.like(other):
             raise BadRow("repeated_step", row, f"{other.step!r} is shown twice")

@@ -35,18 +35,16 @@ def _read(root: Path) -> Iterator[Example | BadRow]:
 
 def _metadata(row: Row) -> dict[str, str | float | bool]:
     known = {name: row.get(name) for name in ("category", *_PASS_RATES)}
-    # Of rows from elsewhere, `source` is the name of the data set that they come from.
     known["origin"] = row["source"]
     given = {name: value for name, value in known.items() if value is not None}
     return {**given, "mv_math": _is_from_mv_math(row)}
 
 
 def _is_from_mv_math(row: Row) -> bool:
-    """Whether a row says that it comes from MV-MATH, however it spells that.
+    """Whether a row names MV-MATH, in any spelling, in its source, category or id.
 
-    That MV-MATH is among the origins is what the authors say; that ``source`` names a row's origin
-    is what its values show. How it is spelled there is assumed, so every spelling counts, in the
-    category and the id as well. Rows that name no origin cannot be recognised.
+    The authors list MV-MATH among the origins, but not how rows spell it; the values of ``source``
+    show that it names the origin. Rows that name no origin cannot be recognised.
     """
     texts = (row[name] or "" for name in ("source", "category", "qid"))
     return any("mvmath" in "".join(filter(str.isalnum, text.lower())) for text in texts)

@@ -1,1 +1,1 @@
-"""What permutation makes of rows: counted, and shown on a page."""
+"""Counts and shows what permutation does to rows."""

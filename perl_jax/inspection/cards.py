@@ -1,4 +1,4 @@
-"""What a page shows of a row: as it is, and as the run would permute it, or why it does not."""
+"""Cards for a page: a row as it is and as a run would permute it, or why it is kept."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,13 +29,13 @@ _Pictures = tuple[Thumbnail | None, ...]
 
 @dataclass(frozen=True)
 class Look:
-    """How rows are looked at.
+    """How rows are shown.
 
     Attributes:
-        permuted: Whether rows are also shown in another order, that of step 0 of a run.
-        rules: The rules that come before the built-in ones.
-        seed: Of the orders.
-        max_side: Of the pictures, in pixels.
+        permuted: Whether to show rows also in the order of step 0 of a run.
+        rules: Rules that come before the built-in ones.
+        seed: The seed of the orders.
+        max_side: The pictures' longest side in pixels.
     """
 
     permuted: bool = False
@@ -49,8 +49,8 @@ class Side:
     """One column of a card: an example in one order, its texts in pieces.
 
     Attributes:
-        order: For every slot, the number of its image in the row's own order, counted from 1.
-        pictures: One for every slot; None where it cannot be decoded.
+        order: For every slot, the image's number in the row's own order, from 1.
+        pictures: A picture for every slot; None: it cannot be decoded.
     """
 
     order: tuple[int, ...]
@@ -61,7 +61,7 @@ class Side:
 
     @property
     def answer_changed(self) -> bool:
-        """Whether the answer is another one than on the other side."""
+        """Whether the answer differs from the other side's."""
         return any(piece.changed for piece in self.answer)
 
 
@@ -70,12 +70,12 @@ class Card:
     """What is shown of a row.
 
     Attributes:
-        title: The example's id, or the name of a row that could not be read.
-        state: ``read``; ``permuted``; ``kept``: in its own order; or ``bad``.
-        own: The row as it is, where it could be read.
-        permuted: The row in another order, where it has one.
-        reason: The code of why it is kept or bad; the message has it in words.
-        rule: Names and values of the rule that applied.
+        title: The example's id, or the name of an unreadable row.
+        state: ``read``, ``permuted``, ``kept`` (in its own order) or ``bad``.
+        own: The row as it is; None: it could not be read.
+        permuted: The row in another order; None: it has none.
+        reason: The code of why it is kept or bad; ``message`` says it in words.
+        rule: The fields of the rule that applied.
     """
 
     title: str
@@ -90,7 +90,7 @@ class Card:
 
 
 def cards(source: Source, rows: Sequence[int], look: Look) -> Iterator[Card]:
-    """The cards of the rows with these numbers."""
+    """Yields the cards of the rows with these numbers."""
     reader = RowReader(source, lambda example: example)
     for number in rows:
         row = reader(number)
@@ -129,8 +129,8 @@ def draw(example: Example, rule: Rule, seed: int) -> tuple[tuple[int, ...], Exam
     """The first permuted order of an example at step 0 of a run, and the example in it.
 
     Raises:
-        CannotPermute: The example keeps its own order; names the cause in the example.
-        ValueError: A column that the rule reads holds what it should not.
+        CannotPermute: The example keeps its own order.
+        ValueError: A column that the rule reads has an unexpected value.
     """
     movable, slots = movable_slots(example, rule), len(example.images)
     (order,) = sample_orders(seed, 0, example.id, slots, 1, movable=movable).tolist()
@@ -139,8 +139,6 @@ def draw(example: Example, rule: Rule, seed: int) -> tuple[tuple[int, ...], Exam
 
 @dataclass(frozen=True)
 class _Result:
-    """What became of a row."""
-
     state: str
     reason: str = ""
     message: str = ""
@@ -158,14 +156,14 @@ def _permuted(example: Example, look: Look) -> _Result:
         order, permuted = draw(example, rule, look.seed)
     except CannotPermute as error:
         return _Result("kept", error.reason, str(error).removeprefix(f"{error.reason}: "), rule)
-    # A column that the rule reads holds what it should not: the run would end with this error.
+    # A column that the rule reads has an unexpected value; a run would end with this error.
     except ValueError as error:
         return _Result("bad", type(error).__name__, str(error), rule)
     return _Result("permuted", rule=rule, order=order, example=permuted)
 
 
 def _pictures(example: Example, max_side: int) -> tuple[_Pictures, BadRow | None]:
-    """The pictures, and what is wrong with the first one that cannot be decoded."""
+    """The pictures, and the fault of the first one that cannot be decoded."""
     pictures: list[Thumbnail | None] = []
     fault = None
     for number, image in enumerate(example.images, 1):
@@ -178,7 +176,6 @@ def _pictures(example: Example, max_side: int) -> tuple[_Pictures, BadRow | None
 
 
 def _sides(example: Example, pictures: _Pictures, result: _Result) -> tuple[Side, Side | None]:
-    """The columns of both orders, with what changed between them."""
     pairs = map(word_diff, _texts(example), _texts(result.example or example))
     before, after = zip(*pairs, strict=True)
     own = _side(tuple(range(len(pictures))), pictures, before)

@@ -1,9 +1,9 @@
-"""Says what of a source can be permuted and why the rest cannot: ``python -m perl_jax.data.lint``.
+"""Counts which rows can be permuted, and why others cannot: ``python -m perl_jax.data.lint``.
 
-Rows that a run could not use are counted by reason beside it; more of them than --max_bad_fraction
-make the exit code 1. NAME is digits, a file, or a configuration file, whose fields are overridden
-as --config.data.train.digits.rows=100. Nothing of a model is needed, so prompts that are too long
-for one are not found; images are looked at with --decode_images.
+Also counts rows that a run could not use, by reason; the exit code is 1 if they are more than
+--max_bad_fraction. NAME is digits, a file, or a configuration file, whose fields are overridden as
+--config.data.train.digits.rows=100. No model is loaded, so too long prompts are not found; images
+are only checked with --decode_images.
 """
 
 import json
@@ -32,12 +32,9 @@ _WIDTH = 100
 
 @dataclass
 class BadRows:
-    """The rows that cannot be used.
+    """The rows that cannot be used, and the first one of each reason.
 
-    Attributes:
-        rows: The number of rows that were read, good ones included.
-        reasons: The number of bad ones by reason.
-        samples: The first one of each reason.
+    ``rows`` is the number of all rows that were read.
     """
 
     rows: int = 0
@@ -46,7 +43,7 @@ class BadRows:
 
     @property
     def fraction(self) -> float:
-        """The fraction of all rows that are bad; 0 of none."""
+        """The fraction of all rows that are bad; 0 if there are none."""
         return self.reasons.total() / self.rows if self.rows else 0.0
 
     def table(self) -> str:
@@ -72,13 +69,13 @@ def lint_source(
 
     Args:
         source: The rows.
-        rules: The user's rules, before the built-in ones.
-        seed: Of the orders that are tried.
-        limit: The most rows that are read; None: all.
+        rules: Your rules, before the built-in ones.
+        seed: The seed of the orders that are tried.
+        limit: The most rows to read; None: all.
         decode_images: Whether an image that cannot be decoded makes a row bad.
 
     Raises:
-        ValueError: A column that a rule reads holds what it should not; the run would end so too.
+        ValueError: A column that a rule reads has an unexpected value; it would end a run too.
         OSError: The storage fails.
     """
     bad = BadRows()

@@ -1,8 +1,4 @@
-"""What the commands that look at data take as the name of a source, and as rules.
-
-A kind of source gets its name in `KINDS` and nowhere else: in words, what a name may be, and the
-function that recognises such a name.
-"""
+"""Finds the source and the rules that an inspection command names."""
 
 import argparse
 import json
@@ -23,7 +19,7 @@ from perl_jax.overrides import load_config, split_overrides
 from perl_jax.permutation import Rules, rules_from_config
 from perl_jax.settings import read_config
 
-# What the commands that look at data read of a configuration, and so check; a run checks the rest.
+# The fields that these commands read, and so check; a run checks the rest.
 _READ = ("data.train", "permutation.rules", "seed")
 
 
@@ -39,15 +35,15 @@ class Named:
 def find_source(
     name: str, *, image_root: str | None = None, overrides: Sequence[str] = ()
 ) -> Named:
-    """Finds the source with a name of the command line.
+    """Finds the source that the command line names.
 
     Args:
-        name: A configuration file, or one of `KINDS`.
-        image_root: The directory that paths of images are relative to, where files are named.
+        name: A configuration file, or a name of one of the `KINDS`.
+        image_root: For named data files, the directory that image paths are relative to.
         overrides: Fields of a configuration file, as in ``--config.data.train.digits.rows=9``.
 
     Raises:
-        ValueError: The name is of no kind, or the configuration is not what it should be.
+        ValueError: The name is of no kind, or the configuration is wrong.
         FileNotFoundError: The configuration file is missing.
         TypeError: A field of the configuration has the wrong type.
     """
@@ -77,10 +73,10 @@ def find_source(
 
 
 def load_rules(path: str) -> Rules:
-    """The permutation rules of a JSON file, or those of a configuration file.
+    """Loads the permutation rules of a JSON file or a configuration file.
 
     Raises:
-        ValueError: It is neither, or a rule is not what it should be.
+        ValueError: It is neither, or a rule is wrong.
         FileNotFoundError: It is missing.
     """
     if path.endswith(".py"):
@@ -108,10 +104,7 @@ def source_parser(program: str, description: str | None) -> argparse.ArgumentPar
 def parse(
     parser: argparse.ArgumentParser, arguments: Sequence[str] | None
 ) -> tuple[argparse.Namespace, Named]:
-    """The arguments of a `source_parser`, and the source, rules and seed that they name.
-
-    Raises the errors of `find_source` and `load_rules`.
-    """
+    """Parses the arguments of a `source_parser`; raises as `find_source` and `load_rules` do."""
     args, overrides = parser.parse_known_args(arguments)
     named = find_source(args.name, image_root=args.image_root, overrides=overrides)
     rules = {**named.rules, **(load_rules(args.rules) if args.rules else {})}
@@ -119,14 +112,13 @@ def parse(
 
 
 def at_least_one(text: str) -> int:
-    """An argument that is a number of things."""
+    """Parses a positive number."""
     if (number := int(text)) < 1:
         raise argparse.ArgumentTypeError(f"expected at least 1; got {text}")
     return number
 
 
 def _dataset_directory(name: str) -> DatasetDirectoryConfig | None:
-    """``DIR`` for a directory without splits, ``DIR/SPLIT`` for one of them."""
     path = Path(name)
     if not (path / "state.json").is_file():
         return None
@@ -157,7 +149,7 @@ KINDS: Mapping[str, tuple[str, Callable[[str], SourceKind | None]]] = {
         lambda name: TfdsConfig(name) if (Path(name) / "dataset_info.json").is_file() else None,
     ),
 }
-"""By field of `SourceConfig`: in words, what a name may be, and the source of such a name."""
+"""By field of `SourceConfig`: the names in words, and the source with a name, or None."""
 
 
 def _names() -> str:
@@ -176,7 +168,7 @@ def _rules(config: Mapping[str, Any]) -> Rules:
 
 
 def _load_config(path: str, arguments: Sequence[str]) -> Mapping[str, Any]:
-    """The fields of a configuration file, read as a run would read them."""
+    """The fields of a configuration file, as a run reads them."""
     overrides, left = split_overrides(arguments)
     if left:
         raise ValueError(f"{path}: expected fields as --config.data...=VALUE; got {left[0]!r}")
@@ -189,7 +181,6 @@ def _load_config(path: str, arguments: Sequence[str]) -> Mapping[str, Any]:
 
 
 def _holds(config: Any, path: str) -> bool:
-    """Whether a configuration has a field."""
     name, _, rest = path.partition(".")
     held = isinstance(config, Mapping) and name in config
     return held and (not rest or _holds(config[name], rest))

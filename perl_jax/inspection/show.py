@@ -1,9 +1,9 @@
-"""Writes a page to look at data: ``python -m perl_jax.data.show NAME --permuted --out=page.html``.
+"""Writes a page that shows data: ``python -m perl_jax.data.show NAME --permuted --out=page.html``.
 
-Rows with their images, question, options, answer and metadata; with --permuted, beside each the
-order that a run would show it in, with the words and the answer that change marked, or why it stays
-as it is. NAME is digits, a file, or a configuration file, whose fields are overridden as
---config.data.train.digits.rows=100. The page is one file without scripts, and loads nothing.
+Shows rows with all their fields; with --permuted, also in the order that a run would use, with
+changed words marked, or why a row keeps its order. NAME is digits, a file, or a configuration file,
+whose fields are overridden as --config.data.train.digits.rows=100. The page is one file without
+scripts, and loads nothing.
 """
 
 import argparse
@@ -26,12 +26,7 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 
 def render(name: str, source: Source, rows: Sequence[int], look: Look) -> tuple[str, Counter[str]]:
-    """Shows the rows with these numbers.
-
-    Returns:
-        The page as HTML, and how many rows were ``read``, ``permuted``, ``kept`` in their own order
-        or ``bad``.
-    """
+    """Returns the HTML page of the rows with these numbers, and the number of rows by state."""
     shown = list(zip(rows, cards(source, rows, look), strict=True))
     counts = Counter(card.state for _, card in shown)
     reasons = Counter((card.state, card.reason) for _, card in shown if card.reason)
@@ -45,7 +40,7 @@ def render(name: str, source: Source, rows: Sequence[int], look: Look) -> tuple[
         total=len(source),
         cards=shown,
         counts=counts,
-        # Why rows are bad or kept in order: state, reason and how many, the most frequent first.
+        # State, reason and count of bad and kept rows, the most frequent first.
         reasons=[(*why, count) for why, count in reasons.most_common()],
         seed=look.seed,
         permuted=look.permuted,
@@ -56,12 +51,12 @@ def render(name: str, source: Source, rows: Sequence[int], look: Look) -> tuple[
 def choose(
     source: Source, count: int, *, sample: int | None = None, ids: Sequence[str] = ()
 ) -> list[int]:
-    """The numbers of the rows to show, in their order.
+    """Chooses the rows to show and returns their numbers, in order.
 
     Args:
-        source: Holds the rows.
+        source: The rows.
         count: The most rows.
-        sample: The seed by which they are drawn; None: the first ones.
+        sample: The seed to draw them with; None: the first rows.
         ids: The examples to show instead.
 
     Raises:
@@ -102,7 +97,6 @@ def _page(text: str) -> Path:
 
 
 def _find(source: Source, ids: Sequence[str]) -> list[int]:
-    """The rows with these ids, read one after another until all are found."""
     wanted, found = set(ids), []
     for number in range(len(source)):
         try:

@@ -1,4 +1,4 @@
-"""Small copies of images, to stand inside a page."""
+"""Small copies of images that a page can hold."""
 
 import base64
 import io
@@ -9,22 +9,13 @@ from PIL import Image
 
 from perl_jax.processing import load_rgb
 
-# Up to here a picture is stored exactly; photographs become JPEG.
-_MAX_PNG_BYTES = 2**15
-# Smaller pictures, such as scans of digits, are shown enlarged by a whole factor.
-_LEAST_SIDE = 84
+_MAX_PNG_BYTES = 2**15  # larger pictures, such as photographs, become JPEG
+_LEAST_SIDE = 84  # smaller pictures, such as scans of digits, are enlarged by a whole factor
 
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A picture as a page holds it.
-
-    Attributes:
-        uri: A data URI with a PNG or JPEG file.
-        width: In pixels of the page, as is the height.
-        original: The size of the original image, in words.
-        enlarged: Whether the page shows each pixel as several.
-    """
+    """A picture as a PNG or JPEG data URI; width and height are in pixels of the page."""
 
     uri: str
     width: int
@@ -34,12 +25,9 @@ class Thumbnail:
 
 
 def thumbnail(image: Any, max_side: int) -> Thumbnail:
-    """A copy of an image, no side longer than ``max_side`` pixels; small images keep their pixels.
+    """A copy of an image with no side above ``max_side`` pixels; raises `ImageError`.
 
-    It is encoded anew from the decoded image: no byte of the original gets into the page.
-
-    Raises:
-        ImageError: The image cannot be decoded.
+    It is encoded from the decoded pixels, so no byte of the original file gets into the page.
     """
     picture = Image.fromarray(load_rgb(image))
     original = f"{picture.width} by {picture.height}"

@@ -1,4 +1,4 @@
-"""Which words of a text changed, in the old text and in the new one."""
+"""Marks the changed words in an old and a new text."""
 
 import re
 from collections.abc import Sequence
@@ -6,19 +6,13 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import groupby
 
-# A placeholder, a word (hyphens belong to it: "second-to-last"), white space, or one other sign.
+# A placeholder, a word with its hyphens ("second-to-last"), white space, or another character.
 _TOKEN = re.compile(r"<image[ _]?\d*>|\w+(?:-\w+)*|\s+|.", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of a text.
-
-    Attributes:
-        text: The part.
-        changed: Whether the other text lacks it here.
-        placeholder: Whether it is the placeholder of an image.
-    """
+    """A part of a text: whether the other text lacks it here, and whether it is a placeholder."""
 
     text: str
     changed: bool = False
@@ -26,10 +20,10 @@ class Piece:
 
 
 def word_diff(before: str, after: str) -> tuple[tuple[Piece, ...], tuple[Piece, ...]]:
-    """Both texts in pieces; in each, exactly the words that the other lacks there are changed.
+    """Splits both texts into pieces; words that the other text lacks there are marked as changed.
 
-    Texts that differ in words alone are compared word by word: all numbers of ``1→2→3`` and
-    ``3→1→2`` changed. Others are aligned first.
+    Texts that differ only in words are compared word by word: ``1→2→3`` and ``3→1→2`` differ in
+    every number. Others are aligned first.
     """
     old, new = _TOKEN.findall(before), _TOKEN.findall(after)
     pairs = list(zip(old, new, strict=False))
@@ -45,8 +39,8 @@ def _is_word(token: str) -> bool:
 
 
 def _aligned(old: Sequence[str], new: Sequence[str]) -> tuple[list[bool], list[bool]]:
-    """For every token of both, whether it is outside of what they have in common."""
-    # What they begin and end with is set aside first: alignment takes quadratic time.
+    """Whether each token is outside the common parts, for both texts."""
+    # The common start and end are set aside, as alignment takes quadratic time.
     shorter = min(len(old), len(new))
     head = next((i for i in range(shorter) if old[i] != new[i]), shorter)
     tail = next((i for i in range(shorter - head) if old[-1 - i] != new[-1 - i]), shorter - head)
@@ -60,7 +54,7 @@ def _aligned(old: Sequence[str], new: Sequence[str]) -> tuple[list[bool], list[b
 
 
 def _pieces(tokens: Sequence[str], changed: Sequence[bool]) -> tuple[Piece, ...]:
-    """The tokens, with neighbours that stayed as one piece."""
+    """The tokens as pieces, with neighbouring unchanged ones joined."""
     pieces = [
         Piece(token, is_changed, token.startswith("<image"))
         for token, is_changed in zip(tokens, changed, strict=True)

@@ -1,14 +1,14 @@
-"""Preparation of training data as PeRL does it, in stages that can each be run again alone.
+"""Prepares training data as PeRL does, in stages that can each be run alone.
 
 ==  ===========  =================================================================================
 1   filter       by source, question type, number of images, and whether a rule verifies the answer
-2   rephrase     open-ended questions become objective ones (an endpoint is asked)
-3   deduplicate  rows that ask the same of images that look the same
-4   difficulty   by the mean accuracy of a policy's rollouts
-5   order        would the answer change with the order of the images? ``change_needed``
-6   split        training and held-out rows, which share no image
+2   rephrase     turns open-ended questions into objective ones, with an endpoint
+3   deduplicate  drops rows that ask the same about images that look the same
+4   difficulty   filters by the mean accuracy of a policy's rollouts
+5   order        marks whether the answer depends on the order of the images (``change_needed``)
+6   split        separates training and held-out rows, which share no image
 ==  ===========  =================================================================================
 
-Each concern is a module of its own: a configuration, and a function from the rows of a source to
-what becomes of each (`stage`). `run` chains them; `directory` writes what they say.
+A stage is a module with a configuration and a function from a source's rows to their outcomes
+(`stage`). `run` chains the stages; `directory` writes their outcomes.
 """

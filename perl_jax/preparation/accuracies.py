@@ -1,4 +1,4 @@
-"""What a policy's rollouts earned, row by row, in a file that an interruption does not spoil."""
+"""A file with the grades of a policy's rollouts that survives interruptions."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,16 +7,13 @@ from pathlib import Path
 from perl_jax.data.pipeline.rows import Skipped
 
 Result = Skipped | Sequence[float | None]
-"""The grade of each rollout of a row, None where there is none; or why it cannot be asked."""
+"""The grade of each rollout of a row (None: not graded), or why the row was skipped."""
 
 
 class Accuracies(dict[tuple[str, str], Result]):
-    """The results of rows by source and id, which a file keeps, one JSON line a row.
+    """Results by (source, id), kept in a file with one JSON line per row.
 
-    A last line that was not written to its end is taken for not written.
-
-    Args:
-        path: The file; it is made where there is none.
+    Creates the file if it is missing. An incomplete last line is removed.
 
     Raises:
         ValueError: The file holds something else.
@@ -36,7 +33,7 @@ class Accuracies(dict[tuple[str, str], Result]):
             file.truncate(whole)
 
     def add(self, results: Mapping[tuple[str, str], Result]) -> None:
-        """Takes the results of further rows, and writes them down."""
+        """Adds results and writes them to the file."""
         with self._path.open("a") as file:
             for (source, id), result in results.items():
                 line: dict[str, object] = {"source": source, "id": id}

@@ -1,4 +1,4 @@
-"""What kind of thing an answer is, and so whether a rule can verify it."""
+"""The kinds of answers, which tell whether a rule can verify them."""
 
 from typing import Literal, get_args
 
@@ -12,19 +12,17 @@ AnswerKind = Literal["letter", "number", "list", "words", "expression"]
 KINDS: tuple[AnswerKind, ...] = get_args(AnswerKind)
 """The kinds that a rule can verify; any other answer is ``open``."""
 
-# Mathematics may be long; words that are many can be written in many ways.
-_MAX_WORDS = 3
+_MAX_WORDS = 3  # more words can be put in too many ways
 
 
 def answer_kind(answer: str) -> str:
-    """One of `KINDS`, or ``open`` for a text of more than three words.
+    """Returns one of `KINDS`, or ``open`` for a text of more than three words.
 
-    A letter is an option's, as in ``B`` or ``(B)``; a list is one of numbers, letters or
-    expressions, or an order such as ``2→1→3``. Whether an expression can be read at all, the grader
-    says.
+    A letter is an option's, as in ``B`` or ``(B)``; a list has numbers, letters or expressions, or
+    is an order such as ``2→1→3``. Only the grader tells whether an expression can be read.
 
     Raises:
-        ValueError: No answer could ever match it, as `perl_jax.rewards.answer_text` says.
+        ValueError: No response could match it; see `perl_jax.rewards.answer_text`.
     """
     text = clean(answer_text(answer))
     if letter_of(answer) is not None:

@@ -2,10 +2,10 @@
 
     python -m perl_jax.data.prepare --config=configs/prepare_mantis.py --workdir=runs/mantis
 
-Every stage that the configuration has a section for reads what the one before it has written and
-writes ``<number>-<stage>/`` into the work directory: ``part-*.parquet``, ``counts.json`` and
-``dropped.jsonl``. The same command again runs only the stages whose rows or configuration have
-changed; ``--stage=difficulty`` runs that one alone. See `perl_jax.preparation`.
+Each stage with a section in the configuration reads the output of the stage before it and writes
+``<number>-<stage>/`` into the work directory: ``part-*.parquet``, ``counts.json`` and
+``dropped.jsonl``. Run again, the command skips stages whose rows and configuration are unchanged;
+``--stage=difficulty`` runs only that stage. See `perl_jax.preparation`.
 """
 
 from absl import flags

@@ -1,4 +1,4 @@
-"""What a preparation does."""
+"""The configuration of a preparation."""
 
 from dataclasses import dataclass
 
@@ -15,12 +15,12 @@ from perl_jax.settings import Checked, Fraction
 
 @dataclass(frozen=True)
 class PrepareConfig(Checked):
-    """Which rows are prepared, and how; a stage without a section is left out.
+    """The rows to prepare, and a section for each stage; None: the stage is left out.
 
     Attributes:
-        seed: Of everything drawn.
-        max_bad_fraction: A stage fails where more of its rows cannot be used.
-        endpoint: Answers the rephrasing, and the order check if that asks.
+        seed: The seed of all draws.
+        max_bad_fraction: The largest share of a stage's rows that may be bad.
+        endpoint: Answers for ``rephrase``, and for ``order`` with ``ask``.
     """
 
     source: SourceConfig

@@ -1,4 +1,4 @@
-"""Near-duplicates: rows that ask the same of images that look the same."""
+"""Drops near-duplicates: rows that ask the same about images that look the same."""
 
 import unicodedata
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from perl_jax.types import Example, prompt_text
 
 @dataclass(frozen=True)
 class DeduplicateConfig(Checked):
-    """Images look the same where their hashes (`image_hash`) differ in few enough bits."""
+    """Images look the same if their `image_hash` differs in at most ``max_distance`` bits."""
 
     max_distance: Distance = 6
 
@@ -24,12 +24,12 @@ class DeduplicateConfig(Checked):
 def deduplicate_rows(
     source: Source, config: DeduplicateConfig, context: Context
 ) -> Iterator[Outcome]:
-    """Keeps the first of several rows that say the same; the others are a ``duplicate``.
+    """Keeps the first of several equal rows and drops the others as ``duplicate``, with its id.
 
-    Two rows do where question, options and answer are the same words, and the images look the same,
-    one by one. The detail of a duplicate is the id of the row that it repeats.
+    Equal rows have the same words as question, options and answer, and images that look the same,
+    one by one.
     """
-    # The ids and hashes of the rows kept so far, by their text and number of images.
+    # The ids and hashes of kept rows, by text and number of images.
     kept: dict[tuple[str, int], tuple[list[str], list[np.ndarray]]] = {}
     for row in hashed_rows(source):
         if isinstance(row, Skipped):
@@ -48,6 +48,6 @@ def deduplicate_rows(
 
 
 def _normalised_text(example: Example) -> str:
-    """Question, options and answer, without what only changes their looks: case and spacing."""
+    """Question, options and answer, without case, extra spaces and compatibility forms."""
     text = unicodedata.normalize("NFKC", f"{prompt_text(example)}\n{example.answer}")
     return " ".join(text.split()).casefold()

@@ -1,4 +1,4 @@
-"""The difficulty filter: questions that a policy answers sometimes, but not always."""
+"""The difficulty filter keeps questions that a policy answers sometimes, but not always."""
 
 import hashlib
 import itertools
@@ -25,14 +25,14 @@ from perl_jax.settings import Checked, Count, Dtype, plain
 from perl_jax.types import Example, prompt_text
 
 ACCURACY = "accuracy"
-"""The metadata of kept rows: the mean accuracy of the policy."""
+"""The metadata key of the policy's mean accuracy."""
 
 _REASONS = {Verdict.TOO_EASY: "too_easy", Verdict.TOO_HARD: "too_hard"}
 
 
 @dataclass(frozen=True)
 class PolicyConfig(ModelConfig):
-    """Whose answers tell how difficult a question is: as a run's, but in bfloat16 by default."""
+    """The policy that measures difficulty: a run's model, but in bfloat16 by default."""
 
     dtype: Dtype = "bfloat16"
 
@@ -43,15 +43,17 @@ class PolicyConfig(ModelConfig):
 
 @dataclass(frozen=True)
 class RolloutsConfig(Checked):
-    """How the policy is asked: what its accuracies depend on.
+    """How the policy's responses are sampled and graded.
 
     Attributes:
-        num_rollouts: Responses to each question.
-        prompt_suffix: Put after every question, as in training; the rows keep theirs.
+        num_rollouts: The number of responses to each question.
+        max_new_tokens: The most tokens of a response.
+        temperature: The sampling temperature.
+        prompt_suffix: Appended to every question, as in training; written rows do not have it.
         max_prompt_tokens: Rows with a longer prompt are bad.
-        batch: Questions sampled together.
-        sampler: How work is cut.
-        grading_workers: Processes that grade.
+        batch: The number of questions sampled together.
+        sampler: The sampler's batching.
+        grading_workers: The number of grading processes.
     """
 
     num_rollouts: Count = 10
@@ -66,13 +68,13 @@ class RolloutsConfig(Checked):
 
 @dataclass(frozen=True)
 class DifficultyConfig(Checked):
-    """Which questions are kept.
+    """The policy, its rollouts, and the questions that are kept.
 
     Attributes:
-        policy: Who answers.
-        rollouts: How it is asked.
-        bounds: The mean accuracies that are kept. PeRL's are not published; MM-Eureka's are 0.1 and
-            0.9. They can be changed without asking again.
+        policy: The model that answers.
+        rollouts: How it is sampled.
+        bounds: The mean accuracies to keep; changing them needs no new rollouts. PeRL's are not
+            published; MM-Eureka's are 0.1 and 0.9.
     """
 
     policy: PolicyConfig
@@ -85,21 +87,18 @@ def filter_difficulty(
 ) -> Iterator[Outcome]:
     """Keeps rows by the policy's mean accuracy, which goes into the metadata as ``accuracy``.
 
-    Rollouts that could not be graded do not count. Rows are dropped as ``too_easy``, ``too_hard``
-    or ``unscored`` (no rollout has a grade), with the accuracies as the detail.
-
-    What is graded is kept, batch by batch, under the rows, the policy, how it is asked and the
-    seed: a stage that was interrupted, or that is run again with other bounds, asks only for what
-    it does not have.
+    Ungraded rollouts do not count. Rows are dropped as ``too_easy``, ``too_hard`` or ``unscored``
+    (no rollout has a grade). Grades are kept on disk batch by batch: after an interruption, or with
+    other bounds, only missing rows are rolled out.
     """
-    key = _key(source, config, context)
-    accuracies = Accuracies(context.cache / "accuracies" / f"{key}.jsonl")
+    path = context.cache / "accuracies" / f"{_key(source, config, context)}.jsonl"
+    accuracies = Accuracies(path)
     _complete(accuracies, source, config, context.seed)
     return map_rows(source, lambda row: _judged(row, accuracies, config.bounds))
 
 
 def difficulty_depends(config: DifficultyConfig, context: Context) -> Any:
-    """What the filter depends on besides rows, configuration and seed."""
+    """The fingerprint of the policy."""
     return _fingerprint_of_model(config.policy.path)
 
 
@@ -119,7 +118,6 @@ def _judged(row: Example, accuracies: Accuracies, bounds: Bounds) -> Outcome:
 
 
 def _complete(accuracies: Accuracies, source: Source, config: DifficultyConfig, seed: int) -> None:
-    """Rolls out the rows without accuracies."""
     missing = (
         row
         for row in read_rows(source)
@@ -136,7 +134,7 @@ def _complete(accuracies: Accuracies, source: Source, config: DifficultyConfig, 
 
 
 class _Asker:
-    """Asks the policy questions and grades what it says."""
+    """Samples and grades the policy's responses."""
 
     def __init__(self, config: DifficultyConfig, grader: Grader, seed: int) -> None:
         self.model, processor = open_model(config.policy)
@@ -147,7 +145,6 @@ class _Asker:
         self.seed = seed
 
     def __call__(self, rows: Sequence[Example]) -> dict[tuple[str, str], Result]:
-        """The results of rows by source and id."""
         results: dict[tuple[str, str], Result] = {}
         asked: list[tuple[Example, Group]] = []
         for row in rows:
@@ -187,9 +184,8 @@ class _Asker:
 
 
 def _key(source: Source, config: DifficultyConfig, context: Context) -> str:
-    """What accuracies depend on."""
     policy, rollouts = plain(config.policy), plain(config.rollouts)
-    # The model is known by its files, and how work is cut changes nothing.
+    # The model is identified by its files, and batching changes nothing.
     del policy["path"], rollouts["batch"], rollouts["sampler"], rollouts["grading_workers"]
     parts = {
         "rows": source.fingerprint(),
@@ -202,7 +198,7 @@ def _key(source: Source, config: DifficultyConfig, context: Context) -> str:
 
 
 def _fingerprint_of_model(path: str) -> str:
-    """A digest of the files of a model: their names, sizes and a sample of their bytes."""
+    """A digest of the model files' names, sizes and a sample of their bytes."""
     digest = hashlib.sha256()
     for file in sorted(resolve_directory(path).iterdir()):
         if file.suffix in (".json", ".safetensors", ".jinja", ".txt"):

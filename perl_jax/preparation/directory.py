@@ -1,4 +1,4 @@
-"""The directory of a stage: its shards, its counts and what it dropped, whole or not there."""
+"""The output directory of a stage: shards, counts and dropped rows; complete or absent."""
 
 import json
 from collections import Counter
@@ -15,16 +15,11 @@ from perl_jax.preparation.stage import DroppedRow, KeptRow, Outcome
 
 COUNTS = "counts.json"
 DROPPED = "dropped.jsonl"
-# Rows of a stage are not told apart by the part of a mixture that they come from.
-_WHOLE = ""
+_WHOLE = ""  # the parts of a mixture are counted together
 
 
 def read_counts(directory: Path) -> dict[str, Any] | None:
-    """What a stage counted; None where it has not run.
-
-    Raises:
-        ValueError: The file is damaged.
-    """
+    """Reads a stage's ``counts.json``; None if it has not run. ValueError if it is damaged."""
     path = directory / COUNTS
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -41,20 +36,20 @@ def write_outcomes(
     rows: int,
     max_bad_fraction: float,
 ) -> None:
-    """Writes the outcomes of a stage into a directory, which appears when it is complete.
+    """Writes a stage's outcomes into a directory, which appears when it is complete.
 
-    ``part-*.parquet`` are the rows that go on; ``dropped.jsonl`` has a line for each other one; and
-    ``counts.json`` has the counts and the identity.
+    ``part-*.parquet`` holds the kept rows, ``dropped.jsonl`` a line for each other row, and
+    ``counts.json`` the counts and the identity.
 
     Args:
-        outcomes: Of every row, in order.
-        directory: Of the stage; an earlier one there is replaced.
+        outcomes: The outcome of every row, in order.
+        directory: The stage's directory; an earlier one is replaced.
         identity: Everything that the result depends on.
-        rows: Their number.
+        rows: The number of rows.
         max_bad_fraction: The largest share of bad rows.
 
     Raises:
-        ValueError: More rows than allowed are bad, or none is kept; with a table of the reasons.
+        ValueError: Too many rows are bad, or none is kept; the message counts the reasons.
     """
     kept = 0
     reasons = {name: Counter[str]() for name in ("kept_as", "dropped", "bad")}

@@ -1,4 +1,4 @@
-"""The rule filter: which rows are of use at all, told from their columns alone."""
+"""The rule filter: drops rows that are of no use, judged by their columns alone."""
 
 import itertools
 from collections.abc import Iterator
@@ -19,18 +19,16 @@ _BATCH = 256
 
 @dataclass(frozen=True)
 class FilterConfig(Checked):
-    """Which rows are kept.
+    """The rows to keep.
 
     Attributes:
-        sources: The sources that are kept, in any letter case; empty: all.
-        question_types: The values of the column ``question_type`` that are kept; empty: all, and
-            rows without one.
+        sources: Their sources, in any letter case; empty: all.
+        question_types: Their values of ``question_type``; empty: all, and rows without one.
         images: The least and the most images of a row.
-        answers: The kinds of answers that are kept, some of ``letter``, ``number``, ``list``,
-            ``words`` (up to three) and ``expression``.
-        keep_open: Whether rows with any other answer are kept too, for the rephrasing to turn them
-            into such.
-        grading_workers: Processes that look whether answers can be graded.
+        answers: The kinds of answers: ``letter``, ``number``, ``list``, ``words`` (up to three),
+            ``expression``.
+        keep_open: Whether to keep rows with any other answer, for ``rephrase``.
+        grading_workers: The number of processes that check answers.
     """
 
     sources: tuple[str, ...] = ()
@@ -51,7 +49,7 @@ class FilterConfig(Checked):
 def filter_rows(source: Source, config: FilterConfig, context: Context) -> Iterator[Outcome]:
     """Keeps rows by source, question type, number of images and answer.
 
-    What is kept is counted by the kind of its answer. The others are dropped as ``source``,
+    Kept rows are counted by the kind of answer. Others are dropped as ``source``,
     ``question_type``, ``image_count``, ``answer_kind``, ``answer_open``, ``answer_unreadable`` (no
     response could match it, or only by the same characters) or ``letter_outside_options``.
     """
@@ -62,7 +60,6 @@ def filter_rows(source: Source, config: FilterConfig, context: Context) -> Itera
 
 
 def _judged(row: Example | Skipped, config: FilterConfig) -> Outcome:
-    """What the columns say of a row; expressions are still to be looked at."""
     if isinstance(row, Skipped):
         return row
     kind = row.metadata.get("question_type")
@@ -93,7 +90,7 @@ def _judged_answer(row: Example, config: FilterConfig) -> KeptRow | DroppedRow:
 
 
 def _matching(outcomes: list[Outcome], grader: Grader) -> list[Outcome]:
-    """The outcomes, without rows whose answer is not even matched by itself."""
+    """Drops rows whose answer does not match itself."""
     kept = {
         place: one.example
         for place, one in enumerate(outcomes)

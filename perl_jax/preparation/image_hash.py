@@ -1,7 +1,7 @@
 """Perceptual hashes: images that look alike have hashes that differ in few bits.
 
-A difference hash of our own: ImageHash would bring PyWavelets and SciPy for the same dozen lines,
-and its 64 bits take line drawings on white for each other.
+ImageHash is not used: it needs PyWavelets and SciPy, and its 64 bits confuse line drawings on
+white.
 """
 
 from array import array
@@ -21,25 +21,20 @@ from perl_jax.types import Example
 
 _SIDE = 16
 WORDS = 2 * _SIDE * _SIDE // 64
-"""A hash has so many 64-bit words."""
+"""The number of 64-bit words of a hash."""
 Distance = Annotated[int, Interval(ge=0, le=WORDS - 1), Expects(f"0 to {WORDS - 1} bits")]
-"""Bits in which hashes may differ and still be found."""
+"""The most bits in which the hashes of near images differ."""
 
-# Steps of brightness that count as none: compression makes as many in flat areas.
-_FLAT = 4
-# Decoding and resizing leave the interpreter to others.
-_THREADS = 4
+_FLAT = 4  # compression makes such steps of brightness in flat areas
+_THREADS = 4  # decoding and resizing release the GIL
 
 
 def image_hash(image: Any) -> np.ndarray:
-    """The hash of an image: where it becomes brighter, to the right and downwards, on 16 x 16.
+    """The difference hash of an image, uint64 ``[WORDS]``: where it gets brighter, on 16 x 16.
 
-    An image saved again as JPEG of quality 95 differs in up to 5 bits (in up to 6 at quality 75, if
-    it is a photograph of 200 pixels or more); different photographs, drawings and handwritten
-    digits differ in 10 or more. Drawings that differ in a small label alone may have one hash.
-
-    Returns:
-        uint64 ``[WORDS]``.
+    An image saved as JPEG of quality 95 differs in up to 5 bits (6 at quality 75, for photographs
+    of at least 200 pixels); different photographs, drawings and handwritten digits differ in 10 or
+    more. Drawings that differ only in a small label may have one hash.
 
     Raises:
         ImageError: The image cannot be read.
@@ -53,15 +48,12 @@ def image_hash(image: Any) -> np.ndarray:
 
 
 def distances(hashes_NxW: np.ndarray, hash_W: np.ndarray) -> np.ndarray:
-    """The bits in which each of N hashes differs from one: int64 ``[N]``.
-
-    N hashes of I images each are compared with those of I images: ``[N, I]``.
-    """
+    """The bits in which each of N hashes differs from one: int64 ``[N]``; ``[N, I]`` of I each."""
     return np.bitwise_count(hashes_NxW ^ hash_W).sum(axis=-1, dtype=np.int64)
 
 
 def hashed_rows(source: Source) -> Iterator[tuple[Example, np.ndarray] | Skipped]:
-    """All rows in order: an example and uint64 ``[I, WORDS]``, or why it cannot be used."""
+    """Each row's example and hashes, uint64 ``[I, WORDS]``, in order; or why it is unusable."""
     return map_rows(source, _hashed, _THREADS)
 
 
@@ -76,13 +68,10 @@ def _hashed(row: Example) -> tuple[Example, np.ndarray] | Skipped:
 
 
 class NearImages:
-    """Numbers different hashes, and finds the earlier ones near each.
+    """Numbers different hashes, and finds earlier ones within ``max_distance`` bits.
 
-    Hashes that differ in fewer bits than they have words agree in a whole word: only hashes that
+    Hashes that differ in fewer bits than they have words share a whole word, so only those that
     share a word are compared.
-
-    Args:
-        max_distance: The most bits in which near hashes differ, a `Distance`.
     """
 
     def __init__(self, max_distance: int) -> None:
@@ -92,7 +81,7 @@ class NearImages:
         self._buckets: dict[tuple[int, int], array[int]] = {}
 
     def add(self, hash_W: np.ndarray) -> tuple[int, tuple[int, ...]]:
-        """The number of a hash, and those of earlier near ones; none where it is not new."""
+        """The number of a hash, and those of earlier near hashes; none if it is not new."""
         key = hash_W.tobytes()
         if key in self._numbers:
             return self._numbers[key], ()
@@ -103,7 +92,7 @@ class NearImages:
         near: set[int] = set()
         for place in enumerate(hash_W.tolist()):
             bucket = self._buckets.setdefault(place, array("q"))
-            # A copy: an array that is looked into cannot grow.
+            # A copy, as an array with a view cannot grow.
             others = np.array(bucket, np.int64)
             close = distances(self._hashes[others], hash_W) <= self._max_distance
             near.update(others[close].tolist())

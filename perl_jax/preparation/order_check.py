@@ -1,4 +1,4 @@
-"""The order check: would the answer change if the images stood in another order?"""
+"""The order check: does the answer depend on the order of the images?"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -29,10 +29,9 @@ class OrderConfig(Checked):
     """How the order check decides.
 
     Attributes:
-        rules: Your own permutation rules by source, as `rules_from_config` reads them; they come
-            before the shipped ones.
-        ask: Whether the endpoint decides where the rules do not.
-        prompt: A text file in place of the prompt that comes with this package.
+        rules: Your permutation rules by source (see `rules_from_config`), before the shipped ones.
+        ask: Whether the endpoint decides if the rules cannot.
+        prompt: The text file of the prompt; None: the package's.
     """
 
     rules: Mapping[str, Any] = field(default_factory=dict)
@@ -44,13 +43,12 @@ class OrderConfig(Checked):
 
 
 def check_orders(source: Source, config: OrderConfig, context: Context) -> Iterator[Outcome]:
-    """Writes into every row whether its answer depends on the order: ``change_needed``.
+    """Marks in every row's ``change_needed`` whether its answer depends on the order of its images.
 
-    What a row says already stays. Otherwise the permutation rules decide, where they know
-    (`changes_by_rule`); then, if it is asked, the endpoint; where neither does, the row says
-    nothing. No row is dropped; they are counted as ``given_true``, ``rule_false``,
-    ``endpoint_true`` and so on, ``unknown``, and ``malformed`` or ``refused`` where the endpoint's
-    answer cannot be used.
+    A mark that is there stays. Otherwise the rules decide (`changes_by_rule`), then the endpoint
+    with ``ask``; if neither can, there is no mark. All rows are kept and counted as ``given_true``,
+    ``rule_false``, ``endpoint_true`` and so on, ``unknown``, or ``malformed`` or ``refused`` (the
+    endpoint's answer cannot be used).
     """
     rules = rules_from_config(config.rules)
 
@@ -71,17 +69,16 @@ def check_orders(source: Source, config: OrderConfig, context: Context) -> Itera
 
 
 def checking_depends(config: OrderConfig, context: Context) -> Any:
-    """What the check depends on besides rows, configuration and seed."""
+    """The dependencies of the endpoint's answers; see `Stage`."""
     return asking_depends(context, "order", config.prompt) if config.ask else None
 
 
 def changes_by_rule(example: Example, rule: Rule, seed: int) -> bool | None:
-    """Whether some order of the images changes text or answer under a rule; None: it is not known.
+    """Whether some order of the images changes text or answer under a rule; None: unknown.
 
-    One image has no other order: false. Otherwise an order that moves every movable image is tried,
-    and others that are drawn. If the rule rewrites question, options or answer for one of them, the
-    answer depends on the order. If the first one is possible and no possible one changes anything,
-    it does not. A mark that would take a permutation away from the row is not made.
+    Tries an order that moves every movable image, and random ones. True if the rule rewrites
+    question, options or answer for one of them; false if it rewrites nothing and the first order is
+    possible, or for a single image. None if the mark itself would prevent a permutation.
     """
     if len(example.images) < 2:
         return False

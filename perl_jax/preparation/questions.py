@@ -1,4 +1,4 @@
-"""Asking the endpoint about rows: prompts from text files, and JSON objects as its answers."""
+"""Asks the endpoint about rows, with prompts from text files and JSON objects as answers."""
 
 import hashlib
 import json
@@ -14,8 +14,7 @@ from perl_jax.preparation.stage import Context, Outcome, map_rows
 from perl_jax.types import Example
 
 Ask = Callable[[], dict[str, Any]]
-"""Asks about a row; raises ValueError where the answer is no JSON object, `Refused` where there is
-none."""
+"""Asks about a row; raises ValueError if the answer is no JSON object, or `Refused`."""
 
 
 def ask_rows(
@@ -25,18 +24,13 @@ def ask_rows(
     path: str | None,
     decide: Callable[[Example, Ask], Outcome],
 ) -> Iterator[Outcome]:
-    """Yields the outcome of rows, some of which the endpoint is asked about.
+    """Yields the outcomes of rows, where ``decide`` may ask the endpoint about a row.
 
-    Args:
-        source: The rows.
-        context: Has the endpoint.
-        name: Names the prompt, as does ``path``; see `load_prompt`.
-        path: See above.
-        decide: Given a row, and a function that asks about it. Runs in threads.
+    ``name`` and ``path`` are those of `load_prompt`. ``decide`` runs in threads.
 
     Raises:
-        ValueError: No endpoint is named, or the prompt is not what it should be.
-        OSError: The endpoint, or the storage, fails.
+        ValueError: There is no endpoint, or the prompt is wrong.
+        OSError: The endpoint or the storage fails.
     """
     prompt = load_prompt(name, path)
     if context.endpoint is None:
@@ -50,22 +44,21 @@ def ask_rows(
 
 
 def asking_depends(context: Context, name: str, path: str | None) -> Any:
-    """What answers depend on besides the rows: the prompt, and who is asked with what."""
+    """What answers depend on besides the rows: the prompt, the model and its parameters."""
     asked = context.endpoint
     who = asked and {"model": asked.model, "parameters": dict(asked.parameters)}
     return [hashlib.sha256(load_prompt(name, path).template.encode()).hexdigest(), who]
 
 
 def load_prompt(name: str, path: str | None) -> Template:
-    """A prompt in which ``$question``, ``$options`` and ``$answer`` stand for those of a row.
+    """Loads a prompt with ``$question`` and, if wanted, ``$options`` and ``$answer`` of a row.
 
     Args:
-        name: Of a prompt of this package.
-        path: A file in its place.
+        name: The name of a prompt of this package.
+        path: A text file to use instead; ``$$`` is a dollar sign.
 
     Raises:
-        ValueError: It has no ``$question``, or another name after a dollar sign; ``$$`` is a plain
-            one.
+        ValueError: ``$question`` is missing, or there is an unknown name after a dollar sign.
         FileNotFoundError: There is no such file.
     """
     packaged = resources.files("perl_jax.preparation") / "prompts" / f"{name}.txt"
@@ -87,14 +80,10 @@ def fill(prompt: Template, example: Example) -> str:
 
 
 def read_object(answer: str) -> dict[str, Any]:
-    """The JSON object in an answer, with whatever stands around it.
-
-    Raises:
-        ValueError: There is none.
-    """
+    """Returns the JSON object within an answer's text; raises ValueError if there is none."""
     start, end = answer.find("{"), answer.rfind("}")
     try:
-        # Numbers that JSON does not know are refused: they could not be stored.
+        # NaN and infinities could not be stored.
         value = json.loads(answer[start : end + 1], parse_constant=_refuse) if start >= 0 else None
     except (ValueError, RecursionError) as error:
         raise ValueError(f"not a JSON object ({error}): {answer[:200]!r}") from error

@@ -1,4 +1,4 @@
-"""Rephrasing: an endpoint turns open-ended questions into ones whose answer a rule can verify."""
+"""Rephrases open-ended questions, with an endpoint, so that a rule can verify their answers."""
 
 import random
 from collections.abc import Iterator
@@ -16,8 +16,7 @@ from perl_jax.settings import Checked, Expects
 from perl_jax.types import Example, prompt_text
 
 _LETTERS = "ABCDEFGHIJ"
-# What was said of the question as it was.
-_STALE = ("response", "change_needed")
+_STALE = ("response", "change_needed")  # of the original question
 
 
 @dataclass(frozen=True)
@@ -25,10 +24,8 @@ class RephraseConfig(Checked):
     """How open-ended questions are rephrased.
 
     Attributes:
-        prompt: A text file in place of the prompt that comes with this package, with ``$question``,
-            ``$options`` and ``$answer``.
-        unusable: ``drop`` or ``keep``: what becomes of a row whose rephrasing cannot be used, or
-            whose answer the endpoint cannot make objective.
+        prompt: The text file of the prompt (see `load_prompt`); None: the package's.
+        unusable: ``drop`` or ``keep`` rows for which the endpoint gives no usable rephrasing.
     """
 
     prompt: str | None = None
@@ -36,15 +33,15 @@ class RephraseConfig(Checked):
 
 
 def rephrase_rows(source: Source, config: RephraseConfig, context: Context) -> Iterator[Outcome]:
-    """Lets objective rows pass, and rephrases the others.
+    """Passes on objective rows, and rephrases the others.
 
-    The endpoint writes the right answer and, where that is too long to be verified by itself, wrong
-    ones. The right letter is drawn here, as models prefer some letters. The original question goes
-    into the metadata as ``rephrased_from``.
+    The endpoint writes the right answer and, if it is too long to verify, wrong ones. The order of
+    choices is drawn here, as models prefer some letters. The original question goes into the
+    metadata as ``rephrased_from``.
 
-    Rows are kept as ``objective``, ``rephrased`` or, with ``unusable="keep"``, under the reason for
-    which they would be dropped: ``malformed`` (the answer is not what the prompt asks for),
-    ``not_rephrasable`` (the endpoint says so) or ``refused`` (it does not answer).
+    Kept rows are ``objective`` or ``rephrased``. Others are dropped (or kept, with ``unusable``) as
+    ``malformed`` (not what the prompt asks for), ``not_rephrasable`` (says the endpoint) or
+    ``refused`` (no answer).
     """
 
     def rephrase(row: Example, ask: Ask) -> Outcome:
@@ -63,7 +60,7 @@ def rephrase_rows(source: Source, config: RephraseConfig, context: Context) -> I
 
 
 def rephrasing_depends(config: RephraseConfig, context: Context) -> Any:
-    """What the rephrasing depends on besides rows, configuration and seed."""
+    """The dependencies of the endpoint's answers; see `Stage`."""
     return asking_depends(context, "rephrase", config.prompt)
 
 
@@ -80,11 +77,7 @@ def _rephrased(row: Example, ask: Ask, seed: int) -> KeptRow | DroppedRow:
 
 
 def _read(row: Example, answer: dict[str, Any], seed: int) -> Example:
-    """The row that an answer describes.
-
-    Raises:
-        ValueError: It does not describe one.
-    """
+    """The row that an answer describes; ValueError if it describes none."""
     question = _text(answer, "question").strip()
     right = _line(_text(answer, "answer"))
     distractors = answer.get("distractors", [])
@@ -108,7 +101,6 @@ def _read(row: Example, answer: dict[str, Any], seed: int) -> Example:
 
 def _text(answer: dict[str, Any], name: str) -> str:
     value = answer.get(name)
-    # Numbers are what an answer often is.
     if isinstance(value, int | float) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str) or not value.strip():
@@ -126,7 +118,7 @@ def _slots(text: str) -> list[Slot]:
 
 
 def _lettered(choices: list[str], rng: random.Random) -> tuple[tuple[str, ...], str]:
-    """The choices in an order that is drawn, lettered, and the letter of the first one."""
+    """The choices lettered in random order, and the letter of the first one."""
     if not 2 <= len(choices) <= len(_LETTERS):
         raise ValueError(f"expected 2 to {len(_LETTERS)} choices; got {len(choices)}")
     folded = [choice.casefold().rstrip(".") for choice in choices]

@@ -1,4 +1,4 @@
-"""Runs the stages of a preparation, each on what the one before it has written."""
+"""Runs the stages of a preparation, each on the output of the one before."""
 
 import json
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ from perl_jax.preparation.split import split_rows
 from perl_jax.preparation.stage import Context, Stage
 from perl_jax.settings import plain
 
-# What costs nothing comes first, so that what costs most, the rollouts, has the fewest rows.
+# Cheap stages first, so that the costliest, the rollouts, have the fewest rows.
 STAGES = (
     Stage("filter", filter_rows),
     Stage("rephrase", rephrase_rows, rephrasing_depends),
@@ -31,36 +31,30 @@ STAGES = (
     Stage("order", check_orders, checking_depends),
     Stage("split", split_rows),
 )
-"""All stages in their order; the number of a stage's directory is its place here."""
-
-_CACHE = "cache"
+"""All stages in order; a stage's number is its place here."""
 
 
 def prepare(config: PrepareConfig, workdir: str | Path, *, stage: str | None = None) -> None:
-    """Runs the stages that a configuration has sections for, and prints a table.
+    """Runs the stages that have a section in the configuration, and prints their counts.
 
-    Stage 3, for example, writes ``workdir/3-deduplicate/``: see
-    `perl_jax.preparation.directory.write_outcomes`. A stage whose directory was made of the same
-    rows under the same configuration is not run again.
+    A stage is skipped if its directory was made of the same rows with the same configuration.
 
     Args:
-        config: The stages.
-        workdir: Holds the directories of the stages, and ``cache``.
-        stage: Run this one alone, even if it has run before; later ones are left as they are.
+        config: The sections of the stages.
+        workdir: Gets the stages' directories, such as ``3-deduplicate``, and ``cache``.
+        stage: Run this stage alone, even if it has run.
 
     Raises:
-        ValueError: More rows of a stage than allowed are bad, or none is kept; or ``stage`` has no
-            section, or nothing to read.
-        OSError: Reading or writing fails, or the endpoint does.
+        ValueError: Too many rows of a stage are bad, or none is kept; or ``stage`` has no section,
+            or nothing to read.
+        OSError: Reading, writing or the endpoint fails.
     """
     root = Path(workdir)
     stages = [one for one in STAGES if getattr(config, one.name) is not None]
     names = [one.name for one in stages]
     if not stages:
-        all_names = ", ".join(one.name for one in STAGES)
-        raise ValueError(
-            f"config: expected a section for at least one stage of {all_names}; got none"
-        )
+        known = ", ".join(one.name for one in STAGES)
+        raise ValueError(f"config: expected a section for at least one stage of {known}; got none")
     if stage is not None and stage not in names:
         expected = f"expected one that the configuration has, {', '.join(names)}"
         raise ValueError(f"stage: {expected}; got {stage!r}")
@@ -73,7 +67,7 @@ def prepare(config: PrepareConfig, workdir: str | Path, *, stage: str | None = N
 
 
 def directory_of(workdir: Path, stage: Stage) -> Path:
-    """Where a stage writes."""
+    """The output directory of a stage."""
     return workdir / f"{STAGES.index(stage) + 1}-{stage.name}"
 
 
@@ -81,7 +75,7 @@ def _run(
     stage: Stage, config: PrepareConfig, workdir: Path, before: Path | None, *, forced: bool
 ) -> None:
     section = getattr(config, stage.name)
-    context = Context(config.seed, workdir / _CACHE, config.endpoint)
+    context = Context(config.seed, workdir / "cache", config.endpoint)
     source = open_source(config.source) if before is None else _rows_of(before)
     identity = {
         "stage": stage.name,
@@ -90,8 +84,7 @@ def _run(
         "seed": config.seed,
         "depends": stage.depends(section, context),
     }
-    # As it is read back: tuples are lists.
-    identity = json.loads(json.dumps(identity))
+    identity = json.loads(json.dumps(identity))  # as it is read back: tuples are lists
     directory = directory_of(workdir, stage)
     counts = read_counts(directory) or {}
     if not forced and all(counts.get(name) == value for name, value in identity.items()):
@@ -109,7 +102,6 @@ def _rows_of(directory: Path) -> Source:
 
 
 def _table(workdir: Path, stages: Iterable[Stage]) -> str:
-    """What every stage that has run kept and dropped, and why."""
     lines = [f"{'stage':<28}{'in':>10}{'kept':>10}{'dropped':>10}{'bad':>10}"]
     for stage in stages:
         directory = directory_of(workdir, stage)

@@ -1,8 +1,7 @@
 """Writes examples as parquet shards in verl's row layout, which `ParquetSource` reads back whole.
 
-Beside verl's columns there are ``change_needed``, ``question_type`` and ``response``, as PeRL's
-files have them, and ``perl_jax``, a struct of what the layout has no place for: the id, the
-options, and all other metadata as a JSON object. Images are stored byte for byte.
+Added columns are PeRL's ``change_needed``, ``question_type`` and ``response``, and the struct
+``perl_jax`` with the id, the options and all other metadata as JSON. Images stay byte for byte.
 """
 
 import json
@@ -34,24 +33,24 @@ SCHEMA = pa.schema(
 )
 """The columns of every shard."""
 
-# Any row is read with all of its group: small groups make random access fast.
+# A row is read with its whole group, so small groups make random access fast.
 ROW_GROUP_ROWS = 64
 _ROW_GROUP_BYTES = 2**27
 
-# Metadata that has a column of its own, where it has the type of the column.
+# Metadata with a column of its own, if it has the column's type.
 _COLUMNS: Mapping[str, type] = {"change_needed": bool, "question_type": str, "response": str}
 
 
 class ShardWriter:
-    """Writes examples as shards ``part-00000.parquet`` and so on: a context manager.
+    """A context manager that writes shards ``part-00000.parquet`` and so on.
 
     The files are complete when the block ends. The same examples give the same bytes. Answers are
-    read back as `perl_jax.rewards.answer_text` has them.
+    read back in the form of `perl_jax.rewards.answer_text`.
 
     Args:
-        directory: Where the files go.
+        directory: The directory of the files.
         rows_per_file: The most rows of a file.
-        bytes_per_file: The most bytes of images and text of a file, but for its last 64 rows.
+        bytes_per_file: The most bytes of images and text of a file, without its last 64 rows.
     """
 
     def __init__(
@@ -72,8 +71,8 @@ class ShardWriter:
 
         Raises:
             BadRow: A text cannot be encoded; nothing is written.
-            TypeError: An image is not bytes, or metadata not what JSON can hold.
-            ValueError: An earlier example of the same source has the same id.
+            TypeError: An image is not bytes, or metadata is not JSON.
+            ValueError: An earlier example has the same source and id.
         """
         row, size = _row(example)
         key = (example.source, example.id)
@@ -115,7 +114,7 @@ class ShardWriter:
 
 
 def _row(example: Example) -> tuple[dict[str, Any], int]:
-    """An example as a row, and about how many bytes it has."""
+    """An example's row and approximate size in bytes."""
     columns = {
         name: example.metadata[name]
         for name, kind in _COLUMNS.items()

@@ -1,4 +1,4 @@
-"""The split into training and held-out rows, which share no image."""
+"""Splits rows into training and held-out rows that share no image."""
 
 import hashlib
 from collections import Counter
@@ -25,9 +25,8 @@ class SplitConfig(Checked):
     """How rows are split.
 
     Attributes:
-        held_out: The share of the rows that is held out, at most.
-        max_distance: Two images are the same where their hashes (`image_hash`) differ in at most
-            this many bits.
+        held_out: The largest share of held-out rows.
+        max_distance: The most bits in which the hashes (`image_hash`) of same images differ.
     """
 
     held_out: _HeldOut = 0.02
@@ -37,9 +36,8 @@ class SplitConfig(Checked):
 def split_rows(source: Source, config: SplitConfig, context: Context) -> Iterator[Outcome]:
     """Puts every row into the shard set ``train`` or ``held_out``.
 
-    Rows that show one image, or two that look the same, go to one side, and so do rows that others
-    connect in this way. Such groups of rows are held out in an order drawn by the seed, as long as
-    the share allows.
+    Rows that are connected by images that look the same stay together. Groups of such rows are held
+    out in an order drawn by the seed, as long as the share allows.
 
     Raises:
         ValueError: Every group is larger than the share allows.
@@ -57,11 +55,11 @@ def split_rows(source: Source, config: SplitConfig, context: Context) -> Iterato
 
 
 def _groups(source: Source, max_distance: int) -> list[int | Skipped]:
-    """For each row the number of its group, that of its first row, or why it has none."""
+    """Each row's group, the number of the group's first row; or why it has none."""
     near = NearImages(max_distance)
     of_image: dict[int, int] = {}
     rows = list[int | Skipped]()
-    # The rows that belong together with each row: one list for all of them.
+    # The rows of each row's group: one shared list per group.
     together = list[list[int]]()
     for row in hashed_rows(source):
         if isinstance(row, Skipped):
@@ -87,7 +85,6 @@ def _join(together: list[list[int]], a: int, b: int) -> None:
 
 
 def _held_out(groups: Sequence[int | Skipped], share: float, seed: int) -> set[int]:
-    """The groups that are held out."""
     sizes = Counter(group for group in groups if not isinstance(group, Skipped))
     room = allowed = int(share * sum(sizes.values()))
     held = set()

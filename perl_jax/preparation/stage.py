@@ -1,4 +1,4 @@
-"""What a stage of the preparation is: rows in, and what becomes of every one of them out."""
+"""The parts of a stage: rows go in, and an outcome for each row comes out."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -18,11 +18,11 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class KeptRow:
-    """A row that goes on.
+    """A row that is kept.
 
     Attributes:
         example: The row, changed or not.
-        note: A short fixed word by which kept rows are counted; empty: they are not.
+        note: The fixed word under which it is counted; empty: it is not.
         folder: Its shard set within the stage's directory; empty: the only one.
     """
 
@@ -33,12 +33,7 @@ class KeptRow:
 
 @dataclass(frozen=True)
 class DroppedRow:
-    """A good row that the stage leaves out.
-
-    Attributes:
-        reason: A short fixed word by which such rows are counted.
-        detail: The content of the row that led to it.
-    """
+    """A good row that is left out: the reason is a fixed word, the detail is the row's content."""
 
     reason: str
     id: str
@@ -51,12 +46,7 @@ Outcome = KeptRow | DroppedRow | Skipped
 
 @dataclass(frozen=True)
 class Context:
-    """What all stages of a preparation share.
-
-    Attributes:
-        cache: A directory for results that are too costly to be made twice; outlives the stages.
-        endpoint: Is asked where rules do not decide.
-    """
+    """What all stages share; ``cache`` is a directory for costly results that outlives stages."""
 
     seed: int
     cache: Path
@@ -68,10 +58,10 @@ class Stage:
     """One stage.
 
     Attributes:
-        name: Of its directory, of its section in the configuration, and on the command line.
-        run: Given the rows and the stage's section, yields the outcome of every row in order.
-        depends: What the result depends on besides rows, section and seed, as JSON could hold it:
-            the content of a prompt file, for example.
+        name: The name of its section, and in its directory and on the command line.
+        run: Yields the outcome of every row in order, given the source and the stage's section.
+        depends: What the result depends on besides rows, section and seed, such as a prompt file's
+            content, as a JSON value.
     """
 
     name: str
@@ -80,16 +70,12 @@ class Stage:
 
 
 def dropped(example: Example, reason: str, detail: str = "") -> DroppedRow:
-    """The row, left out."""
+    """Drops an example."""
     return DroppedRow(reason, example.id, example.source, detail)
 
 
 def read_rows(source: Source) -> Iterator[Example | Skipped]:
-    """All rows in order; those that cannot be used as what is wrong with them.
-
-    Raises:
-        OSError: The storage fails.
-    """
+    """Reads all rows in order, bad ones as `Skipped`; raises OSError if the storage fails."""
     read = RowReader(source, lambda example: example)
     return (read(index) for index in range(len(source)))
 
@@ -97,11 +83,7 @@ def read_rows(source: Source) -> Iterator[Example | Skipped]:
 def map_rows(
     source: Source, function: Callable[[Example], R], threads: int = 0
 ) -> Iterator[R | Skipped]:
-    """Applies a function to every row, in order; rows that cannot be used stay as they are.
-
-    An exception of the function ends the iteration. ``threads`` calls run at once; 0: one after
-    another, in this thread.
-    """
+    """Applies a function to every good row, in order, in threads (0: in this one)."""
 
     def call(row: Example | Skipped) -> R | Skipped:
         return row if isinstance(row, Skipped) else function(row)
@@ -111,7 +93,7 @@ def map_rows(
 
 
 def ordered_map(function: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:
-    """Applies a function to every item, in order, in threads; items are read in this thread."""
+    """Applies a function in threads, with results in order; items are read in this thread."""
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[R]] = deque()
         try:

@@ -1,4 +1,4 @@
-"""What a build of a data set read, kept and dropped: as a table, as JSON, and as a card."""
+"""The result of a build, as a table, as JSON, and as a data set card."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,15 +15,15 @@ _COLUMNS = ("split", "rows", "kept", "dropped", "images", "pairs left out")
 
 @dataclass
 class Tally:
-    """The rows of one split.
+    """The counts of one split.
 
     Attributes:
-        rows: All that were read.
-        kept: Those that became examples.
-        images: Of the kept ones.
-        left_out_pairs: Questions and answers that conversations hold besides, by their metadata.
-        dropped: The others, by reason.
-        samples: For each reason, the first row and what is wrong with it.
+        rows: The number of rows read.
+        kept: The number of rows that became examples.
+        images: The number of images of kept rows.
+        left_out_pairs: The sum of ``metadata["left_out_pairs"]``.
+        dropped: The number of dropped rows by reason.
+        samples: The first dropped row of each reason, with the message.
     """
 
     rows: int = 0
@@ -45,14 +45,14 @@ class Tally:
             self.left_out_pairs += row.metadata.get("left_out_pairs", 0)
 
     def reasons(self) -> str:
-        """The reasons of dropped rows as lines of text, the commonest first."""
+        """The reasons for dropped rows as lines of text, the most frequent first."""
         return "\n".join(
             f"  {reason:<24}{count:>8}  {self.samples[reason][:200]}"
             for reason, count in sorted(self.dropped.items(), key=lambda item: (-item[1], item[0]))
         )
 
     def cells(self, split: str) -> tuple[Any, ...]:
-        """Its line of a table."""
+        """Its table row."""
         dropped = self.dropped.total()
         return split, self.rows, self.kept, dropped, self.images, self.left_out_pairs
 
@@ -62,10 +62,10 @@ class Built:
     """A finished build.
 
     Attributes:
-        directory: Where it is, as TFDS reads it.
-        limit: How many rows of each split were read at most; None: all.
-        files: The name, bytes and SHA-256 digest of each published file.
-        shards: The same of each file that was written.
+        directory: The TFDS directory of the data set.
+        limit: The most rows that were read of each split; None: all.
+        files: Each published file's name, size in bytes and SHA-256 digest.
+        shards: The same for each written file.
     """
 
     directory: str
@@ -75,7 +75,7 @@ class Built:
     shards: Sequence[tuple[str, int, str]]
 
     def table(self) -> str:
-        """What was kept and dropped, and why, as text."""
+        """The counts and the reasons for dropped rows, as text."""
         lines = ["".join(f"{name:>15}" for name in _COLUMNS)]
         for split, tally in self.tallies.items():
             lines.append("".join(f"{cell:>15}" for cell in tally.cells(split)))
@@ -85,7 +85,7 @@ class Built:
         return "\n".join(lines)
 
     def plain(self, data_set: DataSet) -> dict[str, Any]:
-        """The facts as JSON holds them; where the build is does not belong to them."""
+        """The facts as JSON values, without the directory."""
         return {
             "name": data_set.name,
             "source": data_set.source,
@@ -97,7 +97,7 @@ class Built:
 
     @classmethod
     def read(cls, directory: str, facts: Mapping[str, Any]) -> "Built":
-        """Reads back what `plain` gave."""
+        """Reads the result of `plain`."""
         tallies = {split: Tally(**values) for split, values in facts["splits"].items()}
         for tally in tallies.values():
             tally.dropped = Counter(tally.dropped)
@@ -105,7 +105,7 @@ class Built:
         return cls(directory, facts["limit"], tallies, files, shards)
 
     def card(self, data_set: DataSet) -> str:
-        """The data set card: Markdown, the same for the same input."""
+        """The data set card as Markdown; the same input gives the same text."""
         limited = [] if self.limit is None else [f"Only the first {self.limit} rows of each split."]
         dropped = [
             (split, reason, count, tally.samples[reason][:200])

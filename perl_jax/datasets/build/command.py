@@ -1,7 +1,7 @@
 """Builds a published data set for training: ``python -m perl_jax.data.build NAME``.
 
-Without a name, lists the names. Published files are read where they lie; see the module of a data
-set in ``perl_jax.datasets`` for how they must lie there.
+Without a name, lists the names. The data set's module in ``perl_jax.datasets`` describes the
+expected layout of its published files.
 """
 
 import argparse

@@ -1,6 +1,6 @@
-"""Writes the records of a split to ArrayRecord files, and keeps those that an earlier run wrote.
+"""Writes a split's records to ArrayRecord files and keeps the finished files of earlier runs.
 
-TFDS's own writers take no finished shards over, and their records differ from process to process.
+TFDS's writers cannot reuse finished shards, and their records differ from process to process.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from perl_jax.files import write_whole
 from perl_jax.settings import plain
 
-# TFDS's own setting: every record can be read by itself.
+# As TFDS sets it: every record can be read alone.
 _OPTIONS = "group_size:1"
 
 
@@ -28,12 +28,10 @@ class Shard:
     """One finished file.
 
     Attributes:
-        file: Its name.
-        rows: The rows of the split that were read up to its last record, dropped ones included.
-        examples: How many records it holds.
-        record_bytes: Their size before compression.
-        size: Of the file, in bytes.
-        sha256: Of the file.
+        rows: The number of the split's rows up to its last record, including dropped ones.
+        examples: Its number of records.
+        record_bytes: The records' size before compression.
+        size: The file's size in bytes.
     """
 
     file: str
@@ -45,15 +43,14 @@ class Shard:
 
 
 class FinishedShards:
-    """The finished shards of a build, in a file that is replaced as a whole.
+    """The list of a build's finished shards, in a file that is replaced atomically.
 
     Args:
         path: The file, in the directory of the shards.
-        request: What the build is asked for, in values as JSON holds them. The shards of another
-            request do not count.
+        request: The build's arguments as JSON values; shards of another request are ignored.
 
     Attributes:
-        shards: By split.
+        shards: The shards by split.
     """
 
     def __init__(self, path: Path, request: dict[str, Any]):
@@ -71,7 +68,7 @@ class FinishedShards:
             self.shards.update(found)
 
     def add(self, split: str, shard: Shard) -> None:
-        """Notes a finished shard."""
+        """Records a finished shard."""
         self.shards[split].append(shard)
         state = {"request": self._request, "shards": plain(self.shards)}
         write_whole(self._path, json.dumps(state))
@@ -85,14 +82,14 @@ def _is_there(directory: Path, shard: Shard) -> bool:
 def write_shards(
     records: Iterator[tuple[int, bytes]], prefix: Path, split: str, size: int, done: FinishedShards
 ) -> None:
-    """Writes the records that follow those of the finished shards of a split.
+    """Writes the records that follow a split's finished shards.
 
     Args:
-        records: With each, the number of rows of the split that were read up to it.
-        prefix: How the paths of shards begin.
-        split: The split.
-        size: A shard is finished once its records have so many bytes.
-        done: The finished shards; takes the new ones.
+        records: Records, each after the number of the split's rows up to it.
+        prefix: The start of the shards' paths.
+        split: The split's name.
+        size: The bytes of records after which a shard ends.
+        done: The finished shards; new ones are added.
 
     Raises:
         OSError: The storage fails.
@@ -120,7 +117,7 @@ def _write_shard(path: Path, records: Iterable[tuple[int, bytes]], size: int) ->
     finally:
         with _storage(path):
             writer.close()
-    # What is noted as finished must be there after a crash of the machine too.
+    # A finished shard must survive a crash of the machine.
     with open(path, "rb") as file:
         os.fsync(file.fileno())
     return Shard(path.name, rows, examples, record_bytes, path.stat().st_size, sha256(path))
@@ -128,7 +125,7 @@ def _write_shard(path: Path, records: Iterable[tuple[int, bytes]], size: int) ->
 
 @contextmanager
 def _storage(path: Path) -> Iterator[None]:
-    """Makes an OSError of what the writer says of the storage."""
+    """Turns the writer's RuntimeError into an OSError."""
     try:
         yield
     except RuntimeError as error:

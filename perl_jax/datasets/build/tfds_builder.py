@@ -1,20 +1,16 @@
-"""Writes any published data set as ArrayRecord files that TFDS reads.
+"""Writes a published data set as ArrayRecord files that TFDS reads.
 
-The directory is one that ``tfds.builder_from_directory(...).as_data_source()`` reads, and
-``tfds.builder(name, data_dir=...)`` finds. The records, ``features.json`` and ``dataset_info.json``
-are TFDS's own work, without TensorFlow. TFDS's own builder class is not used: it starts again
-after every interruption, holds a whole split on the disk twice, and orders rows by a hash. Here
-rows stay in the order of the published files, the same input gives the same bytes, and a shard
-that is finished stays so.
+``tfds.builder_from_directory(...).as_data_source()`` and ``tfds.builder(name, data_dir=...)`` read
+the directory. TFDS writes the records and its JSON files, without TensorFlow. TFDS's builder class
+is not used: it starts again after an interruption, holds a split on the disk twice, and orders rows
+by a hash. Here rows keep their published order, and the same input gives the same bytes.
 
-Everything is written to ``VERSION.incomplete`` beside the place where the data set will be, which
-nothing reads as one, and is renamed at the very end. A build that was stopped is run again with
-the same arguments: rows of finished shards are read once more, to count them, but not serialised,
-compressed and written. With other arguments, or where a published file has changed, it starts
-again.
+A build writes to ``VERSION.incomplete``, which is renamed at the very end. The same command resumes
+a stopped build: rows of finished shards are read again and counted, but not written. With other
+arguments or changed files, it starts again.
 
-Besides the data there are ``README.md``, the data set card; ``build.json``, its facts for programs;
-and ``dropped.jsonl``, a line for every row that was dropped.
+The directory also gets ``README.md``, the data set card; ``build.json``, the same facts for
+programs; and ``dropped.jsonl``, a line for every dropped row.
 """
 
 import json
@@ -40,7 +36,7 @@ from perl_jax.settings import Checked, Count, Expects, Fraction
 from perl_jax.types import Example
 
 VERSION = "1.0.0"
-"""Of the layout of records; TFDS wants one as the name of the directory."""
+"""The version of the record layout; TFDS uses it as the name of the directory."""
 
 _log = logging.getLogger(__name__)
 _PROGRESS, _CARD, _FACTS, _DROPPED = "progress.json", "README.md", "build.json", "dropped.jsonl"
@@ -52,10 +48,10 @@ class BuildOptions(Checked):
     """How a data set is built.
 
     Attributes:
-        limit: The most rows of each split that are read; None: all.
-        splits: None: all that are published.
+        limit: The most rows to read of each split; None: all.
+        splits: The splits to build; None: all.
         max_bad_fraction: The largest share of a split's rows that may be dropped.
-        shard_bytes: The size of the records of a file, about.
+        shard_bytes: The approximate size of a shard's records.
     """
 
     limit: Annotated[Count, Expects("a positive number of rows")] | None = None
@@ -68,18 +64,17 @@ class BuildOptions(Checked):
 def build(
     data_set: DataSet, source: Path, data_dir: Path, options: BuildOptions | None = None
 ) -> Built:
-    """Builds a data set in ``data_dir/NAME/VERSION``, or says what is already there.
+    """Builds a data set in ``data_dir/NAME/VERSION``, or returns the build that is there.
 
     Args:
-        data_set: What to build.
+        data_set: The data set to build.
         source: The directory with its published files.
         data_dir: The directory of built data sets.
         options: None: the defaults.
 
     Raises:
-        ValueError: Too many rows are bad (the message has their reasons), a split has none, a
-            published file is broken, an id stands twice, or the directory holds a build of other
-            files or options.
+        ValueError: Too many rows are bad, a split has none, a published file is broken, two rows
+            have one id, or the directory holds a build of other files or options.
         FileNotFoundError: A published file is missing.
         LockError: Another process is building here.
         OSError: The storage fails.
@@ -113,8 +108,6 @@ def build(
 
 
 class _Job(NamedTuple):
-    """What is built, from the directory of published files, in a directory of its own, and how."""
-
     data_set: DataSet
     source: Path
     work: Path
@@ -131,7 +124,7 @@ def _splits(data_set: DataSet, options: BuildOptions) -> list[str]:
 
 
 def _published_files(data_set: DataSet, source: Path) -> list[tuple[str, int, Path]]:
-    """The published files that are there: names relative to the directory, sizes and paths."""
+    """The relative name, size and path of each published file."""
     if not source.is_dir():
         raise FileNotFoundError(f"{source}: expected the directory of the published files")
     found = {path for pattern in data_set.files for path in source.glob(pattern) if path.is_file()}
@@ -172,7 +165,7 @@ def _write_splits(job: _Job, splits: list[str]) -> dict[str, Tally]:
 
 
 def _checked(row: Example | BadRow) -> Example | BadRow:
-    """The row, or a bad one where a text of it cannot be stored."""
+    """The row, or a `BadRow` if a text of it cannot be stored."""
     if isinstance(row, Example):
         try:
             "".join((row.id, row.source, row.question, row.answer, *row.options)).encode()
@@ -190,7 +183,7 @@ def _records(
     tally: Tally,
     log: TextIO,
 ) -> Iterator[tuple[int, bytes]]:
-    """The records after those of the finished shards, with how many rows were read; counts all."""
+    """The records after the finished shards, each after the number of rows so far; counts all."""
     shards = job.progress.shards[split]
     done = shards[-1].rows if shards else 0
     for row in tqdm(rows, desc=split, unit=" rows", disable=not job.options.show_progress):
@@ -206,7 +199,7 @@ def _records(
 
 
 def _judge(job: _Job, split: str, tally: Tally) -> None:
-    """Raises ValueError where a split has no rows, or too many bad ones."""
+    """Raises ValueError if a split has no rows or too many bad ones."""
     name, allowed = job.data_set.name, job.options.max_bad_fraction
     dropped = tally.dropped.total()
     if dropped > allowed * tally.rows:
@@ -222,7 +215,6 @@ def _judge(job: _Job, split: str, tally: Tally) -> None:
 def _finish(
     job: _Job, final: Path, files: list[tuple[str, int, Path]], tallies: dict[str, Tally]
 ) -> Built:
-    """Writes everything beside the shards."""
     data_set, work = job.data_set, job.work
     bar = tqdm(files, desc="checksums", unit=" files", disable=not job.options.show_progress)
     digests = [(name, size, sha256(path)) for name, size, path in bar]
