@@ -15,7 +15,6 @@ from other sequences. No distractor has the pixels or the text of the right one.
 not looked for: two frames of one scene may look much the same.
 """
 
-import io
 import itertools
 import math
 import random
@@ -30,7 +29,7 @@ from perl_jax.permutation.answers import find_orders
 from perl_jax.permutation.reading.references import read_references
 from perl_jax.permutation.reading.scan import Reader
 from perl_jax.permutation.refusal import CannotPermute
-from perl_jax.processing import Slot, split_placeholders
+from perl_jax.processing import encode_image, find_slots
 from perl_jax.types import Example
 
 KINDS = {"description_to_frame": 1, "missing_frame": 3, "next_frame": 2, "ordering": 2}
@@ -69,9 +68,7 @@ class _Draft:
 
 def encode_frame(pixels: np.ndarray) -> bytes:
     """A frame, uint8 ``[H, W, 3]``, as a PNG file: equal pixels give equal bytes."""
-    file = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(file, "PNG")
-    return file.getvalue()
+    return encode_image(Image.fromarray(np.ascontiguousarray(pixels)))
 
 
 def names_images(step: str) -> bool:
@@ -80,7 +77,7 @@ def names_images(step: str) -> bool:
     "Hang up the second picture" means a thing, but in a question it could mean an image, and would
     be rewritten when the images move.
     """
-    if any(isinstance(piece, Slot) for piece in split_placeholders(step)):
+    if find_slots(step):
         return True
     reader = Reader(_MANY_SLOTS)
     scan = read_references(step, reader)
