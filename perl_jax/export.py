@@ -2,10 +2,10 @@
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from perl_jax.main import one_line_errors
 from perl_jax.runs import CONFIG, RUN_ERRORS, export
 
 
@@ -24,7 +24,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with one_line_errors(*RUN_ERRORS):
         main()
-    except (*RUN_ERRORS, OSError, ValueError) as error:
-        sys.exit(f"error: {error}")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from perl_jax.main import one_line_errors
 from perl_jax.models import load_model
 from perl_jax.processing import load_processor
 from perl_jax.rollout import Group, Sampler, SamplerConfig, Strategy
@@ -80,7 +81,5 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    try:
+    with one_line_errors():
         main()
-    except (OSError, TypeError, ValueError) as error:
-        sys.exit(f"error: {error}")

@@ -2,17 +2,31 @@
 
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from absl import app, flags
 from absl import logging as absl_logging
 
-from perl_jax import hosts
 from perl_jax.overrides import load_config, split_overrides
 from perl_jax.settings import read_config
 
 _ERRORS = (FloatingPointError, ImportError, OSError, TypeError, ValueError)
+
+
+@contextmanager
+def one_line_errors(*errors: type[Exception], debug: bool = False) -> Iterator[None]:
+    """Ends the process with one line for ``errors``, wrong values and failing storage.
+
+    With ``debug`` they are raised.
+    """
+    try:
+        yield
+    except _ERRORS + errors as error:
+        if debug:
+            raise
+        sys.exit(f"error: {error}")
 
 
 def run_main(
@@ -32,6 +46,9 @@ def run_main(
         run: Takes the configuration and the work directory.
         errors: Exceptions told in one line, besides wrong values and failing storage.
     """
+    # Imported here: it imports jax, which the commands for data do not need.
+    from perl_jax import hosts
+
     overrides, command_line = split_overrides(sys.argv)
     config = flags.DEFINE_string("config", None, "Configuration file.")
     workdir = flags.DEFINE_string("workdir", None, "Directory of the run.")
@@ -54,7 +71,7 @@ def run_main(
         # Orbax tells of every file.
         absl_logging.set_verbosity(absl_logging.WARNING)
         logging.getLogger("perl_jax").setLevel(logging.INFO)
-        try:
+        with one_line_errors(*errors, debug=debug.value):
             settings = read_config(kind, load_config(str(config.value), overrides))
             hosts.connect(
                 distributed.value,
@@ -66,9 +83,5 @@ def run_main(
                 logging.getLogger("perl_jax").setLevel(logging.WARNING)
             with hosts.end_together():
                 run(settings, str(workdir.value))
-        except _ERRORS + errors as error:
-            if debug.value:
-                raise
-            sys.exit(f"error: {error}")
 
     app.run(main, argv=command_line)

@@ -20,6 +20,7 @@ from absl import app, flags
 from perl_jax.chips import GIB
 from perl_jax.config import TrainConfig
 from perl_jax.files import write_whole
+from perl_jax.main import one_line_errors
 from perl_jax.overrides import load_config, split_overrides
 from perl_jax.planning.planner import PlanConfig
 from perl_jax.planning.roofline import Assumptions
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str]) -> None:
     if len(arguments) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(arguments[1:])}")
     logging.getLogger("perl_jax").setLevel(logging.INFO)
-    try:
+    with one_line_errors(RuntimeError):
         overrides, _ = split_overrides(sys.argv)
         config = read_config(TrainConfig, load_config(str(_CONFIG.value), overrides))
         workload = Workload(_IMAGES.value, _PIXELS.value, _TEXT.value, _RESPONSE.value)
@@ -65,8 +66,6 @@ def main(arguments: Sequence[str]) -> None:
             print(f"Planned in {took:.0f} s with at most {peak:.1f} GiB of host memory.\n")
         if _JSON.value:
             write_whole(_JSON.value, json.dumps(answers, indent=1) + "\n")
-    except (ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
-        sys.exit(f"error: {error}")
     sys.exit(0 if all(answer["plan"]["fits"] for answer in answers) else 1)
 
 

@@ -1,6 +1,10 @@
 """``python -m perl_jax.data.lint``: see `perl_jax.inspection.lint`."""
 
-from perl_jax.inspection.lint import command
+import sys
+
+from perl_jax.inspection.lint import main
+from perl_jax.main import one_line_errors
 
 if __name__ == "__main__":
-    command()
+    with one_line_errors():
+        sys.exit(main())

@@ -9,7 +9,7 @@ from perl_jax.data.sources.columns import Row, read_answer
 from perl_jax.data.sources.source import BadRow
 from perl_jax.datasets.files import Columns, read_files
 from perl_jax.datasets.image_store import ImageStore
-from perl_jax.processing import Slot, split_placeholders
+from perl_jax.processing import find_slots
 from perl_jax.types import Example
 
 
@@ -101,8 +101,7 @@ def listed(value: Any) -> list[Any]:
 
 def _with_image_tags(question: str, num_images: int, row: str, options: Sequence[str]) -> str:
     """Puts a single image that has no placeholder first; raises `BadRow`: ``image_count``."""
-    pieces = [piece for text in (question, *options) for piece in split_placeholders(text)]
-    tags = sum(isinstance(piece, Slot) for piece in pieces)
+    tags = sum(len(find_slots(text)) for text in (question, *options))
     if num_images == 1 and not tags:
         return f"<image>{question}"
     if tags != num_images:

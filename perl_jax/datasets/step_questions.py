@@ -14,7 +14,6 @@ of the same sequence, then one each of other sequences. No distractor has the pi
 the right one, but it may look much like it: near duplicates are not looked for.
 """
 
-import io
 import itertools
 import math
 import random
@@ -29,7 +28,7 @@ from perl_jax.permutation.answers import find_orders
 from perl_jax.permutation.reading.references import read_references
 from perl_jax.permutation.reading.scan import Reader
 from perl_jax.permutation.refusal import CannotPermute
-from perl_jax.processing import Slot, split_placeholders
+from perl_jax.processing import encode_image, find_slots
 from perl_jax.types import Example
 
 KINDS = {"description_to_frame": 1, "missing_frame": 3, "next_frame": 2, "ordering": 2}
@@ -67,9 +66,7 @@ class _Draft:
 
 def encode_frame(pixels: np.ndarray) -> bytes:
     """Encodes a frame, uint8 ``[H, W, 3]``, as PNG; equal pixels give equal bytes."""
-    file = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(file, "PNG")
-    return file.getvalue()
+    return encode_image(Image.fromarray(np.ascontiguousarray(pixels)))
 
 
 def names_images(step: str) -> bool:
@@ -77,7 +74,7 @@ def names_images(step: str) -> bool:
 
     The permutation would rewrite it when the images move.
     """
-    if any(isinstance(piece, Slot) for piece in split_placeholders(step)):
+    if find_slots(step):
         return True
     reader = Reader(_MANY_SLOTS)
     scan = read_references(step, reader)

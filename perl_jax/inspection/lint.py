@@ -145,11 +145,3 @@ def _with_images(example: Example) -> Example:
         except ImageError as error:
             raise BadRow("bad_image", example.id, f"image {number}: {error}") from error
     return _with_text(example)
-
-
-def command() -> None:
-    """Runs the command line; an error is one line."""
-    try:
-        sys.exit(main())
-    except (OSError, TypeError, ValueError) as error:
-        sys.exit(f"error: {error}")

@@ -8,7 +8,6 @@ scripts, and loads nothing.
 
 import argparse
 import random
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -110,11 +109,3 @@ def _find(source: Source, ids: Sequence[str]) -> list[int]:
             return found
     missing = ", ".join(map(repr, sorted(wanted)))
     raise ValueError(f"id: expected ids of rows that can be read; found none with {missing}")
-
-
-def command() -> None:
-    """Runs the command line; an error is one line."""
-    try:
-        main()
-    except (OSError, TypeError, ValueError) as error:
-        sys.exit(f"error: {error}")

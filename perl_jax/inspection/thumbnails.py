@@ -1,13 +1,12 @@
 """Small copies of images that a page can hold."""
 
 import base64
-import io
 from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image
 
-from perl_jax.processing import load_rgb
+from perl_jax.processing import encode_image, load_rgb
 
 _MAX_PNG_BYTES = 2**15  # larger pictures, such as photographs, become JPEG
 _LEAST_SIDE = 84  # smaller pictures, such as scans of digits, are enlarged by a whole factor
@@ -32,15 +31,9 @@ def thumbnail(image: Any, max_side: int) -> Thumbnail:
     picture = Image.fromarray(load_rgb(image))
     original = f"{picture.width} by {picture.height}"
     picture.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
-    kind, data = "png", _encoded(picture, "PNG")
+    kind, data = "png", encode_image(picture)
     if len(data) > _MAX_PNG_BYTES:
-        kind, data = "jpeg", _encoded(picture, "JPEG", quality=85)
+        kind, data = "jpeg", encode_image(picture, "JPEG", quality=85)
     factor = max(1, _LEAST_SIDE // max(picture.size))
     uri = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
     return Thumbnail(uri, picture.width * factor, picture.height * factor, original, factor > 1)
-
-
-def _encoded(picture: Image.Image, kind: str, **options: int) -> bytes:
-    file = io.BytesIO()
-    picture.save(file, kind, **options)
-    return file.getvalue()

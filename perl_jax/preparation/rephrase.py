@@ -11,7 +11,7 @@ from perl_jax.endpoint import Refused
 from perl_jax.preparation.answers import answer_kind
 from perl_jax.preparation.questions import Ask, ask_rows, asking_depends
 from perl_jax.preparation.stage import Context, DroppedRow, KeptRow, Outcome, dropped
-from perl_jax.processing import Slot, split_placeholders
+from perl_jax.processing import find_slots
 from perl_jax.settings import Checked, Expects
 from perl_jax.types import Example, prompt_text
 
@@ -84,9 +84,9 @@ def _read(row: Example, answer: dict[str, Any], seed: int) -> Example:
     if not isinstance(distractors, list) or not all(isinstance(one, str) for one in distractors):
         raise ValueError(f"distractors: expected a list of texts; got {distractors!r}")
     choices = [right, *map(_line, distractors)]
-    if _slots(question) != _slots(prompt_text(row)):
+    if find_slots(question) != find_slots(prompt_text(row)):
         raise ValueError("question: expected the image placeholders of the row, in their order")
-    if any(_slots(choice) for choice in choices):
+    if any(find_slots(choice) for choice in choices):
         raise ValueError("a choice shows an image")
     options: tuple[str, ...] = ()
     if len(choices) > 1:
@@ -111,10 +111,6 @@ def _text(answer: dict[str, Any], name: str) -> str:
 
 def _line(text: str) -> str:
     return " ".join(text.split())
-
-
-def _slots(text: str) -> list[Slot]:
-    return [piece for piece in split_placeholders(text) if isinstance(piece, Slot)]
 
 
 def _lettered(choices: list[str], rng: random.Random) -> tuple[tuple[str, ...], str]:

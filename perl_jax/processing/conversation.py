@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from perl_jax.processing.errors import PromptError
-from perl_jax.processing.placeholders import Slot, split_placeholders
+from perl_jax.processing.placeholders import Slot, find_slots, split_placeholders
 
 ROLES = ("system", "user", "assistant")
 
@@ -130,12 +130,11 @@ def _read_part(part: Any, where: str, *, verbatim: bool) -> Piece | _Inline:
             f"{where}: expected {{'type': 'text', 'text': ...}} or {{'type': 'image'}}, "
             f"got type {kind!r} with the fields {sorted(fields)}"
         )
-    for piece in () if verbatim else split_placeholders(fields["text"]):
-        if isinstance(piece, Slot):
-            raise PromptError(
-                f"{where}: the text holds {piece.text!r}; in a list of parts, an image is a "
-                "part {'type': 'image'}"
-            )
+    if not verbatim and (slots := find_slots(fields["text"])):
+        raise PromptError(
+            f"{where}: the text holds {slots[0].text!r}; in a list of parts, an image is a "
+            "part {'type': 'image'}"
+        )
     return fields["text"]
 
 

@@ -80,6 +80,13 @@ def load_rgb(image: Any) -> np.ndarray:
     )
 
 
+def encode_image(image: Image.Image, kind: str = "PNG", **options: int) -> bytes:
+    """The bytes of an image as a file of this kind; PNG keeps every pixel."""
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
 def _from_row(row: Mapping[str, Any]) -> np.ndarray:
     data, path = row.get("bytes"), row.get("path")
     if data is None:

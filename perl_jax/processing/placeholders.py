@@ -30,3 +30,8 @@ def split_placeholders(text: str) -> list[str | Slot]:
     if end < len(text):
         pieces.append(text[end:])
     return pieces
+
+
+def find_slots(text: str) -> list[Slot]:
+    """The image placeholders of a text, in order."""
+    return [piece for piece in split_placeholders(text) if isinstance(piece, Slot)]

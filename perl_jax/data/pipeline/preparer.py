@@ -9,7 +9,7 @@ from perl_jax.data.sources.source import BadRow
 from perl_jax.permutation.answers import letter_of
 from perl_jax.permutation.reading.options import find_options
 from perl_jax.permutation.refusal import CannotPermute
-from perl_jax.processing import ImageError, Processor, PromptError, Slot, split_placeholders
+from perl_jax.processing import ImageError, Processor, PromptError, find_slots
 from perl_jax.processing.conversation import MAX_CHARACTERS
 from perl_jax.settings import Checked, Count, Expects
 from perl_jax.types import Example, ImagePatches, prompt_text
@@ -84,7 +84,7 @@ def check_text(example: Example, text: str) -> None:
     """
     if len(text) > MAX_CHARACTERS:
         raise BadRow("too_long", example.id, f"{len(text)} characters of text")
-    slots = [piece for piece in split_placeholders(text) if isinstance(piece, Slot)]
+    slots = find_slots(text)
     numbered = any(slot.number is not None for slot in slots)
     if not numbered and len(slots) != len(example.images):
         counts = f"{len(slots)} image placeholders for {len(example.images)} images"

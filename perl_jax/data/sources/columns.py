@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from perl_jax.data.sources.image_files import encoded_image
 from perl_jax.data.sources.source import BadRow
-from perl_jax.processing import Slot, split_placeholders
+from perl_jax.processing import find_slots
 from perl_jax.rewards.answers import answer_text
 from perl_jax.settings import Checked, suggestion
 from perl_jax.types import PROMPT_SUFFIX, Example
@@ -179,8 +179,7 @@ def _user_message(messages: list[Any], name: str) -> Any:
 
 
 def _with_missing_images(question: str, choices: tuple[str, ...], images: int) -> str:
-    pieces = split_placeholders("\n".join((question, *choices)))
-    missing = images - sum(isinstance(piece, Slot) for piece in pieces)
+    missing = images - len(find_slots("\n".join((question, *choices))))
     return "<image>" * missing + "\n" + question if missing > 0 else question
 
 

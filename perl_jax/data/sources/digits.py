@@ -15,7 +15,6 @@ order     put the images in order                                ShowHowTo
 
 import functools
 import hashlib
-import io
 import json
 import random
 import re
@@ -27,6 +26,7 @@ from annotated_types import Len
 from PIL import Image
 
 from perl_jax.data.sources.source import SourceKind
+from perl_jax.processing import encode_image
 from perl_jax.settings import Count, CountOrZero, Fraction
 from perl_jax.types import Example
 
@@ -232,12 +232,7 @@ def _scans(split: str) -> tuple[tuple[bytes, ...], ...]:
     for number, (pixels, digit) in enumerate(zip(data.images, data.target, strict=True)):
         # Every fourth scan is held out.
         if (number % 4 == 3) == (split == "held_out"):
-            files[digit].append(_png(pixels))
+            image = Image.fromarray((255 - pixels * (255 / 16)).astype(np.uint8))
+            image = image.resize((_SIDE, _SIDE), Image.Resampling.BICUBIC)
+            files[digit].append(encode_image(image))
     return tuple(map(tuple, files))
-
-
-def _png(pixels: np.ndarray) -> bytes:
-    image = Image.fromarray((255 - pixels * (255 / 16)).astype(np.uint8))
-    file = io.BytesIO()
-    image.resize((_SIDE, _SIDE), Image.Resampling.BICUBIC).save(file, "PNG")
-    return file.getvalue()

@@ -6,7 +6,6 @@ expected layout of its published files.
 
 import argparse
 import logging
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,11 +43,3 @@ def _listing() -> str:
         f"{name:<{width}}  {item.title} ({item.licence}): {item.description}"
         for name, item in sorted(DATA_SETS.items())
     )
-
-
-def command() -> None:
-    """Runs the command line; an error is one line."""
-    try:
-        main()
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
