@@ -61,7 +61,7 @@ def test_the_documentation_names_the_fields_that_only_this_kind_has(kind):
 
 
 def test_a_source_is_opened_by_its_own_configuration():
-    class Scripted(SourceKind):
+    class Scripted(DigitsConfig):
         def open(self):
             return "its rows"
 
