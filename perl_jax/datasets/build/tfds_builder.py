@@ -134,7 +134,7 @@ def _published_files(data_set: DataSet, source: Path) -> list[tuple[str, int, Pa
 
 
 def _existing(final: Path, source: Path, asked: tuple[Any, ...]) -> Built:
-    """A finished build, if it is of the files, splits and limit that are asked for."""
+    """A finished build; ValueError if it is of other files, splits or another limit."""
     try:
         built = Built.read(str(final), json.loads((final / _FACTS).read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError) as error:
