@@ -81,7 +81,6 @@ def _read_split(subset: str, split: str, directory: Path) -> Iterator[Example | 
 
 
 def _zip_files(folder: Path, split: str) -> list[Path]:
-    """The zip files with a split's images."""
     names = folder / f"{split}_images_zips.txt"
     if not names.is_file():
         return sorted(folder.glob(f"{split}_images*.zip"))

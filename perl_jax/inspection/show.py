@@ -30,8 +30,7 @@ def render(name: str, source: Source, rows: Sequence[int], look: Look) -> tuple[
     shown = list(zip(rows, cards(source, rows, look), strict=True))
     counts = Counter(card.state for _, card in shown)
     reasons = Counter((card.state, card.reason) for _, card in shown if card.reason)
-    # Every text of the data is escaped here.
-    environment = Environment(
+    environment = Environment(  # autoescape: the texts come from the data
         loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip

@@ -24,9 +24,7 @@ def ask_rows(
     path: str | None,
     decide: Callable[[Example, Ask], Outcome],
 ) -> Iterator[Outcome]:
-    """Yields the outcomes of rows, where ``decide`` may ask the endpoint about a row.
-
-    ``name`` and ``path`` are those of `load_prompt`. ``decide`` runs in threads.
+    """Yields rows' outcomes; ``decide`` runs in threads and may ask with the `load_prompt` prompt.
 
     Raises:
         ValueError: There is no endpoint, or the prompt is wrong.

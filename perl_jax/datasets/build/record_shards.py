@@ -118,7 +118,6 @@ def _write_shard(path: Path, records: Iterable[tuple[int, bytes]], size: int) ->
 
 @contextmanager
 def _storage(path: Path) -> Iterator[None]:
-    """Turns the writer's RuntimeError into an OSError."""
     try:
         yield
     except RuntimeError as error:
