@@ -84,10 +84,8 @@ class Endpoint:
         if config.api_key_env is not None:
             key = os.environ.get(config.api_key_env)
             if not key:
-                raise ValueError(
-                    f"api_key_env: expected the environment variable {config.api_key_env} to hold "
-                    "the key of the endpoint; it is not set"
-                )
+                name = f"the environment variable {config.api_key_env}"
+                raise ValueError(f"api_key_env: expected the key in {name}; it is not set")
             headers["Authorization"] = f"Bearer {key}"
         self.config = config
         self._cache = cache

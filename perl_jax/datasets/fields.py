@@ -22,15 +22,9 @@ def read_examples(
     columns: Columns,
     archives: Iterable[Path] = (),
 ) -> Iterator[Example | BadRow]:
-    """Like `read_files`, with rows that `read_example` converts.
+    """Like `read_files`, with images from ``root`` and the zip files ``archives``.
 
-    Args:
-        root: The directory with the published files.
-        pattern: The pattern of the files with rows.
-        fields: Returns the arguments of `read_example` for a row, its name and its number.
-        source: The examples' source.
-        columns: The parquet columns to read.
-        archives: The zip files with images.
+    ``fields`` returns the arguments of `read_example` for a row, its name and its number.
     """
     with closing(ImageStore(root, archives)) as store:
 

@@ -30,7 +30,6 @@ def _read_split(split: str, root: Path) -> Iterator[Example | BadRow]:
 
 
 def _answer(row: Row, name: str) -> tuple[tuple[str, ...], Any]:
-    """The lettered options of a row, and its answer."""
     choices = row.get("choices")
     if choices is None:
         return (), row.get("answer", row.get("ground_truth"))

@@ -25,13 +25,10 @@ _MAX_TRIED = 24  # sequences tried for distractors, as some cannot be read
 
 
 class Strips:
-    """The sequences of one split.
+    """The sequences of one split, below a directory with ``prompts.json`` and ``imgseqs*/``.
 
     A strip is a JPEG file with one frame per step, side by side and equally wide. Sequences without
     a strip are skipped: strips are given in parts, on request.
-
-    Args:
-        root: The directory with ``prompts.json`` and ``imgseqs*/``.
 
     Attributes:
         ids: The ids of the sequences, in the order of the strips' paths.

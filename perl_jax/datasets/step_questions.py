@@ -89,13 +89,7 @@ def ask(
 ) -> Example:
     """Makes one question about a sequence; the same arguments give the same question.
 
-    Args:
-        kind: One of `KINDS`.
-        id: The sequence's id.
-        frames: All of its frames, in order.
-        others: Yields further distractors.
-        seed: The seed of all draws.
-        source: The example's source.
+    ``kind`` is one of `KINDS`; ``frames`` are all frames of the sequence ``id``, in order.
 
     Raises:
         BadRow: ``no_distractors``, or ``repeated_step`` (two frames or texts are the same, so

@@ -163,7 +163,7 @@ def _permuted(example: Example, look: Look) -> _Result:
 
 
 def _pictures(example: Example, max_side: int) -> tuple[_Pictures, BadRow | None]:
-    """The pictures, and the fault of the first one that cannot be decoded."""
+    """The pictures, and the fault of the first broken one."""
     pictures: list[Thumbnail | None] = []
     fault = None
     for number, image in enumerate(example.images, 1):

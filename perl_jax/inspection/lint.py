@@ -65,14 +65,10 @@ def lint_source(
     limit: int | None = None,
     decode_images: bool = False,
 ) -> tuple[LintReport, BadRows]:
-    """Tries to permute every row of a source that a run could use.
+    """Tries to permute every row, or the first ``limit`` rows, that a run could use.
 
-    Args:
-        source: The rows.
-        rules: Your rules, before the built-in ones.
-        seed: The seed of the orders that are tried.
-        limit: The most rows to read; None: all.
-        decode_images: Whether an image that cannot be decoded makes a row bad.
+    Your ``rules`` come before the built-in ones; ``seed`` draws the orders. With ``decode_images``,
+    an image that cannot be decoded makes a row bad.
 
     Raises:
         ValueError: A column that a rule reads has an unexpected value; it would end a run too.
@@ -114,8 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if bad.fraction > args.max_bad_fraction:
         most = f"max_bad_fraction = {args.max_bad_fraction}"
         print(f"error: more rows cannot be used than {most}", file=sys.stderr)
-        return 1
-    return 0
+    return int(bad.fraction > args.max_bad_fraction)
 
 
 def _good_rows(

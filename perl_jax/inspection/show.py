@@ -29,8 +29,7 @@ def render(name: str, source: Source, rows: Sequence[int], look: Look) -> tuple[
     shown = list(zip(rows, cards(source, rows, look), strict=True))
     counts = Counter(card.state for _, card in shown)
     reasons = Counter((card.state, card.reason) for _, card in shown if card.reason)
-    # Every text of the data is escaped here.
-    environment = Environment(
+    environment = Environment(  # autoescape: the texts come from the data
         loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
@@ -50,16 +49,10 @@ def render(name: str, source: Source, rows: Sequence[int], look: Look) -> tuple[
 def choose(
     source: Source, count: int, *, sample: int | None = None, ids: Sequence[str] = ()
 ) -> list[int]:
-    """Chooses the rows to show and returns their numbers, in order.
+    """Returns the numbers of the rows to show, in order.
 
-    Args:
-        source: The rows.
-        count: The most rows.
-        sample: The seed to draw them with; None: the first rows.
-        ids: The examples to show instead.
-
-    Raises:
-        ValueError: No row has one of the ids.
+    These are the rows with the given ids, or else up to ``count`` rows: drawn with the seed
+    ``sample``, or the first ones. Raises ValueError if no row has one of the ids.
     """
     if ids:
         return _find(source, ids)

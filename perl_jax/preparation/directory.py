@@ -39,14 +39,8 @@ def write_outcomes(
     """Writes a stage's outcomes into a directory, which appears when it is complete.
 
     ``part-*.parquet`` holds the kept rows, ``dropped.jsonl`` a line for each other row, and
-    ``counts.json`` the counts and the identity.
-
-    Args:
-        outcomes: The outcome of every row, in order.
-        directory: The stage's directory; an earlier one is replaced.
-        identity: Everything that the result depends on.
-        rows: The number of rows.
-        max_bad_fraction: The largest share of bad rows.
+    ``counts.json`` the counts and the identity, which is everything that the result depends on. An
+    earlier directory is replaced.
 
     Raises:
         ValueError: Too many rows are bad, or none is kept; the message counts the reasons.
@@ -84,8 +78,7 @@ def write_outcomes(
             raise ValueError(f"{directory.name}: no row is kept of {rows}:\n{table}")
         sorted_reasons = {name: dict(sorted(of.items())) for name, of in reasons.items()}
         counts = {"in": rows, "kept": kept, **sorted_reasons, **identity}
-        text = json.dumps(counts, indent=2) + "\n"
-        (unfinished / COUNTS).write_text(text, encoding="utf-8")
+        (unfinished / COUNTS).write_text(json.dumps(counts, indent=2) + "\n", encoding="utf-8")
 
 
 def _written(kept: KeptRow, writer: ShardWriter) -> KeptRow | Skipped:

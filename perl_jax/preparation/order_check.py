@@ -82,9 +82,8 @@ def changes_by_rule(example: Example, rule: Rule, seed: int) -> bool | None:
     """
     if len(example.images) < 2:
         return False
-    plain = replace(
-        example, metadata={name: v for name, v in example.metadata.items() if name != COLUMN}
-    )
+    metadata = {name: value for name, value in example.metadata.items() if name != COLUMN}
+    plain = replace(example, metadata=metadata)
     try:
         movable = movable_slots(plain, rule)
     except CannotPermute:

@@ -24,9 +24,7 @@ def ask_rows(
     path: str | None,
     decide: Callable[[Example, Ask], Outcome],
 ) -> Iterator[Outcome]:
-    """Yields the outcomes of rows, where ``decide`` may ask the endpoint about a row.
-
-    ``name`` and ``path`` are those of `load_prompt`. ``decide`` runs in threads.
+    """Yields rows' outcomes; ``decide`` runs in threads and may ask with the `load_prompt` prompt.
 
     Raises:
         ValueError: There is no endpoint, or the prompt is wrong.
@@ -38,7 +36,9 @@ def ask_rows(
     with Endpoint(context.endpoint, context.cache / "endpoint") as endpoint:
 
         def decided(row: Example) -> Outcome:
-            return decide(row, lambda: read_object(endpoint.ask(fill(prompt, row))))
+            options = "\n".join(row.options) or "(none)"
+            text = prompt.substitute(question=row.question, options=options, answer=row.answer)
+            return decide(row, lambda: read_object(endpoint.ask(text)))
 
         yield from map_rows(source, decided, endpoint.config.concurrency)
 
@@ -53,9 +53,7 @@ def asking_depends(context: Context, name: str, path: str | None) -> Any:
 def load_prompt(name: str, path: str | None) -> Template:
     """Loads a prompt with ``$question`` and, if wanted, ``$options`` and ``$answer`` of a row.
 
-    Args:
-        name: The name of a prompt of this package.
-        path: A text file to use instead; ``$$`` is a dollar sign.
+    The text file ``path`` replaces this package's prompt ``name``. ``$$`` is a dollar sign.
 
     Raises:
         ValueError: ``$question`` is missing, or there is an unknown name after a dollar sign.
@@ -71,12 +69,6 @@ def load_prompt(name: str, path: str | None) -> Template:
             f"got {', '.join(f'${name}' for name in sorted(names)) or 'none or a stray $'}"
         )
     return template
-
-
-def fill(prompt: Template, example: Example) -> str:
-    """The prompt for a row."""
-    options = "\n".join(example.options) or "(none)"
-    return prompt.substitute(question=example.question, options=options, answer=example.answer)
 
 
 def read_object(answer: str) -> dict[str, Any]:

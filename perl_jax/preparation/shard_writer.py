@@ -77,8 +77,7 @@ class ShardWriter:
         row, size = _row(example)
         key = (example.source, example.id)
         if key in self._ids:
-            message = f"expected every id once; {example.id!r} stands twice"
-            raise ValueError(f"{example.source}: {message}")
+            raise ValueError(f"{key[0]}: expected every id once; {key[1]!r} stands twice")
         self._ids.add(key)
         self._group.append(row)
         self._group_bytes += size

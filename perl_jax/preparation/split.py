@@ -15,8 +15,6 @@ from perl_jax.preparation.stage import Context, KeptRow, Outcome, read_rows
 from perl_jax.settings import Checked, Expects
 
 TRAIN, HELD_OUT = "train", "held_out"
-
-
 _HeldOut = Annotated[float, Interval(gt=0, lt=1), Expects("a share above 0 and below 1")]
 
 

@@ -83,7 +83,7 @@ def read_rows(source: Source) -> Iterator[Example | Skipped]:
 def map_rows(
     source: Source, function: Callable[[Example], R], threads: int = 0
 ) -> Iterator[R | Skipped]:
-    """Applies a function to every good row, in order, in threads (0: in this one)."""
+    """Applies a function to good rows, in order, in threads (0: in this one); bad ones stay."""
 
     def call(row: Example | Skipped) -> R | Skipped:
         return row if isinstance(row, Skipped) else function(row)

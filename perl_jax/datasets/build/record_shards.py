@@ -82,17 +82,10 @@ def _is_there(directory: Path, shard: Shard) -> bool:
 def write_shards(
     records: Iterator[tuple[int, bytes]], prefix: Path, split: str, size: int, done: FinishedShards
 ) -> None:
-    """Writes the records that follow a split's finished shards.
+    """Writes the records that follow a split's finished shards, and adds the new shards to them.
 
-    Args:
-        records: Records, each after the number of the split's rows up to it.
-        prefix: The start of the shards' paths.
-        split: The split's name.
-        size: The bytes of records after which a shard ends.
-        done: The finished shards; new ones are added.
-
-    Raises:
-        OSError: The storage fails.
+    Each record comes with the number of the split's rows up to it. A shard ends after ``size``
+    bytes of records. Raises OSError if the storage fails.
     """
     for number in itertools.count(len(done.shards[split])):
         first = next(records, None)
@@ -125,7 +118,6 @@ def _write_shard(path: Path, records: Iterable[tuple[int, bytes]], size: int) ->
 
 @contextmanager
 def _storage(path: Path) -> Iterator[None]:
-    """Turns the writer's RuntimeError into an OSError."""
     try:
         yield
     except RuntimeError as error:

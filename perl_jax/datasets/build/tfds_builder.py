@@ -134,7 +134,7 @@ def _published_files(data_set: DataSet, source: Path) -> list[tuple[str, int, Pa
 
 
 def _existing(final: Path, source: Path, asked: tuple[Any, ...]) -> Built:
-    """A finished build, if it is of the files, splits and limit that are asked for."""
+    """A finished build; ValueError if it is of other files, splits or another limit."""
     try:
         built = Built.read(str(final), json.loads((final / _FACTS).read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -199,14 +199,12 @@ def _records(
 
 
 def _judge(job: _Job, split: str, tally: Tally) -> None:
-    """Raises ValueError if a split has no rows or too many bad ones."""
     name, allowed = job.data_set.name, job.options.max_bad_fraction
     dropped = tally.dropped.total()
     if dropped > allowed * tally.rows:
         raise ValueError(
-            f"{name}, {split}: {dropped} of {tally.rows} rows cannot be used, which is "
-            f"more than max_bad_fraction = {allowed}; all are named in "
-            f"{job.work / _DROPPED}:\n{tally.reasons()}"
+            f"{name}, {split}: {dropped} of {tally.rows} rows cannot be used, more than "
+            f"max_bad_fraction = {allowed}; {job.work / _DROPPED} names all:\n{tally.reasons()}"
         )
     if not tally.kept:
         raise ValueError(f"{name}, {split}: expected rows; got none")
