@@ -17,10 +17,7 @@ AGGREGATIONS: tuple[Aggregation, ...] = get_args(Aggregation)
 
 
 def aggregate(
-    values: ArrayLike,
-    mask: ArrayLike,
-    how: Aggregation = "token_mean",
-    length: float | None = None,
+    values: ArrayLike, mask: ArrayLike, how: Aggregation = "token_mean", length: float | None = None
 ) -> jax.Array:
     r"""One number from values per token.
 

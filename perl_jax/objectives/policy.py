@@ -137,11 +137,7 @@ def cispo_loss(
 
 
 def truncated_importance_weights(
-    logprobs: ArrayLike,
-    sampler_logprobs: ArrayLike,
-    mask: ArrayLike,
-    *,
-    cap: float = 2.0,
+    logprobs: ArrayLike, sampler_logprobs: ArrayLike, mask: ArrayLike, *, cap: float = 2.0
 ) -> tuple[jax.Array, Stats]:
     r"""Weights per token that correct for a sampler whose numerics differ from the trainer's.
 

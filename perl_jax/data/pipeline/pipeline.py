@@ -7,6 +7,7 @@ are ahead changes what comes, and a state saved with any number of them is resto
 
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -69,7 +70,7 @@ class Taken:
     feeds: list[int]
 
 
-class Pipeline:
+class Pipeline(AbstractContextManager["Pipeline"]):
     """Takes prepared examples, and is a context manager that ends its workers.
 
     With ``repeat``, rows never end. Without it, they end after one epoch of all rows.
@@ -303,9 +304,6 @@ class Pipeline:
         self._iterator.close()
         if self._pool is not None:
             self._pool.close()
-
-    def __enter__(self) -> "Pipeline":
-        return self
 
     def __exit__(self, *error: object) -> None:
         self.close()

@@ -10,13 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from perl_jax.data.sources.columns import (
-    ColumnsConfig,
-    Row,
-    check_columns,
-    column_paths,
-    value_at,
-)
+from perl_jax.data.sources.columns import ColumnsConfig, Row, check_columns, column_paths, value_at
 from perl_jax.data.sources.layouts import layout_of
 from perl_jax.data.sources.row_files import FilesConfig, RowFiles
 from perl_jax.data.sources.source import BadRow

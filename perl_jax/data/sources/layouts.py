@@ -204,11 +204,7 @@ _IMAGES = _Type(
     lambda kind: _is_image(kind.value_type) if _is_list(kind) else _is_image(kind),
 )
 _ANYTHING = _Type("anything", lambda kind: True)
-_COMMON = {
-    "change_needed": _ANYTHING,
-    "question_type": _TEXT_OR_NULL,
-    "response": _TEXT_OR_NULL,
-}
+_COMMON = {"change_needed": _ANYTHING, "question_type": _TEXT_OR_NULL, "response": _TEXT_OR_NULL}
 _QUESTION = _Type("text, or a list of messages", lambda kind: _is_text(kind) or _is_messages(kind))
 _OPTIONS = _Type(
     "text, or a list of texts",

@@ -12,14 +12,7 @@ from typing import Annotated, Any, ClassVar, TypedDict
 
 from annotated_types import Len
 
-from perl_jax.data.sources.columns import (
-    ColumnsConfig,
-    Row,
-    RowOptions,
-    read_row,
-    row_id,
-    value_at,
-)
+from perl_jax.data.sources.columns import ColumnsConfig, Row, RowOptions, read_row, row_id, value_at
 from perl_jax.data.sources.image_files import image_directory
 from perl_jax.data.sources.source import Source, SourceKind
 from perl_jax.settings import Expects
