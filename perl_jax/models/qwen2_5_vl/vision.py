@@ -10,6 +10,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from perl_jax.mesh import whole
+from perl_jax.models.decoder import Rotary
 from perl_jax.models.layers import GatedMLP, Linear, RMSNorm, rotate, scan_layers, stack
 from perl_jax.models.patches import attend_within
 from perl_jax.models.policy import Array, Remat
@@ -27,11 +28,7 @@ class VisionAttention(nnx.Module):
         self.proj = Linear(width, width, dtype=dtype, rngs=rngs)
 
     def __call__(
-        self,
-        x: jax.Array,
-        rotary: tuple[jax.Array, jax.Array],
-        is_full: jax.Array,
-        inputs: WindowedImages,
+        self, x: jax.Array, rotary: Rotary, is_full: jax.Array, inputs: WindowedImages
     ) -> jax.Array:
         """Attends ``[P, D]`` within images where ``is_full``, else within windows."""
         q, k, v = jnp.moveaxis(self.qkv(x).reshape(-1, 3, *self.heads), 1, 0)
@@ -57,11 +54,7 @@ class VisionBlock(nnx.Module):
         self.mlp = GatedMLP(width, config.intermediate_size, bias=True, dtype=dtype, rngs=rngs)
 
     def __call__(
-        self,
-        x: jax.Array,
-        rotary: tuple[jax.Array, jax.Array],
-        is_full: jax.Array,
-        inputs: WindowedImages,
+        self, x: jax.Array, rotary: Rotary, is_full: jax.Array, inputs: WindowedImages
     ) -> jax.Array:
         """Maps ``[P, D]``."""
         x = x + self.attn(self.norm1(x), rotary, is_full, inputs)
@@ -122,7 +115,7 @@ class VisionTower(nnx.Module):
         return self.merger(x)[inputs.reading_order]
 
 
-def rotary_angles(coordinates: Array, config: VisionConfig) -> tuple[jax.Array, jax.Array]:
+def rotary_angles(coordinates: Array, config: VisionConfig) -> Rotary:
     """Cosine and sine, float32 ``[P, F]``, of the angles [rows | columns] repeated twice."""
     quarter = config.head_dim // 4
     frequencies = config.rope_theta ** (-jnp.arange(quarter, dtype=jnp.float32) / quarter)
