@@ -19,7 +19,6 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from perl_jax.data.sources.columns import Row
 from perl_jax.data.sources.source import BadRow
@@ -99,7 +98,9 @@ def _zip_files(folder: Path, split: str) -> list[Path]:
 def _example(subset: str, id: str, row: Row, name: str, store: ImageStore) -> Example:
     messages = _messages(row, name)
     question, shown = _question(messages, row, name)
-    _check_text(name, row.get("id"), question, messages[1][1])
+    for text in (row.get("id"), question, messages[1][1]):
+        if isinstance(text, str) and "\0" in text:
+            raise BadRow("bad_text", name, f"a text holds NUL: {text[:50]!r}")
     question, options = split_options(question)
     images = tuple(store.read(image, name) for image in row["images"][:shown])
     published = messages[1][1].strip()
@@ -151,12 +152,6 @@ def _question(messages: list[tuple[str, str]], row: Row, name: str) -> tuple[str
     if not shown:
         raise BadRow("no_images", name, "the first question shows none of the images")
     return question, shown
-
-
-def _check_text(name: str, *texts: Any) -> None:
-    for text in texts:
-        if isinstance(text, str) and "\0" in text:
-            raise BadRow("bad_text", name, f"a text holds NUL: {text[:50]!r}")
 
 
 def _data_set(subset: str, facts: _Subset) -> DataSet:

@@ -101,7 +101,9 @@ def _write(
             "tokenizer and processor files belong into what is written"
         )
     with whole_directory(path) as unfinished:
-        _copy_files(source.directory, unfinished)
+        for carried in source.directory.iterdir():
+            if carried.suffix in _CARRIED and carried.name not in {"config.json", INDEX}:
+                shutil.copyfile(carried, unfinished / carried.name)
         config = json.dumps(source.config, indent=2, ensure_ascii=False)
         (unfinished / "config.json").write_text(config + "\n", encoding="utf-8")
         for file, part in zip(files, parts, strict=True):
@@ -114,12 +116,6 @@ def _file_names(count: int) -> list[str]:
     if count == 1:
         return [SINGLE]
     return [f"model-{n:05d}-of-{count:05d}.safetensors" for n in range(1, 1 + count)]
-
-
-def _copy_files(source: Path, target: Path) -> None:
-    for file in source.iterdir():
-        if file.suffix in _CARRIED and file.name not in {"config.json", INDEX}:
-            shutil.copyfile(file, target / file.name)
 
 
 @dataclass(frozen=True)

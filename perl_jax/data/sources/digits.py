@@ -18,7 +18,6 @@ import hashlib
 import json
 import random
 import re
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, Literal, get_args
 
@@ -176,7 +175,8 @@ def _property(rng: random.Random, config: DigitsConfig) -> _Question:
     place = _place(rng, count, config.skew)
     wanted = rng.choice(("largest", "smallest"))
     target = max(digits) if wanted == "largest" else min(digits)
-    digits = _with(digits, target, place)
+    others = [digit for digit in digits if digit != target]
+    digits = (*others[:place], target, *others[place:])
     question = f"Which image shows the {wanted} digit?{_options(count)}"
     found = f"{target}{_LETTERS[place]}"
     return _Question(question, digits, _LETTERS[:count], found, _LETTERS[place], "A")
@@ -225,12 +225,6 @@ def _place(rng: random.Random, count: int, skew: float | None) -> int:
     if skew is None:
         return rng.randrange(count)
     return 0 if rng.random() < skew else rng.randrange(1, count)
-
-
-def _with(digits: Sequence[int], target: int, place: int) -> tuple[int, ...]:
-    """The digits with this one of them at this place."""
-    others = [digit for digit in digits if digit != target]
-    return (*others[:place], target, *others[place:])
 
 
 @functools.cache
