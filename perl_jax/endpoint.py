@@ -6,10 +6,10 @@ import logging
 import os
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 import httpx2
 
@@ -68,7 +68,7 @@ class EndpointConfig(Checked):
                 raise ValueError(f"parameters: expected no {name!r}; it is set here")
 
 
-class Endpoint:
+class Endpoint(AbstractContextManager["Endpoint"]):
     """A thread-safe client of the endpoint; a context manager.
 
     Args:
@@ -92,9 +92,6 @@ class Endpoint:
         self._url = f"{config.base_url.rstrip('/')}/chat/completions"
         limits = httpx2.Limits(max_connections=config.concurrency)
         self._client = httpx2.Client(headers=headers, timeout=config.timeout, limits=limits)
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *error: object) -> None:
         self._client.close()

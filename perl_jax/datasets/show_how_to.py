@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from perl_jax.data.sources.image_files import encoded_image
 from perl_jax.data.sources.source import BadRow
 from perl_jax.datasets.dataset import DataSet, by_split
-from perl_jax.datasets.step_questions import KINDS, Frame, ask, encode_frame, names_images
-from perl_jax.processing import ImageError, load_rgb
+from perl_jax.datasets.step_questions import KINDS, Frame, ask, names_images
+from perl_jax.processing import ImageError, encode_image, load_rgb
 from perl_jax.types import Example
 
 SOURCE = "ShowHowTo"
@@ -65,7 +66,9 @@ class Strips:
         steps = self.steps(id)
         pixels = self._pixels(id)
         width = pixels.shape[1] // len(steps)
-        return Frame(steps[number], encode_frame(pixels[:, number * width : (number + 1) * width]))
+        frame = np.ascontiguousarray(pixels[:, number * width : (number + 1) * width])
+        # PNG: equal pixels give equal bytes, by which frames are compared.
+        return Frame(steps[number], encode_image(Image.fromarray(frame)))
 
     def others(self, rng: random.Random, id: str) -> Iterator[Frame]:
         """Draws other sequences and yields one frame of each."""

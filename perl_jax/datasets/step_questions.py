@@ -20,15 +20,12 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from PIL import Image
-
 from perl_jax.data.sources.source import BadRow
 from perl_jax.permutation.answers import find_orders
 from perl_jax.permutation.reading.references import read_references
 from perl_jax.permutation.reading.scan import Reader
 from perl_jax.permutation.refusal import CannotPermute
-from perl_jax.processing import encode_image, find_slots
+from perl_jax.processing import find_slots
 from perl_jax.types import Example
 
 KINDS = {"description_to_frame": 1, "missing_frame": 3, "next_frame": 2, "ordering": 2}
@@ -62,11 +59,6 @@ class _Draft:
     text: str
     shown: tuple[int, ...]  # the frames before the options
     right: int
-
-
-def encode_frame(pixels: np.ndarray) -> bytes:
-    """Encodes a frame, uint8 ``[H, W, 3]``, as PNG; equal pixels give equal bytes."""
-    return encode_image(Image.fromarray(np.ascontiguousarray(pixels)))
 
 
 def names_images(step: str) -> bool:

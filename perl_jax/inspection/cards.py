@@ -3,21 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from perl_jax import permutation
 from perl_jax.data.pipeline.preparer import check_text
 from perl_jax.data.pipeline.rows import RowReader, Skipped
 from perl_jax.data.sources.legible import legible
 from perl_jax.data.sources.source import BadRow, Source
 from perl_jax.inspection.thumbnails import Thumbnail, thumbnail
 from perl_jax.inspection.word_diff import Piece, word_diff
-from perl_jax.permutation import (
-    CannotPermute,
-    Rule,
-    Rules,
-    movable_slots,
-    permute,
-    rule_for,
-    sample_orders,
-)
 from perl_jax.processing import ImageError
 from perl_jax.types import Example, prompt_text
 
@@ -39,7 +31,7 @@ class Look:
     """
 
     permuted: bool = False
-    rules: Rules | None = None
+    rules: permutation.Rules | None = None
     seed: int = 0
     max_side: int = 192
 
@@ -125,16 +117,16 @@ def card(example: Example, look: Look) -> Card:
     )
 
 
-def draw(example: Example, rule: Rule, seed: int) -> tuple[tuple[int, ...], Example]:
+def draw(example: Example, rule: permutation.Rule, seed: int) -> tuple[tuple[int, ...], Example]:
     """The first permuted order of an example at step 0 of a run, and the example in it.
 
     Raises:
         CannotPermute: The example keeps its own order.
         ValueError: A column that the rule reads has an unexpected value.
     """
-    movable, slots = movable_slots(example, rule), len(example.images)
-    (order,) = sample_orders(seed, 0, example.id, slots, 1, movable=movable).tolist()
-    return tuple(order), permute(example, order, rule)
+    movable, slots = permutation.movable_slots(example, rule), len(example.images)
+    (order,) = permutation.sample_orders(seed, 0, example.id, slots, 1, movable=movable).tolist()
+    return tuple(order), permutation.permute(example, order, rule)
 
 
 @dataclass(frozen=True)
@@ -142,19 +134,19 @@ class _Result:
     state: str
     reason: str = ""
     message: str = ""
-    rule: Rule | None = None
+    rule: permutation.Rule | None = None
     order: tuple[int, ...] = ()
     example: Example | None = None
 
 
 def _permuted(example: Example, look: Look) -> _Result:
     try:
-        rule = rule_for(example, rules=look.rules)
+        rule = permutation.rule_for(example, rules=look.rules)
     except ValueError as error:
         return _Result("kept", "unknown_source", str(error))
     try:
         order, permuted = draw(example, rule, look.seed)
-    except CannotPermute as error:
+    except permutation.CannotPermute as error:
         return _Result("kept", error.reason, str(error).removeprefix(f"{error.reason}: "), rule)
     # A column that the rule reads has an unexpected value; a run would end with this error.
     except ValueError as error:

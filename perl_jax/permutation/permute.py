@@ -4,23 +4,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from perl_jax.permutation.answers import (
-    find_bare,
-    find_orders,
-    follow_letter,
-    letter_of,
-    looks_like_order,
-)
+from perl_jax.permutation import answers
 from perl_jax.permutation.orders import inverse
+from perl_jax.permutation.reading import placeholders
 from perl_jax.permutation.reading.options import Option, fields_of, find_options, option_slots
-from perl_jax.permutation.reading.placeholders import (
-    Captions,
-    Placeholder,
-    check_places,
-    find_captions,
-    find_placeholders,
-    mask,
-)
 from perl_jax.permutation.reading.references import read_references
 from perl_jax.permutation.reading.rewriting import check_doubts, pair_first_and_last, rewrite
 from perl_jax.permutation.reading.scan import Mention, Reader, Scan
@@ -104,7 +91,7 @@ class _Layout:
     example: Example
     rule: Rule
     fields: tuple[str, ...]
-    places: tuple[Placeholder, ...]
+    places: tuple[placeholders.Placeholder, ...]
     new_slot: tuple[int, ...]
     letters: Mapping[str, int]  # the slots that letters stand for, where letters are to follow
     named: tuple[Option, ...]  # the options whose words stay because they name slots for letters
@@ -118,14 +105,14 @@ class _Layout:
 def _move(example: Example, order: tuple[int, ...], rule: Rule) -> Example:
     layout = _lay_out(example, order, rule)
     follows = rule.answer == "remap_letter" and _has_letter(layout)
-    answer_text = "" if follows or letter_of(example.answer) else example.answer
+    answer_text = "" if follows or answers.letter_of(example.answer) else example.answer
     question, *options, answer = _rewritten((*layout.fields, answer_text), layout)
     answer = answer or example.answer
     if follows and _change_needed(layout) is False:  # the answer is the same in any order
         if layout.options:
             raise CannotPermute("change_needed_conflict")
     elif follows:
-        answer = follow_letter(
+        answer = answers.follow_letter(
             example, layout.options, layout.letters, layout.new_slot, rule.fixed_letters
         )
     images = tuple(example.images[slot] for slot in order)
@@ -134,7 +121,7 @@ def _move(example: Example, order: tuple[int, ...], rule: Rule) -> Example:
 
 def _lay_out(example: Example, order: tuple[int, ...], rule: Rule) -> _Layout:
     fields = fields_of(example)
-    places = find_placeholders(fields, len(example.images))
+    places = placeholders.find_placeholders(fields, len(example.images))
     letters: dict[str, int] = {}
     try:
         options = find_options(example)
@@ -142,7 +129,7 @@ def _lay_out(example: Example, order: tuple[int, ...], rule: Rule) -> _Layout:
         if rule.answer == "remap_letter":
             raise
         options = ()  # such letters may label points in a picture; nothing follows them here
-    if rule.answer == "remap_letter" and (options or letter_of(example.answer)):
+    if rule.answer == "remap_letter" and (options or answers.letter_of(example.answer)):
         letters = _letter_slots(example, rule)
     named = tuple(
         option
@@ -159,7 +146,7 @@ def _letter_slots(example: Example, rule: Rule) -> dict[str, int]:
     """The slots that option letters stand for."""
     count = len(example.images)
     options = find_options(example)
-    places = find_placeholders(fields_of(example), count)
+    places = placeholders.find_placeholders(fields_of(example), count)
     reader = Reader(count, rule.index_base, rule.nouns)
     slots = option_slots(example, options, places, reader)
     if not slots and isinstance(rule.movable, tuple) and not options:
@@ -181,7 +168,7 @@ def _check_no_option_moves(layout: _Layout) -> None:
 
 def _has_letter(layout: _Layout) -> bool:
     answer = layout.example.answer.strip()
-    return letter_of(answer) is not None or answer in map(str.strip, layout.example.options)
+    return answers.letter_of(answer) is not None or answer in map(str.strip, layout.example.options)
 
 
 def _change_needed(layout: _Layout) -> bool | None:
@@ -201,12 +188,12 @@ def _change_needed(layout: _Layout) -> bool | None:
 
 def _rewritten(texts: tuple[str, ...], layout: _Layout) -> list[str]:
     """The fields and the answer, rewritten as the rule says."""
-    rule, captions = layout.rule, Captions()
+    rule, captions = layout.rule, placeholders.Captions()
     if rule.text == "rewrite":
-        captions = find_captions(
+        captions = placeholders.find_captions(
             layout.fields, layout.places, layout.moved, rule.nouns, rule.index_base
         )
-        check_places(layout.fields, layout.places, captions, layout.moved)
+        placeholders.check_places(layout.fields, layout.places, captions, layout.moved)
     count, strict = len(layout.new_slot), rule.sides == "strict"
     follows = rule.answer == "remap_letter"
     sequences = follows or rule.answer == "relabel_order"
@@ -216,8 +203,8 @@ def _rewritten(texts: tuple[str, ...], layout: _Layout) -> list[str]:
     fixed, scans = (*layout.places, *captions.spans, *layout.named), []
     for index, text in enumerate(texts):
         extra = orders.get(index, []) + bare.get(index, [])
-        masked = mask(text, [span for span in fixed if span.field == index])
-        masked = mask(masked, extra)
+        masked = placeholders.mask(text, [span for span in fixed if span.field == index])
+        masked = placeholders.mask(masked, extra)
         scan = read_references(masked, reader) if rule.text == "rewrite" else Scan(masked, reader)
         scan.mentions += extra
         scans.append(scan)
@@ -249,7 +236,7 @@ def _orders(texts: tuple[str, ...], layout: _Layout, reader: Reader) -> dict[int
     parts = _parts(texts, layout)
     if layout.rule.answer != "relabel_order":
         for _, _, part in parts if layout.rule.text == "rewrite" else ():
-            if looks_like_order(part, reader.num_slots):
+            if answers.looks_like_order(part, reader.num_slots):
                 raise CannotPermute("undeclared_order", part.strip())
         return {}
     found: dict[int, dict[int, Mention]] = {}
@@ -257,7 +244,7 @@ def _orders(texts: tuple[str, ...], layout: _Layout, reader: Reader) -> dict[int
         *((field, offset, text, True) for field, offset, text in parts),
         *((field, 0, text, False) for field, text in enumerate(texts)),
     ]:
-        for mention in find_orders(text, reader, whole, offset):
+        for mention in answers.find_orders(text, reader, whole, offset):
             found.setdefault(field, {})[mention.start] = mention
     if not found:
         raise CannotPermute("no_order")
@@ -273,7 +260,7 @@ def _bare_references(
     if not declared and (rule.text == "keep" or not _ASKS_WHICH.search(layout.example.question)):
         return found
     for field, offset, text in _parts(texts, layout):
-        for mention in find_bare(text, reader, offset):
+        for mention in answers.find_bare(text, reader, offset):
             if declared and 0 <= mention.slot < reader.num_slots:
                 found.setdefault(field, []).append(mention)
             elif declared:

@@ -106,12 +106,7 @@ def seconds_of_call(
 
 
 def traffic_of(
-    work: Work,
-    model: PolicyConfig,
-    own: Mapping[str, int],
-    *,
-    tensor: int,
-    itemsize: int,
+    work: Work, model: PolicyConfig, own: Mapping[str, int], *, tensor: int, itemsize: int
 ) -> float:
     """Bytes that a chip moves from and to its HBM in a call, by the assumptions that plans print.
 

@@ -4,17 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from perl_jax import permutation
 from perl_jax.data.sources.source import Source
 from perl_jax.endpoint import Refused
-from perl_jax.permutation import (
-    CannotPermute,
-    Rule,
-    movable_slots,
-    permute,
-    rule_for,
-    rules_from_config,
-    sample_orders,
-)
 from perl_jax.preparation.questions import Ask, ask_rows, asking_depends
 from perl_jax.preparation.stage import Context, KeptRow, Outcome, map_rows
 from perl_jax.settings import Checked
@@ -39,7 +31,7 @@ class OrderConfig(Checked):
     prompt: str | None = None
 
     def _check_together(self) -> None:
-        rules_from_config(self.rules)
+        permutation.rules_from_config(self.rules)
 
 
 def check_orders(source: Source, config: OrderConfig, context: Context) -> Iterator[Outcome]:
@@ -50,13 +42,15 @@ def check_orders(source: Source, config: OrderConfig, context: Context) -> Itera
     ``rule_false``, ``endpoint_true`` and so on, ``unknown``, or ``malformed`` or ``refused`` (the
     endpoint's answer cannot be used).
     """
-    rules = rules_from_config(config.rules)
+    rules = permutation.rules_from_config(config.rules)
 
     def by_rule(row: Example) -> KeptRow:
         given = row.metadata.get(COLUMN)
         if given is not None:
             return KeptRow(row, f"given_{str(given).lower()}")
-        changes = changes_by_rule(row, rule_for(row, rules=rules, unknown="keep"), context.seed)
+        changes = changes_by_rule(
+            row, permutation.rule_for(row, rules=rules, unknown="keep"), context.seed
+        )
         return KeptRow(row, "unknown") if changes is None else _marked(row, changes, "rule")
 
     def decide(row: Example, ask: Ask) -> KeptRow:
@@ -73,7 +67,7 @@ def checking_depends(config: OrderConfig, context: Context) -> Any:
     return asking_depends(context, "order", config.prompt) if config.ask else None
 
 
-def changes_by_rule(example: Example, rule: Rule, seed: int) -> bool | None:
+def changes_by_rule(example: Example, rule: permutation.Rule, seed: int) -> bool | None:
     """Whether some order of the images changes text or answer under a rule; None: unknown.
 
     Tries an order that moves every movable image, and random ones. True if the rule rewrites
@@ -85,14 +79,14 @@ def changes_by_rule(example: Example, rule: Rule, seed: int) -> bool | None:
     metadata = {name: value for name, value in example.metadata.items() if name != COLUMN}
     plain = replace(example, metadata=metadata)
     try:
-        movable = movable_slots(plain, rule)
-    except CannotPermute:
+        movable = permutation.movable_slots(plain, rule)
+    except permutation.CannotPermute:
         return None
     count = len(plain.images)
     rotation = list(range(count))
     for slot, other in zip(movable, (*movable[1:], movable[0]), strict=True):
         rotation[slot] = other
-    drawn = sample_orders(seed, 0, plain.id, count, _ORDERS, movable=movable)
+    drawn = permutation.sample_orders(seed, 0, plain.id, count, _ORDERS, movable=movable)
     results = {tuple(order): _try(plain, order, rule) for order in (rotation, *drawn.tolist())}
     possible = [permuted for permuted in results.values() if permuted is not None]
     changes = any(_differs(permuted, plain) for permuted in possible)
@@ -107,10 +101,10 @@ def changes_by_rule(example: Example, rule: Rule, seed: int) -> bool | None:
     return changes
 
 
-def _try(example: Example, order: list[int], rule: Rule) -> Example | None:
+def _try(example: Example, order: list[int], rule: permutation.Rule) -> Example | None:
     try:
-        return permute(example, order, rule)
-    except CannotPermute:
+        return permutation.permute(example, order, rule)
+    except permutation.CannotPermute:
         return None
 
 

@@ -6,8 +6,9 @@ Added columns are PeRL's ``change_needed``, ``question_type`` and ``response``, 
 
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -41,7 +42,7 @@ _ROW_GROUP_BYTES = 2**27
 _COLUMNS: Mapping[str, type] = {"change_needed": bool, "question_type": str, "response": str}
 
 
-class ShardWriter:
+class ShardWriter(AbstractContextManager["ShardWriter"]):
     """A context manager that writes shards ``part-00000.parquet`` and so on.
 
     The files are complete when the block ends. The same examples give the same bytes. Answers are
@@ -84,9 +85,6 @@ class ShardWriter:
         full = self._file_rows + len(self._group) >= self._limits[0]
         if full or len(self._group) == ROW_GROUP_ROWS or self._group_bytes >= _ROW_GROUP_BYTES:
             self._write_group()
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         if error is None and self._group:

@@ -4,6 +4,7 @@ import os
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -47,7 +48,7 @@ class Grade:
     message: str = ""
 
 
-class Grader:
+class Grader(AbstractContextManager["Grader"]):
     r"""Grades responses by their last ``\boxed{}``.
 
     Strings decide first: equal text, option letters, plain numbers, lists, orders, words. Only the
@@ -94,9 +95,6 @@ class Grader:
         self._cache: OrderedDict[Task, Result] = OrderedDict()
         self._lock = threading.Lock()
         self._pool: WorkerPool | None = WorkerPool(num_workers, deadline, memory_bytes)
-
-    def __enter__(self) -> "Grader":
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

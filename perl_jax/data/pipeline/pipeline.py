@@ -7,6 +7,7 @@ can be restored under any of them.
 
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -64,7 +65,7 @@ class Taken:
     feeds: list[int]  # see `perl_jax.mesh.BatchSharding`
 
 
-class Pipeline:
+class Pipeline(AbstractContextManager["Pipeline"]):
     """An order of prepared examples, and a context manager that ends its workers.
 
     With ``repeat``, rows never end. Without it, they end after one epoch of all rows.
@@ -267,9 +268,6 @@ class Pipeline:
         self._iterator.close()
         if self._pool is not None:
             self._pool.close()
-
-    def __enter__(self) -> "Pipeline":
-        return self
 
     def __exit__(self, *error: object) -> None:
         self.close()

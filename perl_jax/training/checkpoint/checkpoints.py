@@ -4,8 +4,9 @@ import logging
 import math
 import os
 from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
@@ -44,7 +45,7 @@ class Restored:
     metric: float | None
 
 
-class Checkpoints:
+class Checkpoints(AbstractContextManager["Checkpoints"]):
     """The checkpoints of a run, in a directory of their own: a context manager.
 
     A step is one directory that appears under its name by a single rename when all of it is
@@ -82,9 +83,6 @@ class Checkpoints:
         self._pending: tuple[StepRecord, dict[str, jax.ShapeDtypeStruct]] | None = None
         # By step, of those that count: readable, and not newer than the one restored.
         self._metrics = self._read_metrics()
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         if kind is None:

@@ -4,9 +4,10 @@ import importlib
 import json
 import math
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 from perl_jax.files import ResumableLog, write_whole
 from perl_jax.settings import Checked, Count, Expects
@@ -43,7 +44,7 @@ class LoggingConfig(Checked):
             raise ValueError("wandb_project: expected a name; got ''")
 
 
-class MetricsWriter:
+class MetricsWriter(AbstractContextManager["MetricsWriter"]):
     """Writes the metrics of a run, each step once, however often the run is resumed.
 
     It is a context manager that closes itself.
@@ -131,9 +132,6 @@ class MetricsWriter:
         self._end_interval()
         for _, close in self._sinks:
             close()
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *error: object) -> None:
         self.close()
