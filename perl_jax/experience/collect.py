@@ -145,7 +145,6 @@ class Collector:
     def _draw(
         self, model: Policy, step: int, rate: float, key: jax.Array, first: int, taken: Taken
     ) -> Draw:
-        """Samples and grades the taken examples."""
         start = time.perf_counter()
         orders, groups = self._groups(step, rate, first, taken)
         rollouts = self.sampler.sample(

@@ -17,7 +17,6 @@ def assign_groups(groups: Sequence[Group], sharding: BatchSharding) -> list[list
     assigned: list[list[int]] = [[] for _ in room]
 
     def place(number: int, candidates: Sequence[int]) -> bool:
-        """Puts a group into the emptiest candidate, if one has room."""
         free = [shard for shard in candidates if len(assigned[shard]) < room[shard]]
         if free:
             assigned[min(free, key=lambda shard: len(assigned[shard]))].append(number)

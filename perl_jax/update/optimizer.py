@@ -252,13 +252,10 @@ def _is_hidden_matrix(path: str, shape: tuple[int, ...]) -> bool:
 
 
 def _in_float32(inner: optax.GradientTransformation) -> optax.GradientTransformation:
-    def init(params: Any) -> Any:
-        return inner.init(_as_float32(params))
-
     def update(updates: Any, state: Any, params: Any = None) -> Any:
         return inner.update(_as_float32(updates), state, _as_float32(params))
 
-    return optax.GradientTransformation(init, update)
+    return optax.GradientTransformation(lambda params: inner.init(_as_float32(params)), update)
 
 
 def _as_float32(tree: Tree) -> Tree:
