@@ -1,7 +1,8 @@
-# make demo   trains a tiny policy on questions about handwritten digits and shows what it learned
-# make test   lint, formatting, types, import ranks and the whole test suite
+# make demo     trains a tiny policy on questions about handwritten digits and shows what it learned
+# make test     lint, formatting, types, import ranks and the test suite
+# make stories  whole runs of real processes, on several hosts or killed and resumed
 #
-# Both make their own environment in .venv; they need make and Python >= 3.11 and nothing else.
+# All make their own environment in .venv; they need make and Python >= 3.11 and nothing else.
 # FULL=1      also installs torch and libtpu: the parity tests against transformers and the
 #             compilations for TPU topologies then run instead of skipping
 # WORKDIR=... and ARGS='--config.seed=1' are passed to the demo
@@ -13,15 +14,18 @@ comma := ,
 EXTRAS := test$(if $(FULL),$(comma)parity$(comma)tpu)
 STAMP := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 WORKDIR ?= runs/demo
-PYTEST_ARGS ?= -n auto --dist loadfile
+PYTEST_ARGS ?= -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test check setup format clean
+.PHONY: demo test stories check setup format clean
 
 demo: $(STAMP)
 	$(BIN)/python -m perl_jax.train --config=configs/demo.py --workdir=$(WORKDIR) $(ARGS)
 
 test: check
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(PYTEST_ARGS) -m "not story"
+
+stories: $(STAMP)
+	$(BIN)/python -m pytest $(PYTEST_ARGS) -m story
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -29,13 +29,18 @@ jax.config.update("jax_default_matmul_precision", "highest")
 
 # Files are shared out to the cores in this order: one that takes minutes must not come last.
 LONGEST_FIRST = (
-    "training/test_ahead_of_time", "test_many_hosts", "test_resume", "test_runs",
-    "test_reference_step", "test_shared_prefix",
+    "test_many_hosts", "update/test_ahead_of_time", "test_resume", "rollout/test_sampler",
+    "rollout/test_ahead_of_time", "test_runs", "test_committed_plans", "test_reference_step",
+    "test_shared_prefix", "test_rehearsal", "test_parity", "test_golden",
 )  # fmt: skip
 
 
 def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: not any(name in item.path.as_posix() for name in LONGEST_FIRST))
+    def turn(item):
+        names = (n for n, name in enumerate(LONGEST_FIRST) if name in item.path.as_posix())
+        return next(names, len(LONGEST_FIRST))
+
+    items.sort(key=turn)
     if importlib.util.find_spec("torch") is None:
         reason = "torch is not installed; the golden arrays stand in (make test FULL=1 runs it)"
         for item in items:

@@ -14,6 +14,8 @@ import pytest
 from tests.training.many_hosts import Hosts, furthest_metric, rows
 from tests.training.resuming import environment
 
+pytestmark = pytest.mark.story
+
 ALL = os.environ.get("PERL_JAX_MESHES") == "all"
 STEPS = 5 if ALL else 3
 # data, fsdp, tensor, and the number of hosts.

@@ -18,6 +18,8 @@ import pytest
 from tests.training.resume_program import MUTANTS
 from tests.training.resuming import CONFIG, ROOT, Run, differences, environment, moments
 
+pytestmark = pytest.mark.story
+
 KILLS = int(os.environ.get("PERL_JAX_KILLS", "3"))
 SEED = int(os.environ.get("PERL_JAX_KILL_SEED", "0"))
 STEPS = 4
