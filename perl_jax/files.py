@@ -21,7 +21,7 @@ _LOCK = ".lock"
 _PARTIAL, _REPLACED = "partial", "replaced"
 # Hidden and random: nobody can guess the name and put a link there.
 _LEFT = re.compile(rf"\.(?P<name>.+)\.[0-9a-f]{{16}}\.(?P<kind>{_PARTIAL}|{_REPLACED})")
-# Record locks never conflict within a process, and closing any file of the lock file drops it.
+# Record locks never conflict within a process, and closing any handle of the file drops one.
 _held: set[Path] = set()
 
 

@@ -66,7 +66,7 @@ def permutation_metrics(batch: Collection[Orders]) -> dict[str, float]:
         ``permutation/rate_drawn``: the share of examples that the gate chose; it follows the
         schedule. ``permutation/rate_realised``: the share that was really shown in another order.
         ``permutation/orders``: the mean number of orders, including the example's own. And
-        ``permutation/kept/<reason>`` for every reason that occurred: the share that it kept.
+        ``permutation/kept/<reason>`` for every reason that occurred: the share kept in order.
     """
     total = max(len(batch), 1)
     metrics = {
