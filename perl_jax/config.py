@@ -30,7 +30,7 @@ class DataConfig(Checked):
     """The rows to train and evaluate on.
 
     Attributes:
-        held_out: The rows to evaluate on; None does not evaluate.
+        held_out: The rows to evaluate on; None disables evaluation.
         max_prompt_tokens: Rows with a longer prompt are skipped and counted.
     """
 
@@ -46,9 +46,9 @@ class RunConfig(Checked):
 
     Attributes:
         model: The policy to start from.
-        seed: The seed of everything drawn.
-        mesh: The layout of the devices; None, or a layout of one: the first device alone.
-        rollout: How responses are drawn, for training and for evaluation.
+        seed: The seed of all random draws.
+        mesh: The layout of the devices; None, or a layout of one: only the first device.
+        rollout: Sampling settings, for training and for evaluation.
         permutation: The orders that examples are shown in.
         export: Whether the last policy is written as a Hugging Face directory when the run ends.
     """
@@ -109,9 +109,9 @@ class WarmstartConfig(RunConfig):
     """A run of supervised training on given responses.
 
     Attributes:
-        fresh: A model with random weights to start from; ``model.path`` is then not given.
-        rows: Examples in a step.
-        max_response_tokens: Rows with a longer response are an error.
+        fresh: A model with random weights to start from; ``model.path`` must then be absent.
+        rows: The number of examples in a step.
+        max_response_tokens: The maximum length of a response; a longer one is an error.
     """
 
     fresh: FreshModel | None = None

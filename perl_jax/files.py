@@ -1,7 +1,7 @@
-"""Files that are whole or not there, locks on directories, and logs that a resumed run takes back.
+"""Files that are written whole, locks on directories, and logs that a resumed run can cut back.
 
-A process may be killed at any moment: then the old file is there or the new one, and never a part
-of it. The machine may lose its power too: a file that has its name is on the disk.
+A process may be killed at any moment: the old file or the new one is then there, never a part of
+it. The machine may also lose power: a file that has its name is on the disk.
 """
 
 import fcntl
@@ -19,24 +19,24 @@ from typing import Any, BinaryIO
 
 _LOCK = ".lock"
 _PARTIAL, _REPLACED = "partial", "replaced"
-# Hidden, and random: nobody can guess the name and put a link there.
+# Hidden and random: nobody can guess the name and put a link there.
 _LEFT = re.compile(rf"\.(?P<name>.+)\.[0-9a-f]{{16}}\.(?P<kind>{_PARTIAL}|{_REPLACED})")
-# A process never conflicts with its own record locks, and closing any file of it drops the lock.
+# Record locks never conflict within a process, and closing any handle of the file drops one.
 _held: set[Path] = set()
 
 
 @contextmanager
 def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A file to write, which appears under its name when the block ends without an error.
+    """Opens a file that appears under its name when the block ends without an error.
 
-    Until then, and after an error, a file of that name stays as it is. A path that is there and no
-    regular file, such as ``/dev/stdout``, is written to directly.
+    Until then, and after an error, an existing file of that name stays unchanged. An existing path
+    that is not a regular file, such as ``/dev/stdout``, is written to directly.
     """
     if os.path.exists(path) and not os.path.isfile(path):
         with open(path, "wb") as file:
             yield file
         return
-    # A link stays a link.
+    # A symbolic link is kept: its target is replaced.
     target = Path(os.path.realpath(path))
     partial = _beside(target, _PARTIAL)
     file = partial.open("xb")
@@ -53,24 +53,24 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def write_whole(path: str | os.PathLike[str], content: str | bytes) -> None:
-    """Writes a file that is whole or not there; text as UTF-8."""
+    """Writes a file that is either whole or not there; text as UTF-8."""
     with whole_file(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
 @contextmanager
 def whole_directory(path: str | os.PathLike[str], *, replace: bool = False) -> Iterator[Path]:
-    """An empty directory to fill, which appears at ``path`` when the block ends without an error.
+    """Makes an empty directory, which appears at ``path`` when the block ends without an error.
 
-    Yields the directory under the name that it has until then. The parents of ``path`` are made.
+    Yields the directory under a temporary name. The parents of ``path`` are made.
 
     Args:
-        path: Where it appears.
-        replace: Whether it takes the place of what is there. A kill just between the old one and
-            the new one leaves the old one aside, and the next `lock` of its parent puts it back.
+        path: The final path.
+        replace: Whether to replace an existing directory. A kill between removing the old one and
+            naming the new one leaves the old one aside; the next `lock` of its parent restores it.
 
     Raises:
-        FileExistsError: There is something at ``path``, and it is not to be replaced.
+        FileExistsError: ``path`` exists, is not an empty directory, and is not to be replaced.
     """
     target = Path(path)
     if not replace and target.exists() and (not target.is_dir() or any(target.iterdir())):
@@ -102,15 +102,15 @@ class LockError(OSError):
 def lock(directory: str | os.PathLike[str], what: str) -> Iterator[Path]:
     """Makes a directory with its parents, yields it absolute, and keeps other processes out of it.
 
-    The lock ends with the block or with the process, however that ends; children of the process do
-    not inherit it. Files and directories that killed processes left unfinished in it are removed.
+    The lock ends with the block or with the process, however that ends. Child processes do not
+    inherit it. Unfinished files and directories that killed processes left in it are removed.
 
     Args:
-        directory: On a file system with POSIX locks.
-        what: What the directory is, for the messages.
+        directory: A directory on a file system with POSIX locks.
+        what: The name of the directory in messages.
 
     Raises:
-        LockError: It cannot be made or written to, or another process has it; names that process.
+        LockError: It cannot be made or written to, or another process, which is named, has it.
     """
     path = Path(directory).expanduser().absolute()
     resolved = path.resolve()
@@ -119,7 +119,7 @@ def lock(directory: str | os.PathLike[str], what: str) -> Iterator[Path]:
     with ExitStack() as stack:
         try:
             path.mkdir(parents=True, exist_ok=True)
-            # Unbuffered: closing would try once more to write what a full disk refused.
+            # Unbuffered: closing would retry a write that a full disk refused.
             file = stack.enter_context((path / _LOCK).open("a+b", buffering=0))
             _take(file, f"{what} {path}")
             file.truncate(0)
@@ -150,15 +150,15 @@ def _take(file: FileIO, what: str) -> None:
 
 
 class ResumableLog:
-    """A file of JSON lines with ascending numbers, of which a resumed run takes back the last ones.
+    """A file of JSON lines with ascending numbers, whose last rows a resumed run can remove.
 
-    A line is written at once: a killed process loses none that `add` has returned from. `rows`
-    passes over what is no line of the log, such as one that a kill cut off, and `take_back` removes
-    it. If nothing was taken back, the first `add` takes back the rows from its number on, so that
-    no row is there twice.
+    A line is written at once: a killed process loses no row that `add` has returned from. `rows`
+    skips invalid lines, such as one truncated by a kill, and `take_back` removes them. Without an
+    earlier `take_back`, the first `add` removes the rows from its number on, so that no row is
+    there twice.
 
     Args:
-        path: The file, made with its first row; its directory must be there.
+        path: The file, made with its first row; its directory must exist.
         number: The name of the number in every row, such as ``step``.
     """
 
@@ -168,7 +168,7 @@ class ResumableLog:
         self._ready = False
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """The rows as they stand in the file.
+        """The rows of the file, in its order.
 
         Raises:
             FileNotFoundError: There is no such file.
@@ -188,12 +188,12 @@ class ResumableLog:
         """Writes a row.
 
         Raises:
-            OSError: It cannot be written; the file is as it was.
+            OSError: It cannot be written; the file is unchanged.
         """
         if not self._ready:
             self.take_back(number - 1)
         text = json.dumps({self._number: number, **row}, ensure_ascii=False) + "\n"
-        # Half of a surrogate pair is not UTF-8, and becomes JSON's own escape.
+        # Half of a surrogate pair is not UTF-8; it is written as JSON's own escape.
         line = text.encode("utf-8", "backslashreplace")
         with self._path.open("ab", buffering=0) as file:
             end = file.seek(0, os.SEEK_END)
@@ -201,12 +201,12 @@ class ResumableLog:
                 while line:
                     line = line[file.write(line) :]
             except OSError:
-                # A full disk takes a part of the line, and the next line would follow on it.
+                # A full disk may take a part of the line; the next line would follow that part.
                 file.truncate(end)
                 raise
 
     def _lines(self) -> Iterator[tuple[bytes, dict[str, Any]]]:
-        # As bytes: a line may be cut off within a character, and hold Unicode's own line ends.
+        # Read as bytes: a line may be cut within a character, or contain Unicode line ends.
         with self._path.open("rb") as file:
             for line in file:
                 try:
@@ -222,7 +222,7 @@ def _beside(path: Path, kind: str) -> Path:
 
 
 def _clear_unfinished(directory: Path) -> None:
-    """Removes what a killed process left, and puts back what it had moved aside."""
+    """Removes what a killed process left, and restores directories that it had moved aside."""
     for path in sorted(directory.iterdir()):
         left = _LEFT.fullmatch(path.name)
         if left is None:
@@ -242,7 +242,7 @@ def _sync(path: Path) -> None:
     try:
         os.fsync(handle)
     except OSError:
-        # Not every file system can do so for a directory.
+        # Some file systems cannot sync a directory.
         if not path.is_dir():
             raise
     finally:

@@ -1,8 +1,8 @@
-"""The hosts of a run: they find each other, agree, and end together.
+"""Lets the hosts of a run find each other, agree, and end together.
 
-Hosts meet before everything that all of them must do alike. A meeting goes through the coordination
-service of JAX's runtime, not through the devices, and has a deadline. So a host that does not come
-is named; a collective of the devices would hang or mix up two different collectives.
+Hosts meet before everything that all of them must do alike. A meeting uses the coordination service
+of JAX's runtime, not the devices, and has a deadline. So a missing host is named in an error; a
+collective of the devices would instead hang, or mix up two different collectives.
 """
 
 import contextlib
@@ -27,9 +27,9 @@ from perl_jax.settings import Checked, Expects, Positive
 
 _PREFIX = "perl_jax"
 _FAILURE = f"{_PREFIX}/failure"
-# How often a host looks whether another one failed.
+# The interval at which a host checks whether another one failed.
 _POLL_SECONDS = 1.0
-# The main host serves what the others look at, so it waits for them before it ends.
+# The main host serves the failure message to the others, so it waits for them before it ends.
 _LAST_WORDS_SECONDS = 5.0
 _MAX_CAUSE = 2000
 
@@ -40,12 +40,12 @@ class HostsError(RuntimeError):
 
 @dataclass(frozen=True)
 class HostsConfig(Checked):
-    """How long hosts wait for each other.
+    """Settings for waiting on other hosts.
 
     Attributes:
         deadline: Seconds that a host may be late at a meeting. Hosts meet before every rollout,
-            after every reward and at the end of every step, so the deadline must be longer than
-            the slowest host takes to prepare a batch.
+            after every reward and at the end of every step, so the deadline must exceed the time
+            that the slowest host takes to prepare a batch.
     """
 
     deadline: Annotated[Positive, Expects("a positive number of seconds")] = 600.0
@@ -63,27 +63,27 @@ def connect(
     """Joins the other hosts, before anything else of JAX is used; does nothing on a single host.
 
     Args:
-        distributed: ``auto`` joins if the environment says that there are others (see
-            `expects_others`) or a coordinator is given; ``on`` always joins, and leaves it to JAX
-            to find the cluster (Cloud TPU, Slurm, Open MPI, Kubernetes); ``off`` never joins.
-        coordinator: ``address:port`` of host 0, if JAX cannot find it; goes with the next two.
+        distributed: ``auto`` joins if the environment shows other hosts (see `expects_others`) or a
+            coordinator is given; ``on`` always joins, and JAX finds the cluster (Cloud TPU, Slurm,
+            Open MPI, Kubernetes); ``off`` never joins.
+        coordinator: ``address:port`` of host 0, if JAX cannot find it; needs the next two.
         num_hosts: The number of hosts.
         host: The number of this host.
-        heartbeat_seconds: A host that is silent for so long counts as dead, and all hosts end.
-        connect_seconds: How long to wait for the other hosts.
+        heartbeat_seconds: A host that is silent for this long counts as dead, and all hosts end.
+        connect_seconds: The longest time to wait for the other hosts.
 
     Raises:
-        ValueError: The first four do not fit.
+        ValueError: The first four arguments do not fit together.
         HostsError: JAX cannot find or reach the other hosts.
     """
     given = _check_flags(distributed, coordinator, num_hosts, host)
     if distributed == "off" or not (given or distributed == "on" or expects_others(os.environ)):
         return
     place = coordinator or "what the environment says"
-    # Printed first, since JAX ends the process itself if the coordinator does not answer.
+    # Printed first: JAX ends the process itself if the coordinator does not answer.
     print(f"joining the other hosts by {place}, for at most {connect_seconds} s", file=sys.stderr)
-    # With its preemption service JAX would catch every SIGTERM from here on, and one that comes
-    # before the run listens (`Preemption`) would be lost. There is nothing to save before that.
+    # JAX's preemption service would catch every SIGTERM from here on, and lose one that comes
+    # before the run listens (`Preemption`). Until then there is nothing to save.
     jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
@@ -92,7 +92,7 @@ def connect(
             host,
             initialization_timeout=connect_seconds,
             heartbeat_timeout_seconds=heartbeat_seconds,
-            # One host may export a large model while the others are done.
+            # One host may still export a large model when the others are done.
             shutdown_timeout_seconds=1800,
         )
     except (RuntimeError, ValueError) as error:
@@ -102,7 +102,7 @@ def connect(
 def _check_flags(
     distributed: str, coordinator: str | None, num_hosts: int | None, host: int | None
 ) -> bool:
-    """Checks that the arguments of `connect` fit; returns whether a coordinator is given."""
+    """Checks that `connect`'s arguments fit together; returns whether a coordinator is given."""
     if distributed not in ("auto", "on", "off"):
         raise ValueError(f"distributed: expected one of auto, on, off; got {distributed!r}")
     explicit = {"coordinator": coordinator, "num_hosts": num_hosts, "host": host}
@@ -120,7 +120,7 @@ def _check_flags(
 
 
 def expects_others(environment: Mapping[str, str]) -> bool:
-    """Whether the environment of a process says that it is one of several."""
+    """Whether the environment of a process shows that it is one of several."""
     counts = ("SLURM_NTASKS", "SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
     found = [environment.get(name, "") for name in counts]
     several = any(count.isdigit() and int(count) > 1 for count in found)
@@ -130,31 +130,31 @@ def expects_others(environment: Mapping[str, str]) -> bool:
     return several or "," in workers or "JAX_COORDINATOR_ADDRESS" in environment
 
 
-# The number of the next meeting: all hosts must hold the same ones in the same order.
+# The number of the next meeting; all hosts must hold the same meetings in the same order.
 _numbers = itertools.count()
 _deadline = HostsConfig.deadline
 
 
 def set_deadline(seconds: float) -> None:
-    """Sets how long the meetings of this process wait from now on."""
+    """Sets the deadline of this process's meetings from now on."""
     global _deadline
     _deadline = seconds
 
 
 def is_main() -> bool:
-    """Whether this is the host that writes what is written once."""
+    """Whether this is the host that writes the shared files."""
     return jax.process_index() == 0
 
 
 def gather(value: Any, what: str) -> list[Any]:
-    """Gives every host the values of all hosts, by host.
+    """Returns the values of all hosts, in host order, on every host.
 
     Args:
         value: The value of this host, at most a few megabytes of JSON.
-        what: Names the meeting, in a word or two; it must be the same on all hosts.
+        what: The name of the meeting, a word or two; it must be the same on all hosts.
 
     Raises:
-        HostsError: A host did not come before the deadline, or came for something else.
+        HostsError: A host missed the deadline, or came to another meeting.
     """
     if jax.process_count() == 1:
         return [value]
@@ -168,11 +168,11 @@ def gather(value: Any, what: str) -> list[Any]:
 
 
 def gather_bytes(data: bytes, what: str) -> list[bytes]:
-    """As `gather`, for any amount of data: it goes over the network of the devices."""
+    """Like `gather`, for any amount of data, which travels over the network of the devices."""
     if jax.process_count() == 1:
         return [data]
     sizes = gather(len(data), what)
-    # A power of two, so that few lengths are compiled.
+    # Padded to a power of two, so that few lengths are compiled.
     padded = np.zeros(1 << max(sizes).bit_length(), np.uint8)
     padded[: len(data)] = np.frombuffer(data, np.uint8)
     rows = multihost_utils.process_allgather(padded)
@@ -193,14 +193,14 @@ def check_same(values: dict[str, str], what: str) -> None:
 
 
 def once(action: Callable[[], object], what: str) -> None:
-    """Does something on the main host, while the others wait for it."""
+    """Runs an action on the main host, while the others wait for it."""
     if is_main():
         action()
     gather(None, what)
 
 
 def _meet(data: bytes, what: str) -> list[bytes]:
-    """Waits until all hosts are here; returns what each of them brought."""
+    """Waits until all hosts are here; returns the data of each of them."""
     client, me, number = _client(), jax.process_index(), next(_numbers)
     place = f"{_PREFIX}/meeting/{number}/"
 
@@ -222,17 +222,17 @@ def _meet(data: bytes, what: str) -> list[bytes]:
         ) from error
     rows = brought()
     if number > 0:
-        # All hosts came here, so none still reads what was brought to the last meeting.
+        # All hosts came here, so none is still reading the data of the last meeting.
         client.key_value_delete(f"{_PREFIX}/meeting/{number - 1}/{me}")
     return [rows[host] for host in range(jax.process_count())]
 
 
 @contextlib.contextmanager
 def end_together() -> Iterator[None]:
-    """An exception within the block ends all hosts, with an error that names the host and cause.
+    """Ends all hosts on an exception within the block; the error names the host and the cause.
 
-    A process that only raised would wait for the others as it ends, and they for it. On a single
-    host, exceptions pass.
+    A process that only raised would wait for the others as it ends, and they would wait for it. On
+    a single host, exceptions pass unchanged.
     """
     if jax.process_count() == 1:
         yield
@@ -247,7 +247,7 @@ def end_together() -> Iterator[None]:
         host = f"host {jax.process_index()} ({socket.gethostname()})"
         cause = f"{host}: {type(error).__name__}: {error}"[:_MAX_CAUSE]
         with contextlib.suppress(jax.errors.JaxRuntimeError):
-            # Fails if another host was first: then its error is the cause of this one.
+            # Fails if another host was first: then its error caused this one.
             _client().key_value_set(_FAILURE, cause)
         _exit(f"error: {cause}")
     finally:
@@ -256,10 +256,10 @@ def end_together() -> Iterator[None]:
 
 
 def _watch(done: threading.Event) -> None:
-    """Ends this process when another one says that it failed, even while this one is waiting."""
+    """Ends this process when another one reports a failure, even while this one is waiting."""
     client = _client()
     while not done.wait(_POLL_SECONDS):
-        # Raises as long as there is no failure.
+        # Raises while there is no failure.
         with contextlib.suppress(jax.errors.JaxRuntimeError):
             cause = client.key_value_try_get(_FAILURE)
             if not cause.startswith(f"host {jax.process_index()} "):
@@ -273,7 +273,7 @@ def _exit(message: str) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     logging.shutdown()
-    # Not sys.exit: it would wait for the other hosts, and for threads of a library that hangs.
+    # Not sys.exit: it would wait for other hosts, and for threads of a library that hangs.
     os._exit(1)
 
 

@@ -1,4 +1,4 @@
-"""The command line of a run: flags in, one line of error out."""
+"""The command line of a run: reads flags, and reports an error in one line."""
 
 import logging
 import sys
@@ -17,7 +17,7 @@ _ERRORS = (FloatingPointError, ImportError, OSError, TypeError, ValueError)
 
 @contextmanager
 def one_line_errors(*errors: type[Exception], debug: bool = False) -> Iterator[None]:
-    """Ends the process with one line for ``errors``, wrong values and failing storage.
+    """Ends the process with one line for ``errors``, wrong values and storage failures.
 
     With ``debug`` they are raised.
     """
@@ -36,15 +36,15 @@ def run_main(
     *,
     errors: tuple[type[Exception], ...] = (),
 ) -> None:
-    """Parses the flags and runs; exits with 0, or with an error in one line.
+    """Parses the flags and runs; exits with 0, or reports an error in one line.
 
     On several hosts the same command starts on each of them, and they end together.
 
     Args:
         description: The text of ``--help``.
         kind: The dataclass of the configuration.
-        run: Takes the configuration and the work directory.
-        errors: Exceptions told in one line, besides wrong values and failing storage.
+        run: Called with the configuration and the work directory.
+        errors: Exceptions reported in one line, besides wrong values and storage failures.
     """
     # Imported here: it imports jax, which the commands for data do not need.
     from perl_jax import hosts
@@ -68,7 +68,7 @@ def run_main(
     def main(arguments: Sequence[str]) -> None:
         if len(arguments) > 1:
             raise app.UsageError(f"unexpected arguments: {' '.join(arguments[1:])}")
-        # Orbax tells of every file.
+        # Orbax logs every file.
         absl_logging.set_verbosity(absl_logging.WARNING)
         logging.getLogger("perl_jax").setLevel(logging.INFO)
         with one_line_errors(*errors, debug=debug.value):

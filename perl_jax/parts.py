@@ -1,4 +1,4 @@
-"""The parts of a run, opened as its configuration says, and its fingerprint."""
+"""The parts of a run, opened from its configuration, and the run's fingerprint."""
 
 import logging
 from collections.abc import Callable
@@ -56,7 +56,7 @@ class Parts:
 def open_parts(config: RunConfig, reward: RewardConfig, workdir: Path, stack: ExitStack) -> Parts:
     """Opens the model, the data and the grader; ``stack`` closes them.
 
-    Rows that are skipped are written down in ``workdir``.
+    Skipped rows are recorded in ``workdir``.
     """
     mesh = _mesh(config.mesh)
     model, processor = open_model(config.model, mesh)
@@ -98,7 +98,7 @@ def make_learner(
     sharding: BatchSharding | None = None,
     compile: Compile = jit,
 ) -> Learner:
-    """The learner of a run of reinforcement learning; for its arguments see `Learner`."""
+    """The learner of a reinforcement-learning run; its arguments are explained in `Learner`."""
     return Learner(
         model,
         banned,
@@ -115,7 +115,7 @@ def make_learner(
 
 
 def make_rollout_copy(config: TrainConfig, model: Policy, mesh: Mesh | None) -> RolloutCopy | None:
-    """The policy's copy on the mesh of rollouts; None: they have no other mesh than the update.
+    """The policy's copy on the mesh of rollouts; None: rollouts use the update's mesh.
 
     Raises:
         ValueError: Rollouts have a mesh and the update has none.
@@ -129,7 +129,7 @@ def make_rollout_copy(config: TrainConfig, model: Policy, mesh: Mesh | None) -> 
 
 
 def make_evaluator(config: RunConfig, parts: Parts) -> Callable[[Policy], Evaluation] | None:
-    """A function that scores a policy on the held-out rows; None where there are no such rows.
+    """A function that scores a policy on the held-out rows; None if there are no such rows.
 
     Raises:
         ValueError: No held-out row can be used.
@@ -150,7 +150,7 @@ def make_evaluator(config: RunConfig, parts: Parts) -> Callable[[Policy], Evalua
 
 
 def _held_out(config: SourceConfig, prepare: Preparer, count: int) -> list[Example]:
-    """The first so many rows that can be used."""
+    """The first ``count`` usable rows."""
     source = open_source(config)
     read = RowReader(source, prepare)
     examples: list[Example] = []
@@ -170,7 +170,7 @@ def _held_out(config: SourceConfig, prepare: Preparer, count: int) -> list[Examp
 def fingerprint(config: RunConfig, source: Source) -> dict[str, str]:
     """Names and digests of what must not change between runs that share checkpoints."""
     settings = plain(config)
-    # None of these changes what is computed, but for rounding on another mesh: a run goes on with
+    # None of these changes the results, except for rounding on another mesh: a run may resume with
     # fewer workers on less memory, or on other devices.
     for name in ("logging", "checkpoint", "export", "hosts", "mesh"):
         del settings[name]

@@ -1,4 +1,4 @@
-"""Runs: the parts that a configuration asks for, put together, run, and reported."""
+"""Runs: assembles the configured parts, runs them, and reports the result."""
 
 import json
 import time
@@ -53,9 +53,9 @@ RUN_ERRORS = (CheckpointError, GradingError, HostsError)
 
 
 def train(config: TrainConfig, workdir: str | Path) -> Outcome:
-    """Trains a policy by reinforcement learning, from the start or from where it stopped.
+    """Trains a policy by reinforcement learning, from the start or from its latest checkpoint.
 
-    The work directory holds everything of the run: see `perl_jax.train`.
+    The work directory holds everything of the run; see `perl_jax.train`.
     """
 
     def stepper(parts: Parts) -> Stepper:
@@ -84,7 +84,7 @@ def train(config: TrainConfig, workdir: str | Path) -> Outcome:
 
 
 def warmstart(config: WarmstartConfig, workdir: str | Path) -> Outcome:
-    """Trains a policy on given responses, from the start or from where it stopped."""
+    """Trains a policy on given responses, from the start or from its latest checkpoint."""
 
     def stepper(parts: Parts) -> Stepper:
         learner = Learner(
@@ -172,7 +172,7 @@ def _run(
 
 @contextmanager
 def _own_workdir(workdir: str | Path) -> Iterator[Path]:
-    """The work directory, locked by the main host; others may share it, or have one of theirs."""
+    """The work directory, locked by the main host; others may share it or have their own."""
     if hosts.is_main():
         with lock_workdir(workdir) as locked:
             hosts.gather(None, "the work directory")
@@ -185,7 +185,7 @@ def _own_workdir(workdir: str | Path) -> Iterator[Path]:
 
 
 def _checkpoint_directory(config: CheckpointConfig, workdir: Path) -> epath.Path:
-    """Where checkpoints are; raises ValueError if another host does not see it."""
+    """The directory of checkpoints; raises ValueError if another host does not see it."""
     directory = epath.Path(config.directory or workdir / CHECKPOINTS)
     if jax.process_count() == 1:
         return directory
@@ -206,7 +206,7 @@ def _checkpoint_directory(config: CheckpointConfig, workdir: Path) -> epath.Path
 
 
 def _with_model(config: RunConfig, workdir: Path) -> RunConfig:
-    """The configuration with the path of its model, which is made if it is a fresh one."""
+    """The configuration with the path of its model; a fresh model is made first."""
     if not isinstance(config, WarmstartConfig) or config.fresh is None:
         return config
     path, fresh = workdir / "fresh_model", config.fresh
@@ -217,13 +217,13 @@ def _with_model(config: RunConfig, workdir: Path) -> RunConfig:
                 write_fresh_model(unfinished, fresh)
 
     hosts.once(write, "the fresh model")
-    # It is the same everywhere, and not there yet on a host that does not share the directory.
+    # Every host makes the same one; a host that does not share the directory lacks it so far.
     write()
     return replace(config, fresh=None, model=replace(config.model, path=str(path)))
 
 
 def _is_finished(workdir: Path, step: int) -> bool:
-    """Whether the run ended with this step; its summary is what it writes last."""
+    """Whether the run ended with this step; the summary is the last file that a run writes."""
     file = workdir / SUMMARY
     return file.exists() and json.loads(file.read_text(encoding="utf-8"))["steps"] == step
 
@@ -231,7 +231,7 @@ def _is_finished(workdir: Path, step: int) -> bool:
 def _finish(
     config: RunConfig, workdir: Path, checkpoints: epath.Path, learner: Learner, outcome: Outcome
 ) -> None:
-    """Exports the policy, which all hosts hold parts of; the main host summarises the run."""
+    """Exports the policy with all hosts, as each holds parts of it; the main host summarises."""
     target = workdir / EXPORT
     if target.exists():
         target = workdir / f"{EXPORT}-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -271,7 +271,7 @@ def export(settings: dict[str, Any], workdir: Path, out: Path, step: str) -> int
         settings: The content of the run's ``config.json``.
         workdir: The run's work directory.
         out: A new or empty directory.
-        step: A number, ``latest`` or ``best``.
+        step: A step number, ``latest`` or ``best``.
 
     Raises:
         CheckpointError: There is no such step, or none that can be read.

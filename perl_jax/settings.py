@@ -1,8 +1,8 @@
-"""Configurations: frozen dataclasses whose annotations say what their fields may hold.
+"""Configurations: frozen dataclasses whose annotations define the allowed values of their fields.
 
 A field states its bounds with ``annotated-types``, as in ``Annotated[int, Ge(1)]``, and its choices
-as a ``Literal``. `Checked` holds every new instance to them, whether Python code makes it or
-`read_config` does from a configuration file. NaN and infinity are refused.
+as a ``Literal``. `Checked` checks every new instance, whether Python code or `read_config` makes
+it. NaN and infinity are refused.
 """
 
 import ast
@@ -25,14 +25,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Expects:
-    """In an annotation: what messages say that the field expects, in place of its bounds."""
+    """In an annotation: the words for the expected value in messages, instead of its bounds."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class MayBeInfinite:
-    """In an annotation: infinity has a meaning for this number."""
+    """In an annotation: infinity is allowed for this number."""
 
 
 Count = Annotated[int, Ge(1)]
@@ -43,7 +43,7 @@ Fraction = Annotated[float, Interval(ge=0, le=1), Expects("a share from 0 to 1")
 Dtype = Annotated[Literal["float32", "bfloat16"], Expects("float32 or bfloat16")]
 
 
-# Whether a value keeps to a bound, so that NaN keeps to none, and the words for the limit.
+# The test of each bound, written so that NaN always fails, and the words for the limit.
 _BOUNDS: dict[type, tuple[Callable[[Any, Any], Any], str | None]] = {
     Ge: (operator.ge, "at least"),
     Gt: (operator.gt, "more than"),
@@ -56,17 +56,17 @@ _BOUNDS: dict[type, tuple[Callable[[Any, Any], Any], str | None]] = {
 
 
 class WrongType(TypeError, ValueError):
-    """A field holds a value of another type; a ValueError too, as a configuration is data."""
+    """A field holds a value of another type; also a ValueError, as a configuration is data."""
 
 
-# Without eq, or classes that compare by identity would inherit a comparison of no fields.
+# Without eq=False, classes that compare by identity would inherit a comparison of no fields.
 @dataclass(frozen=True, eq=False)
 class Checked:
-    """The base of configurations: no instance breaks what the annotations of its fields say.
+    """The base of configurations: every instance satisfies the annotations of its fields.
 
     Raises:
         ValueError: A value is out of its range or no choice; the message starts with the field.
-        WrongType: A value has another type. A whole number will do for a float, a bool for neither.
+        WrongType: A value has another type. An int is accepted for a float; a bool for neither.
     """
 
     def __post_init__(self) -> None:
@@ -76,11 +76,11 @@ class Checked:
         self._check_together()
 
     def _check_together(self) -> None:
-        """Raises ValueError where fields that are valid alone do not go together."""
+        """Raises ValueError if fields that are valid alone do not fit together."""
 
 
 def suggestion(value: object, choices: Collection[str]) -> str:
-    """`` (did you mean 'x'?)`` where one of the choices is close to the value, else nothing."""
+    """`` (did you mean 'x'?)`` if one of the choices is close to the value, else ``""``."""
     named = {choice.lower(): choice for choice in choices}
     close = difflib.get_close_matches(str(value).lower(), named, 1)
     return f" (did you mean {named[close[0]]!r}?)" if close else ""
@@ -95,12 +95,12 @@ def check_choice(path: str, value: object, choices: Iterable[Any], expected: str
 
 
 def check_value(hint: Any, value: Any, path: str) -> None:
-    """Raises ValueError or `WrongType` unless a value is what an annotation says.
+    """Raises ValueError or `WrongType` unless a value satisfies an annotation.
 
     Args:
-        hint: A type, with bounds where it is ``Annotated``; an alternative to it may be None.
+        hint: A type, with bounds if it is ``Annotated``, and possibly ``| None``.
         value: The value of a field with this annotation.
-        path: What the message calls the value.
+        path: The name of the value in messages.
     """
     kind, bounds, optional = _taken_apart(hint)
     if value is None and optional:
@@ -168,7 +168,7 @@ def _holds(bound: Any, value: Any) -> bool:
 
 
 def _limit(bound: Any) -> Any:
-    """The one field of a bound of annotated-types."""
+    """The limit of a bound of annotated-types, which has just this one field."""
     return getattr(bound, dataclasses.fields(bound)[0].name)
 
 
@@ -179,7 +179,7 @@ def _is_finite(value: Any, bounds: Collection[Any]) -> bool:
 
 
 def _type_text(kind: Any, bounds: list[Any], optional: bool) -> str:
-    """What messages call a type; for a float, also its range."""
+    """The name of a type in messages; for a float, with its range."""
     if kind is float:
         return _bounds_text(kind, bounds, optional)
     if kind is bool:
@@ -189,7 +189,7 @@ def _type_text(kind: Any, bounds: list[Any], optional: bool) -> str:
 
 
 def _bounds_text(kind: Any, bounds: list[Any], optional: bool) -> str:
-    """What the bounds of an annotation ask for, in words."""
+    """The bounds of an annotation, in words."""
     known = [(_BOUNDS[type(bound)][1], bound) for bound in bounds if type(bound) in _BOUNDS]
     limits = [f"{words} {_limit(bound):g}" for words, bound in known if words]
     text = " and ".join(limits)
@@ -207,7 +207,7 @@ def _hints(kind: type) -> dict[str, Any]:
 
 
 def _taken_apart(hint: Any) -> tuple[Any, list[Any], bool]:
-    """The type that an annotation names, its bounds, and whether None may stand in its place."""
+    """The type in an annotation, its bounds, and whether None is allowed too."""
     bounds: list[Any] = []
     optional = False
     while True:
@@ -219,17 +219,17 @@ def _taken_apart(hint: Any) -> tuple[Any, list[Any], bool]:
         elif origin in (typing.Union, types.UnionType):
             optional = optional or type(None) in arguments
             kinds = [kind for kind in arguments if kind is not type(None)]
-            # The class of a field of several kinds checks it.
+            # A field of several kinds is checked by its class.
             hint = kinds[0] if len(kinds) == 1 else Any
         else:
             return hint, bounds, optional
 
 
 class FlagText(str):
-    """A value as a flag has it, until the type of its field says how to read it."""
+    """A flag's value as text, until the type of its field decides how to read it."""
 
     def literal(self) -> Any:
-        """The Python literal that it is, with ``true`` and ``false``; else the text itself."""
+        """The text as a Python literal, or as ``true`` or ``false``; else the text itself."""
         if self in ("true", "false"):
             return self == "true"
         try:
@@ -239,12 +239,12 @@ class FlagText(str):
 
 
 def read_config(kind: type[T], config: Mapping[str, Any], path: str = "config") -> T:
-    """Builds a dataclass, and those that it holds, from a plain mapping.
+    """Builds a dataclass, and the dataclasses in it, from a plain mapping.
 
     Args:
         kind: The dataclass.
-        config: Its fields; a ConfigDict will do.
-        path: What messages call the mapping.
+        config: Its fields; a ConfigDict is allowed.
+        path: The name of the mapping in messages.
 
     Raises:
         ValueError: A key is unknown (with a suggestion), a required one is missing, or a value is
@@ -279,7 +279,7 @@ def read_config(kind: type[T], config: Mapping[str, Any], path: str = "config") 
 
 
 def _converted(hint: Any, value: Any, path: str) -> Any:
-    """A value of a file or a flag as the type that its annotation names, where it can be."""
+    """Converts a value of a file or a flag to the type of its annotation, if possible."""
     kind, _, optional = _taken_apart(hint)
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if isinstance(value, FlagText):
@@ -310,21 +310,21 @@ def _converted(hint: Any, value: Any, path: str) -> Any:
 
 
 def _of_flag(kind: Any, text: FlagText, optional: bool) -> Any:
-    """What a flag says, read for its field: a name such as ``1e5`` stays one where text fits."""
+    """Reads a flag's text for its field: a name such as ``1e5`` stays text if text fits."""
     literal = text.literal()
     named = kind is str or text in typing.get_args(kind)
     return literal if (literal is None and optional) or not named else str(text)
 
 
 def _without_flags(value: Any) -> Any:
-    """A value of any type, with what flags have said in it read as literals."""
+    """A value of any type, with the texts of flags in it read as literals."""
     if isinstance(value, Mapping):
         return {name: _without_flags(item) for name, item in value.items()}
     return value.literal() if isinstance(value, FlagText) else value
 
 
 def plain(config: Any) -> Any:
-    """A configuration as JSON would hold it: to be stored, compared and fingerprinted."""
+    """A configuration as JSON values, to be stored, compared and fingerprinted."""
     if dataclasses.is_dataclass(config):
         return {f.name: plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
     if isinstance(config, Mapping):

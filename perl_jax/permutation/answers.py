@@ -1,4 +1,4 @@
-"""What becomes of an answer: letters that follow their images, orders, bare references."""
+"""Changes answers to fit an order: letters that follow their images, orders, bare references."""
 
 import re
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""All orders in which one example is shown at one step, and the rate that really happened."""
+"""Draws all orders in which one example is shown at one step, and measures the realised rate."""
 
 from collections import Counter
 from collections.abc import Collection
@@ -22,7 +22,7 @@ class Orders:
         orders: int64 ``[K, S]``; row 0 is the identity.
         examples: The example under each of the K orders.
         drawn: Whether the gate chose this example to be permuted.
-        reason: Where it was chosen but keeps its own order alone: the code of the reason.
+        reason: The reason code if it was chosen but has only its own order.
     """
 
     orders: np.ndarray
@@ -60,13 +60,13 @@ def orders_for(
 
 
 def permutation_metrics(batch: Collection[Orders]) -> dict[str, float]:
-    """What happened in a batch, as metrics.
+    """Metrics of the permutations in a batch.
 
     Returns:
         ``permutation/rate_drawn``: the share of examples that the gate chose; it follows the
         schedule. ``permutation/rate_realised``: the share that was really shown in another order.
-        ``permutation/orders``: the mean number of orders, the own one included. And for every
-        reason that occurred, ``permutation/kept/<reason>``: the share that it kept in order.
+        ``permutation/orders``: the mean number of orders, including the example's own. And
+        ``permutation/kept/<reason>`` for every reason that occurred: the share kept in order.
     """
     total = max(len(batch), 1)
     metrics = {

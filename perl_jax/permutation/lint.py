@@ -24,14 +24,14 @@ class Rewrite:
 
 @dataclass(frozen=True)
 class LintReport:
-    """What linting found.
+    """The result of linting.
 
     Attributes:
         total: Examples read.
         permuted: Examples that at least one of the sampled orders permutes.
-        reasons: For each reason, how many examples it keeps in their own order.
-        samples: For each reason, the ids of the first such examples.
-        sources: For each source, examples read and examples permuted.
+        reasons: The number of examples kept in their own order, by reason.
+        samples: The ids of the first such examples, by reason.
+        sources: Examples read and examples permuted, by source.
         rewrites: The first changes of each source and field.
     """
 
@@ -44,7 +44,7 @@ class LintReport:
 
     @property
     def fraction(self) -> float:
-        """The fraction of all examples that can be permuted; 0 of none."""
+        """The fraction of all examples that can be permuted; 0 if there are none."""
         return self.permuted / self.total if self.total else 0.0
 
     def table(self) -> str:

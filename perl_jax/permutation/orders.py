@@ -1,4 +1,4 @@
-"""Which orders an example is shown in: seeded, distinct, never the identity."""
+"""Draws the orders that an example is shown in: seeded, distinct, never the identity."""
 
 import hashlib
 import json

@@ -86,7 +86,7 @@ def permute(example: Example, order: Sequence[int], rule: Rule) -> Example:
 
 @dataclass(frozen=True)
 class _Layout:
-    """What is read of an example before its texts are."""
+    """The parts of an example that are read before its texts."""
 
     example: Example
     rule: Rule
@@ -254,7 +254,7 @@ def _orders(texts: tuple[str, ...], layout: _Layout, reader: Reader) -> dict[int
 def _bare_references(
     texts: tuple[str, ...], layout: _Layout, reader: Reader
 ) -> dict[int, list[Mention]]:
-    """References without a noun in options and answer; a refusal where the rule expects none."""
+    """References without a noun in options and answer; refuses those that the rule excludes."""
     rule, found = layout.rule, dict[int, list[Mention]]()
     declared = rule.answer == "reference"
     if not declared and (rule.text == "keep" or not _ASKS_WHICH.search(layout.example.question)):

@@ -1,7 +1,7 @@
-"""Why an example is left in its own order."""
+"""The reasons for leaving an example in its own order."""
 
 REASONS = {
-    # What the rule says.
+    # Decided by the rule.
     "never_permute": "the rule of this source lets nothing move",
     "single_image": "there is only one image, or none",
     "unknown_source": "no rule is declared for this source",
@@ -49,7 +49,7 @@ class CannotPermute(Exception):
 
     Attributes:
         reason: A stable code: a key of `REASONS`, or the ``why`` of a rule that lets nothing move.
-        detail: What in the example caused it.
+        detail: The part of the example that caused it.
     """
 
     def __init__(self, reason: str, detail: str = ""):

@@ -1,4 +1,4 @@
-"""What may move in the examples of a source, and what then happens to their text and answer."""
+"""Rules: which images of a source's examples may move, and what follows for text and answer."""
 
 import re
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ class Rule(Checked):
         text: ``rewrite``: references such as "the second image" are rewritten to name the same
             picture, and an example whose text does not allow that with certainty is not permuted.
             ``keep``: the text is neither touched nor checked.
-        index_base: What the first image is called in numbers and orders: 1, or 0.
+        index_base: The number of the first image in texts and orders: 1 or 0.
         nouns: The words that mean one of the images, in the singular.
         sides: ``strict`` where the images are shown side by side and texts leave out the noun
             (NLVR2): then "the dog on the right" is not permuted, as it may be in the right image.

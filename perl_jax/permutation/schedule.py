@@ -1,4 +1,4 @@
-"""How often examples get permuted orders, and the seeded gate that decides for one example."""
+"""The rate at which examples get permuted orders, and the seeded gate that decides for each one."""
 
 import math
 from dataclasses import dataclass

@@ -1,1 +1,1 @@
-"""The wind tunnel: what a run takes on chips that are not at hand. See `perl_jax.plan`."""
+"""Plans the memory and time of a run on chips that are not at hand. See `perl_jax.plan`."""

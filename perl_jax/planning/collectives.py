@@ -1,8 +1,8 @@
 """Collective operations between chips, read from the text of a compiled program.
 
-XLA's own cost analysis counts the body of a loop once and knows nothing of links. Here the text of
-the optimised program is read: every collective with its bytes and its groups, loops times their
-trips, conditionals by their dearest branch, and what is started and finished in two places once.
+XLA's own cost analysis counts a loop's body once and ignores links. Here every collective is read
+from the optimised program, with its bytes and groups. A loop counts once per trip, a conditional as
+its most expensive branch, and an operation that starts and finishes in two places once.
 """
 
 import math
@@ -35,12 +35,12 @@ class Collective:
     """One collective operation of a program.
 
     Attributes:
-        kind: ``all-gather``, ``all-reduce``, ...
-        shape: The shape of its result, as the program has it.
+        kind: The operation, such as ``all-gather`` or ``all-reduce``.
+        shape: The shape of its result, as written in the program.
         bytes: Bytes of its result on a chip; for ``reduce-scatter``, of its input.
-        group: Chips that take part together.
-        count: How often it runs.
-        where: The name of the operation that it comes from, as JAX calls it.
+        group: The number of chips that take part together.
+        count: The number of times it runs.
+        where: JAX's name for the operation that it comes from.
     """
 
     kind: str
@@ -52,7 +52,7 @@ class Collective:
 
     @property
     def received(self) -> float:
-        """Bytes that a chip receives in all of its runs, if rings carry them."""
+        """Bytes that a chip receives in all its runs, with ring algorithms."""
         share = (self.group - 1) / self.group
         if self.kind == "all-reduce":
             return 2 * share * self.bytes * self.count
@@ -62,23 +62,23 @@ class Collective:
 
 
 def find_collectives(program: str, devices: int, *, trips: int = 1) -> list[Collective]:
-    """The collectives of a compiled program, with how often each runs.
+    """The collectives of a compiled program, with the number of times each runs.
 
     Args:
         program: ``jax.stages.Compiled.as_text()``.
-        devices: All of them, for groups that are not spelled out.
-        trips: The trips of loops for which the program does not give their number.
+        devices: The number of all devices, for groups that are not spelled out.
+        trips: The number of trips of a loop whose number the program does not give.
     """
     return _Reader(program, devices, trips).read()
 
 
 def received_bytes(collectives: Iterable[Collective]) -> float:
-    """Bytes that a chip receives in all of them."""
+    """Bytes that a chip receives in all collectives."""
     return sum(one.received for one in collectives)
 
 
 def merged(collectives: Iterable[Collective]) -> list[Collective]:
-    """Equal ones as one that runs more often; those that send most come first."""
+    """Merges equal collectives into one that runs more often; the largest senders come first."""
     found: dict[tuple[str, int, int, str], Collective] = {}
     for one in collectives:
         where = one.where.rpartition("closed_call/")[2] or one.where
@@ -128,7 +128,7 @@ class _Reader:
     def _collective(
         self, computation: str, kind: str, shape: str, opcode: str, line: str
     ) -> Iterator[Collective]:
-        # A TPU's compiler writes one collective into each of the fusions that it overlaps with.
+        # TPU compilers write one collective into each of the fusions that it overlaps with.
         if "async_collective_fusion_config" in line:
             channel = re.search(r"channel_id=(\d+)", line)
             if channel is not None:
@@ -140,7 +140,7 @@ class _Reader:
         size, group = _bytes_of(shape), self._group(line)
         if kind == "reduce-scatter":
             size *= group
-        # That compiler also writes a reduce-scatter as a fusion of an all-reduce and a slice.
+        # They also write a reduce-scatter as a fusion of an all-reduce and a slice.
         elif kind == "all-reduce" and computation.startswith("all-reduce-scatter"):
             kind = "reduce-scatter"
         if group > 1:
@@ -148,7 +148,7 @@ class _Reader:
             yield Collective(kind, shape, size, group, 1, source[1] if source else "")
 
     def _group(self, line: str) -> int:
-        """Devices that take part together, however the groups are written."""
+        """The number of devices that take part together, in either notation for groups."""
         if "source_target_pairs=" in line:
             return 2
         if match := re.search(r"replica_groups=\{\{([\d,]*)\}", line):
@@ -161,7 +161,7 @@ class _Reader:
         return self.devices
 
     def _trips_of(self, line: str) -> int:
-        """Of a loop: as noted, or the bound that its condition compares with."""
+        """The number of trips of a loop: as noted, or the bound that its condition compares to."""
         if match := _TRIPS.search(line):
             return int(match[1])
         condition = _named("condition", line)
@@ -174,7 +174,7 @@ class _Reader:
 
 
 def _computations(program: str) -> tuple[dict[str, list[str]], str]:
-    """The instructions of every computation by its name, and the name of the entry."""
+    """The instructions of every computation by name, and the name of the entry computation."""
     found: dict[str, list[str]] = {}
     entry, current = "", None
     for line in program.splitlines():
@@ -196,7 +196,7 @@ def _shape_and_opcode(line: str) -> tuple[str, str]:
 
 
 def _elements(text: str) -> tuple[list[str], int]:
-    """The elements of the tuple that a text opens with, and where it ends."""
+    """The elements of the tuple at the start of a text, and the position where it ends."""
     parts, depth, start = [], 0, 1
     for place, character in enumerate(text):
         depth += (character in "([{") - (character in ")]}")

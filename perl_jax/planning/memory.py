@@ -6,20 +6,20 @@ from dataclasses import dataclass
 from typing import Any
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-# Two ways in which compilers for TPUs say it: temporaries alone, or everything.
+# TPU compilers report the size in two ways: temporaries alone, or everything.
 _TEMPORARIES = re.compile(r"total memory required for HLO temporaries \(([\d.]+)([KMGT]?)\)")
 _USED = re.compile(r"Used ([\d.]+)([KMGT]?) of ")
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """Bytes on one chip as the compiler has them.
+    """Bytes on one chip as the compiler reports them.
 
     Attributes:
         arguments: Bytes of the arguments.
         results: Bytes of the results that take memory of their own.
-        temporaries: Bytes of everything in between.
-        aliased: Bytes of the results in the memory of donated arguments.
+        temporaries: Bytes of all intermediate values.
+        aliased: Bytes of the results that reuse the memory of donated arguments.
     """
 
     arguments: int
@@ -29,7 +29,7 @@ class Compiled:
 
     @classmethod
     def of(cls, analysis: Any) -> "Compiled":
-        """From ``jax.stages.Compiled.memory_analysis()``."""
+        """Reads ``jax.stages.Compiled.memory_analysis()``."""
         return cls(
             analysis.argument_size_in_bytes,
             analysis.output_size_in_bytes - analysis.alias_size_in_bytes,
@@ -39,14 +39,14 @@ class Compiled:
 
     @classmethod
     def of_refusal(cls, message: str, arguments: int) -> "Compiled | None":
-        """From what the compiler says where a program does not fit.
+        """Reads the compiler's error message about a program that does not fit.
 
         Args:
-            message: Of the compiler.
+            message: The compiler's message.
             arguments: Bytes of the program's arguments on one chip.
 
         Returns:
-            None where the message says another thing.
+            None if the message is about something else.
         """
         if match := _TEMPORARIES.search(message):
             return cls(arguments, 0, _bytes(match))
@@ -62,17 +62,17 @@ def _bytes(match: re.Match[str]) -> int:
 def memory_by_kind(
     own: Mapping[str, int], beside: Mapping[str, int], compiled: Compiled
 ) -> dict[str, int]:
-    """Bytes on one chip while a program runs.
+    """Bytes on one chip while a program runs, by kind.
 
     Args:
         own: Bytes of the program's arguments, by kind.
-        beside: Bytes of everything that is kept on the chip at that time, by kind. Where arguments
-            are of the same kind, they are part of it.
-        compiled: What the program needs.
+        beside: Bytes of everything kept on the chip at that time, by kind, including arguments of
+            the same kinds.
+        compiled: The compiler's figures for the program.
 
     Returns:
-        By kind; ``other`` is what arguments take beyond their kinds: those of no kind, and the
-        padding of the chip's layout.
+        Bytes by kind; ``other`` is the rest of the arguments: those of no kind, and the padding of
+        the chip's layout.
     """
     kinds = {kind: max(own.get(kind, 0), beside.get(kind, 0)) for kind in {**own, **beside}}
     other = max(0, compiled.arguments - sum(own.values()))

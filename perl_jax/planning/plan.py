@@ -11,18 +11,18 @@ from perl_jax.planning.topology import Topology
 
 @dataclass(frozen=True)
 class ProgramPlan:
-    """What one compiled program takes on one chip.
+    """The needs of one compiled program on one chip.
 
     Attributes:
         name: The name of the program.
-        calls: How often a step calls it.
+        calls: The number of times a step calls it.
         memory: Bytes on one chip, by kind.
         flops: Floating-point operations of a call, on all chips together.
         traffic: Bytes that a call moves from and to the HBM of one chip.
-        collectives: Its collective operations.
+        collectives: The collective operations of the program.
         seconds: The time of a call.
-        compile_seconds: How long tracing and compiling took.
-        refused: Whether the compiler found no room for it; it then tells nothing of collectives.
+        compile_seconds: The time of tracing and compiling.
+        refused: Whether the compiler found no room for it; then its collectives are unknown.
     """
 
     name: str
@@ -37,35 +37,35 @@ class ProgramPlan:
 
     @property
     def total(self) -> int:
-        """Bytes of memory."""
+        """Bytes of memory, all kinds together."""
         return sum(self.memory.values())
 
     @property
     def received(self) -> float:
-        """Bytes from other chips, in a call."""
+        """Bytes that a chip receives from other chips in a call."""
         return received_bytes(self.collectives)
 
     @property
     def seconds_of_step(self) -> float:
-        """Of all calls."""
+        """The time of all its calls in a step, in seconds."""
         return self.calls * self.seconds.total
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run takes on some chips.
+    """The memory and time that a run needs on given chips.
 
     Attributes:
-        command: The command that made it.
+        command: The command that made the plan.
         model: The policy.
         topology: The chips.
         mesh: The sizes of the mesh's axes.
         step: The numbers of a step, in words.
         assumptions: The assumptions, in words.
-        programs: In the order in which a run first calls them.
+        programs: The programs, in the order in which a run first calls them.
         usable: Bytes of a chip's HBM that may be used.
-        notes: How the configuration was adapted to the chips, and the compiler.
-        advice: What to change where it does not fit.
+        notes: Changes that fit the configuration to the chips, and a note on the compiler.
+        advice: Suggested changes if the run does not fit.
     """
 
     command: str
@@ -81,32 +81,32 @@ class Plan:
 
     @property
     def largest(self) -> ProgramPlan:
-        """The program that needs most memory."""
+        """The program that needs the most memory."""
         return max(self.programs, key=lambda program: program.total)
 
     @property
     def too_large(self) -> list[str]:
-        """The programs that need more memory than there is."""
+        """The names of programs that need more memory than is usable."""
         return [one.name for one in self.programs if one.refused or one.total > self.usable]
 
     @property
     def fits(self) -> bool:
-        """Whether every program has the memory that it needs."""
+        """Whether every program fits in the usable memory."""
         return not self.too_large
 
     @property
     def seconds_of_step(self) -> float:
-        """Of all programs."""
+        """The time of all programs in a step, in seconds."""
         return sum(program.seconds_of_step for program in self.programs)
 
     @property
     def received_of_step(self) -> float:
-        """Bytes that a chip receives from others."""
+        """Bytes that a chip receives from other chips in a step."""
         return sum(program.calls * program.received for program in self.programs)
 
 
 def as_json(plan: Plan) -> dict[str, Any]:
-    """A plan as JSON holds it; sizes in bytes, times in seconds."""
+    """Converts a plan to JSON values; sizes in bytes, times in seconds."""
     return {
         **asdict(plan),
         "programs": [

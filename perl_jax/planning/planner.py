@@ -1,4 +1,4 @@
-"""Compiles every program of a run for chips that are not at hand; gives their memory and time."""
+"""Compiles every program of a run for chips not at hand, and gives their memory and time."""
 
 import logging
 import time
@@ -27,13 +27,13 @@ from perl_jax.planning.topology import Topology
 from perl_jax.planning.work import calls_of_step, num_micro_batches, work_of
 from perl_jax.planning.workload import Step, Workload
 
-# In the order of a run.
+# In the order in which a run calls them.
 PROGRAMS = (
     "copy", "start", "reshard", "encode", "join_features", "empty_state", "prefill", "admit",
     "decode", "resize", "compact", "drop_slots", "score", "zeros", "reference", "update",
     "of_update", "apply", "of_batch",
 )  # fmt: skip
-# They run on the mesh of rollouts.
+# Programs that run on the mesh of rollouts.
 _OF_ROLLOUTS = PROGRAMS[PROGRAMS.index("encode") : PROGRAMS.index("score")]
 
 _VIRTUAL = (
@@ -55,9 +55,9 @@ class PlanConfig:
         config: The configuration of the run.
         topology: The chips.
         workload: The examples of a step.
-        assumptions: How much of their peak rates the chips reach.
+        assumptions: The shares of their peak rates that the chips reach.
         command: The command that asks for the plan.
-        tries: How many settings to compile in search of one that fits.
+        tries: The maximum number of settings to compile in search of one that fits.
         programs: The names of the programs to compile; empty means all.
     """
 
@@ -81,9 +81,9 @@ class PlanConfig:
 
 
 def mesh_for(config: TrainConfig, devices: int) -> tuple[MeshConfig, list[str]]:
-    """The mesh of a run on this number of chips, and a note where it was adapted.
+    """The mesh of a run on this number of chips, with a note if it was adapted.
 
-    Where the configuration has another number of chips, ``fsdp`` takes the rest.
+    If the configured mesh has another number of chips, ``fsdp`` is set to use them all.
 
     Raises:
         ValueError: The other axes do not divide the number of chips.
@@ -134,7 +134,7 @@ def make_plan(request: PlanConfig, devices: Sequence[Any]) -> Plan:
 
 
 def _with_meshes(config: TrainConfig, mesh: MeshConfig) -> TrainConfig:
-    """The run on another mesh; of rollouts on a mesh of their own, ``data`` takes the rest."""
+    """Sets the run's mesh; on a separate mesh for rollouts, ``data`` takes the remaining chips."""
     wanted = config.rollout.mesh
     if wanted is None:
         return replace(config, mesh=mesh)
@@ -150,12 +150,12 @@ def _compiler(topology: Topology) -> str:
 
 
 def _name(path: str) -> str:
-    """The last part of a directory's path; a hub id stays as it is."""
+    """The last part of a directory's path; a hub id is returned as it is."""
     return Path(path).name if Path(path).is_dir() else path
 
 
 class _Compiler:
-    """Compiles recorded calls, each once."""
+    """Compiles recorded calls, each one once."""
 
     def __init__(
         self,
@@ -168,12 +168,12 @@ class _Compiler:
         self.request, self.recorder, self.mesh = request, recorder, mesh
         self.sizes, self.step = sizes, step
         self._plans: dict[str, ProgramPlan] = {}
-        # How the results of each program lie on the devices; None before it is compiled, and where
-        # the compiler refuses it.
+        # The layout of each program's results on the devices; None before the program is compiled,
+        # or if the compiler refuses it.
         self._shardings: dict[str, Sequence[Any] | None] = {}
 
     def plan(self, name: str) -> ProgramPlan:
-        """The plan of the program of a name."""
+        """The plan of the program with this name."""
         if name not in self._plans:
             logger.info("compiling %s for %s", name, self.request.topology.name)
             self._shardings[name] = None
@@ -196,7 +196,7 @@ class _Compiler:
         needed, text = self._compile(call.name, traced.lower(), sum(own.values()))
         seconds = time.monotonic() - began
 
-        # Results of the program's own earlier calls may be among them.
+        # These may include results of the program's own earlier calls.
         beside = {
             kind: bytes_on_chip(jax.tree.map(self._settle, tree))
             for kind, tree in call.beside.items()
@@ -228,7 +228,7 @@ class _Compiler:
         )
 
     def _settle(self, leaf: Any) -> Any:
-        """An array's shape, with the sharding that the program which made it gives it."""
+        """The shape of an array, with the sharding given by the program that made it."""
         maker = self.recorder.maker(leaf)
         if maker is None:
             return leaf
@@ -240,7 +240,7 @@ class _Compiler:
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
     def _by_kind(self, recorded: Any, settled: Any) -> dict[str, int]:
-        """Bytes of arguments on one chip by kind, but for those that have none."""
+        """Bytes of arguments on one chip by kind, without arguments of no kind."""
         sizes: Counter[str] = Counter()
         leaves = (jax.tree.leaves(tree) for tree in (recorded, settled))
         for before, leaf in zip(*leaves, strict=True):
@@ -249,7 +249,7 @@ class _Compiler:
         return sizes
 
     def _compile(self, name: str, lowered: Any, arguments: int) -> tuple[Compiled, str | None]:
-        """What a program needs, and its text; None where the compiler finds no room for it."""
+        """The program's needs, and its text; None if the compiler finds no room for it."""
         try:
             compiled = lowered.compile()
         except jax.errors.JaxRuntimeError as error:

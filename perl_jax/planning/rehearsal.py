@@ -1,8 +1,8 @@
-"""A training step of the run's own learner and sampler, with shapes in the place of arrays.
+"""Rehearses a training step with the run's own learner and sampler, on shapes instead of arrays.
 
-Their loops on the host run as usual. The programs that they call are recorded instead of run. So a
-plan has every program of the run, in the shapes in which the run calls it, and knows what else is
-on the devices at that time.
+Their host loops run as usual, but the programs that they call are recorded instead of run. So a
+plan has every program of the run in the shapes that the run uses, and knows what else is on the
+devices at that time.
 """
 
 from collections import Counter, deque
@@ -33,16 +33,16 @@ from perl_jax.update.state import TrainState
 
 @dataclass
 class Call:
-    """A program in the largest shapes in which a step calls it.
+    """A program, in the largest shapes in which a step calls it.
 
     Attributes:
         name: The name of the program.
         function: The jitted function.
-        arguments: Its positional arguments, static ones included.
+        arguments: Its positional arguments, including static ones.
         size: Bytes of arguments and results on all devices together.
-        count: How often a step calls the program, in any shapes.
-        beside: What is kept on the devices while the program runs, by kind of memory: the most of
-            each kind that is there at any call.
+        count: The number of times a step calls the program, in any shapes.
+        beside: What else is kept on the devices while the program runs, by kind of memory: for each
+            kind, the maximum over all calls.
     """
 
     name: str
@@ -54,42 +54,42 @@ class Call:
 
 
 class Recorder:
-    """Takes the place of the devices: notes the programs that are called.
+    """Stands in for the devices: records the programs that are called.
 
     Attributes:
-        calls: By the name of the program, in the order of the first calls.
+        calls: The calls by program name, in the order of the first calls.
         kept: What is on the devices at the moment, by kind of memory.
     """
 
     def __init__(self) -> None:
         self.calls: dict[str, Call] = {}
         self.kept: dict[str, Any] = {}
-        # By the identity of a shape, which is held beside so that it stays the only one.
+        # Keyed by a shape's identity; the shape is held too, so that its identity stays unique.
         self._kinds: dict[int, tuple[Any, str]] = {}
         self._makers: dict[int, tuple[Any, tuple[str, int]]] = {}
 
     def mark(self, kind: str, tree: Any) -> None:
-        """Says what kind of memory some arrays are: ``parameters``, ``caches``, ..."""
+        """Assigns arrays to a kind of memory: ``parameters``, ``caches``, ..."""
         self._kinds |= {id(leaf): (leaf, kind) for leaf in jax.tree.leaves(tree)}
 
     def keep(self, kind: str, tree: Any) -> None:
-        """Notes arrays that stay on the devices, in the place of others of their kind."""
+        """Notes arrays that stay on the devices, replacing others of their kind."""
         self.mark(kind, tree)
         self.kept[kind] = tree
 
     def kind(self, leaf: Any) -> str | None:
-        """The kind of memory that an array is; None: no kind."""
+        """The kind of memory of an array; None: no kind."""
         return self._kinds.get(id(leaf), (leaf, None))[1]
 
     def maker(self, leaf: Any) -> tuple[str, int] | None:
-        """The program that made an array, and the number of the array among its results.
+        """The program that made an array, and the index of the array among its results.
 
-        None where the array's own sharding says how it lies on the devices.
+        None where the array's own sharding gives its layout on the devices.
         """
         return self._makers.get(id(leaf), (leaf, None))[1]
 
     def call(self, name: str, function: Any, *arguments: Any) -> Any:
-        """Notes a call; returns the shapes of its results."""
+        """Records a call and returns the shapes of its results."""
         arguments = jax.tree.map(self._shape, arguments)
         results = jax.tree.map(_known, function.eval_shape(*arguments))
         for number, leaf in enumerate(jax.tree.leaves(results)):
@@ -106,9 +106,9 @@ class Recorder:
         return results
 
     def _shape(self, leaf: Any) -> Any:
-        """The shape of an argument; other arguments stay as they are.
+        """The shape of an argument that is an array; other arguments are returned unchanged.
 
-        Arrays of the host are a batch. They have no sharding, as XLA chooses where they lie.
+        Host arrays are a batch. They get no sharding, as XLA chooses their layout.
         """
         if not isinstance(leaf, np.ndarray | np.generic | jax.Array):
             return leaf
@@ -125,7 +125,7 @@ def _bytes(tree: Any) -> int:
 
 
 def _known(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-    """A result, with a sharding only where the program fixes it."""
+    """A result, with a sharding only if the program fixes it."""
     sharding = leaf.sharding
     if isinstance(sharding, NamedSharding) and isinstance(sharding.mesh, AbstractMesh):
         sharding = None
@@ -134,7 +134,7 @@ def _known(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
 
 @dataclass(frozen=True)
 class ShapeSharding(BatchSharding):
-    """The split of a batch of which only the shapes are put on the devices.
+    """The sharding of a batch of which only the shapes are put on the devices.
 
     Attributes:
         device: The device of a run without a mesh.
@@ -151,26 +151,26 @@ class ShapeSharding(BatchSharding):
 
     @property
     def replicated(self) -> Sharding:
-        """The sharding of an array of which every device holds a whole copy."""
+        """The sharding of an array that every device holds whole."""
         return SingleDeviceSharding(self.device) if self.mesh is None else super().replicated
 
     def put(self, make: Callable[[int], Tree], axes: Callable[[Tree], Tree] = first_axes) -> Tree:
-        """The shapes of what `BatchSharding.put` makes; every shard has those of the first."""
+        """The shapes of what `BatchSharding.put` makes; all shards have the first one's shapes."""
         shapes = self.shapes(make(self.own_shards[0]), axes)
         self.recorder.mark("batch", shapes)
         return shapes
 
     def replicate(self, array: np.ndarray) -> Any:
-        """The shape of the array, which lies whole on every device."""
+        """The shape of the array, replicated on every device."""
         return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=self.replicated)
 
 
 def recorded_program(
     recorder: Recorder, name: str, function: Callable[..., Any], **options: Any
 ) -> Callable[..., Any]:
-    """Makes a program of a learner, whose calls are recorded; see `perl_jax.update.programs.jit`.
+    """Makes a program of a learner whose calls are recorded; see `perl_jax.update.programs.jit`.
 
-    Plans call ``add`` "update", and ``score`` of the reference's parameters "reference".
+    Plans call ``add`` "update", and ``score`` with the reference's parameters "reference".
     """
     jitted = jit(name, function, **options)
 
@@ -196,7 +196,7 @@ def recorded_program(
 
 
 class ShapeRun(SamplerRun):
-    """A call of the sampler whose responses are all as long as they may be."""
+    """A call of the sampler whose responses all have the maximum length."""
 
     def __init__(self, recorder: Recorder, device: Any, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -204,10 +204,10 @@ class ShapeRun(SamplerRun):
         self.largest: decode_state.DecodeState | None = None
 
     def shrink(self, orders: Sequence[OrderRollouts]) -> None:
-        """Ends responses of a full batch, one after the other, until the sampler shrinks it."""
+        """Ends responses of a full batch one after the other until the sampler shrinks it."""
         table, state = self._full(orders)
         by_order = [response for order in table.active for response in order.responses]
-        # Where a shard has one order, that order only gets narrower.
+        # With one order in each shard, the batch only gets narrower.
         alone = table.shape[0] == self.sharding.num_shards
         columns = zip(*(order.responses for order in table.active), strict=True)
         for response in [one for column in columns for one in column] if alone else by_order:
@@ -217,7 +217,7 @@ class ShapeRun(SamplerRun):
                 return
 
     def slide(self, orders: Sequence[OrderRollouts]) -> None:
-        """Fills the caches while all orders started late, so that the sampler moves them up.
+        """Fills the caches when all orders started late, so that the sampler compacts them.
 
         Orders start late only where they wait for the places of others.
         """
@@ -229,7 +229,7 @@ class ShapeRun(SamplerRun):
     def _full(
         self, orders: Sequence[OrderRollouts], time: int = 0
     ) -> tuple[Table, decode_state.DecodeState]:
-        """The largest batch, with an order in every place, all of whose responses run."""
+        """The largest batch: every place holds an order, and all responses are running."""
         assert self.largest is not None
         self.recorder.keep("caches", self.largest)
         places, num_rollouts = self.largest.tokens.shape
@@ -251,7 +251,7 @@ class ShapeRun(SamplerRun):
         elif name in ("resize", "drop_slots"):
             results = self._keep(self.recorder.kept["caches"]._replace(cache=results)).cache
         else:
-            # The host reads the rest: tokens, log-probabilities, and how many steps were taken.
+            # The host reads the rest: tokens, log-probabilities and the number of steps.
             state, *read = results
             steps = [np.int32(self.config.chunk)] if name == "decode" else []
             read = [np.zeros(leaf.shape, leaf.dtype) for leaf in read[:2]]
@@ -259,7 +259,7 @@ class ShapeRun(SamplerRun):
         return results
 
     def _keep(self, state: decode_state.DecodeState) -> decode_state.DecodeState:
-        """Gives a state the shardings that all programs leave it with."""
+        """Gives a state the shardings that all programs leave it in."""
         lie = jax.tree.map(lambda _: self.sharding.replicated, state)
         if self.mesh is not None:
             lie = decode_state.shardings(state, self.mesh)
@@ -281,13 +281,13 @@ def rehearse(
     step: Step,
     workload: Workload,
 ) -> Recorder:
-    """Prepares a run and does its first step.
+    """Prepares a run and rehearses its first step.
 
     Args:
-        config: The run's, with meshes that fit the number of devices.
+        config: The run's configuration, with meshes that fit the number of devices.
         model: The policy, from `sharded_model`.
         mesh: The mesh of the update; None: a single device.
-        device: This device.
+        device: The device of a run without a mesh.
         step: The numbers of the step.
         workload: The examples.
     """

@@ -1,4 +1,4 @@
-"""The least time of a call, by what it computes, moves in a chip and moves between chips."""
+"""The least time of a call, from its operations, its HBM traffic and its collectives."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from perl_jax.planning.topology import Topology
 from perl_jax.planning.work import Work
 from perl_jax.settings import Checked, Expects
 
-# Scores of attention: float32 written and read by the softmax, bfloat16 written and read by the
-# product with the values. No kernel of this project keeps them on the chip.
+# Attention scores: the softmax writes and reads float32, the product with the values writes and
+# reads bfloat16. No kernel of this project keeps them on the chip.
 _BYTES_OF_A_PAIR = 4 + 4 + 2 + 2
 
 
@@ -22,13 +22,13 @@ _Share = Annotated[float, Interval(gt=0, le=1), Expects("a share from above 0 to
 
 @dataclass(frozen=True)
 class Assumptions(Checked):
-    """What a plan assumes about the chips.
+    """The assumptions of a plan about the chips, as shares.
 
     Attributes:
-        compute: Share of the peak that matrix products reach.
-        memory: Share of the HBM's bandwidth that is reached.
-        links: Share of the interconnect's bandwidth that is reached.
-        reserve: Share of the HBM that is left free: for the runtime, fragments, and a second
+        compute: The share of the peak rate that matrix products reach.
+        memory: The share of the HBM bandwidth that is reached.
+        links: The share of the interconnect bandwidth that is reached.
+        reserve: The share of the HBM that is left free for the runtime, fragmentation and a second
             micro-batch that waits.
     """
 
@@ -38,7 +38,7 @@ class Assumptions(Checked):
     reserve: Annotated[float, Interval(gt=-1, le=1), Expects("a share from above -1 to 1")] = 0.06
 
     def lines(self) -> list[str]:
-        """In words."""
+        """The assumptions in words."""
         return [
             f"Matrix products reach {self.compute:.0%} of the peak, HBM {self.memory:.0%} and "
             f"links {self.links:.0%} of their bandwidth.",
@@ -59,9 +59,9 @@ class Seconds:
     """The parts of the time of one call, in seconds.
 
     Attributes:
-        compute: For matrix products.
-        memory: For HBM traffic.
-        links: For collectives.
+        compute: Time of matrix products.
+        memory: Time of HBM traffic.
+        links: Time of collectives.
     """
 
     compute: float
@@ -70,7 +70,7 @@ class Seconds:
 
     @property
     def total(self) -> float:
-        """The time of the slowest part."""
+        """The time of the slowest part, in seconds."""
         return max(vars(self).values())
 
     @property
@@ -91,9 +91,9 @@ def seconds_of_call(
 
     Args:
         topology: The chips.
-        assumptions: The shares of their peak rates that they reach.
-        flops: Operations of all chips together.
-        traffic: Bytes that one chip moves from and to its HBM.
+        assumptions: The shares of peak rates that the chips reach.
+        flops: Floating-point operations on all chips together.
+        traffic: Bytes that one chip reads from and writes to its HBM.
         collectives: The collectives of the program.
     """
     chip, devices = topology.chip, topology.devices
@@ -108,17 +108,17 @@ def seconds_of_call(
 def traffic_of(
     work: Work, model: PolicyConfig, own: Mapping[str, int], *, tensor: int, itemsize: int
 ) -> float:
-    """Bytes that a chip moves from and to its HBM in a call, by the assumptions that plans print.
+    """Bytes that a chip moves from and to its HBM in a call, under the plan's assumptions.
 
     Args:
         work: The work of the chip.
         model: The sizes of the policy.
         own: Bytes of the call's arguments on one chip, by kind.
-        tensor: Parts that layers are split into.
-        itemsize: Bytes of an activation.
+        tensor: The number of parts that each layer is split into.
+        itemsize: Bytes of one element of an activation.
     """
     once = model.traffic(tensor)
-    # The weights of a step of decoding are read once for all of its tokens.
+    # A decoding step reads the weights once for all of its tokens.
     repeats = 1 if work.steps else work.passes
     return (
         work.passes * once.text_weights * itemsize

@@ -13,11 +13,11 @@ from perl_jax.planning.work import ceil_div, num_micro_batches
 
 logger = logging.getLogger(__name__)
 
-# From the least that the backward pass computes again to the most.
+# From the least recomputation in the backward pass to the most.
 _REMAT = ("none", "activations", "layers")
 _TENSOR = (1, 2, 4, 8)
-# Temporaries of a smaller micro-batch are estimated as its share of them; candidates that are
-# estimated to need so much more than there is are not compiled.
+# A smaller micro-batch is estimated to need its share of the temporaries. Candidates whose estimate
+# exceeds the available memory by this factor are not compiled.
 _SLACK = 1.25
 _OF_UPDATE = frozenset({"score", "reference", "update"})
 _WITH_CACHES = frozenset({"prefill", "admit", "resize", "drop_slots", "decode", "compact"})
@@ -25,12 +25,12 @@ _WITH_CACHES = frozenset({"prefill", "admit", "resize", "drop_slots", "decode", 
 
 @dataclass(frozen=True)
 class Candidate:
-    """Another setting.
+    """An alternative setting.
 
     Attributes:
         config: The configuration with this setting.
-        changes: The flags that make it.
-        share: The estimated temporaries of the update's programs, as a share of those before.
+        changes: The flags that select it.
+        share: The estimated temporaries of the update's programs, relative to the original ones.
     """
 
     config: TrainConfig
@@ -39,13 +39,13 @@ class Candidate:
 
 
 def plan_and_advise(request: PlanConfig, devices: Sequence[Any]) -> Plan:
-    """Plans a run; where it does not fit, looks for the nearest setting that does."""
+    """Plans a run. If it does not fit, looks for the nearest setting that does."""
     plan = make_plan(request, devices)
     return plan if plan.fits else replace(plan, advice=advice(request, plan, devices))
 
 
 def candidates(config: TrainConfig, devices: int, too_large: Sequence[str]) -> Iterator[Candidate]:
-    """Other settings, the nearest first: one change, then several.
+    """Alternative settings, the nearest first: single changes, then combinations.
 
     Args:
         config: The configuration that does not fit.
@@ -54,7 +54,7 @@ def candidates(config: TrainConfig, devices: int, too_large: Sequence[str]) -> I
     """
     singles = list(_singles(config, devices, too_large))
     yield from singles
-    # Two changes together, of different fields.
+    # A combination of two changes must be of different fields.
     for first in singles:
         for second in _singles(first.config, devices, too_large):
             names = {change.partition("=")[0] for change in first.changes}
@@ -69,14 +69,14 @@ def _singles(config: TrainConfig, devices: int, too_large: Sequence[str]) -> Ite
 
     mesh, _ = mesh_for(config, devices)
     if _OF_UPDATE & set(too_large):
-        # Half as many groups a shard, down to one.
+        # Halves the groups of a shard, down to one.
         shards = mesh.data * mesh.fsdp
         now = at_once = num_micro_batches(config, shards)[0]
         while at_once > 1:
             at_once = ceil_div(at_once, 2)
             yield change("learner.packing.micro_groups", at_once * shards, at_once / now)
         for remat in _REMAT[_REMAT.index(config.learner.remat) + 1 :]:
-            # Its share is not known before it is compiled, but smaller.
+            # The share is unknown until it is compiled, but smaller.
             yield change("learner.remat", remat, 1 / _SLACK)
     halved = {"rows": config.rollout.num_rollouts} if _WITH_CACHES & set(too_large) else {}
     if "prefill" in too_large:
@@ -88,7 +88,7 @@ def _singles(config: TrainConfig, devices: int, too_large: Sequence[str]) -> Ite
             value //= 2
     if config.optimizer.state_dtype == "float32":
         yield change("optimizer.state_dtype", "bfloat16")
-    # All parameters split over all chips, in other ways.
+    # Other meshes that split all parameters over all chips.
     for tensor in (size for size in _TENSOR if devices % size == 0):
         other = MeshConfig(data=1, fsdp=devices // tensor, tensor=tensor)
         if other != mesh:
@@ -104,11 +104,11 @@ def _changed(config: Any, path: str, value: Any) -> Any:
 
 
 def advice(request: PlanConfig, plan: Plan, devices: Sequence[Any]) -> list[str]:
-    """What to change, in words, after trying ``request.tries`` settings at most.
+    """Suggests changes, in words, after trying at most ``request.tries`` settings.
 
     Args:
         request: The run.
-        plan: Its plan, which does not fit.
+        plan: The plan of the run, which does not fit.
         devices: The devices of the topology.
     """
     tried: list[str] = []
@@ -136,12 +136,12 @@ def _misses(tried: Sequence[str]) -> list[str]:
 
 
 def _estimate(plan: Plan, candidate: Candidate) -> float:
-    """Bytes that the largest program would need, from what it needed."""
+    """Estimates the bytes of the candidate's largest program from those of the plan."""
     sizes = []
     for program in plan.programs:
         temporaries = program.memory.get("temporaries", 0)
         share = candidate.share if program.name in _OF_UPDATE else 1.0
-        # Another mesh or another sampler is worth a try whatever it was before.
+        # Another mesh or another sampler is always worth a try.
         if program.name in plan.too_large and candidate.share == 1.0:
             share = 0.0
         sizes.append(program.total - (1 - share) * temporaries)

@@ -1,4 +1,4 @@
-"""A policy of shapes, and what shapes take on a chip."""
+"""A policy of shapes instead of arrays, and the memory that shapes need on a chip."""
 
 import math
 from typing import Any
@@ -15,13 +15,13 @@ from perl_jax.models.paths import with_leaves
 def sharded_model(
     config: ModelConfig, sizes: PolicyConfig, mesh: Mesh | None, device: Any
 ) -> Policy:
-    """The policy with shapes for parameters, lying where loading puts them.
+    """The policy with shapes for parameters, with the shardings that loading gives them.
 
     Args:
         config: The model's part of a run's configuration.
         sizes: The sizes of the policy.
-        mesh: The devices; None: a single one.
-        device: This device.
+        mesh: The devices; None: a single device.
+        device: The device of a run without a mesh.
     """
     model = abstract_model(sizes, dtype=config.dtype, compute_dtype=config.compute_dtype, mesh=mesh)
     if mesh is not None:

@@ -1,4 +1,4 @@
-"""A plan as a person reads it."""
+"""Formats a plan as text."""
 
 from collections.abc import Sequence
 
@@ -6,9 +6,9 @@ from perl_jax.chips import GIB
 from perl_jax.planning.collectives import merged
 from perl_jax.planning.plan import Plan
 
-# How many collectives of a program a table shows: those that send most.
+# The number of collectives shown for each program: those that send most.
 _SHOWN = 3
-# Characters of a shape, and of the place in the program that it comes from.
+# The width, in characters, of a shape and of its place in the program.
 _WIDTH = 56
 # In the order of the table.
 _KINDS = (
@@ -18,7 +18,7 @@ _KINDS = (
 
 
 def as_text(plan: Plan) -> str:
-    """A plan as a person reads it."""
+    """Formats a plan as text."""
     chip, mesh = plan.topology.chip, " ".join(f"{k}={v}" for k, v in plan.mesh.items())
     blocks = [
         [plan.command],

@@ -1,4 +1,4 @@
-"""Names of sets of chips, and devices that programs are compiled for and never run on."""
+"""Names of sets of chips, and the devices that programs are compiled for but never run on."""
 
 import importlib.util
 import math
@@ -12,18 +12,18 @@ import jax
 from perl_jax.chips import CHIPS, Chip
 from perl_jax.settings import suggestion
 
-# Names of virtual devices, and the chip whose figures they have unless another is given.
+# Names of virtual devices, and the chip whose figures they get unless another is given.
 VIRTUAL = {"cpu": "h100", "gpu": "h100"}
 
 
 @dataclass(frozen=True)
 class Topology:
-    """A number of chips and how they are joined.
+    """A number of chips and their arrangement.
 
     Attributes:
-        name: As given: ``v5e:4x4``, ``h100:8``, ``cpu:8``.
-        chip: The kind of chip, or the one whose figures virtual devices use.
-        shape: Chips along each axis.
+        name: The given name: ``v5e:4x4``, ``h100:8``, ``cpu:8``.
+        chip: The kind of chip; for virtual devices, the one whose figures they use.
+        shape: The number of chips along each axis.
         virtual: Whether programs are compiled for virtual CPU devices instead.
     """
 
@@ -38,7 +38,7 @@ class Topology:
         return math.prod(self.shape)
 
     def in_words(self) -> str:
-        """Number and kind of the devices."""
+        """The number and kind of the devices."""
         if self.name.partition(":")[0] in VIRTUAL:
             return f"{self.devices} virtual devices, each with the figures of one {self.chip.name}"
         return f"{self.devices} x {self.chip.name}"
@@ -48,12 +48,12 @@ def parse_topology(name: str, chip: str | None = None) -> Topology:
     """Reads the name of a topology.
 
     Args:
-        name: A chip and its numbers along each axis: ``v5e:4x4``, ``v5p:2x4x4``, ``h100:8``;
+        name: A chip and the numbers along each axis: ``v5e:4x4``, ``v5p:2x4x4``, ``h100:8``.
             ``cpu:8`` and ``gpu:8`` are virtual devices with the figures of ``chip``.
-        chip: A key of `CHIPS`, for virtual devices; by default ``h100``.
+        chip: A key of `CHIPS` for virtual devices; None: ``h100``.
 
     Raises:
-        ValueError: The name cannot be read; the message says what can be.
+        ValueError: The name cannot be read; the message lists what can.
     """
     match = re.fullmatch(r"(\w+):(\d+(?:x\d+)*)", name)
     choices = ", ".join([*CHIPS, *VIRTUAL])
@@ -88,7 +88,7 @@ def devices_of(topology: Topology) -> Sequence[Any]:
     """The devices of a topology.
 
     Args:
-        topology: A TPU slice, or virtual devices; those need ``jax_num_cpu_devices`` as large.
+        topology: A TPU slice, or virtual devices, which need ``jax_num_cpu_devices`` as large.
 
     Raises:
         ImportError: libtpu is not installed.

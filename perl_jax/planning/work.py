@@ -8,20 +8,20 @@ from perl_jax.config import TrainConfig
 from perl_jax.planning.rehearsal import Call
 from perl_jax.planning.workload import Step
 
-# Readings of the weights by the backward pass, beside that of the forward pass.
+# Readings of the weights by the backward pass, in addition to the one of the forward pass.
 _BACKWARD = 2
 
 
 @dataclass(frozen=True)
 class Work:
-    """The work of one chip in a call, for an estimate of the bytes that it moves.
+    """The work of one chip in a call, used to estimate the bytes that it moves.
 
     Attributes:
         tokens: Tokens that the text model reads.
-        pairs: Pairs of a token and one that it may attend to.
+        pairs: Pairs of a token and a token that it may attend to.
         patches: Patches that the vision tower reads.
-        passes: How often a call reads the weights of the text model.
-        image_passes: How often it reads those of the vision tower.
+        passes: The number of times a call reads the weights of the text model.
+        image_passes: The number of times a call reads the weights of the vision tower.
         steps: Decoding steps, each of which reads weights and caches; 0 in other programs.
     """
 
@@ -34,18 +34,18 @@ class Work:
 
 
 def arguments_of(call: Call) -> dict[str, Any]:
-    """The arguments of a call by the names that its program has for them."""
+    """The arguments of a call by the names of the program's parameters."""
     return inspect.signature(call.function).bind(*call.arguments).arguments
 
 
 def work_of(call: Call, config: TrainConfig, shards: int, *, vision_trained: bool) -> Work | None:
-    """The work of a program that runs the model; None for the others.
+    """The work of a program that runs the model; None for other programs.
 
     Args:
         call: The call.
         config: The configuration of the run.
         shards: The number of shards of a batch.
-        vision_trained: Whether the vision tower is.
+        vision_trained: Whether the vision tower is trained.
     """
     given = arguments_of(call)
     if call.name == "encode":
@@ -73,19 +73,19 @@ def work_of(call: Call, config: TrainConfig, shards: int, *, vision_trained: boo
 
 
 def calls_of_step(call: Call, config: TrainConfig, step: Step, shards: int) -> int:
-    """How often a step calls a program.
+    """The number of times a step calls a program.
 
-    Recorded responses are all as long as the longest; here they have their mean length.
+    Recorded responses all have the longest length; this number assumes their mean length.
     """
     given, num_rollouts = arguments_of(call), config.rollout.num_rollouts
     if call.name in ("start", "copy"):
-        return 0  # Once in a run.
+        return 0  # Called once in a run.
     if call.name == "prefill":
         return ceil_div(step.orders, len(given["prompts"].tokens))
     if call.name == "admit":
         return ceil_div(step.orders, len(given["slots"]))
     if call.name == "decode":
-        # Places are refilled: the batch is full until the last rollouts, which end one by one.
+        # Free places are refilled: the batch is full until the last rollouts end one by one.
         full = ceil_div(step.orders * step.mean, len(given["state"].tokens))
         return ceil_div(full + step.longest - step.mean, given["steps"])
     if call.name == "compact":
@@ -94,12 +94,12 @@ def calls_of_step(call: Call, config: TrainConfig, step: Step, shards: int) -> i
 
 
 def num_micro_batches(config: TrainConfig, shards: int) -> tuple[int, int]:
-    """Groups of a shard in a micro-batch, and micro-batches of an update."""
+    """The number of groups of a shard in a micro-batch, and of micro-batches in an update."""
     groups = ceil_div(config.rollout.groups // config.learner.updates_per_batch, shards)
     at_once = min(groups, ceil_div(config.learner.packing.micro_groups, shards))
     return at_once, ceil_div(groups, at_once)
 
 
 def ceil_div(size: int, by: int) -> int:
-    """How many parts of a size hold all."""
+    """The quotient, rounded up."""
     return -(-size // by)

@@ -1,6 +1,6 @@
-"""One topology's plan in a process of its own: it has no accelerators, and gives memory back.
+"""Plans one topology in a separate process, which has no accelerators and returns its memory.
 
-The parent writes a pickled `PlanConfig`; the answer is JSON on the last line of standard output.
+The parent writes a pickled `PlanConfig`. The answer is JSON on the last line of standard output.
 """
 
 import json
@@ -30,7 +30,7 @@ def plan_in_a_process(request: PlanConfig) -> dict[str, Any]:
         ``plan`` as JSON, its ``text``, ``seconds`` and ``peak_host_bytes`` of the process.
 
     Raises:
-        RuntimeError: The process failed, with its last line.
+        RuntimeError: The process failed; the message has its last line.
     """
     command = [sys.executable, "-m", "perl_jax.planning.worker"]
     env = _environment(request.topology.devices if request.topology.virtual else None)
@@ -54,7 +54,7 @@ def plan_in_a_process(request: PlanConfig) -> dict[str, Any]:
 
 
 def _environment(virtual: int | None) -> dict[str, str]:
-    """Of a process that has no accelerators, and as many CPU devices as asked."""
+    """The environment of a process without accelerators, with ``virtual`` CPU devices if asked."""
     flags = re.sub(
         r"--xla_force_host_platform_device_count=\S+", "", os.environ.get("XLA_FLAGS", "")
     )
@@ -67,14 +67,14 @@ def _environment(virtual: int | None) -> dict[str, str]:
         **os.environ,
         "JAX_PLATFORMS": "cpu",
         "TPU_SKIP_MDS_QUERY": "1",
-        # Nothing here touches a TPU, so that nothing needs it alone.
+        # Nothing here touches a TPU, so this process needs no exclusive access to libtpu.
         "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
         "XLA_FLAGS": flags.strip(),
     }
 
 
 def main() -> None:
-    """Reads a request, answers it."""
+    """Reads a request and answers it."""
     from perl_jax.planning.search import plan_and_advise
     from perl_jax.planning.topology import devices_of
 
@@ -83,7 +83,7 @@ def main() -> None:
     began = time.monotonic()
     request = pickle.load(sys.stdin.buffer)
     plan = plan_and_advise(request, devices_of(request.topology))
-    # Kilobytes on Linux.
+    # ru_maxrss is in kilobytes on Linux.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
     answer = {
         "plan": as_json(plan),

@@ -1,4 +1,4 @@
-"""The examples that a planned step works on: all of one kind and size."""
+"""The examples that a planned step works on: all of the same kind and size."""
 
 import math
 from collections.abc import Sequence
@@ -16,14 +16,14 @@ _PIXELS = 512 * 512
 
 @dataclass(frozen=True)
 class Workload(Checked):
-    """A typical example. Every example of a plan is one.
+    """A typical example; all examples of a plan are like it.
 
     Attributes:
         images: Distinct images of an example, all shown by each of its orders.
         pixels: Area of an image before ``model.max_pixels`` reduces it; images are square.
-        text_tokens: Tokens of a prompt beside its images.
-        response_tokens: The mean of responses; None: a quarter of ``rollout.max_new_tokens``.
-            Shapes hold the longest response, ``rollout.max_new_tokens``.
+        text_tokens: Tokens of a prompt besides its images.
+        response_tokens: The mean length of responses; None: a quarter of
+            ``rollout.max_new_tokens``. Shapes hold the longest, ``rollout.max_new_tokens``.
     """
 
     images: Count = 3
@@ -37,12 +37,12 @@ class Step:
     """The numbers of one training step.
 
     Attributes:
-        orders: Prompts that are read for rollouts.
-        orders_of_group: K.
+        orders: The number of prompts that are read for rollouts.
+        orders_of_group: K, the number of orders in a group.
         grid: Rows and columns of an image, in patches.
         prompt: Tokens of a prompt.
         longest: Tokens of the longest response.
-        mean: Tokens of a response on average.
+        mean: Mean number of tokens of a response.
     """
 
     orders: int
@@ -54,7 +54,7 @@ class Step:
 
     @classmethod
     def of(cls, config: TrainConfig, model: PolicyConfig, workload: Workload) -> "Step":
-        """The step of a configuration, every example of which gets all of its permuted orders."""
+        """The step of a configuration whose examples all get all of their permuted orders."""
         factor = model.patch_size * model.merge_size
         pixels = min(workload.pixels, config.model.max_pixels or workload.pixels)
         units = max(1, math.isqrt(pixels) // factor)
@@ -84,7 +84,7 @@ class Step:
 def make_groups(
     count: int, step: Step, workload: Workload, model: PolicyConfig
 ) -> tuple[Group, ...]:
-    """Groups of blank images and prompts with the sizes of a step's."""
+    """Groups of blank images and prompts in the sizes of a step."""
     return tuple(_group(number, step, workload, model) for number in range(count))
 
 
@@ -100,7 +100,7 @@ def _group(number: int, step: Step, workload: Workload, model: PolicyConfig) -> 
 
 
 def make_batch(config: TrainConfig, groups: tuple[Group, ...], step: Step) -> TrainBatch:
-    """What a step learns from, where all responses are as long as the longest."""
+    """The batch that a step learns from, with all responses as long as the longest."""
     shape = (len(groups), step.orders_of_group, config.rollout.num_rollouts)
     of_token = (*shape, step.longest)
     return TrainBatch(
@@ -114,20 +114,20 @@ def make_batch(config: TrainConfig, groups: tuple[Group, ...], step: Step) -> Tr
 
 
 class EndlessProcessor:
-    """What a sampler needs of a processor, without its files. Token 0, all it draws, ends nothing.
+    """Stands in for a processor without its files. Only token 0 is drawn, which ends no response.
 
     Attributes:
-        pad_token: Fills batches.
-        stop_tokens: Two, as many as published policies have.
+        pad_token: The token that fills batches.
+        stop_tokens: Two tokens, as many as published policies have.
     """
 
     pad_token = 0
     stop_tokens = (1, 2)
 
     def banned_rows(self, num_rows: int) -> np.ndarray:
-        """None of the rows."""
+        """Bans no row."""
         return np.zeros(num_rows, bool)
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """Nothing is ever read."""
+        """Returns a text that nothing reads."""
         return ""

@@ -1,1 +1,1 @@
-"""Training: optimizer, update, checkpoints, the loop, and what people see of them."""
+"""Training: optimizer, update, checkpoints, the loop, and its display."""

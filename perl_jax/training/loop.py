@@ -1,4 +1,4 @@
-"""The loop of a run: step, log, evaluate, save, stop; the same for both kinds of training."""
+"""The loop of a run, for both kinds of training: step, log, evaluate, save, stop."""
 
 import logging
 import time
@@ -28,11 +28,11 @@ _Accuracy = Annotated[float, Interval(gt=0, le=1), Expects("a share above 0 or N
 
 @dataclass(frozen=True)
 class EarlyStop(Checked):
-    """When a run ends before its last step.
+    """Conditions that end a run before its last step.
 
     Attributes:
-        accuracy: The accuracy on held-out examples to end at; None: never.
-        patience: Evaluations without a better one to end after; None: never.
+        accuracy: The held-out accuracy at which the run ends; None: never.
+        patience: The number of evaluations without a new best after which it ends; None: never.
     """
 
     accuracy: _Accuracy | None = None
@@ -41,15 +41,15 @@ class EarlyStop(Checked):
 
 @dataclass(frozen=True, eq=False)
 class StepResult:
-    """What one step did.
+    """The result of one step.
 
     Attributes:
-        state: The state after it.
-        metrics: What the host knows, by the names in the logs.
-        stats: What the device knows, by the names in the logs; reading it waits for the update.
+        state: The state after the step.
+        metrics: Metrics known to the host, by their names in the logs.
+        stats: Metrics on the device, by their names in the logs; reading them waits for the update.
             ``tokens`` is not logged.
-        operations: Floating-point operations that the step could not do without.
-        record: What was drawn, for the log of rollouts; None where nothing is.
+        operations: The number of floating-point operations that the step required.
+        record: The sampled data for the log of rollouts; None if nothing is logged.
     """
 
     state: TrainState
@@ -66,7 +66,7 @@ class Stepper(Protocol):
     pipeline: Pipeline
 
     def policy(self, state: TrainState) -> Policy:
-        """The policy of a state, as it is evaluated. The next step may invalidate it."""
+        """The policy of a state, for evaluation. The next step may invalidate it."""
         return self.learner.model(state)
 
     def step(self, number: int, state: TrainState) -> StepResult:
@@ -74,23 +74,23 @@ class Stepper(Protocol):
         raise NotImplementedError
 
     def host_state(self) -> dict[str, Any]:
-        """What a checkpoint holds beside the state, JSON-able: the position in the data."""
+        """The part of a checkpoint besides the state, JSON-able: the position in the data."""
         return {"data": self.pipeline.state()}
 
     def restore(self, host: dict[str, Any]) -> None:
-        """Goes on from a `host_state`."""
+        """Resumes from a `host_state`."""
         self.pipeline.restore(host["data"])
 
 
 @dataclass
 class Progression:
-    """What the loop remembers over interruptions.
+    """The progress that the loop keeps over interruptions.
 
     Attributes:
         before: The summary of the evaluation before the first step.
         after: The summary of the latest evaluation.
         best: The best accuracy so far.
-        since_best: Evaluations since then.
+        since_best: The number of evaluations since the best one.
         seconds: Time of training, over all processes of the run.
         evaluated: The step of the latest evaluation.
     """
@@ -105,7 +105,7 @@ class Progression:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: its last state, the steps done, and whether it was not asked to stop."""
+    """The end of a run: last state, steps done, and whether it ended without a request to stop."""
 
     state: TrainState
     step: int
@@ -115,17 +115,17 @@ class Outcome:
 
 @dataclass(frozen=True, eq=False)
 class Loop:
-    """A run.
+    """The training loop.
 
     Attributes:
         write: Logs the metrics of a step.
         asked_to_stop: Whether the run was asked to stop; the same on all hosts.
-        steps: How many steps there are.
-        evaluate: Evaluates a policy; None where nothing is held out.
-        evaluate_every: Steps between evaluations.
-        record: Takes the record of a step, JSON-able; None on a host that writes nothing.
-        max_skipped: The run fails when so many updates in a row were skipped.
-        max_logprob_gap: The run fails when sampler and trainer disagree on a token by more.
+        steps: The number of steps of the run.
+        evaluate: Evaluates a policy; None if nothing is held out.
+        evaluate_every: The number of steps between evaluations.
+        record: Logs the record of a step, JSON-able; None on a host that writes nothing.
+        max_skipped: The run fails after this many skipped updates in a row.
+        max_logprob_gap: The run fails if sampler and trainer differ by more than this on a token.
     """
 
     stepper: Stepper
@@ -155,7 +155,7 @@ class Loop:
                 self.progress.write("evaluating before the first step; compiling takes a while")
                 self._evaluate(state, step, {}, progression)
                 progression.before = progression.after
-            # A run that was killed between its end and its summary has ended nevertheless.
+            # A run that was killed between its end and its summary has still ended.
             while not asked and step < self.steps and not (step and self._ends_early(progression)):
                 state = self._step(state, step, progression, compilations)
                 step += 1
@@ -172,7 +172,7 @@ class Loop:
         progression: Progression,
         compilations: CompilationCounter,
     ) -> TrainState:
-        """Does, logs and checks step ``number``, from 0, and evaluates after it if that is due."""
+        """Does, logs and checks step ``number``, from 0, and evaluates after it if due."""
         start = time.perf_counter()
         result = self.stepper.step(number, state)
         state, step = result.state, number + 1
@@ -194,14 +194,14 @@ class Loop:
             self.write(step, metrics)
         self.progress.update(step, metrics)
         self._check(step, int(skipped), metrics.get("policy/logprob_gap_max", 0.0))
-        # What a checkpoint holds is the same on all hosts.
+        # Checkpoints must hold the same value on all hosts.
         progression.seconds = gather(progression.seconds, f"the end of step {step}")[0]
         return state
 
     def _evaluate(
         self, state: TrainState, step: int, metrics: dict[str, float], progression: Progression
     ) -> None:
-        """Evaluates, and logs that with the other metrics of the step."""
+        """Evaluates, and logs the result with the other metrics of the step."""
         assert self.evaluate is not None
         start = time.perf_counter()
         report = self.evaluate(self.stepper.policy(state))
@@ -216,7 +216,7 @@ class Loop:
 
     def _save(self, state: TrainState, step: int, progression: Progression, *, force: bool) -> None:
         host = {"stepper": self.stepper.host_state(), "progression": asdict(progression)}
-        # An older evaluation says nothing about this step.
+        # An older evaluation does not describe this step.
         metric = progression.after["accuracy"] if progression.evaluated == step else None
         self.checkpoints.save(step, state, host, metric=metric, force=force)
 
@@ -252,9 +252,9 @@ class Loop:
 def start_or_resume(
     checkpoints: Checkpoints, stepper: Stepper, model: Policy, key: jax.Array
 ) -> tuple[TrainState, int, Progression]:
-    """The newest checkpoint that is whole, or a fresh state."""
+    """Restores the newest intact checkpoint, or makes a fresh state."""
     state = stepper.learner.init(model, key)
-    # A repaired program may go on; the log says so.
+    # A run may resume with repaired code; the log says so.
     restored = checkpoints.restore(state, allow_changes=("code",))
     if restored is None:
         return state, 0, Progression()

@@ -21,8 +21,8 @@ class Reinforce(Stepper):
     """The stepper of reinforcement learning.
 
     Attributes:
-        pipeline: What the collector draws its examples from.
-        copy: Copies the policy to the mesh of rollouts; None where they use the update's.
+        pipeline: The source of the collector's examples.
+        copy: Copies the policy to the mesh of rollouts; None if they use the update's mesh.
     """
 
     learner: Learner
@@ -36,11 +36,11 @@ class Reinforce(Stepper):
         return model if self.copy is None else self.copy(model)
 
     def step(self, number: int, state: TrainState) -> StepResult:
-        """Collects and updates; a batch in which nothing informs changes nothing."""
+        """Collects a batch and updates on it; a batch without information changes nothing."""
         policy, seconds = self._timed_policy(state)
         key = jax.random.fold_in(state.key, number)
         collected = self.collector.collect(policy, number, key)
-        # A copy must not lie beside what the update needs.
+        # Frees the copy's memory for the update.
         del policy
         stats: Mapping[str, jax.Array] = {}
         operations = collected.operations
@@ -51,7 +51,7 @@ class Reinforce(Stepper):
         return StepResult(state, metrics, stats, operations, collected.record)
 
     def _timed_policy(self, state: TrainState) -> tuple[Policy, dict[str, float]]:
-        """The policy for rollouts, and how long its copy took."""
+        """The policy for rollouts, and the time of its copy."""
         if self.copy is None:
             return self.policy(state), {}
         jax.block_until_ready(state)

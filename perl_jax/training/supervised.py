@@ -21,9 +21,9 @@ class Supervised(Stepper):
     """The stepper of supervised training.
 
     Attributes:
-        pipeline: Gives examples whose metadata has a ``response``.
-        rows: Examples in a step.
-        max_response_tokens: The longest response, its end token included.
+        pipeline: The source of examples, whose metadata has a ``response``.
+        rows: The number of examples in a step.
+        max_response_tokens: The maximum length of a response, including its end token.
     """
 
     learner: Learner
@@ -33,7 +33,7 @@ class Supervised(Stepper):
     max_response_tokens: int
 
     def step(self, number: int, state: TrainState) -> StepResult:
-        """Updates towards the responses of the next rows."""
+        """Trains on the responses of the next rows."""
         taken = self.pipeline.take(self.rows)
         encoded = [
             None if one is None else self._group(n, one) for n, one in enumerate(taken.examples)
@@ -55,7 +55,7 @@ class Supervised(Stepper):
         return Group.of(f"{number}/{example.id}", [prompt])
 
     def _response(self, example: Example) -> np.ndarray:
-        """The tokens of an example's response; raises ValueError without one, or for a long one."""
+        """The tokens of an example's response; raises ValueError if it is missing or too long."""
         text = example.metadata.get(RESPONSE)
         name = f"example {example.id!r} of {example.source!r}"
         if not isinstance(text, str) or not text:
@@ -72,7 +72,7 @@ class Supervised(Stepper):
 
 
 def padded_responses(rows: Sequence[Sequence[int]]) -> Responses:
-    """The responses to examples, one each, as ``[B, 1, 1, R]``."""
+    """The responses to examples, one for each, as ``[B, 1, 1, R]``."""
     lengths = np.array([len(row) for row in rows], np.int32)
     tokens = np.zeros((len(rows), lengths.max()), np.int32)
     for padded, row in zip(tokens, rows, strict=True):

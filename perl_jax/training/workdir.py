@@ -1,4 +1,4 @@
-"""A lock on the work directory, fingerprints of a run, and an orderly end on signals."""
+"""A lock on the work directory, fingerprints of a run, and an orderly stop on signals."""
 
 import hashlib
 import json
@@ -17,13 +17,13 @@ from perl_jax.hosts import gather
 
 
 def lock_workdir(path: str | os.PathLike[str]) -> AbstractContextManager[Path]:
-    """Makes a work directory and keeps other processes out of it: see `perl_jax.files.lock`.
+    """Makes a work directory and keeps other processes out of it; see `perl_jax.files.lock`.
 
-    On several hosts that share a directory, one of them locks it.
+    If several hosts share the directory, one of them locks it.
 
     Raises:
         ValueError: It is a bucket.
-        LockError: As of `perl_jax.files.lock`.
+        LockError: See `perl_jax.files.lock`.
     """
     if "://" in os.fspath(path):
         raise ValueError(
@@ -59,12 +59,12 @@ def fingerprint_of_code() -> str:
 class Preemption:
     """Turns SIGTERM and the first SIGINT into a request: a context manager for the main thread.
 
-    A step or a save that is under way goes on undisturbed, however many SIGTERMs come. A second
-    SIGINT does what it did before, so that an impatient user can interrupt. The end of the block
-    puts the earlier handlers back; one that was not installed from Python becomes the default one.
+    A step or a save under way continues undisturbed, however many SIGTERMs come. A second SIGINT
+    has its previous effect, so that an impatient user can interrupt. The end of the block restores
+    the earlier handlers; one that was not installed from Python becomes the default one.
 
     Attributes:
-        received: The first signal that came, or None.
+        received: The first signal received, or None.
     """
 
     def __init__(self) -> None:
@@ -77,7 +77,7 @@ class Preemption:
         return self.received is not None
 
     def agreed(self) -> bool:
-        """Whether any host was asked to stop: the same answer on all, which all must ask for."""
+        """Whether any host was asked to stop, the same on all hosts. All of them must call this."""
         return any(gather(self.requested, "whether to stop"))
 
     def __enter__(self) -> Self:
@@ -93,7 +93,7 @@ class Preemption:
             signal.signal(number, handler)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        # Logging here could interrupt a write to the same stream and fail.
+        # No logging here: it could interrupt a write to the same stream and fail.
         self.received = self.received or signal.Signals(number)
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, self._before[signal.SIGINT])

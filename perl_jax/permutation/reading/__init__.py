@@ -1,1 +1,1 @@
-"""The English of references: what a text says about its images."""
+"""Reads what an English text says about its images."""

@@ -1,4 +1,4 @@
-"""Reads the options of a multiple-choice example, and which image each one stands for."""
+"""Reads the options of a multiple-choice example, and the image that each one stands for."""
 
 import re
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Where images stand in the text, and the captions that label their places.
+"""Finds the places of images in the text, and the captions that label these places.
 
 An image placeholder, plain (``<image>``) or tagged (``<image 1>``, ``<image1>``, ``<image_1>``,
 ``<|image_1|>``), marks a place. Places stay where they are while images move: slot j keeps its
@@ -158,7 +158,7 @@ def check_places(
 def _beside(
     fields: Sequence[str], placeholders: Sequence[Placeholder], nouns: tuple[str, ...]
 ) -> tuple[dict[Placeholder, re.Match[str]], dict[Placeholder, re.Match[str]]]:
-    """What may be a caption before, and what may be one after, each placeholder."""
+    """The possible captions before, and the possible captions after, each placeholder."""
     before, after = compiled(_BEFORE, nouns), compiled(_AFTER, nouns)
     earlier: dict[Placeholder, re.Match[str]] = {}
     later: dict[Placeholder, re.Match[str]] = {}

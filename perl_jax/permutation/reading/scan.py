@@ -1,4 +1,4 @@
-"""What is read in a text: mentions, runs and doubts, and the words around them.
+"""The result of reading a text: mentions, runs and doubts, and the words around them.
 
 A scan reads a text in passes, the most specific form first; what one pass understands is masked,
 so that the next does not read it again. It yields mentions (to be rewritten), runs (sets such as
@@ -16,7 +16,7 @@ from perl_jax.permutation.reading.words import NOUNS, Reading, compiled, read_to
 
 @dataclass(frozen=True)
 class Mention(Span):
-    """Characters that name the image of a slot: the one ``shift`` places after what they spell."""
+    """Characters that name a slot's image: the one ``shift`` places after what they spell."""
 
     style: str
     slot: int
@@ -42,7 +42,7 @@ class Doubt:
 
 @dataclass(frozen=True)
 class Reader:
-    """What a scan must know about the example and its rule."""
+    """The facts about the example and its rule that a scan needs."""
 
     num_slots: int
     base: int = 1
@@ -59,7 +59,7 @@ class Reader:
 
 @dataclass
 class Scan:
-    """A text while it is read: what has been understood is masked."""
+    """A text being read; what has been understood is masked."""
 
     text: str
     reader: Reader
@@ -88,7 +88,7 @@ class Scan:
         self.doubts.append(Doubt(reason, known, readable))
 
     def mention(self, span: tuple[int, int], reading: Reading | None, shift: int = 0) -> None:
-        """Notes a mention, or a doubt where no such image exists."""
+        """Notes a mention, or a doubt if no such image exists."""
         quote = self.text[slice(*span)]
         if reading is None:
             self.doubt("ambiguous_side", quote)

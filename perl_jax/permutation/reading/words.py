@@ -89,7 +89,7 @@ def _read_position(token: str, num_slots: int) -> Reading:
 
 
 def _read_side(token: str, num_slots: int) -> Reading | None:
-    """The style and slot of a token that matches `SIDE`, where it names one of the slots."""
+    """The style and slot of a token that matches `SIDE`, or None if it names no slot."""
     word = token.lower()
     if word.startswith(("left", "right")):
         if num_slots > 3 and not word.endswith("most"):
@@ -111,7 +111,7 @@ def read_token(token: str, num_slots: int, base: int) -> Reading | None:
 
 
 def spell(style: str, slot: int, num_slots: int, base: int, names: tuple[str, ...]) -> str | None:
-    """The word of a style for a slot in lower case, or None where the style has none."""
+    """The lower-case word of a style for a slot, or None if the style has none."""
     listed = {"cardinal": CARDINALS, "ordinal": ORDINALS, "latin": LATIN, "name": names}
     if words := listed.get(style):
         return words[slot] if slot < len(words) else None

@@ -1,4 +1,4 @@
-"""Checkpoints: one atomic step holds everything, is verified when read, and is never half there."""
+"""Checkpoints: each step is one atomic unit that holds everything and is verified when read."""
 
 from perl_jax.training.checkpoint.checkpoints import Checkpoints, Restored
 from perl_jax.training.checkpoint.config import CheckpointConfig

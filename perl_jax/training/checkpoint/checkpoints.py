@@ -1,4 +1,4 @@
-"""Saves and restores the state of a training run, one atomic and verified step at a time."""
+"""Saves and restores the state of a training run; every step is atomic and verified."""
 
 import logging
 import math
@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Restored:
-    """A training state that was read and verified: what `Checkpoints.save` was given."""
+    """A training state that was read and verified: the arguments of its `Checkpoints.save`."""
 
     step: int
     arrays: Any
@@ -48,15 +48,15 @@ class Restored:
 class Checkpoints(AbstractContextManager["Checkpoints"]):
     """The checkpoints of a run, in a directory of their own: a context manager.
 
-    A step is one directory that appears under its name by a single rename when all of it is
-    written: arrays, the state of the hosts, the run's fingerprint, and checksums of everything.
-    Opening and restoring change nothing on the disk. A save first removes what an earlier process
-    left unfinished. The next save or `wait` reads it back, and then deletes all steps that are not
-    kept, that cannot be read, or that are newer than the one that was restored.
+    A step is one directory. It appears under its name by a single rename once it is complete:
+    arrays, the state of the hosts, the run's fingerprint, and checksums of everything. Opening and
+    restoring change nothing on the disk. A save first removes what an earlier process left
+    unfinished. The next save or `wait` reads the saved step back. It then deletes all steps that
+    are not kept, that cannot be read, or that are newer than the restored one.
 
-    A save that fails in the background raises at the next call and leaves the older steps as they
-    were; another one may be tried. A run must have the directory to itself (`lock_workdir`); on
-    several hosts, all of them make the same calls.
+    A save that fails in the background raises at the next call and leaves older steps unchanged;
+    another save may be tried. A run must have the directory to itself (`lock_workdir`). On several
+    hosts, all of them must make the same calls.
     """
 
     def __init__(
@@ -66,11 +66,11 @@ class Checkpoints(AbstractContextManager["Checkpoints"]):
         *,
         fingerprint: Mapping[str, str] | None,
     ) -> None:
-        """Looks at what is there.
+        """Reads which steps there are.
 
         Args:
             directory: Made at the first save.
-            config: When to save, what to keep.
+            config: When to save, and which steps to keep.
             fingerprint: Names and digests of what must not change between runs that share these
                 checkpoints (data, configuration, code). None opens them for reading only, and
                 compares nothing.
@@ -79,17 +79,17 @@ class Checkpoints(AbstractContextManager["Checkpoints"]):
         self._config = config
         self._fingerprint = None if fingerprint is None else dict(fingerprint)
         self._files = StepFiles(absolute(directory), asynchronous=config.asynchronous)
-        # The save that was not read back yet, with the shapes and dtypes of what it stores.
+        # The save that was not read back yet, with the shapes and dtypes of its stored arrays.
         self._pending: tuple[StepRecord, dict[str, jax.ShapeDtypeStruct]] | None = None
-        # By step, of those that count: readable, and not newer than the one restored.
+        # Metrics of the steps that count: readable, and not newer than the restored one.
         self._metrics = self._read_metrics()
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         if kind is None:
             self.close()
         else:
-            # Other hosts may not come here, so that nothing waits for them but the save that is
-            # under way; and the failure of that must not hide the error.
+            # Other hosts may not come here, so this waits only for the save under way. A failure of
+            # that save must not hide the error.
             self._pending = None
             self._files.close()
 
@@ -118,19 +118,18 @@ class Checkpoints(AbstractContextManager["Checkpoints"]):
     ) -> bool:
         """Saves a step if it is due.
 
-        Returns as soon as the arrays are copied (unless the config says otherwise): their buffers
-        may then be donated.
+        By default it returns as soon as the arrays are copied; their buffers may then be donated.
 
         Args:
             step: The number of updates made.
-            arrays: A pytree of jax.Arrays: on any mesh over any hosts, empty ones and typed keys
-                too. Weakly typed ones come back strongly typed.
+            arrays: A pytree of jax.Arrays on any mesh over any hosts; empty arrays and typed keys
+                are allowed. Weakly typed arrays are restored as strongly typed.
             host: This host's state, JSON-able (position in the data, counters).
-            metric: What the best steps are chosen by, if it was measured; the highest is best.
-            force: Save even if the step is not due.
+            metric: The measure for the best steps, the highest being best; None: not measured.
+            force: Saves even if the step is not due.
 
         Returns:
-            False if the step is not due, or is the latest saved already.
+            False if the step is not due, or is the latest one saved.
 
         Raises:
             CheckpointError: An earlier save or this one failed; older steps are still there.
@@ -162,16 +161,16 @@ class Checkpoints(AbstractContextManager["Checkpoints"]):
         partial: bool = False,
         allow_changes: Collection[str] = (),
     ) -> Restored | None:
-        """Reads the newest step that is whole.
+        """Reads the newest intact step.
 
-        A step that cannot be read, whose checksums differ, or that holds other arrays than those
-        asked for is reported in the log as an error, and the next older one is tried.
+        A step is reported in the log as an error, and the next older one is tried, if it cannot be
+        read, its checksums differ, or it holds other arrays than those requested.
 
         Args:
             abstract_arrays: The pytree of jax.ShapeDtypeStructs with shardings, or of arrays like
-                those to read; the mesh may be another one than that of the save.
-            step: Read this one and no other. Newer ones do not count from now on.
-            partial: Read only the arrays that are asked for, whatever else the step holds.
+                those to read. The mesh may differ from that of the save.
+            step: Reads only this step. Newer steps no longer count from now on.
+            partial: Reads only the requested arrays, whatever else the step holds.
             allow_changes: Entries of the fingerprint that may differ.
 
         Returns:
@@ -179,8 +178,8 @@ class Checkpoints(AbstractContextManager["Checkpoints"]):
 
         Raises:
             FingerprintError: The step belongs to a run with another fingerprint.
-            CheckpointError: There are steps and none is whole, or not the one asked for.
-            ValueError: For abstract arrays without shardings.
+            CheckpointError: No step is intact, or the requested step is not there or not intact.
+            ValueError: The abstract arrays have no shardings.
         """
         self.wait()
         stored = abstract_data_of(name_leaves(abstract_arrays))
@@ -195,7 +194,7 @@ class Checkpoints(AbstractContextManager["Checkpoints"]):
             except FingerprintError:
                 raise
             except Exception as error:
-                # Kept as text, since an exception would keep the arrays of that step alive.
+                # Kept as text: the exception would keep the arrays of that step alive.
                 cause = causes[candidate] = describe(error)
                 logger.error("checkpoint %s is of no use: %s", self._files.path(candidate), cause)
             else:
@@ -210,7 +209,7 @@ class Checkpoints(AbstractContextManager["Checkpoints"]):
         )
 
     def wait(self) -> None:
-        """Waits until the save under way is complete, reads it back, and deletes what is not kept.
+        """Waits for the save under way, reads it back, and deletes steps that are not kept.
 
         Raises:
             CheckpointError: The save failed, or cannot be read back.
@@ -233,7 +232,7 @@ class Checkpoints(AbstractContextManager["Checkpoints"]):
         self._metrics = {step: metric for step, metric in metrics.items() if step in kept}
 
     def close(self) -> None:
-        """As `wait`, and lets go of what saving needs."""
+        """Does the same as `wait`, then releases what saving needs."""
         try:
             self.wait()
         finally:
@@ -268,12 +267,12 @@ class Checkpoints(AbstractContextManager["Checkpoints"]):
         return record, {name: array for name, array in data.items() if array.size}
 
     def _raise_failure(self) -> None:
-        """Raises if the save under way has failed by now; waits for nothing and for no host."""
+        """Raises if the save under way has already failed; waits for nothing and for no host."""
         if self._pending is not None and not self._files.busy:
             self._join()
 
     def _join(self) -> None:
-        """Waits until the save under way is written, or raises its failure."""
+        """Waits until the save under way is written; raises if it failed."""
         assert self._pending is not None
         try:
             self._files.join(self._pending[0].step)
@@ -289,7 +288,7 @@ class Checkpoints(AbstractContextManager["Checkpoints"]):
         partial: bool,
         allow_changes: Collection[str],
     ) -> Restored:
-        """Reads one step and checks what was read."""
+        """Reads one step and checks it."""
         named = name_leaves(tree)
         record, host = together(lambda: self._read_record(step, allow_changes))
         wrong = misfits(record.leaves, named, partial=partial)
@@ -315,7 +314,7 @@ class Checkpoints(AbstractContextManager["Checkpoints"]):
         return record, _host_state(record.hosts, place)
 
     def _forget_newer(self, there: list[int], step: int) -> None:
-        """Newer steps belong to a future that is not this run's, whatever is in them."""
+        """Ignores newer steps: they are not part of this run's history, whatever they hold."""
         newer = [other for other in there if other > step]
         if newer and self._fingerprint is not None:
             place = self._files.directory
@@ -324,7 +323,7 @@ class Checkpoints(AbstractContextManager["Checkpoints"]):
 
 
 def _host_state(hosts: list[Any], place: str) -> dict[str, Any]:
-    """This host's state; on another number of hosts only one that all hosts shared."""
+    """This host's state. With another number of hosts, the state must be the same for all."""
     if len(hosts) == jax.process_count():
         return hosts[jax.process_index()]
     if any(host != hosts[0] for host in hosts):

@@ -1,10 +1,10 @@
-"""Checksums of arrays, computed where the arrays lie.
+"""Checksums of arrays, computed on the devices that hold them.
 
-A flipped bit on a disk restores without an error, as another number. The checksum is a sum over
-all elements, modulo 2^32, of a hash of the element's bits and of its place in the whole array: a
-sum of unsigned integers has no order, so that the same values give the same checksum on any mesh.
-The hash is a bijection of the bits for a given place, so a change within one element is always
-noticed; two sums with different hashes leave 2^-64 for all other changes.
+A flipped bit on a disk is restored without an error, as another number. The checksum is a sum over
+all elements, modulo 2^32, of a hash of the element's bits and its place in the whole array. A sum
+of unsigned integers does not depend on order, so the same values give the same checksum on any
+mesh. For a given place the hash is a bijection of the bits, so a change within one element is
+always noticed. Two sums with different hashes miss any other change with probability 2^-64.
 """
 
 from collections import defaultdict
@@ -22,9 +22,9 @@ def checksums(arrays: Mapping[str, jax.Array]) -> dict[str, str]:
     """The checksum of each array: 16 hexadecimal digits.
 
     Arrays are of booleans, integers or floating-point numbers of whole bytes. If they lie on
-    several hosts, all of these must call this.
+    several hosts, all of these hosts must call this.
     """
-    # Arrays that lie on different devices cannot be arguments of one program.
+    # Arrays on different devices cannot be arguments of the same program.
     groups: dict[frozenset[jax.Device], dict[str, jax.Array]] = defaultdict(dict)
     for name, array in arrays.items():
         groups[frozenset(array.sharding.device_set)][name] = array
@@ -52,14 +52,14 @@ def _array_sums(array: jax.Array) -> tuple[jax.Array, ...]:
 
 
 def _words(array: jax.Array) -> jax.Array:
-    """The bits of every element as uint32; of 64 bits as two on a new last axis."""
+    """The bits of every element as uint32; 64-bit elements give two, on a new last axis."""
     if array.dtype == jnp.bool_:
         return array.astype(jnp.uint32)
     return jax.lax.bitcast_convert_type(array, _WORDS[array.dtype.itemsize]).astype(jnp.uint32)
 
 
 def _scramble(words: jax.Array) -> jax.Array:
-    """A bijection of uint32 (MurmurHash3's finaliser) that spreads every bit over all others."""
+    """A bijection of uint32 (MurmurHash3's finaliser); each input bit affects all output bits."""
     words = (words ^ (words >> 16)) * jnp.uint32(0x85EBCA6B)
     words = (words ^ (words >> 13)) * jnp.uint32(0xC2B2AE35)
     return words ^ (words >> 16)

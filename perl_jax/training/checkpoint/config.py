@@ -1,4 +1,4 @@
-"""When checkpoints are saved, and which of them are kept."""
+"""Settings for saving and keeping checkpoints."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,16 +11,16 @@ _Count = Annotated[Count, Expects("a whole number of at least 1")]
 
 @dataclass(frozen=True)
 class CheckpointConfig(Checked):
-    """When to save, and what to keep.
+    """When to save checkpoints, and which to keep.
 
     Attributes:
-        directory: Where; None: in the work directory. All hosts must see it: a bucket
-            (``gs://...``) or a directory that they share.
-        every: The steps that it divides are saved.
-        keep_last: How many of the newest are kept.
-        keep_best: How many of those with the highest metric are kept; None for none.
-        keep_every: The steps that it divides are kept for ever; None for none.
-        asynchronous: Whether the files are written while training goes on.
+        directory: The directory of checkpoints; None: in the work directory. All hosts must see it:
+            a bucket (``gs://...``) or a shared directory.
+        every: Steps that are a multiple of it are saved.
+        keep_last: The number of newest checkpoints to keep.
+        keep_best: The number of checkpoints with the highest metric to keep; None for none.
+        keep_every: Steps that are a multiple of it are kept for ever; None for none.
+        asynchronous: Whether files are written while training continues.
     """
 
     directory: str | None = None
@@ -32,13 +32,13 @@ class CheckpointConfig(Checked):
 
 
 def rank_by_metric(metrics: Mapping[int, float | None]) -> list[int]:
-    """The steps that have a metric, the highest first; of equal ones the newest first."""
+    """The steps with a metric, the highest first; among equal metrics the newest first."""
     scored = [(metric, step) for step, metric in metrics.items() if metric is not None]
     return [step for _, step in sorted(scored, reverse=True)]
 
 
 def steps_to_keep(metrics: Mapping[int, float | None], config: CheckpointConfig) -> set[int]:
-    """The steps that any rule keeps, of those that are there, each with its metric or None."""
+    """The existing steps that any rule keeps; ``metrics`` has every step's metric or None."""
     kept = set(sorted(metrics)[-config.keep_last :])
     kept |= set(rank_by_metric(metrics)[: config.keep_best or 0])
     if config.keep_every is not None:

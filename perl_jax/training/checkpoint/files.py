@@ -22,19 +22,19 @@ _NAMES = ocp.path.step.standard_name_format()
 
 
 def absolute(directory: str | os.PathLike[str]) -> epath.Path:
-    """Where a directory is, whatever the working directory becomes; a bucket's URL is as it is."""
+    """The absolute path of a directory; a bucket's URL is returned unchanged."""
     path = epath.Path(directory)
-    # A relative name to pathlib, which would look for it below the working directory.
+    # To pathlib a URL is a relative name, which it would look for below the working directory.
     return path if "://" in os.fspath(path) else path.expanduser().absolute()
 
 
 class StepFiles:
     """The steps in a directory, each a directory named by its number.
 
-    The files of a step are read without Orbax's checkpointers: these wait for all hosts when they
-    are done, and so for ever if reading failed on one of them. Reading changes nothing. Orbax's
-    manager, which writes, is made at the first save and anew after a failure: one of which a save
-    failed may raise what is left of that failure at a later one.
+    Files of a step are read without Orbax's checkpointers. Those wait for all hosts at the end, and
+    so for ever if reading failed on one host. Reading changes nothing. Orbax's manager, which
+    writes, is made at the first save, and again after a failed save, because a manager may raise
+    the remains of a failure at a later save.
     """
 
     def __init__(self, directory: epath.Path, *, asynchronous: bool = True) -> None:
@@ -43,18 +43,18 @@ class StepFiles:
         self._manager: ocp.CheckpointManager | None = None
 
     def path(self, step: int) -> epath.Path:
-        """Where a step is."""
+        """The path of a step."""
         return ocp.path.step.build_step_path(self.directory, _NAMES, step)
 
     def steps(self) -> list[int]:
-        """The steps with anything in them, whole or not, that all hosts see; ascending."""
+        """The steps with any content, intact or not, that all hosts see; ascending."""
         if not self.directory.exists():
             return common([])
         found = [entry.step for entry in _NAMES.find_all(self.directory)]
         return common(step for step in found if any(self.path(step).iterdir()))
 
     def record(self, step: int) -> StepRecord:
-        """The record of a step; raises an exception of some kind if it is not whole."""
+        """The record of a step; raises some exception if it is not intact."""
         record = StepRecord.from_json(ocp.JsonCheckpointHandler().restore(self.path(step) / RECORD))
         if record.step != step:
             raise ValueError(f"the record is that of step {record.step}")
@@ -63,7 +63,7 @@ class StepFiles:
     def arrays(
         self, step: int, abstract: Mapping[str, jax.ShapeDtypeStruct]
     ) -> dict[str, jax.Array]:
-        """These arrays of a step, laid out as asked; raises some exception if it cannot."""
+        """Reads these arrays with the given shardings; raises some exception if it cannot."""
         made = {name: empty(like) for name, like in abstract.items() if not math.prod(like.shape)}
         stored = {name: like for name, like in abstract.items() if name not in made}
         if not stored:
@@ -77,7 +77,7 @@ class StepFiles:
         return made | together(lambda: handler.restore(path, args=args))
 
     def check(self, record: StepRecord, data: Mapping[str, Any]) -> None:
-        """Raises an exception unless the metadata on the disk are those of these arrays."""
+        """Raises an exception unless the metadata on disk match these arrays."""
         if self.record(record.step) != record:
             raise ValueError("the record on the disk is not the one that was written")
         path = self.path(record.step) / ARRAYS
@@ -95,7 +95,7 @@ class StepFiles:
         return self._manager is not None and self._manager.is_saving_in_progress()
 
     def save(self, step: int, items: ocp.args.Composite) -> None:
-        """Starts a save in place of whatever has this number.
+        """Starts a save that replaces any step with this number.
 
         Raises:
             CheckpointError: It could not be started.
@@ -111,7 +111,7 @@ class StepFiles:
             raise CheckpointError(f"step {step}: Orbax refused to save it in {self.directory}")
 
     def join(self, step: int) -> None:
-        """Waits until the save of this step is written.
+        """Waits until this step's save is written.
 
         Raises:
             CheckpointError: It failed.
@@ -129,7 +129,7 @@ class StepFiles:
                 manager.delete(step)
 
     def close(self) -> None:
-        """Waits for the save under way, whose failure is logged."""
+        """Waits for the save under way, and logs its failure."""
         manager, self._manager = self._manager, None
         if manager is not None:
             try:
@@ -141,11 +141,11 @@ class StepFiles:
         if self._manager is None:
             options = ocp.CheckpointManagerOptions(
                 cleanup_tmp_directories=True,
-                # Otherwise the metadata of every step are read, and broken ones raise.
+                # Without this, the metadata of every step are read, and broken ones raise.
                 lightweight_initialize=True,
                 save_root_metadata=False,
                 enable_async_checkpointing=self._asynchronous,
-                # A directory that cannot be made then fails at once, not in a thread.
+                # A failure to make a directory is then raised at once, not in a thread.
                 async_options=ocp.options.AsyncOptions(create_directories_asynchronously=False),
             )
             self._manager = ocp.CheckpointManager(self.directory, options=options)

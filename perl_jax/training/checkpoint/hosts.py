@@ -1,4 +1,4 @@
-"""What the hosts of a run tell each other; every function must be called by all of them."""
+"""Agreement between the hosts of a run; every function must be called by all of them."""
 
 from collections.abc import Callable, Iterable
 from typing import TypeVar
@@ -16,11 +16,11 @@ def common(steps: Iterable[int]) -> list[int]:
 
 
 def together(action: Callable[[], T]) -> T:
-    """Does something on every host, or raises on every host.
+    """Runs an action on every host; if it fails on any, all hosts raise.
 
     Raises:
-        CheckpointError: It failed on another host only (FingerprintError if it failed so there).
-            A failure here is raised as it is.
+        CheckpointError: It failed on another host only (FingerprintError if that was its error).
+            This host's own exception is raised as it is.
     """
     failure: Exception | None = None
     try:

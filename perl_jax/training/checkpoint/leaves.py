@@ -1,4 +1,4 @@
-"""The arrays of a pytree by name, as they are stored: no keys, no arrays without elements."""
+"""The stored arrays of a pytree by name: typed keys as words, and no arrays without elements."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -28,7 +28,7 @@ def name_leaves(tree: Any) -> dict[str, Any]:
 
 
 def data_of(named: Mapping[str, Any]) -> dict[str, jax.Array]:
-    """The arrays, with the words of typed keys in place of the keys.
+    """The arrays, with typed keys replaced by their words.
 
     Raises:
         ValueError: A leaf is not a jax.Array.
@@ -42,10 +42,10 @@ def data_of(named: Mapping[str, Any]) -> dict[str, jax.Array]:
 
 
 def abstract_data_of(named: Mapping[str, Any]) -> dict[str, jax.ShapeDtypeStruct]:
-    """What `data_of` makes of arrays like these, with their shardings.
+    """The shapes of what `data_of` returns for arrays like these, with their shardings.
 
     Raises:
-        ValueError: A leaf does not say where to restore it to.
+        ValueError: A leaf has no sharding.
     """
     abstract = {}
     for name, leaf in named.items():
@@ -55,14 +55,14 @@ def abstract_data_of(named: Mapping[str, Any]) -> dict[str, jax.ShapeDtypeStruct
             )
         data = jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
         if _is_key(leaf):
-            # The words of a key are a new last axis, which the key's own sharding leaves whole.
+            # A key's words are a new last axis, which the key's own sharding does not split.
             data = jax.eval_shape(jax.random.key_data, data)
         abstract[name] = jax.ShapeDtypeStruct(data.shape, data.dtype, sharding=leaf.sharding)
     return abstract
 
 
 def leaf_records(named: Mapping[str, jax.Array], data: Mapping[str, jax.Array]) -> dict[str, Leaf]:
-    """What the record says of every array."""
+    """The `Leaf` of every array."""
     sums = checksums(data)
     return {
         name: Leaf(
@@ -76,7 +76,7 @@ def leaf_records(named: Mapping[str, jax.Array], data: Mapping[str, jax.Array]) 
 
 
 def misfits(saved: Mapping[str, Leaf], wanted: Mapping[str, Any], *, partial: bool) -> list[str]:
-    """How the arrays of a step differ from those wanted, one line each."""
+    """The differences between a step's arrays and those wanted, one line each."""
     lines = [f"{name} is not in the checkpoint" for name in wanted if name not in saved]
     if not partial:
         lines += [f"{name} is not in this run" for name in saved if name not in wanted]
@@ -88,14 +88,14 @@ def misfits(saved: Mapping[str, Leaf], wanted: Mapping[str, Any], *, partial: bo
 
 
 def empty(like: jax.ShapeDtypeStruct) -> jax.Array:
-    """An array without elements, as such arrays are not stored."""
+    """Makes an array without elements, as such arrays are not stored."""
     # A jitted function's empty output has shards of the wrong shape.
     zeros = np.zeros(like.shape, like.dtype)
     return jax.make_array_from_callback(like.shape, like.sharding, lambda index: zeros[index])
 
 
 def rebuild(tree: Any, data: Mapping[str, jax.Array], saved: Mapping[str, Leaf]) -> Any:
-    """The pytree like ``tree`` that holds this data, keys being keys again."""
+    """Builds a pytree like ``tree`` from this data, with words turned back into keys."""
     leaves = {
         name: jax.random.wrap_key_data(data[name], impl=key) if (key := saved[name].key) else array
         for name, array in data.items()

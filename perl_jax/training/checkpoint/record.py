@@ -1,4 +1,4 @@
-"""The record of a step: what was saved, by which run, and how to tell that it is still the same."""
+"""The record of a step: its content, the run that saved it, and checksums to verify it."""
 
 import json
 from collections.abc import Collection, Mapping
@@ -15,7 +15,7 @@ class CheckpointError(RuntimeError):
 
 
 class FingerprintError(CheckpointError):
-    """The checkpoint was made by a run with other data, configuration or code."""
+    """The checkpoint belongs to a run with other data, configuration or code."""
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,10 @@ class Leaf:
     """One array of a checkpoint.
 
     Attributes:
-        shape: Its shape; that of typed keys is without the axis of their words.
-        dtype: The name of its dtype.
-        checksum: Of its bits (see ``checksums``).
-        key: For typed keys, the name of their generator.
+        shape: The shape; for typed keys, without the axis of their words.
+        dtype: The name of the dtype.
+        checksum: The checksum of its bits (see ``checksums``).
+        key: The name of the generator, for typed keys.
     """
 
     shape: tuple[int, ...]
@@ -37,7 +37,7 @@ class Leaf:
 
 @dataclass(frozen=True)
 class StepRecord:
-    """What is stored beside the arrays of a step; `Checkpoints` explains the first three fields.
+    """The data stored beside a step's arrays; `Checkpoints` explains the first three fields.
 
     Attributes:
         hosts: The state of every host, JSON-able.
@@ -51,13 +51,13 @@ class StepRecord:
     leaves: dict[str, Leaf]
 
     def to_json(self) -> dict[str, Any]:
-        """The record with a digest of itself."""
+        """The record as JSON values, with a digest of its content."""
         content = {"version": _VERSION, **asdict(self)}
         return {**content, "sha256": fingerprint_of_config(content)}
 
     @classmethod
     def from_json(cls, value: Any) -> "StepRecord":
-        """Reads what `to_json` made.
+        """Reads the output of `to_json`.
 
         Raises:
             ValueError: It is something else, or was changed.
@@ -78,7 +78,7 @@ class StepRecord:
 
 
 def check_json(name: str, value: Any) -> None:
-    """Raises ValueError unless JSON gives the value back as it was."""
+    """Raises ValueError unless a value survives a round trip through JSON unchanged."""
     try:
         same = json.loads(json.dumps(value, allow_nan=False)) == value
     except (TypeError, ValueError) as error:
@@ -93,10 +93,10 @@ def check_json(name: str, value: Any) -> None:
 def check_fingerprint(
     place: str, saved: Mapping[str, str], now: Mapping[str, str], allow_changes: Collection[str]
 ) -> list[str]:
-    """The entries of the fingerprints of a checkpoint and of this run that differ, as allowed.
+    """The entries, all allowed, in which a checkpoint's fingerprint differs from this run's.
 
     Raises:
-        FingerprintError: Others differ; it lists them.
+        FingerprintError: Other entries differ; the message lists them.
     """
     names = sorted(saved.keys() | now.keys())
     changed = [name for name in names if saved.get(name) != now.get(name)]

@@ -1,1 +1,1 @@
-"""What a run shows of itself: metrics, their writers, progress and curves."""
+"""The display of a run: metrics, their writers, progress and curves."""

@@ -1,4 +1,4 @@
-"""How often the compiler ran."""
+"""Counts runs of the compiler."""
 
 from typing import Self
 
@@ -8,7 +8,7 @@ _EVENT = "/jax/core/compile/backend_compile_duration"
 
 
 class CompilationCounter:
-    """Counts the compilations of this process while it is entered."""
+    """Counts the compilations of this process between entering and leaving the context."""
 
     def __enter__(self) -> Self:
         self._count = 0
@@ -19,7 +19,7 @@ class CompilationCounter:
         monitoring.unregister_event_duration_listener(self._listen)
 
     def take(self) -> int:
-        """How many there were since the last call."""
+        """The number of compilations since the last call."""
         count, self._count = self._count, 0
         return count
 

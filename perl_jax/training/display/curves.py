@@ -1,4 +1,4 @@
-"""The learning curves of a run, as one picture."""
+"""Plots the learning curves of a run as one picture."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,18 +15,18 @@ from perl_jax.files import whole_file
 from perl_jax.training.display.writers import read_metrics
 
 _COLUMNS = 2
-# The moving average is over this part of a run.
+# The window of the moving average, as a part of the run.
 _WINDOWS_OF_A_RUN = 20
 
 
 @dataclass(frozen=True)
 class _Panel:
-    """One set of axes: unit and limits of the vertical one, and metric and label of each curve."""
+    """One set of axes: unit and limits of the vertical axis, and metric and label of each curve."""
 
     title: str
     unit: str
     metrics: tuple[tuple[str, str], ...]
-    # The values are noisy: a moving average is drawn over them.
+    # Whether the values are noisy: then a moving average is drawn over them.
     smooth: bool = True
     limits: tuple[float, float] | None = None
 
@@ -61,14 +61,14 @@ def plot_curves(metrics_jsonl: Path, out_png: Path) -> Path:
 
 
 def figure_of(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """The curves as a figure.
+    """Draws the curves as a figure.
 
     Each metric is drawn over the steps that have it, with gaps where it is None. A noisy metric
-    has a second line: the moving average over a twentieth of its points, up to each. A metric that
-    no row has is left out.
+    has a second line: the trailing moving average over a twentieth of its points. A metric that is
+    in no row is left out.
 
     Args:
-        rows: ``step``, and numbers or None by metric, as `read_metrics` returns them.
+        rows: ``step``, and a number or None by metric, as `read_metrics` returns them.
     """
     panels = [
         panel for panel in _PANELS if any(name in row for row in rows for name, _ in panel.metrics)
@@ -90,7 +90,7 @@ def _draw(axes: Axes, panel: _Panel, rows: Sequence[Mapping[str, Any]]) -> None:
         points = [(row["step"], row[name]) for row in rows if name in row]
         if not points:
             continue
-        # None becomes NaN.
+        # float dtype turns None into NaN.
         steps, values = np.array(points, np.float64).T
         color = f"C{number}"
         if panel.smooth and len(steps) >= 2 * _WINDOWS_OF_A_RUN:
@@ -109,7 +109,7 @@ def _draw(axes: Axes, panel: _Panel, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _moving_average(values: NDArray[np.float64], window: int) -> NDArray[np.float64]:
-    """The mean of the last ``window`` values at each; NaN counts as lacking."""
+    """At each value, the mean of the last ``window`` values; NaN counts as missing."""
     known = ~np.isnan(values)
     weights, size = np.ones(window), len(values)
     count = np.convolve(known, weights)[:size]

@@ -1,4 +1,4 @@
-"""Every number that a run logs: its name, its meaning, and how a log interval is reduced."""
+"""Every metric that a run logs: its name, its meaning, and its reduction over a log interval."""
 
 import math
 import re
@@ -14,14 +14,14 @@ Reduction = Literal["mean", "sum", "min", "max", "last"]
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric, or a family of them: its value at one step, and how several are reduced."""
+    """One metric, or a family of metrics: the value at one step, and the reduction of several."""
 
     meaning: str
     unit: str
     reduction: Reduction = "mean"
 
 
-# A name with angle brackets is a family: anything stands in them.
+# A name with angle brackets is a family: any text may take their place.
 METRICS: dict[str, Metric] = {
     "reward/mean": Metric("reward of the scored rollouts drawn, before the filter", "reward"),
     **{f"reward/{name}": Metric(part.meaning, part.unit) for name, part in COMPONENTS.items()},
@@ -124,7 +124,7 @@ def describe() -> str:
 
 
 def find_metric(name: str) -> Metric | None:
-    """The metric of this name, or the family that it is of; None where there is none."""
+    """The metric with this name, or the family that it belongs to; None if there is none."""
     if name in METRICS:
         return None if "<" in name else METRICS[name]
     families = (family for family in METRICS if "<" in family)
@@ -135,12 +135,12 @@ def reduce_metrics(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """One row for several steps, each metric reduced as its table says.
 
     Args:
-        rows: The metrics of consecutive steps. One may lack what another has. Values that are not
-            finite count as lacking; a metric without any other is NaN.
+        rows: The metrics of consecutive steps, which may differ in their names. Non-finite values
+            count as missing; a metric without a finite value is NaN.
 
     Returns:
-        Every metric of any row, in the order of their first appearance; the mean of those that are
-        not in the table.
+        Every metric of any row, in the order of first appearance; metrics that are not in the
+        table are reduced to their mean.
     """
     reduced = {}
     for name in dict.fromkeys(name for row in rows for name in row):

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on, and at its end."""
+"""The progress bar of a run, and the table at its end."""
 
 import sys
 import time
@@ -11,7 +11,7 @@ from tqdm import tqdm
 _SECONDS_BETWEEN_LINES = 30.0
 _LINES_OF_A_RUN = 10
 
-# What is shown of a step, where it has it: metric, label, format.
+# The parts of a step that are shown, if it has them: metric, label, format.
 _SHOWN = (
     ("reward/mean", "reward", ".3f"),
     ("reward/accuracy", "accuracy", ".3f"),
@@ -22,7 +22,7 @@ _SHOWN = (
 
 
 class ProgressBar:
-    """A progress bar; where the output is no terminal, a line now and then.
+    """A progress bar; if the output is not a terminal, an occasional line.
 
     Lines come every 30 seconds, every tenth of the run, and at its end.
 
@@ -30,7 +30,7 @@ class ProgressBar:
         total_steps: Steps of the whole run.
         initial_step: Steps done before.
         enabled: False shows nothing.
-        stream: Standard error if not given.
+        stream: The output; by default standard error.
         clock: Gives seconds.
     """
 
@@ -60,7 +60,7 @@ class ProgressBar:
         )
 
     def update(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Shows that ``step`` steps of the run are done, and what their last one gave.
+        """Shows that ``step`` steps of the run are done, with the metrics of the last one.
 
         A metric that is missing keeps the value shown before.
         """
@@ -76,7 +76,7 @@ class ProgressBar:
             self._write_line()
 
     def write(self, text: str) -> None:
-        """Writes a line of its own, above the bar."""
+        """Writes a separate line above the bar."""
         if self._enabled:
             self._bar.write(text, file=self._stream)
             self._stream.flush()
@@ -100,10 +100,10 @@ class ProgressBar:
 
 
 def final_table(before: Mapping[str, float], after: Mapping[str, float]) -> str:
-    """A table of what a run changed, as plain text.
+    """A table of the changes that a run made, as plain text.
 
-    There is a row for each name of either: before, after, and the difference; ``-`` where there is
-    none.
+    Each name in either mapping has a row: before, after, and the difference; ``-`` for a missing
+    value.
     """
     rows = [["", "before", "after", "change"]]
     for name in dict.fromkeys([*before, *after]):

@@ -1,4 +1,4 @@
-"""How much of what the devices can do a step made use of."""
+"""The share of the devices' capability that a step used."""
 
 import timeit
 from dataclasses import dataclass
@@ -15,15 +15,15 @@ _MEASUREMENTS = 5
 
 @dataclass(frozen=True)
 class Throughput:
-    """The rates of steps on so many devices, each with a peak of operations a second."""
+    """The throughput of steps on a number of devices, given the peak operations/s of each."""
 
     devices: int
     peak: float
 
     def metrics(self, tokens: float, operations: float, seconds: float) -> dict[str, float]:
-        """``perf/tokens_per_second`` and ``perf/mfu`` of a step, as `docs/metrics.md` counts them.
+        """``perf/tokens_per_second`` and ``perf/mfu`` of a step, as defined in `docs/metrics.md`.
 
-        ``operations`` are the floating-point operations that the step could not do without.
+        ``operations`` is the number of floating-point operations that the step required.
         """
         return {
             "perf/tokens_per_second": tokens / seconds / self.devices,
@@ -32,9 +32,9 @@ class Throughput:
 
 
 def peak_of(device: jax.Device) -> float:
-    """Operations a second that a device can do.
+    """The peak rate of a device, in floating-point operations per second.
 
-    Known accelerators have their data sheet's figure for bfloat16. Any other device, such as a
+    For known accelerators it is the bfloat16 figure of the data sheet. Any other device, such as a
     CPU, is measured: the fastest of a few float32 products of two square matrices.
     """
     chip = chip_of(device.device_kind)

@@ -1,4 +1,4 @@
-"""Where metrics go: ``metrics.jsonl`` always, TensorBoard and Weights & Biases if asked."""
+"""Writers of metrics: always ``metrics.jsonl``, on request TensorBoard and Weights & Biases."""
 
 import importlib
 import json
@@ -16,20 +16,20 @@ from perl_jax.training.display.metrics import reduce_metrics
 METRICS_FILE = "metrics.jsonl"
 _WANDB_ID_FILE = "wandb_run_id"
 
-# Writes the finite metrics of a step, and closes.
+# Two functions: one writes the finite metrics of a step, one closes.
 _Sink = tuple[Callable[[int, Mapping[str, float]], None], Callable[[], None]]
 
 
 @dataclass(frozen=True)
 class LoggingConfig(Checked):
-    """What a run shows of itself.
+    """The outputs of a run: its logs and its progress bar.
 
     Attributes:
-        every: TensorBoard and Weights & Biases get one point for so many steps, reduced as the
+        every: TensorBoard and Weights & Biases get one point for this many steps, reduced as the
             table of metrics says. ``metrics.jsonl`` has every step.
         tensorboard: Whether event files are written, into ``tensorboard/``.
         wandb: Whether the run is logged to Weights & Biases, which must be installed.
-        wandb_project: Its project there.
+        wandb_project: The project in Weights & Biases.
         console: Whether `ProgressBar` shows the progress.
     """
 
@@ -45,17 +45,17 @@ class LoggingConfig(Checked):
 
 
 class MetricsWriter(AbstractContextManager["MetricsWriter"]):
-    """Writes the metrics of a run, each step once, however often the run is resumed.
+    """Writes the metrics of a run, each step once, no matter how often the run is resumed.
 
     It is a context manager that closes itself.
 
     Args:
-        directory: Of the run; made if it is missing.
-        config: What is written besides ``metrics.jsonl``.
-        run_name: What Weights & Biases calls the run.
+        directory: The run's directory; made if it is missing.
+        config: Selects the outputs besides ``metrics.jsonl``.
+        run_name: The name of the run in Weights & Biases.
         settings: The run's settings, shown with it; nested mappings of plain values.
-        resume_step: The step that the run goes on from. Later steps and a line that was cut off
-            are taken back. None: the run starts; everything is taken back.
+        resume_step: The step that the run resumes from. Later steps and a truncated line are
+            removed. None: the run starts, and everything is removed.
         active: False on all hosts but one: nothing is read, made or written.
 
     Raises:
@@ -90,7 +90,7 @@ class MetricsWriter(AbstractContextManager["MetricsWriter"]):
         rows = read_metrics(path)
         self._last = rows[-1]["step"] if rows else -1
         self._every = config.every
-        # The open interval goes on with what it held when the run stopped.
+        # The open interval resumes with the steps that it held when the run stopped.
         closed = last - last % config.every
         self._interval = [
             {n: math.nan if x is None else x for n, x in row.items() if n != "step"}
@@ -102,12 +102,12 @@ class MetricsWriter(AbstractContextManager["MetricsWriter"]):
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
         """Writes all metrics of a step.
 
-        The system has the line of ``metrics.jsonl`` when this returns: a killed process loses none,
-        so write a step before its checkpoint. Event files may lack the last seconds then. NaN and
-        infinities are null in the line, and left out elsewhere.
+        ``metrics.jsonl`` is handed to the system before this returns, so a killed process loses
+        nothing: write a step before its checkpoint. Event files may then lack the last seconds. NaN
+        and infinities are null in the line, and left out elsewhere.
 
         Raises:
-            ValueError: The step was written before, or is below one that was.
+            ValueError: This step or a later one was written before.
             TypeError: A value is not a number.
         """
         if not self._active:
@@ -125,7 +125,7 @@ class MetricsWriter(AbstractContextManager["MetricsWriter"]):
             self._end_interval()
 
     def close(self) -> None:
-        """Writes what the open interval holds and ends all files; once is enough."""
+        """Writes the open interval and closes all files; a second call does nothing."""
         if not self._active or self._closed:
             return
         self._closed = True
@@ -146,9 +146,9 @@ class MetricsWriter(AbstractContextManager["MetricsWriter"]):
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The rows of a ``metrics.jsonl``, oldest first: ``step``, and numbers or None by name.
+    """The rows of a ``metrics.jsonl``, oldest first: ``step``, and a number or None by metric name.
 
-    A line that was cut off when the process died is left out.
+    A line that was truncated when the process died is left out.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -158,10 +158,10 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def _tensorboard(directory: Path, settings: Mapping[str, Any], first_step: int) -> _Sink:
-    # Importing it takes a while, and not every host needs it.
+    # Imported here: the import is slow, and not every host needs it.
     from tensorboardX import SummaryWriter
 
-    # Event files are named by the second: the suffix keeps those of a quick restart apart.
+    # File names have a resolution of a second; the suffix tells files of a quick restart apart.
     suffix = f".from_{first_step}"
     writer = SummaryWriter(
         str(directory), purge_step=first_step, flush_secs=5, filename_suffix=suffix
@@ -188,7 +188,7 @@ def _wandb(
         ) from error
     file = directory / _WANDB_ID_FILE
     known = file.read_text().strip() if file.exists() and not fresh else None
-    # It refuses steps that it has already: they are the same ones.
+    # Weights & Biases refuses steps that it already has, which are the same as the new ones.
     run = wandb.init(
         project=project,
         name=run_name,
@@ -202,7 +202,7 @@ def _wandb(
 
 
 def _number(name: str, value: Any) -> float:
-    """A Python number of any scalar."""
+    """Converts any scalar to a Python number."""
     number = value.item() if hasattr(value, "item") else value
     if not isinstance(number, int | float):
         raise TypeError(f"{name}: expected a number; got {value!r}")
