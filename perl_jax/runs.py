@@ -36,6 +36,7 @@ from perl_jax.training.display.throughput import Throughput, peak_of
 from perl_jax.training.display.writers import METRICS_FILE, MetricsWriter
 from perl_jax.training.loop import Loop, Outcome, Stepper, start_or_resume
 from perl_jax.training.reinforce import Reinforce
+from perl_jax.training.start import Start
 from perl_jax.training.supervised import Supervised
 from perl_jax.training.workdir import Preemption, lock_workdir
 from perl_jax.update.learner import Learner, UpdateConfig
@@ -48,11 +49,13 @@ CONFIG = "config.json"
 SUMMARY = "summary.json"
 CURVES = "curves.png"
 
+_AS_IT_IS = Start()
+
 RUN_ERRORS = (CheckpointError, GradingError, HostsError)
 """The exceptions that may end a run, besides wrong values and failing storage."""
 
 
-def train(config: TrainConfig, workdir: str | Path) -> Outcome:
+def train(config: TrainConfig, workdir: str | Path, start: Start = _AS_IT_IS) -> Outcome:
     """Trains a policy by reinforcement learning, from the start or from its latest checkpoint.
 
     The work directory holds everything of the run; see `perl_jax.train`.
@@ -80,10 +83,10 @@ def train(config: TrainConfig, workdir: str | Path) -> Outcome:
         copy = make_rollout_copy(config, parts.model, parts.mesh)
         return Reinforce(learner, collector, parts.pipeline, copy)
 
-    return _run(config, workdir, config.reward, stepper)
+    return _run(config, workdir, start, config.reward, stepper)
 
 
-def warmstart(config: WarmstartConfig, workdir: str | Path) -> Outcome:
+def warmstart(config: WarmstartConfig, workdir: str | Path, start: Start = _AS_IT_IS) -> Outcome:
     """Trains a policy on given responses, from the start or from its latest checkpoint."""
 
     def stepper(parts: Parts) -> Stepper:
@@ -98,12 +101,13 @@ def warmstart(config: WarmstartConfig, workdir: str | Path) -> Outcome:
         longest = config.max_response_tokens
         return Supervised(learner, parts.pipeline, parts.processor, config.rows, longest)
 
-    return _run(config, workdir, RewardConfig(), stepper)
+    return _run(config, workdir, start, RewardConfig(), stepper)
 
 
 def _run(
     config: RunConfig,
     given: str | Path,
+    start: Start,
     reward: RewardConfig,
     make_stepper: Callable[[Parts], Stepper],
 ) -> Outcome:
