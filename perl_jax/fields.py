@@ -110,8 +110,10 @@ def _own_docstring(kind: type) -> str:
 def type_text(hint: Any) -> str:
     """An annotation in words, such as ``a whole number of at least 1, or None``."""
     kind, bounds, optional = taken_apart(hint)
-    said = [bound.text for bound in bounds if isinstance(bound, Expects)]
-    text = said[0] if said else _kind_text(kind, bounds)
+    said = next((bound.text for bound in bounds if isinstance(bound, Expects)), "")
+    text = said or _kind_text(kind, bounds)
+    if said and typing.get_origin(kind) is tuple and not said.startswith("a list"):
+        text = f"a list: {said}"
     if not optional or "None" in text:
         return text
     return f"{text}, or None" if "," in text else f"{text} or None"
@@ -126,6 +128,8 @@ def _kind_text(kind: Any, bounds: list[Any]) -> str:
         return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
     if origin is tuple:
         every = arguments[-1] is Ellipsis
+        if every and dataclasses.is_dataclass(arguments[0]):
+            return "a list of sections"
         items = type_text(arguments[0]) if every else ", ".join(map(type_text, arguments))
         return f"a list; each: {items}" if every else f"a list of {len(arguments)}: {items}"
     if origin is Mapping:
