@@ -1,6 +1,8 @@
 """Writes the policy of a checkpoint as a Hugging Face directory.
 
-perl-jax export --workdir=runs/mine --out=models/mine --step=best
+    perl-jax export --workdir=runs/mine --out=models/mine --step=best
+
+The best step is the one with the highest held-out accuracy.
 """
 
 import json

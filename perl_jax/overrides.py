@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from ml_collections import ConfigDict
 
-from perl_jax.fields import default_of, section_in
+from perl_jax.fields import REQUIRED, default_of, section_in
 from perl_jax.settings import FlagText, hints_of, read_config, suggestion
 
 T = TypeVar("T")
@@ -167,7 +167,12 @@ def _set_references(config: ConfigDict, overrides: Mapping[str, str]) -> None:
                 section = section.get(one) if isinstance(section, ConfigDict) else None
             value = FlagText(text).literal()
             held = section.get(name) if isinstance(section, ConfigDict) else None
-            if isinstance(held, int | float) and isinstance(value, int | float):
+            if isinstance(value, float) and value.is_integer() and isinstance(held, int):
+                value = int(value)
+            # A value of another type is an error of its own field, not of those that follow it.
+            if isinstance(held, float) and isinstance(value, int | float):
+                section[name] = float(value)
+            elif isinstance(held, int) and isinstance(value, int):
                 section[name] = value
 
 
@@ -175,7 +180,7 @@ def _keys(path: str) -> list[str | int]:
     keys: list[str | int] = []
     rest = path
     while rest:
-        if (match := _KEY.match(rest)) is None:
+        if (match := _KEY.match(rest)) is None or path.startswith("."):
             raise ValueError(
                 f"config.{path}: expected names with a dot between them, items of a list as [0], "
                 f"and names with dots as ['a.b']; got {rest!r}"
@@ -191,10 +196,9 @@ def _with(config: Any, keys: Sequence[str | int], value: Any, path: str, kind: A
     if not keys:
         return value
     key, *rest = keys
-    config = config.literal() if isinstance(config, FlagText) else config
     if isinstance(config, list | tuple) and isinstance(key, int):
         if key >= len(config):
-            raise ValueError(f"{path}[{key}]: expected at most [{len(config) - 1}]")
+            raise ValueError(f"{path}[{key}]: expected one of {len(config)} items, from [0]")
         items = list(config)
         items[key] = _with(items[key], rest, value, f"{path}[{key}]", kind)
         return tuple(items)
@@ -204,15 +208,16 @@ def _with(config: Any, keys: Sequence[str | int], value: Any, path: str, kind: A
     known = dataclasses.is_dataclass(kind) and key in hints_of(kind)
     inner = section_in(hints_of(kind)[key]) if known else None
     held = config.get(key)
+    held = held.literal() if isinstance(held, FlagText) else held
     if held is None and rest:
-        held = _opened(kind, key) if known and key not in config else {}
+        held = _by_default(kind, key) if known and key not in config else {}
     return {**config, key: _with(held, rest, value, f"{path}.{key}", inner)}
 
 
-def _opened(kind: type, name: str) -> dict[str, Any]:
-    """The fields of a section as it is by default."""
+def _by_default(kind: type, name: str) -> Any:
+    """What a field holds that a file lacks; an empty section if it is closed, or must be given."""
     default = default_of(kind, name)
-    return as_fields(default) if dataclasses.is_dataclass(default) else {}
+    return {} if default in (None, REQUIRED) else as_fields(default)
 
 
 def as_fields(config: Any) -> Any:
