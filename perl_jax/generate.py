@@ -110,4 +110,4 @@ def _add_strategy(parser: argparse.ArgumentParser) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

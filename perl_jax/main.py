@@ -5,6 +5,7 @@ Exit codes are 0, 1 for an error, and 2 for a command line that is not understoo
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -103,11 +104,11 @@ def check_devices() -> None:
         jax.devices()
     # For a platform that it does not know, JAX only fails an assertion.
     except (AssertionError, RuntimeError) as error:
+        wanted = os.environ.get("JAX_PLATFORMS", "")
         reason = " ".join(str(error).split())
         raise ValueError(
             f"JAX_PLATFORMS: expected a platform with devices on this machine; got "
-            f"{jax.config.jax_platforms!r}; without it, JAX chooses"
-            + (f" ({reason})" if reason else "")
+            f"{wanted!r}; without it, JAX chooses" + (f" ({reason})" if reason else "")
         ) from error
 
 

@@ -191,7 +191,9 @@ def _keys(path: str) -> list[str | int]:
     return keys or [""]
 
 
-def _with(config: Any, keys: Sequence[str | int], value: Any, path: str, kind: Any) -> Any:
+def _with(
+    config: Any, keys: Sequence[str | int], value: Any, path: str, kind: type[Any] | None
+) -> Any:
     """A configuration with another value at the end of the keys; nothing is changed in place."""
     if not keys:
         return value
@@ -205,12 +207,13 @@ def _with(config: Any, keys: Sequence[str | int], value: Any, path: str, kind: A
     if not isinstance(config, Mapping) or isinstance(key, int):
         where = "".join(f"[{one}]" if isinstance(one, int) else f".{one}" for one in keys)
         raise ValueError(f"{path}{where}: expected a field of a section; {path} is {config!r}")
-    known = dataclasses.is_dataclass(kind) and key in hints_of(kind)
-    inner = section_in(hints_of(kind)[key]) if known else None
+    hints = hints_of(kind) if kind else {}
+    inner = section_in(hints[key]) if key in hints else None
     held = config.get(key)
     held = held.literal() if isinstance(held, FlagText) else held
     if held is None and rest:
-        held = _by_default(kind, key) if known and key not in config else {}
+        absent = key in hints and key not in config
+        held = _by_default(kind, key) if absent else {}
     return {**config, key: _with(held, rest, value, f"{path}.{key}", inner)}
 
 

@@ -8,7 +8,6 @@ The same command goes on where a run stopped. The work directory holds checkpoin
 ``curves.png`` and the policy as a Hugging Face directory in ``export``.
 """
 
-import sys
 from collections.abc import Sequence
 
 from perl_jax.config import TrainConfig
@@ -31,4 +30,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -6,7 +6,6 @@ Starts from any model directory, or from a fresh small model; reads any source w
 ``response``. The work directory is that of ``perl-jax train``.
 """
 
-import sys
 from collections.abc import Sequence
 
 from perl_jax.config import WarmstartConfig
@@ -29,4 +28,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

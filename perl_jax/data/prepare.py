@@ -1,8 +1,6 @@
 """``perl-jax prepare``: see `perl_jax.preparation.command`."""
 
-import sys
-
 from perl_jax.preparation.command import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,8 +1,6 @@
 """``perl-jax show``: see `perl_jax.inspection.show`."""
 
-import sys
-
 from perl_jax.inspection.show import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
