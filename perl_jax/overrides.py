@@ -191,9 +191,7 @@ def _keys(path: str) -> list[str | int]:
     return keys or [""]
 
 
-def _with(
-    config: Any, keys: Sequence[str | int], value: Any, path: str, kind: type[Any] | None
-) -> Any:
+def _with(config: Any, keys: Sequence[str | int], value: Any, path: str, kind: Any) -> Any:
     """A configuration with another value at the end of the keys; nothing is changed in place."""
     if not keys:
         return value
