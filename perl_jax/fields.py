@@ -116,7 +116,7 @@ def type_text(hint: Any) -> str:
         text = f"a list: {said}"
     if not optional or "None" in text:
         return text
-    return f"{text}, or None" if "," in text else f"{text} or None"
+    return f"{text}, or None" if "," in text or " or " in text else f"{text} or None"
 
 
 def _kind_text(kind: Any, bounds: list[Any]) -> str:

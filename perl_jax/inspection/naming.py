@@ -52,11 +52,10 @@ def find_source(
         TypeError: A field of the configuration has the wrong type.
     """
     files_only = f"image_root: expected with files that are named; got it with {name}"
-    if _is_config(name):
+    if is_config(name):
         if image_root is not None:
             raise ValueError(files_only)
-        config = open_run(name, overrides)
-        return Named(config.data.train, rules_from_config(config.permutation.rules), config.seed)
+        return find_configured(name, overrides)
     recognised = {kind: recognise(name) for kind, (_, recognise) in KINDS.items()}
     chosen: dict[str, Any] = {kind: one for kind, one in recognised.items() if one is not None}
     if not chosen:
@@ -71,6 +70,12 @@ def find_source(
             raise ValueError(files_only)
         chosen = {kind: replace(rows, image_root=image_root)}
     return Named(SourceConfig(**chosen))
+
+
+def find_configured(file: str, overrides: Mapping[str, str]) -> Named:
+    """The training rows of a configuration, its rules and its seed; raises as `open_run` does."""
+    config = open_run(file, overrides)
+    return Named(config.data.train, rules_from_config(config.permutation.rules), config.seed)
 
 
 def load_rules(path: str) -> Rules:
@@ -118,14 +123,17 @@ def parse(
     if len(given) != 1:
         parser.error(f"expected one of --data and --config; got {', '.join(given) or 'none'}")
     (args.name,) = given
-    if args.config and not _is_config(args.config):
-        args.name = f"{args.config}.py"
+    if args.config and args.image_root is not None:
+        parser.error("--image_root goes with --data")
     return args
 
 
 def open_named(args: argparse.Namespace) -> Named:
     """What the arguments name; raises as `find_source` and `load_rules` do."""
-    named = find_source(args.name, image_root=args.image_root, overrides=args.overrides)
+    if args.config:
+        named = find_configured(args.config, args.overrides)
+    else:
+        named = find_source(args.name, image_root=args.image_root, overrides=args.overrides)
     rules = {**named.rules, **(load_rules(args.rules) if args.rules else {})}
     return Named(named.source, rules, named.seed if args.seed is None else args.seed)
 
@@ -199,5 +207,6 @@ def _names() -> str:
     return "; ".join(words)
 
 
-def _is_config(name: str) -> bool:
+def is_config(name: str) -> bool:
+    """Whether a name is that of a configuration file, as ``FILE.py`` or ``FILE.py:TEXT``."""
     return name.endswith(".py") or ".py:" in name
