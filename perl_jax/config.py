@@ -30,8 +30,10 @@ class DataConfig(Checked):
     """The rows to train and evaluate on.
 
     Attributes:
+        train: The rows to train on.
         held_out: The rows to evaluate on; None disables evaluation.
         max_prompt_tokens: Rows with a longer prompt are skipped and counted.
+        pipeline: How rows are ordered and prepared.
     """
 
     train: SourceConfig
@@ -46,8 +48,17 @@ class RunConfig(Checked):
 
     Attributes:
         model: The policy to start from.
+        data: The rows to train and evaluate on.
+        steps: The number of steps of the whole run.
         seed: The seed of all random draws.
         mesh: The layout of the devices; None, or a layout of one: only the first device.
+        hosts: Settings for waiting on other hosts.
+        learner: How a batch becomes updates.
+        optimizer: How gradients move parameters.
+        evaluation: When and how held-out rows are asked.
+        checkpoint: When to save checkpoints, and which to keep.
+        logging: The outputs of the run: its logs and its progress bar.
+        early_stop: Conditions that end the run before its last step.
         rollout: Sampling settings, for training and for evaluation.
         permutation: The orders that examples are shown in.
         export: Whether the last policy is written as a Hugging Face directory when the run ends.
@@ -72,7 +83,13 @@ class RunConfig(Checked):
 
 @dataclass(frozen=True)
 class TrainConfig(RunConfig):
-    """A run of reinforcement learning."""
+    """A run of reinforcement learning.
+
+    Attributes:
+        objective: The loss that is minimised, and how advantages are computed.
+        filtering: Which groups are informative enough to learn from.
+        reward: What a response is rewarded for.
+    """
 
     objective: Objective = field(default_factory=lambda: PRESETS["perl"])
     filtering: GroupFilterConfig = field(default_factory=GroupFilterConfig)

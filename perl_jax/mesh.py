@@ -25,7 +25,13 @@ _AXIS_TYPES = (AxisType.Auto,) * len(AXES)
 
 @dataclass(frozen=True)
 class MeshConfig(Checked):
-    """The sizes of the mesh axes, whose product is the number of devices. See `make_mesh`."""
+    """The sizes of the mesh axes, whose product is the number of devices. See `make_mesh`.
+
+    Attributes:
+        data: Copies of the parameters.
+        fsdp: Parts that parameters, gradients and optimizer state are split into.
+        tensor: Parts that heads and hidden units are split into.
+    """
 
     data: Count = 1
     fsdp: Count = 1

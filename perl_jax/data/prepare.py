@@ -1,6 +1,8 @@
-"""``python -m perl_jax.data.prepare``: see `perl_jax.preparation.command`."""
+"""``perl-jax prepare``: see `perl_jax.preparation.command`."""
 
-from perl_jax.preparation.command import command
+import sys
+
+from perl_jax.preparation.command import main
 
 if __name__ == "__main__":
-    command()
+    sys.exit(main())

@@ -1,11 +1,14 @@
-"""Counts which rows can be permuted, and why others cannot: ``python -m perl_jax.data.lint``.
+"""Counts which rows can be permuted, and why others cannot.
+
+    perl-jax lint --data=rows.parquet --decode_images
+    perl-jax lint --config=demo --config.data.train.digits.rows=100
 
 Also counts rows that a run could not use, by reason; the exit code is 1 if they are more than
---max_bad_fraction. NAME is digits, a file, or a configuration file, whose fields are overridden as
---config.data.train.digits.rows=100. No model is loaded, so too long prompts are not found; images
-are only checked with --decode_images.
+--max_bad_fraction. Of a configuration, the rows are those of data.train. No model is loaded, so too
+long prompts are not found; images are only checked with --decode_images.
 """
 
+import argparse
 import json
 import sys
 from collections import Counter
@@ -21,7 +24,14 @@ from perl_jax.data.pipeline.rows import Filtered, RowReader, Skipped
 from perl_jax.data.sources.legible import legible
 from perl_jax.data.sources.source import BadRow, Source
 from perl_jax.files import write_whole
-from perl_jax.inspection.naming import at_least_one, parse, source_parser
+from perl_jax.inspection.naming import (
+    at_least_one,
+    open_named,
+    parse,
+    prints_config,
+    source_parser,
+)
+from perl_jax.main import one_line_errors
 from perl_jax.permutation import LintReport, Rules, lint
 from perl_jax.processing import ImageError, load_rgb
 from perl_jax.settings import Fraction, check_value, plain
@@ -82,12 +92,19 @@ def lint_source(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns its exit code."""
-    parser = source_parser("perl_jax.data.lint", __doc__)
+    parser = source_parser("lint", __doc__)
     parser.add_argument("--limit", type=at_least_one, help="read so many rows only")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write what was found")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="also write the report, as JSON")
     parser.add_argument("--decode_images", action="store_true", help="also decode every image")
-    parser.add_argument("--max_bad_fraction", type=float, default=0.01, help="default: 0.01")
-    args, named = parse(parser, arguments)
+    share = "the share of bad rows above which the exit code is 1; default: 0.01"
+    parser.add_argument("--max_bad_fraction", type=float, default=0.01, help=share)
+    args = parse(parser, arguments, renamed={"--json": "--out"})
+    with one_line_errors(debug=args.debug):
+        return 0 if prints_config(args, "lint") else _lint(args)
+
+
+def _lint(args: argparse.Namespace) -> int:
+    named = open_named(args)
     check_value(Fraction, args.max_bad_fraction, "max_bad_fraction")
     report, bad = lint_source(
         open_source(named.source),
@@ -97,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         decode_images=args.decode_images,
     )
     print(legible(f"{report.table()}\n\n{bad.table()}"))
-    if args.json:
+    if args.out:
         found = {
             "name": args.name,
             "rows": bad.rows,
@@ -106,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "share": report.fraction,
             **plain(report),
         }
-        write_whole(args.json, json.dumps(found, indent=2) + "\n")
+        write_whole(args.out, json.dumps(found, indent=2) + "\n")
     if bad.fraction > args.max_bad_fraction:
         most = f"max_bad_fraction = {args.max_bad_fraction}"
         print(f"error: more rows cannot be used than {most}", file=sys.stderr)

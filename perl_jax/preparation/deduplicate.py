@@ -16,7 +16,11 @@ from perl_jax.types import Example, prompt_text
 
 @dataclass(frozen=True)
 class DeduplicateConfig(Checked):
-    """Images look the same if their `image_hash` differs in at most ``max_distance`` bits."""
+    """When images look the same.
+
+    Attributes:
+        max_distance: The most bits in which the hashes (`image_hash`) of same images differ.
+    """
 
     max_distance: Distance = 6
 
