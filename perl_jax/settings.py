@@ -102,10 +102,13 @@ def check_value(hint: Any, value: Any, path: str) -> None:
         value: The value of a field with this annotation.
         path: The name of the value in messages.
     """
-    kind, bounds, optional = _taken_apart(hint)
+    kind, bounds, optional = taken_apart(hint)
     if value is None and optional:
         return
     said = next((bound.text for bound in bounds if isinstance(bound, Expects)), "")
+    if kinds := alternatives(kind):
+        _check_alternatives(kinds, value, path, said)
+        return
     base, arguments = typing.get_origin(kind) or kind, typing.get_args(kind)
     if base is Literal:
         check_choice(path, value, arguments, said)
@@ -128,6 +131,50 @@ def check_value(hint: Any, value: Any, path: str) -> None:
         expected = said or _bounds_text(kind, bounds, optional)
         got = repr(value) if value not in ((), {}) else "none"
         raise ValueError(f"{path}: expected {expected}; got {got}")
+
+
+def _check_alternatives(kinds: tuple[Any, ...], value: Any, path: str, said: str) -> None:
+    """Checks a value of a field of several kinds by the one that has its type."""
+    if (fitting := _fitting(kinds, value)) is not None:
+        check_value(fitting, value, path)
+        return
+    names = [str(name) for kind in kinds for name in choices_of(kind)]
+    expected = said or " or ".join(_alternative_text(kind) for kind in kinds)
+    raise WrongType(f"{path}: expected {expected}; got {value!r}{suggestion(value, names)}")
+
+
+def alternatives(kind: Any) -> tuple[Any, ...]:
+    """The kinds of a field of several, such as ``Literal["auto"] | tuple[int, ...]``; else none."""
+    several = typing.get_origin(kind) in (typing.Union, types.UnionType)
+    return tuple(one for one in typing.get_args(kind) if one is not type(None)) if several else ()
+
+
+def choices_of(hint: Any) -> tuple[Any, ...]:
+    """The choices of an annotation that is a ``Literal``; else none."""
+    kind, _, _ = taken_apart(hint)
+    return typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
+
+
+def _fitting(kinds: tuple[Any, ...], value: Any) -> Any:
+    """The one of several kinds that has a value's type, or is a Literal with it; else None."""
+    for hint in kinds:
+        kind, _, _ = taken_apart(hint)
+        base = typing.get_origin(kind) or kind
+        if base is Literal:
+            fits = any(type(one) is type(value) and one == value for one in choices_of(hint))
+        else:
+            fits = _is_a(base, value)
+        if fits:
+            return hint
+    return None
+
+
+def _alternative_text(hint: Any) -> str:
+    kind, bounds, optional = taken_apart(hint)
+    if said := [bound.text for bound in bounds if isinstance(bound, Expects)]:
+        return said[0]
+    names = ", ".join(map(str, choices_of(hint)))
+    return f"one of {names}" if "," in names else names or _type_text(kind, bounds, optional)
 
 
 def _check_items(kinds: tuple[Any, ...], values: tuple[Any, ...], path: str) -> None:
@@ -206,8 +253,11 @@ def _hints(kind: type) -> dict[str, Any]:
     return {item.name: hints[item.name] for item in dataclasses.fields(kind)}
 
 
-def _taken_apart(hint: Any) -> tuple[Any, list[Any], bool]:
-    """The type in an annotation, its bounds, and whether None is allowed too."""
+def taken_apart(hint: Any) -> tuple[Any, list[Any], bool]:
+    """The type in an annotation, its bounds, and whether None is allowed too.
+
+    The type of a field of several kinds is a union; see `alternatives`.
+    """
     bounds: list[Any] = []
     optional = False
     while True:
@@ -219,8 +269,9 @@ def _taken_apart(hint: Any) -> tuple[Any, list[Any], bool]:
         elif origin in (typing.Union, types.UnionType):
             optional = optional or type(None) in arguments
             kinds = [kind for kind in arguments if kind is not type(None)]
-            # A field of several kinds is checked by its class.
-            hint = kinds[0] if len(kinds) == 1 else Any
+            if len(kinds) > 1:
+                return hint, bounds, optional
+            hint = kinds[0]
         else:
             return hint, bounds, optional
 
@@ -280,7 +331,7 @@ def read_config(kind: type[T], config: Mapping[str, Any], path: str = "config") 
 
 def _converted(hint: Any, value: Any, path: str) -> Any:
     """Converts a value of a file or a flag to the type of its annotation, if possible."""
-    kind, _, optional = _taken_apart(hint)
+    kind, _, optional = taken_apart(hint)
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if isinstance(value, FlagText):
         value = _of_flag(kind, value, optional)
@@ -300,19 +351,20 @@ def _converted(hint: Any, value: Any, path: str) -> Any:
         return {
             name: _converted(arguments[1], item, f"{path}.{name}") for name, item in value.items()
         }
+    if kinds := alternatives(kind):
+        value = tuple(value) if isinstance(value, list) else value
+        fitting = _fitting(kinds, value)
+        return value if fitting is None else _converted(fitting, value, path)
     if kind is float and type(value) is int:
         return float(value)
-    if isinstance(value, list) and tuple in [
-        typing.get_origin(one) for one in typing.get_args(hint)
-    ]:
-        return tuple(value)
     return _without_flags(value) if kind is Any else value
 
 
 def _of_flag(kind: Any, text: FlagText, optional: bool) -> Any:
     """Reads a flag's text for its field: a name such as ``1e5`` stays text if text fits."""
     literal = text.literal()
-    named = kind is str or text in typing.get_args(kind)
+    kinds = alternatives(kind) or (kind,)
+    named = str in kinds or any(text in choices_of(one) for one in kinds)
     return literal if (literal is None and optional) or not named else str(text)
 
 

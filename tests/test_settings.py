@@ -13,6 +13,7 @@ import annotated_types
 import pytest
 from annotated_types import Ge, Gt, Interval, Le, Len, Lt, MaxLen, MinLen, Predicate, Unit
 
+from perl_jax.buckets import Rungs
 from perl_jax.config import TrainConfig, WarmstartConfig
 from perl_jax.data.config import SourceConfig
 from perl_jax.preparation.config import PrepareConfig
@@ -20,9 +21,11 @@ from perl_jax.settings import (
     Checked,
     Count,
     Expects,
+    FlagText,
     MayBeInfinite,
     Positive,
     WrongType,
+    alternatives,
     read_config,
     suggestion,
 )
@@ -74,7 +77,10 @@ def taken_apart(hint):
             for bound in more:
                 bounds += bound if isinstance(bound, annotated_types.GroupedMetadata) else [bound]
         elif typing.get_origin(hint) in (typing.Union, types.UnionType):
-            (hint,) = (item for item in typing.get_args(hint) if item is not type(None))
+            kinds = [item for item in typing.get_args(hint) if item is not type(None)]
+            if len(kinds) > 1:
+                return hint, bounds
+            (hint,) = kinds
         else:
             return hint, bounds
 
@@ -105,7 +111,10 @@ def configurations():
 def leaves_in(owner, name, hint, path, above, place):
     kind, bounds = taken_apart(hint)
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is tuple:
+    if kinds := alternatives(kind):
+        for one in kinds:
+            yield from leaves_in(owner, name, one, path, [*above, *bounds], place)
+    elif origin is tuple:
         items = arguments[:1] if arguments[-1] is Ellipsis else arguments
         for number, item in enumerate(items):
             others = [valid(other) for other in items]
@@ -136,6 +145,8 @@ def leaves():
 def valid(hint):
     """A value of the type, to fill what must be given."""
     kind, _ = taken_apart(hint)
+    if kinds := alternatives(kind):
+        return valid(kinds[0])
     if dataclasses.is_dataclass(kind):
         return read_config(kind, given(kind))
     if typing.get_origin(kind) is tuple:
@@ -297,6 +308,9 @@ class Sample(Checked):
     weights: Mapping[str, Positive] = field(default_factory=dict)
     base: Literal[0, 1] = 0
     inner: Inner = Inner()
+    ladder: Literal["auto"] | Rungs = "auto"
+    place: Literal["here", "there"] | int | None = None
+    name: Annotated[Literal["auto"] | Annotated[int, Ge(1)], Expects("auto or a count")] = "auto"
 
     def _check_together(self):
         if self.size < self.count:
@@ -331,6 +345,17 @@ class Sample(Checked):
         ({"weights": {"a": 1, "b": -1}}, "weights.b: expected a positive number; got -1"),
         ({"base": True}, "base: expected one of 0, 1; got True"),
         ({"base": 2}, "base: expected one of 0, 1; got 2"),
+        ({"ladder": "atuo"}, "ladder: expected auto or rising positive sizes; got 'atuo' (did you "
+         "mean 'auto'?)"),
+        ({"ladder": (3, 2)}, "ladder: expected rising positive sizes; got (3, 2)"),
+        ({"ladder": (3, "4")}, "ladder[1]: expected int; got str '4'"),
+        ({"ladder": 3}, "ladder: expected auto or rising positive sizes; got 3"),
+        ({"ladder": None}, "ladder: expected auto or rising positive sizes; got None"),
+        ({"place": "here?"}, "place: expected one of here, there or int; got 'here?' (did you mean "
+         "'here'?)"),
+        ({"place": True}, "place: expected one of here, there or int; got True"),
+        ({"name": "x"}, "name: expected auto or a count; got 'x'"),
+        ({"name": 0}, "name: expected at least 1; got 0"),
     ],
 )  # fmt: skip
 def test_a_wrong_value_is_refused_where_an_instance_is_made(changed, message):
@@ -352,6 +377,18 @@ def test_what_the_annotations_allow_is_left_as_it_is():
     )
     assert sample.speed == 3
     assert read_config(Sample, {"limit": math.inf, "speed": None}).limit == math.inf
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("auto", "auto"), ("(1, 2)", (1, 2)), ("[3]", (3,))],
+)
+def test_a_field_of_several_kinds_is_read_by_the_one_that_fits(text, value):
+    assert read_config(Sample, {"ladder": FlagText(text)}).ladder == value
+    given = text if text == "auto" else list(value)
+    assert read_config(Sample, {"ladder": given}).ladder == value
+    assert read_config(Sample, {"place": FlagText("3")}).place == 3
+    assert read_config(Sample, {"place": FlagText("there")}).place == "there"
 
 
 def test_messages_of_a_file_have_the_whole_path():
