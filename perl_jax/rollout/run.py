@@ -82,7 +82,7 @@ class SamplerRun:
 
     def encode(self, groups: Sequence[Group]) -> list[OrderRollouts]:
         """Encodes every distinct image once; returns all orders, ready for prefill."""
-        ladder = Ladder("patches", self.config.patches)
+        ladder = Ladder("patches", self.config.rungs("patches"))
         unit = self.model_config.patches_per_unit
         plan = plan_encoding(groups, ladder, unit, self.sharding)
         orders = self._orders(groups, plan)

@@ -85,12 +85,12 @@ class Sampler:
     def check(self, group: Group) -> None:
         """Raises ValueError if a prompt or an image is larger than the ladders allow."""
         self._padded_lengths([group])
-        ladder = Ladder("patches", self.config.patches)
+        ladder = Ladder("patches", self.config.rungs("patches"))
         for image in group.images:
             ladder.fit(image.num_patches, "patches of an image")
 
     def _padded_lengths(self, groups: Sequence[Group]) -> list[int]:
-        ladder = Ladder("prompt_lengths", self.config.prompt_lengths)
+        ladder = Ladder("prompt_lengths", self.config.rungs("prompt_lengths"))
         return [
             ladder.fit(len(prompt.tokens), f"group {group.id!r}, order {k}: prompt length")
             for group in groups
