@@ -20,9 +20,11 @@ Config = TypeVar("Config", SamplerConfig, PackingConfig)
 
 # A micro-batch holds several rows; this many are put together of the surveyed ones.
 _TRIALS = 512
-# A size is kept for at least so much of the micro-batches, if it is smaller by a quarter or more.
-_SHARES = (0.7, 0.35)
-_WORTH = 1.25
+# Smaller sizes are those that hold these shares of the micro-batches, if they save a third.
+_SHARES = (0.6, 0.25)
+_WORTH = 1.5
+# Little beyond what was seen is more probable than much.
+_NEXT = 1.25
 # A count of orders that fewer micro-batches have is not worth a size.
 _SELDOM = 0.1
 # A sum of independent sizes stays below its mean and four deviations, but once in 30,000.
@@ -31,8 +33,6 @@ _DEVIATIONS = 4.0
 _SHORTEST_RESPONSE = 128
 # Memory limits the patches of one call of the vision tower.
 _MOST_PATCHES = 65536
-# Smaller calls of the vision tower are padded to at least this share of the largest.
-_SMALLEST_CALL = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,9 +143,8 @@ def _rungs(sizes: np.ndarray, most: int, unit: int = 1) -> tuple[int, ...]:
         if rung * _WORTH <= rungs[0]:
             rungs.insert(0, rung)
     while rungs[-1] < most:
-        # Little beyond what was seen is more probable than much.
-        grown = rungs[-1] * (_WORTH if rungs[-1] == top else 2)
-        rungs.append(_rounded(math.ceil(grown), unit))
+        grown = math.ceil(rungs[-1] * (_NEXT if rungs[-1] == top else 2))
+        rungs.append(_rounded(grown, unit))
     return tuple(rungs)
 
 
@@ -170,7 +169,7 @@ def _order_counts(demand: Demand) -> tuple[int, ...]:
     for permuted in (groups // 2, 0):
         fewer = groups + permuted * (demand.orders - 1)
         often = _binomial(groups, float(share), permuted) >= _SELDOM
-        if often and fewer * _WORTH <= counts[0]:
+        if often and fewer * _NEXT <= counts[0]:
             counts.insert(0, fewer)
     return tuple(counts)
 
@@ -181,20 +180,22 @@ def _binomial(count: int, share: float, most: int) -> float:
 
 
 def _call_sizes(demand: Demand) -> tuple[int, ...]:
-    """Patches of one call of the vision tower: those of a full draw, and fractions of them.
+    """Patches of one call of the vision tower: of a full draw, a quarter of one, an evaluation.
 
-    The images of a call share no attention, so a call may always be cut in two.
+    The sampler cuts what a call does not hold into several, so only single images need more.
     """
-    unit = demand.unit
-    of_draw = [
-        _Trials(rows, count).sums([row.patches for row in rows])[-1]
-        for rows, count in ((demand.rows, demand.groups), (demand.held_out, demand.evaluated))
-        if rows
-    ]
-    top = min(_rounded(max(1, int(max(of_draw))), unit), _MOST_PATCHES // unit * unit)
-    rungs = [top]
-    while rungs[0] > top // _SMALLEST_CALL and rungs[0] > 4 * unit:
-        rungs.insert(0, _rounded(-(-rungs[0] // 2), unit))
+    unit, wanted = demand.unit, list[int]()
+    parts = ((demand.rows, demand.groups), (demand.held_out, demand.evaluated))
+    for rows, count in parts:
+        if rows and count:
+            full = int(_Trials(rows, count).sums([row.patches for row in rows])[-1])
+            wanted += [full] if wanted else [full, -(-full // 4)]
+    rungs: list[int] = []
+    for size in sorted(_rounded(min(size, _MOST_PATCHES), unit) for size in wanted):
+        if not rungs or size >= _NEXT * rungs[-1]:
+            rungs.append(size)
+        else:
+            rungs[-1] = size
     while rungs[-1] < demand.patches:
-        rungs.append(min(2 * rungs[-1], -(-demand.patches // unit) * unit))
-    return tuple(sorted(set(rungs)))
+        rungs.append(2 * rungs[-1])
+    return tuple(rungs)

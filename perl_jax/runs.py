@@ -37,7 +37,6 @@ from perl_jax.readiness import check_ready
 from perl_jax.rewards import Grader, GradingError, RewardConfig, Rewarder, make_grader
 from perl_jax.settings import plain, read_config
 from perl_jax.training.checkpoint import CheckpointConfig, CheckpointError, Checkpoints
-from perl_jax.training.display.curves import plot_curves
 from perl_jax.training.display.progress import ProgressBar, final_table
 from perl_jax.training.display.throughput import Throughput, peak_of
 from perl_jax.training.display.writers import METRICS_FILE, MetricsWriter
@@ -282,6 +281,9 @@ def _summarise(
     if config.export:
         summary["export"] = str(target)
         rows |= {"exported model": target}
+    # Importing Matplotlib takes most of a second, and only the end of a run needs it.
+    from perl_jax.training.display.curves import plot_curves
+
     plot_curves(workdir / METRICS_FILE, workdir / CURVES)
     rows |= {"learning curves": workdir / CURVES, "summary": workdir / SUMMARY}
     write_whole(workdir / SUMMARY, json.dumps(summary, indent=2) + "\n")

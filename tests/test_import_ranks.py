@@ -7,8 +7,8 @@ PACKAGE = Path(__file__).parent.parent / "perl_jax"
 
 RANKS = {
     "types": 0, "files": 0, "storage": 0, "settings": 0, "flops": 0, "hub": 0, "chips": 0,
-    "compilation": 1, "overrides": 1, "hosts": 1, "mesh": 1, "buckets": 1, "attention": 1, "objectives": 1,
-    "filtering": 1, "endpoint": 1, "permutation": 1, "processing": 1,
+    "overrides": 1, "hosts": 1, "mesh": 1, "buckets": 1, "attention": 1, "objectives": 1,
+    "compilation": 1, "filtering": 1, "endpoint": 1, "permutation": 1, "processing": 1,
     "main": 2, "models": 2, "rewards": 2,
     "testing": 3, "rollout": 3,
     "data": 4, "update": 4,
