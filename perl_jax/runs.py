@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,9 @@ import jax
 from etils import epath
 
 from perl_jax import hosts
+from perl_jax.compilation import use_cache
 from perl_jax.config import RunConfig, TrainConfig, WarmstartConfig
+from perl_jax.data.survey import Rows
 from perl_jax.experience.collect import Collector
 from perl_jax.files import ResumableLog, whole_directory, write_whole
 from perl_jax.hosts import HostsError
@@ -21,16 +24,19 @@ from perl_jax.models.fresh import write_fresh_model
 from perl_jax.models.opening import ModelConfig, open_model
 from perl_jax.parts import (
     Parts,
+    Run,
     fingerprint,
+    fit_ladders,
     make_evaluator,
     make_learner,
     make_rollout_copy,
     open_parts,
+    open_rows,
 )
-from perl_jax.rewards import GradingError, RewardConfig, Rewarder
+from perl_jax.readiness import check_ready
+from perl_jax.rewards import Grader, GradingError, RewardConfig, Rewarder, make_grader
 from perl_jax.settings import plain, read_config
 from perl_jax.training.checkpoint import CheckpointConfig, CheckpointError, Checkpoints
-from perl_jax.training.display.curves import plot_curves
 from perl_jax.training.display.progress import ProgressBar, final_table
 from perl_jax.training.display.throughput import Throughput, peak_of
 from perl_jax.training.display.writers import METRICS_FILE, MetricsWriter
@@ -61,7 +67,7 @@ def train(config: TrainConfig, workdir: str | Path, start: Start = _AS_IT_IS) ->
     The work directory holds everything of the run; see `perl_jax.train`.
     """
 
-    def stepper(parts: Parts) -> Stepper:
+    def stepper(config: TrainConfig, parts: Parts) -> Stepper:
         model = parts.model.config
         learner = make_learner(
             config, parts.model, parts.processor.banned_rows(model.vocab_size), parts.mesh
@@ -75,7 +81,7 @@ def train(config: TrainConfig, workdir: str | Path, start: Start = _AS_IT_IS) ->
             permutation=config.permutation,
             filtering=config.filtering,
             objective=config.objective,
-            response_lengths=config.learner.packing.response_lengths,
+            response_lengths=config.learner.packing.rungs("response_lengths"),
             seed=config.seed,
             total_steps=config.steps,
             sharding=learner.sharding,
@@ -89,7 +95,7 @@ def train(config: TrainConfig, workdir: str | Path, start: Start = _AS_IT_IS) ->
 def warmstart(config: WarmstartConfig, workdir: str | Path, start: Start = _AS_IT_IS) -> Outcome:
     """Trains a policy on given responses, from the start or from its latest checkpoint."""
 
-    def stepper(parts: Parts) -> Stepper:
+    def stepper(config: WarmstartConfig, parts: Parts) -> Stepper:
         learner = Learner(
             parts.model,
             parts.processor.banned_rows(parts.model.config.vocab_size),
@@ -105,22 +111,27 @@ def warmstart(config: WarmstartConfig, workdir: str | Path, start: Start = _AS_I
 
 
 def _run(
-    config: RunConfig,
+    config: Run,
     given: str | Path,
     start: Start,
     reward: RewardConfig,
-    make_stepper: Callable[[Parts], Stepper],
+    make_stepper: Callable[[Run, Parts], Stepper],
 ) -> Outcome:
     hosts.set_deadline(config.hosts.deadline)
+    use_cache(config.compilation)
     main = hosts.is_main()
     with ExitStack() as stack:
         workdir = stack.enter_context(_own_workdir(given))
         config = _with_model(config, workdir)
-        parts = open_parts(config, reward, workdir, stack)
-        identity = fingerprint(config, parts.source)
-        hosts.check_same(identity, "what the hosts run")
-        stepper = make_stepper(parts)
+        rows, grader = _open_early(config, reward, stack)
         directory = _checkpoint_directory(config.checkpoint, workdir)
+        fitted = fit_ladders(config, rows)
+        check_ready(fitted, rows, reward, grader, directory)
+        identity = fingerprint(config, rows.source)
+        ladders = repr((fitted.rollout.sampler, fitted.learner.packing))
+        hosts.check_same({**identity, "ladders": ladders}, "what the hosts run")
+        parts = open_parts(fitted, rows, grader, workdir, stack)
+        stepper = make_stepper(fitted, parts)
         checkpoints = stack.enter_context(
             Checkpoints(directory, config.checkpoint, fingerprint=identity)
         )
@@ -174,6 +185,17 @@ def _run(
     return outcome
 
 
+def _open_early(config: RunConfig, reward: RewardConfig, stack: ExitStack) -> tuple[Rows, Grader]:
+    """The rows and the grader, whose processes start while the rows are opened."""
+    with ThreadPoolExecutor(1) as pool:
+        starting = pool.submit(make_grader, reward)
+        try:
+            rows = open_rows(config)
+        finally:
+            stack.callback(lambda: starting.result().close())
+    return rows, starting.result()
+
+
 @contextmanager
 def _own_workdir(workdir: str | Path) -> Iterator[Path]:
     """The work directory, locked by the main host; others may share it or have their own."""
@@ -209,7 +231,7 @@ def _checkpoint_directory(config: CheckpointConfig, workdir: Path) -> epath.Path
     return directory
 
 
-def _with_model(config: RunConfig, workdir: Path) -> RunConfig:
+def _with_model(config: Run, workdir: Path) -> Run:
     """The configuration with the path of its model; a fresh model is made first."""
     if not isinstance(config, WarmstartConfig) or config.fresh is None:
         return config
@@ -259,6 +281,9 @@ def _summarise(
     if config.export:
         summary["export"] = str(target)
         rows |= {"exported model": target}
+    # Importing Matplotlib takes most of a second, and only the end of a run needs it.
+    from perl_jax.training.display.curves import plot_curves
+
     plot_curves(workdir / METRICS_FILE, workdir / CURVES)
     rows |= {"learning curves": workdir / CURVES, "summary": workdir / SUMMARY}
     write_whole(workdir / SUMMARY, json.dumps(summary, indent=2) + "\n")
