@@ -5,6 +5,7 @@ it. The machine may also lose power: a file that has its name is on the disk.
 """
 
 import fcntl
+import itertools
 import json
 import os
 import re
@@ -204,6 +205,24 @@ class ResumableLog:
                 # A full disk may take a part of the line; the next line would follow that part.
                 file.truncate(end)
                 raise
+
+    def amend(self, number: int, values: Mapping[str, Any]) -> None:
+        """Adds values to the row of this number; the file is whole at any moment."""
+        with whole_file(self._path) as file:
+            for line, row in self._lines():
+                if row[self._number] == number:
+                    line = json.dumps({**row, **values}, ensure_ascii=False).encode()
+                file.write(line.rstrip(b"\n") + b"\n")
+
+    def set_aside(self) -> None:
+        """Moves the file to the first free name with a number, as in ``log.1.jsonl``."""
+        if not self._path.exists():
+            return
+        for number in itertools.count(1):
+            aside = self._path.with_suffix(f".{number}{self._path.suffix}")
+            if not aside.exists():
+                self._path.rename(aside)
+                return
 
     def _lines(self) -> Iterator[tuple[bytes, dict[str, Any]]]:
         # Read as bytes: a line may be cut within a character, or contain Unicode line ends.
