@@ -193,9 +193,7 @@ class ResumableLog:
         """
         if not self._ready:
             self.take_back(number - 1)
-        text = json.dumps({self._number: number, **row}, ensure_ascii=False) + "\n"
-        # Half of a surrogate pair is not UTF-8; it is written as JSON's own escape.
-        line = text.encode("utf-8", "backslashreplace")
+        line = self._line({self._number: number, **row})
         with self._path.open("ab", buffering=0) as file:
             end = file.seek(0, os.SEEK_END)
             try:
@@ -211,7 +209,7 @@ class ResumableLog:
         with whole_file(self._path) as file:
             for line, row in self._lines():
                 if row[self._number] == number:
-                    line = json.dumps({**row, **values}, ensure_ascii=False).encode()
+                    line = self._line({**row, **values})
                 file.write(line.rstrip(b"\n") + b"\n")
 
     def set_aside(self) -> None:
@@ -223,6 +221,12 @@ class ResumableLog:
             if not aside.exists():
                 self._path.rename(aside)
                 return
+
+    @staticmethod
+    def _line(row: Mapping[str, Any]) -> bytes:
+        # Half of a surrogate pair is not UTF-8; it is written as JSON's own escape.
+        text = json.dumps(row, ensure_ascii=False) + "\n"
+        return text.encode("utf-8", "backslashreplace")
 
     def _lines(self) -> Iterator[tuple[bytes, dict[str, Any]]]:
         # Read as bytes: a line may be cut within a character, or contain Unicode line ends.

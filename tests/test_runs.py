@@ -282,7 +282,7 @@ def test_a_finished_run_is_not_run_again(workdir):
         ({"seed": 1}, "seed: saved as 0, now 1"),
         (
             {"data": {**settings()["data"], "train": {"digits": {"rows": 65}}}},
-            r"data\.train\.digits\.rows: saved as 64, now 65\n.*--allow_changes=data\.train\.digits",
+            r"data\.train\.digits\.rows: saved as 64, now 65\n.*--allow_changes=data\.train",
         ),
     ],
     ids=["config", "data"],
