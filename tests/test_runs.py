@@ -261,6 +261,11 @@ def test_a_run_ends_when_no_evaluation_got_better_for_long_enough(tmp_path):
     again = runs.warmstart(read_config(WarmstartConfig, given), tmp_path / "run")
     assert (again.step, again.finished) == (3, True)
     assert json.loads((tmp_path / "run" / "summary.json").read_text()) == summary
+    with pytest.raises(ValueError, match=r"3 of 6 steps .* give another early_stop"):
+        runs.warmstart(read_config(WarmstartConfig, given), tmp_path / "run")
+    relaxed = {**given, "early_stop": {"patience": 5}}
+    on = runs.warmstart(read_config(WarmstartConfig, relaxed), tmp_path / "run")
+    assert (on.step, on.finished) == (6, True)
 
 
 def test_a_response_that_is_too_long_ends_the_run_and_is_named(tmp_path):

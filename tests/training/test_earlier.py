@@ -162,9 +162,7 @@ def test_two_restarts_in_a_second_have_a_directory_each(workdir, directory):
 def test_a_restart_leaves_checkpoints_elsewhere_alone_and_wants_another_place(workdir, tmp_path):
     write(workdir, 12, directory=str(tmp_path / "elsewhere"))
     save(tmp_path / "elsewhere")
-    with pytest.raises(
-        ValueError, match=r"--restart: .*elsewhere holds the steps 10\. Give another"
-    ):
+    with pytest.raises(ValueError, match=r"--restart: .*elsewhere holds the steps 10\. Give"):
         restart(workdir, epath.Path(tmp_path / "elsewhere"))
     assert files(workdir) == WRITTEN
     restart(workdir, epath.Path(tmp_path / "new"))

@@ -184,11 +184,8 @@ def test_the_best_step_is_one_that_was_evaluated(tmp_path, other):
         return Checkpoints(directory, EVERY, fingerprint=None)
 
     with open_at(other / "checkpoints") as checkpoints:
-        assert [choose_step(checkpoints, one, other) for one in ("best", "latest", "7")] == [
-            2,
-            3,
-            7,
-        ]
+        chosen = [choose_step(checkpoints, step, other) for step in ("best", "latest", "7")]
+        assert chosen == [2, 3, 7]
     with Checkpoints(tmp_path / "c", EVERY, fingerprint={}) as checkpoints:
         with pytest.raises(ValueError, match="/run: expected a run with checkpoints; got none"):
             choose_step(checkpoints, "latest", "/run")

@@ -14,6 +14,7 @@ from etils import epath
 from perl_jax.training.checkpoint import CheckpointConfig, CheckpointError, Checkpoints
 from perl_jax.training.checkpoint import lease as module
 from perl_jax.training.checkpoint.lease import LEASE, Lease, LeaseError, Owner
+from tests.training.checkpoint.bucket import bucket
 
 # Holds the lease until it is killed.
 HOLDER = """
@@ -165,3 +166,40 @@ def test_a_place_that_cannot_be_written_is_an_error_with_its_name(tmp_path):
     place = epath.Path(tmp_path / "file" / "checkpoints")
     with pytest.raises(LeaseError, match=r"file/checkpoints: expected a directory of checkpoints"):
         Lease(place, "/runs/mine").__enter__()
+
+
+# In a bucket.
+
+
+@pytest.fixture
+def far(monkeypatch):
+    """A bucket, and the directory of checkpoints in it."""
+    with bucket() as server:
+        monkeypatch.setenv("TENSORSTORE_GCS_HTTP_URL", server.url)
+        yield server, epath.Path("gs://bucket/run/checkpoints")
+
+
+def owner_in(server):
+    return json.loads(server.objects[f"run/checkpoints/{LEASE}"][1])
+
+
+def test_a_bucket_holds_the_lease_as_a_directory_does(far):
+    server, directory = far
+    with Lease(directory, "/runs/mine") as lease:
+        assert owner_in(server)["run"] == "/runs/mine"
+        lease.check()
+        with pytest.raises(LeaseError, match=r"gs://bucket/run/checkpoints: in use by process"):
+            Lease(directory, "/runs/other").__enter__()
+    assert server.objects == {}
+
+
+def test_of_two_machines_that_find_the_same_stale_lease_in_a_bucket_one_gets_it(far):
+    server, directory = far
+    leases = [Lease(directory, f"/runs/{name}") for name in "abc"]
+    found = leases[0]._store.read(LEASE).result().stamp.generation
+    assert [lease._write(found) for lease in leases[:2]] == [True, False]
+    found = leases[0]._store.read(LEASE).result().stamp.generation
+    assert [lease._write(found) for lease in leases[1:]] == [True, False]
+    assert owner_in(server)["run"] == "/runs/b"
+    with pytest.raises(LeaseError, match="has taken over"):
+        leases[0].check()
