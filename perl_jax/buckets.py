@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, Literal
 
 from annotated_types import Len, Predicate
 
@@ -31,6 +31,9 @@ def _rises(sizes: tuple[int, ...]) -> bool:
 
 OptionalRungs = Annotated[tuple[int, ...], Predicate(_rises), Expects("rising positive sizes")]
 Rungs = Annotated[OptionalRungs, Len(1)]
+# Sizes, or "auto": those that fit the rows of the run, see `perl_jax.ladders`.
+AutoRungs = Literal["auto"] | Rungs
+AutoOptionalRungs = Literal["auto"] | OptionalRungs
 
 
 @dataclass(frozen=True)

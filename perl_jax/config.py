@@ -7,6 +7,7 @@ configuration files, and `perl_jax.settings` turns them into these dataclasses.
 from dataclasses import dataclass, field
 from operator import attrgetter
 
+from perl_jax.compilation import CompilationConfig
 from perl_jax.data.config import SourceConfig
 from perl_jax.data.pipeline.pipeline import PipelineConfig
 from perl_jax.evaluation import EvaluationConfig
@@ -74,6 +75,7 @@ class RunConfig(Checked):
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    compilation: CompilationConfig = field(default_factory=CompilationConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
     early_stop: EarlyStop = field(default_factory=EarlyStop)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
@@ -109,15 +111,18 @@ class TrainConfig(RunConfig):
                 "rollout.num_rollouts: expected a group of at least 2 rollouts, as advantages "
                 "compare them; got 1 of 1 order"
             )
-        for ladder, name in (
-            ("learner.packing.response_lengths", "rollout.max_new_tokens"),
-            ("learner.packing.prompt_lengths", "data.max_prompt_tokens"),
-            ("rollout.sampler.prompt_lengths", "data.max_prompt_tokens"),
+        for section, ladder, name in (
+            ("learner.packing", "response_lengths", "rollout.max_new_tokens"),
+            ("learner.packing", "prompt_lengths", "data.max_prompt_tokens"),
+            ("rollout.sampler", "prompt_lengths", "data.max_prompt_tokens"),
         ):
-            rungs, longest = attrgetter(ladder, name)(self)
-            if longest > rungs[-1]:
+            ladders, longest = attrgetter(section, name)(self)
+            rungs = getattr(ladders, ladder)
+            # Sizes that are fitted to the rows hold them.
+            if rungs != "auto" and longest > rungs[-1]:
                 raise ValueError(
-                    f"{ladder}: expected a rung for {name} = {longest}; the largest is {rungs[-1]}"
+                    f"{section}.{ladder}: expected a rung for {name} = {longest}; "
+                    f"the largest is {rungs[-1]}"
                 )
 
 

@@ -5,6 +5,7 @@ it. The machine may also lose power: a file that has its name is on the disk.
 """
 
 import fcntl
+import itertools
 import json
 import os
 import re
@@ -192,9 +193,7 @@ class ResumableLog:
         """
         if not self._ready:
             self.take_back(number - 1)
-        text = json.dumps({self._number: number, **row}, ensure_ascii=False) + "\n"
-        # Half of a surrogate pair is not UTF-8; it is written as JSON's own escape.
-        line = text.encode("utf-8", "backslashreplace")
+        line = self._line({self._number: number, **row})
         with self._path.open("ab", buffering=0) as file:
             end = file.seek(0, os.SEEK_END)
             try:
@@ -204,6 +203,30 @@ class ResumableLog:
                 # A full disk may take a part of the line; the next line would follow that part.
                 file.truncate(end)
                 raise
+
+    def amend(self, number: int, values: Mapping[str, Any]) -> None:
+        """Adds values to the row of this number; the file is whole at any moment."""
+        with whole_file(self._path) as file:
+            for line, row in self._lines():
+                if row[self._number] == number:
+                    line = self._line({**row, **values})
+                file.write(line.rstrip(b"\n") + b"\n")
+
+    def set_aside(self) -> None:
+        """Moves the file to the first free name with a number, as in ``log.1.jsonl``."""
+        if not self._path.exists():
+            return
+        for number in itertools.count(1):
+            aside = self._path.with_suffix(f".{number}{self._path.suffix}")
+            if not aside.exists():
+                self._path.rename(aside)
+                return
+
+    @staticmethod
+    def _line(row: Mapping[str, Any]) -> bytes:
+        # Half of a surrogate pair is not UTF-8; it is written as JSON's own escape.
+        text = json.dumps(row, ensure_ascii=False) + "\n"
+        return text.encode("utf-8", "backslashreplace")
 
     def _lines(self) -> Iterator[tuple[bytes, dict[str, Any]]]:
         # Read as bytes: a line may be cut within a character, or contain Unicode line ends.

@@ -33,6 +33,11 @@ def resolve_directory(path: str | Path) -> Path:
     return _download(str(path))
 
 
+def revision_of(directory: Path) -> str | None:
+    """The revision of a directory in the cache of the hub; None for any other directory."""
+    return directory.name if directory.parent.name == "snapshots" else None
+
+
 def _download(hub_id: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError

@@ -1,35 +1,39 @@
-"""The parts of a run, opened from its configuration, and the run's fingerprint."""
+"""The parts of a run, opened from its configuration, and the run's identity."""
 
 import logging
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from perl_jax import hosts
-from perl_jax.config import RunConfig, TrainConfig
-from perl_jax.data.config import SourceConfig, open_source
+from perl_jax.config import RunConfig, TrainConfig, WarmstartConfig
+from perl_jax.data.config import open_source
 from perl_jax.data.pipeline.mixture import Mixture
 from perl_jax.data.pipeline.pipeline import Pipeline
 from perl_jax.data.pipeline.preparer import Preparer
 from perl_jax.data.pipeline.rows import Filtered, RowReader
 from perl_jax.data.sources.source import Source
+from perl_jax.data.survey import Rows, survey
 from perl_jax.evaluation import Evaluation, evaluate
 from perl_jax.experience.rollout_copy import RolloutCopy
-from perl_jax.hub import resolve_directory
+from perl_jax.hub import resolve_directory, revision_of
+from perl_jax.ladders import Demand, choose_ladders
 from perl_jax.mesh import BatchSharding, MeshConfig, make_mesh, rearranged
 from perl_jax.models import Policy
-from perl_jax.models.opening import open_model
-from perl_jax.permutation import rules_from_config
+from perl_jax.models.fingerprint import fingerprint_of_model
+from perl_jax.models.opening import load_policy, open_processor
+from perl_jax.permutation import orders_for, permutation_rate, rule_for, rules_from_config
 from perl_jax.processing import Processor
-from perl_jax.rewards import Grader, RewardConfig, make_grader
+from perl_jax.rewards import Grader
 from perl_jax.rollout import Sampler
-from perl_jax.settings import plain
-from perl_jax.training.workdir import fingerprint_of_code, fingerprint_of_config
+from perl_jax.training.identity import CODE, DATA, MODEL, Identity
+from perl_jax.training.workdir import fingerprint_of_code
 from perl_jax.types import Example
 from perl_jax.update.learner import Learner
 from perl_jax.update.programs import Compile, jit
@@ -37,6 +41,10 @@ from perl_jax.update.programs import Compile, jit
 logger = logging.getLogger(__name__)
 
 SKIPPED_ROWS = "skipped_rows.jsonl"
+# The rows that are looked at before a run starts.
+_SURVEYED = 128
+
+Run = TypeVar("Run", bound=RunConfig)
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,27 +53,92 @@ class Parts:
 
     mesh: Mesh | None
     model: Policy
-    processor: Processor
-    prepare: Preparer
-    source: Source
+    rows: Rows
     pipeline: Pipeline
     sampler: Sampler
     grader: Grader
 
+    @property
+    def processor(self) -> Processor:
+        """The processor of the model directory."""
+        return self.rows.prepare.processor
 
-def open_parts(config: RunConfig, reward: RewardConfig, workdir: Path, stack: ExitStack) -> Parts:
-    """Opens the model, the data and the grader; ``stack`` closes them.
+
+def open_rows(config: RunConfig) -> Rows:
+    """Opens the rows of a run and looks at some of them; no weights are read."""
+    rules = rules_from_config(config.permutation.rules)
+    processor = open_processor(config.model)
+    prepare = Preparer(processor, max_prompt_tokens=config.data.max_prompt_tokens)
+
+    def orders(example: Example) -> tuple[Example, ...]:
+        rule, most = rule_for(example, rules=rules, unknown="keep"), orders_of_group(config) - 1
+        return orders_for(example, rule, seed=0, step=0, rate=1.0, num_orders=most).examples
+
+    source = open_source(config.data.train)
+    surveyed = survey(source, prepare, orders, count=_SURVEYED)
+    if config.data.held_out is None:
+        return Rows(prepare, source, surveyed)
+    asked, count = open_source(config.data.held_out), config.evaluation.examples
+    of_asked = survey(asked, prepare, orders, count=_SURVEYED // 4, first=count)
+    return Rows(prepare, source, surveyed, _held_out(asked, prepare, count), of_asked)
+
+
+def orders_of_group(config: RunConfig) -> int:
+    """The most orders of a group; supervised training shows an example in its own order."""
+    return 1 + config.permutation.num_orders if isinstance(config, TrainConfig) else 1
+
+
+def fit_ladders(config: Run, rows: Rows) -> Run:
+    """The configuration with ladders in place of ``auto``, fitted to the rows of the run.
+
+    They depend on the configuration, the rows and the number of shards only, so a run that resumes
+    has the same ones.
+    """
+    shards = 1 if config.mesh is None else config.mesh.data * config.mesh.fsdp
+    settings = rows.prepare.processor.image_settings
+    unit, steps = settings.merge_size**2, config.steps
+    groups, longest, permuted = 0, 0, 0.0
+    if isinstance(config, TrainConfig):
+        groups, longest = config.rollout.groups, config.rollout.max_new_tokens
+        schedule = config.permutation.schedule
+        permuted = min(permutation_rate(step, steps, schedule) for step in range(steps))
+    elif isinstance(config, WarmstartConfig):
+        longest = config.max_response_tokens
+    demand = Demand(
+        rows=rows.surveyed,
+        held_out=rows.surveyed_held_out,
+        prompt=config.data.max_prompt_tokens,
+        unit=unit,
+        patches=min(settings.most_patches, config.data.max_prompt_tokens * unit),
+        groups=-(-groups // shards),
+        evaluated=-(-min(config.evaluation.batch, config.evaluation.examples) // shards),
+        micro_groups=-(-config.learner.packing.micro_groups // shards),
+        orders=orders_of_group(config),
+        permuted=permuted,
+        response=longest,
+        drawn=max(longest, config.evaluation.max_new_tokens),
+    )
+    found = choose_ladders(demand, config.rollout.sampler, config.learner.packing)
+    return replace(
+        config,
+        rollout=replace(config.rollout, sampler=found.sampler),
+        learner=replace(config.learner, packing=found.packing),
+    )
+
+
+def open_parts(
+    config: RunConfig, rows: Rows, grader: Grader, workdir: Path, stack: ExitStack
+) -> Parts:
+    """Opens the pipeline and the model; ``stack`` closes them.
 
     Skipped rows are recorded in ``workdir``.
     """
     mesh = _mesh(config.mesh)
-    model, processor = open_model(config.model, mesh)
-    source = open_source(config.data.train)
-    prepare = Preparer(processor, max_prompt_tokens=config.data.max_prompt_tokens)
+    # Its processes start while the weights are read.
     pipeline = stack.enter_context(
         Pipeline(
-            source,
-            prepare,
+            rows.source,
+            rows.prepare,
             config.data.pipeline,
             seed=config.seed,
             sharding=BatchSharding.of(mesh),
@@ -73,9 +146,9 @@ def open_parts(config: RunConfig, reward: RewardConfig, workdir: Path, stack: Ex
             skip_log=workdir / SKIPPED_ROWS if hosts.is_main() else None,
         )
     )
-    sampler = Sampler(processor, config.rollout.sampler)
-    grader = stack.enter_context(make_grader(reward))
-    return Parts(mesh, model, processor, prepare, source, pipeline, sampler, grader)
+    model = load_policy(config.model, mesh)
+    sampler = Sampler(rows.prepare.processor, config.rollout.sampler)
+    return Parts(mesh, model, rows, pipeline, sampler, grader)
 
 
 def _mesh(config: MeshConfig | None) -> Mesh | None:
@@ -129,14 +202,10 @@ def make_rollout_copy(config: TrainConfig, model: Policy, mesh: Mesh | None) -> 
 
 
 def make_evaluator(config: RunConfig, parts: Parts) -> Callable[[Policy], Evaluation] | None:
-    """A function that scores a policy on the held-out rows; None if there are no such rows.
-
-    Raises:
-        ValueError: No held-out row can be used.
-    """
-    if config.data.held_out is None:
+    """A function that scores a policy on the held-out rows; None if no rows are held out."""
+    examples = parts.rows.held_out
+    if examples is None:
         return None
-    examples = _held_out(config.data.held_out, parts.prepare, config.evaluation.examples)
     rules = rules_from_config(config.permutation.rules)
     return lambda model: evaluate(
         parts.sampler,
@@ -149,9 +218,8 @@ def make_evaluator(config: RunConfig, parts: Parts) -> Callable[[Policy], Evalua
     )
 
 
-def _held_out(config: SourceConfig, prepare: Preparer, count: int) -> list[Example]:
+def _held_out(source: Source, prepare: Preparer, count: int) -> list[Example]:
     """The first ``count`` usable rows."""
-    source = open_source(config)
     read = RowReader(source, prepare)
     examples: list[Example] = []
     for index in source.in_turns() if isinstance(source, Mixture) else range(len(source)):
@@ -162,31 +230,42 @@ def _held_out(config: SourceConfig, prepare: Preparer, count: int) -> list[Examp
             examples.append(row)
         elif not isinstance(row, Filtered):
             logger.warning("held-out row skipped: %s: %s", row.reason, row)
-    if not examples:
-        raise ValueError("data.held_out: expected at least one row that can be used; got none")
     return examples
 
 
-def fingerprint(config: RunConfig, source: Source) -> dict[str, str]:
-    """Names and digests of what must not change between runs that share checkpoints."""
-    settings = plain(config)
-    # None of these changes the results, except for rounding on another mesh: a run may resume with
-    # fewer workers on less memory, or on other devices.
-    for name in ("logging", "checkpoint", "export", "hosts", "mesh"):
-        del settings[name]
-    for name in ("workers", "prefetch"):
-        del settings["data"]["pipeline"][name]
-    if "reward" in settings:
-        del settings["reward"]["workers"]
-        del settings["rollout"]["mesh"]
-    sizes = {
-        file.name: file.stat().st_size
-        for file in resolve_directory(config.model.path).iterdir()
-        if file.suffix in (".json", ".safetensors", ".txt")
-    }
-    return {
-        "config": fingerprint_of_config(settings),
-        "data": source.fingerprint(),
-        "model": fingerprint_of_config(sizes),
-        "code": fingerprint_of_code(),
-    }
+def identify(given: RunConfig, config: RunConfig, source: Source) -> Identity:
+    """What a run is, to be compared with its checkpoints.
+
+    Args:
+        given: The configuration as the user wrote it.
+        config: The same, with the path of the model that was made if it was to be a fresh one.
+        source: The rows.
+    """
+    directory = resolve_directory(config.model.path)
+    revision = revision_of(directory)
+    return Identity(
+        kind="train" if isinstance(config, TrainConfig) else "warmstart",
+        config=given,
+        contents={
+            DATA: source.fingerprint(),
+            MODEL: fingerprint_of_model(directory),
+            CODE: fingerprint_of_code(),
+        },
+        origin=config.model.path + (f" at revision {revision}" if revision else ""),
+        tied_to_steps=tied_to_steps(config),
+    )
+
+
+def tied_to_steps(config: RunConfig) -> tuple[str, ...]:
+    """The settings by which a step depends on the number of all steps."""
+    tied = []
+    if config.optimizer.schedule != "constant":
+        tied.append(f"optimizer.schedule={config.optimizer.schedule}")
+    # Supervised training permutes nothing.
+    if isinstance(config, TrainConfig) and config.permutation.num_orders:
+        schedule = config.permutation.schedule
+        if schedule.kind != "constant":
+            tied.append(f"permutation.schedule.kind={schedule.kind}")
+        if schedule.warmup:
+            tied.append(f"permutation.schedule.warmup={schedule.warmup}")
+    return tuple(tied)

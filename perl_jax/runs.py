@@ -1,8 +1,10 @@
 """Runs: assembles the configured parts, runs them, and reports the result."""
 
 import json
+import logging
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +14,9 @@ import jax
 from etils import epath
 
 from perl_jax import hosts
+from perl_jax.compilation import use_cache
 from perl_jax.config import RunConfig, TrainConfig, WarmstartConfig
+from perl_jax.data.survey import Rows
 from perl_jax.experience.collect import Collector
 from perl_jax.files import ResumableLog, whole_directory, write_whole
 from perl_jax.hosts import HostsError
@@ -21,32 +25,47 @@ from perl_jax.models.fresh import write_fresh_model
 from perl_jax.models.opening import ModelConfig, open_model
 from perl_jax.parts import (
     Parts,
-    fingerprint,
+    Run,
+    fit_ladders,
+    identify,
     make_evaluator,
     make_learner,
     make_rollout_copy,
     open_parts,
+    open_rows,
 )
-from perl_jax.rewards import GradingError, RewardConfig, Rewarder
+from perl_jax.readiness import check_ready
+from perl_jax.rewards import Grader, GradingError, RewardConfig, Rewarder, make_grader
 from perl_jax.settings import plain, read_config
 from perl_jax.training.checkpoint import CheckpointConfig, CheckpointError, Checkpoints
-from perl_jax.training.display.curves import plot_curves
+from perl_jax.training.checkpoint.files import absolute
+from perl_jax.training.checkpoint.lease import Lease
 from perl_jax.training.display.progress import ProgressBar, final_table
 from perl_jax.training.display.throughput import Throughput, peak_of
 from perl_jax.training.display.writers import METRICS_FILE, MetricsWriter
-from perl_jax.training.loop import Loop, Outcome, Stepper, start_or_resume
+from perl_jax.training.earlier import (
+    CHECKPOINTS,
+    CONFIG,
+    ROLLOUTS,
+    SUMMARY,
+    checkpoint_directory,
+    restart,
+    settle,
+)
+from perl_jax.training.identity import Identity
+from perl_jax.training.loop import Loop, Outcome, Progression, Stepper
+from perl_jax.training.other_run import BEST, choose_step
 from perl_jax.training.reinforce import Reinforce
-from perl_jax.training.start import Start
+from perl_jax.training.start import Start, start_or_resume
 from perl_jax.training.supervised import Supervised
 from perl_jax.training.workdir import Preemption, lock_workdir
 from perl_jax.update.learner import Learner, UpdateConfig
 from perl_jax.update.operations import forward_operations
 from perl_jax.update.state import SplitPolicy
 
-CHECKPOINTS = "checkpoints"
+logger = logging.getLogger(__name__)
+
 EXPORT = "export"
-CONFIG = "config.json"
-SUMMARY = "summary.json"
 CURVES = "curves.png"
 
 _AS_IT_IS = Start()
@@ -61,7 +80,7 @@ def train(config: TrainConfig, workdir: str | Path, start: Start = _AS_IT_IS) ->
     The work directory holds everything of the run; see `perl_jax.train`.
     """
 
-    def stepper(parts: Parts) -> Stepper:
+    def stepper(config: TrainConfig, parts: Parts) -> Stepper:
         model = parts.model.config
         learner = make_learner(
             config, parts.model, parts.processor.banned_rows(model.vocab_size), parts.mesh
@@ -75,7 +94,7 @@ def train(config: TrainConfig, workdir: str | Path, start: Start = _AS_IT_IS) ->
             permutation=config.permutation,
             filtering=config.filtering,
             objective=config.objective,
-            response_lengths=config.learner.packing.response_lengths,
+            response_lengths=config.learner.packing.rungs("response_lengths"),
             seed=config.seed,
             total_steps=config.steps,
             sharding=learner.sharding,
@@ -89,7 +108,7 @@ def train(config: TrainConfig, workdir: str | Path, start: Start = _AS_IT_IS) ->
 def warmstart(config: WarmstartConfig, workdir: str | Path, start: Start = _AS_IT_IS) -> Outcome:
     """Trains a policy on given responses, from the start or from its latest checkpoint."""
 
-    def stepper(parts: Parts) -> Stepper:
+    def stepper(config: WarmstartConfig, parts: Parts) -> Stepper:
         learner = Learner(
             parts.model,
             parts.processor.banned_rows(parts.model.config.vocab_size),
@@ -105,36 +124,42 @@ def warmstart(config: WarmstartConfig, workdir: str | Path, start: Start = _AS_I
 
 
 def _run(
-    config: RunConfig,
-    given: str | Path,
+    given: Run,
+    place: str | Path,
     start: Start,
     reward: RewardConfig,
-    make_stepper: Callable[[Parts], Stepper],
+    make_stepper: Callable[[Run, Parts], Stepper],
 ) -> Outcome:
-    hosts.set_deadline(config.hosts.deadline)
+    hosts.set_deadline(given.hosts.deadline)
+    use_cache(given.compilation)
     main = hosts.is_main()
     with ExitStack() as stack:
-        workdir = stack.enter_context(_own_workdir(given))
-        config = _with_model(config, workdir)
-        parts = open_parts(config, reward, workdir, stack)
-        identity = fingerprint(config, parts.source)
-        hosts.check_same(identity, "what the hosts run")
-        stepper = make_stepper(parts)
-        directory = _checkpoint_directory(config.checkpoint, workdir)
+        workdir = stack.enter_context(_own_workdir(place))
+        directory, lease = _open_place(given.checkpoint, workdir, start, stack)
+        config = _with_model(given, workdir)
+        rows, grader = _open_early(config, reward, stack)
+        identity = identify(given, config, rows.source)
+        identity.check_names(start.allowed)
+        fitted = fit_ladders(config, rows)
+        check_ready(fitted, rows, reward, grader, directory)
+        ladders = repr((fitted.rollout.sampler, fitted.learner.packing))
+        hosts.check_same({**identity.fixed(), "ladders": ladders}, "what the hosts run")
+        # Every host checks the record that one of them writes.
+        record = hosts.gather(identity.record(), "the record of the run")[0]
+        parts = open_parts(fitted, rows, grader, workdir, stack)
+        stepper = make_stepper(fitted, parts)
         checkpoints = stack.enter_context(
-            Checkpoints(directory, config.checkpoint, fingerprint=identity)
+            Checkpoints(directory, config.checkpoint, fingerprint=record, lease=lease)
         )
         key = jax.random.key(config.seed)
-        state, step, progression = start_or_resume(checkpoints, stepper, parts.model, key)
-        if hosts.gather(_is_finished(workdir, step), "whether the run is finished")[0]:
-            raise ValueError(
-                f"{workdir}: this run is finished: {step} of {config.steps} steps are done; give "
-                "another work directory to run again"
-            )
+        state, step, progression = start_or_resume(
+            checkpoints, stepper, parts.model, key, identity=identity, start=start
+        )
+        _check_unfinished(config, workdir, identity, step, progression)
         log = None
         if main:
             write_whole(workdir / CONFIG, json.dumps(plain(config), indent=2) + "\n")
-            log = ResumableLog(workdir / "rollouts.jsonl", "step")
+            log = ResumableLog(workdir / ROLLOUTS, "step")
             log.take_back(step or -1)
         loop = Loop(
             stepper=stepper,
@@ -174,6 +199,38 @@ def _run(
     return outcome
 
 
+def _open_early(config: RunConfig, reward: RewardConfig, stack: ExitStack) -> tuple[Rows, Grader]:
+    """The rows and the grader, whose processes start while the rows are opened."""
+    with ThreadPoolExecutor(1) as pool:
+        starting = pool.submit(make_grader, reward)
+        try:
+            rows = open_rows(config)
+        finally:
+            stack.callback(lambda: starting.result().close())
+    return rows, starting.result()
+
+
+def _open_place(
+    config: CheckpointConfig, workdir: Path, start: Start, stack: ExitStack
+) -> tuple[epath.Path, Lease | None]:
+    """The directory of checkpoints, leased by the main host, after the files of an earlier run.
+
+    Nothing large is loaded before the place is known to be free, and the flags to fit.
+    """
+    directory = absolute(_checkpoint_directory(config, workdir))
+    lease = stack.enter_context(Lease(directory, str(workdir))) if hosts.is_main() else None
+    other = start.other
+
+    def look() -> None:
+        if start.restart:
+            restart(workdir, directory)
+        if not settle(workdir, directory, config) and other is not None:
+            other.find()
+
+    hosts.once(look, "the files of an earlier run")
+    return directory, lease
+
+
 @contextmanager
 def _own_workdir(workdir: str | Path) -> Iterator[Path]:
     """The work directory, locked by the main host; others may share it or have their own."""
@@ -209,7 +266,7 @@ def _checkpoint_directory(config: CheckpointConfig, workdir: Path) -> epath.Path
     return directory
 
 
-def _with_model(config: RunConfig, workdir: Path) -> RunConfig:
+def _with_model(config: Run, workdir: Path) -> Run:
     """The configuration with the path of its model; a fresh model is made first."""
     if not isinstance(config, WarmstartConfig) or config.fresh is None:
         return config
@@ -226,10 +283,27 @@ def _with_model(config: RunConfig, workdir: Path) -> RunConfig:
     return replace(config, fresh=None, model=replace(config.model, path=str(path)))
 
 
-def _is_finished(workdir: Path, step: int) -> bool:
-    """Whether the run ended with this step; the summary is the last file that a run writes."""
+def _check_unfinished(
+    config: RunConfig, workdir: Path, identity: Identity, step: int, progression: Progression
+) -> None:
+    """Raises ValueError, on all hosts, if the run has ended and nothing lets it go on."""
+    early = config.early_stop.is_reached(progression)
     file = workdir / SUMMARY
-    return file.exists() and json.loads(file.read_text(encoding="utf-8"))["steps"] == step
+    # The summary is the last file that a run writes.
+    ended = file.exists() and json.loads(file.read_text(encoding="utf-8"))["steps"] == step
+    ended &= early or step >= config.steps
+    if not hosts.gather(ended, "whether the run is finished")[0]:
+        return
+    more = f"--config.steps=N with more than {step}"
+    if identity.tied_to_steps:
+        tied = ", ".join(identity.tied_to_steps)
+        more += f" and --allow_changes=steps, as {tied} depends on it"
+    if early:
+        more = "another early_stop, which ended it" + (f", or {more}" * (step >= config.steps))
+    raise ValueError(
+        f"{workdir}: this run is finished: {step} of {config.steps} steps are done. To go on, "
+        f"give {more}; to run again, give another work directory, or --restart"
+    )
 
 
 def _finish(
@@ -237,9 +311,14 @@ def _finish(
 ) -> None:
     """Exports the policy with all hosts, as each holds parts of it; the main host summarises."""
     target = workdir / EXPORT
-    if target.exists():
-        target = workdir / f"{EXPORT}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+    def make_room() -> None:
+        # That of an earlier end of this run, which went on.
+        if target.exists():
+            target.rename(workdir / f"{EXPORT}-until-{time.strftime('%Y%m%d-%H%M%S')}")
+
     if config.export:
+        hosts.once(make_room, "the directory of the exported policy")
         save_model(learner.model(outcome.state), target)
     hosts.once(lambda: _summarise(config, workdir, checkpoints, target, outcome), "the summary")
 
@@ -255,10 +334,15 @@ def _summarise(
         "seconds": round(progression.seconds, 1),
         "seed": config.seed,
     }
+    if progression.init_from:
+        summary["init_from"] = progression.init_from
     rows = {"metrics": workdir / METRICS_FILE, "checkpoints": checkpoints}
     if config.export:
         summary["export"] = str(target)
         rows |= {"exported model": target}
+    # Importing Matplotlib takes most of a second, and only the end of a run needs it.
+    from perl_jax.training.display.curves import plot_curves
+
     plot_curves(workdir / METRICS_FILE, workdir / CURVES)
     rows |= {"learning curves": workdir / CURVES, "summary": workdir / SUMMARY}
     write_whole(workdir / SUMMARY, json.dumps(summary, indent=2) + "\n")
@@ -275,23 +359,28 @@ def export(settings: dict[str, Any], workdir: Path, out: Path, step: str) -> int
         settings: The content of the run's ``config.json``.
         workdir: The run's work directory.
         out: A new or empty directory.
-        step: A step number, ``latest`` or ``best``.
+        step: A step number, ``latest`` or ``best``: of those saved, the one whose evaluation is
+            the best.
 
     Raises:
         CheckpointError: There is no such step, or none that can be read.
-        ValueError: The run has no checkpoint.
+        ValueError: The run has no checkpoint, or no evaluation to choose the best by.
     """
-    model, _ = open_model(read_config(ModelConfig, settings["model"], "config.model"))
-    update = read_config(UpdateConfig, settings["learner"], "config.learner")
-    policy = SplitPolicy(model, update.trainable, update.frozen)
-    directory = settings["checkpoint"]["directory"] or workdir / CHECKPOINTS
+    directory = checkpoint_directory(settings, workdir)
     with Checkpoints(directory, CheckpointConfig(), fingerprint=None) as checkpoints:
-        wanted = {"latest": checkpoints.latest_step, "best": checkpoints.best_step}
-        number = wanted[step]() if step in wanted else int(step)
-        if number is None:
-            raise ValueError(f"{workdir}: expected a run with checkpoints; got none")
+        # Before the model is loaded.
+        number = choose_step(checkpoints, step, workdir)
+        model, _ = open_model(read_config(ModelConfig, settings["model"], "config.model"))
+        update = read_config(UpdateConfig, settings["learner"], "config.learner")
+        policy = SplitPolicy(model, update.trainable, update.frozen)
         like = {"params": policy.split(model)}
         restored = checkpoints.restore(like, number, partial=True)
     assert restored is not None
+    first = restored.host["progression"]["before"].get("accuracy", -1.0)
+    if step == BEST and restored.metric is not None and first > restored.metric:
+        logger.warning(
+            "the evaluation before the first step was better: %s, and %s at step %d",
+            first, restored.metric, number,
+        )  # fmt: skip
     save_model(policy.merge(restored.arrays["params"]), out)
     return number

@@ -261,6 +261,11 @@ def test_a_run_ends_when_no_evaluation_got_better_for_long_enough(tmp_path):
     again = runs.warmstart(read_config(WarmstartConfig, given), tmp_path / "run")
     assert (again.step, again.finished) == (3, True)
     assert json.loads((tmp_path / "run" / "summary.json").read_text()) == summary
+    with pytest.raises(ValueError, match=r"3 of 6 steps .* give another early_stop"):
+        runs.warmstart(read_config(WarmstartConfig, given), tmp_path / "run")
+    relaxed = {**given, "early_stop": {"patience": 5}}
+    on = runs.warmstart(read_config(WarmstartConfig, relaxed), tmp_path / "run")
+    assert (on.step, on.finished) == (6, True)
 
 
 def test_a_response_that_is_too_long_ends_the_run_and_is_named(tmp_path):
@@ -279,8 +284,11 @@ def test_a_finished_run_is_not_run_again(workdir):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"seed": 1}, "config: saved as"),
-        ({"data": {**settings()["data"], "train": {"digits": {"rows": 65}}}}, "data: saved as"),
+        ({"seed": 1}, "seed: saved as 0, now 1"),
+        (
+            {"data": {**settings()["data"], "train": {"digits": {"rows": 65}}}},
+            r"data\.train\.digits\.rows: saved as 64, now 65\n.*--allow_changes=data\.train",
+        ),
     ],
     ids=["config", "data"],
 )

@@ -78,6 +78,7 @@ def evaluate(
             max_new_tokens=config.max_new_tokens,
             strategy=Strategy(temperature=config.temperature),
             key=seed,
+            most_orders=min(config.batch, len(named)) * (1 + config.num_orders),
         )
         records += _records(tasks, rollouts, sampler.processor, grader)
     return Evaluation.of(records)

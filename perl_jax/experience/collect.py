@@ -154,6 +154,7 @@ class Collector:
             max_new_tokens=self.rollout.max_new_tokens,
             strategy=Strategy(temperature=self.rollout.temperature),
             key=key,
+            most_orders=self.rollout.groups * (1 + self.permutation.num_orders),
         )
         ladder = Ladder("response_lengths", self.response_lengths)
         length = ladder.fit(rollouts.tokens.shape[-1], "response length")

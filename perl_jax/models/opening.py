@@ -30,7 +30,16 @@ class ModelConfig(Checked):
 
 def open_model(config: ModelConfig, mesh: Mesh | None = None) -> tuple[Policy, Processor]:
     """Loads the policy, onto the mesh or else the first device, and its processor."""
-    path = config.path
-    processor = load_processor(path, min_pixels=config.min_pixels, max_pixels=config.max_pixels)
-    model = load_model(path, dtype=config.dtype, compute_dtype=config.compute_dtype, mesh=mesh)
-    return model, processor
+    return load_policy(config, mesh), open_processor(config)
+
+
+def open_processor(config: ModelConfig) -> Processor:
+    """Loads the processor of the policy's directory."""
+    return load_processor(config.path, min_pixels=config.min_pixels, max_pixels=config.max_pixels)
+
+
+def load_policy(config: ModelConfig, mesh: Mesh | None = None) -> Policy:
+    """Loads the policy alone."""
+    return load_model(
+        config.path, dtype=config.dtype, compute_dtype=config.compute_dtype, mesh=mesh
+    )

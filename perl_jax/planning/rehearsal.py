@@ -321,7 +321,9 @@ def rehearse(
         recorder, device, policy, cast(Processor, processor), sampler, request, Counter()
     )
     orders = run.encode(groups)
-    run.decode(orders, Ladder("prompt_lengths", sampler.prompt_lengths).fit(step.prompt, "prompt"))
+    run.decode(
+        orders, Ladder("prompt_lengths", sampler.rungs("prompt_lengths")).fit(step.prompt, "prompt")
+    )
     if sampler.refill:
         run.shrink(orders)
         run.slide(orders)

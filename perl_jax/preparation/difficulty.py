@@ -11,10 +11,9 @@ import numpy as np
 
 from perl_jax.data.pipeline.preparer import Preparer
 from perl_jax.data.pipeline.rows import Skipped
-from perl_jax.data.sources.row_files import sample
 from perl_jax.data.sources.source import BadRow, Source
 from perl_jax.filtering import Bounds, Verdict, judge_groups
-from perl_jax.hub import resolve_directory
+from perl_jax.models.fingerprint import fingerprint_of_model
 from perl_jax.models.opening import ModelConfig, open_model
 from perl_jax.preparation.accuracies import Accuracies, Result
 from perl_jax.preparation.stage import Context, KeptRow, Outcome, dropped, map_rows, read_rows
@@ -99,7 +98,7 @@ def filter_difficulty(
 
 def difficulty_depends(config: DifficultyConfig, context: Context) -> Any:
     """The fingerprint of the policy."""
-    return _fingerprint_of_model(config.policy.path)
+    return fingerprint_of_model(config.policy.path)
 
 
 def _judged(row: Example, accuracies: Accuracies, bounds: Bounds) -> Outcome:
@@ -189,19 +188,9 @@ def _key(source: Source, config: DifficultyConfig, context: Context) -> str:
     del policy["path"], rollouts["batch"], rollouts["sampler"], rollouts["grading_workers"]
     parts = {
         "rows": source.fingerprint(),
-        "model": _fingerprint_of_model(config.policy.path),
+        "model": fingerprint_of_model(config.policy.path),
         "policy": policy,
         "rollouts": rollouts,
         "seed": context.seed,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
-
-
-def _fingerprint_of_model(path: str) -> str:
-    """A digest of the model files' names, sizes and a sample of their bytes."""
-    digest = hashlib.sha256()
-    for file in sorted(resolve_directory(path).iterdir()):
-        if file.suffix in (".json", ".safetensors", ".jinja", ".txt"):
-            digest.update(file.name.encode())
-            digest.update(sample(str(file)))
-    return digest.hexdigest()

@@ -54,6 +54,12 @@ class ImageSettings:
             )
 
     @property
+    def most_patches(self) -> int:
+        """A bound on the patches of an image: rounding adds some, and a side keeps one token."""
+        area = 2 * self.max_pixels // self.patch_size**2
+        return max(area, MAX_ASPECT_RATIO * self.merge_size**2)
+
+    @property
     def factor(self) -> int:
         """Side of one language-model token, in pixels; image sizes are multiples of it."""
         return self.patch_size * self.merge_size
@@ -170,6 +176,18 @@ def smart_resize(
     return new_height, new_width
 
 
+def grid_of(height: int, width: int, settings: ImageSettings) -> tuple[int, int]:
+    """Rows and columns of patches of an image of this size; raises as `smart_resize`."""
+    new_height, new_width = smart_resize(
+        height,
+        width,
+        factor=settings.factor,
+        min_pixels=settings.min_pixels,
+        max_pixels=settings.max_pixels,
+    )
+    return new_height // settings.patch_size, new_width // settings.patch_size
+
+
 def extract_patches(rgb: np.ndarray, settings: ImageSettings) -> ImagePatches:
     """Resizes and normalises an image, uint8 ``[H, W, 3]``, and cuts it into patches.
 
@@ -181,15 +199,10 @@ def extract_patches(rgb: np.ndarray, settings: ImageSettings) -> ImagePatches:
     """
     if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
         raise ValueError(f"rgb: expected uint8 [H, W, 3], got {rgb.dtype} {list(rgb.shape)}")
-    height, width = smart_resize(
-        *rgb.shape[:2],
-        factor=settings.factor,
-        min_pixels=settings.min_pixels,
-        max_pixels=settings.max_pixels,
-    )
-    resized = np.asarray(Image.fromarray(rgb).resize((width, height), Image.Resampling.BICUBIC))
+    grid = grid_of(rgb.shape[0], rgb.shape[1], settings)
     patch, merge = settings.patch_size, settings.merge_size
-    grid = (height // patch, width // patch)
+    height, width = grid[0] * patch, grid[1] * patch
+    resized = np.asarray(Image.fromarray(rgb).resize((width, height), Image.Resampling.BICUBIC))
     blocks = resized.reshape(grid[0] // merge, merge, patch, grid[1] // merge, merge, patch, 3)
     # [unit row, unit column, row and column in the unit, channel, row and column in the patch]
     blocks = blocks.transpose(0, 3, 1, 4, 6, 2, 5).reshape(-1, 3, patch, patch)

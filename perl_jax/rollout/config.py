@@ -3,8 +3,17 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from perl_jax.buckets import Rungs
+from perl_jax.buckets import AutoRungs
 from perl_jax.settings import Checked, Count, Expects, Positive
+
+# The sizes for rows that are not known. Steps of up to 1.5 in length and 2 in patches.
+_ANY: dict[str, tuple[int, ...]] = {
+    "prompt_lengths": (
+        256, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 12288, 16384,
+    ),
+    "response_lengths": (128, 256, 512, 1024, 2048, 4096),
+    "patches": (1024, 2048, 4096, 8192, 16384, 32768, 65536),
+}  # fmt: skip
 
 Temperature = Annotated[
     Positive, Expects("a positive number, as greedy rollouts of a prompt are all the same")
@@ -14,6 +23,8 @@ Temperature = Annotated[
 @dataclass(frozen=True)
 class SamplerConfig(Checked):
     """How work is cut into compiled calls; no setting changes what is sampled.
+
+    Ladders that are ``auto`` are fitted to the rows of a run; see `perl_jax.ladders`.
 
     Attributes:
         prompt_lengths: Padded prompt lengths, in tokens.
@@ -26,15 +37,18 @@ class SamplerConfig(Checked):
             Otherwise a batch runs until its last response ends.
     """
 
-    prompt_lengths: Rungs = (
-        256, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 12288, 16384,
-    )  # fmt: skip
-    response_lengths: Rungs = (128, 256, 512, 1024, 2048, 4096)
-    patches: Rungs = (1024, 2048, 4096, 8192, 16384, 32768, 65536)
+    prompt_lengths: AutoRungs = "auto"
+    response_lengths: AutoRungs = "auto"
+    patches: AutoRungs = "auto"
     rows: Count = 192
     prefill_tokens: Count = 16384
     chunk: Count = 32
     refill: bool = True
+
+    def rungs(self, ladder: str) -> tuple[int, ...]:
+        """The sizes of a ladder; sizes for any rows if it is ``auto`` and was not fitted."""
+        sizes: tuple[int, ...] | str = getattr(self, ladder)
+        return _ANY[ladder] if isinstance(sizes, str) else sizes
 
     def slots(self, max_new_tokens: int) -> tuple[int, ...]:
         """The sizes that response caches grow through, up to the longest response and a chunk.
@@ -43,4 +57,4 @@ class SamplerConfig(Checked):
         at most half of the last.
         """
         largest = max_new_tokens + self.chunk
-        return (*(rung for rung in self.response_lengths if 2 * rung <= largest), largest)
+        return (*(rung for rung in self.rungs("response_lengths") if 2 * rung <= largest), largest)

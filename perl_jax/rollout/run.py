@@ -32,6 +32,9 @@ from perl_jax.types import Group, ImagePatches
 
 logger = logging.getLogger(__name__)
 
+# A batch of less than this share of the rows costs about as much as a smaller one.
+_SMALLEST_SHARE = 16
+
 # Called with (group, order, rollout, new tokens).
 OnTokens = Callable[[int, int, int, np.ndarray], None]
 
@@ -45,6 +48,7 @@ class SampleRequest:
     strategy: Strategy
     key: jax.Array
     on_tokens: OnTokens | None
+    most_orders: int | None = None
 
 
 class SamplerRun:
@@ -68,6 +72,7 @@ class SamplerRun:
         self.strategy = request.strategy
         self.num_rollouts = request.num_rollouts
         self.on_tokens = request.on_tokens
+        self.most_orders = request.most_orders
         self.ending = Ending(
             processor.stop_tokens, self.strategy.stop, request.max_new_tokens, processor.decode
         )
@@ -82,7 +87,7 @@ class SamplerRun:
 
     def encode(self, groups: Sequence[Group]) -> list[OrderRollouts]:
         """Encodes every distinct image once; returns all orders, ready for prefill."""
-        ladder = Ladder("patches", self.config.patches)
+        ladder = Ladder("patches", self.config.rungs("patches"))
         unit = self.model_config.patches_per_unit
         plan = plan_encoding(groups, ladder, unit, self.sharding)
         orders = self._orders(groups, plan)
@@ -120,7 +125,10 @@ class SamplerRun:
         names = [(g, k) for g, group in enumerate(groups) for k in range(len(group.prompts))]
         ids = np.array([_stable_hash(groups[g].id) for g, _ in names], np.uint32)
         numbers = np.array([k for _, k in names], np.uint32)
-        streams = np.asarray(_streams(self.key, ids, numbers, self.num_rollouts))
+        # Padded, so that few numbers of orders are compiled.
+        padding = (0, _power_of_two(len(names)) - len(names))
+        ids, numbers = np.pad(ids, padding), np.pad(numbers, padding)
+        streams = np.asarray(_streams(self.key, ids, numbers, self.num_rollouts))[: len(names)]
         return [
             OrderRollouts(
                 group=g,
@@ -139,7 +147,9 @@ class SamplerRun:
         ]
 
     def _new_table(self, num_orders: int, length: int) -> tuple[Table, DecodeState]:
-        places = self._places(min(num_orders, max(1, self.config.rows // self.num_rollouts)))
+        at_once = max(1, self.config.rows // self.num_rollouts)
+        largest = self._places(min(self.most_orders or num_orders, at_once))
+        places = self._share(min(num_orders, at_once), largest)
         sizes = (places, self.num_rollouts, length, self._slots(self.config.chunk))
         kind = (self.model_config, self.dtype, self.mesh)
         state = self._run(decode_state.empty_state, *kind, sizes, self.strategy.penalises)
@@ -152,7 +162,7 @@ class SamplerRun:
         most = self.sharding.num_shards * max(1, self.config.prefill_tokens // length)
         while queue and table.free:
             orders, places = table.admit(queue, most)
-            padded = min(self._places(len(orders)), most)
+            padded = min(self._share(len(orders), table.shape[0]), most)
             prompts = pad_prompts(
                 [order.prompt for order in orders],
                 [order.feature_rows for order in orders],
@@ -203,6 +213,8 @@ class SamplerRun:
 
     def _compact(self, state: DecodeState, table: Table) -> DecodeState:
         places, columns = table.shape
+        if places * columns <= self.config.rows // _SMALLEST_SHARE:
+            return state
         fewer = self._places(table.busiest * self.sharding.num_shards)
         most = max(len(order.running) for order in table.active)
         narrower = min(_power_of_two(most), columns)
@@ -253,6 +265,19 @@ class SamplerRun:
         """Rounds up to places that divide over the shards, of few values: so few programs."""
         shards = self.sharding.num_shards
         return shards * _power_of_two(-(-count // shards))
+
+    def _share(self, count: int, largest: int) -> int:
+        """Places for so many orders: ``largest``, or a quarter of it, a sixteenth, ...
+
+        Without a number of orders that calls share, padding is worth less than a program.
+        """
+        places = self._places(count)
+        if self.most_orders is None:
+            return places
+        size = max(largest, places)
+        while size // 4 >= places and size % (4 * self.sharding.num_shards) == 0:
+            size //= 4
+        return size
 
     def _slots(self, needed: int) -> int:
         """The smallest cache with at least so many slots."""

@@ -41,6 +41,7 @@ class Sampler:
         strategy: Strategy | None = None,
         key: jax.Array | int = 0,
         on_tokens: OnTokens | None = None,
+        most_orders: int | None = None,
     ) -> Rollouts:
         """Draws ``num_rollouts`` responses to every prompt of every group.
 
@@ -56,6 +57,8 @@ class Sampler:
             strategy: How tokens are drawn; None: at temperature 1.
             key: A typed PRNG key, or a seed.
             on_tokens: Called with new tokens as they arrive: ``(group, order, rollout, tokens)``.
+            most_orders: The most orders of all calls that are like this one. Smaller calls are then
+                padded to a few sizes, so that later calls compile nothing new.
 
         Returns:
             The rollouts. Their ``stats`` count distinct ``images``, ``patches``, ``orders``,
@@ -74,6 +77,7 @@ class Sampler:
             strategy or Strategy(),
             jax.random.key(key) if isinstance(key, int) else key,
             on_tokens,
+            most_orders,
         )
         run = SamplerRun(model, self.processor, self.config, request, self.calls)
         orders = run.encode(groups)
@@ -85,12 +89,12 @@ class Sampler:
     def check(self, group: Group) -> None:
         """Raises ValueError if a prompt or an image is larger than the ladders allow."""
         self._padded_lengths([group])
-        ladder = Ladder("patches", self.config.patches)
+        ladder = Ladder("patches", self.config.rungs("patches"))
         for image in group.images:
             ladder.fit(image.num_patches, "patches of an image")
 
     def _padded_lengths(self, groups: Sequence[Group]) -> list[int]:
-        ladder = Ladder("prompt_lengths", self.config.prompt_lengths)
+        ladder = Ladder("prompt_lengths", self.config.rungs("prompt_lengths"))
         return [
             ladder.fit(len(prompt.tokens), f"group {group.id!r}, order {k}: prompt length")
             for group in groups

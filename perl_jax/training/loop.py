@@ -1,6 +1,5 @@
 """The loop of a run, for both kinds of training: step, log, evaluate, save, stop."""
 
-import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -21,8 +20,6 @@ from perl_jax.training.display.throughput import Throughput
 from perl_jax.update.learner import Learner
 from perl_jax.update.state import TrainState
 
-logger = logging.getLogger(__name__)
-
 _Accuracy = Annotated[float, Interval(gt=0, le=1), Expects("a share above 0 or None")]
 
 
@@ -37,6 +34,12 @@ class EarlyStop(Checked):
 
     accuracy: _Accuracy | None = None
     patience: Count | None = None
+
+    def is_reached(self, progression: "Progression") -> bool:
+        """Whether a run that came this far ends."""
+        return (self.accuracy is not None and progression.best >= self.accuracy) or (
+            self.patience is not None and progression.since_best >= self.patience
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,8 +81,8 @@ class Stepper(Protocol):
         return {"data": self.pipeline.state()}
 
     def restore(self, host: dict[str, Any]) -> None:
-        """Resumes from a `host_state`."""
-        self.pipeline.restore(host["data"])
+        """Resumes from a `host_state`; a change of the data that was allowed begins its order."""
+        self.pipeline.restore(host["data"], or_begin=True)
 
 
 @dataclass
@@ -87,12 +90,14 @@ class Progression:
     """The progress that the loop keeps over interruptions.
 
     Attributes:
-        before: The summary of the evaluation before the first step.
+        before: The summary of the evaluation before the first step, or before the first one since
+            the run has evaluations.
         after: The summary of the latest evaluation.
         best: The best accuracy so far.
         since_best: The number of evaluations since the best one.
         seconds: Time of training, over all processes of the run.
         evaluated: The step of the latest evaluation.
+        init_from: The run that this one started from, as ``InitFrom.record``; empty: none.
     """
 
     before: dict[str, float] = field(default_factory=dict)
@@ -101,6 +106,7 @@ class Progression:
     since_best: int = 0
     seconds: float = 0.0
     evaluated: int = -1
+    init_from: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -152,15 +158,18 @@ class Loop:
         asked = False
         with CompilationCounter() as compilations:
             if self.evaluate and progression.evaluated < 0:
-                self.progress.write("evaluating before the first step; compiling takes a while")
+                when = f"step {step + 1}" if step else "the first step"
+                self.progress.write(f"evaluating before {when}; compiling takes a while")
                 self._evaluate(state, step, {}, progression)
                 progression.before = progression.after
             # A run that was killed between its end and its summary has still ended.
-            while not asked and step < self.steps and not (step and self._ends_early(progression)):
+            ended = step > 0 and self.early_stop.is_reached(progression)
+            while not (asked or ended) and step < self.steps:
                 state = self._step(state, step, progression, compilations)
                 step += 1
                 asked = self.asked_to_stop()
-                last = asked or step == self.steps or self._ends_early(progression)
+                ended = self.early_stop.is_reached(progression)
+                last = asked or ended or step == self.steps
                 self._save(state, step, progression, force=last)
         self.checkpoints.wait()
         return Outcome(state, step, not asked, progression)
@@ -241,23 +250,3 @@ class Loop:
             "perf/update_seconds": seconds - sum(result.metrics.get(n, 0.0) for n in drawn),
             **self.throughput.metrics(tokens, result.operations, seconds),
         }
-
-    def _ends_early(self, progression: Progression) -> bool:
-        target, patience = self.early_stop.accuracy, self.early_stop.patience
-        return (target is not None and progression.best >= target) or (
-            patience is not None and progression.since_best >= patience
-        )
-
-
-def start_or_resume(
-    checkpoints: Checkpoints, stepper: Stepper, model: Policy, key: jax.Array
-) -> tuple[TrainState, int, Progression]:
-    """Restores the newest intact checkpoint, or makes a fresh state."""
-    state = stepper.learner.init(model, key)
-    # A run may resume with repaired code; the log says so.
-    restored = checkpoints.restore(state, allow_changes=("code",))
-    if restored is None:
-        return state, 0, Progression()
-    logger.info("going on from step %d", restored.step)
-    stepper.restore(restored.host["stepper"])
-    return restored.arrays, restored.step, Progression(**restored.host["progression"])

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from perl_jax.buckets import Ladder, OptionalRungs, Rungs, bucket
+from perl_jax.buckets import AutoOptionalRungs, AutoRungs, Ladder, bucket
 from perl_jax.mesh import first_axes
 from perl_jax.models import PolicyConfig
 from perl_jax.models.policy import Array, ImageSizes, PromptInputs
@@ -19,10 +19,23 @@ from perl_jax.models.prompts import feature_rows, pad_prompts
 from perl_jax.settings import Checked, Count
 from perl_jax.types import Group, ImagePatches, Responses
 
+# The sizes for rows that are not known. Steps of up to 1.5 in length and 2 in patches.
+_ANY: dict[str, tuple[int, ...]] = {
+    "prompt_lengths": (
+        256, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 12288, 16384,
+    ),
+    "response_lengths": (128, 256, 512, 1024, 2048, 4096),
+    "patches": (1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072),
+    "images": (),
+    "orders": (),
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class PackingConfig(Checked):
     """The sizes that arrays of an update are padded to; none of them changes its result.
+
+    Ladders that are ``auto`` are fitted to the rows of a run; see `perl_jax.ladders`.
 
     Attributes:
         micro_groups: Groups in one pass, rounded up to the same number for each shard.
@@ -34,13 +47,16 @@ class PackingConfig(Checked):
     """
 
     micro_groups: Count = 4
-    prompt_lengths: Rungs = (
-        256, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 12288, 16384,
-    )  # fmt: skip
-    response_lengths: Rungs = (128, 256, 512, 1024, 2048, 4096)
-    patches: Rungs = (1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072)
-    images: OptionalRungs = ()
-    orders: OptionalRungs = ()
+    prompt_lengths: AutoRungs = "auto"
+    response_lengths: AutoRungs = "auto"
+    patches: AutoRungs = "auto"
+    images: AutoOptionalRungs = "auto"
+    orders: AutoOptionalRungs = "auto"
+
+    def rungs(self, ladder: str) -> tuple[int, ...]:
+        """The sizes of a ladder; sizes for any rows if it is ``auto`` and was not fitted."""
+        sizes: tuple[int, ...] | str = getattr(self, ladder)
+        return _ANY[ladder] if isinstance(sizes, str) else sizes
 
 
 @jax.tree_util.register_dataclass
@@ -93,7 +109,7 @@ class Sizes:
         """
 
         def fit(ladder: str, size: int, what: str) -> int:
-            rungs = getattr(config, ladder)
+            rungs = config.rungs(ladder)
             return Ladder(ladder, rungs).fit(size, what) if rungs else bucket(size)
 
         prompts = max(
@@ -110,7 +126,7 @@ class Sizes:
             image_sizes = model.image_sizes(
                 [[image.grid for image in of_shard] for of_shard in images],
                 num_patches=fit("patches", patches, "patches of a micro-batch"),
-                num_images=most if config.images else None,
+                num_images=most if config.rungs("images") else None,
             )
         return cls(
             orders=fit("orders", orders, "orders of a micro-batch"),

@@ -120,7 +120,7 @@ def test_a_host_with_another_configuration_is_refused_by_all(place, variables):
     )
     assert run.end() == [1, 1]
     for said in run.said():
-        assert "what the hosts run: config: expected the same on all hosts" in said
+        assert "what the hosts run: seed: expected the same on all hosts" in said
 
 
 def test_a_reward_that_fails_on_one_host_ends_all_of_them(place, variables):

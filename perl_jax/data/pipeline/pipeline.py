@@ -5,6 +5,7 @@ hosts together. So the numbers of hosts, workers and rows ahead change nothing, 
 can be restored under any of them.
 """
 
+import logging
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -24,6 +25,8 @@ from perl_jax.types import Example
 if TYPE_CHECKING:
     # mesh imports jax, which worker processes do not need.
     from perl_jax.mesh import BatchSharding
+
+_log = logging.getLogger(__name__)
 
 # Only decoding and resizing images release the interpreter's lock.
 _THREADS = 4
@@ -240,19 +243,36 @@ class Pipeline(AbstractContextManager["Pipeline"]):
         """
         return {"order": dict(self._identity), **self._counts()}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Continues from a `state`, on any hosts; ValueError if its order differs, telling how."""
+    def restore(self, state: Mapping[str, Any], *, or_begin: bool = False) -> None:
+        """Continues from a `state`, on any hosts.
+
+        Args:
+            state: The place to continue from.
+            or_begin: If it is a place in another order of rows, this order begins at its first row
+                and all counts at 0, which is logged; the log of bad rows is moved aside.
+
+        Raises:
+            ValueError: It is a place in another order; tells how that differs.
+        """
         if self._closed:
             raise ValueError("the pipeline is closed")
         _check_state(state)
         was, now = state["order"], self._identity
         names = [name for name in now if was.get(name) != now[name]]
-        differing = [f"{name}: was {was.get(name)!r}, is {now[name]!r}" for name in names]
-        if differing:
+        differing = "; ".join(f"{name}: was {was.get(name)!r}, is {now[name]!r}" for name in names)
+        if differing and not or_begin:
             raise ValueError(
                 "the state of the data is a place in another order of rows, which cannot be gone "
-                f"on with: {'; '.join(differing)}"
+                f"on with: {differing}"
             )
+        if differing:
+            _log.warning(
+                "the data changed after %d rows, and the new order begins at its first row, so "
+                "rows seen before come again (%s)", state["rows"], differing,
+            )  # fmt: skip
+            if self._log:
+                self._log.set_aside()
+            return
         # Grain's iterator only knows how many rows it gave.
         self._iterator.set_state({"next_index": self._sharding.own_rows_before(state["rows"])})
         self._known.clear()

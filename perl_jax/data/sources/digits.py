@@ -14,11 +14,14 @@ order     put the images in order                                ShowHowTo
 """
 
 import functools
+import gzip
 import hashlib
+import importlib.util
 import json
 import random
 import re
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 import numpy as np
@@ -221,15 +224,23 @@ def _place(rng: random.Random, count: int, skew: float | None) -> int:
     return 0 if rng.random() < skew else rng.randrange(1, count)
 
 
+def _scanned_digits() -> list[list[int]]:
+    """The 64 levels, from 0 to 16, and the digit of every scan."""
+    # Importing scikit-learn takes seconds, and its file is all that is needed.
+    package = importlib.util.find_spec("sklearn")
+    assert package is not None
+    assert package.submodule_search_locations
+    file = Path(package.submodule_search_locations[0]) / "datasets" / "data" / "digits.csv.gz"
+    with gzip.open(file, "rt", encoding="ascii") as lines:
+        return [[int(float(value)) for value in line.split(",")] for line in lines]
+
+
 @functools.cache
 def _scans(split: str) -> tuple[tuple[bytes, ...], ...]:
     """The PNG files of a split, by digit."""
-    # Takes a second to import, and only the demo needs it.
-    from sklearn.datasets import load_digits
-
-    data = load_digits()
     files: list[list[bytes]] = [[] for _ in range(10)]
-    for number, (pixels, digit) in enumerate(zip(data.images, data.target, strict=True)):
+    for number, (*levels, digit) in enumerate(_scanned_digits()):
+        pixels = np.array(levels, np.float64).reshape(8, 8)
         # Every fourth scan is held out.
         if (number % 4 == 3) == (split == "held_out"):
             image = Image.fromarray((255 - pixels * (255 / 16)).astype(np.uint8))

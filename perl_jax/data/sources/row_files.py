@@ -5,7 +5,7 @@ import hashlib
 import itertools
 import operator
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Annotated, Any, ClassVar, TypedDict, Unpack, cast
@@ -16,11 +16,8 @@ from perl_jax.data.sources.columns import ColumnsConfig, Row, RowOptions, read_r
 from perl_jax.data.sources.image_files import image_directory
 from perl_jax.data.sources.source import Source, SourceKind
 from perl_jax.settings import Expects
-from perl_jax.storage import find_files, read_range, short_names, size_of
+from perl_jax.storage import find_files, sample, short_names
 from perl_jax.types import Example
-
-# A fingerprint reads this many blocks of a file, of this size.
-_BLOCKS, _BLOCK_BYTES = 8, 2**16
 
 
 class RowsOptions(TypedDict, total=False):
@@ -90,6 +87,10 @@ class RowFiles(Source):
 
     _columns: ColumnsConfig
 
+    # The values of the source column, each with its first row. Rows without the column, and files
+    # whose column is not read as a whole, are not in it.
+    sources: Mapping[str, int]
+
     def __init__(
         self, paths: str | Path | Sequence[str | Path], **options: Unpack[RowsOptions]
     ) -> None:
@@ -142,6 +143,11 @@ class RowFiles(Source):
         file, name, row = self._read(block, index - self._starts[block])
         return read_row(self._columns, row, name, self._stem(file), self._options)
 
+    def row_name(self, index: int) -> str:
+        """The file and the place of a row, as messages name it."""
+        block = bisect.bisect_right(self._starts, index) - 1
+        return self._read(block, index - self._starts[block])[1]
+
     def fingerprint(self) -> str:
         """A digest of the settings, and of the names and the content of all files."""
         return self._fingerprint
@@ -168,8 +174,11 @@ class RowFiles(Source):
             digest.update(name.encode("utf-8", "surrogateescape"))
             digest.update(self._digest(file))
         seen: dict[tuple[Any, str], str] = {}
-        for name, row in self._identities():
+        sources: dict[str, int] = {}
+        for number, (name, row) in enumerate(self._identities()):
             digest.update(repr(row).encode("utf-8", "backslashreplace"))
+            if options.source is None and columns.source is not None:
+                sources.setdefault(str(value_at(row, columns.source)), number)
             if columns.id:
                 id = row_id(columns, row, name)
                 key = (None if columns.source is None else value_at(row, columns.source), id)
@@ -178,13 +187,5 @@ class RowFiles(Source):
                         f"{name}: expected an id of its own; {seen[key]} has {id!r} too"
                     )
                 seen[key] = name
+        self.sources = sources
         return digest.hexdigest()
-
-
-def sample(path: str) -> bytes:
-    """The size of a file and blocks spread evenly over it, the last one at its end."""
-    size = size_of(path)
-    last = max(0, size - _BLOCK_BYTES)
-    starts = sorted({last * i // (_BLOCKS - 1) for i in range(_BLOCKS)})
-    blocks = [read_range(path, start, min(start + _BLOCK_BYTES, size)) for start in starts]
-    return b"".join((str(size).encode(), *blocks))

@@ -13,8 +13,8 @@ from typing import Any
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordReader
 
-from perl_jax.data.sources.row_files import sample
 from perl_jax.data.sources.tfds_records import DECODERS, FEATURES, from_fields
+from perl_jax.storage import sample
 from perl_jax.types import PROMPT_SUFFIX, Example
 
 

@@ -72,17 +72,25 @@ class Qwen2_5_VLConfig:
         num_patches: int | None = None,
         num_images: int | None = None,
     ) -> ImageSizes:
-        """The padded sizes that hold each of several rows of images."""
-        unit = self.patches_per_unit
+        """The padded sizes that hold each of several rows of images.
+
+        With given patches, there is room for as many images and windows as they can hold, so that
+        calls of fewer images have the same shapes.
+        """
+        unit, side = self.patches_per_unit, self.vision.window_units
         patches = [[height * width for height, width in row] for row in rows]
         windows = [sum(len(window_order(grid, self.vision)[1]) for grid in row) for row in rows]
+        # Attention over whole images is quadratic in the longest: padding it costs twice.
+        longest = bucket(max(max(row, default=0) for row in patches) // unit, steps=8) * unit
+        held = num_patches or 0
+        images = num_images or bucket(max(map(len, rows)), minimum=max(1, held // longest))
+        fewest = max(held // (side**2 * unit), images if held else 1)
         return ImageSizes(
             vision=self.vision,
             patches=num_patches or bucket(max(map(sum, patches)) // unit) * unit,
-            images=num_images or bucket(max(map(len, rows))),
-            windows=bucket(max(windows), minimum=num_images or 1),
-            # Attention over whole images is quadratic in the longest: padding it costs twice.
-            longest=bucket(max(max(row, default=0) for row in patches) // unit, steps=8) * unit,
+            images=images,
+            windows=bucket(max(windows), minimum=fewest),
+            longest=longest,
         )
 
     def sharding(self, path: str, shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:

@@ -89,6 +89,8 @@ class MetricsWriter(AbstractContextManager["MetricsWriter"]):
         self._log.take_back(last)
         rows = read_metrics(path)
         self._last = rows[-1]["step"] if rows else -1
+        # The metrics that the last row of an earlier process has.
+        self._had = set(rows[-1]) if rows else None
         self._every = config.every
         # The open interval resumes with the steps that it held when the run stopped.
         closed = last - last % config.every
@@ -104,7 +106,8 @@ class MetricsWriter(AbstractContextManager["MetricsWriter"]):
 
         ``metrics.jsonl`` is handed to the system before this returns, so a killed process loses
         nothing: write a step before its checkpoint. Event files may then lack the last seconds. NaN
-        and infinities are null in the line, and left out elsewhere.
+        and infinities are null in the line, and left out elsewhere. A resumed run may first add
+        metrics to the step that it resumes from, such as those of an evaluation.
 
         Raises:
             ValueError: This step or a later one was written before.
@@ -114,12 +117,13 @@ class MetricsWriter(AbstractContextManager["MetricsWriter"]):
             return
         if self._closed:
             raise ValueError(f"{METRICS_FILE}: step {step} comes too late: this is a closed file")
-        if step <= self._last:
+        adds = step == self._last and self._had is not None and not self._had & metrics.keys()
+        if step <= self._last and not adds:
             raise ValueError(f"step: expected more than {self._last}, which is written; got {step}")
         numbers = {name: _number(name, value) for name, value in metrics.items()}
         row = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
-        self._log.add(step, row)
-        self._last = step
+        self._log.amend(step, row) if adds else self._log.add(step, row)
+        self._last, self._had = step, None
         self._interval.append(numbers)
         if step % self._every == 0:
             self._end_interval()

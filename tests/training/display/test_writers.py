@@ -79,8 +79,26 @@ def test_a_step_is_written_once_and_in_order(tmp_path):
                 run.write(step, {})
         with pytest.raises(TypeError, match="reward/mean: expected a number; got 'high'"):
             run.write(4, {"reward/mean": "high"})
-    with writer(tmp_path, resume_step=3) as run, pytest.raises(ValueError, match="more than 3"):
-        run.write(3, {})
+    with writer(tmp_path, resume_step=3) as run:
+        run.write(4, {"reward/mean": 0.5})
+        with pytest.raises(ValueError, match="more than 4"):
+            run.write(4, {"policy/loss": 0.5})
+
+
+def test_a_resumed_run_may_add_metrics_to_the_step_that_it_resumes_from(tmp_path):
+    with writer(tmp_path) as run:
+        run.write(1, {"reward/mean": 0.25})
+        run.write(2, {"reward/mean": 0.5})
+    with writer(tmp_path, resume_step=2) as run:
+        with pytest.raises(ValueError, match="more than 2"):
+            run.write(2, {"reward/mean": 0.75, "eval/accuracy": 1.0})
+        run.write(2, {"eval/accuracy": 1.0})
+        run.write(3, {"reward/mean": 1.0})
+    assert [json.loads(line) for line in lines(tmp_path)] == [
+        {"step": 1, "reward/mean": 0.25},
+        {"step": 2, "reward/mean": 0.5, "eval/accuracy": 1.0},
+        {"step": 3, "reward/mean": 1.0},
+    ]
 
 
 def test_after_the_end_nothing_can_be_written(tmp_path):

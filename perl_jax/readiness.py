@@ -1,0 +1,217 @@
+"""Finds the faults of a run before its weights are read, and names all of them at once."""
+
+import contextlib
+import logging
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from etils import epath
+
+from perl_jax import hosts
+from perl_jax.config import RunConfig, TrainConfig
+from perl_jax.data.sources.source import BadRow
+from perl_jax.data.survey import Rows, SurveyedRow, first_of_every_source, row_name
+from perl_jax.permutation import Rules, rule_for, rules_from_config
+from perl_jax.rewards import Grader, RewardConfig, load_reward
+from perl_jax.types import Example
+
+logger = logging.getLogger(__name__)
+
+_SHOWN = 3
+# The share of bad rows among those looked at varies by chance.
+_DEVIATIONS = 3.0
+_DUMMY = "<think>A response that checks the reward.</think>\\boxed{0}"
+
+
+class NotReadyError(ValueError):
+    """A run cannot succeed; the message names every fault."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A fault, with the field that it is about.
+
+    ``ends`` tells whether the run cannot start; otherwise it is a warning.
+    """
+
+    field: str
+    message: str
+    ends: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.message}"
+
+
+def check_ready(
+    config: RunConfig,
+    rows: Rows,
+    reward: RewardConfig,
+    grader: Grader,
+    checkpoints: epath.Path,
+) -> None:
+    """Checks a run on all hosts together; the arguments are those of `findings`.
+
+    Raises:
+        NotReadyError: The run would fail; names all faults, of every host.
+    """
+    found = findings(config, rows, reward, grader, checkpoints)
+    told = hosts.gather([[one.field, one.message, one.ends] for one in found], "the checks")
+    together = dict.fromkeys(Finding(*one) for of_host in told for one in of_host)
+    for one in together:
+        if not one.ends:
+            logger.warning("%s", one)
+    if faults := [str(one) for one in together if one.ends]:
+        if len(faults) == 1:
+            raise NotReadyError(faults[0])
+        listed = "".join(f"\n  {fault}" for fault in faults)
+        raise NotReadyError(f"this run has {len(faults)} faults:{listed}")
+
+
+def findings(
+    config: RunConfig,
+    rows: Rows,
+    reward: RewardConfig,
+    grader: Grader,
+    checkpoints: epath.Path,
+) -> list[Finding]:
+    """The faults of a run that show before its weights are read.
+
+    Args:
+        config: The run's configuration, with fitted ladders.
+        rows: The rows of the run.
+        reward: The settings of rewards.
+        grader: Grades the responses of the run.
+        checkpoints: The directory of checkpoints.
+    """
+    found = [*_row_faults(config, rows), *_rule_faults(config, rows)]
+    found += _ladder_faults(config, rows)
+    found += _reward_faults(reward, rows.surveyed)
+    # One host tells all of them.
+    if hosts.is_main():
+        if isinstance(config, TrainConfig):
+            found += _truth_faults(rows, grader, config.data.pipeline.max_bad_fraction)
+        found += _place_faults(checkpoints)
+    return found
+
+
+def _row_faults(config: RunConfig, rows: Rows) -> Iterator[Finding]:
+    if not rows.surveyed:
+        yield Finding(
+            "data.train",
+            f"expected rows that can be used; got none among those looked at of the "
+            f"{len(rows.source)} rows (python -m perl_jax.data.lint counts them by reason)",
+        )
+    if config.data.held_out is not None and not rows.held_out:
+        yield Finding("data.held_out", "expected at least one row that can be used; got none")
+
+
+def _rule_faults(config: RunConfig, rows: Rows) -> Iterator[Finding]:
+    """Sources without a permutation rule, of all rows where their column is at hand."""
+    rules = rules_from_config(config.permutation.rules)
+    if isinstance(config, TrainConfig) and config.permutation.unknown == "error":
+        yield from _without_rule("data.train", _train_examples(rows), rules)
+    if config.evaluation.num_orders:
+        yield from _without_rule("data.held_out", rows.held_out or (), rules)
+
+
+def _train_examples(rows: Rows) -> Iterator[Example]:
+    for number in first_of_every_source(rows.source).values():
+        # A row that cannot be used is never permuted.
+        with contextlib.suppress(BadRow):
+            yield rows.source[number]
+    for row in rows.surveyed:
+        yield row.example
+
+
+def _without_rule(
+    field: str, examples: Iterator[Example] | Sequence[Example], rules: Rules
+) -> Iterator[Finding]:
+    told = set()
+    for example in examples:
+        try:
+            rule_for(example, rules=rules)
+        except ValueError as error:
+            if str(error) not in told:
+                told.add(str(error))
+                yield Finding(field, f"example {example.id!r}: {error}")
+
+
+def _ladder_faults(config: RunConfig, rows: Rows) -> Iterator[Finding]:
+    """Ladders that do not hold the largest row that was looked at."""
+    shards = 1 if config.mesh is None else config.mesh.data * config.mesh.fsdp
+    sampler, packing = config.rollout.sampler, config.learner.packing
+    trained, asked = rows.surveyed, rows.surveyed_held_out
+    groups = -(-packing.micro_groups // shards)
+    drawn = [*(trained if isinstance(config, TrainConfig) else ()), *asked]
+    of_update: dict[str, Callable[[SurveyedRow], int]] = {
+        "prompt_lengths": lambda row: max(row.prompts),
+        "patches": lambda row: groups * row.patches,
+        "images": lambda row: groups * len(row.images),
+        "orders": lambda row: groups * len(row.prompts),
+    }
+    of_sampler: dict[str, Callable[[SurveyedRow], int]] = {
+        "prompt_lengths": lambda row: max(row.prompts),
+        "patches": lambda row: max(row.images, default=0),
+    }
+    for section, settings, measured, sizes in (
+        ("learner.packing", packing, trained, of_update),
+        ("rollout.sampler", sampler, drawn, of_sampler),
+    ):
+        for name, size in sizes.items():
+            rungs = settings.rungs(name)
+            largest = max(measured, key=size, default=None)
+            if rungs and largest is not None and size(largest) > rungs[-1]:
+                many = f"{groups} groups like " if size is not of_sampler.get(name) else ""
+                yield Finding(
+                    f"{section}.{name}",
+                    f"expected at least {size(largest)}, for {many}example "
+                    f"{largest.example.id!r}; the largest is {rungs[-1]} ('auto' fits it)",
+                )
+
+
+def _reward_faults(config: RewardConfig, rows: Sequence[SurveyedRow]) -> Iterator[Finding]:
+    """Calls every function of the user once, as a run does."""
+    for name, path in config.functions.items():
+        try:
+            function = load_reward(path)
+            for row in rows[:1]:
+                function([_DUMMY], [row.example.answer], [row.example.metadata])
+        except (ImportError, RuntimeError, ValueError) as error:
+            yield Finding(f"reward.functions.{name}", str(error))
+
+
+def _truth_faults(rows: Rows, grader: Grader, fraction: float) -> Iterator[Finding]:
+    """Truths that no response could match, among the rows that were looked at."""
+    count = len(rows.surveyed)
+    problems = grader.check_gold([row.example.answer for row in rows.surveyed])
+    bad = [(row, why) for row, why in zip(rows.surveyed, problems, strict=True) if why]
+    if not bad:
+        return
+    allowed = count * fraction + _DEVIATIONS * math.sqrt(count * fraction)
+    examples = "; ".join(
+        f"{row_name(rows.source, row.number)} (id {row.example.id!r}): {why}"
+        for row, why in bad[:_SHOWN]
+    )
+    yield Finding(
+        "data.train",
+        f"expected answers that a response can match; {len(bad)} of {count} rows looked at have "
+        f"others ({len(bad) / count:.1%}), such as {examples}",
+        ends=len(bad) > allowed,
+    )
+
+
+def _place_faults(checkpoints: epath.Path) -> Iterator[Finding]:
+    """Whether checkpoints can be written; the work directory is locked already."""
+    probe = checkpoints.parent / f".{checkpoints.name}.{os.getpid()}.probe"
+    try:
+        probe.parent.mkdir(parents=True, exist_ok=True)
+        probe.write_text("")
+        probe.unlink()
+    # Clients of buckets have exceptions of their own.
+    except Exception as error:
+        yield Finding(
+            "checkpoint.directory",
+            f"expected a directory that can be written; got {checkpoints}: {error}",
+        )
