@@ -201,6 +201,8 @@ def _open_place(
 
     def look() -> None:
         if start.restart:
+            if other is not None and other.workdir == workdir:
+                raise ValueError("--init_from: expected another run than the one to --restart")
             restart(workdir, directory)
         if not settle(workdir, directory, config) and other is not None:
             other.find()

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from functools import reduce
+from pathlib import Path
 
 import pytest
 
@@ -82,9 +83,11 @@ def test_what_only_says_how_far_how_closely_and_where_may_change(path, value):
     assert lines or path == "model.path"
 
 
-def test_every_free_name_is_a_field():
+def test_every_free_name_is_a_field_and_stands_in_the_documents():
     known = set(paths_of(plain(identity().config)))
     assert [name for name in FREE if name not in known] == []
+    page = (Path(__file__).parents[2] / "docs" / "runs.md").read_text()
+    assert [name for name in FREE if f"`{name}`" not in page] == []
 
 
 def paths_of(value, prefix=""):
@@ -236,6 +239,7 @@ def test_a_source_that_is_added_to_a_mixture_is_one_change_of_data_train():
     said = refusal(before, now)
     (line,) = [line for line in said.splitlines() if line.startswith("  ")]
     assert line.startswith('  data.train.mixture[1]: saved as nothing, now {"source":')
+    assert "--allow_changes=data.train. To keep" in said
     assert len(compare(before, now, "data.train")) == 2
 
 
