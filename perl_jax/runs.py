@@ -46,7 +46,7 @@ from perl_jax.training.earlier import (
     restart,
     settle,
 )
-from perl_jax.training.identity import Identity
+from perl_jax.training.identity import Identity, check_names
 from perl_jax.training.loop import Loop, Outcome, Progression, Stepper
 from perl_jax.training.other_run import BEST, choose_step
 from perl_jax.training.reinforce import Reinforce
@@ -124,6 +124,7 @@ def _run(
     reward: RewardConfig,
     make_stepper: Callable[[Parts], Stepper],
 ) -> Outcome:
+    check_names(given, start.allowed)
     hosts.set_deadline(given.hosts.deadline)
     main = hosts.is_main()
     with ExitStack() as stack:
@@ -132,7 +133,6 @@ def _run(
         config = _with_model(given, workdir)
         parts = open_parts(config, reward, workdir, stack)
         identity = identify(given, config, parts.source)
-        identity.check_names(start.allowed)
         hosts.check_same(identity.fixed(), "what the hosts run")
         # Every host checks the record that one of them writes.
         record = hosts.gather(identity.record(), "the record of the run")[0]

@@ -101,19 +101,6 @@ class Identity:
             path: text for path, text in leaves.items() if not _within_any(path, _OF_A_HOST)
         }
 
-    def check_names(self, allow: Collection[str]) -> None:
-        """Raises ValueError if a name is neither a field, a section nor an entry of the identity.
-
-        ``data`` and ``model`` stand for the sections and for the content.
-        """
-        known = {CODE, *_paths("", plain(self.config))}
-        for name in allow:
-            if name not in known:
-                raise ValueError(
-                    f"--allow_changes: expected fields or sections of the configuration, or code; "
-                    f"got {name!r}{suggestion(name, known)}"
-                )
-
     def compare(self, place: str, saved: Mapping[str, Any], allow: Collection[str]) -> list[str]:
         """The differences from a checkpoint's `record`, all of which are allowed, in words.
 
@@ -194,6 +181,20 @@ class Identity:
         while path and not (path in known and re.fullmatch(r"[\w.]+", path)):
             path = path[: max(path.rfind("."), path.rfind("["), 0)]
         return path or CODE
+
+
+def check_names(config: Any, allow: Collection[str]) -> None:
+    """Raises ValueError if a name is neither a field or section of a configuration nor ``code``.
+
+    ``data`` and ``model`` stand for the sections and for the content.
+    """
+    known = {CODE, *_paths("", plain(config))}
+    for name in allow:
+        if name not in known:
+            raise ValueError(
+                "--allow_changes: expected fields or sections of the configuration, or code; got "
+                f"{name!r}{suggestion(name, known)}"
+            )
 
 
 def _differences(path: str, saved: Any, now: Any) -> Iterator[Change]:
