@@ -52,7 +52,7 @@ from perl_jax.training.earlier import (
     restart,
     settle,
 )
-from perl_jax.training.identity import Identity
+from perl_jax.training.identity import Identity, check_names
 from perl_jax.training.loop import Loop, Outcome, Progression, Stepper
 from perl_jax.training.other_run import BEST, choose_step
 from perl_jax.training.reinforce import Reinforce
@@ -130,6 +130,7 @@ def _run(
     reward: RewardConfig,
     make_stepper: Callable[[Run, Parts], Stepper],
 ) -> Outcome:
+    check_names(given, start.allowed)
     hosts.set_deadline(given.hosts.deadline)
     use_cache(given.compilation)
     main = hosts.is_main()
@@ -139,7 +140,6 @@ def _run(
         config = _with_model(given, workdir)
         rows, grader = _open_early(config, reward, stack)
         identity = identify(given, config, rows.source)
-        identity.check_names(start.allowed)
         fitted = fit_ladders(config, rows)
         check_ready(fitted, rows, reward, grader, directory)
         ladders = repr((fitted.rollout.sampler, fitted.learner.packing))
@@ -223,6 +223,8 @@ def _open_place(
 
     def look() -> None:
         if start.restart:
+            if other is not None and other.workdir == workdir:
+                raise ValueError("--init_from: expected another run than the one to --restart")
             restart(workdir, directory)
         if not settle(workdir, directory, config) and other is not None:
             other.find()
