@@ -97,6 +97,7 @@ def by_hand(config: TrainConfig, groups: list[Group]) -> TrainConfig:
     )
     return replace(
         config,
+        data=replace(config.data, max_prompt_tokens=prompt),
         rollout=replace(config.rollout, sampler=sampler),
         learner=replace(config.learner, packing=packing),
     )

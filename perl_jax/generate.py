@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from perl_jax.compilation import CompilationConfig, use_cache
 from perl_jax.main import one_line_errors
 from perl_jax.models import load_model
 from perl_jax.processing import load_processor
@@ -16,6 +17,7 @@ from perl_jax.rollout.answering import TextStream, answer_file, print_answers
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line."""
     args = _parse(arguments)
+    use_cache(CompilationConfig())
     strategy = Strategy(
         temperature=args.temperature,
         top_k=args.top_k,
