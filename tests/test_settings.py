@@ -41,7 +41,7 @@ FREE_NUMBERS = {
 INFINITE = {"clip_high": "never clips"}
 # Texts that name something outside: a file, a column, a model, a pattern of parameters.
 FREE_TEXTS = {
-    "answer", "api_key_env", "base_url", "directory", "frozen[0]", "functions.x", "id[0]",
+    "answer", "api_key_env", "base_url", "cache", "directory", "frozen[0]", "functions.x", "id[0]",
     "image_root", "images[0]", "metadata[0]", "metadata_json", "model", "name", "no_decay[0]",
     "options", "path", "paths[0]", "prompt", "prompt_suffix", "question", "question_types[0]",
     "source", "sources[0]", "trainable[0]", "wandb_project", "words[0]",

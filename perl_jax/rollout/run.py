@@ -274,8 +274,9 @@ class SamplerRun:
         places = self._places(count)
         if self.most_orders is None:
             return places
+        least = max(places, self.config.rows // _SMALLEST_SHARE // self.num_rollouts + 1)
         size = max(largest, places)
-        while size // 4 >= places and size % (4 * self.sharding.num_shards) == 0:
+        while size // 4 >= least and size % (4 * self.sharding.num_shards) == 0:
             size //= 4
         return size
 
