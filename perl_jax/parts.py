@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from perl_jax import hosts
+from perl_jax.activity import Activity, silent
 from perl_jax.config import RunConfig, TrainConfig
 from perl_jax.data.config import SourceConfig, open_source
 from perl_jax.data.pipeline.mixture import Mixture
@@ -128,8 +129,12 @@ def make_rollout_copy(config: TrainConfig, model: Policy, mesh: Mesh | None) -> 
     return RolloutCopy(model, mesh, rearranged(mesh, *wanted.shape))
 
 
-def make_evaluator(config: RunConfig, parts: Parts) -> Callable[[Policy], Evaluation] | None:
+def make_evaluator(
+    config: RunConfig, parts: Parts, activity: Activity = silent
+) -> Callable[[Policy], Evaluation] | None:
     """A function that scores a policy on the held-out rows; None if there are no such rows.
+
+    ``activity`` hears how many examples are asked.
 
     Raises:
         ValueError: No held-out row can be used.
@@ -146,6 +151,7 @@ def make_evaluator(config: RunConfig, parts: Parts) -> Callable[[Policy], Evalua
         grader=parts.grader,
         config=config.evaluation,
         seed=config.seed,
+        activity=activity,
     )
 
 

@@ -1,6 +1,7 @@
 """Runs: assembles the configured parts, runs them, and reports the result."""
 
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,11 +12,14 @@ from typing import Any
 import jax
 from etils import epath
 
-from perl_jax import hosts
+from perl_jax import hosts, overview
+from perl_jax.activity import Activity
 from perl_jax.config import RunConfig, TrainConfig, WarmstartConfig
+from perl_jax.experience.album import Album
 from perl_jax.experience.collect import Collector
-from perl_jax.files import ResumableLog, whole_directory, write_whole
+from perl_jax.files import whole_directory, write_whole
 from perl_jax.hosts import HostsError
+from perl_jax.mesh import BatchSharding
 from perl_jax.models import save_model
 from perl_jax.models.fresh import write_fresh_model
 from perl_jax.models.opening import ModelConfig, open_model
@@ -30,15 +34,18 @@ from perl_jax.parts import (
 from perl_jax.rewards import GradingError, RewardConfig, Rewarder
 from perl_jax.settings import plain, read_config
 from perl_jax.training.checkpoint import CheckpointConfig, CheckpointError, Checkpoints
+from perl_jax.training.display.console import Console
 from perl_jax.training.display.curves import plot_curves
-from perl_jax.training.display.progress import ProgressBar, final_table
+from perl_jax.training.display.final_table import final_table
+from perl_jax.training.display.logs import RunLogs
+from perl_jax.training.display.rollout_log import IMAGES
 from perl_jax.training.display.throughput import Throughput, peak_of
-from perl_jax.training.display.writers import METRICS_FILE, MetricsWriter
+from perl_jax.training.display.writers import METRICS_FILE
 from perl_jax.training.loop import Loop, Outcome, Stepper, start_or_resume
 from perl_jax.training.reinforce import Reinforce
 from perl_jax.training.start import Start
 from perl_jax.training.supervised import Supervised
-from perl_jax.training.workdir import Preemption, lock_workdir
+from perl_jax.training.workdir import Interrupted, Preemption, lock_workdir
 from perl_jax.update.learner import Learner, UpdateConfig
 from perl_jax.update.operations import forward_operations
 from perl_jax.update.state import SplitPolicy
@@ -51,7 +58,7 @@ CURVES = "curves.png"
 
 _AS_IT_IS = Start()
 
-RUN_ERRORS = (CheckpointError, GradingError, HostsError)
+RUN_ERRORS = (CheckpointError, GradingError, HostsError, Interrupted)
 """The exceptions that may end a run, besides wrong values and failing storage."""
 
 
@@ -60,8 +67,9 @@ def train(config: TrainConfig, workdir: str | Path, start: Start = _AS_IT_IS) ->
 
     The work directory holds everything of the run; see `perl_jax.train`.
     """
+    logged = config.logging.rollouts
 
-    def stepper(parts: Parts) -> Stepper:
+    def stepper(parts: Parts, album: Album | None, activity: Activity) -> Stepper:
         model = parts.model.config
         learner = make_learner(
             config, parts.model, parts.processor.banned_rows(model.vocab_size), parts.mesh
@@ -79,9 +87,13 @@ def train(config: TrainConfig, workdir: str | Path, start: Start = _AS_IT_IS) ->
             seed=config.seed,
             total_steps=config.steps,
             sharding=learner.sharding,
+            recorded=logged.groups if hosts.is_main() else 0,
+            album=album,
+            pictured=logged.groups,
+            activity=activity,
         )
         copy = make_rollout_copy(config, parts.model, parts.mesh)
-        return Reinforce(learner, collector, parts.pipeline, copy)
+        return Reinforce(learner, collector, parts.pipeline, copy, activity)
 
     return _run(config, workdir, start, config.reward, stepper)
 
@@ -89,7 +101,7 @@ def train(config: TrainConfig, workdir: str | Path, start: Start = _AS_IT_IS) ->
 def warmstart(config: WarmstartConfig, workdir: str | Path, start: Start = _AS_IT_IS) -> Outcome:
     """Trains a policy on given responses, from the start or from its latest checkpoint."""
 
-    def stepper(parts: Parts) -> Stepper:
+    def stepper(parts: Parts, album: Album | None, activity: Activity) -> Stepper:
         learner = Learner(
             parts.model,
             parts.processor.banned_rows(parts.model.config.vocab_size),
@@ -99,7 +111,7 @@ def warmstart(config: WarmstartConfig, workdir: str | Path, start: Start = _AS_I
             mesh=parts.mesh,
         )
         longest = config.max_response_tokens
-        return Supervised(learner, parts.pipeline, parts.processor, config.rows, longest)
+        return Supervised(learner, parts.pipeline, parts.processor, config.rows, longest, activity)
 
     return _run(config, workdir, start, RewardConfig(), stepper)
 
@@ -109,17 +121,20 @@ def _run(
     given: str | Path,
     start: Start,
     reward: RewardConfig,
-    make_stepper: Callable[[Parts], Stepper],
+    make_stepper: Callable[[Parts, Album | None, Activity], Stepper],
 ) -> Outcome:
     hosts.set_deadline(config.hosts.deadline)
     main = hosts.is_main()
-    with ExitStack() as stack:
+    host = f"host {jax.process_index()}" if jax.process_count() > 1 else None
+    console = Console(config.steps, enabled=config.logging.console and main, host=host)
+    with console, console.logging_of("perl_jax"), ExitStack() as stack:
         workdir = stack.enter_context(_own_workdir(given))
         config = _with_model(config, workdir)
+        console.say(f"loading {config.model.path}")
         parts = open_parts(config, reward, workdir, stack)
         identity = fingerprint(config, parts.source)
         hosts.check_same(identity, "what the hosts run")
-        stepper = make_stepper(parts)
+        stepper = make_stepper(parts, _open_album(config, parts, workdir, stack), console)
         directory = _checkpoint_directory(config.checkpoint, workdir)
         checkpoints = stack.enter_context(
             Checkpoints(directory, config.checkpoint, fingerprint=identity)
@@ -131,33 +146,33 @@ def _run(
                 f"{workdir}: this run is finished: {step} of {config.steps} steps are done; give "
                 "another work directory to run again"
             )
-        log = None
         if main:
             write_whole(workdir / CONFIG, json.dumps(plain(config), indent=2) + "\n")
-            log = ResumableLog(workdir / "rollouts.jsonl", "step")
-            log.take_back(step or -1)
+            places = overview.places_lines(config, workdir, directory, step)
+            told = (config, parts.mesh, parts.model, parts.source, places)
+            for line in overview.first_words(*told):
+                console.say(line)
+        logs = RunLogs(
+            workdir,
+            config.logging,
+            settings=plain(config),
+            resume_step=step or None,
+            active=main,
+        )
+        stack.enter_context(logs)
+        preemption = stack.enter_context(Preemption(answers=main))
         loop = Loop(
             stepper=stepper,
             checkpoints=checkpoints,
-            write=stack.enter_context(
-                MetricsWriter(
-                    workdir,
-                    config.logging,
-                    run_name=workdir.name,
-                    settings=plain(config),
-                    resume_step=step or None,
-                    active=main,
-                )
-            ).write,
-            progress=ProgressBar(
-                config.steps, initial_step=step, enabled=config.logging.console and main
-            ),
-            asked_to_stop=stack.enter_context(Preemption()).agreed,
+            write=logs.write,
+            console=console,
+            preemption=preemption,
             steps=config.steps,
-            evaluate=make_evaluator(config, parts),
+            evaluate=make_evaluator(config, parts, console),
             evaluate_every=config.evaluation.every,
             early_stop=config.early_stop,
-            record=log.add if log else None,
+            record=logs.record,
+            keep=logs.keep,
             max_skipped=config.optimizer.max_skipped,
             max_logprob_gap=config.learner.max_logprob_gap,
             throughput=Throughput(
@@ -165,13 +180,33 @@ def _run(
                 peak_of(jax.local_devices()[0]),
             ),
         )
-        stack.callback(loop.progress.close)
-        outcome = loop.run(state, step, progression)
+        try:
+            outcome = loop.run(state, step, progression)
+        except KeyboardInterrupt:
+            if not preemption.requested:
+                raise
+            raise Interrupted(
+                f"stopped at once, in {preemption.finishing}; the same command goes on from the "
+                "last checkpoint"
+            ) from None
     if outcome.finished:
-        _finish(config, workdir, directory, stepper.learner, outcome)
+        _finish(config, workdir, directory, stepper.learner, outcome, console)
     elif main:
-        print(f"stopped as asked after step {outcome.step}; the same command goes on from there")
+        print(
+            f"stopped as asked after step {outcome.step}; the same command goes on from there",
+            file=sys.stderr,
+        )
     return outcome
+
+
+def _open_album(config: RunConfig, parts: Parts, workdir: Path, stack: ExitStack) -> Album | None:
+    """The album of a run that logs pictures."""
+    logged = config.logging.rollouts
+    if not logged.images or logged.groups == 0 or isinstance(config, WarmstartConfig):
+        return None
+    sharding = BatchSharding.of(parts.mesh)
+    album = Album(workdir / IMAGES, parts.processor.image_settings, sharding)
+    return stack.enter_context(album)
 
 
 @contextmanager
@@ -233,15 +268,23 @@ def _is_finished(workdir: Path, step: int) -> bool:
 
 
 def _finish(
-    config: RunConfig, workdir: Path, checkpoints: epath.Path, learner: Learner, outcome: Outcome
+    config: RunConfig,
+    workdir: Path,
+    checkpoints: epath.Path,
+    learner: Learner,
+    outcome: Outcome,
+    console: Console,
 ) -> None:
     """Exports the policy with all hosts, as each holds parts of it; the main host summarises."""
     target = workdir / EXPORT
     if target.exists():
         target = workdir / f"{EXPORT}-{time.strftime('%Y%m%d-%H%M%S')}"
     if config.export:
+        console.say(f"exporting the policy to {target}")
         save_model(learner.model(outcome.state), target)
     hosts.once(lambda: _summarise(config, workdir, checkpoints, target, outcome), "the summary")
+    for line in overview.last_words(config, workdir, target, outcome):
+        console.say(line)
 
 
 def _summarise(

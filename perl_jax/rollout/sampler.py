@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from perl_jax.activity import Activity, silent
 from perl_jax.buckets import Ladder
 from perl_jax.models import Policy
 from perl_jax.processing import Processor
@@ -41,6 +42,7 @@ class Sampler:
         strategy: Strategy | None = None,
         key: jax.Array | int = 0,
         on_tokens: OnTokens | None = None,
+        activity: Activity = silent,
     ) -> Rollouts:
         """Draws ``num_rollouts`` responses to every prompt of every group.
 
@@ -56,6 +58,7 @@ class Sampler:
             strategy: How tokens are drawn; None: at temperature 1.
             key: A typed PRNG key, or a seed.
             on_tokens: Called with new tokens as they arrive: ``(group, order, rollout, tokens)``.
+            activity: Hears how many responses are finished, as ``drawing``.
 
         Returns:
             The rollouts. Their ``stats`` count distinct ``images``, ``patches``, ``orders``,
@@ -74,6 +77,7 @@ class Sampler:
             strategy or Strategy(),
             jax.random.key(key) if isinstance(key, int) else key,
             on_tokens,
+            activity,
         )
         run = SamplerRun(model, self.processor, self.config, request, self.calls)
         orders = run.encode(groups)

@@ -6,8 +6,8 @@ from typing import Any
 
 import jax
 import numpy as np
-
 from perl_jax.training.display.progress import ProgressBar
+
 from perl_jax.training.display.throughput import Throughput
 from perl_jax.training.loop import EarlyStop, Loop, StepResult
 from perl_jax.update.state import TrainState
