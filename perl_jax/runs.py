@@ -180,15 +180,8 @@ def _run(
                 peak_of(jax.local_devices()[0]),
             ),
         )
-        try:
+        with preemption.interruptible():
             outcome = loop.run(state, step, progression)
-        except KeyboardInterrupt:
-            if not preemption.requested:
-                raise
-            raise Interrupted(
-                f"stopped at once, in {preemption.finishing}; the same command goes on from the "
-                "last checkpoint"
-            ) from None
     if outcome.finished:
         _finish(config, workdir, directory, stepper.learner, outcome, console)
     elif main:

@@ -122,10 +122,15 @@ def test_what_a_step_logs_is_consistent(rows):
 
 
 def test_rollouts_curves_settings_and_event_files_are_there(workdir):
-    lines = (workdir / "rollouts.jsonl").read_text().splitlines()
+    lines = (workdir / "rollouts.jsonl").read_bytes().splitlines()
     records = [json.loads(line) for line in lines]
-    assert [record["step"] for record in records] == [1, 2]
-    assert all(record["first_response"] for record in records)
+    assert {record["step"] for record in records} == {1, 2}
+    assert all(text for record in records for of_order in record["responses"] for text in of_order)
+    shown = {name for record in records for name in record["images"]}
+    assert {file.name for file in (workdir / "images").iterdir()} == {f"{n}.jpg" for n in shown}
+    lines = (workdir / "evaluations" / "step_2.jsonl").read_text().splitlines()
+    answers = [json.loads(line) for line in lines]
+    assert len({answer["id"] for answer in answers}) == 8
     with Image.open(workdir / "curves.png") as curves:
         assert curves.size[0] > 500
     assert any((workdir / "tensorboard").iterdir())

@@ -214,6 +214,7 @@ class Loop:
         """Evaluates, and logs the result with the other metrics of the step."""
         assert self.evaluate is not None
         start = time.perf_counter()
+        self.console("evaluating")
         report = self.evaluate(self.stepper.policy(state))
         self.keep(step, report)
         metrics |= report.metrics()

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import FrameType
@@ -87,6 +87,23 @@ class Preemption:
     def agreed(self) -> bool:
         """Whether any host was asked to stop, the same on all hosts. All of them must call this."""
         return any(gather(self.requested, "whether to stop"))
+
+    @contextlib.contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Turns the exception of the second SIGINT into one that says what was interrupted.
+
+        Raises:
+            Interrupted: The second SIGINT came within the block.
+        """
+        try:
+            yield
+        except KeyboardInterrupt:
+            if not self.requested:
+                raise
+            raise Interrupted(
+                f"stopped at once, in {self.finishing}; the same command goes on from the last "
+                "checkpoint"
+            ) from None
 
     def __enter__(self) -> Self:
         if threading.current_thread() is not threading.main_thread():
