@@ -5,7 +5,7 @@
 Any field of the configuration is overridden as ``--config.rollout.num_rollouts=8``. The same
 command goes on where a run stopped. The work directory holds checkpoints, ``metrics.jsonl``,
 ``rollouts.jsonl``, TensorBoard files, and when the run ends ``summary.json``, ``curves.png`` and
-the policy as a Hugging Face directory in ``export``.
+the policy as a Hugging Face directory in ``export``; docs/logging.md describes them.
 """
 
 from perl_jax.config import TrainConfig
