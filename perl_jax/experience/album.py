@@ -46,6 +46,9 @@ class Album(AbstractContextManager["Album"]):
         if hosts.is_main():
             directory.mkdir(parents=True, exist_ok=True)
             self._known = {file.stem for file in directory.glob(f"*{SUFFIX}")}
+            # Left by a killed process.
+            for file in directory.glob(".*.partial"):
+                file.unlink()
 
     def __exit__(self, *error: object) -> None:
         self._thread.shutdown(cancel_futures=True)

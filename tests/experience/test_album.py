@@ -38,6 +38,7 @@ def test_a_picture_is_written_once_under_its_digest_in_small(tmp_path):
 def test_a_resumed_run_does_not_make_what_is_there_again(tmp_path):
     there = tmp_path / f"{picture(100).digest}.jpg"
     there.write_bytes(b"as it was")
+    (tmp_path / ".aa.partial").write_bytes(b"left by a killed run")
     with Album(tmp_path, SETTINGS) as album:
         album.add([picture(100), picture(50)])
         album.write()

@@ -239,8 +239,11 @@ class _Lines(logging.Handler):
         self._console = console
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Shows a record."""
-        self._console.log(record)
+        """Shows a record; a message that cannot be formatted is reported as logging does it."""
+        try:
+            self._console.log(record)
+        except Exception:
+            self.handleError(record)
 
 
 def groups_kept(metrics: Mapping[str, float]) -> str:
