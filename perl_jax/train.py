@@ -5,7 +5,7 @@
 
 The work directory holds checkpoints, ``metrics.jsonl``, ``rollouts.jsonl``, TensorBoard files, and
 when the run ends ``summary.json``, ``curves.png`` and the policy as a Hugging Face directory in
-``export``.
+``export``; docs/logging.md describes them.
 
 The same command goes on where a run stopped; with more ``--config.steps`` it extends a finished
 run. Other settings need ``--allow_changes=FIELD,...`` if they change the results.
