@@ -7,6 +7,8 @@ of 4 rollouts, 48 new tokens, float32 on the CPU. Three sides run in turn in one
 that are "auto", as by default; the smallest sizes that hold these rows; and the sizes for any rows
 that "auto" stands for where no rows are known. A step samples, pads and updates; nothing is graded.
 Figures are medians after two warm-up steps, in which everything is compiled.
+
+On two shared cores with jax 0.10.2: 1.07 s, 1.07 s and 2.34 s a step, ratios 0.99 and 2.18.
 """
 
 import argparse

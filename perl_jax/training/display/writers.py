@@ -4,6 +4,7 @@ import importlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -180,22 +181,32 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def _tensorboard(directory: Path, settings: Mapping[str, Any], first_step: int) -> _Sink:
-    # Imported here: the import is slow, and not every host needs it.
-    from tensorboardX import SummaryWriter
+    def opened() -> Any:
+        # Imported here: the import is slow, and not every host needs it.
+        from tensorboardX import SummaryWriter
 
-    # File names have a resolution of a second; the suffix tells files of a quick restart apart.
-    suffix = f".from_{first_step}"
-    writer = SummaryWriter(
-        str(directory), purge_step=first_step, flush_secs=5, filename_suffix=suffix
-    )
-    text = json.dumps(settings, indent=2, default=str)
-    writer.add_text("settings", f"```\n{text}\n```", first_step)
+        # File names have a resolution of a second; the suffix tells files of a quick restart apart.
+        suffix = f".from_{first_step}"
+        writer = SummaryWriter(
+            str(directory), purge_step=first_step, flush_secs=5, filename_suffix=suffix
+        )
+        text = json.dumps(settings, indent=2, default=str)
+        writer.add_text("settings", f"```\n{text}\n```", first_step)
+        return writer
+
+    # Where PyTorch is installed, the import takes seconds, in which the first programs compile.
+    pool = ThreadPoolExecutor(1, "tensorboard")
+    opening = pool.submit(opened)
 
     def write(step: int, metrics: Mapping[str, float]) -> None:
         for name, value in metrics.items():
-            writer.add_scalar(name, value, step)
+            opening.result().add_scalar(name, value, step)
 
-    return _Sink(write, writer.close)
+    def close() -> None:
+        opening.result().close()
+        pool.shutdown()
+
+    return _Sink(write, close)
 
 
 def _wandb(
