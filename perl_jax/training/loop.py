@@ -167,12 +167,12 @@ class Loop:
                 step += 1
                 asked = self.preemption.agreed()
                 last = asked or step == self.steps or self._ends_early(progression)
-                self.console("saving")
+                self.console(f"saving step {step}")
                 self._save(state, step, progression, force=last)
         self.console("waiting for the checkpoint to be written")
         self.checkpoints.wait()
         # A request that came during the last step changes nothing.
-        finished = step >= self.steps or self._ends_early(progression)
+        finished = step >= self.steps or (step > 0 and self._ends_early(progression))
         return Outcome(state, step, finished or not asked, progression)
 
     def _step(
