@@ -298,9 +298,13 @@ def _finish(
         hosts.once(make_room, "the directory of the exported policy")
         console.say(f"exporting the policy to {target}")
         save_model(learner.model(outcome.state), target)
-    hosts.once(lambda: _summarise(config, workdir, checkpoints, target, outcome), "the summary")
-    for line in overview.last_words(config, workdir, target, outcome):
-        console.say(line)
+
+    def summarise() -> None:
+        _summarise(config, workdir, checkpoints, target, outcome)
+        for line in overview.last_words(config, workdir, target, outcome):
+            console.say(line)
+
+    hosts.once(summarise, "the summary")
 
 
 def _summarise(

@@ -176,7 +176,7 @@ class Loop:
                 asked = self.preemption.agreed()
                 ended = self.early_stop.is_reached(progression)
                 last = asked or ended or step == self.steps
-                self.console("saving")
+                self.console(f"saving step {step}")
                 self._save(state, step, progression, force=last)
         self.console("waiting for the checkpoint to be written")
         self.checkpoints.wait()

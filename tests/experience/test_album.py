@@ -79,7 +79,7 @@ def test_another_host_sends_so_many_bytes_after_a_step_and_writes_nothing(tmp_pa
     told = []
     monkeypatch.setattr(albums.hosts, "gather_bytes", lambda data, what: told.append(data) or [])
     monkeypatch.setattr(albums.hosts, "is_main", lambda: False)
-    monkeypatch.setattr(albums, "_SENT_BYTES", 1500)
+    monkeypatch.setattr(albums, "_SENT_BYTES", 3000)
     pictures = [picture(level) for level in (10, 20, 30, 40, 50)]
     with Album(tmp_path / "images", SETTINGS, BatchSharding(**TWO, host=1)) as album:
         album.add(pictures)

@@ -173,8 +173,8 @@ def test_a_request_during_a_step_that_ends_the_run_early_changes_nothing():
 
 
 def test_a_run_that_is_asked_to_stop_before_its_first_step_takes_none():
-    scripted = Scripted(stopped_after=0)
-    outcome = run(scripted)
+    scripted = Scripted(accuracies=[0.5], stopped_after=0)
+    outcome = run(scripted, early_stop=EarlyStop(accuracy=0.5))
     assert (outcome.step, outcome.finished, scripted.stepper.steps) == (0, False, [])
 
 
@@ -214,9 +214,9 @@ def test_the_console_hears_what_the_run_is_at_in_turn():
         "evaluating",
         "from 0",
         "1: rollout/tokens",
-        "saving",
+        "saving step 1",
         "evaluating",
         "2: rollout/tokens",
-        "saving",
+        "saving step 2",
         "waiting for the checkpoint to be written",
     ]

@@ -123,6 +123,7 @@ class Console(AbstractContextManager["Console"]):
                     self._shown[label] = format(metrics[name], form)
             if "filter/kept" in metrics:
                 self._shown["kept"] = groups_kept(metrics)
+            self._shown |= _rows_left_out(metrics)
             start, compiled = self._began
             seconds = self._clock() - start - (self._watch.seconds - compiled)
             self._left = seconds * (self._total - step) / max(step - self._first, 1)
@@ -244,6 +245,15 @@ class _Lines(logging.Handler):
             self._console.log(record)
         except Exception:
             self.handleError(record)
+
+
+def _rows_left_out(metrics: Mapping[str, float]) -> dict[str, str]:
+    """The rows of the data that were left out since the run began, where there are any."""
+    counts = {
+        kind: sum(value for name, value in metrics.items() if name.startswith(f"{kind}/"))
+        for kind in ("skipped", "filtered")
+    }
+    return {f"rows {kind}": f"{count:,.0f}" for kind, count in counts.items() if count}
 
 
 def groups_kept(metrics: Mapping[str, float]) -> str:

@@ -100,6 +100,15 @@ def test_a_step_says_how_many_groups_it_kept_and_why_others_were_dropped():
     assert f"kept {told}" in stream.getvalue()
 
 
+def test_rows_of_the_data_that_were_left_out_are_counted_where_there_are_any():
+    console, stream, _ = console_of(2)
+    console.step(1, {"filtered/prompt_tokens": 1200, "filtered/source": 34, "skipped/bad_image": 0})
+    console.step(2, {"skipped/bad_image": 2})
+    first, second = stream.getvalue().splitlines()
+    assert first == "step 1/2  rows filtered 1,234  00:00 left"
+    assert second == "step 2/2  rows filtered 1,234  rows skipped 2  00:00 left"
+
+
 def test_a_long_step_says_what_is_going_on_after_half_a_minute_of_silence():
     console, stream, clock = console_of(200)
     console.begin(12)
