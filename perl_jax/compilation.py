@@ -13,7 +13,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import jax
 
@@ -40,7 +39,7 @@ class CompilationConfig(Checked):
             variable ``JAX_COMPILATION_CACHE_DIR`` takes precedence.
     """
 
-    cache: Literal["auto"] | str | None = "auto"
+    cache: str | None = "auto"
 
 
 def use_cache(config: CompilationConfig) -> None:

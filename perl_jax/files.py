@@ -12,7 +12,7 @@ import re
 import secrets
 import shutil
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from io import FileIO
 from pathlib import Path
@@ -191,9 +191,20 @@ class ResumableLog:
         Raises:
             OSError: It cannot be written; the file is unchanged.
         """
+        self.extend(number, [row])
+
+    def extend(self, number: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Writes several rows of the same number.
+
+        Raises:
+            OSError: They cannot be written; the file is unchanged.
+        """
         if not self._ready:
             self.take_back(number - 1)
-        line = self._line({self._number: number, **row})
+        numbered = ({self._number: number, **row} for row in rows)
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in numbered)
+        # Half of a surrogate pair is not UTF-8; it is written as JSON's own escape.
+        line = text.encode("utf-8", "backslashreplace")
         with self._path.open("ab", buffering=0) as file:
             end = file.seek(0, os.SEEK_END)
             try:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from perl_jax.compilation import CompilationConfig, use_cache
 from perl_jax.main import check_devices, command_parser, one_line_errors, parse
 from perl_jax.models import load_model
 from perl_jax.processing import load_processor
@@ -28,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = _parse(arguments)
     with one_line_errors(debug=args.debug):
         check_devices()
+        use_cache(CompilationConfig())
         _generate(args)
 
 

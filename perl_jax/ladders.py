@@ -196,6 +196,8 @@ def _call_sizes(demand: Demand) -> tuple[int, ...]:
             rungs.append(size)
         else:
             rungs[-1] = size
+    # Without draws and evaluations nothing is sampled.
+    rungs = rungs or [unit]
     while rungs[-1] < demand.patches:
         rungs.append(2 * rungs[-1])
     return tuple(rungs)

@@ -12,6 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from perl_jax import hosts
+from perl_jax.activity import Activity, silent
 from perl_jax.config import RunConfig, TrainConfig, WarmstartConfig
 from perl_jax.data.config import open_source
 from perl_jax.data.pipeline.mixture import Mixture
@@ -201,8 +202,13 @@ def make_rollout_copy(config: TrainConfig, model: Policy, mesh: Mesh | None) -> 
     return RolloutCopy(model, mesh, rearranged(mesh, *wanted.shape))
 
 
-def make_evaluator(config: RunConfig, parts: Parts) -> Callable[[Policy], Evaluation] | None:
-    """A function that scores a policy on the held-out rows; None if no rows are held out."""
+def make_evaluator(
+    config: RunConfig, parts: Parts, activity: Activity = silent
+) -> Callable[[Policy], Evaluation] | None:
+    """A function that scores a policy on the held-out rows; None if no rows are held out.
+
+    ``activity`` hears how many examples are asked.
+    """
     examples = parts.rows.held_out
     if examples is None:
         return None
@@ -215,6 +221,7 @@ def make_evaluator(config: RunConfig, parts: Parts) -> Callable[[Policy], Evalua
         grader=parts.grader,
         config=config.evaluation,
         seed=config.seed,
+        activity=activity,
     )
 
 

@@ -2,10 +2,11 @@
 
 import json
 import logging
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,16 @@ from typing import Any
 import jax
 from etils import epath
 
-from perl_jax import hosts
+from perl_jax import hosts, overview
+from perl_jax.activity import Activity
 from perl_jax.compilation import use_cache
 from perl_jax.config import RunConfig, TrainConfig, WarmstartConfig
 from perl_jax.data.survey import Rows
+from perl_jax.experience.album import Album
 from perl_jax.experience.collect import Collector
-from perl_jax.files import ResumableLog, whole_directory, write_whole
+from perl_jax.files import whole_directory, write_whole
 from perl_jax.hosts import HostsError
+from perl_jax.mesh import BatchSharding
 from perl_jax.models import save_model
 from perl_jax.models.fresh import write_fresh_model
 from perl_jax.models.opening import ModelConfig, open_model
@@ -38,27 +42,25 @@ from perl_jax.readiness import check_ready
 from perl_jax.rewards import Grader, GradingError, RewardConfig, Rewarder, make_grader
 from perl_jax.settings import plain, read_config
 from perl_jax.training.checkpoint import CheckpointConfig, CheckpointError, Checkpoints
-from perl_jax.training.checkpoint.files import absolute
-from perl_jax.training.checkpoint.lease import Lease
-from perl_jax.training.display.progress import ProgressBar, final_table
+from perl_jax.training.display.console import Console
+from perl_jax.training.display.final_table import final_table
+from perl_jax.training.display.logs import RunLogs
+from perl_jax.training.display.rollout_log import IMAGES
 from perl_jax.training.display.throughput import Throughput, peak_of
-from perl_jax.training.display.writers import METRICS_FILE, MetricsWriter
+from perl_jax.training.display.writers import METRICS_FILE
 from perl_jax.training.earlier import (
-    CHECKPOINTS,
     CONFIG,
-    ROLLOUTS,
     SUMMARY,
     checkpoint_directory,
-    restart,
-    settle,
 )
-from perl_jax.training.identity import Identity
+from perl_jax.training.identity import Identity, check_names
 from perl_jax.training.loop import Loop, Outcome, Progression, Stepper
 from perl_jax.training.other_run import BEST, choose_step
+from perl_jax.training.places import open_place, own_workdir
 from perl_jax.training.reinforce import Reinforce
 from perl_jax.training.start import Start, start_or_resume
 from perl_jax.training.supervised import Supervised
-from perl_jax.training.workdir import Preemption, lock_workdir
+from perl_jax.training.workdir import Interrupted, Preemption
 from perl_jax.update.learner import Learner, UpdateConfig
 from perl_jax.update.operations import forward_operations
 from perl_jax.update.state import SplitPolicy
@@ -70,7 +72,7 @@ CURVES = "curves.png"
 
 _AS_IT_IS = Start()
 
-RUN_ERRORS = (CheckpointError, GradingError, HostsError)
+RUN_ERRORS = (CheckpointError, GradingError, HostsError, Interrupted)
 """The exceptions that may end a run, besides wrong values and failing storage."""
 
 
@@ -79,8 +81,11 @@ def train(config: TrainConfig, workdir: str | Path, start: Start = _AS_IT_IS) ->
 
     The work directory holds everything of the run; see `perl_jax.train`.
     """
+    logged = config.logging.rollouts
 
-    def stepper(config: TrainConfig, parts: Parts) -> Stepper:
+    def stepper(
+        config: TrainConfig, parts: Parts, album: Album | None, activity: Activity
+    ) -> Stepper:
         model = parts.model.config
         learner = make_learner(
             config, parts.model, parts.processor.banned_rows(model.vocab_size), parts.mesh
@@ -98,9 +103,13 @@ def train(config: TrainConfig, workdir: str | Path, start: Start = _AS_IT_IS) ->
             seed=config.seed,
             total_steps=config.steps,
             sharding=learner.sharding,
+            recorded=logged.groups if hosts.is_main() else 0,
+            album=album,
+            pictured=logged.groups,
+            activity=activity,
         )
         copy = make_rollout_copy(config, parts.model, parts.mesh)
-        return Reinforce(learner, collector, parts.pipeline, copy)
+        return Reinforce(learner, collector, parts.pipeline, copy, activity)
 
     return _run(config, workdir, start, config.reward, stepper)
 
@@ -108,7 +117,9 @@ def train(config: TrainConfig, workdir: str | Path, start: Start = _AS_IT_IS) ->
 def warmstart(config: WarmstartConfig, workdir: str | Path, start: Start = _AS_IT_IS) -> Outcome:
     """Trains a policy on given responses, from the start or from its latest checkpoint."""
 
-    def stepper(config: WarmstartConfig, parts: Parts) -> Stepper:
+    def stepper(
+        config: WarmstartConfig, parts: Parts, album: Album | None, activity: Activity
+    ) -> Stepper:
         learner = Learner(
             parts.model,
             parts.processor.banned_rows(parts.model.config.vocab_size),
@@ -118,7 +129,7 @@ def warmstart(config: WarmstartConfig, workdir: str | Path, start: Start = _AS_I
             mesh=parts.mesh,
         )
         longest = config.max_response_tokens
-        return Supervised(learner, parts.pipeline, parts.processor, config.rows, longest)
+        return Supervised(learner, parts.pipeline, parts.processor, config.rows, longest, activity)
 
     return _run(config, workdir, start, RewardConfig(), stepper)
 
@@ -128,26 +139,30 @@ def _run(
     place: str | Path,
     start: Start,
     reward: RewardConfig,
-    make_stepper: Callable[[Run, Parts], Stepper],
+    make_stepper: Callable[[Run, Parts, Album | None, Activity], Stepper],
 ) -> Outcome:
+    check_names(given, start.allowed)
     hosts.set_deadline(given.hosts.deadline)
     use_cache(given.compilation)
     main = hosts.is_main()
-    with ExitStack() as stack:
-        workdir = stack.enter_context(_own_workdir(place))
-        directory, lease = _open_place(given.checkpoint, workdir, start, stack)
+    host = f"host {jax.process_index()}" if jax.process_count() > 1 else None
+    console = Console(given.steps, enabled=given.logging.console and main, host=host)
+    with console, console.logging_of("perl_jax"), ExitStack() as stack:
+        workdir = stack.enter_context(own_workdir(place))
+        directory, lease = open_place(given.checkpoint, workdir, start, stack)
         config = _with_model(given, workdir)
         rows, grader = _open_early(config, reward, stack)
         identity = identify(given, config, rows.source)
-        identity.check_names(start.allowed)
         fitted = fit_ladders(config, rows)
         check_ready(fitted, rows, reward, grader, directory)
         ladders = repr((fitted.rollout.sampler, fitted.learner.packing))
         hosts.check_same({**identity.fixed(), "ladders": ladders}, "what the hosts run")
         # Every host checks the record that one of them writes.
         record = hosts.gather(identity.record(), "the record of the run")[0]
+        console.say(f"loading {config.model.path}")
         parts = open_parts(fitted, rows, grader, workdir, stack)
-        stepper = make_stepper(fitted, parts)
+        album = _open_album(config, parts, workdir, stack)
+        stepper = make_stepper(fitted, parts, album, console)
         checkpoints = stack.enter_context(
             Checkpoints(directory, config.checkpoint, fingerprint=record, lease=lease)
         )
@@ -156,33 +171,33 @@ def _run(
             checkpoints, stepper, parts.model, key, identity=identity, start=start
         )
         _check_unfinished(config, workdir, identity, step, progression)
-        log = None
         if main:
             write_whole(workdir / CONFIG, json.dumps(plain(config), indent=2) + "\n")
-            log = ResumableLog(workdir / ROLLOUTS, "step")
-            log.take_back(step or -1)
+            places = overview.places_lines(config, workdir, directory, step)
+            told = (config, parts.mesh, parts.model, rows.source, places)
+            for line in overview.first_words(*told):
+                console.say(line)
+        logs = RunLogs(
+            workdir,
+            config.logging,
+            settings=plain(config),
+            resume_step=step or None,
+            active=main,
+        )
+        stack.enter_context(logs)
+        preemption = stack.enter_context(Preemption(answers=main))
         loop = Loop(
             stepper=stepper,
             checkpoints=checkpoints,
-            write=stack.enter_context(
-                MetricsWriter(
-                    workdir,
-                    config.logging,
-                    run_name=workdir.name,
-                    settings=plain(config),
-                    resume_step=step or None,
-                    active=main,
-                )
-            ).write,
-            progress=ProgressBar(
-                config.steps, initial_step=step, enabled=config.logging.console and main
-            ),
-            asked_to_stop=stack.enter_context(Preemption()).agreed,
+            write=logs.write,
+            console=console,
+            preemption=preemption,
             steps=config.steps,
-            evaluate=make_evaluator(config, parts),
+            evaluate=make_evaluator(config, parts, console),
             evaluate_every=config.evaluation.every,
             early_stop=config.early_stop,
-            record=log.add if log else None,
+            record=logs.record,
+            keep=logs.keep,
             max_skipped=config.optimizer.max_skipped,
             max_logprob_gap=config.learner.max_logprob_gap,
             throughput=Throughput(
@@ -190,12 +205,15 @@ def _run(
                 peak_of(jax.local_devices()[0]),
             ),
         )
-        stack.callback(loop.progress.close)
-        outcome = loop.run(state, step, progression)
+        with preemption.interruptible():
+            outcome = loop.run(state, step, progression)
     if outcome.finished:
-        _finish(config, workdir, directory, stepper.learner, outcome)
+        _finish(config, workdir, directory, stepper.learner, outcome, console)
     elif main:
-        print(f"stopped as asked after step {outcome.step}; the same command goes on from there")
+        print(
+            f"stopped as asked after step {outcome.step}; the same command goes on from there",
+            file=sys.stderr,
+        )
     return outcome
 
 
@@ -210,60 +228,14 @@ def _open_early(config: RunConfig, reward: RewardConfig, stack: ExitStack) -> tu
     return rows, starting.result()
 
 
-def _open_place(
-    config: CheckpointConfig, workdir: Path, start: Start, stack: ExitStack
-) -> tuple[epath.Path, Lease | None]:
-    """The directory of checkpoints, leased by the main host, after the files of an earlier run.
-
-    Nothing large is loaded before the place is known to be free, and the flags to fit.
-    """
-    directory = absolute(_checkpoint_directory(config, workdir))
-    lease = stack.enter_context(Lease(directory, str(workdir))) if hosts.is_main() else None
-    other = start.other
-
-    def look() -> None:
-        if start.restart:
-            restart(workdir, directory)
-        if not settle(workdir, directory, config) and other is not None:
-            other.find()
-
-    hosts.once(look, "the files of an earlier run")
-    return directory, lease
-
-
-@contextmanager
-def _own_workdir(workdir: str | Path) -> Iterator[Path]:
-    """The work directory, locked by the main host; others may share it or have their own."""
-    if hosts.is_main():
-        with lock_workdir(workdir) as locked:
-            hosts.gather(None, "the work directory")
-            yield locked
-        return
-    hosts.gather(None, "the work directory")
-    path = Path(workdir).expanduser().absolute()
-    path.mkdir(parents=True, exist_ok=True)
-    yield path
-
-
-def _checkpoint_directory(config: CheckpointConfig, workdir: Path) -> epath.Path:
-    """The directory of checkpoints; raises ValueError if another host does not see it."""
-    directory = epath.Path(config.directory or workdir / CHECKPOINTS)
-    if jax.process_count() == 1:
-        return directory
-    probe = directory.parent / f".{directory.name}.seen"
-    if hosts.is_main():
-        probe.parent.mkdir(parents=True, exist_ok=True)
-        probe.write_text("")
-    hosts.gather(None, "the directory of checkpoints")
-    seen = hosts.gather(probe.exists(), "whether the directory of checkpoints is shared")
-    hosts.once(probe.unlink, "the directory of checkpoints")
-    blind = [str(host) for host, sees in enumerate(seen) if not sees]
-    if blind:
-        raise ValueError(
-            f"checkpoint.directory: expected one that all hosts see, such as a bucket (gs://...); "
-            f"host {', '.join(blind)} does not see {directory} of host 0"
-        )
-    return directory
+def _open_album(config: RunConfig, parts: Parts, workdir: Path, stack: ExitStack) -> Album | None:
+    """The album of a run that logs pictures."""
+    logged = config.logging.rollouts
+    if not logged.images or logged.groups == 0 or isinstance(config, WarmstartConfig):
+        return None
+    sharding = BatchSharding.of(parts.mesh)
+    album = Album(workdir / IMAGES, parts.processor.image_settings, sharding)
+    return stack.enter_context(album)
 
 
 def _with_model(config: Run, workdir: Path) -> Run:
@@ -307,7 +279,12 @@ def _check_unfinished(
 
 
 def _finish(
-    config: RunConfig, workdir: Path, checkpoints: epath.Path, learner: Learner, outcome: Outcome
+    config: RunConfig,
+    workdir: Path,
+    checkpoints: epath.Path,
+    learner: Learner,
+    outcome: Outcome,
+    console: Console,
 ) -> None:
     """Exports the policy with all hosts, as each holds parts of it; the main host summarises."""
     target = workdir / EXPORT
@@ -319,8 +296,15 @@ def _finish(
 
     if config.export:
         hosts.once(make_room, "the directory of the exported policy")
+        console.say(f"exporting the policy to {target}")
         save_model(learner.model(outcome.state), target)
-    hosts.once(lambda: _summarise(config, workdir, checkpoints, target, outcome), "the summary")
+
+    def summarise() -> None:
+        _summarise(config, workdir, checkpoints, target, outcome)
+        for line in overview.last_words(config, workdir, target, outcome):
+            console.say(line)
+
+    hosts.once(summarise, "the summary")
 
 
 def _summarise(

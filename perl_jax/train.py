@@ -3,9 +3,14 @@
     perl-jax train --config=demo --workdir=runs/demo
     perl-jax train --config=demo --workdir=runs/other --config.rollout.num_rollouts=8
 
-The same command goes on where a run stopped. The work directory holds checkpoints,
-``metrics.jsonl``, ``rollouts.jsonl``, TensorBoard files, and when the run ends ``summary.json``,
-``curves.png`` and the policy as a Hugging Face directory in ``export``.
+The work directory holds checkpoints, ``metrics.jsonl``, ``rollouts.jsonl``, TensorBoard files, and
+when the run ends ``summary.json``, ``curves.png`` and the policy as a Hugging Face directory in
+``export``; docs/logging.md describes them.
+
+The same command goes on where a run stopped; with more ``--config.steps`` it extends a finished
+run. Other settings need ``--allow_changes=FIELD,...`` if they change the results.
+``--init_from=WORKDIR[@STEP]`` starts a new run from the parameters of another. ``--restart`` starts
+again and moves the earlier files aside. See ``docs/runs.md``.
 """
 
 from collections.abc import Sequence

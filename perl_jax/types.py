@@ -44,11 +44,13 @@ class ImagePatches:
             product.
         key: The image's identity, a new one by default. Copies keep it, those in another process
             too: images with the same key are one image.
+        digest: The name of the picture in logs, made of its content; empty if it has none.
     """
 
     patches: np.ndarray
     grid: tuple[int, int]
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
+    digest: str = ""
 
     @property
     def num_patches(self) -> int:

@@ -61,7 +61,13 @@ def test_lists_become_tuples_and_whole_numbers_floats():
             {"rollout": {"num_rollouts": 1}, "permutation": {"num_orders": 0}},
             "expected a group of at least 2 rollouts",
         ),
-        ({"rollout": {"max_new_tokens": 5000}}, "expected a rung for rollout.max_new_tokens"),
+        (
+            {
+                "learner": {"packing": {"response_lengths": (64,)}},
+                "rollout": {"max_new_tokens": 65},
+            },
+            "config.learner.packing.response_lengths: expected a rung for rollout.max_new_tokens",
+        ),
         ({"rollout": 3}, "config.rollout: expected fields of RolloutConfig; got 3"),
     ],
 )

@@ -6,7 +6,8 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "perl_jax"
 
 RANKS = {
-    "types": 0, "files": 0, "storage": 0, "settings": 0, "flops": 0, "hub": 0, "chips": 0,
+    "activity": 0, "types": 0, "files": 0, "storage": 0, "settings": 0, "flops": 0, "hub": 0,
+    "chips": 0,
     "fields": 1, "hosts": 1, "mesh": 1, "buckets": 1, "attention": 1, "objectives": 1,
     "compilation": 1, "filtering": 1, "endpoint": 1, "permutation": 1, "processing": 1,
     "overrides": 2, "models": 2, "rewards": 2,
@@ -16,7 +17,7 @@ RANKS = {
     "evaluation": 6,
     "training": 7,
     "config": 8,
-    "parts": 9, "readiness": 9, "inspection": 9,
+    "parts": 9, "overview": 9, "readiness": 9, "inspection": 9,
     "planning": 10, "runs": 10,
     "train": 11, "warmstart": 11, "generate": 11, "plan": 11, "export": 11,
     "data.lint": 11, "data.show": 11, "data.build": 11, "data.prepare": 11,

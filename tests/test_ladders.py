@@ -104,6 +104,10 @@ def test_calls_of_the_vision_tower_hold_a_draw_a_quarter_of_one_and_an_evaluatio
     assert found.patches == (8 * 128 // 4, 8 * 128, 32 * 128)
 
 
+def test_supervised_training_without_an_evaluation_samples_nothing():
+    assert choose(ALIKE, groups=0).sampler.patches[-1] >= 128
+
+
 def test_a_call_of_the_vision_tower_stays_within_memory():
     rows = [row([5000], [16384])] * 20
     assert choose(rows, groups=128, patches=16384).sampler.patches[-1] <= 65536

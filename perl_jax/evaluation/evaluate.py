@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from perl_jax.activity import Activity, silent
 from perl_jax.evaluation.config import EvaluationConfig
 from perl_jax.evaluation.consistency import Order, is_consistent, orders_of
 from perl_jax.evaluation.grading import grade_on_hosts
@@ -39,6 +40,7 @@ def evaluate(
     config: EvaluationConfig,
     rules: Rules | None = None,
     seed: int = 0,
+    activity: Activity = silent,
 ) -> Evaluation:
     """Asks every example under its own order and others, and grades and compares the answers.
 
@@ -54,6 +56,7 @@ def evaluate(
         config: The numbers of examples, orders and tokens.
         rules: Your own permutation rules by source, besides the built-in ones.
         seed: Draws the orders, and the responses at a temperature above 0.
+        activity: Hears how many examples are asked, as ``evaluating``.
 
     Raises:
         ValueError: There are no examples, one cannot be encoded or graded (names it), or a source
@@ -66,6 +69,7 @@ def evaluate(
     records: list[Record] = []
     for first in range(0, len(named), config.batch):
         tasks = []
+        activity("evaluating", first, len(named))
         for name, example in named[first : first + config.batch]:
             # Without other orders, a source needs no rule.
             rule = rule_for(example, rules=rules, unknown="error" if config.num_orders else "keep")
@@ -79,9 +83,19 @@ def evaluate(
             strategy=Strategy(temperature=config.temperature),
             key=seed,
             most_orders=min(config.batch, len(named)) * (1 + config.num_orders),
+            activity=_counting_examples(activity, first, len(tasks), len(named)),
         )
         records += _records(tasks, rollouts, sampler.processor, grader)
     return Evaluation.of(records)
+
+
+def _counting_examples(activity: Activity, first: int, count: int, total: int) -> Activity:
+    """Hears of the responses of a batch, and tells of the examples of the evaluation."""
+
+    def tell(what: str, done: int = 0, of: int = 0) -> None:
+        activity("evaluating", first + count * done // max(of, 1), total)
+
+    return tell
 
 
 def _unique_ids(examples: Sequence[Example]) -> list[str]:

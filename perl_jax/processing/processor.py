@@ -211,15 +211,17 @@ def _load_tokenizer(directory: Path) -> Any:
     # Its tokenizers need no PyTorch, so no warning that it is missing.
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     # Importing takes seconds, and image preprocessing does not need it.
+    import transformers
+
     if (directory / "tokenizer.json").is_file():
         # All of the tokenizer is in this file. The automatic class would also import PyTorch.
-        from transformers import PreTrainedTokenizerFast as Tokenizer
+        kind: Any = transformers.PreTrainedTokenizerFast
     elif (directory / "vocab.json").is_file():
-        from transformers import AutoTokenizer as Tokenizer
+        kind = transformers.AutoTokenizer
     else:
         raise FileNotFoundError(f"{directory}: the model directory lacks tokenizer.json")
     try:
-        return Tokenizer.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
+        return kind.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
     # The tokenizers library raises a bare Exception for files that it cannot parse.
     except Exception as error:
         raise ValueError(f"{directory}: the tokenizer cannot be loaded: {error}") from error

@@ -123,8 +123,8 @@ def restart(workdir: Path, directory: epath.Path) -> None:
     steps = StepFiles(directory).seen()
     if steps and directory != absolute(workdir / CHECKPOINTS):
         raise ValueError(
-            f"--restart: expected an empty checkpoint.directory, as only files in the work "
-            f"directory are moved; {directory} holds the steps {', '.join(map(str, steps))}. Give "
+            f"--restart: expected an empty checkpoint.directory, as only the one in the work "
+            f"directory is moved; {directory} holds the steps {', '.join(map(str, steps))}. Give "
             "another --config.checkpoint.directory, or move them"
         )
     aside = move_aside(workdir, _ALL)

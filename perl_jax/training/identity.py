@@ -6,6 +6,7 @@ that goes on from it is compared field by field, so that a message can name what
 
 import json
 import math
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from typing import Any
@@ -101,19 +102,6 @@ class Identity:
             path: text for path, text in leaves.items() if not _within_any(path, _OF_A_HOST)
         }
 
-    def check_names(self, allow: Collection[str]) -> None:
-        """Raises ValueError if a name is neither a field, a section nor an entry of the identity.
-
-        ``data`` and ``model`` stand for the sections and for the content.
-        """
-        known = {CODE, *_paths("", plain(self.config))}
-        for name in allow:
-            if name not in known:
-                raise ValueError(
-                    f"--allow_changes: expected fields or sections of the configuration, or code; "
-                    f"got {name!r}{suggestion(name, known)}"
-                )
-
     def compare(self, place: str, saved: Mapping[str, Any], allow: Collection[str]) -> list[str]:
         """The differences from a checkpoint's `record`, all of which are allowed, in words.
 
@@ -155,7 +143,8 @@ class Identity:
         changes = list(_differences("", saved["config"], self.config))
         for change in changes:
             if change.path == "steps" and self.tied_to_steps:
-                note = f" ({', '.join(self.tied_to_steps)} depends on it)"
+                verb = "depends" if len(self.tied_to_steps) == 1 else "depend"
+                note = f" ({' and '.join(self.tied_to_steps)} {verb} on it)"
                 yield Change(change.path, change.saved, change.now, note)
             elif change.path != "model.path":
                 yield change
@@ -164,11 +153,9 @@ class Identity:
         if was[DATA] != now[DATA] and not any(_within(c.path, _TRAIN) for c in changes):
             yield Change(DATA, was[DATA][:12], now[DATA][:12], " (digests of the rows)")
         if was[MODEL] != now[MODEL]:
-            texts = (
-                f"{digest[:12]} from {origin}"
-                for digest, origin in ((was[MODEL], saved["origin"]), (now[MODEL], self.origin))
-            )
-            yield Change(MODEL, *texts, note=" (digests of the files)")
+            before = f"{was[MODEL][:12]} from {saved['origin']}"
+            after = f"{now[MODEL][:12]} from {self.origin}"
+            yield Change(MODEL, before, after, " (digests of the files)")
         if was[CODE] != now[CODE]:
             yield Change(CODE, was[CODE][:12], now[CODE][:12], " (digests of perl_jax)")
 
@@ -188,11 +175,27 @@ class Identity:
         return self._flag(path) in allow
 
     def _flag(self, path: str) -> str:
-        """The name that allows a change: of a field that is gone, that of its section."""
+        """The name that allows a change: the path, or a section if it is gone or odd to type."""
+        if _within(path, _TRAIN):
+            return _TRAIN
         known = set(_paths("", plain(self.config)))
-        while path and path not in known:
+        while path and not (path in known and re.fullmatch(r"[\w.]+", path)):
             path = path[: max(path.rfind("."), path.rfind("["), 0)]
         return path or CODE
+
+
+def check_names(config: Any, allow: Collection[str]) -> None:
+    """Raises ValueError if a name is neither a field or section of a configuration nor ``code``.
+
+    ``data`` and ``model`` stand for the sections and for the content.
+    """
+    known = {CODE, *_paths("", plain(config))}
+    for name in allow:
+        if name not in known:
+            raise ValueError(
+                "--allow_changes: expected fields or sections of the configuration, or code; got "
+                f"{name!r}{suggestion(name, known)}"
+            )
 
 
 def _differences(path: str, saved: Any, now: Any) -> Iterator[Change]:
@@ -206,12 +209,12 @@ def _differences(path: str, saved: Any, now: Any) -> Iterator[Change]:
             yield Change(_join(path, name), saved[name], _NOTHING)
     elif isinstance(now, Mapping) and isinstance(saved, Mapping):
         for name in sorted(saved.keys() | now.keys()):
-            pair = saved.get(name, _NOTHING), now.get(name, _NOTHING)
-            yield from _differences(_join(path, name), *pair)
+            was, value = saved.get(name, _NOTHING), now.get(name, _NOTHING)
+            yield from _differences(_join(path, name), was, value)
     elif _has_sections(now) and isinstance(saved, list):
         for place in range(max(len(now), len(saved))):
-            pair = [side[place] if place < len(side) else _NOTHING for side in (saved, now)]
-            yield from _differences(f"{path}[{place}]", *pair)
+            was, value = (side[place] if place < len(side) else _NOTHING for side in (saved, now))
+            yield from _differences(f"{path}[{place}]", was, value)
     elif saved is _NOTHING or now is _NOTHING or saved != _finite(plain(now)):
         yield Change(path, saved, now if now is _NOTHING else _finite(plain(now)))
 

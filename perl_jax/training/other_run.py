@@ -9,7 +9,7 @@ from typing import Any
 
 from etils import epath
 
-from perl_jax.hosts import gather
+from perl_jax.hosts import gather, is_main
 from perl_jax.training.checkpoint import CheckpointConfig, Checkpoints
 from perl_jax.training.earlier import CONFIG, checkpoint_directory
 from perl_jax.update.state import TrainState
@@ -109,7 +109,8 @@ class InitFrom:
             CheckpointError: The step is missing or not intact, or its arrays have other shapes.
             ValueError: The other run trained parameters that this one freezes.
         """
-        found = gather(str(self.find()), "where to start from")[0]
+        # Other hosts need not see the work directory, but they see the checkpoints.
+        found = gather(str(self.find()) if is_main() else None, "where to start from")[0]
         with Checkpoints(found, CheckpointConfig(), fingerprint=None) as checkpoints:
             step = choose_step(checkpoints, self.step, self.workdir)
             if step not in checkpoints.steps():

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from perl_jax.activity import Activity, silent
 from perl_jax.data.pipeline.pipeline import Pipeline
 from perl_jax.processing import Processor
 from perl_jax.training.loop import Stepper, StepResult
@@ -24,6 +25,7 @@ class Supervised(Stepper):
         pipeline: The source of examples, whose metadata has a ``response``.
         rows: The number of examples in a step.
         max_response_tokens: The maximum length of a response, including its end token.
+        activity: Hears what a step is at.
     """
 
     learner: Learner
@@ -31,9 +33,11 @@ class Supervised(Stepper):
     processor: Processor
     rows: int
     max_response_tokens: int
+    activity: Activity = silent
 
     def step(self, number: int, state: TrainState) -> StepResult:
         """Trains on the responses of the next rows."""
+        self.activity("waiting for rows")
         taken = self.pipeline.take(self.rows)
         encoded = [
             None if one is None else self._group(n, one) for n, one in enumerate(taken.examples)
@@ -41,7 +45,7 @@ class Supervised(Stepper):
         told = [None if one is None else self._response(one).tolist() for one in taken.examples]
         groups, told = gather_groups(encoded, told, self.learner.sharding, taken.feeds)
         responses = padded_responses(told)
-        state, stats = self.learner.supervise(state, groups, responses)
+        state, stats = self.learner.supervise(state, groups, responses, self.activity)
         prompts = sum(len(group.prompts[0].tokens) for group in groups)
         metrics = {
             "rollout/tokens": float(prompts + responses.lengths.sum()),

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from functools import reduce
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +11,7 @@ from perl_jax.config import TrainConfig, WarmstartConfig
 from perl_jax.parts import tied_to_steps
 from perl_jax.settings import plain, read_config
 from perl_jax.training.checkpoint import FingerprintError
-from perl_jax.training.identity import FREE, Identity
+from perl_jax.training.identity import FREE, Identity, check_names
 from tests.test_runs import settings, warmstart_settings
 
 PLACE = "/runs/a/checkpoints/2"
@@ -82,9 +83,11 @@ def test_what_only_says_how_far_how_closely_and_where_may_change(path, value):
     assert lines or path == "model.path"
 
 
-def test_every_free_name_is_a_field():
+def test_every_free_name_is_a_field_and_stands_in_the_documents():
     known = set(paths_of(plain(identity().config)))
     assert [name for name in FREE if name not in known] == []
+    page = (Path(__file__).parents[2] / "docs" / "runs.md").read_text()
+    assert [name for name in FREE if f"`{name}`" not in page] == []
 
 
 def paths_of(value, prefix=""):
@@ -115,7 +118,7 @@ def test_everything_else_is_refused_with_both_values_and_the_flag(path, value, l
     (flag,) = [word for word in said.split() if word.startswith("--allow_changes=")]
     # What the flag says is enough, and so is its section.
     for given in (flag.removeprefix("--allow_changes=").rstrip("."), name.split(".")[0]):
-        now.check_names([given])
+        check_names(now.config, [given])
         assert compare(before, now, given) == [line]
     assert refusal(before, now, "data")
 
@@ -236,6 +239,7 @@ def test_a_source_that_is_added_to_a_mixture_is_one_change_of_data_train():
     said = refusal(before, now)
     (line,) = [line for line in said.splitlines() if line.startswith("  ")]
     assert line.startswith('  data.train.mixture[1]: saved as nothing, now {"source":')
+    assert "--allow_changes=data.train. To keep" in said
     assert len(compare(before, now, "data.train")) == 2
 
 
@@ -259,11 +263,11 @@ def test_a_checkpoint_without_settings_is_named_as_old():
 
 
 def test_a_name_that_is_no_field_is_an_error_with_a_suggestion():
-    one = identity()
-    one.check_names(["seed", "optimizer", "data.train", "model", "code", "optimizer.b1"])
+    config = identity().config
+    check_names(config, ["seed", "optimizer", "data.train", "model", "code", "optimizer.b1"])
     message = r"--allow_changes: .*got 'optimizer\.learning_rat' \(did you mean 'optimizer\.lear"
     with pytest.raises(ValueError, match=message):
-        one.check_names(["optimizer.learning_rat"])
+        check_names(config, ["optimizer.learning_rat"])
 
 
 def test_hosts_may_differ_in_what_is_their_own_only():

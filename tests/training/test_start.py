@@ -105,6 +105,7 @@ def test_moments_come_along_if_asked_and_the_schedule_still_begins(tmp_path, oth
     expected = state_of(3, updates=3).optimizer
     np.testing.assert_array_equal(state.optimizer[1].mu["a"], expected[1].mu["a"])
     assert state.optimizer[1].count == 3
+    assert jax.tree.structure(state.optimizer) == jax.tree.structure(expected)
     assert applied_updates(state.optimizer) == 0
     with pytest.raises(ValueError, match="--init_moments: expected --init_from"):
         start(tmp_path / "d", init_moments=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from perl_jax.data.pipeline.mixture import Mixture
 from perl_jax.data.pipeline.preparer import Preparer
 from perl_jax.data.pipeline.row_filter import FilteredRow
+from perl_jax.data.sources.legible import legible
 from perl_jax.data.sources.source import BadRow, Source
 from perl_jax.types import Example
 
@@ -31,7 +32,7 @@ class Skipped:
     message: str
 
     def __str__(self) -> str:
-        text = f"{self.row}: {self.message}"
+        text = legible(f"{self.row}: {self.message}")
         return text if len(text) <= _MAX_CHARACTERS else f"{text[:_MAX_CHARACTERS]}..."
 
 

@@ -224,6 +224,7 @@ def _place(rng: random.Random, count: int, skew: float | None) -> int:
     return 0 if rng.random() < skew else rng.randrange(1, count)
 
 
+@functools.cache
 def _scanned_digits() -> list[list[int]]:
     """The 64 levels, from 0 to 16, and the digit of every scan."""
     # Importing scikit-learn takes seconds, and its file is all that is needed.

@@ -218,7 +218,7 @@ class Checkpoints(AbstractContextManager["Checkpoints"]):
         lines = "\n".join(f"  step {bad}: {cause}" for bad, cause in causes.items())
         raise CheckpointError(
             f"no usable checkpoint in {self._files.directory}, which is not empty (training from "
-            f"the start needs another work directory):\n{lines}"
+            f"the start needs another work directory, or --restart):\n{lines}"
         )
 
     def wait(self) -> None:

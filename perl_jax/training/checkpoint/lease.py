@@ -187,7 +187,10 @@ class Lease(AbstractContextManager["Lease"]):
             time.sleep(min(_POLL_SECONDS, self._expiry / 4))
 
     def _is_stale(self, owner: Owner | None, began: float, unchanged: bool) -> bool:
-        if owner is not None and (owner.is_dead() or time.time() - owner.renewed > _OLD_SECONDS):
+        if owner is not None and owner.is_here():
+            # It may stand still without being gone.
+            return owner.is_dead()
+        if owner is not None and time.time() - owner.renewed > _OLD_SECONDS:
             return True
         return unchanged and time.monotonic() - began > self._expiry
 

@@ -3,21 +3,32 @@
 import importlib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 from perl_jax.files import ResumableLog, write_whole
 from perl_jax.settings import Checked, Count, Expects
 from perl_jax.training.display.metrics import reduce_metrics
+from perl_jax.training.display.rollout_log import IMAGES, RolloutLogConfig, Row
+from perl_jax.training.display.wandb_table import table_of
 
 METRICS_FILE = "metrics.jsonl"
 _WANDB_ID_FILE = "wandb_run_id"
+# The table of rollouts is uploaded after the first step and every tenth one.
+_STEPS_BETWEEN_TABLES = 10
 
-# Two functions: one writes the finite metrics of a step, one closes.
-_Sink = tuple[Callable[[int, Mapping[str, float]], None], Callable[[], None]]
+
+@dataclass(frozen=True)
+class _Sink:
+    """Three functions: for the finite metrics of a step, for the rows of a step, and to close."""
+
+    write: Callable[[int, Mapping[str, float]], None]
+    close: Callable[[], None]
+    show: Callable[[int, Sequence[Row]], None] = lambda step, rows: None
 
 
 @dataclass(frozen=True)
@@ -30,7 +41,8 @@ class LoggingConfig(Checked):
         tensorboard: Whether event files are written, into ``tensorboard/``.
         wandb: Whether the run is logged to Weights & Biases, which must be installed.
         wandb_project: The project in Weights & Biases.
-        console: Whether `ProgressBar` shows the progress.
+        console: Whether the progress is shown on standard error. Warnings always are.
+        rollouts: The log of what was asked and said.
     """
 
     every: Annotated[Count, Expects("an integer of at least 1")] = 1
@@ -38,6 +50,7 @@ class LoggingConfig(Checked):
     wandb: bool = False
     wandb_project: str = "perl_jax"
     console: bool = True
+    rollouts: RolloutLogConfig = field(default_factory=RolloutLogConfig)
 
     def _check_together(self) -> None:
         if self.wandb and not self.wandb_project:
@@ -128,14 +141,20 @@ class MetricsWriter(AbstractContextManager["MetricsWriter"]):
         if step % self._every == 0:
             self._end_interval()
 
+    def show(self, step: int, rows: Sequence[Row]) -> None:
+        """Shows what was asked and said in a step where it can be shown, before its metrics."""
+        if self._active and rows and (step == 1 or step % _STEPS_BETWEEN_TABLES == 0):
+            for sink in self._sinks:
+                sink.show(step, rows)
+
     def close(self) -> None:
         """Writes the open interval and closes all files; a second call does nothing."""
         if not self._active or self._closed:
             return
         self._closed = True
         self._end_interval()
-        for _, close in self._sinks:
-            close()
+        for sink in self._sinks:
+            sink.close()
 
     def __exit__(self, *error: object) -> None:
         self.close()
@@ -145,8 +164,8 @@ class MetricsWriter(AbstractContextManager["MetricsWriter"]):
         finite = {name: value for name, value in reduced.items() if math.isfinite(value)}
         self._interval = []
         if finite:
-            for write, _ in self._sinks:
-                write(self._last, finite)
+            for sink in self._sinks:
+                sink.write(self._last, finite)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -162,22 +181,32 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def _tensorboard(directory: Path, settings: Mapping[str, Any], first_step: int) -> _Sink:
-    # Imported here: the import is slow, and not every host needs it.
-    from tensorboardX import SummaryWriter
+    def opened() -> Any:
+        # Imported here: the import is slow, and not every host needs it.
+        from tensorboardX import SummaryWriter
 
-    # File names have a resolution of a second; the suffix tells files of a quick restart apart.
-    suffix = f".from_{first_step}"
-    writer = SummaryWriter(
-        str(directory), purge_step=first_step, flush_secs=5, filename_suffix=suffix
-    )
-    text = json.dumps(settings, indent=2, default=str)
-    writer.add_text("settings", f"```\n{text}\n```", first_step)
+        # File names have a resolution of a second; the suffix tells files of a quick restart apart.
+        suffix = f".from_{first_step}"
+        writer = SummaryWriter(
+            str(directory), purge_step=first_step, flush_secs=5, filename_suffix=suffix
+        )
+        text = json.dumps(settings, indent=2, default=str)
+        writer.add_text("settings", f"```\n{text}\n```", first_step)
+        return writer
+
+    # Where PyTorch is installed, the import takes seconds, in which the first programs compile.
+    pool = ThreadPoolExecutor(1, "tensorboard")
+    opening = pool.submit(opened)
 
     def write(step: int, metrics: Mapping[str, float]) -> None:
         for name, value in metrics.items():
-            writer.add_scalar(name, value, step)
+            opening.result().add_scalar(name, value, step)
 
-    return write, writer.close
+    def close() -> None:
+        opening.result().close()
+        pool.shutdown()
+
+    return _Sink(write, close)
 
 
 def _wandb(
@@ -202,7 +231,11 @@ def _wandb(
         resume="allow" if known else None,
     )
     write_whole(file, run.id + "\n")
-    return lambda step, metrics: run.log(dict(metrics), step=step), run.finish
+
+    def show(step: int, rows: Sequence[Row]) -> None:
+        run.log({"rollouts": table_of(wandb, step, rows, directory / IMAGES)}, step=step)
+
+    return _Sink(lambda step, metrics: run.log(dict(metrics), step=step), run.finish, show)
 
 
 def _number(name: str, value: Any) -> float:

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from perl_jax.data import Mixture, Part, Pipeline, PipelineConfig, RowFilter
+from perl_jax.data.pipeline.rows import Skipped
 from tests.data.pipeline.numbers import Numbers, Shown, numbers, unchanged
 
 BAD = dict.fromkeys(range(0, 120, 4), "bad_image")
@@ -100,3 +101,8 @@ def test_filtered_rows_are_not_named(tmp_path):
         assert numbers(itertools.islice(rows, 4)) == [3, 4, 8, 9]
         assert rows.filtered.total() == 5
     assert [line["row"] for line in lines(path)] == ["numbers:7"]
+
+
+def test_the_text_of_a_skipped_row_holds_nothing_that_a_terminal_obeys():
+    row = Skipped("bad_image", "rows.jsonl:3 \x1b[2J", "no \u202eimage")
+    assert str(row) == "rows.jsonl:3 \\u001b[2J: no \\u202eimage"

@@ -98,11 +98,16 @@ def test_a_lease_of_another_machine_that_is_renewed_is_refused(directory, monkey
     assert owner_of(directory)["run"] == "/runs/far"
 
 
-@pytest.mark.parametrize("expiry", [600.0])
-def test_a_lease_that_is_long_out_of_date_needs_no_wait(directory, expiry):
+def test_a_lease_that_is_long_out_of_date_needs_no_wait(directory):
     write(directory, renewed=time.time() - 3600)
-    with Lease(directory, "/runs/mine", expiry=expiry):
+    with Lease(directory, "/runs/mine", expiry=600.0):
         assert owner_of(directory)["run"] == "/runs/mine"
+
+
+def test_a_process_of_this_machine_that_stands_still_keeps_its_lease(directory):
+    write(directory, **{**vars(Owner.me("/runs/other")), "renewed": time.time() - 3600})
+    with pytest.raises(LeaseError, match=r"workdir /runs/other.* renewed its lease 3600 s ago"):
+        Lease(directory, "/runs/mine", expiry=0.1).__enter__()
 
 
 def test_a_damaged_lease_is_taken_over_when_it_stays_unchanged(directory):

@@ -14,6 +14,8 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from perl_jax.training.display.writers import LoggingConfig, MetricsWriter, read_metrics
+from tests.training.display.rows import row
+from tests.training.display.test_wandb_table import Library
 
 FILES_ONLY = LoggingConfig(tensorboard=False)
 
@@ -255,6 +257,7 @@ class RecordingWandB(types.ModuleType):
     def __init__(self):
         super().__init__("wandb")
         self.told = []
+        self.Table, self.Image = Library.Table, Library.Image
 
     def init(self, **settings):
         self.told.append(("init", settings))
@@ -293,6 +296,24 @@ def test_wandb_is_told_the_run_its_settings_and_numbers_and_resumes_the_same_run
         ("init", {**same, "id": None, "resume": None}),
         ("finish",),
     ]
+
+
+def test_wandb_is_shown_a_table_of_rollouts_after_the_first_step_and_every_tenth(
+    tmp_path, monkeypatch
+):
+    wandb = RecordingWandB()
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    with writer(tmp_path, LoggingConfig(tensorboard=False, wandb=True)) as run:
+        for step in range(1, 21):
+            run.show(step, [row()])
+            run.write(step, {"reward/mean": 0.5})
+        run.show(30, [])
+    told = [(step, logged) for name, step, logged in wandb.told[1:-1]]
+    tables = [(step, logged["rollouts"]) for step, logged in told if "rollouts" in logged]
+    assert [step for step, _ in tables] == [1, 10, 20]
+    assert [len(table.rows) for _, table in tables] == [4, 4, 4]
+    # The library takes no step after a later one.
+    assert [step for step, _ in told] == sorted(step for step, _ in told)
 
 
 def test_settings_out_of_range_are_refused():

@@ -1,0 +1,253 @@
+"""Every fault that shows before the weights are read is found, and all are named at once."""
+
+import contextlib
+import json
+import logging
+
+import pytest
+from etils import epath
+from PIL import Image
+
+from perl_jax import hosts, runs
+from perl_jax.config import TrainConfig, WarmstartConfig
+from perl_jax.models import opening
+from perl_jax.parts import fit_ladders, open_rows
+from perl_jax.readiness import Finding, NotReadyError, check_ready, findings
+from perl_jax.rewards import Grader
+from perl_jax.settings import read_config
+from tests.update.real_runs import POLICY
+
+
+def zero(responses, answers, metadata):
+    return [0.0] * len(responses)
+
+
+def wants_a_column(responses, answers, metadata):
+    return [float(row["weight"]) for row in metadata]
+
+
+@pytest.fixture(scope="module")
+def grader():
+    with Grader(num_workers=1) as grader:
+        yield grader
+
+
+def settings(**changes):
+    return {
+        "model": {"path": str(POLICY), "compute_dtype": "float32"},
+        "data": {
+            "train": {"digits": {"rows": 64}},
+            "held_out": {"digits": {"split": "held_out", "rows": 4}},
+            "max_prompt_tokens": 80,
+        },
+        "steps": 2,
+        "rollout": {"groups": 4, "max_new_tokens": 48},
+        "evaluation": {"examples": 4, "num_orders": 1},
+        **changes,
+    }
+
+
+def found(grader, directory, kind=TrainConfig, **changes):
+    config = read_config(kind, settings(**changes))
+    rows = open_rows(config)
+    reward = getattr(config, "reward", runs.RewardConfig())
+    fitted = fit_ladders(config, rows)
+    return findings(fitted, rows, reward, grader, epath.Path(directory) / "checkpoints")
+
+
+def only(faults):
+    (fault,) = faults
+    return fault
+
+
+def rows_file(folder, *rows):
+    """A JSONL file of rows with two images each, in our own layout by columns."""
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (28, 28), (len(name), 80, 80)).save(folder / name)
+    file = folder / "rows.jsonl"
+    whole = [
+        {"q": "<image><image> The first image shows the digit.\nA. True\nB. False", **row}
+        for row in rows
+    ]
+    file.write_text("".join(json.dumps({"images": ["a.png", "b.png"], **r}) + "\n" for r in whole))
+    columns = {"question": "q", "answer": "answer", "images": ("images",), "source": "source"}
+    return {
+        "jsonl": {"paths": (str(file),), "columns": columns, "image_root": str(folder)},
+    }
+
+
+def data(train, **more):
+    return {"train": train, "max_prompt_tokens": 400, **more}
+
+
+def test_a_good_run_has_no_fault(grader, tmp_path):
+    assert found(grader, tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_source_without_a_rule_is_named_with_a_row(grader, tmp_path):
+    train = rows_file(tmp_path, {"answer": "A", "source": "digits2"})
+    fault = only(found(grader, tmp_path, data=data(train)))
+    assert fault.field == "data.train"
+    assert "no permutation rule for the multi-image source 'digits2'" in fault.message
+    assert "did you mean 'digits'" in fault.message
+    assert "rows.jsonl" in fault.message
+    assert fault.ends
+
+
+def test_a_source_without_a_rule_may_be_kept_in_order(grader, tmp_path):
+    train = rows_file(tmp_path, {"answer": "A", "source": "digits2"})
+    assert found(grader, tmp_path, data=data(train), permutation={"unknown": "keep"}) == []
+    rules = {"digits2": {"movable": "all"}}
+    assert found(grader, tmp_path, data=data(train), permutation={"rules": rules}) == []
+
+
+def test_held_out_sources_need_rules_only_for_other_orders(grader, tmp_path):
+    held_out = rows_file(tmp_path, {"answer": "A", "source": "digits2"})
+    given = data({"digits": {"rows": 64}}, held_out=held_out)
+    assert only(found(grader, tmp_path, data=given)).field == "data.held_out"
+    assert found(grader, tmp_path, data=given, evaluation={"num_orders": 0}) == []
+
+
+def test_all_values_of_a_parquet_source_column_are_looked_at(grader, tmp_path):
+    """Not only the rows of the sample: the strange source is one row of a thousand."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows_file(tmp_path, {"answer": "A"})
+    table = pa.table(
+        {
+            "q": ["<image><image> The first image shows it.\nA. True\nB. False"] * 3000,
+            "answer": ["A"] * 3000,
+            "images": [["a.png", "b.png"]] * 3000,
+            "source": ["digits3" if n == 1777 else "Mantis-Eval" for n in range(3000)],
+        }
+    )
+    pq.write_table(table, tmp_path / "rows.parquet", row_group_size=64)
+    columns = {"question": "q", "answer": "answer", "images": ("images",), "source": "source"}
+    train = {
+        "parquet": {
+            "paths": (str(tmp_path / "rows.parquet"),),
+            "columns": columns,
+            "image_root": str(tmp_path),
+        }
+    }
+    fault = only(found(grader, tmp_path, data=data(train)))
+    assert "'digits3'" in fault.message
+    assert "rows.parquet:1777" in fault.message
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("tests.test_readiness:zeros", "no function 'zeros' (did you mean 'zero'?)"),
+        ("tests.no_such:zero", "cannot import tests.no_such"),
+        ("tests.test_readiness:wants_a_column", "raised KeyError('weight')"),
+    ],
+)
+def test_reward_functions_are_called_once_with_a_row(grader, tmp_path, path, message):
+    reward = {"functions": {"mine": path}, "weights": {"mine": 1.0}}
+    fault = only(found(grader, tmp_path, reward=reward))
+    assert fault.field == "reward.functions.mine"
+    assert message in fault.message
+
+
+def test_truths_that_match_nothing_are_told_with_file_row_and_id(grader, tmp_path):
+    bad = {"answer": "\\frac{a}{0}+\\sqrt{}", "source": "Mantis-Eval"}
+    good = [{"answer": "A", "source": "Mantis-Eval"}] * 9
+    train = rows_file(tmp_path, *good, bad)
+    fault = only(found(grader, tmp_path, data=data(train, pipeline={"max_bad_fraction": 0.0})))
+    assert fault.field == "data.train"
+    assert "1 of 10 rows looked at have others (10.0%)" in fault.message
+    assert "rows.jsonl:" in fault.message
+    assert "(id " in fault.message
+    assert fault.ends
+    allowed = only(found(grader, tmp_path, data=data(train, pipeline={"max_bad_fraction": 0.1})))
+    assert not allowed.ends
+
+
+@pytest.mark.parametrize(
+    ("section", "ladder", "rungs"),
+    [
+        ("packing", "patches", (32,)),
+        ("packing", "images", (3,)),
+        ("packing", "orders", (4,)),
+        ("sampler", "patches", (2,)),
+    ],
+)
+def test_ladders_that_do_not_hold_a_row_are_named(grader, tmp_path, section, ladder, rungs):
+    changes = {
+        "packing": {"learner": {"packing": {"micro_groups": 4, ladder: rungs}}},
+        "sampler": {"rollout": {"groups": 4, "max_new_tokens": 48, "sampler": {ladder: rungs}}},
+    }[section]
+    fault = only(found(grader, tmp_path, **changes))
+    assert fault.field.endswith(f"{section}.{ladder}")
+    assert f"the largest is {rungs[-1]}" in fault.message
+
+
+def test_held_out_rows_must_be_usable(grader, tmp_path):
+    long = rows_file(tmp_path, {"answer": "A", "source": "Mantis-Eval", "q": "word " * 900})
+    given = data({"digits": {"rows": 64}}, held_out=long)
+    fault = only(found(grader, tmp_path, data=given))
+    assert str(fault) == "data.held_out: expected at least one row that can be used; got none"
+
+
+def test_training_rows_must_be_usable(grader, tmp_path):
+    long = rows_file(tmp_path, {"answer": "A", "source": "Mantis-Eval", "q": "word " * 900})
+    fault = only(found(grader, tmp_path, data=data(long)))
+    assert fault.field == "data.train"
+    assert "perl_jax.data.lint" in fault.message
+
+
+def test_checkpoints_must_have_a_place(grader, tmp_path):
+    file = tmp_path / "file"
+    file.write_text("")
+    fault = only(found(grader, file))
+    assert fault.field == "checkpoint.directory"
+    assert str(file) in fault.message
+
+
+def test_supervised_training_grades_and_permutes_nothing(grader, tmp_path):
+    train = rows_file(tmp_path, {"answer": "\\frac{a}{0}+\\sqrt{}", "source": "unheard of"})
+    changes = {"rollout": {}, "data": data(train), "kind": WarmstartConfig}
+    assert found(grader, tmp_path, **changes) == []
+
+
+def ready(monkeypatch, faults, others=()):
+    monkeypatch.setattr("perl_jax.readiness.findings", lambda *_: faults)
+    told = [[[one.field, one.message, one.ends] for one in host] for host in others]
+    monkeypatch.setattr(hosts, "gather", lambda value, what: [value, *told])
+    check_ready(None, None, None, None, None)
+
+
+def test_all_faults_are_named_in_one_error(monkeypatch):
+    with pytest.raises(NotReadyError) as error:
+        ready(monkeypatch, [Finding("a", "one"), Finding("b", "two")])
+    assert str(error.value) == "this run has 2 faults:\n  a: one\n  b: two"
+
+
+def test_a_fault_of_another_host_ends_this_one_too(monkeypatch):
+    with pytest.raises(NotReadyError, match=r"^b: theirs$"):
+        ready(monkeypatch, [], others=[[Finding("b", "theirs")]])
+
+
+def test_a_warning_ends_nothing(monkeypatch, caplog):
+    with caplog.at_level(logging.WARNING, "perl_jax.readiness"):
+        ready(monkeypatch, [Finding("a", "seldom", ends=False)])
+    assert "a: seldom" in caplog.text
+
+
+def test_a_run_finds_its_faults_before_it_reads_weights(tmp_path, monkeypatch):
+    def read(*arguments, **settings):
+        raise AssertionError("the weights were read")
+
+    monkeypatch.setattr(opening, "load_model", read)
+    reward = {"functions": {"mine": "tests.test_readiness:none"}, "weights": {"mine": 1.0}}
+    packing = {"packing": {"micro_groups": 4, "patches": (32,)}}
+    config = read_config(TrainConfig, settings(reward=reward, learner=packing))
+    with pytest.raises(NotReadyError, match="2 faults") as error:
+        runs.train(config, tmp_path / "run")
+    assert "reward.functions.mine" in str(error.value)
+    assert "learner.packing.patches" in str(error.value)
+    with contextlib.suppress(FileNotFoundError):
+        assert not (tmp_path / "run" / "metrics.jsonl").exists()
