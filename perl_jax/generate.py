@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from perl_jax.main import one_line_errors
+from perl_jax.mesh import find_devices
 from perl_jax.models import load_model
 from perl_jax.processing import load_processor
 from perl_jax.rollout import Group, Sampler, SamplerConfig, Strategy
@@ -16,6 +17,7 @@ from perl_jax.rollout.answering import TextStream, answer_file, print_answers
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line."""
     args = _parse(arguments)
+    find_devices()
     strategy = Strategy(
         temperature=args.temperature,
         top_k=args.top_k,

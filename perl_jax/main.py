@@ -46,8 +46,9 @@ def run_main(
         run: Called with the configuration and the work directory.
         errors: Exceptions reported in one line, besides wrong values and storage failures.
     """
-    # Imported here: it imports jax, which the commands for data do not need.
+    # Imported here: they import jax, which the commands for data do not need.
     from perl_jax import hosts
+    from perl_jax.mesh import find_devices
 
     overrides, command_line = split_overrides(sys.argv)
     config = flags.DEFINE_string("config", None, "Configuration file.")
@@ -79,6 +80,7 @@ def run_main(
                 num_hosts=num_hosts.value,
                 host=host.value,
             )
+            find_devices()
             if not hosts.is_main():
                 logging.getLogger("perl_jax").setLevel(logging.WARNING)
             with hosts.end_together():

@@ -61,7 +61,9 @@ def open_parts(config: RunConfig, reward: RewardConfig, workdir: Path, stack: Ex
     mesh = _mesh(config.mesh)
     model, processor = open_model(config.model, mesh)
     source = open_source(config.data.train)
-    prepare = Preparer(processor, max_prompt_tokens=config.data.max_prompt_tokens)
+    prepare = Preparer(
+        processor, max_prompt_tokens=config.data.max_prompt_tokens, prompt=config.data.prompt
+    )
     pipeline = stack.enter_context(
         Pipeline(
             source,

@@ -29,7 +29,7 @@ from perl_jax.permutation import (
 from perl_jax.processing import Processor
 from perl_jax.rewards import Rewarder
 from perl_jax.rollout import Group, Sampler, Strategy
-from perl_jax.types import Example, Responses, TrainBatch, prompt_text
+from perl_jax.types import Example, Responses, TrainBatch, prompt_of
 from perl_jax.update.exchange import gather_groups
 
 
@@ -201,7 +201,7 @@ def _pooled(values: np.ndarray) -> np.ndarray:
 
 def encode_group(id: str, orders: Orders, processor: Processor) -> Group:
     """Encodes an example under its orders."""
-    prompts = [processor.encode(prompt_text(one), one.images) for one in orders.examples]
+    prompts = [processor.encode(prompt_of(one), one.images) for one in orders.examples]
     return Group.of(id, prompts)
 
 

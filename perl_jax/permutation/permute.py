@@ -1,13 +1,20 @@
 """Shows an example's images in another order, and keeps its question and answer true."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from perl_jax.permutation import answers
 from perl_jax.permutation.orders import inverse
 from perl_jax.permutation.reading import placeholders
-from perl_jax.permutation.reading.options import Option, fields_of, find_options, option_slots
+from perl_jax.permutation.reading.options import (
+    Option,
+    fields_of,
+    find_options,
+    inline_options,
+    option_slots,
+    question_field,
+)
 from perl_jax.permutation.reading.references import read_references
 from perl_jax.permutation.reading.rewriting import check_doubts, pair_first_and_last, rewrite
 from perl_jax.permutation.reading.scan import Mention, Reader, Scan
@@ -50,8 +57,9 @@ def permute(example: Example, order: Sequence[int], rule: Rule) -> Example:
     """A new example with its images in another order, its text and answer changed to fit.
 
     Placeholders stay where they are, as do captions of their places; the rule decides about the
-    rest. ``id``, ``source`` and ``metadata`` stay. Permuting the result by the inverse order gives
-    back the example exactly, and the identity changes nothing.
+    rest. Turns are rewritten as the question is. ``id``, ``source`` and ``metadata`` stay.
+    Permuting the result by the inverse order gives back the example exactly, and the identity
+    changes nothing.
 
     Args:
         example: A row with its images in their slots.
@@ -78,7 +86,7 @@ def permute(example: Example, order: Sequence[int], rule: Rule) -> Example:
         restored = _move(permuted, inverse(order), rule)
     except CannotPermute as error:
         raise CannotPermute("not_reversible", str(error)) from None
-    for name in ("question", "options", "answer"):
+    for name in ("turns", "question", "options", "answer"):
         if getattr(restored, name) != getattr(example, name):
             raise CannotPermute("not_reversible", f"{name}: {getattr(permuted, name)}")
     return permuted
@@ -103,10 +111,13 @@ class _Layout:
 
 
 def _move(example: Example, order: tuple[int, ...], rule: Rule) -> Example:
+    _check_turns(example, rule)
     layout = _lay_out(example, order, rule)
     follows = rule.answer == "remap_letter" and _has_letter(layout)
     answer_text = "" if follows or answers.letter_of(example.answer) else example.answer
-    question, *options, answer = _rewritten((*layout.fields, answer_text), layout)
+    *fields, answer = _rewritten((*layout.fields, answer_text), layout)
+    said, (question, *options) = fields[: len(example.turns)], fields[len(example.turns) :]
+    turns = tuple(replace(turn, text=text) for turn, text in zip(example.turns, said, strict=True))
     answer = answer or example.answer
     if follows and _change_needed(layout) is False:  # the answer is the same in any order
         if layout.options:
@@ -116,7 +127,28 @@ def _move(example: Example, order: tuple[int, ...], rule: Rule) -> Example:
             example, layout.options, layout.letters, layout.new_slot, rule.fixed_letters
         )
     images = tuple(example.images[slot] for slot in order)
-    return replace(example, question=question, options=tuple(options), answer=answer, images=images)
+    return replace(
+        example,
+        question=question,
+        options=tuple(options),
+        answer=answer,
+        images=images,
+        turns=turns,
+    )
+
+
+def _check_turns(example: Example, rule: Rule) -> None:
+    """Refuses conversations with earlier answers where the rule changes answers.
+
+    The rule speaks of the last question only: another letter or order may stand for anything.
+    """
+    if rule.answer in ("remap_letter", "relabel_order") and (said := _said_before(example)):
+        raise CannotPermute("earlier_answers", said[0])
+
+
+def _said_before(example: Example) -> list[str]:
+    """The earlier answers of a conversation."""
+    return [turn.text for turn in example.turns if turn.role == "assistant"]
 
 
 def _lay_out(example: Example, order: tuple[int, ...], rule: Rule) -> _Layout:
@@ -162,7 +194,8 @@ def _check_no_option_moves(layout: _Layout) -> None:
         label = _LABEL_BEFORE.search(layout.fields[place.field][: place.start])
         # "Image A: <image>" is a caption, "A: <image>" is an option.
         lettered = label and (label["word"] or "").strip().lower() not in layout.rule.nouns
-        if place.slot in layout.moved and (place.field > 0 or lettered):
+        is_option = place.field > question_field(layout.example)
+        if place.slot in layout.moved and (is_option or lettered):
             raise CannotPermute("option_image_moves", f"slot {place.slot}")
 
 
@@ -235,7 +268,8 @@ def _orders(texts: tuple[str, ...], layout: _Layout, reader: Reader) -> dict[int
     """The numbers of all orders, by text, where the rule relabels orders."""
     parts = _parts(texts, layout)
     if layout.rule.answer != "relabel_order":
-        for _, _, part in parts if layout.rule.text == "rewrite" else ():
+        said = [*(part for _, _, part in parts), *_said_before(layout.example)]
+        for part in said if layout.rule.text == "rewrite" else ():
             if answers.looks_like_order(part, reader.num_slots):
                 raise CannotPermute("undeclared_order", part.strip())
         return {}
@@ -257,8 +291,13 @@ def _bare_references(
     """References without a noun in options and answer; refuses those that the rule excludes."""
     rule, found = layout.rule, dict[int, list[Mention]]()
     declared = rule.answer == "reference"
-    if not declared and (rule.text == "keep" or not _ASKS_WHICH.search(layout.example.question)):
+    asked = (layout.example.question, *(turn.text for turn in layout.example.turns))
+    if not declared and (rule.text == "keep" or not any(map(_ASKS_WHICH.search, asked))):
         return found
+    for text in _earlier_parts(layout.example):
+        for mention in answers.find_bare(text, reader, 0):
+            if mention.slot in layout.moved:
+                raise CannotPermute("ambiguous_answer", text.strip())
     for field, offset, text in _parts(texts, layout):
         for mention in answers.find_bare(text, reader, offset):
             if declared and 0 <= mention.slot < reader.num_slots:
@@ -268,3 +307,15 @@ def _bare_references(
             elif mention.slot in layout.moved:
                 raise CannotPermute("ambiguous_answer", text.strip())
     return found
+
+
+def _earlier_parts(example: Example) -> Iterator[str]:
+    """The texts before the question that an answer may consist of: answers, and texts of options.
+
+    Whether a bare number or ordinal among them names an image, the rule does not say.
+    """
+    for field, turn in enumerate(example.turns):
+        if turn.role == "assistant":
+            yield turn.text
+        else:
+            yield from (turn.text[o.start : o.end] for o in inline_options(turn.text, field))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from perl_jax.data.pipeline.rows import Skipped
-from perl_jax.data.sources.source import Source
+from perl_jax.data.sources.source import BadRow, Source
 from perl_jax.endpoint import Refused
 from perl_jax.preparation.answers import answer_kind
 from perl_jax.preparation.questions import Ask, ask_rows, asking_depends
@@ -48,7 +48,7 @@ def rephrase_rows(source: Source, config: RephraseConfig, context: Context) -> I
         try:
             kind = answer_kind(row.answer)
         except (TypeError, ValueError) as error:
-            return Skipped("bad_answer", row.id, str(error))
+            return Skipped.of(BadRow.of(row, "bad_answer", str(error)))
         if kind != "open":
             return KeptRow(row, "objective")
         outcome = _rephrased(row, ask, context.seed)

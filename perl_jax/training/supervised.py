@@ -8,7 +8,7 @@ import numpy as np
 from perl_jax.data.pipeline.pipeline import Pipeline
 from perl_jax.processing import Processor
 from perl_jax.training.loop import Stepper, StepResult
-from perl_jax.types import Example, Group, Responses, prompt_text
+from perl_jax.types import Example, Group, Responses, prompt_of
 from perl_jax.update.exchange import gather_groups
 from perl_jax.update.learner import Learner
 from perl_jax.update.state import TrainState
@@ -51,7 +51,7 @@ class Supervised(Stepper):
         return StepResult(state, metrics, stats, operations)
 
     def _group(self, number: int, example: Example) -> Group:
-        prompt = self.processor.encode(prompt_text(example), example.images)
+        prompt = self.processor.encode(prompt_of(example), example.images)
         return Group.of(f"{number}/{example.id}", [prompt])
 
     def _response(self, example: Example) -> np.ndarray:
