@@ -1,8 +1,12 @@
+import logging
+from types import SimpleNamespace
+
 import jax
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from perl_jax.mesh import fit_sharding, make_mesh, partition_of
+from perl_jax import mesh as meshes
+from perl_jax.mesh import find_devices, fit_sharding, make_mesh, partition_of
 
 TABLE = {r".*\.proj\.weight": P("fsdp", "tensor"), r".*\.bias": P("tensor"), r"norm": P()}
 
@@ -61,3 +65,30 @@ def test_a_fitted_sharding_splits_an_array_into_equal_parts(mesh):
 def test_a_partition_must_name_every_axis_of_the_shape(mesh):
     with pytest.raises(ValueError, match="shorter"):
         fit_sharding((8, 8), P("fsdp"), mesh)
+
+
+@pytest.mark.parametrize("error", [AssertionError(), RuntimeError("no GPU\nis visible")])
+def test_a_platform_that_is_not_there_is_one_line(monkeypatch, error):
+    def devices():
+        raise error
+
+    monkeypatch.setattr(jax, "devices", devices)
+    with pytest.raises(ValueError, match=r"^JAX_PLATFORMS=cpu: expected devices of this") as caught:
+        find_devices()
+    assert "\n" not in str(caught.value)
+    assert ("no GPU is visible" in str(caught.value)) == bool(str(error))
+
+
+@pytest.mark.parametrize(
+    ("asked", "plugin", "warned"),
+    [("", "xla_cuda13", True), ("cpu", "xla_cuda13", False), ("", "libtpu", False)],
+)
+def test_a_gpu_that_is_not_found_is_a_warning(monkeypatch, caplog, asked, plugin, warned):
+    config = SimpleNamespace(jax_platforms=asked)
+    monkeypatch.setattr(meshes, "jax", SimpleNamespace(config=config, devices=jax.devices))
+    monkeypatch.setattr(meshes, "entry_points", lambda group: [SimpleNamespace(name=plugin)])
+    with caplog.at_level(logging.WARNING):
+        assert find_devices() == jax.devices()
+    assert [record.message[:38] for record in caplog.records] == (
+        ["JAX is installed for GPUs and finds no"] if warned else []
+    )

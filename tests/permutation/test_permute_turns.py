@@ -31,7 +31,7 @@ def test_every_turn_names_the_images_at_their_new_places():
     )
     permuted = permute(own, [1, 0], REFERENCE)
     assert [turn.text for turn in permuted.turns] == [
-        "Compare the last image with the first image. Think first.",
+        "Compare the second image with the second-to-last image. Think first.",
         "<image><image> What does the second image show?",
         "The second image shows a dog, image 1 a cat.",
     ]
