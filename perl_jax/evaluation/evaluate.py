@@ -109,7 +109,8 @@ def _task(
             for order, one in orders
         ]
     except ValueError as error:
-        raise ValueError(f"example {own.id!r} of {own.source!r}: {error}") from error
+        where = f"{own.place}: " if own.place else ""
+        raise ValueError(f"{where}example {own.id!r} of {own.source!r}: {error}") from error
     shown = tuple(example for _, example in orders)
     return _Task(rule, tuple(order for order, _ in orders), shown, Group.of(name, prompts))
 

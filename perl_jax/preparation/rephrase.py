@@ -40,8 +40,8 @@ def rephrase_rows(source: Source, config: RephraseConfig, context: Context) -> I
     metadata as ``rephrased_from``.
 
     Kept rows are ``objective`` or ``rephrased``. Others are dropped (or kept, with ``unusable``) as
-    ``malformed`` (not what the prompt asks for), ``not_rephrasable`` (says the endpoint) or
-    ``refused`` (no answer).
+    ``malformed`` (not what the prompt asks for), ``not_rephrasable`` (says the endpoint),
+    ``refused`` (no answer) or ``several_turns`` (the question is part of a conversation).
     """
 
     def rephrase(row: Example, ask: Ask) -> Outcome:
@@ -65,6 +65,8 @@ def rephrasing_depends(config: RephraseConfig, context: Context) -> Any:
 
 
 def _rephrased(row: Example, ask: Ask, seed: int) -> KeptRow | DroppedRow:
+    if any(turn.role != "system" for turn in row.turns):
+        return dropped(row, "several_turns", "only questions that stand alone are rephrased")
     try:
         answer = ask()
         if "skip" in answer:

@@ -57,7 +57,8 @@ class Supervised(Stepper):
     def _response(self, example: Example) -> np.ndarray:
         """The tokens of an example's response; raises ValueError if it is missing or too long."""
         text = example.metadata.get(RESPONSE)
-        name = f"example {example.id!r} of {example.source!r}"
+        where = f"{example.place}: " if example.place else ""
+        name = f"{where}example {example.id!r} of {example.source!r}"
         if not isinstance(text, str) or not text:
             raise ValueError(
                 f"{name}: expected a text in metadata[{RESPONSE!r}] to train on; got {text!r}"
