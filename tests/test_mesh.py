@@ -84,8 +84,7 @@ def test_a_platform_that_is_not_there_is_one_line(monkeypatch, error):
     [("", "xla_cuda13", True), ("cpu", "xla_cuda13", False), ("", "libtpu", False)],
 )
 def test_a_gpu_that_is_not_found_is_a_warning(monkeypatch, caplog, asked, plugin, warned):
-    config = SimpleNamespace(jax_platforms=asked)
-    monkeypatch.setattr(meshes, "jax", SimpleNamespace(config=config, devices=jax.devices))
+    monkeypatch.setenv("JAX_PLATFORMS", asked)
     monkeypatch.setattr(meshes, "entry_points", lambda group: [SimpleNamespace(name=plugin)])
     with caplog.at_level(logging.WARNING):
         assert find_devices() == jax.devices()

@@ -62,8 +62,9 @@ def check_path(name: str, row: str, root: Path | str | None = None) -> None:
     """Raises `BadRow` ``unsafe_path`` for a URL, an absolute path, ``..`` or a null character."""
     pure = PurePath(name.removeprefix("file://"))
     if pure.is_absolute() and "\0" not in name and ".." not in pure.parts:
-        below = isinstance(root, Path) and pure.is_relative_to(root)
-        advice = f"write {str(pure.relative_to(root))!r}" if below else "write it relative to that"
+        advice = "write it relative to that"
+        if isinstance(root, Path) and pure.is_relative_to(root):
+            advice = f"write {str(pure.relative_to(root))!r}"
         what = "is an absolute path; paths start at image_root"
         raise BadRow("unsafe_path", row, f"{_cut(name)} {what}: {advice}")
     if _URL.match(name):

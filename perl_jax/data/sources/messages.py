@@ -69,12 +69,9 @@ def _messages(value: Any, column: str, name: str) -> list[tuple[str, Any]]:
     keys = {key for item in value if isinstance(item, Mapping) for key in item}
     if keys and "role" not in keys:
         return [("user", value)]  # the parts of one message
-    messages = [
-        (item.get("role"), item.get("content")) if isinstance(item, Mapping) else (None, None)
-        for item in value
-    ]
-    _check_roles([role for role, _ in messages], column, name)
-    return messages
+    messages = [item if isinstance(item, Mapping) else {} for item in value]
+    _check_roles([message.get("role") for message in messages], column, name)
+    return [(message["role"], message.get("content")) for message in messages]
 
 
 def _check_roles(roles: Sequence[Any], column: str, name: str) -> None:
