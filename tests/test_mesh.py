@@ -1,4 +1,8 @@
 import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -7,6 +11,8 @@ from jax.sharding import PartitionSpec as P
 
 from perl_jax import mesh as meshes
 from perl_jax.mesh import find_devices, fit_sharding, make_mesh, partition_of
+
+REPOSITORY = Path(__file__).parent.parent
 
 TABLE = {r".*\.proj\.weight": P("fsdp", "tensor"), r".*\.bias": P("tensor"), r"norm": P()}
 
@@ -91,3 +97,24 @@ def test_a_gpu_that_is_not_found_is_a_warning(monkeypatch, caplog, asked, plugin
     assert [record.message[:38] for record in caplog.records] == (
         ["JAX is installed for GPUs and finds no"] if warned else []
     )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["perl_jax.train", "--config=configs/demo.py", "--workdir=never"],
+        ["perl_jax.generate", "--model=never", "--prompt=?"],
+    ],
+)
+def test_a_command_says_so_before_it_opens_anything(arguments, tmp_path):
+    # No machine has devices of this kind.
+    environment = {**os.environ, "JAX_PLATFORMS": "abacus", "PYTHONPATH": str(REPOSITORY)}
+    (tmp_path / "configs").symlink_to(REPOSITORY / "configs")
+    ended = subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=tmp_path, env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("error: JAX_PLATFORMS=abacus: expected devices of this kind")
+    assert ended.stderr.count("\n") == 1
+    assert not (tmp_path / "never").exists()
