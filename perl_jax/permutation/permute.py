@@ -23,6 +23,7 @@ from perl_jax.permutation.rules import Rule
 from perl_jax.types import Example
 
 _LABEL_BEFORE = re.compile(r"(?:^|\s)(?P<word>\w+\s+)?\(?[A-Z][.):]\s*$")
+_LISTS = re.compile(r"(?i)[,;/\n]|\b(?:and|or|then|while|but|whereas)\b")
 _ASKS_WHICH = re.compile(
     r"(?i)\b(?:which|what|whose)\b[^.?!]*\b(?:image|picture|photo|photograph|pic|img|one)s?\b"
     r"|\bwhich\s+(?:is|has|are|of)\b"
@@ -33,7 +34,8 @@ def movable_slots(example: Example, rule: Rule) -> tuple[int, ...]:
     """The slots whose images the rule lets move in this example, for `sample_orders`.
 
     Raises:
-        CannotPermute: If fewer than two may move, or the options cannot be read.
+        CannotPermute: If fewer than two may move, or stand in one message of a conversation; or
+            the options cannot be read.
     """
     count = len(example.images)
     if rule.movable == "none":
@@ -50,7 +52,24 @@ def movable_slots(example: Example, rule: Rule) -> tuple[int, ...]:
         slots = list(range(0 if rule.movable == "all" else 1, count))
     if len(set(slots)) < 2:
         raise CannotPermute("too_few_movable", f"{len(slots)} of {count} images")
-    return tuple(slots)
+    return _in_one_message(example, slots) if example.turns else tuple(slots)
+
+
+def _in_one_message(example: Example, slots: Sequence[int]) -> tuple[int, ...]:
+    """Those of the slots that stand in one message, the one with most of them, or else the last.
+
+    What is said between two messages is about the images before it, so none moves past it.
+    """
+    question = question_field(example)
+    places = placeholders.find_placeholders(fields_of(example), len(example.images))
+    messages = {place.slot: min(place.field, question) for place in places}
+    within: dict[int, list[int]] = {}
+    for slot in slots:
+        within.setdefault(messages.get(slot, question), []).append(slot)
+    most = max(within, key=lambda message: (len(within[message]), message))
+    if len(within[most]) < 2:
+        raise CannotPermute("inline_placeholder", "every image stands in a message of its own")
+    return tuple(within[most])
 
 
 def permute(example: Example, order: Sequence[int], rule: Rule) -> Example:
@@ -111,8 +130,8 @@ class _Layout:
 
 
 def _move(example: Example, order: tuple[int, ...], rule: Rule) -> Example:
-    _check_turns(example, rule)
     layout = _lay_out(example, order, rule)
+    _check_turns(layout)
     follows = rule.answer == "remap_letter" and _has_letter(layout)
     answer_text = "" if follows or answers.letter_of(example.answer) else example.answer
     *fields, answer = _rewritten((*layout.fields, answer_text), layout)
@@ -137,12 +156,13 @@ def _move(example: Example, order: tuple[int, ...], rule: Rule) -> Example:
     )
 
 
-def _check_turns(example: Example, rule: Rule) -> None:
+def _check_turns(layout: _Layout) -> None:
     """Refuses conversations with earlier answers where the rule changes answers.
 
-    The rule speaks of the last question only: another letter or order may stand for anything.
+    The rule speaks of the last answer only: an earlier letter or order may stand for anything.
     """
-    if rule.answer in ("remap_letter", "relabel_order") and (said := _said_before(example)):
+    follows = layout.rule.answer in ("remap_letter", "relabel_order")
+    if follows and (said := _said_before(layout.example)):
         raise CannotPermute("earlier_answers", said[0])
 
 
@@ -242,9 +262,18 @@ def _rewritten(texts: tuple[str, ...], layout: _Layout) -> list[str]:
         scan.mentions += extra
         scans.append(scan)
     check_doubts(scans, layout.moved)
+    _check_lists(scans, layout)
     _check_explained(scans, layout)
     pair_first_and_last(scans, layout.new_slot)
     return [rewrite(text, scan, layout.new_slot) for text, scan in zip(texts, scans, strict=True)]
+
+
+def _check_lists(scans: list[Scan], layout: _Layout) -> None:
+    """Refuses earlier answers that list things without a word for their images: "a dog, a cat"."""
+    for turn, scan in zip(layout.example.turns, scans, strict=False):  # the turns come first
+        is_list = turn.role == "assistant" and _LISTS.search(turn.text.strip())
+        if is_list and layout.rule.text == "rewrite" and not (scan.mentions or scan.runs):
+            raise CannotPermute("earlier_answers", turn.text.strip())
 
 
 def _check_explained(scans: list[Scan], layout: _Layout) -> None:

@@ -1,8 +1,10 @@
 """Conversations: permutation rewrites all of their text, or leaves the example alone."""
 
+from dataclasses import replace
+
 import pytest
 
-from perl_jax.permutation import CannotPermute, Rule, lint, permute
+from perl_jax.permutation import CannotPermute, Rule, lint, movable_slots, permute
 from perl_jax.types import Example, Turn
 
 REFERENCE = Rule(answer="reference")
@@ -41,15 +43,23 @@ def test_every_turn_names_the_images_at_their_new_places():
     assert permute(permuted, [1, 0], REFERENCE) == own
 
 
-def test_images_of_earlier_turns_are_slots_in_reading_order():
+def test_images_of_earlier_turns_are_slots_in_reading_order_and_stay_in_their_message():
     own = conversation(
-        user("<image> What is it?"), said("A dog."), question="<image> And this?", answer="A cat"
+        user("<image> What is it?"),
+        said("A dog."),
+        question="<image><image> Is it one of these?",
+        answer="yes",
+        images="abc",
     )
-    assert permute(own, [1, 0], Rule()).images == ("b", "a")
-    tagged = conversation(
-        user("<image 1> What is it?"), said("A dog."), question="<image 2> And?", answer="A cat"
-    )
-    assert permute(tagged, [1, 0], Rule()).turns == tagged.turns
+    for rule in (Rule(), Rule(text="keep")):
+        assert movable_slots(own, rule) == (1, 2)
+        assert permute(own, [0, 2, 1], rule).images == ("a", "c", "b")
+        with pytest.raises(ValueError, match="fixes slots"):
+            permute(own, [1, 0, 2], rule)
+    earlier = conversation(user("<image><image>?"), said("Yes."), question="<image>?", images="abc")
+    assert movable_slots(earlier, Rule()) == (0, 1)
+    tagged = conversation(user("<image 1>?"), said("No."), question="<image 3><image 2>?")
+    assert movable_slots(replace(tagged, images=("a", "b", "c")), Rule()) == (1, 2)
 
 
 def test_options_follow_the_turns():
@@ -77,6 +87,9 @@ def test_options_follow_the_turns():
         ((user("<image><image>The left dog?"), said("Yes.")), Rule(sides="strict"), "ambiguous_si"),
         ((user("<image><image>"), said("The dog on the first figure.")), Rule(), "ambiguous_noun"),
         ((user("A. <image>\nB. <image>"), said("A")), Rule(), "option_image_moves"),
+        ((user("<image> Which?"), said("A dog."), user("<image>")), Rule(), "inline_placeholder"),
+        ((user("<image><image> What?"), said("A dog and a cat.")), Rule(), "earlier_answers"),
+        ((user("<image><image> What?"), said("A dog.\nA cat.")), Rule(), "earlier_answers"),
         ((user("<image><image>"), said("A")), Rule(answer="remap_letter"), "earlier_answers"),
         ((user("<image><image>"), said("2, 1")), Rule(answer="relabel_order"), "earlier_answers"),
     ],
