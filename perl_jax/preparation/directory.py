@@ -96,5 +96,5 @@ def _lost(outcome: DroppedRow | Skipped) -> dict[str, str]:
         "reason": outcome.reason,
         "bad_row": outcome.row,
         "detail": outcome.message,
-        **({"id": outcome.id} if outcome.id else {}),
+        **({"id": outcome.row_id} if outcome.row_id else {}),
     }

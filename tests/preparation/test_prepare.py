@@ -124,7 +124,7 @@ def with_stage(monkeypatch, outcomes, rows):
 
 
 def keep_all(source, config, context):
-    return (KeptRow(row) if hasattr(row, "images") else row for row in read_rows(source))
+    return (row if not hasattr(row, "id") else KeptRow(row) for row in read_rows(source))
 
 
 def test_bad_rows_are_named_and_too_many_are_an_error_that_leaves_nothing(tmp_path, monkeypatch):

@@ -51,7 +51,7 @@ def agree(
 
 def _told(place: int, row: Skipped) -> list[Any]:
     message = row.message[:_MAX_TOLD] + ("..." if len(row.message) > _MAX_TOLD else "")
-    return [place, isinstance(row, Filtered), row.reason, row.row, message, row.id]
+    return [place, isinstance(row, Filtered), row.reason, row.row, message, row.row_id]
 
 
 def _check(told: list[Any], expected: list[int], sharding: "BatchSharding") -> None:

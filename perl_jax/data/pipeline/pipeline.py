@@ -195,7 +195,7 @@ class Pipeline(AbstractContextManager["Pipeline"]):
                 break
             place, row = self._count.rows, self._known.popleft()
             if self._log and isinstance(row, Skipped) and not isinstance(row, Filtered):
-                id = {"id": row.id} if row.id else {}
+                id = {"id": row.row_id} if row.row_id else {}
                 facts = {"row": row.row, **id, "reason": row.reason, "message": row.message}
                 self._log.add(place + 1, facts)
             mine = self._sharding.is_leader and self._sharding.is_own_row(place)

@@ -30,17 +30,17 @@ class Skipped:
     reason: str
     row: str
     message: str
-    id: str = ""
+    row_id: str = ""
 
     @classmethod
     def of(cls, error: BadRow) -> Self:
         """The row of an error."""
-        return cls(error.reason, error.row, error.message, error.id)
+        return cls(error.reason, error.row, error.message, error.row_id)
 
     @property
     def name(self) -> str:
         """Where the row stands, and its id."""
-        return row_name(self.row, self.id)
+        return row_name(self.row, self.row_id)
 
     def __str__(self) -> str:
         text = f"{self.name}: {self.message}"

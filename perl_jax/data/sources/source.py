@@ -52,13 +52,13 @@ class BadRow(ValueError):
         reason: A short fixed word under which such rows are counted.
         row: Where the row stands, as in ``train.parquet:17``; or its id, if that is unknown.
         message: What is wrong with it, and what to do.
-        id: The row's id, if it is known and not ``row`` itself.
+        row_id: The row's id, if it is known and not ``row`` itself.
     """
 
-    def __init__(self, reason: str, row: str, message: str, id: str = ""):
-        super().__init__(reason, row, message, id)
+    def __init__(self, reason: str, row: str, message: str, row_id: str = ""):
+        super().__init__(reason, row, message, row_id)
         self.reason, self.row, self.message = reason, row, message
-        self.id = "" if id == row else id
+        self.row_id = "" if row_id == row else row_id
 
     @classmethod
     def of(cls, example: Example, reason: str, message: str) -> Self:
@@ -66,7 +66,7 @@ class BadRow(ValueError):
         return cls(reason, example.place or example.id, message, example.id)
 
     def __str__(self) -> str:
-        return f"{row_name(self.row, self.id)}: {self.reason}: {self.message}"
+        return f"{row_name(self.row, self.row_id)}: {self.reason}: {self.message}"
 
 
 def row_name(row: str, id: str) -> str:

@@ -149,7 +149,7 @@ def test_a_reason_names_where_the_row_stands_and_its_id(prepare):
     assert str(caught.value).startswith("train.parquet:17 (row-1): image_count: 0 image pl")
     reader = RowReader([example(question="No image?", place="train.parquet:17")], prepare)
     skipped = reader(0)
-    assert (skipped.row, skipped.id) == ("train.parquet:17", "row-1")
+    assert (skipped.row, skipped.row_id) == ("train.parquet:17", "row-1")
     assert str(skipped).startswith("train.parquet:17 (row-1): 0 image placeholders")
 
 

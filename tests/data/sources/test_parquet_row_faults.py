@@ -76,7 +76,7 @@ def test_a_bad_row_says_what_is_wrong(tmp_path, changed, reason, message):
     assert error.reason == reason
     assert message in error.message
     id = "" if changed.get("data_source", "digits") is None else "digits/"
-    assert error.id == f"{id}train/1"
+    assert error.row_id == f"{id}train/1"
     assert str(error).startswith(f"train.parquet:1 ({id}train/1): {reason}: ")
 
 
