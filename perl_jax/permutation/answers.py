@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from perl_jax.permutation.reading.options import Option, fields_of
+from perl_jax.permutation.reading.options import Option, fields_of, question_field
 from perl_jax.permutation.reading.placeholders import MASK
 from perl_jax.permutation.reading.scan import Mention, Reader
 from perl_jax.permutation.reading.words import NOUNS, NUMBER, POSITION, SIDE
@@ -51,8 +51,8 @@ def follow_letter(
         CannotPermute: ``answer_not_a_letter``, ``letter_outside_options``,
             ``moved_image_without_letter`` or ``duplicate_images``.
     """
-    fields = fields_of(example)
-    whole = {fields[o.field].strip(): o.letter for o in options if o.field > 0}
+    fields, question = fields_of(example), question_field(example)
+    whole = {fields[o.field].strip(): o.letter for o in options if o.field > question}
     letter = whole.get(example.answer.strip()) or letter_of(example.answer)
     if letter is None:
         raise CannotPermute("answer_not_a_letter", example.answer)

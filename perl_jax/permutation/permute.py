@@ -1,13 +1,20 @@
 """Shows an example's images in another order, and keeps its question and answer true."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from perl_jax.permutation import answers
 from perl_jax.permutation.orders import inverse
 from perl_jax.permutation.reading import placeholders
-from perl_jax.permutation.reading.options import Option, fields_of, find_options, option_slots
+from perl_jax.permutation.reading.options import (
+    Option,
+    fields_of,
+    find_options,
+    inline_options,
+    option_slots,
+    question_field,
+)
 from perl_jax.permutation.reading.references import read_references
 from perl_jax.permutation.reading.rewriting import check_doubts, pair_first_and_last, rewrite
 from perl_jax.permutation.reading.scan import Mention, Reader, Scan
@@ -16,6 +23,7 @@ from perl_jax.permutation.rules import Rule
 from perl_jax.types import Example
 
 _LABEL_BEFORE = re.compile(r"(?:^|\s)(?P<word>\w+\s+)?\(?[A-Z][.):]\s*$")
+_LISTS = re.compile(r"(?i)[,;/\n]|\b(?:and|or|then|while|but|whereas)\b")
 _ASKS_WHICH = re.compile(
     r"(?i)\b(?:which|what|whose)\b[^.?!]*\b(?:image|picture|photo|photograph|pic|img|one)s?\b"
     r"|\bwhich\s+(?:is|has|are|of)\b"
@@ -26,7 +34,8 @@ def movable_slots(example: Example, rule: Rule) -> tuple[int, ...]:
     """The slots whose images the rule lets move in this example, for `sample_orders`.
 
     Raises:
-        CannotPermute: If fewer than two may move, or the options cannot be read.
+        CannotPermute: If fewer than two may move, or stand in one message of a conversation; or
+            the options cannot be read.
     """
     count = len(example.images)
     if rule.movable == "none":
@@ -43,15 +52,33 @@ def movable_slots(example: Example, rule: Rule) -> tuple[int, ...]:
         slots = list(range(0 if rule.movable == "all" else 1, count))
     if len(set(slots)) < 2:
         raise CannotPermute("too_few_movable", f"{len(slots)} of {count} images")
-    return tuple(slots)
+    return _in_one_message(example, slots) if example.turns else tuple(slots)
+
+
+def _in_one_message(example: Example, slots: Sequence[int]) -> tuple[int, ...]:
+    """Those of the slots that stand in one message, the one with most of them, or else the last.
+
+    What is said between two messages is about the images before it, so none moves past it.
+    """
+    question = question_field(example)
+    places = placeholders.find_placeholders(fields_of(example), len(example.images))
+    messages = {place.slot: min(place.field, question) for place in places}
+    within: dict[int, list[int]] = {}
+    for slot in slots:
+        within.setdefault(messages.get(slot, question), []).append(slot)
+    most = max(within, key=lambda message: (len(within[message]), message))
+    if len(within[most]) < 2:
+        raise CannotPermute("inline_placeholder", "every image stands in a message of its own")
+    return tuple(within[most])
 
 
 def permute(example: Example, order: Sequence[int], rule: Rule) -> Example:
     """A new example with its images in another order, its text and answer changed to fit.
 
     Placeholders stay where they are, as do captions of their places; the rule decides about the
-    rest. ``id``, ``source`` and ``metadata`` stay. Permuting the result by the inverse order gives
-    back the example exactly, and the identity changes nothing.
+    rest. Turns are rewritten as the question is. ``id``, ``source`` and ``metadata`` stay.
+    Permuting the result by the inverse order gives back the example exactly, and the identity
+    changes nothing.
 
     Args:
         example: A row with its images in their slots.
@@ -78,7 +105,7 @@ def permute(example: Example, order: Sequence[int], rule: Rule) -> Example:
         restored = _move(permuted, inverse(order), rule)
     except CannotPermute as error:
         raise CannotPermute("not_reversible", str(error)) from None
-    for name in ("question", "options", "answer"):
+    for name in ("turns", "question", "options", "answer"):
         if getattr(restored, name) != getattr(example, name):
             raise CannotPermute("not_reversible", f"{name}: {getattr(permuted, name)}")
     return permuted
@@ -104,9 +131,12 @@ class _Layout:
 
 def _move(example: Example, order: tuple[int, ...], rule: Rule) -> Example:
     layout = _lay_out(example, order, rule)
+    _check_turns(layout)
     follows = rule.answer == "remap_letter" and _has_letter(layout)
     answer_text = "" if follows or answers.letter_of(example.answer) else example.answer
-    question, *options, answer = _rewritten((*layout.fields, answer_text), layout)
+    *fields, answer = _rewritten((*layout.fields, answer_text), layout)
+    said, (question, *options) = fields[: len(example.turns)], fields[len(example.turns) :]
+    turns = tuple(replace(turn, text=text) for turn, text in zip(example.turns, said, strict=True))
     answer = answer or example.answer
     if follows and _change_needed(layout) is False:  # the answer is the same in any order
         if layout.options:
@@ -116,7 +146,29 @@ def _move(example: Example, order: tuple[int, ...], rule: Rule) -> Example:
             example, layout.options, layout.letters, layout.new_slot, rule.fixed_letters
         )
     images = tuple(example.images[slot] for slot in order)
-    return replace(example, question=question, options=tuple(options), answer=answer, images=images)
+    return replace(
+        example,
+        question=question,
+        options=tuple(options),
+        answer=answer,
+        images=images,
+        turns=turns,
+    )
+
+
+def _check_turns(layout: _Layout) -> None:
+    """Refuses conversations with earlier answers where the rule changes answers.
+
+    The rule speaks of the last answer only: an earlier letter or order may stand for anything.
+    """
+    follows = layout.rule.answer in ("remap_letter", "relabel_order")
+    if follows and (said := _said_before(layout.example)):
+        raise CannotPermute("earlier_answers", said[0])
+
+
+def _said_before(example: Example) -> list[str]:
+    """The earlier answers of a conversation."""
+    return [turn.text for turn in example.turns if turn.role == "assistant"]
 
 
 def _lay_out(example: Example, order: tuple[int, ...], rule: Rule) -> _Layout:
@@ -162,7 +214,8 @@ def _check_no_option_moves(layout: _Layout) -> None:
         label = _LABEL_BEFORE.search(layout.fields[place.field][: place.start])
         # "Image A: <image>" is a caption, "A: <image>" is an option.
         lettered = label and (label["word"] or "").strip().lower() not in layout.rule.nouns
-        if place.slot in layout.moved and (place.field > 0 or lettered):
+        is_option = place.field > question_field(layout.example)
+        if place.slot in layout.moved and (is_option or lettered):
             raise CannotPermute("option_image_moves", f"slot {place.slot}")
 
 
@@ -209,9 +262,18 @@ def _rewritten(texts: tuple[str, ...], layout: _Layout) -> list[str]:
         scan.mentions += extra
         scans.append(scan)
     check_doubts(scans, layout.moved)
+    _check_lists(scans, layout)
     _check_explained(scans, layout)
     pair_first_and_last(scans, layout.new_slot)
     return [rewrite(text, scan, layout.new_slot) for text, scan in zip(texts, scans, strict=True)]
+
+
+def _check_lists(scans: list[Scan], layout: _Layout) -> None:
+    """Refuses earlier answers that list things without a word for their images: "a dog, a cat"."""
+    for turn, scan in zip(layout.example.turns, scans, strict=False):  # the turns come first
+        is_list = turn.role == "assistant" and _LISTS.search(turn.text.strip())
+        if is_list and layout.rule.text == "rewrite" and not (scan.mentions or scan.runs):
+            raise CannotPermute("earlier_answers", turn.text.strip())
 
 
 def _check_explained(scans: list[Scan], layout: _Layout) -> None:
@@ -235,7 +297,8 @@ def _orders(texts: tuple[str, ...], layout: _Layout, reader: Reader) -> dict[int
     """The numbers of all orders, by text, where the rule relabels orders."""
     parts = _parts(texts, layout)
     if layout.rule.answer != "relabel_order":
-        for _, _, part in parts if layout.rule.text == "rewrite" else ():
+        said = [*(part for _, _, part in parts), *_said_before(layout.example)]
+        for part in said if layout.rule.text == "rewrite" else ():
             if answers.looks_like_order(part, reader.num_slots):
                 raise CannotPermute("undeclared_order", part.strip())
         return {}
@@ -257,8 +320,13 @@ def _bare_references(
     """References without a noun in options and answer; refuses those that the rule excludes."""
     rule, found = layout.rule, dict[int, list[Mention]]()
     declared = rule.answer == "reference"
-    if not declared and (rule.text == "keep" or not _ASKS_WHICH.search(layout.example.question)):
+    asked = (layout.example.question, *(turn.text for turn in layout.example.turns))
+    if not declared and (rule.text == "keep" or not any(map(_ASKS_WHICH.search, asked))):
         return found
+    for text in _earlier_parts(layout.example):
+        for mention in answers.find_bare(text, reader, 0):
+            if mention.slot in layout.moved:
+                raise CannotPermute("ambiguous_answer", text.strip())
     for field, offset, text in _parts(texts, layout):
         for mention in answers.find_bare(text, reader, offset):
             if declared and 0 <= mention.slot < reader.num_slots:
@@ -268,3 +336,15 @@ def _bare_references(
             elif mention.slot in layout.moved:
                 raise CannotPermute("ambiguous_answer", text.strip())
     return found
+
+
+def _earlier_parts(example: Example) -> Iterator[str]:
+    """The texts before the question that an answer may consist of: answers, and texts of options.
+
+    Whether a bare number or ordinal among them names an image, the rule does not say.
+    """
+    for field, turn in enumerate(example.turns):
+        if turn.role == "assistant":
+            yield turn.text
+        else:
+            yield from (turn.text[o.start : o.end] for o in inline_options(turn.text, field))

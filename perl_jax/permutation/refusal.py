@@ -21,6 +21,7 @@ REASONS = {
     "no_order": "the rule relabels orders, but the example holds none",
     "malformed_order": "an order repeats an image, or names one that does not exist",
     "undeclared_order": "an option or the answer looks like an order of the images",
+    "earlier_answers": "an earlier answer of the conversation may depend on the order",
     # Text that cannot be rewritten with certainty.
     "caption_mismatch": "a caption does not agree with the slot that it stands at",
     "inline_placeholder": "an image stands inside a sentence whose meaning its place decides",

@@ -21,8 +21,6 @@ class ChatTemplate:
         Raises:
             ValueError: The template fails on these messages.
         """
-        from jinja2 import TemplateError
-
         try:
             return tokenizer.apply_chat_template(
                 list(messages),
@@ -30,8 +28,12 @@ class ChatTemplate:
                 add_generation_prompt=messages[-1]["role"] != "assistant",
                 tokenize=False,
             )
-        except TemplateError as error:
-            raise ValueError(f"{self.source}: the chat template fails: {error}") from error
+        # A template is a program: on parts that it does not know it may raise anything.
+        except Exception as error:
+            shows_images = any(isinstance(message["content"], list) for message in messages)
+            why = "; it cannot take images" if shows_images else ""
+            cause = f"{type(error).__name__}: {error}"
+            raise ValueError(f"{self.source}: the chat template fails{why}: {cause}") from error
 
 
 def read_chat_template(directory: Path) -> ChatTemplate:

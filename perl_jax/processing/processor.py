@@ -142,7 +142,7 @@ class Processor:
         is_image = ids == self.image_token
         if np.count_nonzero(is_image) != len(images):
             raise ValueError(
-                f"{self.chat_template.source}: the chat template gives "
+                f"{self.chat_template.source}: the chat template cannot take images: it gives "
                 f"{np.count_nonzero(is_image)} image tokens for {len(images)} images"
             )
         unit = self.image_settings.merge_size**2

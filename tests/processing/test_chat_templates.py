@@ -75,7 +75,21 @@ def test_a_template_that_fails_or_reaches_out_is_an_error_that_names_its_file(
         load_processor(directory).encode("hello")
 
 
+@pytest.mark.parametrize(
+    "template", ["{% for m in messages %}{{ 'a' + m['content'] }}{% endfor %}", "{{ 1 / 0 }}"]
+)
+def test_a_template_for_text_alone_says_that_it_cannot_take_images(
+    directory, edit, picture, template
+):
+    edit("chat_template.json", chat_template=template)
+    message = r"chat_template.json: the chat template fails; it cannot take images: \w+Error: "
+    with pytest.raises(ValueError, match=message):
+        load_processor(directory).encode("<image>Q?", [picture(56, 56)])
+
+
 def test_a_template_that_drops_images_is_an_error(directory, edit, picture):
     edit("chat_template.json", chat_template="nothing")
-    with pytest.raises(ValueError, match="gives 0 image tokens for 1 images"):
+    with pytest.raises(
+        ValueError, match="cannot take images: it gives 0 image tokens for 1 images"
+    ):
         load_processor(directory).encode("<image>", [picture(56, 56)])
