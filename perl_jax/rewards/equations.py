@@ -1,0 +1,73 @@
+r"""Splits ``x = 5``, ``\text{Area} = 24`` and ``2 + 3 = 5`` into a label and its values."""
+
+import re
+from dataclasses import dataclass
+
+from perl_jax.rewards.words import denies
+
+_EQUALS = re.compile(r"(?<![<>!:=])=(?!=)|\\approx(?![A-Za-z])")
+_BRACKET = re.compile(r"\\[{}]|[(){}\[\]]")
+_ABOUT = re.compile(
+    r"\s*(?:\\approx(?![A-Za-z])|\\sim(?![A-Za-z])|(?:about|approximately|approx\.?|roughly)\b)\s*",
+    re.IGNORECASE,
+)
+_TEXT = re.compile(r"\\(?:text|mathrm|mbox|textbf|textrm|operatorname|rm)\s*\{([^{}]*)\}")
+_WORDS = re.compile(r"(?=.*[A-Za-z]{3})[A-Za-z][A-Za-z' ]{0,40}:?")
+_NAME = r"(?:[A-Za-z]|\\(?:alpha|beta|gamma|delta|theta|lambda|mu|rho|sigma|phi|varphi|omega|ell))"
+_VARIABLE = re.compile(
+    rf"(?:\\(?:angle|triangle|overline|vec|m|operatorname)\s*)*\{{?\s*"
+    rf"(?:{_NAME}|[A-Z]{{2,4}})(?:_(?:[A-Za-z0-9]|\{{[A-Za-z0-9 ]*\}}))?\s*\}}?"
+    r"(?:\s*\([A-Za-z0-9, ]{1,12}\))?"
+    r"|m\s*\\angle\s*\{?\s*[A-Z0-9]{1,3}\s*\}?|\|[A-Z]{2}\|"
+)
+_CONSTANT = re.compile(r"(?:\\(?:frac|sqrt|cdot|times|pi|div|left|right)(?![A-Za-z])|[^A-Za-z\\])+")
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A text as a label and what it stands for.
+
+    Attributes:
+        label: The words or the variable before the first equals sign; empty if there are none.
+        values: The last side, and other sides without variables: all must be the truth.
+        variable: Whether the label is a variable, as in ``x = 5``.
+        is_value: False for an equation that is no label and value, such as ``2x + y = 1``.
+    """
+
+    label: str
+    values: tuple[str, ...]
+    variable: bool = False
+    is_value: bool = True
+
+
+def read_labelled(text: str) -> Labelled:
+    """Splits a cleaned text at the equals signs outside brackets."""
+    about = _ABOUT.match(text)
+    first, *others = _sides(text[about.end() :] if about else text)
+    if not others:
+        return Labelled("", (first,))
+    values = tuple(side for side in others[:-1] if _CONSTANT.fullmatch(side)) + (others[-1],)
+    if not all((first, *others)):
+        return Labelled("", (text,), is_value=False)
+    words = _TEXT.sub(r"\1", first).strip()
+    if _WORDS.fullmatch(words) and not denies(words):
+        return Labelled(" ".join(words.rstrip(":").casefold().split()), values)
+    if _VARIABLE.fullmatch(first):
+        return Labelled(re.sub(r"[\s{}]", "", first), values, variable=True)
+    if _CONSTANT.fullmatch(first):
+        return Labelled("", (first, *values))
+    return Labelled("", (text,), is_value=False)
+
+
+def _sides(text: str) -> list[str]:
+    sides, start, depth = [], 0, 0
+    brackets = iter(_BRACKET.finditer(text))
+    bracket = next(brackets, None)
+    for sign in _EQUALS.finditer(text):
+        while bracket is not None and bracket.start() < sign.start():
+            depth += 1 if bracket.group()[-1] in "([{" else -1
+            bracket = next(brackets, None)
+        if depth == 0:
+            sides.append(text[start : sign.start()].strip())
+            start = sign.end()
+    return [*sides, text[start:].strip()]
