@@ -11,7 +11,7 @@ from perl_jax.rewards.units import Unit, counted, read_unit
 from perl_jax.rewards.words import is_counted_noun
 
 _COMMANDS = frozenset(
-    "frac sqrt cdot times div pm mp pi infty emptyset circ alpha beta gamma delta epsilon varepsilon"
+    "frac sqrt approx cdot times div pm mp pi infty emptyset circ alpha beta gamma delta epsilon varepsilon"
     " zeta eta theta vartheta iota kappa lambda mu nu xi rho sigma tau phi varphi chi psi omega"
     " Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega sin cos tan cot sec csc sinh cosh tanh"
     " arcsin arccos arctan log ln lg exp max min gcd lcm lim det mod bmod pmod sum prod int iint"
@@ -30,7 +30,7 @@ _TOKEN = re.compile(
 _ENVIRONMENT = re.compile(rf"\\(begin|end)\s*\{{({'|'.join(_ENVIRONMENTS)})\}}")
 # Two numbers side by side, which the reader of LaTeX adds; a percent sign before a number.
 _DOUBLE = re.compile(
-    r"[0-9]\s+[.0-9]|(?<![}\w^_\]])\{\s*[0-9.]+\s*\}|[0-9]\s*\{|\.[0-9]*\.|%\s*[0-9A-Za-z(\\]"
+    r"[0-9]\s+[.0-9]|(?<![}\w^_\]])\{\s*[0-9.]+\s*\}|[0-9]\s*\{|\.[0-9]*\.|%\s*[0-9A-Za-z(\\]|[0-9)}]\s*_"
 )
 _GAP = re.compile(r"(\\[A-Za-z]+|[\^_])\s+(?=\{)")
 _SHORT_SCRIPT = re.compile(r"([\^_])([0-9]+)\s*(?=\{)")
@@ -48,7 +48,7 @@ _TRIGONOMETRY = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-zA-Z])")
 _DEGREES = re.compile(r"([0-9]+|\\frac\{[0-9]+\}\{[0-9]+\})\s*\^\s*(?:\{\s*\\circ\s*\}|\\circ)")
 _MEMBER = re.compile(r"\s*[A-Za-z]\s*\\in ")
 _TEXT_UNIT = re.compile(r"\s*(\\(?:text|mathrm|mbox|textrm)\s*\{.*)$", re.DOTALL)
-_WORD_UNIT = re.compile(r"(?<=[0-9})])\s+([A-Za-z]{2,}[A-Za-z0-9/^{}. ]*)$")
+_WORD_UNIT = re.compile(r"(?<=[0-9})i])\s+([A-Za-z]{2,}[A-Za-z0-9/^{}. ]*)$")
 _TEXT = re.compile(r"\\(?:text|mathrm|mbox|textrm)\s*\{([^{}]*)\}")
 _DEGREE_SIGNS = ("^{\\circ}", "^\\circ")
 _MAX_DIGITS = 300
@@ -82,7 +82,7 @@ def mathematics(text: str) -> str | None:
         position = token.end()
     if "\\in " in text and not _MEMBER.match(text):
         return None
-    if _DOUBLE.search(text) or len(_equals(text)) > 1:
+    if _DOUBLE.search(text) or len(_equals(text)) > 1 or text.count("\\approx") > 1:
         return None
     return _exact(text)
 

@@ -6,7 +6,7 @@ as a second value, a doubt or a denial, is different from every truth.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from perl_jax.rewards.equations import Labelled, read_labelled
 from perl_jax.rewards.expressions import mathematics, split_unit
@@ -21,12 +21,11 @@ from perl_jax.rewards.sequences import (
     read_letters,
     read_sequence,
 )
-from perl_jax.rewards.units import same_dimension
+from perl_jax.rewards.units import same_unit
 
 # Not the space between two digits, or between a command and a letter.
 _LOOSE_SPACE = re.compile(r"(?<!\w)\s+|\s+(?!\w)")
 _MAX_NESTING = 4
-_EQUATION = re.compile(r"(?<![<>!:])=")
 
 
 @dataclass(frozen=True)
@@ -81,8 +80,13 @@ def _match_block(answer: str, truth: str, tolerance: Tolerance, depth: int) -> M
     given = read_block(answer)
     kind, rows = true_block
     if kind == "cases":
-        system = _system(given[1]) if given and given[0] == kind else read_sequence(answer)
-        return None if system is None else _match_items(system, _system(rows), tolerance, depth)
+        if given and given[0] == kind:
+            return _match_items(_system(given[1]), _system(rows), tolerance, depth)
+        solution = read_sequence(answer)
+        if solution is None:
+            return None
+        # The solution (1, 2) of x = 1 and y = 2 is no interval or point.
+        return _match_items(replace(solution, brackets=""), _system(rows), tolerance, depth)
     if given is None or given[0] != kind:
         return None
     if [len(row) for row in given[1]] != [len(row) for row in rows]:
@@ -113,15 +117,19 @@ def _match_items(given: Sequence, truth: Sequence, tolerance: Tolerance, depth: 
     if truth.joint == "and" and given.joint == "or":
         # Whoever says "2 or 3" does not say that it is both.
         return Match(False, "list")
-    if truth.is_set and _free(given, truth):
+    if _any_order(given, truth):
         return _match_unordered(given, truth, tolerance, depth)
     return _in_order(given.items, truth.items, tolerance, depth)
 
 
-def _free(given: Sequence, truth: Sequence) -> bool:
-    """Whether the items of a set may stand in any order: not 3 and 2 for x = 2 and y = 3."""
-    labels = {read_labelled(item).label for item in truth.items}
-    return len(labels) == 1 or all(read_labelled(item).label for item in given.items)
+def _any_order(given: Sequence, truth: Sequence) -> bool:
+    """Whether order says nothing: in a set, and where items name what they are the value of.
+
+    2 and 3 may be 3 and 2, and "x = 2, y = 3" is "y = 3, x = 2", but not "3 and 2".
+    """
+    labels = [read_labelled(item).label for item in truth.items]
+    named = all(labels) and all(read_labelled(item).label for item in given.items)
+    return named or ((truth.is_set or all(labels)) and len(set(labels)) == 1)
 
 
 def _in_order(
@@ -169,64 +177,44 @@ def _as_set(sequence: Sequence) -> str | None:
 
 
 def _match_single(answer: str, truth: str, tolerance: Tolerance) -> Match:
-    true = read_labelled(truth)
-    given = read_labelled(answer)
-    if not true.is_value or not given.is_value or _clash(given, true):
+    true, given = read_labelled(truth), read_labelled(answer)
+    clash = given.label and true.label and given.label != true.label
+    if not true.is_value or not given.is_value or clash:
+        # y = 2x + 1 and x = (y - 1) / 2 are the same line.
         return _match_equations(answer, truth)
     value = true.values[-1]
-    found = _match_numbers(given, value, tolerance) or _match_words(given, answer, value, truth)
-    if found is not None:
+    if found := _match_numbers(given, value, tolerance) or _match_pictures(given, value):
         return found
-    if given.variable or true.variable:
-        return _match_equations(answer, truth)
+    if _LOOSE_SPACE.sub("", answer) == _LOOSE_SPACE.sub("", truth) and not is_prose(truth):
+        return Match(True, "text")
     return _match_expressions(given.values, value)
 
 
-def _clash(given: Labelled, true: Labelled) -> bool:
-    """Whether two variables are named: y = 2x + 1 and x = (y - 1) / 2 may be the same line."""
-    return bool(given.label and true.label and given.label != true.label)
-
-
 def _match_equations(answer: str, truth: str) -> Match:
-    """Compares two equations, or an equation of one variable with its value."""
     given, true = mathematics(answer), mathematics(truth)
-    if given is None or true is None:
-        return Match(False, "text")
-    solved = read_labelled(answer).is_value and read_labelled(truth).is_value
-    if not solved and bool(_EQUATION.search(given)) != bool(_EQUATION.search(true)):
+    if given is None or true is None or ("=" in given) != ("=" in true):
         return Match(False, "text")
     return Match(None, "symbolic", ((given, true),))
 
 
 def _match_numbers(given: Labelled, truth: str, tolerance: Tolerance) -> Match | None:
     true = read_number(truth)
-    numbers = [read_number(value) for value in given.values]
-    if true is None or not all(numbers):
+    numbers = [number for value in given.values if (number := read_number(value))]
+    if true is None or len(numbers) < len(given.values):
         return None
-    plain = not true.unit and all(number and not number.unit for number in numbers)
-    if given.variable and plain and not true.percent and not tolerance.any:
-        return None
-    return Match(
-        all(number and same_number(number, true, tolerance) for number in numbers), "number"
-    )
+    return Match(all(same_number(number, true, tolerance) for number in numbers), "number")
 
 
-def _match_words(given: Labelled, answer: str, value: str, truth: str) -> Match | None:
-    """Compares words and references to pictures; None where both are mathematics."""
-    if picture := read_reference(prose(value)):
-        named = read_reference(prose(given.values[-1]))
-        if named is not None and (picture.form != "bare" or named.form != "bare"):
-            return Match(same_picture(named, picture), "text")
-    if is_prose(answer) or is_prose(truth):
-        words = given.values[-1], value
-        if not (given.label or value != truth) or any(is_prose(text) for text in words):
-            return Match(_same_words(*words) and len(given.values) == 1, "text")
-    if _LOOSE_SPACE.sub("", answer) == _LOOSE_SPACE.sub("", truth):
-        return Match(True, "text")
-    return None
+def _match_pictures(given: Labelled, truth: str) -> Match | None:
+    """Compares references to pictures; None where one is missing, or both are bare numbers."""
+    true, named = read_reference(prose(truth)), read_reference(prose(given.values[-1]))
+    if true is None or named is None or true.form == named.form == "bare":
+        return None
+    return Match(len(given.values) == 1 and same_picture(named, true), "text")
 
 
 def _match_expressions(values: tuple[str, ...], truth: str) -> Match:
+    """Compares mathematics with its units; what is no mathematics, as words."""
     true, true_unit = split_unit(truth)
     true_latex = mathematics(true)
     pairs = []
@@ -234,12 +222,9 @@ def _match_expressions(values: tuple[str, ...], truth: str) -> Match:
         expression, unit = split_unit(value)
         latex = mathematics(expression)
         if latex is None or true_latex is None:
-            return Match(False, "text")
-        if (
-            unit
-            and true_unit
-            and not (same_dimension(unit, true_unit) and unit.size == true_unit.size)
-        ):
+            same = is_prose(truth) and len(values) == 1 and _same_words(value, truth)
+            return Match(same, "text")
+        if unit and true_unit and not same_unit(unit, true_unit):
             return Match(False, "text")
         pairs.append((latex, true_latex))
     return Match(None, "symbolic", tuple(pairs))

@@ -32,6 +32,7 @@ _PREAMBLE = re.compile(
     re.IGNORECASE,
 )
 _INFINITY = re.compile(r"^([+-]?\s*)infinity$", re.IGNORECASE)
+_QUOTED = re.compile(r"^([\"'])([^\"']+)\1$|^“([^“”]+)”$")
 _PI = re.compile(r"(?<![\\a-zA-Z])pi(?![a-zA-Z])")
 
 
@@ -46,6 +47,7 @@ def clean(text: str) -> str:
         text = "".join(str(unicodedata.decimal(character, character)) for character in text)
     text = _ARROW.sub("→", text)
     text = re.sub(r"\\[dt]frac", r"\\frac", text)
+    text = re.sub(r"\\frac\s+([0-9])\s*([0-9])(?![0-9])", r"\\frac\1\2", text)
     text = re.sub(r"(?<=[0-9])\\,(?=[0-9])", "", text)
     text = text.replace("{,}", ",").replace("\\$", "$").replace("\\%", "%")
     text = text.replace("\\varnothing", "\\emptyset")
@@ -55,7 +57,7 @@ def clean(text: str) -> str:
 
 def prose(text: str) -> str:
     r"""Returns a cleaned text as words: without ``\text{}``, case, outer punctuation and article."""
-    words = " ".join(_TEXT.sub(r"\1", text).split()).strip(" .,;:!?\"'`*").casefold()
+    words = " ".join(_TEXT.sub(r"\1", text).split()).strip(" .,;:!\"'`*").casefold()
     return re.sub(r"^(?:the|an|a)\s+(?=\S)", "", words)
 
 
@@ -89,7 +91,7 @@ def _undressed(text: str) -> str:
     """Removes layers around a whole answer, one in each round."""
     for _ in range(8):
         before = text
-        text = text.strip().strip("*`").strip()
+        text = _QUOTED.sub(lambda found: found[2] or found[3], text.strip().strip("*`").strip())
         if text.endswith(".") and not text.endswith(".."):
             text = text[:-1].strip()
         match = _WHOLE_MATH.fullmatch(text)

@@ -19,6 +19,7 @@ _REFERENCE = re.compile(
     r"|(?:on|at|in)\s+the\s+(?P<there>left|right|middle|center|centre|top|bottom)"
     r"|(?P<bare>[0-9]{1,3}))"
 )
+_CENTER = re.compile("centre|middle")
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def read_reference(words: str) -> Reference | None:
         number = str(ORDINALS[found["ordinal"]])
         return Reference(number, "named" if found["counted"] else "ordinal")
     if place := found["place"] or found["where"] or found["there"]:
-        return Reference(place.replace("centre", "center").replace("-", " "), "place")
+        return Reference(_CENTER.sub("center", place).replace("-", " "), "place")
     return Reference(str(int(found["bare"])), "bare")
 
 

@@ -94,6 +94,8 @@ def compare(answer: str, truth: str, absolute: float, relative: float) -> str:
     """
     from math_verify import verify
 
+    if "\\approx" in answer:
+        return _compare_rounded(*answer.split("\\approx", 1), truth)
     expression, true = _read(answer), _read(truth)
     if true is None or _is_undefined(true):
         return "bad_truth"
@@ -109,6 +111,20 @@ def compare(answer: str, truth: str, absolute: float, relative: float) -> str:
         # Deadlines are enforced from outside: SIGALRM cannot interrupt work on big integers.
         equal = verify([true], [expression], timeout_seconds=None, raise_on_error=True)
     return "equal" if equal or _close(expression, true, absolute, relative) else "different"
+
+
+def _compare_rounded(exact: str, rounded: str, truth: str) -> str:
+    """Compares a constant and its rounding: either may be the truth, if they fit."""
+    places = re.fullmatch(r"\s*-?\\frac\{[0-9]+\}\{(10+)\}\s*", rounded)
+    value, near = _read(exact), _read(rounded)
+    # 5.44 \approx 5.4 names two numbers.
+    plain = re.fullmatch(r"\s*-?(?:[0-9]+|\\frac\{[0-9]+\}\{10+\})\s*", exact)
+    if places is None or plain or not _is_number(value) or not _is_number(near):
+        return "malformed"
+    if not abs((value - near).evalf()) <= 0.5 / float(places[1]):
+        return "different"
+    verdicts = [compare(text, truth, 0.0, 0.0) for text in (exact, rounded)]
+    return "equal" if "equal" in verdicts else verdicts[0]
 
 
 def compare_all(pairs: Sequence[Sequence[str]], absolute: float, relative: float) -> str:
@@ -185,7 +201,9 @@ def _same(true: Any, given: Any, *_: Any) -> bool:
         return true.shape == given.shape and all(_same(a, b) for a, b in pairs)
     if _is_number(true) and _is_number(given):
         return _same_number(given, true)
-    return isinstance(true - given, sympy.Expr) and sympy.expand(true - given) == 0
+    if not isinstance(true, sympy.Expr) or not isinstance(given, sympy.Expr):
+        return False
+    return bool(sympy.expand(true - given) == 0)
 
 
 def _same_number(given: Any, true: Any) -> bool:

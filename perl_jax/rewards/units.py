@@ -57,7 +57,9 @@ _TOKEN = re.compile(
     r"|(?P<sign>[/*])|\s+"
 )
 _FRACTION = re.compile(r"\\frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
-_WRAPPED = re.compile(r"\\(?:text|mathrm|mbox|textrm|operatorname|rm)\s*\{([^{}]*)\}")
+_WRAPPED = re.compile(
+    r"\\(?:text|mathrm|mbox|textrm|operatorname|rm)\s*\{((?:[^{}]|\{[^{}]*\})*)\}"
+)
 _CELSIUS = re.compile(
     r"(?:\^\s*(?:\{\s*\\circ\s*\}|\\circ)|\bdegrees?\b|\bdeg\b)\s*([CF])(?![A-Za-z])"
 )
@@ -103,6 +105,11 @@ def same_dimension(one: Unit, other: Unit) -> bool:
     kinds = {name for unit in (one, other) for name, _ in unit.dimensions}
     # 30 degrees may mean degrees Celsius, and "units" any unit.
     return kinds in ({"degree", "celsius"}, {"degree", "fahrenheit"}) or "bare" in kinds
+
+
+def same_unit(one: Unit, other: Unit) -> bool:
+    """Whether two units are the same, by whatever names."""
+    return same_dimension(one, other) and one.size == other.size
 
 
 def _bare(text: str) -> str:
