@@ -1,6 +1,6 @@
 """Rewards: accuracy graded in isolation, format, length, and functions of the user."""
 
-from perl_jax.rewards.answers import answer_text
+from perl_jax.rewards.answers import answer_text, check_truth
 from perl_jax.rewards.components import (
     COMPONENTS,
     RewardConfig,
@@ -25,6 +25,7 @@ __all__ = [
     "Rewarder",
     "Rewards",
     "answer_text",
+    "check_truth",
     "count_grades",
     "format_reward",
     "grade_arrays",

@@ -66,7 +66,7 @@ def read_labelled(text: str) -> Labelled:
 
 
 def _result(side: str) -> str:
-    r"""The last side of an equation: of a formula and its rounding, ``2r \approx 3``, the number."""
+    r"""The last side of an equation; the number of a formula and its rounding."""
     rounded = _ROUNDED.fullmatch(side)
     return rounded[2] if rounded and not _CONSTANT.fullmatch(rounded[1]) else side
 

@@ -4,30 +4,31 @@ The LaTeX reader of math-verify is lenient: it drops words at the end, takes "5 
 decimal for a rounded number. So it only sees texts in which every sign is accounted for here.
 """
 
+# ruff: noqa: RUF001 (Greek letters are signs of mathematics)
+
 import re
 
 from perl_jax.rewards.normalise import FUNCTIONS
 from perl_jax.rewards.units import Unit, counted, read_unit
-from perl_jax.rewards.words import is_counted_noun
+from perl_jax.rewards.words import is_counted_noun, words
 
-_COMMANDS = frozenset(
-    "frac sqrt approx cdot times div pm mp pi infty emptyset circ alpha beta gamma delta epsilon varepsilon"
-    " zeta eta theta vartheta iota kappa lambda mu nu xi rho sigma tau phi varphi chi psi omega"
-    " Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega sin cos tan cot sec csc sinh cosh tanh"
-    " arcsin arccos arctan log ln lg exp max min gcd lcm lim det mod bmod pmod sum prod int iint"
-    " oint binom choose leq geq le ge lt gt neq ne in notin cup cap setminus subset subseteq to"
-    " begin end overline bar hat vec mathbb mathbf mathcal lfloor rfloor lceil rceil lvert rvert"
-    " vert  langle rangle partial nabla prime Re Im arg tr angle triangle operatorname left right"
-    " infin lbrace rbrace".split()
-)
-_ENVIRONMENTS = "pmatrix bmatrix vmatrix matrix Bmatrix Vmatrix cases array".split()
+_COMMANDS = words("""
+    frac sqrt approx cdot times div pm mp pi infty emptyset circ alpha beta gamma delta epsilon
+    varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi rho sigma tau phi varphi chi
+    psi omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega sin cos tan cot sec csc sinh
+    cosh tanh arcsin arccos arctan log ln lg exp max min gcd lcm lim det mod bmod pmod sum prod
+    int iint oint binom choose leq geq le ge lt gt neq ne in notin cup cap setminus subset
+    subseteq to begin end overline bar hat vec mathbb mathbf mathcal lfloor rfloor lceil rceil
+    lvert rvert vert langle rangle partial nabla prime Re Im arg tr angle triangle operatorname
+    lbrace rbrace
+""")
 # Words of two or three letters that are neither products of variables nor functions.
-_WORDS = frozenset("or and not no nor but is are if per pct inf yes than".split())
+_NO_PRODUCTS = words("or and not no nor but is are if per pct inf yes than")
+_ENVIRONMENT = re.compile(r"\\(begin|end)\s*\{([pbvBV]?matrix|cases|array)\}")
 _TOKEN = re.compile(
     r"\\(?P<command>[A-Za-z]+)|\\(?P<sign>[{}|\\!%])|(?P<word>[A-Za-z]+)"
     r"|[0-9{}()\[\]+\-*/^_=<>|!,.;:&%\s]|(?P<greek>[α-ωΑ-Ω])"
 )
-_ENVIRONMENT = re.compile(rf"\\(begin|end)\s*\{{({'|'.join(_ENVIRONMENTS)})\}}")
 # Two numbers side by side, which the reader of LaTeX adds; a percent sign before a number.
 _DOUBLE = re.compile(
     r"[0-9]\s+[.0-9]|(?<![}\w^_\]])\{\s*[0-9.]+\s*\}|[0-9]\s*\{|\.[0-9]*\.|%\s*[0-9A-Za-z(\\]|[0-9)}]\s*_"
@@ -94,14 +95,14 @@ def split_unit(text: str) -> tuple[str, Unit | None]:
         if text.endswith(_DEGREE_SIGNS) and not _TRIGONOMETRY.search(text):
             return text.rpartition("^")[0], read_unit("degree")
         return text, None
-    words = _TEXT.sub(r"\1", found[1]).strip()
-    unit = read_unit(found[1]) or (counted(words) if is_counted_noun(words, one=False) else None)
+    noun = _TEXT.sub(r"\1", found[1]).strip()
+    unit = read_unit(found[1]) or (counted(noun) if is_counted_noun(noun, one=False) else None)
     return (text[: found.start()].strip(), unit) if unit else (text, None)
 
 
 def _is_product(word: str) -> bool:
     """Whether letters side by side are variables: ``xy``, ``ABC``, ``dx``."""
-    return len(word) < 4 and word.casefold() not in _WORDS
+    return len(word) < 4 and word.casefold() not in _NO_PRODUCTS
 
 
 def _equals(text: str) -> list[str]:

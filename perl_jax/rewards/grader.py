@@ -15,7 +15,7 @@ from perl_jax.rewards.extract import last_boxed
 from perl_jax.rewards.matching import Match, match
 from perl_jax.rewards.normalise import clean
 from perl_jax.rewards.numeric import Tolerance
-from perl_jax.rewards.sequences import read_sequence
+from perl_jax.rewards.sequences import read_items
 from perl_jax.rewards.workers import GradingError, Result, Task, WorkerPool
 
 Outcome = Literal["scored", "zero", "unscored"]
@@ -160,8 +160,7 @@ class Grader(AbstractContextManager["Grader"]):
 
     def _self_task(self, text: str) -> Task | None:
         """The symbolic comparison of a text with itself; None if strings decide it."""
-        sequence = read_sequence(clean(text))
-        items = (text,) if sequence is None else sequence.items
+        items = read_items(clean(text))
         # No truth equals this name, so strings decide only what never becomes symbolic.
         pairs = [pair for item in items for pair in match("z_{1}", item, self._tolerance).pairs]
         return self._task(tuple((true, true) for _, true in pairs)) if pairs else None

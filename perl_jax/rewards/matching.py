@@ -210,7 +210,7 @@ def _match_pictures(given: Labelled, truth: str) -> Match | None:
     true, named = read_reference(prose(truth)), read_reference(prose(given.values[-1]))
     if true is None or named is None or true.form == named.form == "bare":
         return None
-    return Match(len(given.values) == 1 and same_picture(named, true), "text")
+    return Match(not given.label and len(given.values) == 1 and same_picture(named, true), "text")
 
 
 def _match_expressions(values: tuple[str, ...], truth: str) -> Match:
@@ -221,9 +221,9 @@ def _match_expressions(values: tuple[str, ...], truth: str) -> Match:
     for value in values:
         expression, unit = split_unit(value)
         latex = mathematics(expression)
-        if latex is None or true_latex is None:
-            same = is_prose(truth) and len(values) == 1 and _same_words(value, truth)
-            return Match(same, "text")
+        words = is_prose(expression) or is_prose(true)
+        if latex is None or true_latex is None or words:
+            return Match(False, "text")
         if unit and true_unit and not same_unit(unit, true_unit):
             return Match(False, "text")
         pairs.append((latex, true_latex))

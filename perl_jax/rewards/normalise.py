@@ -4,6 +4,8 @@ r"""Normalises answers: removes what only changes their looks."""
 import re
 import unicodedata
 
+from perl_jax.rewards.extract import last_boxed
+
 # Look-alikes that models do write. The fullwidth block is added below.
 _CHARACTERS = {
     "−": "-", "–": "-", "，": ",", "、": ",", "。": ".", "×": r"\times ", "÷": "/", "·": r"\cdot ",
@@ -56,7 +58,7 @@ def clean(text: str) -> str:
 
 
 def prose(text: str) -> str:
-    r"""Returns a cleaned text as words: without ``\text{}``, case, outer punctuation and article."""
+    r"""Returns a cleaned text as words: no ``\text{}``, capitals, outer punctuation or article."""
     words = " ".join(_TEXT.sub(r"\1", text).split()).strip(" .,;:!\"'`*").casefold()
     return re.sub(r"^(?:the|an|a)\s+(?=\S)", "", words)
 
@@ -97,8 +99,8 @@ def _undressed(text: str) -> str:
         match = _WHOLE_MATH.fullmatch(text)
         if match:
             text = next(group for group in match.groups() if group is not None)
-        if text.startswith("{") and text.endswith("}") and "{" not in text[1:-1]:
-            text = text[1:-1] if "}" not in text[1:-1] else text
+        if text.startswith("{") and last_boxed("\\boxed" + text).text == text[1:-1].strip():
+            text = text[1:-1]
         text = unwrapped_text(text)
         if text == before:
             break

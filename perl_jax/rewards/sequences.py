@@ -27,7 +27,7 @@ class Sequence:
 
     @property
     def is_set(self) -> bool:
-        """Whether the order of the items says nothing: ``\\{1, 2\\}``, ``1 and 2``."""
+        r"""Whether the order of the items says nothing: ``\\{1, 2\\}``, ``1 and 2``."""
         return self.brackets == "\\{\\}" or (not self.brackets and self.joint in ("and", "or"))
 
 
@@ -52,6 +52,14 @@ def read_sequence(text: str) -> Sequence | None:
     if not all(items) or depth != 0:
         return None
     return Sequence(tuple(items), brackets, _joint(joints))
+
+
+def read_items(text: str) -> tuple[str, ...]:
+    """The entries of a cleaned matrix or system, the items of a list, or the text itself."""
+    if block := read_block(text):
+        return tuple(cell for row in block[1] for cell in row)
+    sequence = read_sequence(text)
+    return (text,) if sequence is None else sequence.items
 
 
 def read_letters(text: str) -> Sequence | None:

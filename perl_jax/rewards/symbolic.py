@@ -169,7 +169,12 @@ def _read(text: str) -> Any:
     )
     found = parse(
         "\\boxed{" + text + "}",
-        [LatexExtractionConfig(boxed_match_priority=0, normalization_config=plain)],
+        # Otherwise it takes any fraction within a text that it cannot read as the answer.
+        [
+            LatexExtractionConfig(
+                boxed_match_priority=0, normalization_config=plain, try_extract_without_anchor=False
+            )
+        ],
         fallback_mode="no_fallback",
         parsing_timeout=None,
     )

@@ -2,6 +2,12 @@
 
 import re
 
+
+def words(text: str) -> frozenset[str]:
+    """The words of a text, as a table."""
+    return frozenset(text.split())
+
+
 SCALES = {
     "hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12,
     "dozen": 12,
@@ -27,30 +33,27 @@ ORDINALS = {
 }  # fmt: skip
 
 # They end like a plural, but change, doubt or deny the number before them, or count in parts.
-_NO_NOUNS = frozenset(
-    "plus minus less times perhaps unless besides sometimes always is was has does as this thus its"
-    " yes afterwards backwards upwards downwards towards otherwise guess dozens hundreds thousands"
-    " millions billions trillions pairs couples scores halves thirds quarters fourths fifths sixths"
-    " sevenths eighths ninths tenths hundredths thousandths answers options choices numbers values"
-    " digits powers factorials squares cubes roots multiples factors primes percents ones tens"
-    " decimals ways-off makes equals exceeds others us ours yours hers his bus gas plus-minus"
-    " nevertheless nonetheless regardless needless doubtless worthless meaningless countless"
-    " wrongs mistakes errors lies falses negatives opposites inverses reciprocals doubles triples".split()
-)
-_PLURALS = frozenset(
-    "people men women children feet teeth mice geese sheep fish deer oxen cacti fungi cattle".split()
-)
+_NO_NOUNS = words("""
+    plus minus less times perhaps unless besides sometimes always is was has does as this thus
+    its yes afterwards otherwise guess others us ours yours hers nevertheless nonetheless
+    regardless dozens hundreds thousands millions billions trillions pairs couples scores
+    halves thirds quarters fourths fifths sixths sevenths eighths ninths tenths hundredths
+    thousandths percents ones tens answers options choices numbers values digits decimals
+    equals exceeds makes powers factorials squares cubes roots multiples factors primes doubles
+    triples wrongs mistakes errors lies falses negatives opposites inverses reciprocals
+""")
+_PLURALS = words("people men women children feet teeth mice geese sheep fish deer oxen cattle")
 # After "1": nouns for what pictures show. A list, as a single word can be an operator as well.
-_SINGULARS = frozenset(
-    "person man woman child boy girl baby player rider dog cat bird horse cow sheep fish bear duck"
-    " elephant zebra giraffe animal car bus truck bike bicycle motorcycle train boat plane airplane"
-    " vehicle image picture photo photograph object item book ball bottle cup glass bowl plate fork"
-    " knife spoon chair table bed sofa bench lamp window door house building tree flower apple"
-    " banana orange pizza cake sandwich donut clock phone laptop keyboard umbrella bag box hat shoe"
-    " circle triangle rectangle cube cylinder sphere cone block line point angle side digit letter"
-    " word face hand leg arm eye sign light kite skateboard surfboard toy step move way time"
-    " student coin card".split()
-)
+_SINGULARS = words("""
+    person man woman child boy girl baby player rider student dog cat bird horse cow sheep fish
+    bear duck elephant zebra giraffe animal car bus truck bike bicycle motorcycle train boat
+    plane airplane vehicle image picture photo photograph object item book ball bottle cup
+    glass bowl plate fork knife spoon chair table bed sofa bench lamp window door house
+    building tree flower apple banana orange pizza cake sandwich donut clock phone laptop
+    keyboard umbrella bag box hat shoe circle triangle rectangle cube cylinder sphere cone
+    block line point angle side digit letter word face hand leg arm eye sign light kite
+    skateboard surfboard toy step move way time coin card
+""")
 
 _HEDGE = re.compile(
     r"\b(?:maybe|perhaps|possibly|probably|presumably|either|unsure|uncertain|guess"
