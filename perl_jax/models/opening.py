@@ -32,5 +32,7 @@ def open_model(config: ModelConfig, mesh: Mesh | None = None) -> tuple[Policy, P
     """Loads the policy, onto the mesh or else the first device, and its processor."""
     path = config.path
     processor = load_processor(path, min_pixels=config.min_pixels, max_pixels=config.max_pixels)
+    # Before the tensors are read: otherwise every row would fail by itself.
+    processor.check_template()
     model = load_model(path, dtype=config.dtype, compute_dtype=config.compute_dtype, mesh=mesh)
     return model, processor

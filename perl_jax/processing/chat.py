@@ -32,9 +32,13 @@ class ChatTemplate:
         Templates of reasoning models open the thought themselves, so a response lacks it. The
         result is empty for any other template.
         """
-        messages = [{"role": "user", "content": "?"}]
-        asked = self._rendered(tokenizer, messages, False)
-        opened = self._rendered(tokenizer, messages, True)
+        messages = [{"role": "user", "content": [{"type": "text", "text": "?"}]}]
+        try:
+            asked = self._rendered(tokenizer, messages, False)
+            opened = self._rendered(tokenizer, messages, True)
+        except ValueError:
+            # It is told when a prompt is rendered.
+            return ""
         added = opened.removeprefix(asked) if opened.startswith(asked) else opened
         return added[added.find(THOUGHT) :] if THOUGHT in added else ""
 

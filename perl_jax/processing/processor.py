@@ -119,7 +119,7 @@ class Processor:
         A thought that the template has opened is not opened again.
         """
         check_texts([text], self.special_tokens)
-        if self.opening and text.startswith(THOUGHT):
+        if self.opening and "</think>" not in self.opening and text.startswith(THOUGHT):
             text = text.removeprefix(self.opening).removeprefix(THOUGHT)
         return np.asarray([*self.tokenizer(text)["input_ids"], self.stop_tokens[0]], np.int32)
 
@@ -133,6 +133,11 @@ class Processor:
         return self.tokenizer.decode(
             ids, skip_special_tokens=False, clean_up_tokenization_spaces=False
         )
+
+    def check_template(self) -> None:
+        """Raises ValueError, naming its file, if the chat template cannot take images."""
+        image = self.tokenizer.convert_ids_to_tokens(self.image_token)
+        self.chat_template.check_images(self.tokenizer, image)
 
     def banned_rows(self, num_rows: int) -> np.ndarray:
         """The rows that a policy must never draw: `banned_tokens` and all beyond the vocabulary.
@@ -157,6 +162,7 @@ class Processor:
             raise ValueError(
                 f"{self.chat_template.source}: the chat template gives "
                 f"{np.count_nonzero(is_image)} image tokens for {len(images)} images"
+                + ("" if is_image.any() else ": it cannot take images")
             )
         unit = self.image_settings.merge_size**2
         repeats = np.ones(len(ids), np.int64)
@@ -207,7 +213,6 @@ def load_processor(
     chat_template = read_chat_template(directory)
     tokenizer = _load_tokenizer(directory)
     generation = read_optional_json(directory / "generation_config.json")
-    chat_template.check_images(tokenizer, tokenizer.convert_ids_to_tokens(image_token))
     special = _special_tokens(tokenizer)
     return Processor(
         tokenizer=tokenizer,
