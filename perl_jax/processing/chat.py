@@ -52,8 +52,8 @@ class ChatTemplate:
         shown = self._rendered(tokenizer, [{"role": "user", "content": parts}], True)
         if (count := shown.count(image_text)) != 1:
             raise ValueError(
-                f"{self.source}: the chat template cannot take images: it gives {count} image tokens "
-                f"{image_text!r} for one image; use the template of a vision-language model"
+                f"{self.source}: the chat template cannot take images: it gives {count} image "
+                f"tokens {image_text!r} for one image; use the template of a vision-language model"
             )
 
     def _rendered(self, tokenizer: Any, messages: Sequence[dict[str, Any]], opened: bool) -> str:

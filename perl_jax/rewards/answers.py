@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,13 @@ import numpy as np
 from perl_jax.rewards.extract import MAX_CHARACTERS, has_invisible_characters, last_boxed
 from perl_jax.rewards.normalise import clean, without_preamble
 from perl_jax.rewards.numeric import divides_by_zero
+from perl_jax.rewards.sequences import read_letters, read_sequence
 
 _TAGGED = re.compile(r"<answer>((?:(?!</?answer>).)*)</answer>\s*", re.DOTALL | re.IGNORECASE)
 _THOUGHT = re.compile(r"\s*(?:<think>.*</think>\s*)?", re.DOTALL)
 _MARK = "####"
+ANSWER_FORM = "answer_form"
+"""The metadata of an example that says whether its answer is a ``set`` or an ``order``."""
 
 
 def answer_text(answer: Any) -> str:
@@ -44,6 +48,8 @@ def answer_text(answer: Any) -> str:
         raise ValueError(f"the answer {answer} is not a finite number")
     else:
         text = str(answer)
+    if "\\boxed" in text:
+        raise ValueError(f"the answer {text!r} holds several boxes, or one that is not closed")
     boxed = last_boxed("\\boxed{" + text + "}")
     if boxed.problem == "too_long":
         raise ValueError(f"the answer is longer than {MAX_CHARACTERS} characters")
@@ -63,6 +69,28 @@ def _element_text(element: Any) -> str:
     if any(separator in text for separator in ",;→"):
         raise ValueError(f"the list element {text!r} holds a separator")
     return text
+
+
+def asked_answer(answer: str, metadata: Mapping[str, Any]) -> str:
+    r"""Returns a ground truth as its question asks for it, by the metadata `ANSWER_FORM`.
+
+    ``set`` makes ``1, 3`` the set ``\{1, 3\}``, and ``order`` makes ``1 and 3`` the order
+    ``[1, 3]``. Without this key the truth's own form counts.
+
+    Raises:
+        ValueError: The metadata asks for another form.
+    """
+    form = metadata.get(ANSWER_FORM)
+    if form is None:
+        return answer
+    if form not in ("set", "order"):
+        raise ValueError(f"metadata {ANSWER_FORM}: expected 'set' or 'order'; got {form!r}")
+    text = clean(answer)
+    items = read_sequence(text) or read_letters(text)
+    if items is None:
+        return answer
+    joined = ", ".join(items.items)
+    return rf"\{{{joined}\}}" if form == "set" else f"[{joined}]"
 
 
 def check_truth(answer: Any) -> str | None:

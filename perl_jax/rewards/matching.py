@@ -91,8 +91,8 @@ def _match_block(answer: str, truth: str, tolerance: Tolerance, depth: int) -> M
         return None
     if [len(row) for row in given[1]] != [len(row) for row in rows]:
         return Match(False, "list")
-    cells = [tuple(cell for row in block for cell in row) for block in (given[1], rows)]
-    return _in_order(*cells, tolerance, depth)
+    cells, true_cells = (tuple(cell for row in block for cell in row) for block in (given[1], rows))
+    return _in_order(cells, true_cells, tolerance, depth)
 
 
 def _system(rows: tuple[tuple[str, ...], ...]) -> Sequence:

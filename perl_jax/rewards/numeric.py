@@ -108,8 +108,10 @@ def divides_by_zero(text: str) -> bool:
     """Whether a cleaned text is a plain fraction over zero."""
     _, _, start = _prefix(text)
     found = _VALUE.match(text, start)
-    below = found and (found["under"] or found["bottom"] or found["divisor"])
-    return bool(below) and not _decimal(below.removeprefix("-"))
+    if found is None:
+        return False
+    below = found["under"] or found["bottom"] or found["divisor"]
+    return below is not None and not _decimal(below)
 
 
 def same_number(number: Number, true: Number, tolerance: Tolerance) -> bool:

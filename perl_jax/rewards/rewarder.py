@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from perl_jax.rewards.answers import asked_answer
 from perl_jax.rewards.components import COMPONENTS, RewardConfig, RewardInput, weighted_sum
 from perl_jax.rewards.functions import load_reward
 from perl_jax.rewards.grader import Grader, grade_arrays
@@ -55,7 +56,8 @@ class Rewarder:
         stopped: np.ndarray,
     ) -> Rewards:
         """Grades and rewards n responses; for the arguments see `RewardInput`."""
-        grades = self.grader.grade(responses, answers)
+        asked = [asked_answer(*row) for row in zip(answers, metadata, strict=True)]
+        grades = self.grader.grade(responses, asked)
         budget, buffer = self.max_new_tokens, self.config.overlong_buffer
         inputs = RewardInput(
             responses,

@@ -95,7 +95,8 @@ def compare(answer: str, truth: str, absolute: float, relative: float) -> str:
     from math_verify import verify
 
     if "\\approx" in answer:
-        return _compare_rounded(*answer.split("\\approx", 1), truth)
+        exact, _, rounded = answer.partition("\\approx")
+        return _compare_rounded(exact, rounded, truth)
     expression, true = _read(answer), _read(truth)
     if true is None or _is_undefined(true):
         return "bad_truth"

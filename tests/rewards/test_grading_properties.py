@@ -112,8 +112,9 @@ TRUTHS = [
     "x = 7",
     r"\begin{cases} a = 1 \\ b = 2 \end{cases}", "2 and 5", r"\{1, \pi\}", "[1, 4)", r"x \leq 4",
     "(0, 9]", r"\emptyset", "y = 3x - 1", r"\infty", r"0.1\overline{6}", "4 1/2 hours", "AC",
-    "(H) the red car", "A, D", r"\text{Area} = 12", "5 km/h", "15 minutes", r"60^\circ", "1:3", "$9",
-    r"\frac{1}{2^{90}}", "3 + 2i", r"e^{2}", "2 million", r"\log_{2} 5", "f(x) = x^2", "9°",
+    "(H) the red car", "A, D", r"\text{Area} = 12", "5 km/h", "15 minutes", r"60^\circ", "1:3",
+    "$9", r"\frac{1}{2^{90}}", "3 + 2i", r"e^{2}", "2 million", r"\log_{2} 5",
+    "f(x) = x^2", "9°",
 ]  # fmt: skip
 DRESSES = [
     "{}",
@@ -135,7 +136,8 @@ def test_every_truth_matches_itself_in_every_dress(grader):
             if not (truth.startswith("$") and "$" in dress)]  # fmt: skip
     assert mistakes(grader, rows, 1.0) == []
     wrapped = ["<answer> {} </answer>", r"\boxed{{{}}}", r"The answer is \boxed{{{}}}.",
-               r"$\boxed{{{}}}$", "They add up. #### {}", "<think>so</think><answer>{}</answer>"]  # fmt: skip
+               r"$\boxed{{{}}}$", "They add up. #### {}",
+               "<think>so</think><answer>{}</answer>"]  # fmt: skip
     rows = [(truth, form.format(truth)) for truth in TRUTHS for form in wrapped]
     assert mistakes(grader, rows, 1.0) == []
 
