@@ -33,7 +33,7 @@ _WORDS = (
     ),
     (
         "ambiguous_side",  # "image (left)"
-        r"(?:\0|\bNOUNs?)\s*[,(]\s*(?:(?:on|to|at)\s+)?(?:the\s+)?"
+        r"(?:[\0\a]|\bNOUNs?)\s*[,(]\s*(?:(?:on|to|at)\s+)?(?:the\s+)?"
         r"(?P<token>left|right|middle)(?:\s+side)?\s*[,)]",
     ),
     ("ambiguous_side", r"(?:^|[\n.;]\s*)(?P<token>left|right|middle)\s*[:=]"),  # "Left: a dog"
@@ -67,7 +67,7 @@ _SEQUENCE = (
     r"|\bhappen(?:s|ed|ing)?\s+next\b|\bcomes?\s+(?:next|before|after|first|last)\b"
     r"|\bbefore\s+and\s+after\b|\bover\s+time\b|\bprogress(?:es|ion|ively)\b"
     r"|\b(?:image|picture|photo|frame)s?\s+(?:(?:directly|immediately|right|just)\s+)?"
-    r"(?:before|after|preceding|following)\s+(?:it|this|that|image|picture|photo|frame|\0)"
+    r"(?:before|after|preceding|following)\s+(?:it|this|that|image|picture|photo|frame|[\0\a])"
     r"|\b(?:image|picture|photo|photograph|frame)s\s+(?:that\s+)?(?:come\s+)?"
     r"(?:before|after|preceding|following|until|up\s+to)\b"
     r"|\bfrom\s+(?:the\s+)?first\s+to\s+(?:the\s+)?last\b"
@@ -93,6 +93,7 @@ _INSIDE = re.compile(
 
 def find_doubts(scan: Scan) -> None:
     """Adds the doubts of a text that has been read to its scan."""
+    scan.begin_pass()
     for reason, pattern in _WORDS:
         _find_words(scan, reason, pattern)
     if re.search(r"(?i)\b(?:which|what)\b", scan.text):

@@ -21,9 +21,10 @@ _STYLES = (
 
 @dataclass(frozen=True)
 class Option(FieldSpan):
-    """One choice: its letter, and the characters of a field that follow its label."""
+    """One choice: the characters of a field that follow its label, its letter, and its label."""
 
     letter: str
+    label_start: int
 
     def shows(self, place: Placeholder) -> bool:
         """Whether a placeholder stands within the option."""
@@ -53,7 +54,7 @@ def _listed(example: Example) -> tuple[Option, ...]:
     for index, text in enumerate(example.options):
         label = _LABEL.match(text)
         letter = (label["a"] or label["b"]) if label else chr(ord("A") + index)
-        options.append(Option(label.end() if label else 0, len(text), index + 1, letter))
+        options.append(Option(label.end() if label else 0, len(text), index + 1, letter, 0))
     return tuple(options)
 
 
@@ -69,7 +70,7 @@ def _inline(question: str) -> tuple[Option, ...]:
     last = re.compile(r"\s*[^\n]*").match(question, labels[-1].end())
     ends = [label.start() for label in labels[1:]] + [last.end() if last else len(question)]
     return tuple(
-        Option(label.end(), end, 0, label["letter"])
+        Option(label.end(), end, 0, label["letter"], label.start())
         for label, end in zip(labels, ends, strict=True)
     )
 
