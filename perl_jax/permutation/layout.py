@@ -1,4 +1,4 @@
-"""The parts of an example that are read before its texts: images, placeholders, options, letters."""
+"""The parts of an example that are read before its texts: placeholders, options and letters."""
 
 import re
 from collections.abc import Mapping
@@ -36,6 +36,7 @@ class Layout:
 
     @property
     def moved(self) -> set[int]:
+        """The slots whose images move."""
         return {old for old, new in enumerate(self.new_slot) if new != old}
 
     @property

@@ -7,7 +7,7 @@ from perl_jax.permutation.reading.languages import foreign_word
 from perl_jax.permutation.reading.placeholders import mask
 from perl_jax.permutation.reading.quotes import Quote, quotes_of
 from perl_jax.permutation.reading.scan import Account, Scan
-from perl_jax.permutation.reading.tokens import Kind, Token, kind_of, tokens
+from perl_jax.permutation.reading.tokens import Kind, kind_of, tokens
 from perl_jax.permutation.reading.uses import Facts, Role, Use
 
 _PROOFS: dict[Kind, tuple[Callable[[Use], str | None], str]] = {

@@ -138,7 +138,7 @@ def _count(use: Use) -> str | None:
         r"(?:^|[.,;]|\band)\s*$"
     ):
         return "a count of images"
-    if use.follows(rf"\bnumber\s+of\s+(?:\w+\s+){{1,3}}(?:is|was|are)\s+"):
+    if use.follows(r"\bnumber\s+of\s+(?:\w+\s+){1,3}(?:is|was|are)\s+"):
         return "a count"
     if use.follows(r"\bthere\s+(?:is|are|was|were)\s+(?:only\s+)?") and use.precedes(
         r"\s*(?:[.,;?!]|$)"

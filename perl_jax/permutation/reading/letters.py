@@ -3,50 +3,56 @@
 from perl_jax.permutation.reading.uses import Use
 
 _NAMED = (
-    r"(?:point|option|choice|answer|letter|label|team|group\s+named|player|person|object|line|row|column|angle"
-    r"|vertex|node|box|car|vitamin|class|grade|plan|section|area|region|station|city|town|building|house|block"
-    r"|circle|triangle|curve|road|route|gate|platform|container|beaker|bottle|substance|element|gas|liquid"
-    r"|variable|vitamin|type|hepatitis|key|button|string|note|chord|spot|mark|marker|dot|arrow)s?"
+    r"(?:point|option|choice|answer|letter|label|team|player|person|object|line|row|column|angle|vertex"
+    r"|node|box|car|vitamin|class|grade|plan|section|area|region|station|city|town|building|house"
+    r"|block|circle|triangle|curve|road|route|gate|platform|container|beaker|bottle|substance|element"
+    r"|gas|liquid|variable|type|hepatitis|key|button|string|note|chord|spot|mark|marker|dot|arrow)s?"
 )
-_LETTERS = r"(?:[\"'\u201c(]?[A-Z][\"'\u201d)]?\s*(?:,\s*(?:and\s+|or\s+)?|/|\s(?:and|or|to|through)\s+|-)\s*)*[\"'\u201c(]?"
+_POINTS = r"\b(?:point|spot|mark|marker|dot)s?\s+"
+# Letters of a list that stand before the letter: "A, B and ", "(A) or ".
+_LETTERS = (
+    r"(?:[\"'\u201c(]?[A-Z][\"'\u201d)]?\s*(?:,\s*(?:and\s+|or\s+)?|/|\s(?:and|or|to|through)\s+|-)\s*)*"
+    r"[\"'\u201c(]?"
+)
 _MARKED = r"\b(?:labell?ed|marked|named|called|denoted|lettered)\s+(?:as\s+|with\s+|by\s+)?"
 _ANSWERING = (
-    r"\b(?:choose|select|pick|answer|respond|reply)\s+(?:one\s+of\s+)?|"
-    r"\b(?:answer|respond|reply|output|choose|select|pick|letter|letters|option|options|choice|choices)\b"
-    r"[^.?!\n]{0,40}?(?:\b(?:like|with|from|of|as|be|is|e\.g|among|between|directly)\b|[:,(])[\s,:(]*"
+    r"(?:\b(?:choose|select|pick|answer|respond|reply)\s+(?:one\s+of\s+)?"
+    r"|\b(?:answer|respond|reply|output|choose|select|pick|letters?|options?|choices?)\b[^.?!\n]{0,40}?"
+    r"(?:\b(?:like|with|from|of|as|be|is|e\.g|among|between|directly)\b|[:,(])[\s,:(]*)"
 )
 
 
 def letter(use: Use) -> str | None:
     """What a lone letter was taken for, if it names no image."""
-    if use.word.upper() not in use.facts.reader.names and use.facts.reader.letters_follow is False:
-        if use.follows(rf"\b(?:{_NAMED}|letter\s+is)\s*(?:[:#]\s*)?{_LETTERS}") or use.follows(
-            _MARKED + _LETTERS
-        ):
-            return "the letter of a thing"
-        if use.facts.lettered and use.follows(rf"(?:{_ANSWERING}){_LETTERS}"):
-            return "the letter of an option"
-        if use.role != "question" and use.word.upper() in use.facts.lettered:
-            if use.follows(rf"\b(?:both|neither|either|all\s+of|none\s+of|only)\s+{_LETTERS}"):
-                return "the letter of an option"
-        if (
-            use.follows(r"[=+*/^<>(]\s*")
-            and use.precedes(r"\s*[=+*/^<>)]")
-            and not use.facts.refers
-        ):
-            return "a part of a formula"
-    elif use.follows(rf"(?:{_ANSWERING}){_LETTERS}") and use.facts.lettered:
+    if use.facts.lettered and use.follows(_ANSWERING + _LETTERS):
         return "the letter of an option"
-    elif use.follows(rf"\b(?:point|spot|mark|marker|dot)s?\s+{_LETTERS}"):
+    named = use.word.upper() in use.facts.reader.names or use.facts.reader.letters_follow
+    if use.follows(_POINTS + _LETTERS) or (not named and _is_label(use)):
         return "the letter of a thing"
+    if not named and _is_letter_of_option(use):
+        return "the letter of an option"
     return _article(use) if use.word == "a" else None
+
+
+def _is_label(use: Use) -> bool:
+    named = rf"\b(?:{_NAMED}|letter\s+is)\s*(?:[:#]\s*)?{_LETTERS}"
+    formula = use.follows(r"[=+*/^<>(]\s*") and use.precedes(r"\s*[=+*/^<>)]")
+    in_formula = formula and not use.facts.refers
+    return use.follows(named) or use.follows(_MARKED + _LETTERS) or in_formula
+
+
+def _is_letter_of_option(use: Use) -> bool:
+    """Whether the letter of "both A and B" is one of an option, in an option."""
+    several = rf"\b(?:both|neither|either|all\s+of|none\s+of|only)\s+{_LETTERS}"
+    lettered = use.role != "question" and use.word.upper() in use.facts.lettered
+    return lettered and use.follows(several)
 
 
 def _article(use: Use) -> str | None:
     """Proves the article "a"."""
     goes_on = (
-        r"\s+(?:is|are|was|were|and|or|than|has|have|in|on|of|to|with|at|but|shows?|contains?|looks?|does|do|did"
-        r"|from|for|by|as|that|which|also|not|only)\b"
+        r"\s+(?:is|are|was|were|and|or|than|has|have|in|on|of|to|with|at|but|shows?|contains?|looks?"
+        r"|does|do|did|from|for|by|as|that|which|also|not|only)\b"
     )
     if not use.precedes(r"\s+[\"'\u201c\u2018(*]?\w|\s*\n?\s*[\0\a]") or use.precedes(goes_on):
         return None

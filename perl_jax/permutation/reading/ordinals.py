@@ -9,7 +9,7 @@ _EXPRESSIONS = (
     (r"", r"\s+(?:times?|place|names?|aid|class|prize|floor|language|impression)\b(?!\s*[:=])"),
     (r"", r"\s+(?:night|week|month|year|century|decade|summer|winter|resort|minute)\b"),
     (r"", r"\s+but\s+not\s+least\b"),
-    (r"", r"-(?:person|aid|class|floor|hand|rate|grade|year|story|degree|generation|party|world)\b"),
+    (r"", r"-(?:person|aid|class|floor|hand|rate|grade|year|story|degree|party|world)\b"),
     (r"\b(?:does|do|did|will|can|to)\s+(?:(?:it|they|this|that)\s+)?", r"\s+(?:long|for|until)\b"),
 )  # fmt: skip
 _FINAL = (

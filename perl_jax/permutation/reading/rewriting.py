@@ -3,12 +3,16 @@
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from perl_jax.permutation.reading.scan import Mention, Run, Scan
 from perl_jax.permutation.reading.placeholders import MASK, mask
+from perl_jax.permutation.reading.scan import Mention, Run, Scan
 from perl_jax.permutation.reading.words import compiled, like, spell
 from perl_jax.permutation.refusal import CannotPermute
 
-_ONLY_A_LIST = rf"\s*(?:\(?(?-i:[A-Z])[.):]+\s*)?(?:[\s,.&/()*#{MASK}]|\[|\]|\\boxed\{{|\}}|\b(?:and|or|the|only|just|NOUNs?|ones?)\b)*"
+# What may stand around the images of a list: a label, commas and brackets, nouns.
+_AROUND_A_LIST = (
+    rf"\s*(?:\(?(?-i:[A-Z])[.):]+\s*)?(?:[\s,.&/()*#{MASK}]|\[|\]|\\boxed\{{|\}}"
+    r"|\b(?:and|or|the|only|just|NOUNs?|ones?)\b)*"
+)
 
 
 def check_doubts(scans: Collection[Scan], moved: Collection[int]) -> None:
@@ -48,7 +52,8 @@ def in_reading_order(text: str, scan: Scan, new_slot: Sequence[int]) -> list[Men
     rest = mask(text, mentions)
     if len(mentions) < 2 or scan.runs or len({m.style for m in mentions}) > 1:
         return mentions
-    if slots != sorted(set(slots)) or not compiled(_ONLY_A_LIST, scan.reader.nouns).fullmatch(rest):
+    around = compiled(_AROUND_A_LIST, scan.reader.nouns)
+    if slots != sorted(set(slots)) or not around.fullmatch(rest):
         return mentions
     by_place = sorted(slots, key=new_slot.__getitem__)
     return [replace(mention, slot=slot) for mention, slot in zip(mentions, by_place, strict=True)]

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from perl_jax.permutation.reading.placeholders import MASK, UNDERSTOOD, Span, mask
 from perl_jax.permutation.reading.words import NOUNS, Reading, compiled, read_token
 
-
 WINDOW = 80
 """How many characters before and after a word decide what it stands for."""
 

@@ -1,4 +1,4 @@
-"""Proves of words of time, of roles and of editing that they do not need the order of the images."""
+"""Proves of words of time, of roles and of editing that they do not need an order of images."""
 
 from perl_jax.permutation.reading.uses import IMPERATIVE, Use
 
@@ -69,7 +69,9 @@ def _changed(use: Use) -> str | None:
 
 
 def _edited(use: Use) -> str | None:
-    if use.word == "edited" and use.follows(r"\b(?:been|is|was|are|were|digitally)\s+"):
+    if use.word in ("edited", "modified", "altered") and use.follows(
+        r"\b(?:been|is|was|are|were|digitally)\s+"
+    ):
         return "a property of an image"
     return _changed(use)
 
@@ -101,7 +103,24 @@ def _camera(use: Use) -> str | None:
     return None if use.precedes(moving) else "a thing"
 
 
+def _start(use: Use) -> str | None:
+    role = rf"\s*(?:[:=]|\s(?:(?:{use.own})s?|ones?|frame|state|point|and)\b)"
+    return None if use.precedes(role) else "an event"
+
+
+def _input(use: Use) -> str | None:
+    """Proves "the input box" and "output only the letter"."""
+    if use.precedes(r"\s+(?:box|field|device|voltage|format|power|signal)\b"):
+        return "a thing"
+    if use.precedes(rf"\s+(?:{use.own})s\b"):
+        return "all of the images"
+    told = use.word == "output" and not use.follows(r"\b(?:the|an?|this|that)\s+")
+    return "a step of the instructions" if told else None
+
+
 _PROOFS = {
+    **dict.fromkeys(("start", "starting"), _start),
+    **dict.fromkeys(("input", "output"), _input),
     "next": _next,
     "following": _following,
     "then": _then,
@@ -110,7 +129,7 @@ _PROOFS = {
     "original": _original,
     "camera": _camera,
     **dict.fromkeys(("before", "after"), _before_or_after),
-    **dict.fromkeys(("edit", "edits", "edited"), _edited),
+    **dict.fromkeys(("edit", "edits", "edited", "modified", "altered"), _edited),
     **dict.fromkeys(("change", "changes", "changed", "changing"), _changed),
     **dict.fromkeys(("transform", "transforms", "transformed"), _changed),
     **dict.fromkeys(("become", "becomes", "became", "evolve", "evolves", "evolved"), _changed),

@@ -86,9 +86,8 @@ def _place_inside(use: Use) -> str | None:
     """Proves "on the left", "at right", "in the middle" and "the left side of the image"."""
     if use.follows(r"\b(?:top|bottom|upper|lower)[- ](?:far\s+)?"):
         return "a place inside an image" if not use.precedes(rf"\s+(?:{use.own})s?\b") else None
-    if use.precedes(rf"{_HAND}\s+{_PART}\s+of\b") or use.precedes(r"\s+of\s+(?!these|those|them)"):
-        several = rf"(?:{_HAND}\s+{_PART})?\s+of\s+(?:the|these|those|all|both)\s+(?:\w+\s+)?(?:{use.own})s\b"
-        return None if use.precedes(several) else "a part of an image"
+    if use.precedes(rf"(?:{_HAND}\s+{_PART})?\s+of\b"):
+        return None if _is_of_several(use) else "a part of an image"
     if use.word.startswith(("left", "right")):
         before = r"\b(?:on|to|at|toward|towards|from)\s+(?:(?:the|its|his|her|their|far|very)\s+)*"
     else:
@@ -104,10 +103,20 @@ def _place_inside(use: Use) -> str | None:
     return "a place inside an image"
 
 
+def _is_of_several(use: Use) -> bool:
+    """Whether "the left (side) of" is followed by words for several images."""
+    several = (
+        r"(?:these|those|them|both|all|us|two|three|four|five|six|\d+)\b"
+        rf"|(?:the\s+)?(?:[\w-]+\s+){{0,2}}(?:(?:{use.own})s|pair|two|three|four)\b"
+    )
+    return use.precedes(rf"(?:{_HAND}\s+{_PART})?\s+of\s+(?:{several})")
+
+
 def _is_within_reference(use: Use) -> bool:
     """Whether the same clause says which image the side lies in."""
     clause = re.split(r"[;:.?!\n]|\b(?:and|but|while|whereas|or|than|as)\b", use.before)[-1]
-    shown = rf"\a(?:\s+(?:{use.own}))?\s+(?:shows?|has|have|contains?|depicts?|displays?|features?|with)\b[^,]*"
+    verb = r"(?:shows?|has|have|contains?|depicts?|displays?|features?|with)"
+    shown = rf"\a(?:\s+(?:{use.own}))?\s+{verb}\b[^,]*"
     opening = r"\s*(?:in|on)\s+(?:the\s+)?(?:\w+\s+)?\a+\s*,[^,]*"
     after = r"(?:[- ]?hand)?(?:\s+(?:side|half|part))?\s+(?:of|in)\s+(?:the\s+)?(?:\w+\s+)?\a"
     inside = re.search(rf"(?:{shown}|^{opening})$", clause, re.IGNORECASE)
@@ -115,9 +124,7 @@ def _is_within_reference(use: Use) -> bool:
 
 
 def _side_of_thing(use: Use) -> str | None:
-    if use.precedes(rf"\s+(?:{use.own})\s+{PARTS_OF_AN_ALBUM}\b") or use.precedes(
-        r"[- ]hand\s+drive\b"
-    ):
+    if use.precedes(rf"\s+(?:{use.own})\s+{PARTS_OF_AN_ALBUM}\b|[- ]hand\s+drive\b"):
         return "the side of a thing"
     thing = use.thing(plural=not use.facts.sided)
     return f"the side of a thing: {thing}" if thing else None
@@ -125,29 +132,21 @@ def _side_of_thing(use: Use) -> str | None:
 
 def level(use: Use) -> str | None:
     """What "top" or "lower" was taken for, if it names no image in a layout."""
-    if use.whole or use.precedes(
-        rf"(?:[- ](?:left|right|middle|center|row|half))*\s+(?:{use.own})s?\b"
-    ):
+    of_images = rf"(?:[- ](?:left|right|middle|center|row|half))*\s+(?:(?:{use.own})s?|ones?)\b"
+    if use.whole or use.precedes(of_images):
         return None
-    if use.precedes(r"[- ](?:far\s+)?(?:left|right|middle|center)\b(?!\s*[:=])"):
+    corner = r"[- ](?:far\s+)?(?:left|right|middle|center)\b(?!\s*[:=])"
+    if use.precedes(corner) or use.precedes(rf"(?:most)?\s+{_PART}s?\b(?!\s*[:=]|\s+of\b)"):
         return "a place inside an image"
-    if use.precedes(rf"(?:most)?\s+{_PART}s?\b(?!\s*[:=])"):
-        return "a place inside an image"
-    if use.precedes(r"\s+of\s+") and not use.precedes(
-        rf"\s+of\s+(?:\w+\s+){{1,2}}(?:{use.own})s\b"
-    ):
-        return "a part of a thing"
+    if use.precedes(rf"(?:(?:most)?\s+{_PART})?\s+of\b"):
+        return None if _is_of_several(use) else "a part of a thing"
     if use.follows(r"\bon\s+") and not use.precedes(r"\s*[:=]"):
         return "a place inside an image"
     place = r"\b(?:at|near|to|from|in|toward|towards)\s+the\s+(?:very\s+)?"
-    if use.follows(place) and (
-        use.precedes(_ENDS) or use.precedes(r"\s+(?:in|is|are|and|with|there)\b")
-    ):
+    if use.follows(place) and use.precedes(rf"{_ENDS}|\s+(?:in|is|are|and|with|there)\b"):
         return "a place inside an image"
-    if use.word in ("lower", "upper") and not use.follows(r"\bthe\s+"):
-        if use.precedes(r"\s+(?:than|case|body|lip|limb|bound|price|speed)\b") or use.precedes(
-            _ENDS
-        ):
-            return "a comparison"
+    compared = rf"\s+(?:than|case|body|lip|limb|bound|price|speed)\b|{_ENDS}"
+    if use.word in ("lower", "upper") and not use.follows(r"\bthe\s+") and use.precedes(compared):
+        return "a comparison"
     thing = use.thing(plural=True)
     return f"the place of a thing: {thing}" if thing else None

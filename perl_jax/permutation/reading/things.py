@@ -125,7 +125,8 @@ week word year
 
 # Their plural is the singular: a count proves them, an ordinal does not.
 _UNCOUNTED = (
-    "aircraft", "bison", "deer", "fish", "moose", "people", "salmon", "sheep", "shrimp", "squid", "trout",
+    "aircraft", "bison", "deer", "fish", "moose", "people", "salmon", "sheep", "shrimp", "squid",
+    "trout",
 )  # fmt: skip
 
 _IRREGULAR = {

@@ -1,4 +1,4 @@
-"""Splits a text into words and marks, and finds those that could bear on the order of the images."""
+"""Splits a text into words and marks, and finds those that could bear on an order of images."""
 
 import re
 import unicodedata
@@ -25,19 +25,18 @@ _SIDES = (
     "central",
 )  # fmt: skip
 _LEVELS = ("top", "bottom", "upper", "lower", "topmost", "bottommost", "uppermost", "lowermost")
-_SEQUENCE = (
-    "next", "following", "previous", "preceding", "prior", "subsequent", "subsequently", "former",
-    "latter", "earlier", "later", "before", "after", "afterward", "afterwards", "then", "previously",
-    "source", "target", "original", "edit", "edited", "edits", "changed", "change", "changes",
-    "changing", "transformed", "transforms", "transform", "evolve", "evolved", "evolves", "became",
-    "becomes", "become", "video", "videos", "clip", "clips", "movie", "film", "footage", "storyboard",
-    "above", "below", "camera",
-)  # fmt: skip
+_SEQUENCE = """
+next following previous previously preceding prior subsequent subsequently former latter earlier
+later before after afterward afterwards then source target original edit edits edited modified
+altered change changes changed changing transform transforms transformed evolve evolves evolved
+become becomes became video videos clip clips movie film footage storyboard camera above below
+start starting input output
+"""
 _KINDS: dict[str, Kind] = {
     **dict.fromkeys((*_FROM_END, *_EARLY), "ordinal"),
     **dict.fromkeys(_SIDES, "side"),
     **dict.fromkeys(_LEVELS, "level"),
-    **dict.fromkeys(_SEQUENCE, "sequence"),
+    **dict.fromkeys(_SEQUENCE.split(), "sequence"),
 }
 
 
