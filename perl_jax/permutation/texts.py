@@ -71,14 +71,14 @@ def read(layout: Layout) -> tuple[tuple[str, ...], list[Scan]]:
     bare = _bare_references(texts, layout, reader)
     fixed, scans = (*layout.places, *captions.spans, *layout.named), []
     for index, text in enumerate(texts):
-        extra = orders.get(index, []) + bare.get(index, [])
-        masked = placeholders.mask(text, [span for span in fixed if span.field == index])
-        masked = placeholders.mask(masked, extra)
+        known = [*(s for s in fixed if s.field == index), *orders.get(index, [])]
+        masked = placeholders.mask(text, [*known, *bare.get(index, [])])
         scan = read_references(masked, reader) if rule.text == "rewrite" else Scan(masked, reader)
-        scan.mentions += extra
         scans.append(scan)
     if rule.text == "rewrite":
         _account(texts, scans, layout, captions)
+    for index, scan in enumerate(scans):
+        scan.mentions += orders.get(index, []) + bare.get(index, [])
     return texts, scans
 
 

@@ -85,7 +85,8 @@ def _one(use: Use) -> str | None:
     listed = rf"\s*(?:,|\band\b|\bor\b|&)\s*{NUMBER}\b"
     if use.precedes(listed) or use.follows(rf"\b{NUMBER}\s*(?:,|and|or|&)\s*"):
         return "a count" if use.thing() else None
-    if use.facts.numbered and use.precedes(r"\s*(?:[:=]|\s(?:a|an|is|shows?|has)\b)"):
+    gap = use.follows(r"(?:^|[.,;:]\s*|\b(?:and|but|while|whereas)\s+)")
+    if use.facts.numbered and gap and use.precedes(r"\s*(?:[:=]|\s(?:an?|is|shows?|has)\b)"):
         return None
     return "a pronoun or a count"
 

@@ -35,5 +35,5 @@ def foreign_word(text: str) -> str | None:
         return found
     foreign = [word for word in words if word in _COMMON_WORDS]
     english = sum(word in _ENGLISH_WORDS for word in words)
-    few = len(set(foreign)) < (2 if english else 1)
-    return None if few or len(words) < 3 or len(foreign) <= english else foreign[0]
+    few = len(set(foreign)) < 2 or len(foreign) <= english
+    return None if few else foreign[0]
