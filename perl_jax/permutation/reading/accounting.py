@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 
 from perl_jax.permutation.reading import counts, letters, ordinals, sequences, sides
 from perl_jax.permutation.reading.languages import foreign_word
-from perl_jax.permutation.reading.placeholders import mask
-from perl_jax.permutation.reading.quotes import Quote, quotes_of
+from perl_jax.permutation.reading.placeholders import MASK, UNDERSTOOD, mask
+from perl_jax.permutation.reading.quotes import Quote, quote_at, quotes_of
 from perl_jax.permutation.reading.scan import Account, Scan
 from perl_jax.permutation.reading.tokens import Kind, kind_of, tokens
 from perl_jax.permutation.reading.uses import Facts, Role, Use
@@ -20,6 +20,8 @@ _PROOFS: dict[Kind, tuple[Callable[[Use], str | None], str]] = {
     "sequence": (sequences.sequence, "sequence_word"),
 }
 """The proofs that a word of a kind is harmless, and the reason to refuse it where none holds."""
+
+_FILLERS = ("the", "number", "no", "nr", "ones", "boxed", "answer", "is")
 
 
 def account_for(
@@ -43,7 +45,8 @@ def account_for(
         kind = kind_of(token, scan.text, scan.reader)
         if kind is None or (kind == "sequence" and scan.reader.sequences):
             continue
-        if any(quote.seen and quote.start <= token.start < quote.end for quote in quotes):
+        quote = quote_at(quotes, token.start)
+        if quote and quote.seen:
             scan.accounts.append(Account(token.start, token.end, "words that a picture shows"))
         elif kind == "script":
             scan.doubt("other_language", text[token.start : token.end])
@@ -60,15 +63,15 @@ def _prove(scan: Scan, text: str, kind: Kind, use: Use) -> None:
     quote = f"{text[use.token.start : use.token.end]!r} in {' '.join(around.split())!r}"
     if use.whole or use.role == "answer":
         reason = "ambiguous_answer"
-    names_a_slot = kind in ("number", "count", "ordinal", "side") and use.word.isascii()
+    names_a_slot = kind in ("number", "count", "ordinal") and use.word.isascii()
     scan.doubt(reason, quote, *([use.word] if names_a_slot else []))
 
 
 def _check_quotes(scan: Scan, text: str, quotes: Sequence[Quote]) -> None:
     """Doubts references inside quotes: they may be words that a picture shows."""
     named = [*scan.mentions, *(end for run in scan.runs for end in run.ends)]
-    for quote in quotes:
-        if any(quote.start <= mention.start < quote.end for mention in named):
+    for mention in named:
+        if quote := quote_at(quotes, mention.start):
             scan.doubt("quoted_words", text[quote.start : quote.end])
 
 
@@ -78,10 +81,13 @@ def _check_language(scan: Scan, quotes: Sequence[Quote]) -> None:
 
 
 def _wholes(scan: Scan, parts: Sequence[tuple[int, int]]) -> dict[int, str]:
-    """The text of each option or answer that is one word with marks around it, by its start."""
+    """The text of each option or answer that is just one word or number, by where that stands."""
     wholes = {}
     for start, end in parts:
+        if MASK in scan.text[start:end] or UNDERSTOOD in scan.text[start:end]:
+            continue
         words = [token for token in tokens(scan.text[start:end]) if token.word[0].isalnum()]
+        words = [token for token in words if token.word not in _FILLERS] or words
         if len(words) == 1:
             wholes[start + words[0].start] = scan.text[start:end]
     return wholes

@@ -56,6 +56,8 @@ def number(use: Use) -> str | None:
     """What "2" was taken for, if it names no image."""
     if use.whole:
         return _as_an_answer(use)
+    if _is_marked_off(use):
+        return None
     return _measure(use) or _label(use) or _count(use)
 
 
@@ -67,8 +69,8 @@ def count(use: Use) -> str | None:
         return None
     if use.precedes(_UNITS):
         return "a measure"
-    if use.follows(rf"\b(?:{use.own})s?\s*[^\w\s\a,][^\w\a]*"):
-        return None  # "image \"one\""
+    if _is_marked_off(use):
+        return None
     if use.word == "one":
         return _one(use)
     if use.precedes(r"\s+of\s+(?:the|these|those|them|its|his|her)\b") or use.precedes(_COMPOUND):
@@ -80,15 +82,38 @@ def count(use: Use) -> str | None:
     return _count(use)
 
 
+def _is_marked_off(use: Use) -> bool:
+    """Whether only marks stand between the number and a noun: "image **2**", "image <b>2</b>"."""
+    mark = r"(?:</?\w{1,8}>|[^\w\s\a,])"
+    return use.follows(rf"\b(?:{use.own})s?\s*{mark}(?:{mark}|\s)*")
+
+
 def _one(use: Use) -> str | None:
-    """Proves "one": a pronoun or a count, unless a list of numbers makes it a name."""
-    listed = rf"\s*(?:,|\band\b|\bor\b|&)\s*{NUMBER}\b"
-    if use.precedes(listed) or use.follows(rf"\b{NUMBER}\s*(?:,|and|or|&)\s*"):
+    """Proves "one" a pronoun or a count, which it mostly is."""
+    pronoun = (
+        r"\b(?:which|the|this|that|each|every|any|no|some|odd|other|another|either|neither|last|\w+er"
+        r"|\w+est|(?:an?|the)\s+(?:(?!(?:and|but|or|while|whereas|in|on|of|with)\b)[\w-]+\s+){1,2})"
+        r"\s*"
+    )
+    amount = (
+        r"\b(?:shows?|showing|contains?|containing|has|have|had|with|least|most|exactly|only|just|depicts?"
+        r"|there\s+is|features?|includes?|of|than|for|see|wearing|holding|by)\s+"
+    )
+    if use.follows(rf"\b{NUMBER}\s*(?:,|and|or|&)\s*") or use.precedes(
+        rf"\s*(?:,|\band\b|\bor\b|&)\s*{NUMBER}\b"
+    ):
         return "a count" if use.thing() else None
-    gap = use.follows(r"(?:^|[.,;:]\s*|\b(?:and|but|while|whereas)\s+)")
-    if use.facts.numbered and gap and use.precedes(r"\s*(?:[:=]|\s(?:an?|is|shows?|has)\b)"):
-        return None
-    return "a pronoun or a count"
+    if use.precedes(r"\s*(?:[:=]|\s(?:an?|is)\b)") and not use.follows(pronoun):
+        other = r"\bone\b.*\bother|\banother\b.*\bone\b"
+        return "one of a set" if use.in_clause(other) else None
+    if use.follows(pronoun) or use.follows(amount) or use.follows(r"[\0\a]\s+"):
+        return "a pronoun or a count"
+    rest = (
+        rf"\s+(?:of|by\s+one|another|more|who|that|(?:[\w-]+\s+){{0,2}}(?:{use.own})|way|thing)\b"
+    )
+    if use.precedes(rest) or use.in_clause(r"\bone\b.*\bother"):
+        return "one of a set"
+    return "a count" if use.thing() else None
 
 
 def _as_an_answer(use: Use) -> str | None:

@@ -71,8 +71,8 @@ _SEQUENCE = (
     r"|\b(?:image|picture|photo|photograph|frame)s\s+(?:that\s+)?(?:come\s+)?"
     r"(?:before|after|preceding|following|until|up\s+to)\b"
     r"|\bfrom\s+(?:the\s+)?first\s+to\s+(?:the\s+)?last\b"
-    r"|\b(?:image|picture|photo)s\b[^.?!]*\bfrom\s+left\s+to\s+right\b"
-    r"|\bfrom\s+left\s+to\s+right\b[^.?!]*\b(?:image|picture|photo)s\b"
+    r"|\b(?:image|picture|photo)s\b[^.?!]{0,200}\bfrom\s+left\s+to\s+right\b"
+    r"|\bfrom\s+left\s+to\s+right\b[^.?!]{0,200}\b(?:image|picture|photo)s\b"
 )
 _OPTION = rf"\b(?:{POSITION}|top|bottom)\s+(?:option|choice|candidate|answer\s+choice)\b"
 _BARE_LIST = re.compile(

@@ -186,7 +186,7 @@ def _read_direct(scan: Scan, tokens: list[re.Match[str]], tail: re.Match[str], s
     words = [token[0].lower() for token in tokens]
     unclear = (
         INDEFINITE.search(before)
-        or (words == ["right"] and _CHOOSING.search(before))
+        or (words == ["right"] and _CHOOSING.search(before) and not _compared(scan, tail.end()))
         or (tail["side"] and not sides)
         # Among "secondary" and "tertiary" it is the first; alone it may be the main one.
         or words == ["primary"]
@@ -201,6 +201,11 @@ def _read_direct(scan: Scan, tokens: list[re.Match[str]], tail: re.Match[str], s
         scan.doubt("ambiguous_reference", quote, *words)
     elif len(tokens) == 1 or not sides or scan.reader.num_slots != 2:
         _mention_all(scan, tokens)  # "the left and right images" is the set of both: it stays
+
+
+def _compared(scan: Scan, end: int) -> bool:
+    """Whether "the right image" is compared, so that it is not the correct one."""
+    return re.match(r"(?i)\s+(?:\w+er|(?:more|less)\s+\w+)\s+than\b", scan.after(end)) is not None
 
 
 def _mention_all(scan: Scan, tokens: list[re.Match[str]]) -> None:

@@ -1,7 +1,8 @@
 """Finds what a text quotes: words seen inside a picture are no references."""
 
 import re
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from perl_jax.permutation.reading.placeholders import Span
@@ -25,6 +26,12 @@ class Quote(Span):
     """
 
     seen: bool
+
+
+def quote_at(quotes: Sequence[Quote], place: int) -> Quote | None:
+    """The quote of a list in reading order that a character stands in."""
+    index = bisect_right(quotes, place, key=lambda quote: quote.start) - 1
+    return quotes[index] if index >= 0 and place < quotes[index].end else None
 
 
 def quotes_of(text: str) -> Iterator[Quote]:

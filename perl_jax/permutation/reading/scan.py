@@ -133,7 +133,7 @@ GOES_ON = re.compile(
     r"|would|should|may|might|must|shows?|contains?|depicts?|displays?|features?"
     r"|includes?|looks?|appears?|seems?"
     r"|and|or|but|nor|than|while|whereas|when|that|which|who|with|without|in|on|at|from|for|to|as"
-    r"|there|then|only|also|not|both|respectively)\b)"
+    r"|there|then|only|also|not|both|respectively|like|(?:\w+er|(?:more|less)\s+\w+)\s+than)\b)"
 )
 INDEFINITE = re.compile(
     r"(?i)\b(?:an?|another|every|each|any|one|no|per|single|same|only|whole|entire)\s+$"
