@@ -77,8 +77,6 @@ def count(use: Use) -> str | None:
         return "a count"
     if use.follows(r"\b(?:the|these|those|all|other|any|exactly|both)\s+(?:other\s+)?"):
         return "a count"
-    if use.follows(r"\b(?:is|are|was|were|has|have)\s+") and use.precedes(r"\s*(?:[.,;?!]|$)"):
-        return None if use.facts.refers else "a count"
     return _count(use)
 
 
@@ -96,8 +94,8 @@ def _one(use: Use) -> str | None:
         r"\s*"
     )
     amount = (
-        r"\b(?:shows?|showing|contains?|containing|has|have|had|with|least|most|exactly|only|just|depicts?"
-        r"|there\s+is|features?|includes?|of|than|for|see|wearing|holding|by)\s+"
+        r"\b(?:shows?|showing|contains?|containing|has|have|had|least|most|exactly|only|just|depicts?"
+        r"|there\s+is|features?|includes?|wearing|holding)\s+"
     )
     if use.follows(rf"\b{NUMBER}\s*(?:,|and|or|&)\s*") or use.precedes(
         rf"\s*(?:,|\band\b|\bor\b|&)\s*{NUMBER}\b"
@@ -159,6 +157,12 @@ def _label(use: Use) -> str | None:
     return "the number of a thing" if use.follows(labelled) else None
 
 
+def _is_compared(use: Use) -> bool:
+    """Whether "the number of dogs is greater than 2" compares a number."""
+    compared = use.follows(r"\b(?:greater|less|more|fewer|higher|lower)\s+than\s+")
+    return compared and use.in_clause(r"\b(?:number|count|total)\s+of\b")
+
+
 def _count(use: Use) -> str | None:
     if use.precedes(rf"\s+(?:\w+\s+)?(?:{use.own})s\b") and not use.follows(
         r"(?:^|[.,;]|\band)\s*$"
@@ -166,9 +170,11 @@ def _count(use: Use) -> str | None:
         return "a count of images"
     if use.follows(r"\bnumber\s+of\s+(?:\w+\s+){1,3}(?:is|was|are)\s+"):
         return "a count"
-    if use.follows(r"\bthere\s+(?:is|are|was|were)\s+(?:only\s+)?") and use.precedes(
-        r"\s*(?:[.,;?!]|$)"
-    ):
+    if use.precedes(r"\s+of\s+(?:whom|which)\b"):
+        return "a count"
+    ends = use.precedes(r"\s*(?:[.,;?!]|$)")
+    verb = r"\b(?:there\s+(?:is|are|was|were)|shows?|has|have|contains?|includes?)\s+"
+    if ends and (use.follows(verb + r"(?:(?:only|exactly)\s+)?") or _is_compared(use)):
         return "a count"
     if use.follows(r"\b(?:score|total|sum|result|value|age|size|count|ratio)\s+(?:is|was|of|=)\s+"):
         return "a count"

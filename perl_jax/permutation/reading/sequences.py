@@ -27,6 +27,9 @@ def _next(use: Use) -> str | None:
 
 
 def _following(use: Use) -> str | None:
+    chosen = use.follows(r"\b(?:which|what|one|any|all)\s+of\s+the\s+")
+    if chosen and use.precedes(r"\s+(?:is|are|was|were|best|most|can|does|would|[?])"):
+        return "what is asked"
     if use.precedes(rf"\s+(?:[\w-]+\s+){{0,3}}?{_ASKED}"):
         return "what is asked"
     if use.precedes(rf"\s+(?:[\w-]+\s+){{0,2}}?(?:{use.own})s\b"):
@@ -37,6 +40,9 @@ def _following(use: Use) -> str | None:
 def _before_or_after(use: Use) -> str | None:
     answering = r"\s+(?:you\s+)?(?:answer|giv|provid|choos|select|respond|writ|conclud)\w*\b"
     if use.word == "before" and use.precedes(answering):
+        return "a step of the instructions"
+    looking = r"\s+(?:looking\s+at|viewing|seeing|studying|examining|comparing)\s+(?:\w+\s+){0,2}\a"
+    if use.precedes(looking):
         return "a step of the instructions"
     between = use.precedes(rf"\s+(?:the\s+)?(?:(?:{use.own})\s+)?\a") and "\a" in use.clause_before
     return _NAMED if between else None
