@@ -106,6 +106,8 @@ def _one(use: Use) -> str | None:
         return "one of a set" if use.in_clause(other) else None
     if use.follows(pronoun) or use.follows(amount) or use.follows(r"[\0\a]\s+"):
         return "a pronoun or a count"
+    if use.follows(r"\bone\s+by\s+"):
+        return "one of a set"
     rest = (
         rf"\s+(?:of|by\s+one|another|more|who|that|(?:[\w-]+\s+){{0,2}}(?:{use.own})|way|thing)\b"
     )
@@ -153,6 +155,8 @@ def _label(use: Use) -> str | None:
     """Proves the number of a thing: "player 2", "steps 1 and 2", "scores: 1, 2"."""
     if use.precedes(r"\s*[\])]?\s*[:=.-]?\s*\0"):
         return None  # it is written at an image
+    if use.follows(rf"\b(?:{use.own})s?\s+(?:with|of|having|bearing)\s+(?:(?:the|a)\s+)?number\s+"):
+        return None  # the image's own number, or one that it shows
     labelled = rf"\b(?:{_LABELS})(?:\s*[:#]|\s+(?:no\.?|number))?\s*{_LIST}"
     return "the number of a thing" if use.follows(labelled) else None
 

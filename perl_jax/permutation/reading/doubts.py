@@ -37,6 +37,8 @@ _WORDS = (
         r"(?P<token>left|right|middle)(?:\s+side)?\s*[,)]",
     ),
     ("ambiguous_side", r"(?:^|[\n.;]\s*)(?P<token>left|right|middle)\s*[:=]"),  # "Left: a dog"
+    ("ambiguous_reference", r"\bthis\b[^.?!]{0,60}\bthat\s+(?:one|NOUN)\b"),
+    ("named_image", r"\bNOUNs?\s+(?-i:[b-z\u03b1-\u03c9])\b(?![-'\u2019])"),  # "image b"
     ("ambiguous_reference", rf"\b(?:no\.|number|#)\s*(?P<token>{NUMBER})\s+NOUN\b"),
     ("ambiguous_reference", rf"\b(?:{POSITION}|left|right|middle)-NOUNs?\b"),
     (
@@ -59,6 +61,7 @@ _WORDS = (
     ("former_latter", r"\bthe\s+(?:former|latter)\b"),
 )
 _SEQUENCE = (
+    r"\b(?:the\s+(?:current|resulting|result|updated|opposite|new))\s+NOUN\b|"
     r"\b(?:next|previous|preceding|subsequent|prior)\s+(?:image|picture|photo|photograph|frame)s?\b"
     r"|\bfollowing\s+(?:image|picture|photo|photograph|frame)\b"
     r"|\b(?:consecutive|successive|adjacent|neighbou?ring|alternate|alternating)\b"

@@ -48,6 +48,16 @@ def _before_or_after(use: Use) -> str | None:
     return _NAMED if between else None
 
 
+def _follow(use: Use) -> str | None:
+    """Proves "image 2 follows image 1", "follow the format" and "a dog followed by a man"."""
+    if use.in_clause(r"\a.*[^\a]\a"):
+        return _NAMED
+    if use.precedes(rf"\s+(?:the|these|this)\s+(?:\w+\s+){{0,2}}?{_ASKED}"):
+        return "a step of the instructions"
+    behind = rf"\s+(?:by\s+)?(?:an?|his|her)\s+(?!(?:\w+\s+)?(?:{use.own})\b)"
+    return "a thing that goes behind another" if use.precedes(behind) else None
+
+
 def _then(use: Use) -> str | None:
     if use.precedes(rf"\s+{IMPERATIVE}"):
         return "a step of the instructions"
@@ -125,6 +135,8 @@ def _input(use: Use) -> str | None:
 
 
 _PROOFS = {
+    **dict.fromkeys(("follow", "follows", "followed"), _follow),
+    **dict.fromkeys(("precede", "precedes", "preceded"), _changed),
     **dict.fromkeys(("start", "starting"), _start),
     **dict.fromkeys(("input", "output"), _input),
     "next": _next,

@@ -98,9 +98,16 @@ def _place_inside(use: Use) -> str | None:
         return None
     if use.precedes(rf"{_HAND}(?:\s+{_PART})?\s*(?:[:=]|-\s|\s(?:{use.own})s?\b|\sones?\b)"):
         return None
-    if use.facts.sided and not _is_within_reference(use):
-        return None
-    return "a place inside an image"
+    unclear = use.facts.sided or _is_set_against_the_other(use)
+    return None if unclear and not _is_within_reference(use) else "a place inside an image"
+
+
+def _is_set_against_the_other(use: Use) -> bool:
+    """Whether left is set against right and no image named: they may be two images."""
+    other = {"left": "right", "right": "left"}.get(use.word[:5].rstrip("m-"))
+    if other is None or use.in_clause(rf"\b(?:{use.own})s?\b"):
+        return False
+    return use.in_clause(rf"\b(?:on|at|to|in)\s+(?:the\s+)?(?:far\s+)?{other}\b(?!\s+of\b)")
 
 
 def _is_of_several(use: Use) -> bool:
@@ -127,7 +134,8 @@ def _side_of_thing(use: Use) -> str | None:
     if use.precedes(rf"\s+(?:{use.own})\s+{PARTS_OF_AN_ALBUM}\b|[- ]hand\s+drive\b"):
         return "the side of a thing"
     thing = use.thing(plural=not use.facts.sided)
-    return f"the side of a thing: {thing}" if thing else None
+    part = thing in ("side", "column", "row", "end")
+    return f"the side of a thing: {thing}" if thing and not part else None
 
 
 def level(use: Use) -> str | None:
@@ -136,7 +144,11 @@ def level(use: Use) -> str | None:
     if use.whole or use.precedes(of_images):
         return None
     corner = r"[- ](?:far\s+)?(?:left|right|middle|center)\b(?!\s*[:=])"
-    if use.precedes(corner) or use.precedes(rf"(?:most)?\s+{_PART}s?\b(?!\s*[:=]|\s+of\b)"):
+    if use.precedes(corner) or use.precedes(r"(?:most)?\s+(?:edge|corner|border|margin)s?\b"):
+        return "a place inside an image"
+    if use.follows(r"\b(?:in|on|at|near|from)\s+the\s+") and use.precedes(
+        rf"\s+{_PART}\b(?!\s*[:=])"
+    ):
         return "a place inside an image"
     if use.precedes(rf"(?:(?:most)?\s+{_PART})?\s+of\b"):
         return None if _is_of_several(use) else "a part of a thing"

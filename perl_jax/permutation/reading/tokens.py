@@ -30,7 +30,7 @@ next following previous previously preceding prior subsequent subsequently forme
 later before after afterward afterwards then source target original edit edits edited modified
 altered change changes changed changing transform transforms transformed evolve evolves evolved
 become becomes became video videos clip clips movie film footage storyboard camera above below
-start starting input output
+start starting input output follow follows followed precede precedes preceded
 """
 _KINDS: dict[str, Kind] = {
     **dict.fromkeys((*_FROM_END, *_EARLY), "ordinal"),
@@ -92,7 +92,9 @@ def _stands_alone(token: Token, text: str) -> bool:
 
 
 def _is_name(letter: str, reader: Reader) -> bool:
-    return letter.upper() in reader.names or ord(letter) - ord("a") < reader.num_slots
+    sides = reader.num_slots <= 3 and letter in "lr"  # "L: a dog, R: a cat"
+    in_range = ord(letter) - ord("a") < reader.num_slots
+    return in_range or sides or letter.upper() in reader.names
 
 
 def _is_of_another_script(word: str) -> bool:
