@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from perl_jax.permutation import answers
 from perl_jax.permutation.layout import Layout, said_before
@@ -116,8 +117,11 @@ def _account(
             scan.claim(option.label_start, option.start)
         parts = [(option.start, option.end) for option in options]
         role = "question" if index <= question_field(layout.example) else "option"
-        if index == len(texts) - 1 or _is_earlier_answer(layout, index):
+        if index == len(texts) - 1:
             account_for(scan, text, facts, "answer", [(0, len(text))])
+        elif _is_earlier_answer(layout, index):
+            asked = replace(facts, question="" if index == 0 else texts[index - 1])
+            account_for(scan, text, asked, "answer", [(0, len(text))])
         else:
             account_for(scan, text, facts, role, parts)
 
