@@ -10,6 +10,7 @@ from operator import attrgetter
 from perl_jax.compilation import CompilationConfig
 from perl_jax.data.config import SourceConfig
 from perl_jax.data.pipeline.pipeline import PipelineConfig
+from perl_jax.data.pipeline.prompt import PromptConfig
 from perl_jax.evaluation import EvaluationConfig
 from perl_jax.experience.config import GroupFilterConfig, PermutationConfig, RolloutConfig
 from perl_jax.hosts import HostsConfig
@@ -33,12 +34,14 @@ class DataConfig(Checked):
     Attributes:
         train: The rows to train on.
         held_out: The rows to evaluate on; None disables evaluation.
+        prompt: The text around every question, in training and evaluation.
         max_prompt_tokens: Rows with a longer prompt are skipped and counted.
         pipeline: How rows are ordered and prepared.
     """
 
     train: SourceConfig
     held_out: SourceConfig | None = None
+    prompt: PromptConfig = field(default_factory=PromptConfig)
     max_prompt_tokens: Count = 8192
     pipeline: PipelineConfig = field(default_factory=PipelineConfig)
 

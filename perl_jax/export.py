@@ -9,7 +9,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from perl_jax.main import check_devices, command_parser, one_line_errors, parse
+from perl_jax.main import command_parser, one_line_errors, parse
+from perl_jax.mesh import find_devices
 from perl_jax.runs import CONFIG, RUN_ERRORS, export
 
 
@@ -24,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"--step: expected a number, latest or best; got {args.step!r}")
     with one_line_errors(*RUN_ERRORS, debug=args.debug):
         settings = json.loads((args.workdir / CONFIG).read_text(encoding="utf-8"))
-        check_devices()
+        find_devices()
         step = export(settings, args.workdir, args.out, args.step)
         print(f"step {step} is in {args.out}")
 

@@ -15,7 +15,8 @@ from functools import partial
 from pathlib import Path
 
 from perl_jax.compilation import CompilationConfig, use_cache
-from perl_jax.main import check_devices, command_parser, one_line_errors, parse
+from perl_jax.main import command_parser, one_line_errors, parse
+from perl_jax.mesh import find_devices
 from perl_jax.models import load_model
 from perl_jax.processing import load_processor
 from perl_jax.rollout import Group, Sampler, SamplerConfig, Strategy
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line."""
     args = _parse(arguments)
     with one_line_errors(debug=args.debug):
-        check_devices()
+        find_devices()
         use_cache(CompilationConfig())
         _generate(args)
 

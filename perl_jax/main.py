@@ -5,7 +5,6 @@ Exit codes are 0, 1 for an error, and 2 for a command line that is not understoo
 
 import argparse
 import logging
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -96,22 +95,6 @@ def print_config(config: Any, name: str) -> None:
     )
 
 
-def check_devices() -> None:
-    """Raises ValueError, in one line, if JAX has no devices of the platform that it is told."""
-    import jax
-
-    try:
-        jax.devices()
-    # For a platform that it does not know, JAX only fails an assertion.
-    except (AssertionError, RuntimeError) as error:
-        wanted = os.environ.get("JAX_PLATFORMS", "")
-        reason = " ".join(str(error).split())
-        raise ValueError(
-            f"JAX_PLATFORMS: expected a platform with devices on this machine; got "
-            f"{wanted!r}; without it, JAX chooses" + (f" ({reason})" if reason else "")
-        ) from error
-
-
 def _present(argument: str, renamed: Mapping[str, str]) -> str:
     """An argument under the present name of its flag."""
     name, equals, value = argument.partition("=")
@@ -153,8 +136,9 @@ def run_main(
         if args.print_config:
             print_config(settings, name)
             return
-        # Imported here: it imports jax, which the commands for data do not need.
+        # Imported here: they import jax, which the commands for data do not need.
         from perl_jax import hosts
+        from perl_jax.mesh import find_devices
 
         _set_up_logging()
         hosts.connect(
@@ -163,7 +147,7 @@ def run_main(
             num_hosts=args.num_hosts,
             host=args.host,
         )
-        check_devices()
+        find_devices()
         if not hosts.is_main():
             logging.getLogger("perl_jax").setLevel(logging.WARNING)
         with hosts.end_together():

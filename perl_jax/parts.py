@@ -69,7 +69,9 @@ def open_rows(config: RunConfig) -> Rows:
     """Opens the rows of a run and looks at some of them; no weights are read."""
     rules = rules_from_config(config.permutation.rules)
     processor = open_processor(config.model)
-    prepare = Preparer(processor, max_prompt_tokens=config.data.max_prompt_tokens)
+    prepare = Preparer(
+        processor, max_prompt_tokens=config.data.max_prompt_tokens, prompt=config.data.prompt
+    )
 
     def orders(example: Example) -> tuple[Example, ...]:
         rule, most = rule_for(example, rules=rules, unknown="keep"), orders_of_group(config) - 1

@@ -31,6 +31,8 @@ _LASTING = (
     NotImplementedError, TypeError,
 )  # fmt: skip
 _BUFFER_BYTES = 2**20
+# The extras of this package that install a client of a bucket.
+_EXTRAS = {"gcs": "gcsfs", "s3": "s3fs"}
 _failures = itertools.count(1)
 
 
@@ -193,7 +195,9 @@ def _system(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
     except ImportError as error:
         protocol = url.partition("://")[0]
         package = known_implementations[protocol]["class"].partition(".")[0]
-        raise ImportError(f"{url}: {protocol}:// needs {package}: pip install {package}") from error
+        extra = next((name for name, needs in _EXTRAS.items() if needs == package), None)
+        install = f"pip install 'perl_jax[{extra}]'" if extra else f"pip install {package}"
+        raise ImportError(f"{url}: {protocol}:// needs {package}: {install}") from error
     except ValueError as error:
         raise ValueError(f"{url}: expected a path, gs://, s3:// or the like: {error}") from error
 

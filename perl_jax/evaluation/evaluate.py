@@ -13,9 +13,9 @@ from perl_jax.evaluation.results import Evaluation
 from perl_jax.models import Policy
 from perl_jax.permutation import Rule, Rules, rule_for
 from perl_jax.processing import Processor
-from perl_jax.rewards import Grader, answer_text, last_boxed
+from perl_jax.rewards import Grader, answer_text, asked_answer, last_boxed
 from perl_jax.rollout import Group, Rollouts, Sampler, Strategy
-from perl_jax.types import Example, ImagePatches, prompt_text
+from perl_jax.types import Example, ImagePatches, prompt_of
 
 KIND_COLUMN = "question_type"
 """The metadata column that splits the results of a source."""
@@ -120,11 +120,12 @@ def _task(
         for image in own.images:
             patches.append(processor.preprocess(image, known=patches))
         prompts = [
-            processor.encode(prompt_text(one), [patches[slot] for slot in order])
+            processor.encode(prompt_of(one), [patches[slot] for slot in order])
             for order, one in orders
         ]
     except ValueError as error:
-        raise ValueError(f"example {own.id!r} of {own.source!r}: {error}") from error
+        where = f"{own.place}: " if own.place else ""
+        raise ValueError(f"{where}example {own.id!r} of {own.source!r}: {error}") from error
     shown = tuple(example for _, example in orders)
     return _Task(rule, tuple(order for order, _ in orders), shown, Group.of(name, prompts))
 
@@ -143,7 +144,10 @@ def _records(
     grades = grade_on_hosts(
         grader,
         [texts[g][k][n] for g, k, n in places],
-        [tasks[g].examples[k].answer for g, k, _ in places],
+        [
+            asked_answer(tasks[g].examples[k].answer, tasks[g].examples[k].metadata)
+            for g, k, _ in places
+        ],
     )
     consistent = [_consistent(*pair) for pair in zip(tasks, texts, strict=True)]
     return [

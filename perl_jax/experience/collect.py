@@ -33,7 +33,14 @@ from perl_jax.permutation import (
 from perl_jax.processing import Processor
 from perl_jax.rewards import Rewarder
 from perl_jax.rollout import Group, Sampler, Strategy
-from perl_jax.types import Example, ImagePatches, Responses, TrainBatch, prompt_text
+from perl_jax.types import (
+    Example,
+    ImagePatches,
+    Responses,
+    TrainBatch,
+    conversation_text,
+    prompt_of,
+)
 from perl_jax.update.exchange import gather_groups
 
 
@@ -224,7 +231,7 @@ def _pooled(values: np.ndarray) -> np.ndarray:
 
 def encode_group(id: str, orders: Orders, processor: Processor) -> Group:
     """Encodes an example under its orders."""
-    prompts = [processor.encode(prompt_text(one), one.images) for one in orders.examples]
+    prompts = [processor.encode(prompt_of(one), one.images) for one in orders.examples]
     return Group.of(id, prompts)
 
 
@@ -234,7 +241,7 @@ def _note(one: Orders) -> str:
     The texts are for the record, and shorter than the prompts that are sent with them.
     """
     own = one.examples[0]
-    asked = [[prompt_text(example), example.answer] for example in one.examples]
+    asked = [[conversation_text(example), example.answer] for example in one.examples]
     facts = [own.id, own.source, digests(own), asked, one.orders.tolist(), one.drawn, one.reason]
     return json.dumps(facts)
 

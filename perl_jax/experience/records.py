@@ -8,7 +8,7 @@ import numpy as np
 
 from perl_jax.experience.draws import Draw
 from perl_jax.filtering import Refill, Verdict, judge_groups
-from perl_jax.types import Example, ImagePatches, prompt_text
+from perl_jax.types import Example, ImagePatches, conversation_text
 
 KEPT, SURPLUS = "kept", "surplus"
 
@@ -82,7 +82,7 @@ def _record(
         "unpermuted": orders.reason,
         "images": digests(own),
         "orders": orders.orders.tolist(),
-        "questions": [prompt_text(one) for one in orders.examples],
+        "questions": [conversation_text(one) for one in orders.examples],
         "truths": [one.answer for one in orders.examples],
         "responses": [
             [

@@ -11,6 +11,7 @@ long prompts are not found; images are only checked with --decode_images.
 import argparse
 import json
 import sys
+import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -35,9 +36,10 @@ from perl_jax.main import one_line_errors
 from perl_jax.permutation import LintReport, Rules, lint
 from perl_jax.processing import ImageError, load_rgb
 from perl_jax.settings import Fraction, check_value, plain
-from perl_jax.types import Example, prompt_text
+from perl_jax.types import Example
 
 _WIDTH = 100
+_INDENT = " " * 4
 
 
 @dataclass
@@ -57,13 +59,16 @@ class BadRows:
         return self.reasons.total() / self.rows if self.rows else 0.0
 
     def table(self) -> str:
-        """The counts as text of at most 100 columns."""
+        """The counts as text, and what is wrong with the first row of each reason."""
         lines = [f"{self.reasons.total()} of {self.rows} rows cannot be used ({self.fraction:.1%})"]
         if self.reasons:
             lines += ["", f"{'cannot be used because':<30}{'rows':>10}  such as"]
         for reason, count in self.reasons.most_common():
-            sample = " ".join(str(self.samples[reason]).split())
-            lines.append(f"{reason:<30}{count:>10}  {sample}"[:_WIDTH])
+            sample = self.samples[reason]
+            lines.append(f"{reason:<30}{count:>10}  {sample.name}")
+            lines += textwrap.wrap(
+                sample.message, _WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT
+            )
         return "\n".join(lines)
 
 
@@ -146,7 +151,7 @@ def _good_rows(
 
 
 def _with_text(example: Example) -> Example:
-    check_text(example, prompt_text(example))
+    check_text(example)
     return example
 
 
@@ -155,5 +160,5 @@ def _with_images(example: Example) -> Example:
         try:
             load_rgb(image)
         except ImageError as error:
-            raise BadRow("bad_image", example.id, f"image {number}: {error}") from error
+            raise BadRow.of(example, "bad_image", f"image {number}: {error}") from error
     return _with_text(example)

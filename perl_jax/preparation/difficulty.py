@@ -21,7 +21,7 @@ from perl_jax.rewards import Grader
 from perl_jax.rollout import Group, Sampler, SamplerConfig, Strategy
 from perl_jax.rollout.config import Temperature
 from perl_jax.settings import Checked, Count, Dtype, plain
-from perl_jax.types import Example, prompt_text
+from perl_jax.types import Example, prompt_of
 
 ACCURACY = "accuracy"
 """The metadata key of the policy's mean accuracy."""
@@ -150,7 +150,7 @@ class _Asker:
             try:
                 asked.append((row, self._group(row)))
             except BadRow as error:
-                results[row.source, row.id] = Skipped(error.reason, error.row, error.message)
+                results[row.source, row.id] = Skipped.of(error)
         grades = self._grades(asked) if asked else []
         keys = [(row.source, row.id) for row, _ in asked]
         return results | dict(zip(keys, grades, strict=True))
@@ -158,12 +158,12 @@ class _Asker:
     def _group(self, row: Example) -> Group:
         question = row.question + self.config.prompt_suffix
         prepared = self.prepare(replace(row, question=question))
-        prompt = self.sampler.processor.encode(prompt_text(prepared), prepared.images)
+        prompt = self.sampler.processor.encode(prompt_of(prepared), prepared.images)
         group = Group.of(json.dumps([row.source, row.id]), [prompt])
         try:
             self.sampler.check(group)
         except ValueError as error:
-            raise BadRow("too_long", row.id, str(error)) from error
+            raise BadRow.of(row, "too_long", str(error)) from error
         return group
 
     def _grades(self, asked: Sequence[tuple[Example, Group]]) -> list[list[float | None]]:

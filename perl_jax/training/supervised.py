@@ -9,7 +9,7 @@ from perl_jax.activity import Activity, silent
 from perl_jax.data.pipeline.pipeline import Pipeline
 from perl_jax.processing import Processor
 from perl_jax.training.loop import Stepper, StepResult
-from perl_jax.types import Example, Group, Responses, prompt_text
+from perl_jax.types import Example, Group, Responses, prompt_of
 from perl_jax.update.exchange import gather_groups
 from perl_jax.update.learner import Learner
 from perl_jax.update.state import TrainState
@@ -55,13 +55,14 @@ class Supervised(Stepper):
         return StepResult(state, metrics, stats, operations)
 
     def _group(self, number: int, example: Example) -> Group:
-        prompt = self.processor.encode(prompt_text(example), example.images)
+        prompt = self.processor.encode(prompt_of(example), example.images)
         return Group.of(f"{number}/{example.id}", [prompt])
 
     def _response(self, example: Example) -> np.ndarray:
         """The tokens of an example's response; raises ValueError if it is missing or too long."""
         text = example.metadata.get(RESPONSE)
-        name = f"example {example.id!r} of {example.source!r}"
+        where = f"{example.place}: " if example.place else ""
+        name = f"{where}example {example.id!r} of {example.source!r}"
         if not isinstance(text, str) or not text:
             raise ValueError(
                 f"{name}: expected a text in metadata[{RESPONSE!r}] to train on; got {text!r}"

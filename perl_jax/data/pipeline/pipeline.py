@@ -90,9 +90,9 @@ class Pipeline(AbstractContextManager["Pipeline"]):
         exchange: Sends a JSON-able value and its name, and returns the values of all hosts:
             `perl_jax.hosts.gather`. None on a single host.
         repeat: Whether epochs follow each other without end.
-        skip_log: A `ResumableLog` of every bad row on all hosts: its place (from 1), name, reason
-            and message. A row is written before it is taken, so no row before a checkpoint is
-            missing after a kill. Only one host may write it.
+        skip_log: A `ResumableLog` of every bad row on all hosts: its place (from 1), name, id,
+            reason and message. A row is written before it is taken, so no row before a checkpoint
+            is missing after a kill. Only one host may write it.
 
     Attributes:
         epoch_rows: The rows of an epoch, over all parts of a mixture.
@@ -198,7 +198,8 @@ class Pipeline(AbstractContextManager["Pipeline"]):
                 break
             place, row = self._count.rows, self._known.popleft()
             if self._log and isinstance(row, Skipped) and not isinstance(row, Filtered):
-                facts = {"row": row.row, "reason": row.reason, "message": row.message}
+                id = {"id": row.row_id} if row.row_id else {}
+                facts = {"row": row.row, **id, "reason": row.reason, "message": row.message}
                 self._log.add(place + 1, facts)
             mine = self._sharding.is_leader and self._sharding.is_own_row(place)
             self._count.add(row, self._order.part(place), log=mine)
