@@ -1,6 +1,6 @@
 """A first run on own rows, on a laptop: the demo's tiny policy in the place of a real one.
 
-    python -m perl_jax.train --config=configs/own_data.py --workdir=runs/mine \
+    perl-jax train --config=configs/own_data.py --workdir=runs/mine \
         --config.data.train.parquet.paths="('mine/train.parquet',)" \
         --config.permutation.rules="{'mine': {'movable': 'all'}}"
 

@@ -47,12 +47,12 @@ def last_words(config: RunConfig, workdir: Path, export: Path, outcome: Outcome)
     if best is not None:
         lines.append(f"best held-out accuracy: {best[1]:.3f}, after step {best[0]}")
     lines.append(
-        f"to export a checkpoint: python -m perl_jax.export --workdir={shlex.quote(str(workdir))} "
+        f"to export a checkpoint: perl-jax export --workdir={shlex.quote(str(workdir))} "
         "--out=DIR --step=best"
     )
     if config.export:
         lines.append(
-            f"to ask the policy: python -m perl_jax.generate --model={shlex.quote(str(export))} "
+            f"to ask the policy: perl-jax generate --model={shlex.quote(str(export))} "
             "--image=a.png --image=b.png --prompt='<image><image> ...'"
         )
     return lines

@@ -101,7 +101,7 @@ def _row_faults(config: RunConfig, rows: Rows) -> Iterator[Finding]:
         yield Finding(
             "data.train",
             f"expected rows that can be used; got none among those looked at of the "
-            f"{len(rows.source)} rows (python -m perl_jax.data.lint counts them by reason)",
+            f"{len(rows.source)} rows (perl-jax lint counts them by reason)",
         )
     if config.data.held_out is not None and not rows.held_out:
         yield Finding("data.held_out", "expected at least one row that can be used; got none")

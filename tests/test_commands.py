@@ -224,7 +224,7 @@ def test_a_platform_without_devices_is_an_error_of_one_line(arguments, tmp_path)
         env={"PATH": "", "JAX_PLATFORMS": "rocm", "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     ended = (done.returncode, done.stdout, done.stderr)
-    assert_one_line_error(ended, "JAX_PLATFORMS: expected a platform", "got 'rocm'")
+    assert_one_line_error(ended, "JAX_PLATFORMS", "rocm")
 
 
 def test_what_starts_a_run_is_taken_from_the_flags(monkeypatch, run):

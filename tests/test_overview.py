@@ -181,9 +181,8 @@ def test_the_end_tells_the_time_the_best_step_and_what_to_do_next(tmp_path):
     assert overview.last_words(config, workdir, workdir / "export", outcome) == [
         "40 steps took 1:02:05, not counting start and evaluations",
         "best held-out accuracy: 0.750, after step 20",
-        f"to export a checkpoint: python -m perl_jax.export --workdir='{workdir}' --out=DIR "
-        "--step=best",
-        f"to ask the policy: python -m perl_jax.generate --model='{workdir}/export' "
+        f"to export a checkpoint: perl-jax export --workdir='{workdir}' --out=DIR --step=best",
+        f"to ask the policy: perl-jax generate --model='{workdir}/export' "
         "--image=a.png --image=b.png --prompt='<image><image> ...'",
     ]
     (workdir / "metrics.jsonl").write_text("")

@@ -196,7 +196,7 @@ def test_training_rows_must_be_usable(grader, tmp_path):
     long = rows_file(tmp_path, {"answer": "A", "source": "Mantis-Eval", "q": "word " * 900})
     fault = only(found(grader, tmp_path, data=data(long)))
     assert fault.field == "data.train"
-    assert "perl_jax.data.lint" in fault.message
+    assert "perl-jax lint" in fault.message
 
 
 def test_checkpoints_must_have_a_place(grader, tmp_path):
