@@ -61,6 +61,7 @@ class RunConfig(Checked):
         optimizer: How gradients move parameters.
         evaluation: When and how held-out rows are asked.
         checkpoint: When to save checkpoints, and which to keep.
+        compilation: Where compiled programs are kept for later runs.
         logging: The outputs of the run: its logs and its progress bar.
         early_stop: Conditions that end the run before its last step.
         rollout: Sampling settings, for training and for evaluation.

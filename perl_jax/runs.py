@@ -93,7 +93,12 @@ def train(config: TrainConfig, workdir: str | Path, start: Start = _AS_IT_IS) ->
         collector = Collector(
             parts.sampler,
             parts.pipeline.take,
-            Rewarder(config.reward, parts.grader, config.rollout.max_new_tokens),
+            Rewarder(
+                config.reward,
+                parts.grader,
+                config.rollout.max_new_tokens,
+                opening=parts.processor.opening,
+            ),
             lambda groups, responses: forward_operations(model, groups, responses).forward(),
             rollout=config.rollout,
             permutation=config.permutation,

@@ -5,15 +5,18 @@ import logging
 
 import numpy as np
 import pytest
+from etils import epath
 from safetensors.numpy import load_file
 
 from perl_jax import runs
 from perl_jax.config import WarmstartConfig
 from perl_jax.export import main as export_main
 from perl_jax.settings import read_config
+from perl_jax.training.checkpoint.lease import Lease
 from perl_jax.training.display.writers import read_metrics
 from perl_jax.training.start import Start
 from tests.test_runs import warmstart_settings
+from tests.update.real_runs import POLICY
 
 # No step is due but the last.
 CHECKPOINT = {"every": 100}
@@ -135,3 +138,56 @@ def test_with_other_rows_that_are_allowed_a_run_goes_on_at_their_beginning(from_
     assert outcome.step == 2
     assert "the new order begins at its first row" in caplog.text
     assert read_metrics(from_best / "metrics.jsonl")[-1]["data/epoch"] == 16 / 384
+
+
+# What is refused before anything is loaded.
+
+
+@pytest.fixture
+def unloaded(monkeypatch):
+    """No part of a run may be opened."""
+
+    def opened(*arguments):
+        raise AssertionError("the parts were opened")
+
+    monkeypatch.setattr(runs, "open_parts", opened)
+
+
+def test_a_directory_of_checkpoints_has_one_job(unloaded, tmp_path):
+    shared = tmp_path / "checkpoints"
+    with (
+        Lease(epath.Path(shared), "/runs/other"),
+        pytest.raises(runs.RUN_ERRORS, match=r"in use by process \d+ on .* \(workdir /runs/other"),
+    ):
+        warmstart(tmp_path / "run", checkpoint={"directory": str(shared)})
+
+
+def test_a_run_whose_checkpoints_are_gone_is_refused_and_loses_nothing(unloaded, tmp_path):
+    workdir = tmp_path / "run"
+    workdir.mkdir()
+    rows = "".join(json.dumps({"step": step}) + "\n" for step in range(4))
+    (workdir / "metrics.jsonl").write_text(rows)
+    with pytest.raises(ValueError, match="logged 3 steps here and saved every 1, and its check"):
+        warmstart(workdir, checkpoint={"every": 1})
+    assert (workdir / "metrics.jsonl").read_text() == rows
+    with pytest.raises(AssertionError, match="the parts were opened"):
+        warmstart(workdir, Start(restart=True), fresh=None, model={"path": "org/name"})
+    (aside,) = workdir.glob("before-*")
+    assert (aside / "metrics.jsonl").read_text() == rows
+    # The lease ends with the run, however that ends.
+    assert list((workdir / "checkpoints").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"allow_changes": ("seeed",)}, r"--allow_changes: .*'seeed' \(did you mean 'seed'"),
+        ({"init_from": str(POLICY)}, "this is a model directory: start from it with --config.mod"),
+        ({"init_moments": True}, "--init_moments: expected --init_from=WORKDIR too"),
+        ({"init_from": "runs/none@best"}, "runs/none: expected the work directory of a run"),
+    ],
+)
+def test_flags_that_cannot_be_followed_are_refused(flags, message, unloaded, tmp_path):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        warmstart(tmp_path / "run", Start(**flags))
+    assert not list(tmp_path.glob("run/fresh_model"))

@@ -13,7 +13,7 @@ from perl_jax.evaluation.results import Evaluation
 from perl_jax.models import Policy
 from perl_jax.permutation import Rule, Rules, rule_for
 from perl_jax.processing import Processor
-from perl_jax.rewards import Grader, answer_text, last_boxed
+from perl_jax.rewards import Grader, answer_text, asked_answer, last_boxed
 from perl_jax.rollout import Group, Rollouts, Sampler, Strategy
 from perl_jax.types import Example, ImagePatches, prompt_of
 
@@ -144,7 +144,10 @@ def _records(
     grades = grade_on_hosts(
         grader,
         [texts[g][k][n] for g, k, n in places],
-        [tasks[g].examples[k].answer for g, k, _ in places],
+        [
+            asked_answer(tasks[g].examples[k].answer, tasks[g].examples[k].metadata)
+            for g, k, _ in places
+        ],
     )
     consistent = [_consistent(*pair) for pair in zip(tasks, texts, strict=True)]
     return [

@@ -27,8 +27,12 @@ _BARE_ORDER = re.compile(rf"(?i)\s*\(?\s*{_ITEM}(?:\s*(?:,|-|→|⇒|[-=]?>)\s*{
 _ONES = re.compile(r"(?<=\w)\s+ones?\b", re.IGNORECASE)
 _ONE_BARE = re.compile(rf"(?:{NUMBER}|{POSITION}|{SIDE})\b", re.IGNORECASE)
 _PLAIN_ITEM = rf"(?:the\s+)?(?:{NUMBER}|{POSITION}|{SIDE})\b(?:\s+ones?)?"
+# The marks and words that may stand around the number of an image: "#3", "(3)", "**number 3**".
+_OPENS = r"(?:\\boxed\{|[(\[*\"'\u201c\s]|\b(?:number|no\.|nr\.)|#)*"
+_CLOSES = r"[)\]*\"'\u201d}.\s]*"
 _BARE = re.compile(
-    rf"(?i)\s*{_PLAIN_ITEM}(?:\s*(?:,\s*and\b|,\s*or\b|,|&|\band\b|\bor\b)\s*{_PLAIN_ITEM})*\s*\.?\s*"
+    rf"(?i){_OPENS}{_PLAIN_ITEM}{_CLOSES}"
+    rf"(?:(?:,\s*and\b|,\s*or\b|,|&|\band\b|\bor\b){_OPENS}{_PLAIN_ITEM}{_CLOSES})*"
 )
 
 
@@ -118,6 +122,15 @@ def looks_like_order(text: str, num_slots: int) -> bool:
         return False
     numbers = sorted(int(number) for number in re.findall(r"\d+", text))
     return numbers in (list(range(num_slots)), list(range(1, num_slots + 1)))
+
+
+def find_name(text: str, reader: Reader, offset: int) -> list[Mention]:
+    """The letter of a caption that is the whole text, which begins at ``offset``: "B", "(B)"."""
+    match = _LETTER.fullmatch(text)
+    if match is None or match["letter"] not in reader.names:
+        return []
+    start = offset + match.start("letter")
+    return [Mention(start, start + 1, "name", reader.names.index(match["letter"]))]
 
 
 def find_bare(text: str, reader: Reader, offset: int) -> list[Mention]:

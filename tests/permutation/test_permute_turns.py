@@ -8,7 +8,7 @@ from perl_jax.permutation import CannotPermute, Rule, lint, movable_slots, permu
 from perl_jax.types import Example, Turn
 
 REFERENCE = Rule(answer="reference")
-SYSTEM = Turn("system", "Compare the first image with the last image. Think first.")
+SYSTEM = Turn("system", "Compare the first image with the last image. Think step by step.")
 
 
 def conversation(*turns, question="And which is larger?", answer="Both", images="ab"):
@@ -33,7 +33,7 @@ def test_every_turn_names_the_images_at_their_new_places():
     )
     permuted = permute(own, [1, 0], REFERENCE)
     assert [turn.text for turn in permuted.turns] == [
-        "Compare the second image with the second-to-last image. Think first.",
+        "Compare the second image with the second-to-last image. Think step by step.",
         "<image><image> What does the second image show?",
         "The second image shows a dog, image 1 a cat.",
     ]
@@ -112,6 +112,6 @@ def test_lint_shows_what_becomes_of_the_turns():
     report = lint([own], rules={"mine": Rule()}, num_orders=1)
     (rewrite,) = report.rewrites
     assert (rewrite.field, rewrite.before) == ("system turn", SYSTEM.text)
-    assert rewrite.after == "Compare the last image with the first image. Think first."
+    assert rewrite.after == "Compare the last image with the first image. Think step by step."
     assert report.permuted == 1
     assert lint([conversation(said("2"), user("<image><image>Which?"))], rules={"mine": Rule()})

@@ -13,7 +13,7 @@ from perl_jax.data.sources.image_files import encoded_image
 from perl_jax.data.sources.messages import Asked, read_question
 from perl_jax.data.sources.source import BadRow
 from perl_jax.processing import find_slots
-from perl_jax.rewards.answers import answer_text
+from perl_jax.rewards.answers import answer_text, check_truth
 from perl_jax.settings import Checked, suggestion
 from perl_jax.types import PROMPT_SUFFIX, Example, Turn
 
@@ -132,10 +132,9 @@ def row_id(columns: ColumnsConfig, row: Row, name: str) -> str:
 
 def read_answer(value: Any, name: str) -> str:
     """The ground truth as it is graded; raises `BadRow`: ``answer_null`` or ``bad_answer``."""
-    try:
-        return answer_text(value)
-    except (TypeError, ValueError) as error:
-        raise BadRow("answer_null" if value is None else "bad_answer", name, str(error)) from error
+    if (problem := check_truth(value)) is not None:
+        raise BadRow("answer_null" if value is None else "bad_answer", name, problem)
+    return answer_text(value)
 
 
 def value_at(row: Row, path: str) -> Any:

@@ -21,9 +21,10 @@ _STYLES = (
 
 @dataclass(frozen=True)
 class Option(FieldSpan):
-    """One choice: its letter, and the characters of a field that follow its label."""
+    """One choice: the characters of a field that follow its label, its letter, and its label."""
 
     letter: str
+    label_start: int
 
     def shows(self, place: Placeholder) -> bool:
         """Whether a placeholder stands within the option."""
@@ -60,7 +61,7 @@ def _listed(example: Example) -> tuple[Option, ...]:
         label = _LABEL.match(text)
         letter = (label["a"] or label["b"]) if label else chr(ord("A") + index)
         field = question_field(example) + 1 + index
-        options.append(Option(label.end() if label else 0, len(text), field, letter))
+        options.append(Option(label.end() if label else 0, len(text), field, letter, 0))
     return tuple(options)
 
 
@@ -80,7 +81,7 @@ def inline_options(question: str, field: int) -> tuple[Option, ...]:
     last = re.compile(r"\s*[^\n]*").match(question, labels[-1].end())
     ends = [label.start() for label in labels[1:]] + [last.end() if last else len(question)]
     return tuple(
-        Option(label.end(), end, field, label["letter"])
+        Option(label.end(), end, field, label["letter"], label.start())
         for label, end in zip(labels, ends, strict=True)
     )
 
