@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+from perl_jax.legible import legible
 from perl_jax.overrides import open_config, split_overrides, written
 
 _ERRORS = (FloatingPointError, ImportError, OSError, TypeError, ValueError)
@@ -28,7 +29,13 @@ def one_line_errors(*errors: type[Exception], debug: bool = False) -> Iterator[N
     except _ERRORS + errors as error:
         if debug:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        # Its text may be from the data.
+        print(f"error: {legible(str(error))}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        print("error: interrupted", file=sys.stderr)
         sys.exit(1)
 
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from perl_jax import permutation
 from perl_jax.data.pipeline.preparer import check_text
 from perl_jax.data.pipeline.rows import RowReader, Skipped
-from perl_jax.data.sources.legible import legible
 from perl_jax.data.sources.source import BadRow, Source
 from perl_jax.inspection.thumbnails import Thumbnail, thumbnail
 from perl_jax.inspection.word_diff import Piece, word_diff
+from perl_jax.legible import legible
 from perl_jax.processing import ImageError
 from perl_jax.types import Example
 

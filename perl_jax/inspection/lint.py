@@ -22,7 +22,6 @@ from tqdm import tqdm
 from perl_jax.data.config import open_source
 from perl_jax.data.pipeline.preparer import check_text
 from perl_jax.data.pipeline.rows import Filtered, RowReader, Skipped
-from perl_jax.data.sources.legible import legible
 from perl_jax.data.sources.source import BadRow, Source
 from perl_jax.files import write_whole
 from perl_jax.inspection.naming import (
@@ -32,6 +31,7 @@ from perl_jax.inspection.naming import (
     prints_config,
     source_parser,
 )
+from perl_jax.legible import legible
 from perl_jax.main import one_line_errors
 from perl_jax.permutation import LintReport, Rules, lint
 from perl_jax.processing import ImageError, load_rgb

@@ -17,7 +17,6 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from perl_jax.data.config import open_source
-from perl_jax.data.sources.legible import legible
 from perl_jax.data.sources.source import BadRow, Source
 from perl_jax.files import write_whole
 from perl_jax.inspection.cards import Look, cards
@@ -28,6 +27,7 @@ from perl_jax.inspection.naming import (
     prints_config,
     source_parser,
 )
+from perl_jax.legible import legible
 from perl_jax.main import one_line_errors
 
 _TEMPLATES = Path(__file__).parent / "templates"

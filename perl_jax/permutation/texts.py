@@ -18,7 +18,7 @@ from perl_jax.permutation.reading.rewriting import (
     rewrite,
 )
 from perl_jax.permutation.reading.scan import Account, Mention, Reader, Scan
-from perl_jax.permutation.reading.uses import Facts
+from perl_jax.permutation.reading.uses import Facts, Role
 from perl_jax.permutation.refusal import CannotPermute
 from perl_jax.types import Example
 
@@ -116,7 +116,7 @@ def _account(
         for option in options:
             scan.claim(option.label_start, option.start)
         parts = [(option.start, option.end) for option in options]
-        role = "question" if index <= question_field(layout.example) else "option"
+        role: Role = "question" if index <= question_field(layout.example) else "option"
         if index == len(texts) - 1:
             account_for(scan, text, facts, "answer", [(0, len(text))])
         elif _is_earlier_answer(layout, index):

@@ -23,7 +23,9 @@ _COMMANDS = words("""
     lbrace rbrace
 """)
 # Words of two or three letters that are neither products of variables nor functions.
-_NO_PRODUCTS = words("or and not no nor but is are if per pct inf yes than")
+_NO_PRODUCTS = words("""
+    or and not no nor but is are if per pct inf yes than ft in cm mm km kg mg ml lb oz hr yd
+""")
 _ENVIRONMENT = re.compile(r"\\(begin|end)\s*\{([pbvBV]?matrix|cases|array)\}")
 _TOKEN = re.compile(
     r"\\(?P<command>[A-Za-z]+)|\\(?P<sign>[{}|\\!%])|(?P<word>[A-Za-z]+)"
@@ -42,7 +44,7 @@ _ROOT = re.compile(r"(?:\\|(?<![\\a-zA-Z]))sqrt\s*\(")
 _BARE_ROOT = re.compile(r"(?<![\\a-zA-Z])sqrt\s*(?=\{)")
 _ROOT_SIGN = re.compile(r"√\s*([0-9]+|[a-zA-Z])")
 _PI = re.compile(r"(?<![\\a-zA-Z])pi(?![a-zA-Z])")
-_DECIMAL = re.compile(r"([0-9]*)\.([0-9]*)")
+_DECIMAL = re.compile(r"(?<![0-9])([0-9]*)\.([0-9]*)")
 _PRODUCT = re.compile(r"((?<![0-9_^])(?<![0-9][.])[0-9]+|\\pi|\))\s*(?=\()")
 _IMAGINARY = re.compile(r"(?<=[0-9}])i(?![a-zA-Z])")
 _TRIGONOMETRY = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-zA-Z])")

@@ -17,13 +17,16 @@ _TRANSLATION = str.maketrans(
     _CHARACTERS | {chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}
 )
 _ARROW = re.compile(r"\\(?:long)?rightarrow(?![a-zA-Z])|\\to(?![a-zA-Z])|\\Rightarrow|-+>|=+>")
-_LOOKS = re.compile(r"\\(?:left|right|displaystyle|limits)(?![a-zA-Z])|\\[!]|\\q?quad(?![a-zA-Z])")
+_LOOKS = re.compile(
+    r"\\(?:left|right|displaystyle|limits|therefore)(?![a-zA-Z])|\\[!]|\\q?quad(?![a-zA-Z])"
+)
 # Two backslashes end a row of a matrix: the space after them is not theirs.
 _THIN_SPACE = re.compile(r"(\\\\)|\\[,;: ]|~|\s+")
 _TEXT = re.compile(
     r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mbox|bf|rm)\s*\{([^{}]*)\}"
 )
 _WHOLE_MATH = re.compile(r"\$\$?([^$]*)\$\$?|\\\((.*)\\\)|\\\[(.*)\\\]", re.DOTALL)
+_ENVIRONMENT = re.compile(r"\\(begin|end)\{[a-zA-Z]*\}")
 _COMMAND = re.compile(r"\\[a-zA-Z]+")
 FUNCTIONS = r"(?:arc)?(?:sin|cos|tan)h?|cot|sec|csc|log|ln|exp|max|min|lim|gcd|lcm|mod|det"
 """A pattern for the names of functions."""
@@ -74,6 +77,7 @@ def is_prose(text: str) -> bool:
 
     Words are compared as text: as products of letters, "listen" would equal "silent".
     """
+    text = _ENVIRONMENT.sub(r"\\\1 ", text)
     bare = _FUNCTION.sub(" ", _COMMAND.sub(" ", _PI.sub(" ", _TEXT.sub(r"\1", text))))
     if re.search(r"(?<![a-zA-Z])sqrt", bare):
         bare = bare.replace("sqrt", " ")

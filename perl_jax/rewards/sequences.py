@@ -14,7 +14,10 @@ _CLOSING = (")", "]", "}", "\\}")
 _BLOCK = re.compile(
     r"\\begin\{(?P<name>[pbB]?matrix|smallmatrix|cases)\}(?P<body>.*)\\end\{(?P=name)\}", re.DOTALL
 )
-_LETTERS = re.compile(r"[A-J]{2,10}")
+_ARRAY = re.compile(
+    r"[(\[]\s*\\begin\{array\}\{[clr| ]*\}(?P<body>.*)\\end\{array\}\s*[)\]]", re.DOTALL
+)
+_LETTERS = re.compile(r"(?:\([A-J]\)\s*|[A-J]\s*){2,10}")
 
 
 @dataclass(frozen=True)
@@ -63,16 +66,17 @@ def read_items(text: str) -> tuple[str, ...]:
 
 
 def read_letters(text: str) -> Sequence | None:
-    """Reads options without separators, ``AD``, as a set; ``BA`` is not in order: a list."""
-    if not _LETTERS.fullmatch(text) or len(set(text)) < len(text):
+    """Reads options without separators, ``AD`` or ``(A)(D)``, as a set; ``BA`` as a list."""
+    letters = re.findall("[A-J]", text)
+    if not _LETTERS.fullmatch(text) or len(set(letters)) < len(letters):
         return None
-    in_order = list(text) == sorted(text)
-    return Sequence(tuple(text), "\\{\\}" if in_order else "")
+    in_order = letters == sorted(letters)
+    return Sequence(tuple(letters), "\\{\\}" if in_order else "")
 
 
 def read_block(text: str) -> tuple[str, tuple[tuple[str, ...], ...]] | None:
     r"""Reads a whole matrix, or system of equations, as its kind and its rows of cells."""
-    found = _BLOCK.fullmatch(text.strip())
+    found = _BLOCK.fullmatch(text.strip()) or _ARRAY.fullmatch(text.strip())
     if found is None or "\\begin" in found["body"] or "\\end" in found["body"]:
         return None
     body = found["body"].strip().removesuffix("\\\\")
@@ -80,7 +84,7 @@ def read_block(text: str) -> tuple[str, tuple[tuple[str, ...], ...]] | None:
         tuple(cell.strip().rstrip(",;").strip() for cell in row.split("&"))
         for row in body.split("\\\\")
     )
-    kind = "cases" if found["name"] == "cases" else "matrix"
+    kind = "cases" if found.groupdict().get("name") == "cases" else "matrix"
     return (kind, rows) if all(cell for row in rows for cell in row) else None
 
 

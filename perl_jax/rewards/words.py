@@ -58,8 +58,8 @@ _SINGULARS = words("""
 _HEDGE = re.compile(
     r"\b(?:maybe|perhaps|possibly|probably|presumably|either|unsure|uncertain|guess"
     r"|alternatively|instead|not sure|or so|or not|not the|isn't the|is not|isn't|wasn't)\b"
-    r"|^\s*(?:or|and|but|is|are|was|nor|not)\b(?=\s+\S)"
-    r"|\b(?:is|are|was|be)\b.*\b(?:wrong|incorrect|false|correct|right)\b"
+    r"|^\s*(?:or|and|but|is|are|was|nor)\b(?=\s+\S)"
+    r"|\b(?:is|are|was|be|not)\b.*\b(?:wrong|incorrect|false|correct|right|true)\b"
     r"|\b(?:answer|option|choice)s?\b",
     re.IGNORECASE,
 )

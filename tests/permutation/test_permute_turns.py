@@ -28,7 +28,7 @@ def test_every_turn_names_the_images_at_their_new_places():
         SYSTEM,
         user("<image><image> What does the first image show?"),
         said("The first image shows a dog, image 2 a cat."),
-        question="Is it the second image? A. Image 1 B. Image 2",
+        question="Is it the second image?\nA. Image 1\nB. Image 2",
         answer="B",
     )
     permuted = permute(own, [1, 0], REFERENCE)
@@ -38,7 +38,7 @@ def test_every_turn_names_the_images_at_their_new_places():
         "The second image shows a dog, image 1 a cat.",
     ]
     assert [turn.role for turn in permuted.turns] == ["system", "user", "assistant"]
-    assert permuted.question == "Is it the first image? A. Image 2 B. Image 1"
+    assert permuted.question == "Is it the first image?\nA. Image 2\nB. Image 1"
     assert (permuted.answer, permuted.images) == ("B", ("b", "a"))
     assert permute(permuted, [1, 0], REFERENCE) == own
 
@@ -82,7 +82,6 @@ def test_options_follow_the_turns():
         # The answer "2" to an earlier question may be an image.
         ((user("<image><image>Which is older?"), said("2")), Rule(), "ambiguous_answer"),
         ((user("<image><image>Which is older?\nA. first\nB. second"), said("A")), Rule(), "ambigu"),
-        ((user("<image><image>How many dogs?"), said("2")), REFERENCE, "ambiguous_answer"),
         ((user("<image><image>Sort them."), said("2, 1")), Rule(), "undeclared_order"),
         ((user("<image><image>The left dog?"), said("Yes.")), Rule(sides="strict"), "ambiguous_si"),
         ((user("<image><image>"), said("The dog on the first figure.")), Rule(), "ambiguous_noun"),
@@ -104,7 +103,8 @@ def test_a_conversation_that_cannot_be_rewritten_whole_keeps_its_order(turns, ru
 
 def test_a_number_that_answers_how_many_stays():
     own = conversation(user("<image><image>How many dogs?"), said("2"), question="And cats?")
-    assert permute(own, [1, 0], Rule()).turns == own.turns
+    for rule in (Rule(), REFERENCE):
+        assert permute(own, [1, 0], rule).turns == own.turns
 
 
 def test_lint_shows_what_becomes_of_the_turns():

@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from perl_jax.rewards import COMPONENTS, RewardConfig, answer_text, format_reward
+from perl_jax.rewards import (
+    ANSWER_FORM,
+    COMPONENTS,
+    RewardConfig,
+    answer_text,
+    asked_answer,
+    check_truth,
+    format_reward,
+)
 from perl_jax.rewards.grader import Grade, Outcome
 from perl_jax.settings import read_config
 
@@ -19,7 +27,7 @@ PAGE = DOCS.read_text()
 
 
 def table(*header):
-    """The rows of the one table with this header, without backticks."""
+    """The rows of all tables with this header, without backticks."""
     lines = iter(PAGE.splitlines())
     found = []
     for line in lines:
@@ -58,15 +66,38 @@ def test_every_truth_of_the_page_is_read_as_the_page_says():
     for written, text in table("truth", "graded as"):
         truth = ast.literal_eval(written)
         if text == "refused":
-            with pytest.raises((TypeError, ValueError)):
-                answer_text(truth)
+            assert check_truth(truth)
         else:
-            assert answer_text(truth) == text
+            assert (answer_text(truth), check_truth(truth)) == (text, None)
 
 
 def test_every_response_of_the_page_has_the_format_that_stands_beside_it():
     for response, told in table("response", "format"):
         assert format_reward(response) == float(told)
+
+
+def test_the_second_response_of_the_page_earns_its_format_with_what_a_template_opened():
+    second, _ = table("response", "format")[1]
+    assert format_reward("<think>\n" + second) == 1.0
+
+
+def test_the_page_names_the_metadata_that_says_set_or_order():
+    assert f"`{ANSWER_FORM}`" in PAGE
+    for written, form, asked in (("2, 3", "set", r"\{2, 3\}"), ("2 and 3", "order", "[2, 3]")):
+        assert f"`{written}`" in PAGE
+        assert asked_answer(written, {ANSWER_FORM: form}) == asked
+
+
+@pytest.mark.parametrize(
+    ("form", "is_set"),
+    [("2, 3", False), ("[2, 3]", False), ("2→3", False), ("2 and 3", True), ("2 or 3", True),
+     (r"\{2, 3\}", True)],
+)  # fmt: skip
+def test_the_forms_of_the_page_are_sets_and_orders_as_it_says(grader, form, is_set):
+    rows = [(re.split("`(?: or |, )`", row[0]), row[1]) for row in table("truth", "compared as")]
+    (cell,) = [kind for forms, kind in rows if form in forms]
+    assert cell.endswith("set" if is_set else "order")
+    assert grader.grade([r"\boxed{3, 2}"], [form])[0].score == float(is_set)
 
 
 def test_the_page_lists_every_component():

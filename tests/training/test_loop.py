@@ -70,6 +70,27 @@ def test_a_run_that_goes_on_is_not_evaluated_before_its_first_step_again():
     assert outcome.progression.before == {"accuracy": 0.25}
 
 
+def test_an_evaluation_that_a_run_gets_later_begins_where_the_run_is():
+    scripted = Scripted(accuracies=[0.25, 0.5])
+    outcome = run(scripted, step=2)
+    assert scripted.evaluated == ["policy 2", "policy 4"]
+    assert scripted.rows[2] == {"eval/accuracy": 0.25, **timed(scripted.rows[2])}
+    assert outcome.progression.before == {"accuracy": 0.25}
+    # The checkpoint of step 2 was there before its evaluation.
+    assert scripted.saved.metrics == {3: None, 4: 0.5}
+
+
+def timed(row):
+    return {name: value for name, value in row.items() if name.startswith("perf/")}
+
+
+def test_a_run_that_had_ended_early_goes_on_when_it_may():
+    done = Progression(best=0.9, since_best=2, evaluated=2)
+    scripted = Scripted(accuracies=[0.5])
+    outcome = run(scripted, step=2, progression=done, early_stop=EarlyStop(patience=4))
+    assert (outcome.step, scripted.stepper.steps) == (4, [2, 3])
+
+
 def test_a_checkpoint_has_the_accuracy_of_its_own_evaluation():
     """Another one's, such as the last before it, would make it the best of a run by mistake."""
     scripted = Scripted(accuracies=[0.25, 0.75, 0.5])

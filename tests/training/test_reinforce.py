@@ -62,7 +62,9 @@ def state_of(weight):
 def stepper_of(*batches, copy=None):
     places = []
     pipeline = SimpleNamespace(
-        metrics=lambda: {"data/epoch": 0.25}, state=lambda: {"rows": 3}, restore=places.append
+        metrics=lambda: {"data/epoch": 0.25},
+        state=lambda: {"rows": 3},
+        restore=lambda place, or_begin: places.append((place, or_begin)),
     )
     stepper = Reinforce(Learner(), Collector(*batches), pipeline, copy)
     return stepper, places
@@ -130,7 +132,8 @@ def test_a_checkpoint_holds_the_position_in_the_data(older):
     assert stepper.host_state() == {"data": {"rows": 3}}
     # Older checkpoints have counts of the filter besides.
     stepper.restore({"data": {"rows": 5}, **older})
-    assert places == [{"rows": 5}]
+    # Another order, which the run was allowed, begins.
+    assert places == [({"rows": 5}, True)]
 
 
 def test_the_records_are_what_was_collected():

@@ -10,8 +10,8 @@ from typing import Self
 from perl_jax.data.pipeline.mixture import Mixture
 from perl_jax.data.pipeline.preparer import Preparer
 from perl_jax.data.pipeline.row_filter import FilteredRow
-from perl_jax.data.sources.legible import legible
 from perl_jax.data.sources.source import BadRow, Source, row_name
+from perl_jax.legible import legible
 from perl_jax.types import Example
 
 _log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from typing import Self, TextIO
 
 from tqdm import tqdm
 
-from perl_jax.data.sources.legible import legible
+from perl_jax.legible import legible
 from perl_jax.training.display.compilations import CompilationWatch
 
 _SECONDS_BETWEEN_LINES = 30.0
