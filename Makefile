@@ -11,14 +11,23 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 comma := ,
-EXTRAS := test$(if $(FULL),$(comma)parity$(comma)tpu)
-STAMP := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
+EXTRAS := test$(if $(FULL),$(comma)tpu)
+RUNS := $(VENV)/.installed
+STAMP := $(VENV)/.installed-test$(if $(FULL),-full)
 WORKDIR ?= runs/demo
 PYTEST_ARGS ?= -n auto --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test stories check setup format clean
 
-demo: $(STAMP)
+# uv needs seconds where pip needs a minute. pip stands in where uv is not to be had, or where only
+# pip's configuration knows the index.
+define install
+	($(BIN)/python -m pip install --quiet uv \
+	    && $(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.$(1)') \
+	    || $(BIN)/python -m pip install --quiet --editable '.$(1)'
+endef
+
+demo: $(RUNS)
 	$(BIN)/python -m perl_jax.train --config=configs/demo.py --workdir=$(WORKDIR) $(ARGS)
 
 test: check
@@ -34,11 +43,15 @@ check: $(STAMP)
 
 setup: $(STAMP)
 
-$(STAMP): requirements.txt pyproject.toml
+$(RUNS): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.exit(sys.version_info < (3, 11) and f"perl_jax needs Python >= 3.11, {sys.executable} is {v}; set PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[$(EXTRAS)]'
+	$(call install,)
+	touch $@
+
+$(STAMP): $(RUNS)
+	$(call install,[$(EXTRAS)])
+	$(if $(FULL),$(BIN)/python -m pip install --quiet --editable '.[parity]')
 	touch $@
 
 format: $(STAMP)

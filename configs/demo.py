@@ -1,6 +1,6 @@
 """PeRL in a few minutes on a laptop: four kinds of questions about several handwritten digits.
 
-    python -m perl_jax.train --config=configs/demo.py --workdir=runs/demo
+    perl-jax train --config=configs/demo.py --workdir=runs/demo
 
 What `make demo` runs. The tiny policy reads digits well and can compare them, but half of the time
 it names the first answer whatever is right; so do 80 % of the training rows. The same command with

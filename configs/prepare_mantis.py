@@ -1,8 +1,8 @@
 r"""Prepares Mantis-Instruct as PeRL does: filtered, rephrased, of medium difficulty, order known.
 
-    python -m perl_jax.data.build mantis_nlvr2 --source=downloads/Mantis-Instruct --data_dir=data
+    perl-jax build mantis_nlvr2 --data=downloads/Mantis-Instruct --out=data
     (and so on for the other subsets below)
-    python -m perl_jax.data.prepare --config=configs/prepare_mantis.py --workdir=runs/mantis
+    perl-jax prepare --config=configs/prepare_mantis.py --workdir=runs/mantis
 
 The rephrasing asks an OpenAI-compatible endpoint, here one on this machine (``vllm serve
 Qwen/Qwen2.5-32B-Instruct``); for one that wants a key, set

@@ -1,6 +1,6 @@
 r"""The published run of PeRL with Qwen2.5-VL-32B on 32 chips of TPU v5p (95 GB each), a v5p-64.
 
-    python -m perl_jax.train --config=configs/qwen2_5_vl_32b_v5p64.py --workdir=/path/to/run \
+    perl-jax train --config=configs/qwen2_5_vl_32b_v5p64.py --workdir=/path/to/run \
         --config.data.train.parquet.paths="('/data/train-*.parquet',)"
 
 What it needs and about how long a step takes: docs/plans/32b_v5p64.txt. It has not been run:

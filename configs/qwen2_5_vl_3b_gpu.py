@@ -1,6 +1,6 @@
 """Qwen2.5-VL-3B on one big GPU (80 GB or more), on one's own rows.
 
-    python -m perl_jax.train --config=configs/qwen2_5_vl_3b_gpu.py --workdir=runs/3b \
+    perl-jax train --config=configs/qwen2_5_vl_3b_gpu.py --workdir=runs/3b \
         --config.data.train.parquet.paths="('/data/train.parquet',)"
 
 What it needs and about how long a step takes: docs/plans/3b_h100.txt. It has not been run: neither

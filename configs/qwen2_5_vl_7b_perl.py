@@ -1,6 +1,6 @@
 """The published run of PeRL (arXiv 2506.14907): Qwen2.5-VL-7B on multi-image questions, for a pod.
 
-    python -m perl_jax.train --config=configs/qwen2_5_vl_7b_perl.py --workdir=/path/to/run \
+    perl-jax train --config=configs/qwen2_5_vl_7b_perl.py --workdir=/path/to/run \
         --config.data.train.parquet.paths="('/data/train-*.parquet',)"
 
 Hardware: 32 chips of 95 GB (TPU v5p) or 16 GPUs of 80 GB as the mesh below has it. It has not been

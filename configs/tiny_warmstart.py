@@ -1,6 +1,6 @@
 """The demo's tiny policy: supervised training from random weights, in the published format.
 
-    python -m perl_jax.warmstart --config=configs/tiny_warmstart.py --workdir=runs/tiny
+    perl-jax warmstart --config=configs/tiny_warmstart.py --workdir=runs/tiny
 
 On two cores it takes about 20 minutes. The policy learns to read handwritten digits, to write down
 what every image shows and what follows, and to answer rightly; from row 43,520 on 65 % of the

@@ -10,6 +10,7 @@ from operator import attrgetter
 from perl_jax.compilation import CompilationConfig
 from perl_jax.data.config import SourceConfig
 from perl_jax.data.pipeline.pipeline import PipelineConfig
+from perl_jax.data.pipeline.prompt import PromptConfig
 from perl_jax.evaluation import EvaluationConfig
 from perl_jax.experience.config import GroupFilterConfig, PermutationConfig, RolloutConfig
 from perl_jax.hosts import HostsConfig
@@ -31,12 +32,16 @@ class DataConfig(Checked):
     """The rows to train and evaluate on.
 
     Attributes:
+        train: The rows to train on.
         held_out: The rows to evaluate on; None disables evaluation.
+        prompt: The text around every question, in training and evaluation.
         max_prompt_tokens: Rows with a longer prompt are skipped and counted.
+        pipeline: How rows are ordered and prepared.
     """
 
     train: SourceConfig
     held_out: SourceConfig | None = None
+    prompt: PromptConfig = field(default_factory=PromptConfig)
     max_prompt_tokens: Count = 8192
     pipeline: PipelineConfig = field(default_factory=PipelineConfig)
 
@@ -47,8 +52,18 @@ class RunConfig(Checked):
 
     Attributes:
         model: The policy to start from.
+        data: The rows to train and evaluate on.
+        steps: The number of steps of the whole run.
         seed: The seed of all random draws.
         mesh: The layout of the devices; None, or a layout of one: only the first device.
+        hosts: Settings for waiting on other hosts.
+        learner: How a batch becomes updates.
+        optimizer: How gradients move parameters.
+        evaluation: When and how held-out rows are asked.
+        checkpoint: When to save checkpoints, and which to keep.
+        compilation: Where compiled programs are kept for later runs.
+        logging: The outputs of the run: its logs and its progress bar.
+        early_stop: Conditions that end the run before its last step.
         rollout: Sampling settings, for training and for evaluation.
         permutation: The orders that examples are shown in.
         export: Whether the last policy is written as a Hugging Face directory when the run ends.
@@ -74,7 +89,13 @@ class RunConfig(Checked):
 
 @dataclass(frozen=True)
 class TrainConfig(RunConfig):
-    """A run of reinforcement learning."""
+    """A run of reinforcement learning.
+
+    Attributes:
+        objective: The loss that is minimised, and how advantages are computed.
+        filtering: Which groups are informative enough to learn from.
+        reward: What a response is rewarded for.
+    """
 
     objective: Objective = field(default_factory=lambda: PRESETS["perl"])
     filtering: GroupFilterConfig = field(default_factory=GroupFilterConfig)

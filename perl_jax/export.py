@@ -1,28 +1,34 @@
-"""Writes the policy of a checkpoint as a Hugging Face directory: ``python -m perl_jax.export``."""
+"""Writes the policy of a checkpoint as a Hugging Face directory.
 
-import argparse
+    perl-jax export --workdir=runs/mine --out=models/mine --step=best
+
+The best step is the one with the highest held-out accuracy.
+"""
+
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from perl_jax.main import one_line_errors
+from perl_jax.main import command_parser, one_line_errors, parse
+from perl_jax.mesh import find_devices
 from perl_jax.runs import CONFIG, RUN_ERRORS, export
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line."""
-    parser = argparse.ArgumentParser(prog="python -m perl_jax.export", description=__doc__)
-    parser.add_argument("--workdir", type=Path, required=True, help="of the run")
-    parser.add_argument("--out", type=Path, required=True, help="a new or empty directory")
+    parser = command_parser("export", __doc__)
+    parser.add_argument("--workdir", type=Path, metavar="DIR", help="the directory of the run")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="a new or empty directory")
     parser.add_argument("--step", default="latest", help="a step's number, latest, or best")
-    args = parser.parse_args(arguments)
+    args = parse(parser, arguments, required=("workdir", "out"))
     if args.step not in ("latest", "best") and not args.step.isdigit():
         parser.error(f"--step: expected a number, latest or best; got {args.step!r}")
-    settings = json.loads((args.workdir / CONFIG).read_text(encoding="utf-8"))
-    step = export(settings, args.workdir, args.out, args.step)
-    print(f"step {step} is in {args.out}")
+    with one_line_errors(*RUN_ERRORS, debug=args.debug):
+        settings = json.loads((args.workdir / CONFIG).read_text(encoding="utf-8"))
+        find_devices()
+        step = export(settings, args.workdir, args.out, args.step)
+        print(f"step {step} is in {args.out}")
 
 
 if __name__ == "__main__":
-    with one_line_errors(*RUN_ERRORS):
-        main()
+    main()

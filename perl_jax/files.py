@@ -5,13 +5,14 @@ it. The machine may also lose power: a file that has its name is on the disk.
 """
 
 import fcntl
+import itertools
 import json
 import os
 import re
 import secrets
 import shutil
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from io import FileIO
 from pathlib import Path
@@ -190,9 +191,18 @@ class ResumableLog:
         Raises:
             OSError: It cannot be written; the file is unchanged.
         """
+        self.extend(number, [row])
+
+    def extend(self, number: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Writes several rows of the same number.
+
+        Raises:
+            OSError: They cannot be written; the file is unchanged.
+        """
         if not self._ready:
             self.take_back(number - 1)
-        text = json.dumps({self._number: number, **row}, ensure_ascii=False) + "\n"
+        numbered = ({self._number: number, **row} for row in rows)
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in numbered)
         # Half of a surrogate pair is not UTF-8; it is written as JSON's own escape.
         line = text.encode("utf-8", "backslashreplace")
         with self._path.open("ab", buffering=0) as file:
@@ -204,6 +214,30 @@ class ResumableLog:
                 # A full disk may take a part of the line; the next line would follow that part.
                 file.truncate(end)
                 raise
+
+    def amend(self, number: int, values: Mapping[str, Any]) -> None:
+        """Adds values to the row of this number; the file is whole at any moment."""
+        with whole_file(self._path) as file:
+            for line, row in self._lines():
+                if row[self._number] == number:
+                    line = self._line({**row, **values})
+                file.write(line.rstrip(b"\n") + b"\n")
+
+    def set_aside(self) -> None:
+        """Moves the file to the first free name with a number, as in ``log.1.jsonl``."""
+        if not self._path.exists():
+            return
+        for number in itertools.count(1):
+            aside = self._path.with_suffix(f".{number}{self._path.suffix}")
+            if not aside.exists():
+                self._path.rename(aside)
+                return
+
+    @staticmethod
+    def _line(row: Mapping[str, Any]) -> bytes:
+        # Half of a surrogate pair is not UTF-8; it is written as JSON's own escape.
+        text = json.dumps(row, ensure_ascii=False) + "\n"
+        return text.encode("utf-8", "backslashreplace")
 
     def _lines(self) -> Iterator[tuple[bytes, dict[str, Any]]]:
         # Read as bytes: a line may be cut within a character, or contain Unicode line ends.

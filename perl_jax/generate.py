@@ -1,4 +1,12 @@
-"""Answers questions about images: ``python -m perl_jax.generate --help``."""
+r"""Asks a model questions about images.
+
+    perl-jax generate --model=Qwen/Qwen2.5-VL-3B-Instruct \
+        --prompt="<image> <image> What differs?" --image=before.png --image=after.png
+    perl-jax generate --model=runs/mine/export --data=questions.jsonl --out=answers.jsonl
+
+A line of ``--data`` holds ``prompt`` and, if wanted, ``images`` (paths) and ``id``; a line of
+``--out`` holds these and ``responses``.
+"""
 
 import argparse
 import sys
@@ -7,17 +15,26 @@ from functools import partial
 from pathlib import Path
 
 from perl_jax.compilation import CompilationConfig, use_cache
-from perl_jax.main import one_line_errors
+from perl_jax.main import command_parser, one_line_errors, parse
+from perl_jax.mesh import find_devices
 from perl_jax.models import load_model
 from perl_jax.processing import load_processor
 from perl_jax.rollout import Group, Sampler, SamplerConfig, Strategy
 from perl_jax.rollout.answering import TextStream, answer_file, print_answers
 
+_RENAMED = {"--input": "--data", "--output": "--out"}
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line."""
     args = _parse(arguments)
-    use_cache(CompilationConfig())
+    with one_line_errors(debug=args.debug):
+        find_devices()
+        use_cache(CompilationConfig())
+        _generate(args)
+
+
+def _generate(args: argparse.Namespace) -> None:
     strategy = Strategy(
         temperature=args.temperature,
         top_k=args.top_k,
@@ -40,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         key=args.seed,
     )
     if prompt is None:
-        counts = answer_file(sampler, sample, args.input, args.output, batch=args.batch)
+        counts = answer_file(sampler, sample, args.data, args.out, batch=args.batch)
         print(f"{counts['answered']} answered, {counts['skipped']} skipped", file=sys.stderr)
     elif args.num_samples == 1:
         stream = TextStream(processor)
@@ -51,37 +68,49 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m perl_jax.generate", description=__doc__)
-    parser.add_argument("--model", required=True, help="model directory or hub id")
+    parser = command_parser("generate", __doc__)
+    parser.add_argument("--model", metavar="DIR", help="a model directory or a hub id")
     parser.add_argument("--prompt", help="one question; <image> shows the next image")
-    parser.add_argument("--image", action="append", default=[], help="image file; repeatable")
-    parser.add_argument("--input", type=Path, help="JSONL: prompt, images, id on each line")
-    parser.add_argument("--output", type=Path, help="JSONL: those and responses on each line")
+    image = "an image of --prompt; repeatable"
+    parser.add_argument("--image", action="append", default=[], metavar="FILE", help=image)
+    parser.add_argument("--data", type=Path, metavar="FILE", help="questions, as JSONL")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="the answers to --data, as JSONL")
     parser.add_argument("--num_samples", type=int, default=1, help="responses to each question")
-    parser.add_argument("--max_new_tokens", type=int, default=128)
-    parser.add_argument("--temperature", type=float, default=0.0, help="0: most probable token")
-    parser.add_argument("--top_k", type=int)
-    parser.add_argument("--top_p", type=float, default=1.0)
-    parser.add_argument("--min_p", type=float, default=0.0)
-    parser.add_argument("--repetition_penalty", type=float, default=1.0)
-    parser.add_argument("--stop", action="append", default=[], help="stop string; repeatable")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"])
+    most = "the most tokens of a response; default: 128"
+    parser.add_argument("--max_new_tokens", type=int, default=128, help=most)
+    parser.add_argument("--seed", type=int, default=0, help="of the samples; default: 0")
+    parser.add_argument("--batch", type=int, default=64, help="questions sampled together")
+    dtypes = ["bfloat16", "float32"]
+    parser.add_argument("--dtype", default="bfloat16", choices=dtypes, help="of the parameters")
     parser.add_argument("--min_pixels", type=int, help="smaller images are enlarged to this area")
     parser.add_argument("--max_pixels", type=int, help="larger images are reduced to this area")
-    parser.add_argument("--batch", type=int, default=64, help="questions sampled together")
-    args = parser.parse_args(arguments)
-    if (args.prompt is None) == (args.input is None) or bool(args.input) != bool(args.output):
-        parser.error("expected either --prompt, or --input and --output")
-    if args.input and args.image:
-        parser.error("--image goes with --prompt; lines of --input name their own images")
-    if args.input and args.input.resolve() == args.output.resolve():
-        parser.error("--output would overwrite --input")
+    _add_strategy(parser)
+    args = parse(parser, arguments, required=("model",), renamed=_RENAMED)
+    if (args.prompt is None) == (args.data is None) or bool(args.data) != bool(args.out):
+        parser.error("expected either --prompt, or --data and --out")
+    if args.data and args.image:
+        parser.error("--image goes with --prompt; lines of --data name their own images")
+    if args.data and args.data.resolve() == args.out.resolve():
+        parser.error("--out would overwrite --data")
     if args.batch < 1:
         parser.error(f"--batch: expected at least 1, got {args.batch}")
     return args
 
 
+def _add_strategy(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("sampling")
+    most = "0, the default, takes the most probable token"
+    group.add_argument("--temperature", type=float, default=0.0, help=most)
+    group.add_argument("--top_k", type=int, help="draw from so many most probable tokens")
+    top_p = "draw from the fewest tokens of this probability together"
+    group.add_argument("--top_p", type=float, default=1.0, help=top_p)
+    min_p = "leave out tokens less probable than this share of the most probable one"
+    group.add_argument("--min_p", type=float, default=0.0, help=min_p)
+    penalty = "above 1, tokens that were there become less probable"
+    group.add_argument("--repetition_penalty", type=float, default=1.0, help=penalty)
+    stop = "end a response at this text; repeatable"
+    group.add_argument("--stop", action="append", default=[], metavar="TEXT", help=stop)
+
+
 if __name__ == "__main__":
-    with one_line_errors():
-        main()
+    main()

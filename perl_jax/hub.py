@@ -1,5 +1,6 @@
 """From a model's name to the local directory that holds its files."""
 
+import json
 import re
 from pathlib import Path
 
@@ -19,10 +20,11 @@ def resolve_directory(path: str | Path) -> Path:
         FileNotFoundError: ``path`` is neither a directory nor of the form of a hub id, or the hub
             could not be reached and its cache does not hold the model.
         NotADirectoryError: ``path`` is a file.
+        ValueError: It holds an adapter (LoRA, ...) without its model.
     """
     directory = Path(path).expanduser()
     if directory.is_dir():
-        return directory
+        return _whole_model(directory)
     if directory.exists():
         raise NotADirectoryError(f"{path}: expected a model directory, got a file")
     if not _HUB_ID.fullmatch(str(path)):
@@ -30,7 +32,29 @@ def resolve_directory(path: str | Path) -> Path:
             f"{path}: no such directory; expected a directory with config.json and safetensors "
             "files, or a hub id, organisation/name"
         )
-    return _download(str(path))
+    return _whole_model(_download(str(path)))
+
+
+def _whole_model(directory: Path) -> Path:
+    adapter = directory / "adapter_config.json"
+    if not adapter.is_file() or (directory / "config.json").is_file():
+        return directory
+    try:
+        content = json.loads(adapter.read_text(encoding="utf-8"))
+        kind, base = content["peft_type"], content["base_model_name_or_path"]
+    except (ValueError, LookupError, TypeError):
+        kind, base = "LoRA or the like", "which adapter_config.json does not name"
+    kind = "LoRA" if kind == "LORA" else kind
+    raise ValueError(
+        f"{directory}: expected a model; this is an adapter ({kind}) without its model, {base}: "
+        "merge it into that model first (merge_and_unload() of peft), and give the directory of "
+        "the result"
+    )
+
+
+def revision_of(directory: Path) -> str | None:
+    """The revision of a directory in the cache of the hub; None for any other directory."""
+    return directory.name if directory.parent.name == "snapshots" else None
 
 
 def _download(hub_id: str) -> Path:

@@ -1,12 +1,15 @@
 """Device meshes, and how batches and parameters are split over them."""
 
 import contextlib
+import logging
 import math
+import os
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
 import jax
@@ -23,9 +26,45 @@ SHARD_AXES = ("data", "fsdp")
 _AXIS_TYPES = (AxisType.Auto,) * len(AXES)
 
 
+_log = logging.getLogger(__name__)
+
+
+def find_devices() -> list[jax.Device]:
+    """The devices of this run, found before anything else needs them.
+
+    Logs a warning if JAX was installed for GPUs and finds none.
+
+    Raises:
+        ValueError: There is no device of the kind that JAX_PLATFORMS asks for.
+    """
+    asked = os.environ.get("JAX_PLATFORMS")
+    try:
+        devices = jax.devices()
+    # For a platform that is not installed JAX raises an AssertionError without words.
+    except (RuntimeError, AssertionError) as error:
+        cause = " ".join(str(error).split()) or "JAX is not installed for it"
+        raise ValueError(
+            f"JAX_PLATFORMS={asked}: expected devices of this kind; got none ({cause}): unset "
+            "JAX_PLATFORMS, or install perl_jax[cuda] or perl_jax[tpu] on a machine that has them"
+        ) from error
+    plugins = (plugin.name for plugin in entry_points(group="jax_plugins"))
+    if not asked and devices[0].platform == "cpu" and any("cuda" in name for name in plugins):
+        _log.warning(
+            "JAX is installed for GPUs and finds none, so this runs on the CPU; nvidia-smi shows "
+            "whether the driver sees one (JAX_PLATFORMS=cpu asks for the CPU)"
+        )
+    return devices
+
+
 @dataclass(frozen=True)
 class MeshConfig(Checked):
-    """The sizes of the mesh axes, whose product is the number of devices. See `make_mesh`."""
+    """The sizes of the mesh axes, whose product is the number of devices. See `make_mesh`.
+
+    Attributes:
+        data: Copies of the parameters.
+        fsdp: Parts that parameters, gradients and optimizer state are split into.
+        tensor: Parts that heads and hidden units are split into.
+    """
 
     data: Count = 1
     fsdp: Count = 1

@@ -1,4 +1,4 @@
-"""The parts of a run, opened from its configuration, and the run's fingerprint."""
+"""The parts of a run, opened from its configuration, and the run's identity."""
 
 import logging
 from collections.abc import Callable
@@ -12,6 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from perl_jax import hosts
+from perl_jax.activity import Activity, silent
 from perl_jax.config import RunConfig, TrainConfig, WarmstartConfig
 from perl_jax.data.config import open_source
 from perl_jax.data.pipeline.mixture import Mixture
@@ -22,17 +23,18 @@ from perl_jax.data.sources.source import Source
 from perl_jax.data.survey import Rows, survey
 from perl_jax.evaluation import Evaluation, evaluate
 from perl_jax.experience.rollout_copy import RolloutCopy
-from perl_jax.hub import resolve_directory
+from perl_jax.hub import resolve_directory, revision_of
 from perl_jax.ladders import Demand, choose_ladders
 from perl_jax.mesh import BatchSharding, MeshConfig, make_mesh, rearranged
 from perl_jax.models import Policy
+from perl_jax.models.fingerprint import fingerprint_of_model
 from perl_jax.models.opening import load_policy, open_processor
 from perl_jax.permutation import orders_for, permutation_rate, rule_for, rules_from_config
 from perl_jax.processing import Processor
 from perl_jax.rewards import Grader
 from perl_jax.rollout import Sampler
-from perl_jax.settings import plain
-from perl_jax.training.workdir import fingerprint_of_code, fingerprint_of_config
+from perl_jax.training.identity import CODE, DATA, MODEL, Identity
+from perl_jax.training.workdir import fingerprint_of_code
 from perl_jax.types import Example
 from perl_jax.update.learner import Learner
 from perl_jax.update.programs import Compile, jit
@@ -67,7 +69,9 @@ def open_rows(config: RunConfig) -> Rows:
     """Opens the rows of a run and looks at some of them; no weights are read."""
     rules = rules_from_config(config.permutation.rules)
     processor = open_processor(config.model)
-    prepare = Preparer(processor, max_prompt_tokens=config.data.max_prompt_tokens)
+    prepare = Preparer(
+        processor, max_prompt_tokens=config.data.max_prompt_tokens, prompt=config.data.prompt
+    )
 
     def orders(example: Example) -> tuple[Example, ...]:
         rule, most = rule_for(example, rules=rules, unknown="keep"), orders_of_group(config) - 1
@@ -200,8 +204,13 @@ def make_rollout_copy(config: TrainConfig, model: Policy, mesh: Mesh | None) -> 
     return RolloutCopy(model, mesh, rearranged(mesh, *wanted.shape))
 
 
-def make_evaluator(config: RunConfig, parts: Parts) -> Callable[[Policy], Evaluation] | None:
-    """A function that scores a policy on the held-out rows; None if no rows are held out."""
+def make_evaluator(
+    config: RunConfig, parts: Parts, activity: Activity = silent
+) -> Callable[[Policy], Evaluation] | None:
+    """A function that scores a policy on the held-out rows; None if no rows are held out.
+
+    ``activity`` hears how many examples are asked.
+    """
     examples = parts.rows.held_out
     if examples is None:
         return None
@@ -214,6 +223,7 @@ def make_evaluator(config: RunConfig, parts: Parts) -> Callable[[Policy], Evalua
         grader=parts.grader,
         config=config.evaluation,
         seed=config.seed,
+        activity=activity,
     )
 
 
@@ -232,26 +242,39 @@ def _held_out(source: Source, prepare: Preparer, count: int) -> list[Example]:
     return examples
 
 
-def fingerprint(config: RunConfig, source: Source) -> dict[str, str]:
-    """Names and digests of what must not change between runs that share checkpoints."""
-    settings = plain(config)
-    # None of these changes the results, except for rounding on another mesh: a run may resume with
-    # fewer workers on less memory, or on other devices.
-    for name in ("logging", "checkpoint", "export", "hosts", "mesh", "compilation"):
-        del settings[name]
-    for name in ("workers", "prefetch"):
-        del settings["data"]["pipeline"][name]
-    if "reward" in settings:
-        del settings["reward"]["workers"]
-        del settings["rollout"]["mesh"]
-    sizes = {
-        file.name: file.stat().st_size
-        for file in resolve_directory(config.model.path).iterdir()
-        if file.suffix in (".json", ".safetensors", ".txt")
-    }
-    return {
-        "config": fingerprint_of_config(settings),
-        "data": source.fingerprint(),
-        "model": fingerprint_of_config(sizes),
-        "code": fingerprint_of_code(),
-    }
+def identify(given: RunConfig, config: RunConfig, source: Source) -> Identity:
+    """What a run is, to be compared with its checkpoints.
+
+    Args:
+        given: The configuration as the user wrote it.
+        config: The same, with the path of the model that was made if it was to be a fresh one.
+        source: The rows.
+    """
+    directory = resolve_directory(config.model.path)
+    revision = revision_of(directory)
+    return Identity(
+        kind="train" if isinstance(config, TrainConfig) else "warmstart",
+        config=given,
+        contents={
+            DATA: source.fingerprint(),
+            MODEL: fingerprint_of_model(directory),
+            CODE: fingerprint_of_code(),
+        },
+        origin=config.model.path + (f" at revision {revision}" if revision else ""),
+        tied_to_steps=tied_to_steps(config),
+    )
+
+
+def tied_to_steps(config: RunConfig) -> tuple[str, ...]:
+    """The settings by which a step depends on the number of all steps."""
+    tied = []
+    if config.optimizer.schedule != "constant":
+        tied.append(f"optimizer.schedule={config.optimizer.schedule}")
+    # Supervised training permutes nothing.
+    if isinstance(config, TrainConfig) and config.permutation.num_orders:
+        schedule = config.permutation.schedule
+        if schedule.kind != "constant":
+            tied.append(f"permutation.schedule.kind={schedule.kind}")
+        if schedule.warmup:
+            tied.append(f"permutation.schedule.warmup={schedule.warmup}")
+    return tuple(tied)

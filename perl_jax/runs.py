@@ -1,10 +1,12 @@
 """Runs: assembles the configured parts, runs them, and reports the result."""
 
 import json
+import logging
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,21 +14,24 @@ from typing import Any
 import jax
 from etils import epath
 
-from perl_jax import hosts
+from perl_jax import hosts, overview
+from perl_jax.activity import Activity
 from perl_jax.compilation import use_cache
 from perl_jax.config import RunConfig, TrainConfig, WarmstartConfig
 from perl_jax.data.survey import Rows
+from perl_jax.experience.album import Album
 from perl_jax.experience.collect import Collector
-from perl_jax.files import ResumableLog, whole_directory, write_whole
+from perl_jax.files import whole_directory, write_whole
 from perl_jax.hosts import HostsError
+from perl_jax.mesh import BatchSharding
 from perl_jax.models import save_model
 from perl_jax.models.fresh import write_fresh_model
 from perl_jax.models.opening import ModelConfig, open_model
 from perl_jax.parts import (
     Parts,
     Run,
-    fingerprint,
     fit_ladders,
+    identify,
     make_evaluator,
     make_learner,
     make_rollout_copy,
@@ -37,27 +42,37 @@ from perl_jax.readiness import check_ready
 from perl_jax.rewards import Grader, GradingError, RewardConfig, Rewarder, make_grader
 from perl_jax.settings import plain, read_config
 from perl_jax.training.checkpoint import CheckpointConfig, CheckpointError, Checkpoints
-from perl_jax.training.display.progress import ProgressBar, final_table
+from perl_jax.training.display.console import Console
+from perl_jax.training.display.final_table import final_table
+from perl_jax.training.display.logs import RunLogs
+from perl_jax.training.display.rollout_log import IMAGES
 from perl_jax.training.display.throughput import Throughput, peak_of
-from perl_jax.training.display.writers import METRICS_FILE, MetricsWriter
-from perl_jax.training.loop import Loop, Outcome, Stepper, start_or_resume
+from perl_jax.training.display.writers import METRICS_FILE
+from perl_jax.training.earlier import (
+    CONFIG,
+    SUMMARY,
+    checkpoint_directory,
+)
+from perl_jax.training.identity import Identity, check_names
+from perl_jax.training.loop import Loop, Outcome, Progression, Stepper
+from perl_jax.training.other_run import BEST, choose_step
+from perl_jax.training.places import open_place, own_workdir
 from perl_jax.training.reinforce import Reinforce
-from perl_jax.training.start import Start
+from perl_jax.training.start import Start, start_or_resume
 from perl_jax.training.supervised import Supervised
-from perl_jax.training.workdir import Preemption, lock_workdir
+from perl_jax.training.workdir import Interrupted, Preemption
 from perl_jax.update.learner import Learner, UpdateConfig
 from perl_jax.update.operations import forward_operations
 from perl_jax.update.state import SplitPolicy
 
-CHECKPOINTS = "checkpoints"
+logger = logging.getLogger(__name__)
+
 EXPORT = "export"
-CONFIG = "config.json"
-SUMMARY = "summary.json"
 CURVES = "curves.png"
 
 _AS_IT_IS = Start()
 
-RUN_ERRORS = (CheckpointError, GradingError, HostsError)
+RUN_ERRORS = (CheckpointError, GradingError, HostsError, Interrupted)
 """The exceptions that may end a run, besides wrong values and failing storage."""
 
 
@@ -66,8 +81,11 @@ def train(config: TrainConfig, workdir: str | Path, start: Start = _AS_IT_IS) ->
 
     The work directory holds everything of the run; see `perl_jax.train`.
     """
+    logged = config.logging.rollouts
 
-    def stepper(config: TrainConfig, parts: Parts) -> Stepper:
+    def stepper(
+        config: TrainConfig, parts: Parts, album: Album | None, activity: Activity
+    ) -> Stepper:
         model = parts.model.config
         learner = make_learner(
             config, parts.model, parts.processor.banned_rows(model.vocab_size), parts.mesh
@@ -75,7 +93,12 @@ def train(config: TrainConfig, workdir: str | Path, start: Start = _AS_IT_IS) ->
         collector = Collector(
             parts.sampler,
             parts.pipeline.take,
-            Rewarder(config.reward, parts.grader, config.rollout.max_new_tokens),
+            Rewarder(
+                config.reward,
+                parts.grader,
+                config.rollout.max_new_tokens,
+                opening=parts.processor.opening,
+            ),
             lambda groups, responses: forward_operations(model, groups, responses).forward(),
             rollout=config.rollout,
             permutation=config.permutation,
@@ -85,9 +108,13 @@ def train(config: TrainConfig, workdir: str | Path, start: Start = _AS_IT_IS) ->
             seed=config.seed,
             total_steps=config.steps,
             sharding=learner.sharding,
+            recorded=logged.groups if hosts.is_main() else 0,
+            album=album,
+            pictured=logged.groups,
+            activity=activity,
         )
         copy = make_rollout_copy(config, parts.model, parts.mesh)
-        return Reinforce(learner, collector, parts.pipeline, copy)
+        return Reinforce(learner, collector, parts.pipeline, copy, activity)
 
     return _run(config, workdir, start, config.reward, stepper)
 
@@ -95,7 +122,9 @@ def train(config: TrainConfig, workdir: str | Path, start: Start = _AS_IT_IS) ->
 def warmstart(config: WarmstartConfig, workdir: str | Path, start: Start = _AS_IT_IS) -> Outcome:
     """Trains a policy on given responses, from the start or from its latest checkpoint."""
 
-    def stepper(config: WarmstartConfig, parts: Parts) -> Stepper:
+    def stepper(
+        config: WarmstartConfig, parts: Parts, album: Album | None, activity: Activity
+    ) -> Stepper:
         learner = Learner(
             parts.model,
             parts.processor.banned_rows(parts.model.config.vocab_size),
@@ -105,70 +134,75 @@ def warmstart(config: WarmstartConfig, workdir: str | Path, start: Start = _AS_I
             mesh=parts.mesh,
         )
         longest = config.max_response_tokens
-        return Supervised(learner, parts.pipeline, parts.processor, config.rows, longest)
+        return Supervised(learner, parts.pipeline, parts.processor, config.rows, longest, activity)
 
     return _run(config, workdir, start, RewardConfig(), stepper)
 
 
 def _run(
-    config: Run,
-    given: str | Path,
+    given: Run,
+    place: str | Path,
     start: Start,
     reward: RewardConfig,
-    make_stepper: Callable[[Run, Parts], Stepper],
+    make_stepper: Callable[[Run, Parts, Album | None, Activity], Stepper],
 ) -> Outcome:
-    hosts.set_deadline(config.hosts.deadline)
-    use_cache(config.compilation)
+    check_names(given, start.allowed)
+    hosts.set_deadline(given.hosts.deadline)
+    use_cache(given.compilation)
     main = hosts.is_main()
-    with ExitStack() as stack:
-        workdir = stack.enter_context(_own_workdir(given))
-        config = _with_model(config, workdir)
+    host = f"host {jax.process_index()}" if jax.process_count() > 1 else None
+    console = Console(given.steps, enabled=given.logging.console and main, host=host)
+    with console, console.logging_of("perl_jax"), ExitStack() as stack:
+        workdir = stack.enter_context(own_workdir(place))
+        directory, lease = open_place(given.checkpoint, workdir, start, stack)
+        config = _with_model(given, workdir)
         rows, grader = _open_early(config, reward, stack)
-        directory = _checkpoint_directory(config.checkpoint, workdir)
+        identity = identify(given, config, rows.source)
         fitted = fit_ladders(config, rows)
         check_ready(fitted, rows, reward, grader, directory)
-        identity = fingerprint(config, rows.source)
         ladders = repr((fitted.rollout.sampler, fitted.learner.packing))
-        hosts.check_same({**identity, "ladders": ladders}, "what the hosts run")
+        hosts.check_same({**identity.fixed(), "ladders": ladders}, "what the hosts run")
+        # Every host checks the record that one of them writes.
+        record = hosts.gather(identity.record(), "the record of the run")[0]
+        console.say(f"loading {config.model.path}")
         parts = open_parts(fitted, rows, grader, workdir, stack)
-        stepper = make_stepper(fitted, parts)
+        album = _open_album(config, parts, workdir, stack)
+        stepper = make_stepper(fitted, parts, album, console)
         checkpoints = stack.enter_context(
-            Checkpoints(directory, config.checkpoint, fingerprint=identity)
+            Checkpoints(directory, config.checkpoint, fingerprint=record, lease=lease)
         )
         key = jax.random.key(config.seed)
-        state, step, progression = start_or_resume(checkpoints, stepper, parts.model, key)
-        if hosts.gather(_is_finished(workdir, step), "whether the run is finished")[0]:
-            raise ValueError(
-                f"{workdir}: this run is finished: {step} of {config.steps} steps are done; give "
-                "another work directory to run again"
-            )
-        log = None
+        state, step, progression = start_or_resume(
+            checkpoints, stepper, parts.model, key, identity=identity, start=start
+        )
+        _check_unfinished(config, workdir, identity, step, progression)
         if main:
             write_whole(workdir / CONFIG, json.dumps(plain(config), indent=2) + "\n")
-            log = ResumableLog(workdir / "rollouts.jsonl", "step")
-            log.take_back(step or -1)
+            places = overview.places_lines(config, workdir, directory, step)
+            told = (config, parts.mesh, parts.model, rows.source, places)
+            for line in overview.first_words(*told):
+                console.say(line)
+        logs = RunLogs(
+            workdir,
+            config.logging,
+            settings=plain(config),
+            resume_step=step or None,
+            active=main,
+        )
+        stack.enter_context(logs)
+        preemption = stack.enter_context(Preemption(answers=main))
         loop = Loop(
             stepper=stepper,
             checkpoints=checkpoints,
-            write=stack.enter_context(
-                MetricsWriter(
-                    workdir,
-                    config.logging,
-                    run_name=workdir.name,
-                    settings=plain(config),
-                    resume_step=step or None,
-                    active=main,
-                )
-            ).write,
-            progress=ProgressBar(
-                config.steps, initial_step=step, enabled=config.logging.console and main
-            ),
-            asked_to_stop=stack.enter_context(Preemption()).agreed,
+            write=logs.write,
+            console=console,
+            preemption=preemption,
             steps=config.steps,
-            evaluate=make_evaluator(config, parts),
+            evaluate=make_evaluator(config, parts, console),
             evaluate_every=config.evaluation.every,
             early_stop=config.early_stop,
-            record=log.add if log else None,
+            record=logs.record,
+            keep=logs.keep,
             max_skipped=config.optimizer.max_skipped,
             max_logprob_gap=config.learner.max_logprob_gap,
             throughput=Throughput(
@@ -176,12 +210,15 @@ def _run(
                 peak_of(jax.local_devices()[0]),
             ),
         )
-        stack.callback(loop.progress.close)
-        outcome = loop.run(state, step, progression)
+        with preemption.interruptible():
+            outcome = loop.run(state, step, progression)
     if outcome.finished:
-        _finish(config, workdir, directory, stepper.learner, outcome)
+        _finish(config, workdir, directory, stepper.learner, outcome, console)
     elif main:
-        print(f"stopped as asked after step {outcome.step}; the same command goes on from there")
+        print(
+            f"stopped as asked after step {outcome.step}; the same command goes on from there",
+            file=sys.stderr,
+        )
     return outcome
 
 
@@ -196,39 +233,14 @@ def _open_early(config: RunConfig, reward: RewardConfig, stack: ExitStack) -> tu
     return rows, starting.result()
 
 
-@contextmanager
-def _own_workdir(workdir: str | Path) -> Iterator[Path]:
-    """The work directory, locked by the main host; others may share it or have their own."""
-    if hosts.is_main():
-        with lock_workdir(workdir) as locked:
-            hosts.gather(None, "the work directory")
-            yield locked
-        return
-    hosts.gather(None, "the work directory")
-    path = Path(workdir).expanduser().absolute()
-    path.mkdir(parents=True, exist_ok=True)
-    yield path
-
-
-def _checkpoint_directory(config: CheckpointConfig, workdir: Path) -> epath.Path:
-    """The directory of checkpoints; raises ValueError if another host does not see it."""
-    directory = epath.Path(config.directory or workdir / CHECKPOINTS)
-    if jax.process_count() == 1:
-        return directory
-    probe = directory.parent / f".{directory.name}.seen"
-    if hosts.is_main():
-        probe.parent.mkdir(parents=True, exist_ok=True)
-        probe.write_text("")
-    hosts.gather(None, "the directory of checkpoints")
-    seen = hosts.gather(probe.exists(), "whether the directory of checkpoints is shared")
-    hosts.once(probe.unlink, "the directory of checkpoints")
-    blind = [str(host) for host, sees in enumerate(seen) if not sees]
-    if blind:
-        raise ValueError(
-            f"checkpoint.directory: expected one that all hosts see, such as a bucket (gs://...); "
-            f"host {', '.join(blind)} does not see {directory} of host 0"
-        )
-    return directory
+def _open_album(config: RunConfig, parts: Parts, workdir: Path, stack: ExitStack) -> Album | None:
+    """The album of a run that logs pictures."""
+    logged = config.logging.rollouts
+    if not logged.images or logged.groups == 0 or isinstance(config, WarmstartConfig):
+        return None
+    sharding = BatchSharding.of(parts.mesh)
+    album = Album(workdir / IMAGES, parts.processor.image_settings, sharding)
+    return stack.enter_context(album)
 
 
 def _with_model(config: Run, workdir: Path) -> Run:
@@ -248,22 +260,56 @@ def _with_model(config: Run, workdir: Path) -> Run:
     return replace(config, fresh=None, model=replace(config.model, path=str(path)))
 
 
-def _is_finished(workdir: Path, step: int) -> bool:
-    """Whether the run ended with this step; the summary is the last file that a run writes."""
+def _check_unfinished(
+    config: RunConfig, workdir: Path, identity: Identity, step: int, progression: Progression
+) -> None:
+    """Raises ValueError, on all hosts, if the run has ended and nothing lets it go on."""
+    early = config.early_stop.is_reached(progression)
     file = workdir / SUMMARY
-    return file.exists() and json.loads(file.read_text(encoding="utf-8"))["steps"] == step
+    # The summary is the last file that a run writes.
+    ended = file.exists() and json.loads(file.read_text(encoding="utf-8"))["steps"] == step
+    ended &= early or step >= config.steps
+    if not hosts.gather(ended, "whether the run is finished")[0]:
+        return
+    more = f"--config.steps=N with more than {step}"
+    if identity.tied_to_steps:
+        tied = ", ".join(identity.tied_to_steps)
+        more += f" and --allow_changes=steps, as {tied} depends on it"
+    if early:
+        more = "another early_stop, which ended it" + (f", or {more}" * (step >= config.steps))
+    raise ValueError(
+        f"{workdir}: this run is finished: {step} of {config.steps} steps are done. To go on, "
+        f"give {more}; to run again, give another work directory, or --restart"
+    )
 
 
 def _finish(
-    config: RunConfig, workdir: Path, checkpoints: epath.Path, learner: Learner, outcome: Outcome
+    config: RunConfig,
+    workdir: Path,
+    checkpoints: epath.Path,
+    learner: Learner,
+    outcome: Outcome,
+    console: Console,
 ) -> None:
     """Exports the policy with all hosts, as each holds parts of it; the main host summarises."""
     target = workdir / EXPORT
-    if target.exists():
-        target = workdir / f"{EXPORT}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+    def make_room() -> None:
+        # That of an earlier end of this run, which went on.
+        if target.exists():
+            target.rename(workdir / f"{EXPORT}-until-{time.strftime('%Y%m%d-%H%M%S')}")
+
     if config.export:
+        hosts.once(make_room, "the directory of the exported policy")
+        console.say(f"exporting the policy to {target}")
         save_model(learner.model(outcome.state), target)
-    hosts.once(lambda: _summarise(config, workdir, checkpoints, target, outcome), "the summary")
+
+    def summarise() -> None:
+        _summarise(config, workdir, checkpoints, target, outcome)
+        for line in overview.last_words(config, workdir, target, outcome):
+            console.say(line)
+
+    hosts.once(summarise, "the summary")
 
 
 def _summarise(
@@ -277,6 +323,8 @@ def _summarise(
         "seconds": round(progression.seconds, 1),
         "seed": config.seed,
     }
+    if progression.init_from:
+        summary["init_from"] = progression.init_from
     rows = {"metrics": workdir / METRICS_FILE, "checkpoints": checkpoints}
     if config.export:
         summary["export"] = str(target)
@@ -300,23 +348,28 @@ def export(settings: dict[str, Any], workdir: Path, out: Path, step: str) -> int
         settings: The content of the run's ``config.json``.
         workdir: The run's work directory.
         out: A new or empty directory.
-        step: A step number, ``latest`` or ``best``.
+        step: A step number, ``latest`` or ``best``: of those saved, the one whose evaluation is
+            the best.
 
     Raises:
         CheckpointError: There is no such step, or none that can be read.
-        ValueError: The run has no checkpoint.
+        ValueError: The run has no checkpoint, or no evaluation to choose the best by.
     """
-    model, _ = open_model(read_config(ModelConfig, settings["model"], "config.model"))
-    update = read_config(UpdateConfig, settings["learner"], "config.learner")
-    policy = SplitPolicy(model, update.trainable, update.frozen)
-    directory = settings["checkpoint"]["directory"] or workdir / CHECKPOINTS
+    directory = checkpoint_directory(settings, workdir)
     with Checkpoints(directory, CheckpointConfig(), fingerprint=None) as checkpoints:
-        wanted = {"latest": checkpoints.latest_step, "best": checkpoints.best_step}
-        number = wanted[step]() if step in wanted else int(step)
-        if number is None:
-            raise ValueError(f"{workdir}: expected a run with checkpoints; got none")
+        # Before the model is loaded.
+        number = choose_step(checkpoints, step, workdir)
+        model, _ = open_model(read_config(ModelConfig, settings["model"], "config.model"))
+        update = read_config(UpdateConfig, settings["learner"], "config.learner")
+        policy = SplitPolicy(model, update.trainable, update.frozen)
         like = {"params": policy.split(model)}
         restored = checkpoints.restore(like, number, partial=True)
     assert restored is not None
+    first = restored.host["progression"]["before"].get("accuracy", -1.0)
+    if step == BEST and restored.metric is not None and first > restored.metric:
+        logger.warning(
+            "the evaluation before the first step was better: %s, and %s at step %d",
+            first, restored.metric, number,
+        )  # fmt: skip
     save_model(policy.merge(restored.arrays["params"]), out)
     return number

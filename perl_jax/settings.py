@@ -71,7 +71,7 @@ class Checked:
 
     def __post_init__(self) -> None:
         kind: Any = type(self)
-        for name, hint in _hints(kind).items():
+        for name, hint in hints_of(kind).items():
             check_value(hint, getattr(self, name), name)
         self._check_together()
 
@@ -128,7 +128,7 @@ def check_value(hint: Any, value: Any, path: str) -> None:
         for place, inner in enumerate(value):
             check_value(Any, inner, f"{path}[{place}]")
     if not (_is_finite(value, bounds) and all(_holds(bound, value) for bound in bounds)):
-        expected = said or _bounds_text(kind, bounds, optional)
+        expected = said or _bounds_or_none(kind, bounds, optional)
         got = repr(value) if value not in ((), {}) else "none"
         raise ValueError(f"{path}: expected {expected}; got {got}")
 
@@ -228,27 +228,31 @@ def _is_finite(value: Any, bounds: Collection[Any]) -> bool:
 def _type_text(kind: Any, bounds: list[Any], optional: bool) -> str:
     """The name of a type in messages; for a float, with its range."""
     if kind is float:
-        return _bounds_text(kind, bounds, optional)
+        return _bounds_or_none(kind, bounds, optional)
     if kind is bool:
         return "true or false"
     base = typing.get_origin(kind) or kind
     return "a tuple" if base is tuple else getattr(base, "__name__", str(base))
 
 
-def _bounds_text(kind: Any, bounds: list[Any], optional: bool) -> str:
-    """The bounds of an annotation, in words."""
+def _bounds_or_none(kind: Any, bounds: list[Any], optional: bool) -> str:
+    return (bounds_text(kind, bounds) or "another value") + (" or None" if optional else "")
+
+
+def bounds_text(kind: Any, bounds: list[Any]) -> str:
+    """The bounds of an annotation in words; empty if it has none and is no number."""
     known = [(_BOUNDS[type(bound)][1], bound) for bound in bounds if type(bound) in _BOUNDS]
     limits = [f"{words} {_limit(bound):g}" for words, bound in known if words]
     text = " and ".join(limits)
     if kind in (float, Any):
         text = f"a number of {text}" if limits else "a finite number"
         text = "a positive number" if limits == ["more than 0"] else text
-    return (text or "another value") + (" or None" if optional else "")
+    return text
 
 
 @functools.cache
-def _hints(kind: type) -> dict[str, Any]:
-    """The annotation of each field."""
+def hints_of(kind: type) -> dict[str, Any]:
+    """The annotation of each field of a dataclass."""
     hints = typing.get_type_hints(kind, include_extras=True)
     return {item.name: hints[item.name] for item in dataclasses.fields(kind)}
 
@@ -306,7 +310,7 @@ def read_config(kind: type[T], config: Mapping[str, Any], path: str = "config") 
         raise WrongType(f"{path}: expected fields of {kind.__name__}; got {config!r}")
     values = config.to_dict() if hasattr(config, "to_dict") else dict(config)
     fields = {item.name: item for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    hints = _hints(typing.cast(Any, kind))
+    hints = hints_of(typing.cast(Any, kind))
     read = {}
     for name, value in values.items():
         place = f"{path}.{name}"
@@ -334,7 +338,7 @@ def _converted(hint: Any, value: Any, path: str) -> Any:
     kind, _, optional = taken_apart(hint)
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if isinstance(value, FlagText):
-        value = _of_flag(kind, value, optional)
+        value = _of_flag(hint, value)
     if value is None and optional:
         return None
     if dataclasses.is_dataclass(kind):
@@ -360,9 +364,18 @@ def _converted(hint: Any, value: Any, path: str) -> Any:
     return _without_flags(value) if kind is Any else value
 
 
-def _of_flag(kind: Any, text: FlagText, optional: bool) -> Any:
-    """Reads a flag's text for its field: a name such as ``1e5`` stays text if text fits."""
+def _of_flag(hint: Any, text: FlagText) -> Any:
+    r"""Reads a flag's text for its field: a name such as ``2024`` stays text if text fits.
+
+    Text in quotes is what the quotes hold, so that ``'None'`` is a name and ``'\n'`` a new line.
+    """
+    kind, bounds, optional = taken_apart(hint)
     literal = text.literal()
+    if isinstance(literal, str):
+        infinite = MayBeInfinite() in bounds and literal in ("inf", "-inf")
+        return float(literal) if infinite else literal
+    if kind is int and isinstance(literal, float) and literal.is_integer():
+        return int(literal)
     kinds = alternatives(kind) or (kind,)
     named = str in kinds or any(text in choices_of(one) for one in kinds)
     return literal if (literal is None and optional) or not named else str(text)

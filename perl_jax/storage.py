@@ -31,6 +31,8 @@ _LASTING = (
     NotImplementedError, TypeError,
 )  # fmt: skip
 _BUFFER_BYTES = 2**20
+# The extras of this package that install a client of a bucket.
+_EXTRAS = {"gcs": "gcsfs", "s3": "s3fs"}
 _failures = itertools.count(1)
 
 
@@ -111,6 +113,15 @@ def read_range(path: str, start: int, stop: int) -> bytes:
     return data
 
 
+def sample(path: str, *, blocks: int = 8, block_bytes: int = 2**16) -> bytes:
+    """The size of a file and blocks spread evenly over it, the last one at its end."""
+    size = size_of(path)
+    last = max(0, size - block_bytes)
+    starts = sorted({last * i // (blocks - 1) for i in range(blocks)})
+    found = [read_range(path, start, min(start + block_bytes, size)) for start in starts]
+    return b"".join((str(size).encode(), *found))
+
+
 def read_start(directory: str, name: str, limit: int) -> bytes:
     """At most the first ``limit`` bytes of a file below a directory in a bucket.
 
@@ -184,7 +195,9 @@ def _system(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
     except ImportError as error:
         protocol = url.partition("://")[0]
         package = known_implementations[protocol]["class"].partition(".")[0]
-        raise ImportError(f"{url}: {protocol}:// needs {package}: pip install {package}") from error
+        extra = next((name for name, needs in _EXTRAS.items() if needs == package), None)
+        install = f"pip install 'perl_jax[{extra}]'" if extra else f"pip install {package}"
+        raise ImportError(f"{url}: {protocol}:// needs {package}: {install}") from error
     except ValueError as error:
         raise ValueError(f"{url}: expected a path, gs://, s3:// or the like: {error}") from error
 

@@ -9,6 +9,19 @@ import numpy as np
 
 
 @dataclass(frozen=True)
+class Turn:
+    """A message that stands before the question of an example.
+
+    Attributes:
+        role: ``system``, ``user`` or ``assistant``.
+        text: The message. In those of the system and the user, ``<image>`` shows an image.
+    """
+
+    role: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Example:
     """One task row.
 
@@ -17,10 +30,14 @@ class Example:
         source: The data set that the row comes from; it selects the permutation rule.
         question: The question text. ``<image>`` (or ``<image 1>``, ``<image1>``, ``<image_1>``)
             stands where an image is shown.
-        images: One per slot, in reading order. What an image may be: see ``perl_jax.processing``.
+        images: One per slot, in reading order, those of the turns first. What an image may be: see
+            ``perl_jax.processing``.
         answer: The ground truth as it is graded: a letter, a number, an order, a phrase.
         options: The choices of a multiple-choice row, as they are shown, letter included.
         metadata: Columns of the source that rules and metrics read, such as ``question_type``.
+        turns: The conversation before the question: a system message, earlier questions and the
+            answers to them. Permutation rewrites it as it does the question.
+        place: Where the row stands, as in ``train.parquet:17``; for messages, never compared.
     """
 
     id: str
@@ -30,6 +47,8 @@ class Example:
     answer: str
     options: tuple[str, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    turns: tuple[Turn, ...] = ()
+    place: str = field(default="", compare=False, repr=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,11 +63,13 @@ class ImagePatches:
             product.
         key: The image's identity, a new one by default. Copies keep it, those in another process
             too: images with the same key are one image.
+        digest: The name of the picture in logs, made of its content; empty if it has none.
     """
 
     patches: np.ndarray
     grid: tuple[int, int]
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
+    digest: str = ""
 
     @property
     def num_patches(self) -> int:
@@ -212,10 +233,33 @@ class TrainBatch:
 
 
 PROMPT_SUFFIX = "prompt_suffix"
-"""The metadata of an example that its prompt ends with: instructions, which no rule rewrites."""
+"""The metadata of an example that its question ends with: instructions, which no rule rewrites."""
+PROMPT_TEMPLATE = "prompt_template"
+"""The metadata with the text around the question: `QUESTION` stands for it. No rule rewrites it."""
+SYSTEM_PROMPT = "system_prompt"
+"""The metadata with the system message of an example whose turns have none; no rule rewrites it."""
+QUESTION = "{question}"
 
 
 def prompt_text(example: Example) -> str:
-    """The question, the options below it where the example holds them apart, and the suffix."""
+    """The message that asks: the question, its options and the suffix, within the template."""
     suffix = example.metadata.get(PROMPT_SUFFIX, "")
-    return "\n".join((example.question, *example.options)) + suffix
+    text = "\n".join((example.question, *example.options)) + suffix
+    return example.metadata.get(PROMPT_TEMPLATE, QUESTION).replace(QUESTION, text)
+
+
+def prompt_of(example: Example) -> str | list[dict[str, str]]:
+    """What a processor encodes: `prompt_text`, or messages if there are others before it."""
+    turns = example.turns
+    system = example.metadata.get(SYSTEM_PROMPT)
+    if system and not any(turn.role == "system" for turn in turns):
+        turns = (Turn("system", system), *turns)
+    if not turns:
+        return prompt_text(example)
+    messages = [{"role": turn.role, "content": turn.text} for turn in turns]
+    return [*messages, {"role": "user", "content": prompt_text(example)}]
+
+
+def conversation_text(example: Example) -> str:
+    """The turns and `prompt_text`, one below the other: all that a row says, to be read whole."""
+    return "\n".join((*(turn.text for turn in example.turns), prompt_text(example)))

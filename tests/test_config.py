@@ -84,7 +84,7 @@ def test_a_missing_field_is_named():
 @pytest.mark.parametrize(
     "name",
     [
-        "demo", "qwen2_5_vl_7b_perl", "qwen2_5_vl_3b_gpu", "qwen2_5_vl_3b_v5e16",
+        "demo", "own_data", "qwen2_5_vl_7b_perl", "qwen2_5_vl_3b_gpu", "qwen2_5_vl_3b_v5e16",
         "qwen2_5_vl_7b_v5e64", "qwen2_5_vl_7b_v5p16", "qwen2_5_vl_7b_v6e32", "qwen2_5_vl_7b_8gpu",
         "qwen2_5_vl_32b_v5p64", "qwen2_5_vl_72b_v5p256",
     ],

@@ -402,6 +402,26 @@ def test_the_first_row_of_a_log_that_was_not_taken_back_takes_back_its_like(path
     assert steps_in(path) == [1, 2, 5]
 
 
+def test_values_are_added_to_a_row_that_is_there(path):
+    write(path, [1, 2, 3], -1)
+    log = ResumableLog(path, "step")
+    log.amend(2, {"score": 0.5})
+    rows = list(log.rows())
+    assert [row["step"] for row in rows] == [1, 2, 3]
+    assert rows[1] == {"step": 2, "text": TEXT, "score": 0.5}
+    assert [rows[0], rows[2]] == [{"step": step, "text": TEXT} for step in (1, 3)]
+
+
+def test_a_log_is_set_aside_under_the_first_free_number(path):
+    log = ResumableLog(path, "step")
+    log.set_aside()
+    for number in (1, 2):
+        log.add(number, {"text": TEXT})
+        log.set_aside()
+    assert not path.exists()
+    assert [steps_in(path.with_name(f"log.{number}.jsonl")) for number in (1, 2)] == [[1], [2]]
+
+
 def test_taking_back_makes_no_file_and_reading_needs_one(path):
     log = ResumableLog(path, "step")
     log.take_back(7)

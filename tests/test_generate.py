@@ -227,10 +227,10 @@ def test_a_line_that_is_no_question_is_named(lines, message, questions):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "expected either --prompt, or --input and --output"),
-        (["--prompt=a", "--input=b", "--output=c"], "expected either --prompt, or --input"),
-        (["--input=b"], "expected either --prompt, or --input and --output"),
-        (["--prompt=a", "--output=c"], "expected either --prompt, or --input and --output"),
+        ([], "expected either --prompt, or --data and --out"),
+        (["--prompt=a", "--input=b", "--output=c"], "expected either --prompt, or --data"),
+        (["--input=b"], "expected either --prompt, or --data and --out"),
+        (["--prompt=a", "--output=c"], "expected either --prompt, or --data and --out"),
         (["--input=b", "--output=c", "--image=d"], "--image goes with --prompt"),
         (["--input=b", "--output=c", "--batch=0"], "--batch: expected at least 1, got 0"),
         (["--prompt=a", "--dtype=float16"], "invalid choice: 'float16'"),

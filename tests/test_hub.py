@@ -1,5 +1,7 @@
 """From a model's name to its directory, without a network."""
 
+import json
+
 import pytest
 
 from perl_jax.hub import resolve_directory
@@ -59,3 +61,21 @@ def test_a_hub_id_that_cannot_be_fetched_says_how_to_get_it(hub_id):
     with pytest.raises(FileNotFoundError, match=message) as caught:
         resolve_directory(hub_id)
     assert f"hf download {hub_id.partition('@')[0]}`" in str(caught.value)
+
+
+def test_an_adapter_without_its_model_is_named_with_what_to_do(tmp_path):
+    base = "Qwen/Qwen2.5-VL-7B-Instruct"
+    adapter = {"peft_type": "LORA", "base_model_name_or_path": base, "r": 8}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(adapter))
+    message = rf"this is an adapter \(LoRA\) without its model, {base}: merge it into that model"
+    with pytest.raises(ValueError, match=message):
+        resolve_directory(tmp_path)
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"this is an adapter .* which adapter_config.json does"):
+        resolve_directory(tmp_path)
+
+
+def test_an_adapter_file_beside_a_whole_model_is_left_alone(tmp_path):
+    for name in ("adapter_config.json", "config.json"):
+        (tmp_path / name).write_text("{}")
+    assert resolve_directory(tmp_path) == tmp_path

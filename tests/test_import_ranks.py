@@ -6,20 +6,22 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "perl_jax"
 
 RANKS = {
-    "types": 0, "files": 0, "storage": 0, "settings": 0, "flops": 0, "hub": 0, "chips": 0,
-    "overrides": 1, "hosts": 1, "mesh": 1, "buckets": 1, "attention": 1, "objectives": 1,
+    "activity": 0, "types": 0, "files": 0, "storage": 0, "settings": 0, "flops": 0, "hub": 0,
+    "chips": 0, "legible": 0,
+    "fields": 1, "hosts": 1, "mesh": 1, "buckets": 1, "attention": 1, "objectives": 1,
     "compilation": 1, "filtering": 1, "endpoint": 1, "permutation": 1, "processing": 1,
-    "main": 2, "models": 2, "rewards": 2,
-    "testing": 3, "rollout": 3,
+    "overrides": 2, "models": 2, "rewards": 2,
+    "main": 3, "testing": 3, "rollout": 3,
     "data": 4, "update": 4,
-    "ladders": 5, "datasets": 5, "preparation": 5, "inspection": 5, "experience": 5,
+    "ladders": 5, "datasets": 5, "preparation": 5, "experience": 5,
     "evaluation": 6,
     "training": 7,
     "config": 8,
-    "parts": 9, "readiness": 9,
+    "parts": 9, "overview": 9, "readiness": 9, "inspection": 9,
     "planning": 10, "runs": 10,
     "train": 11, "warmstart": 11, "generate": 11, "plan": 11, "export": 11,
     "data.lint": 11, "data.show": 11, "data.build": 11, "data.prepare": 11,
+    "__main__": 12,
 }  # fmt: skip
 
 

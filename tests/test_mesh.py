@@ -1,8 +1,18 @@
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
 import jax
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from perl_jax.mesh import fit_sharding, make_mesh, partition_of
+from perl_jax import mesh as meshes
+from perl_jax.mesh import find_devices, fit_sharding, make_mesh, partition_of
+
+REPOSITORY = Path(__file__).parent.parent
 
 TABLE = {r".*\.proj\.weight": P("fsdp", "tensor"), r".*\.bias": P("tensor"), r"norm": P()}
 
@@ -61,3 +71,50 @@ def test_a_fitted_sharding_splits_an_array_into_equal_parts(mesh):
 def test_a_partition_must_name_every_axis_of_the_shape(mesh):
     with pytest.raises(ValueError, match="shorter"):
         fit_sharding((8, 8), P("fsdp"), mesh)
+
+
+@pytest.mark.parametrize("error", [AssertionError(), RuntimeError("no GPU\nis visible")])
+def test_a_platform_that_is_not_there_is_one_line(monkeypatch, error):
+    def devices():
+        raise error
+
+    monkeypatch.setattr(jax, "devices", devices)
+    with pytest.raises(ValueError, match=r"^JAX_PLATFORMS=cpu: expected devices of this") as caught:
+        find_devices()
+    assert "\n" not in str(caught.value)
+    assert ("no GPU is visible" in str(caught.value)) == bool(str(error))
+
+
+@pytest.mark.parametrize(
+    ("asked", "plugin", "warned"),
+    [("", "xla_cuda13", True), ("cpu", "xla_cuda13", False), ("", "libtpu", False)],
+)
+def test_a_gpu_that_is_not_found_is_a_warning(monkeypatch, caplog, asked, plugin, warned):
+    monkeypatch.setenv("JAX_PLATFORMS", asked)
+    monkeypatch.setattr(meshes, "entry_points", lambda group: [SimpleNamespace(name=plugin)])
+    with caplog.at_level(logging.WARNING):
+        assert find_devices() == jax.devices()
+    assert [record.message[:38] for record in caplog.records] == (
+        ["JAX is installed for GPUs and finds no"] if warned else []
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["perl_jax.train", "--config=configs/demo.py", "--workdir=never"],
+        ["perl_jax.generate", "--model=never", "--prompt=?"],
+    ],
+)
+def test_a_command_says_so_before_it_opens_anything(arguments, tmp_path):
+    # No machine has devices of this kind.
+    environment = {**os.environ, "JAX_PLATFORMS": "abacus", "PYTHONPATH": str(REPOSITORY)}
+    (tmp_path / "configs").symlink_to(REPOSITORY / "configs")
+    ended = subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=tmp_path, env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("error: JAX_PLATFORMS=abacus: expected devices of this kind")
+    assert ended.stderr.count("\n") == 1
+    assert not (tmp_path / "never").exists()

@@ -1,13 +1,17 @@
-"""The parts of a run: ladders are fitted in one place, and alike every time."""
+"""The parts of a run: its ladders are fitted alike every time, and its identity is its content."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
 
 from perl_jax.config import TrainConfig, WarmstartConfig
 from perl_jax.mesh import MeshConfig
-from perl_jax.parts import fingerprint, fit_ladders, open_rows
+from perl_jax.parts import fit_ladders, identify, open_rows
 from perl_jax.settings import plain, read_config
+from perl_jax.training.checkpoint import FingerprintError
+from tests.data.pipeline.numbers import Numbers
+from tests.test_runs import settings
 from tests.update.real_runs import POLICY
 
 DIGITS = {
@@ -29,10 +33,10 @@ def config(kind=TrainConfig, **changes):
 
 @pytest.fixture(scope="module")
 def train():
-    settings = config(
+    given = config(
         rollout={"groups": 16, "max_new_tokens": 48}, learner={"packing": {"micro_groups": 16}}
     )
-    return settings, open_rows(settings)
+    return given, open_rows(given)
 
 
 def test_ladders_of_the_demo_are_those_that_a_hand_would_choose(train):
@@ -48,9 +52,9 @@ def test_ladders_of_the_demo_are_those_that_a_hand_would_choose(train):
 
 
 def test_ladders_are_the_same_every_time(train):
-    settings, rows = train
-    again = fit_ladders(settings, open_rows(settings))
-    assert again == fit_ladders(settings, rows)
+    given, rows = train
+    again = fit_ladders(given, open_rows(given))
+    assert again == fit_ladders(given, rows)
 
 
 def test_every_ladder_is_fitted_and_nothing_else_changes(train):
@@ -68,31 +72,69 @@ def test_every_ladder_is_fitted_and_nothing_else_changes(train):
     assert before == after
 
 
-def test_the_identity_of_a_run_holds_auto_and_not_what_was_fitted(train):
-    settings, rows = train
-    other = replace(settings, compilation=replace(settings.compilation, cache=None))
-    assert fingerprint(settings, rows.source) == fingerprint(other, rows.source)
-    assert fingerprint(settings, rows.source) != fingerprint(fit_ladders(*train), rows.source)
+def test_fitted_ladders_and_the_cache_of_programs_do_not_change_the_identity(train):
+    given, rows = train
+    fitted = fit_ladders(given, rows)
+    other = replace(fitted, compilation=replace(given.compilation, cache=None))
+    saved = identify(given, given, rows.source).record()
+    now = identify(other, other, rows.source)
+    assert all("auto" in change or "cache" in change for change in now.compare("here", saved, ()))
 
 
 def test_shards_hold_their_part_of_a_micro_batch(train):
-    settings, rows = train
-    split = fit_ladders(replace(settings, mesh=MeshConfig(data=2, fsdp=2, tensor=2)), rows)
+    given, rows = train
+    split = fit_ladders(replace(given, mesh=MeshConfig(data=2, fsdp=2, tensor=2)), rows)
     assert split.learner.packing.patches[0] == 4 * 16
     assert split.learner.packing.orders == (8,)
 
 
 def test_supervised_training_has_one_order_and_its_own_longest_response():
-    settings = config(WarmstartConfig, rows=4, max_response_tokens=44)
-    fitted = fit_ladders(settings, open_rows(settings))
+    given = config(WarmstartConfig, rows=4, max_response_tokens=44)
+    fitted = fit_ladders(given, open_rows(given))
     assert fitted.learner.packing.orders == (4,)
     assert fitted.learner.packing.response_lengths == (44,)
 
 
 def test_a_rate_that_falls_to_nothing_gets_a_size_for_unpermuted_groups(train):
-    settings, rows = train
-    schedule = replace(settings.permutation.schedule, kind="linear")
-    falling = replace(
-        settings, steps=100, permutation=replace(settings.permutation, schedule=schedule)
-    )
+    given, rows = train
+    schedule = replace(given.permutation.schedule, kind="linear")
+    falling = replace(given, steps=100, permutation=replace(given.permutation, schedule=schedule))
     assert fit_ladders(falling, rows).learner.packing.orders == (16, 24, 32)
+
+
+@pytest.fixture
+def model(tmp_path):
+    return shutil.copytree(POLICY, tmp_path / "model")
+
+
+def identity(model, rows=3):
+    config = read_config(TrainConfig, settings(model={"path": str(model)}))
+    return identify(config, config, Numbers(rows))
+
+
+def test_a_model_that_moves_is_the_same_one(model, tmp_path):
+    before = identity(model).record()
+    assert identity(model.rename(tmp_path / "moved")).compare("here", before, ()) == []
+
+
+def test_an_equally_large_other_model_at_the_same_path_is_refused(model):
+    before = identity(model).record()
+    weights = model / "model.safetensors"
+    content = weights.read_bytes()
+    header = 8 + int.from_bytes(content[:8], "little")
+    weights.write_bytes(content[:header] + bytes(byte ^ 1 for byte in content[header:]))
+    with pytest.raises(FingerprintError, match=rf"model: saved as \w+ from {model}, now"):
+        identity(model).compare("here", before, ())
+
+
+def test_other_rows_are_refused(model):
+    with pytest.raises(FingerprintError, match="data: saved as numbers 3, now numbers 4"):
+        identity(model, 4).compare("here", identity(model).record(), ())
+
+
+def test_a_fresh_model_is_known_by_what_was_asked_for(model):
+    given = read_config(TrainConfig, settings(seed=5))
+    made = replace(given, model=replace(given.model, path=str(model)))
+    one = identify(given, made, Numbers(3))
+    assert (one.kind, one.origin, one.record()["config"]["seed"]) == ("train", str(model), 5)
+    assert one.record()["config"]["model"]["path"] == given.model.path

@@ -1,8 +1,10 @@
 """Whole runs as a user makes them: what they leave behind, and that it says what happened."""
 
+import io
 import json
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
 
 import numpy as np
@@ -73,9 +75,40 @@ def settings(**changes):
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
     directory = tmp_path_factory.mktemp("runs") / "run"
-    outcome = runs.train(read_config(TrainConfig, ConfigDict(settings())), directory)
+    out, err = io.StringIO(), io.StringIO()
+    given = settings(logging={"console": True})
+    with redirect_stdout(out), redirect_stderr(err):
+        outcome = runs.train(read_config(TrainConfig, ConfigDict(given)), directory)
     assert (outcome.step, outcome.finished) == (2, True)
+    (directory.parent / "out").write_text(out.getvalue())
+    (directory.parent / "err").write_text(err.getvalue())
     return directory
+
+
+def test_standard_output_holds_the_final_table_and_the_places_alone(workdir):
+    first, *others = (workdir.parent / "out").read_text().splitlines()
+    assert first.split() == ["before", "after", "change"]
+    assert [line.split("  ")[0] for line in others] == [
+        "accuracy", "order_consistency", "examples", "metrics", "checkpoints",
+        "exported model", "learning curves", "summary",
+    ]  # fmt: skip
+
+
+def test_the_screen_tells_what_runs_what_happens_and_what_to_do_next(workdir):
+    said = (workdir.parent / "err").read_text()
+    words = [
+        f"loading {POLICY}", "devices ", "model ", "data ", "rule ", "a step ", "filtering ",
+        "permutation ", f"work dir     {workdir}", "run          seed 0; starts", "step 1/2",
+        "step 2/2", "exporting the policy", "2 steps took", "best held-out", "to export",
+        "to ask",
+    ]  # fmt: skip
+    places = [said.index(word) for word in words]
+    assert places == sorted(places)
+    assert "kept " in said
+
+
+def test_a_quiet_run_says_nothing(warmstarted):
+    assert (warmstarted.parent / "err").read_text() == ""
 
 
 @pytest.fixture(scope="module")
@@ -122,15 +155,21 @@ def test_what_a_step_logs_is_consistent(rows):
 
 
 def test_rollouts_curves_settings_and_event_files_are_there(workdir):
-    lines = (workdir / "rollouts.jsonl").read_text().splitlines()
+    lines = (workdir / "rollouts.jsonl").read_bytes().splitlines()
     records = [json.loads(line) for line in lines]
-    assert [record["step"] for record in records] == [1, 2]
-    assert all(record["first_response"] for record in records)
+    assert {record["step"] for record in records} == {1, 2}
+    assert all(text for record in records for of_order in record["responses"] for text in of_order)
+    shown = {name for record in records for name in record["images"]}
+    assert {file.name for file in (workdir / "images").iterdir()} == {f"{n}.jpg" for n in shown}
+    lines = (workdir / "evaluations" / "step_2.jsonl").read_text().splitlines()
+    answers = [json.loads(line) for line in lines]
+    assert len({answer["id"] for answer in answers}) == 8
     with Image.open(workdir / "curves.png") as curves:
         assert curves.size[0] > 500
     assert any((workdir / "tensorboard").iterdir())
     stored = json.loads((workdir / "config.json").read_text())
-    assert read_config(TrainConfig, stored) == read_config(TrainConfig, settings())
+    given = settings(logging={"console": True})
+    assert read_config(TrainConfig, stored) == read_config(TrainConfig, given)
 
 
 def test_a_checkpoint_is_exported_as_the_model_directory_that_the_run_left(workdir, tmp_path):
@@ -226,7 +265,10 @@ def warmstart_settings(**changes):
 @pytest.fixture(scope="module")
 def warmstarted(tmp_path_factory):
     directory = tmp_path_factory.mktemp("runs") / "warmstart"
-    runs.warmstart(read_config(WarmstartConfig, warmstart_settings()), directory)
+    err = io.StringIO()
+    with redirect_stderr(err):
+        runs.warmstart(read_config(WarmstartConfig, warmstart_settings()), directory)
+    (directory.parent / "err").write_text(err.getvalue())
     return directory
 
 
@@ -261,6 +303,11 @@ def test_a_run_ends_when_no_evaluation_got_better_for_long_enough(tmp_path):
     again = runs.warmstart(read_config(WarmstartConfig, given), tmp_path / "run")
     assert (again.step, again.finished) == (3, True)
     assert json.loads((tmp_path / "run" / "summary.json").read_text()) == summary
+    with pytest.raises(ValueError, match=r"3 of 6 steps .* give another early_stop"):
+        runs.warmstart(read_config(WarmstartConfig, given), tmp_path / "run")
+    relaxed = {**given, "early_stop": {"patience": 5}}
+    on = runs.warmstart(read_config(WarmstartConfig, relaxed), tmp_path / "run")
+    assert (on.step, on.finished) == (6, True)
 
 
 def test_a_response_that_is_too_long_ends_the_run_and_is_named(tmp_path):
@@ -279,8 +326,11 @@ def test_a_finished_run_is_not_run_again(workdir):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"seed": 1}, "config: saved as"),
-        ({"data": {**settings()["data"], "train": {"digits": {"rows": 65}}}}, "data: saved as"),
+        ({"seed": 1}, "seed: saved as 0, now 1"),
+        (
+            {"data": {**settings()["data"], "train": {"digits": {"rows": 65}}}},
+            r"data\.train\.digits\.rows: saved as 64, now 65\n.*--allow_changes=data\.train",
+        ),
     ],
     ids=["config", "data"],
 )

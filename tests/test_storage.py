@@ -268,9 +268,11 @@ def test_a_client_that_is_not_installed_is_named(monkeypatch):
         raise ImportError("Please install gcsfs to access Google Storage")
 
     monkeypatch.setattr(fsspec, "url_to_fs", missing)
-    with pytest.raises(ImportError, match=r"gs://b/x\.jsonl: gs:// needs gcsfs: pip install gcsfs"):
+    with pytest.raises(
+        ImportError, match=r"gs://b/x\.jsonl: gs:// needs gcsfs: pip install 'perl_jax\[gcs\]'"
+    ):
         JsonlSource("gs://b/x.jsonl", columns=COLUMNS)
-    with pytest.raises(ImportError, match=r"s3:// needs s3fs: pip install s3fs"):
+    with pytest.raises(ImportError, match=r"s3:// needs s3fs: pip install 'perl_jax\[s3\]'"):
         ParquetSource("s3://b/x.parquet", columns=COLUMNS)
 
 

@@ -1,6 +1,6 @@
-"""``python -m perl_jax.data.prepare``: see `perl_jax.preparation.command`."""
+"""``perl-jax prepare``: see `perl_jax.preparation.command`."""
 
-from perl_jax.preparation.command import command
+from perl_jax.preparation.command import main
 
 if __name__ == "__main__":
-    command()
+    main()

@@ -19,7 +19,7 @@ from perl_jax.data.sources.source import BadRow, Source
 from perl_jax.processing import ImageError, Processor, PromptError
 from perl_jax.processing.decode import image_size
 from perl_jax.processing.images import grid_of
-from perl_jax.types import Example, ImagePatches, prompt_text
+from perl_jax.types import Example, ImagePatches, prompt_of
 
 # Rows are read in runs of neighbours, as files are read in blocks of rows.
 _IN_A_RUN = 8
@@ -147,14 +147,15 @@ def _measured(
     orders: Callable[[Example], Sequence[Example]],
 ) -> SurveyedRow:
     """Raises `BadRow` if the prompt cannot be read."""
-    check_text(example, prompt_text(example))
+    example = prepare.prompt.around(example)
+    check_text(example)
     processor = prepare.processor
     try:
         images = _stand_ins(example.images, processor)
         shown = orders(replace(example, images=images))
-        prompts = [processor.encode(prompt_text(one), one.images) for one in shown]
+        prompts = [processor.encode(prompt_of(one), one.images) for one in shown]
     except (ImageError, PromptError) as error:
-        raise BadRow("bad_row", example.id, str(error)) from error
+        raise BadRow.of(example, "bad_row", str(error)) from error
     distinct = {image.key: image.num_patches for image in images}
     return SurveyedRow(
         number,

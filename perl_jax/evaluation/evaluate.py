@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from perl_jax.activity import Activity, silent
 from perl_jax.evaluation.config import EvaluationConfig
 from perl_jax.evaluation.consistency import Order, is_consistent, orders_of
 from perl_jax.evaluation.grading import grade_on_hosts
@@ -12,9 +13,9 @@ from perl_jax.evaluation.results import Evaluation
 from perl_jax.models import Policy
 from perl_jax.permutation import Rule, Rules, rule_for
 from perl_jax.processing import Processor
-from perl_jax.rewards import Grader, answer_text, last_boxed
+from perl_jax.rewards import Grader, answer_text, asked_answer, last_boxed
 from perl_jax.rollout import Group, Rollouts, Sampler, Strategy
-from perl_jax.types import Example, ImagePatches, prompt_text
+from perl_jax.types import Example, ImagePatches, prompt_of
 
 KIND_COLUMN = "question_type"
 """The metadata column that splits the results of a source."""
@@ -39,6 +40,7 @@ def evaluate(
     config: EvaluationConfig,
     rules: Rules | None = None,
     seed: int = 0,
+    activity: Activity = silent,
 ) -> Evaluation:
     """Asks every example under its own order and others, and grades and compares the answers.
 
@@ -54,6 +56,7 @@ def evaluate(
         config: The numbers of examples, orders and tokens.
         rules: Your own permutation rules by source, besides the built-in ones.
         seed: Draws the orders, and the responses at a temperature above 0.
+        activity: Hears how many examples are asked, as ``evaluating``.
 
     Raises:
         ValueError: There are no examples, one cannot be encoded or graded (names it), or a source
@@ -66,6 +69,7 @@ def evaluate(
     records: list[Record] = []
     for first in range(0, len(named), config.batch):
         tasks = []
+        activity("evaluating", first, len(named))
         for name, example in named[first : first + config.batch]:
             # Without other orders, a source needs no rule.
             rule = rule_for(example, rules=rules, unknown="error" if config.num_orders else "keep")
@@ -79,9 +83,19 @@ def evaluate(
             strategy=Strategy(temperature=config.temperature),
             key=seed,
             most_orders=min(config.batch, len(named)) * (1 + config.num_orders),
+            activity=_counting_examples(activity, first, len(tasks), len(named)),
         )
         records += _records(tasks, rollouts, sampler.processor, grader)
     return Evaluation.of(records)
+
+
+def _counting_examples(activity: Activity, first: int, count: int, total: int) -> Activity:
+    """Hears of the responses of a batch, and tells of the examples of the evaluation."""
+
+    def tell(what: str, done: int = 0, of: int = 0) -> None:
+        activity("evaluating", first + count * done // max(of, 1), total)
+
+    return tell
 
 
 def _unique_ids(examples: Sequence[Example]) -> list[str]:
@@ -106,11 +120,12 @@ def _task(
         for image in own.images:
             patches.append(processor.preprocess(image, known=patches))
         prompts = [
-            processor.encode(prompt_text(one), [patches[slot] for slot in order])
+            processor.encode(prompt_of(one), [patches[slot] for slot in order])
             for order, one in orders
         ]
     except ValueError as error:
-        raise ValueError(f"example {own.id!r} of {own.source!r}: {error}") from error
+        where = f"{own.place}: " if own.place else ""
+        raise ValueError(f"{where}example {own.id!r} of {own.source!r}: {error}") from error
     shown = tuple(example for _, example in orders)
     return _Task(rule, tuple(order for order, _ in orders), shown, Group.of(name, prompts))
 
@@ -129,7 +144,10 @@ def _records(
     grades = grade_on_hosts(
         grader,
         [texts[g][k][n] for g, k, n in places],
-        [tasks[g].examples[k].answer for g, k, _ in places],
+        [
+            asked_answer(tasks[g].examples[k].answer, tasks[g].examples[k].metadata)
+            for g, k, _ in places
+        ],
     )
     consistent = [_consistent(*pair) for pair in zip(tasks, texts, strict=True)]
     return [

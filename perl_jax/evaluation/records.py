@@ -45,5 +45,6 @@ class Record:
         return self.order == tuple(range(len(self.order)))
 
     def as_json(self) -> dict[str, Any]:
-        """The record as plain values; the grade is a dict."""
-        return {**asdict(self), "order": list(self.order)}
+        """The record as plain values, as docs/logging.md lists them."""
+        task = self.source if self.kind is None else f"{self.source}/{self.kind}"
+        return {**asdict(self), "order": list(self.order), "task": task, "score": self.grade.score}

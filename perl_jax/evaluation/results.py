@@ -62,11 +62,15 @@ class Evaluation(Scores):
             "  ".join([line[0].ljust(first), *map(str.rjust, line[1:], widths)]) for line in lines
         )
 
+    def records_as_jsonl(self) -> bytes:
+        """The records as lines of JSON, in the order of the examples."""
+        rows = (json.dumps(one.as_json(), ensure_ascii=False) + "\n" for one in self.records)
+        # Half of a surrogate pair is not UTF-8; it is written as JSON's own escape.
+        return "".join(rows).encode("utf-8", "backslashreplace")
+
     def write_records(self, path: str | Path) -> None:
-        """Writes the records as JSONL, in the order of the examples."""
-        with Path(path).open("w", encoding="utf-8", newline="\n") as file:
-            for record in self.records:
-                file.write(json.dumps(record.as_json(), ensure_ascii=False) + "\n")
+        """Writes `records_as_jsonl`."""
+        Path(path).write_bytes(self.records_as_jsonl())
 
 
 def _shown(value: float) -> str:

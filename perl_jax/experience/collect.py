@@ -1,5 +1,6 @@
 """Collects a step's batch: draws, permutes, samples, grades and filters until it is full."""
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -9,11 +10,14 @@ from typing import Any
 import jax
 import numpy as np
 
+from perl_jax.activity import Activity, silent
 from perl_jax.buckets import Ladder
 from perl_jax.data.pipeline.pipeline import Taken
+from perl_jax.experience.album import Album
 from perl_jax.experience.config import GroupFilterConfig, PermutationConfig, RolloutConfig
-from perl_jax.experience.draws import Draw, concatenate, padded, record_of, rollout_metrics
-from perl_jax.experience.rewarded import reward_rollouts
+from perl_jax.experience.draws import Draw, concatenate, padded, rollout_metrics
+from perl_jax.experience.records import digests, outcomes_of, records_of
+from perl_jax.experience.rewarded import decode_rollouts, reward_rollouts
 from perl_jax.mesh import BatchSharding
 from perl_jax.models import Policy
 from perl_jax.objectives import Objective
@@ -29,7 +33,14 @@ from perl_jax.permutation import (
 from perl_jax.processing import Processor
 from perl_jax.rewards import Rewarder
 from perl_jax.rollout import Group, Sampler, Strategy
-from perl_jax.types import Example, Responses, TrainBatch, prompt_text
+from perl_jax.types import (
+    Example,
+    ImagePatches,
+    Responses,
+    TrainBatch,
+    conversation_text,
+    prompt_of,
+)
 from perl_jax.update.exchange import gather_groups
 
 
@@ -41,13 +52,13 @@ class Collected:
         batch: The batch for the update; None if no group informs.
         metrics: Metrics by their names in the logs.
         operations: The least floating-point operations of the draws.
-        record: What was drawn, as JSON.
+        records: What was asked and said, as JSON: a row for each group.
     """
 
     batch: TrainBatch | None
     metrics: dict[str, float]
     operations: int
-    record: dict[str, Any]
+    records: list[dict[str, Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +78,10 @@ class Collector:
         seed: The run's seed.
         total_steps: The run's number of steps.
         sharding: The hosts that hold each example; by default, a single one.
+        recorded: The most groups of a step that this host makes records of; None: all.
+        album: Keeps copies of the pictures of the first groups of a step; None: nothing does.
+        pictured: The number of these groups; None: all.
+        activity: Hears what a step is at.
     """
 
     sampler: Sampler
@@ -81,6 +96,10 @@ class Collector:
     seed: int
     total_steps: int
     sharding: BatchSharding = field(default_factory=BatchSharding)
+    recorded: int | None = None
+    album: Album | None = None
+    pictured: int | None = None
+    activity: Activity = silent
 
     @cached_property
     def _rules(self) -> Rules:
@@ -92,6 +111,7 @@ class Collector:
         refill = self.filtering.refill(self.rollout.groups)
         draws: list[Draw] = []
         while not refill.done:
+            self.activity("waiting for rows")
             taken = self.take(refill.next_draw)
             draw = self._draw(model, step, rate, key, refill.drawn, taken)
             refill = refill.add(_pooled(draw.rewards.accuracy), _pooled(draw.rewards.scored))
@@ -107,11 +127,15 @@ class Collector:
         }
         if batch is not None:
             metrics["advantage/std"] = float(batch.advantages[batch.mask.any(-1)].std())
-        rollouts, record = drawn.rollouts, record_of(drawn, indices[real])
-        first = rollouts.tokens[0, 0, 0, : rollouts.lengths[0, 0, 0]]
-        record["first_response"] = self.sampler.processor.decode(first)
-        operations = self.operations(drawn.groups, Responses(rollouts.tokens, rollouts.lengths))
-        return Collected(batch, metrics, operations, record)
+        advantages = (
+            {} if batch is None else dict(zip(indices[real], batch.advantages, strict=False))
+        )
+        outcomes, decode = outcomes_of(drawn, refill), self.sampler.processor.decode
+        records = records_of(drawn, outcomes, advantages, decode, self.recorded)
+        if self.album is not None:
+            self.album.write()
+        responses = Responses(drawn.rollouts.tokens, drawn.rollouts.lengths)
+        return Collected(batch, metrics, self.operations(drawn.groups, responses), records)
 
     def _groups(
         self, step: int, rate: float, first: int, taken: Taken
@@ -147,6 +171,10 @@ class Collector:
     ) -> Draw:
         start = time.perf_counter()
         orders, groups = self._groups(step, rate, first, taken)
+        if self.album is not None:
+            pictured = len(groups) if self.pictured is None else max(0, self.pictured - first)
+            for group in groups[:pictured]:
+                self.album.add(group.images)
         rollouts = self.sampler.sample(
             model,
             groups,
@@ -155,6 +183,7 @@ class Collector:
             strategy=Strategy(temperature=self.rollout.temperature),
             key=key,
             most_orders=self.rollout.groups * (1 + self.permutation.num_orders),
+            activity=self.activity,
         )
         ladder = Ladder("response_lengths", self.response_lengths)
         length = ladder.fit(rollouts.tokens.shape[-1], "response length")
@@ -162,14 +191,14 @@ class Collector:
         sampled = time.perf_counter()
         sharding = self.sharding
         here = [sharding.is_leader and group.feed in (None, sharding.own_feed) for group in groups]
-        rewards = reward_rollouts(
-            self.rewarder, self.sampler.processor.decode, orders, rollouts, np.array(here)
-        )
+        self.activity("grading")
+        texts = decode_rollouts(self.sampler.processor.decode, rollouts, np.array(here))
+        rewards = reward_rollouts(self.rewarder, orders, rollouts, texts)
         seconds = {
             "perf/rollout_seconds": sampled - start,
             "perf/reward_seconds": time.perf_counter() - sampled,
         }
-        return Draw(orders, groups, rollouts, rewards, seconds)
+        return Draw(orders, groups, rollouts, rewards, texts, seconds)
 
 
 def batch_of(
@@ -202,18 +231,24 @@ def _pooled(values: np.ndarray) -> np.ndarray:
 
 def encode_group(id: str, orders: Orders, processor: Processor) -> Group:
     """Encodes an example under its orders."""
-    prompts = [processor.encode(prompt_text(one), one.images) for one in orders.examples]
+    prompts = [processor.encode(prompt_of(one), one.images) for one in orders.examples]
     return Group.of(id, prompts)
 
 
-def _note(one: Orders) -> list[Any]:
-    """The facts about an example that all hosts need besides prompts, as JSON."""
-    example = one.examples[0]
-    return [example.id, example.source, one.orders.tolist(), one.drawn, one.reason]
+def _note(one: Orders) -> str:
+    """The facts about an example that all hosts need besides prompts, as JSON.
+
+    The texts are for the record, and shorter than the prompts that are sent with them.
+    """
+    own = one.examples[0]
+    asked = [[conversation_text(example), example.answer] for example in one.examples]
+    facts = [own.id, own.source, digests(own), asked, one.orders.tolist(), one.drawn, one.reason]
+    return json.dumps(facts)
 
 
-def _of_note(note: Sequence[Any]) -> Orders:
-    """The orders of an example of another host, without text and images."""
-    id, source, orders, drawn, reason = note
-    named = Example(id, source, question="", images=(), answer="")
-    return Orders(np.array(orders, np.int64), (named,) * len(orders), drawn, reason)
+def _of_note(note: str) -> Orders:
+    """The orders of an example of another host; its images have names alone."""
+    id, source, names, asked, orders, drawn, reason = json.loads(note)
+    images = tuple(ImagePatches(np.empty((0, 0), np.float32), (0, 0), digest=n) for n in names)
+    examples = tuple(Example(id, source, text, images, answer) for text, answer in asked)
+    return Orders(np.array(orders, np.int64), examples, drawn, reason)

@@ -1,10 +1,8 @@
 """Graded rollouts: concatenated, measured and recorded."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -17,6 +15,7 @@ from perl_jax.types import Group, Rollouts
 class Draw:
     """Graded rollouts of b examples; arrays are ``[b, K, N]`` and ``[b, K, N, R]``.
 
+    ``texts`` are the responses' texts, ``[b, K, N]``, None where this host has not decoded them.
     ``seconds`` are durations by their names in the logs.
     """
 
@@ -24,6 +23,7 @@ class Draw:
     groups: Sequence[Group]
     rollouts: Rollouts
     rewards: Rewards
+    texts: np.ndarray
     seconds: Mapping[str, float]
 
 
@@ -61,6 +61,7 @@ def concatenate(draws: Sequence[Draw]) -> Draw:
         [one for draw in draws for one in draw.groups],
         Rollouts(tokens, logprobs, lengths, stopped, stats),
         Rewards(reward, accuracy, scored, components),
+        np.concatenate([draw.texts for draw in draws]),
         seconds,
     )
 
@@ -88,15 +89,3 @@ def rollout_metrics(drawn: Draw) -> dict[str, float]:
 
 def _mean(values: np.ndarray) -> float:
     return float(np.mean(values)) if values.size else 0.0
-
-
-def record_of(drawn: Draw, kept: np.ndarray) -> dict[str, Any]:
-    """The draws as JSON: ids, orders, kept groups, rewards, a digest of the tokens."""
-    tokens = np.where(drawn.rollouts.mask, drawn.rollouts.tokens, -1)
-    return {
-        "ids": [one.examples[0].id for one in drawn.orders],
-        "orders": [one.orders.tolist() for one in drawn.orders],
-        "kept": kept.tolist(),
-        "reward": np.round(drawn.rewards.reward.astype(float), 6).tolist(),
-        "tokens_sha256": hashlib.sha256(tokens.tobytes()).hexdigest(),
-    }

@@ -10,20 +10,29 @@ from perl_jax.rewards import Rewarder, Rewards
 from perl_jax.types import Rollouts
 
 
+def decode_rollouts(
+    decode: Callable[[np.ndarray], str], rollouts: Rollouts, mine: np.ndarray
+) -> np.ndarray:
+    """The texts of the responses to the examples in ``mine``, bool ``[b]``.
+
+    The result is ``[b, K, N]``, None elsewhere.
+    """
+    texts = np.full(rollouts.lengths.shape, None, object)
+    for place in zip(*np.nonzero((rollouts.lengths > 0) & mine[:, None, None]), strict=True):
+        texts[place] = decode(rollouts.tokens[place][: rollouts.lengths[place]])
+    return texts
+
+
 def reward_rollouts(
-    rewarder: Rewarder,
-    decode: Callable[[np.ndarray], str],
-    orders: Sequence[Orders],
-    rollouts: Rollouts,
-    mine: np.ndarray,
+    rewarder: Rewarder, orders: Sequence[Orders], rollouts: Rollouts, texts: np.ndarray
 ) -> Rewards:
     """Grades the rollouts of b examples; all hosts must call it.
 
-    This host grades the examples in ``mine``, bool ``[b]``. Results are ``[b, K, N]``; places
-    without a rollout are 0 and not scored.
+    This host grades the responses whose ``texts`` it has, see `decode_rollouts`. Results are
+    ``[b, K, N]``; places without a rollout are 0 and not scored.
     """
-    where = np.nonzero((rollouts.lengths > 0) & mine[:, None, None])
-    own = _rewarded(rewarder, decode, orders, rollouts, where) if mine.any() else _NOTHING
+    where = np.nonzero(texts != None)  # noqa: E711, elementwise
+    own = _rewarded(rewarder, texts, orders, rollouts, where) if len(where[0]) else _NOTHING
     told = {
         "where": [axis.tolist() for axis in where],
         "reward": own.reward.tolist(),
@@ -49,18 +58,17 @@ _NOTHING = Rewards(np.zeros(0), np.zeros(0), np.zeros(0, bool), {})
 
 def _rewarded(
     rewarder: Rewarder,
-    decode: Callable[[np.ndarray], str],
+    texts: np.ndarray,
     orders: Sequence[Orders],
     rollouts: Rollouts,
     where: tuple[np.ndarray, ...],
 ) -> Rewards:
     """The rewards ``[n]`` of the rollouts at n places."""
     examples = [orders[b].examples[k] for b, k, _ in zip(*where, strict=True)]
-    lengths = rollouts.lengths[where]
     return rewarder(
-        [decode(row[:n]) for row, n in zip(rollouts.tokens[where], lengths, strict=True)],
+        texts[where].tolist(),
         [example.answer for example in examples],
         [example.metadata for example in examples],
-        lengths,
+        rollouts.lengths[where],
         rollouts.stopped[where],
     )

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from perl_jax import permutation
 from perl_jax.data.pipeline.preparer import check_text
 from perl_jax.data.pipeline.rows import RowReader, Skipped
-from perl_jax.data.sources.legible import legible
 from perl_jax.data.sources.source import BadRow, Source
 from perl_jax.inspection.thumbnails import Thumbnail, thumbnail
 from perl_jax.inspection.word_diff import Piece, word_diff
+from perl_jax.legible import legible
 from perl_jax.processing import ImageError
-from perl_jax.types import Example, prompt_text
+from perl_jax.types import Example
 
 _MAX_CHARACTERS = 100_000
 _MAX_VALUE_CHARACTERS = 2_000
@@ -43,6 +43,7 @@ class Side:
     Attributes:
         order: For every slot, the image's number in the row's own order, from 1.
         pictures: A picture for every slot; None: it cannot be decoded.
+        turns: The role and the text of every message before the question.
     """
 
     order: tuple[int, ...]
@@ -50,6 +51,7 @@ class Side:
     question: tuple[Piece, ...]
     answer: tuple[Piece, ...]
     options: tuple[tuple[Piece, ...], ...]
+    turns: tuple[tuple[str, tuple[Piece, ...]], ...] = ()
 
     @property
     def answer_changed(self) -> bool:
@@ -96,7 +98,7 @@ def card(example: Example, look: Look) -> Card:
     """The card of a row that could be read; it may still be bad."""
     pictures, fault = _pictures(example, look.max_side)
     try:
-        check_text(example, prompt_text(example))
+        check_text(example)
     except BadRow as error:
         fault = error
     if fault is not None:
@@ -163,25 +165,39 @@ def _pictures(example: Example, max_side: int) -> tuple[_Pictures, BadRow | None
             pictures.append(thumbnail(image, max_side))
         except ImageError as error:
             pictures.append(None)
-            fault = fault or BadRow("bad_image", example.id, f"image {number}: {error}")
+            fault = fault or BadRow.of(example, "bad_image", f"image {number}: {error}")
     return tuple(pictures), fault
 
 
 def _sides(example: Example, pictures: _Pictures, result: _Result) -> tuple[Side, Side | None]:
     pairs = map(word_diff, _texts(example), _texts(result.example or example))
     before, after = zip(*pairs, strict=True)
-    own = _side(tuple(range(len(pictures))), pictures, before)
-    return own, _side(result.order, pictures, after) if result.example else None
+    roles = [turn.role for turn in example.turns]
+    own = _side(tuple(range(len(pictures))), pictures, before, roles)
+    return own, _side(result.order, pictures, after, roles) if result.example else None
 
 
-def _side(order: tuple[int, ...], pictures: _Pictures, texts: Sequence[tuple[Piece, ...]]) -> Side:
-    question, answer, *options = texts
-    shown = tuple(pictures[slot] for slot in order)
-    return Side(tuple(slot + 1 for slot in order), shown, question, answer, tuple(options))
+def _side(
+    order: tuple[int, ...],
+    pictures: _Pictures,
+    texts: Sequence[tuple[Piece, ...]],
+    roles: Sequence[str],
+) -> Side:
+    question, answer, *others = texts
+    turns, options = others[: len(roles)], others[len(roles) :]
+    return Side(
+        tuple(slot + 1 for slot in order),
+        tuple(pictures[slot] for slot in order),
+        question,
+        answer,
+        tuple(options),
+        tuple(zip(roles, turns, strict=True)),
+    )
 
 
 def _texts(example: Example) -> list[str]:
-    texts = (example.question, example.answer, *example.options)
+    turns = (turn.text for turn in example.turns)
+    texts = (example.question, example.answer, *turns, *example.options)
     return [legible(text, _MAX_CHARACTERS) for text in texts]
 
 

@@ -1,13 +1,17 @@
-"""Counts which rows can be permuted, and why others cannot: ``python -m perl_jax.data.lint``.
+"""Counts which rows can be permuted, and why others cannot.
+
+    perl-jax lint --data=rows.parquet --decode_images
+    perl-jax lint --config=demo --config.data.train.digits.rows=100
 
 Also counts rows that a run could not use, by reason; the exit code is 1 if they are more than
---max_bad_fraction. NAME is digits, a file, or a configuration file, whose fields are overridden as
---config.data.train.digits.rows=100. No model is loaded, so too long prompts are not found; images
-are only checked with --decode_images.
+--max_bad_fraction. Of a configuration, the rows are those of data.train. No model is loaded, so too
+long prompts are not found; images are only checked with --decode_images.
 """
 
+import argparse
 import json
 import sys
+import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,16 +22,24 @@ from tqdm import tqdm
 from perl_jax.data.config import open_source
 from perl_jax.data.pipeline.preparer import check_text
 from perl_jax.data.pipeline.rows import Filtered, RowReader, Skipped
-from perl_jax.data.sources.legible import legible
 from perl_jax.data.sources.source import BadRow, Source
 from perl_jax.files import write_whole
-from perl_jax.inspection.naming import at_least_one, parse, source_parser
+from perl_jax.inspection.naming import (
+    at_least_one,
+    open_named,
+    parse,
+    prints_config,
+    source_parser,
+)
+from perl_jax.legible import legible
+from perl_jax.main import one_line_errors
 from perl_jax.permutation import LintReport, Rules, lint
 from perl_jax.processing import ImageError, load_rgb
 from perl_jax.settings import Fraction, check_value, plain
-from perl_jax.types import Example, prompt_text
+from perl_jax.types import Example
 
 _WIDTH = 100
+_INDENT = " " * 4
 
 
 @dataclass
@@ -47,13 +59,16 @@ class BadRows:
         return self.reasons.total() / self.rows if self.rows else 0.0
 
     def table(self) -> str:
-        """The counts as text of at most 100 columns."""
+        """The counts as text, and what is wrong with the first row of each reason."""
         lines = [f"{self.reasons.total()} of {self.rows} rows cannot be used ({self.fraction:.1%})"]
         if self.reasons:
             lines += ["", f"{'cannot be used because':<30}{'rows':>10}  such as"]
         for reason, count in self.reasons.most_common():
-            sample = " ".join(str(self.samples[reason]).split())
-            lines.append(f"{reason:<30}{count:>10}  {sample}"[:_WIDTH])
+            sample = self.samples[reason]
+            lines.append(f"{reason:<30}{count:>10}  {sample.name}")
+            lines += textwrap.wrap(
+                sample.message, _WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT
+            )
         return "\n".join(lines)
 
 
@@ -82,12 +97,19 @@ def lint_source(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns its exit code."""
-    parser = source_parser("perl_jax.data.lint", __doc__)
+    parser = source_parser("lint", __doc__)
     parser.add_argument("--limit", type=at_least_one, help="read so many rows only")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write what was found")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="also write the report, as JSON")
     parser.add_argument("--decode_images", action="store_true", help="also decode every image")
-    parser.add_argument("--max_bad_fraction", type=float, default=0.01, help="default: 0.01")
-    args, named = parse(parser, arguments)
+    share = "the share of bad rows above which the exit code is 1; default: 0.01"
+    parser.add_argument("--max_bad_fraction", type=float, default=0.01, help=share)
+    args = parse(parser, arguments, renamed={"--json": "--out"})
+    with one_line_errors(debug=args.debug):
+        return 0 if prints_config(args, "lint") else _lint(args)
+
+
+def _lint(args: argparse.Namespace) -> int:
+    named = open_named(args)
     check_value(Fraction, args.max_bad_fraction, "max_bad_fraction")
     report, bad = lint_source(
         open_source(named.source),
@@ -97,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         decode_images=args.decode_images,
     )
     print(legible(f"{report.table()}\n\n{bad.table()}"))
-    if args.json:
+    if args.out:
         found = {
             "name": args.name,
             "rows": bad.rows,
@@ -106,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "share": report.fraction,
             **plain(report),
         }
-        write_whole(args.json, json.dumps(found, indent=2) + "\n")
+        write_whole(args.out, json.dumps(found, indent=2) + "\n")
     if bad.fraction > args.max_bad_fraction:
         most = f"max_bad_fraction = {args.max_bad_fraction}"
         print(f"error: more rows cannot be used than {most}", file=sys.stderr)
@@ -129,7 +151,7 @@ def _good_rows(
 
 
 def _with_text(example: Example) -> Example:
-    check_text(example, prompt_text(example))
+    check_text(example)
     return example
 
 
@@ -138,5 +160,5 @@ def _with_images(example: Example) -> Example:
         try:
             load_rgb(image)
         except ImageError as error:
-            raise BadRow("bad_image", example.id, f"image {number}: {error}") from error
+            raise BadRow.of(example, "bad_image", f"image {number}: {error}") from error
     return _with_text(example)

@@ -1,11 +1,12 @@
 """Finds the source and the rules that an inspection command names."""
 
 import argparse
+import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from perl_jax.data.config import SourceConfig
 from perl_jax.data.sources.dataset_directory import DatasetDirectoryConfig
@@ -15,12 +16,15 @@ from perl_jax.data.sources.parquet import ParquetConfig
 from perl_jax.data.sources.row_files import RowsConfig
 from perl_jax.data.sources.source import SourceKind
 from perl_jax.data.sources.tfds_config import TfdsConfig
-from perl_jax.overrides import load_config, split_overrides
+from perl_jax.main import add_config, command_parser, print_config
+from perl_jax.main import parse as parse_flags
+from perl_jax.overrides import load_config, open_config
 from perl_jax.permutation import Rules, rules_from_config
-from perl_jax.settings import read_config
 
-# The fields that these commands read, and so check; a run checks the rest.
-_READ = ("data.train", "permutation.rules", "seed")
+if TYPE_CHECKING:
+    from perl_jax.config import RunConfig
+
+_NONE: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -33,14 +37,14 @@ class Named:
 
 
 def find_source(
-    name: str, *, image_root: str | None = None, overrides: Sequence[str] = ()
+    name: str, *, image_root: str | None = None, overrides: Mapping[str, str] = _NONE
 ) -> Named:
     """Finds the source that the command line names.
 
     Args:
         name: A configuration file, or a name of one of the `KINDS`.
         image_root: For named data files, the directory that image paths are relative to.
-        overrides: Fields of a configuration file, as in ``--config.data.train.digits.rows=9``.
+        overrides: Fields of a configuration file by their paths.
 
     Raises:
         ValueError: The name is of no kind, or the configuration is wrong.
@@ -48,28 +52,30 @@ def find_source(
         TypeError: A field of the configuration has the wrong type.
     """
     files_only = f"image_root: expected with files that are named; got it with {name}"
-    if name.endswith(".py"):
+    if is_config(name):
         if image_root is not None:
             raise ValueError(files_only)
-        config = _load_config(name, overrides)
-        data = config.get("data")
-        if not isinstance(data, Mapping) or "train" not in data:
-            raise ValueError(f"{name}: expected config.data.train; got {', '.join(config)}")
-        source = read_config(SourceConfig, data["train"], "config.data.train")
-        seed = read_config(_Seed, {"seed": config.get("seed", 0)}).seed
-        return Named(source, _rules(config), seed)
+        return find_configured(name, overrides)
     recognised = {kind: recognise(name) for kind, (_, recognise) in KINDS.items()}
     chosen: dict[str, Any] = {kind: one for kind, one in recognised.items() if one is not None}
     if not chosen:
-        raise ValueError(f"{name}: expected one of these: {_names()}")
+        raise ValueError(f"{name}: expected one of these: {_names()}; a configuration CONFIG.py")
     if overrides:
-        raise ValueError(f"{overrides[0]}: only fields of a configuration file are set so")
+        path, value = next(iter(overrides.items()))
+        given = f"--config.{path}={value}"
+        raise ValueError(f"{given}: only fields of a configuration file are set so")
     if image_root is not None:
         ((kind, rows),) = chosen.items()
         if not isinstance(rows, RowsConfig):
             raise ValueError(files_only)
         chosen = {kind: replace(rows, image_root=image_root)}
     return Named(SourceConfig(**chosen))
+
+
+def find_configured(file: str, overrides: Mapping[str, str]) -> Named:
+    """The training rows of a configuration, its rules and its seed; raises as `open_run` does."""
+    config = open_run(file, overrides)
+    return Named(config.data.train, rules_from_config(config.permutation.rules), config.seed)
 
 
 def load_rules(path: str) -> Rules:
@@ -80,7 +86,8 @@ def load_rules(path: str) -> Rules:
         FileNotFoundError: It is missing.
     """
     if path.endswith(".py"):
-        return _rules(_load_config(path, ()))
+        permutation = load_config(path, _NONE).get("permutation") or {}
+        return rules_from_config(permutation.get("rules") or {}, "config.permutation.rules")
     if Path(path).suffix != ".json":
         raise ValueError(f"rules: expected a .json file or a configuration file; got {path!r}")
     try:
@@ -90,10 +97,12 @@ def load_rules(path: str) -> Rules:
     return rules_from_config(rules, path)
 
 
-def source_parser(program: str, description: str | None) -> argparse.ArgumentParser:
+def source_parser(command: str, description: str | None) -> argparse.ArgumentParser:
     """A parser with the arguments that `parse` reads."""
-    parser = argparse.ArgumentParser(prog=f"python -m {program}", description=description)
-    parser.add_argument("name", metavar="NAME", help=f"the source; one of: {_names()}")
+    parser = command_parser(command, description)
+    parser.add_argument("--data", metavar="NAME", help=f"the rows; one of: {_names()}")
+    parser.add_argument("name", metavar="NAME", nargs="?", help="the same as --data, or --config")
+    add_config(parser)
     rules = "your permutation rules: a JSON file, or a configuration file"
     parser.add_argument("--rules", metavar="FILE", help=rules)
     parser.add_argument("--image_root", metavar="DIR", help="where paths of images start")
@@ -102,13 +111,54 @@ def source_parser(program: str, description: str | None) -> argparse.ArgumentPar
 
 
 def parse(
-    parser: argparse.ArgumentParser, arguments: Sequence[str] | None
-) -> tuple[argparse.Namespace, Named]:
-    """Parses the arguments of a `source_parser`; raises as `find_source` and `load_rules` do."""
-    args, overrides = parser.parse_known_args(arguments)
-    named = find_source(args.name, image_root=args.image_root, overrides=overrides)
+    parser: argparse.ArgumentParser,
+    arguments: Sequence[str] | None,
+    *,
+    required: Sequence[str] = (),
+    renamed: Mapping[str, str] = _NONE,
+) -> argparse.Namespace:
+    """Parses the arguments of a `source_parser`; ``name`` is then what names the rows."""
+    args = parse_flags(parser, arguments, required=required, renamed=renamed)
+    given = [one for one in (args.config, args.data, args.name) if one is not None]
+    if len(given) != 1:
+        parser.error(f"expected one of --data and --config; got {', '.join(given) or 'none'}")
+    (args.name,) = given
+    if args.config and args.image_root is not None:
+        parser.error("--image_root goes with --data")
+    return args
+
+
+def open_named(args: argparse.Namespace) -> Named:
+    """What the arguments name; raises as `find_source` and `load_rules` do."""
+    if args.config:
+        named = find_configured(args.config, args.overrides)
+    else:
+        named = find_source(args.name, image_root=args.image_root, overrides=args.overrides)
     rules = {**named.rules, **(load_rules(args.rules) if args.rules else {})}
-    return args, Named(named.source, rules, named.seed if args.seed is None else args.seed)
+    return Named(named.source, rules, named.seed if args.seed is None else args.seed)
+
+
+def prints_config(args: argparse.Namespace, command: str) -> bool:
+    """Prints the configuration if that is asked for; whether it was."""
+    if args.print_config:
+        print_config(open_run(args.config, args.overrides), command)
+    return bool(args.print_config)
+
+
+def open_run(file: str, overrides: Mapping[str, str]) -> "RunConfig":
+    """The configuration of a run, as its command reads it."""
+    # Imported here: it imports jax, which named files do not need.
+    from perl_jax.config import TrainConfig, WarmstartConfig
+
+    fields = load_config(file, overrides)
+    if "train" not in (fields.get("data") or {}):
+        raise ValueError(f"{file}: expected config.data.train; got {', '.join(fields)}")
+    names = [
+        {item.name for item in dataclasses.fields(kind)} for kind in (TrainConfig, WarmstartConfig)
+    ]
+    only_supervised = (names[1] - names[0]) & fields.keys()
+    kind: type[RunConfig] = WarmstartConfig if only_supervised else TrainConfig
+    return open_config(kind, file, overrides)
 
 
 def at_least_one(text: str) -> int:
@@ -145,7 +195,7 @@ KINDS: Mapping[str, tuple[str, Callable[[str], SourceKind | None]]] = {
         _dataset_directory,
     ),
     "tfds": (
-        "what perl_jax.data.build built, DIR/NAME/VERSION",
+        "what perl-jax build built, DIR/NAME/VERSION",
         lambda name: TfdsConfig(name) if (Path(name) / "dataset_info.json").is_file() else None,
     ),
 }
@@ -154,33 +204,9 @@ KINDS: Mapping[str, tuple[str, Callable[[str], SourceKind | None]]] = {
 
 def _names() -> str:
     words = [words for words, _ in KINDS.values()]
-    return "; ".join([*words, "a configuration file CONFIG.py, whose data.train it is"])
+    return "; ".join(words)
 
 
-@dataclass(frozen=True)
-class _Seed:
-    seed: int
-
-
-def _rules(config: Mapping[str, Any]) -> Rules:
-    permutation = config.get("permutation") or {}
-    return rules_from_config(permutation.get("rules") or {}, "config.permutation.rules")
-
-
-def _load_config(path: str, arguments: Sequence[str]) -> Mapping[str, Any]:
-    """The fields of a configuration file, as a run reads them."""
-    overrides, left = split_overrides(arguments)
-    if left:
-        raise ValueError(f"{path}: expected fields as --config.data...=VALUE; got {left[0]!r}")
-    listed = load_config(path, {})
-    for name in overrides:
-        if not name.startswith(_READ) and not _holds(listed, name):
-            expected = f"expected a field of the file or of {', '.join(_READ)}"
-            raise ValueError(f"{path}: config.{name}: unknown key; {expected}")
-    return load_config(path, overrides)
-
-
-def _holds(config: Any, path: str) -> bool:
-    name, _, rest = path.partition(".")
-    held = isinstance(config, Mapping) and name in config
-    return held and (not rest or _holds(config[name], rest))
+def is_config(name: str) -> bool:
+    """Whether a name is that of a configuration file, as ``FILE.py`` or ``FILE.py:TEXT``."""
+    return name.endswith(".py") or ".py:" in name

@@ -1,9 +1,11 @@
-"""Writes a page that shows data: ``python -m perl_jax.data.show NAME --permuted --out=page.html``.
+"""Writes a page that shows rows.
+
+    perl-jax show --data=rows.parquet --permuted --out=page.html
+    perl-jax show --config=demo --config.data.train.digits.rows=100 --out=page.html
 
 Shows rows with all their fields; with --permuted, also in the order that a run would use, with
-changed words marked, or why a row keeps its order. NAME is digits, a file, or a configuration file,
-whose fields are overridden as --config.data.train.digits.rows=100. The page is one file without
-scripts, and loads nothing.
+changed words marked, or why a row keeps its order. Of a configuration, the rows are those of
+data.train. The page is one file without scripts, and loads nothing.
 """
 
 import argparse
@@ -15,11 +17,18 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from perl_jax.data.config import open_source
-from perl_jax.data.sources.legible import legible
 from perl_jax.data.sources.source import BadRow, Source
 from perl_jax.files import write_whole
 from perl_jax.inspection.cards import Look, cards
-from perl_jax.inspection.naming import at_least_one, parse, source_parser
+from perl_jax.inspection.naming import (
+    at_least_one,
+    open_named,
+    parse,
+    prints_config,
+    source_parser,
+)
+from perl_jax.legible import legible
+from perl_jax.main import one_line_errors
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -64,17 +73,24 @@ def choose(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line."""
-    parser = source_parser("perl_jax.data.show", __doc__)
-    parser.add_argument("--out", type=_page, required=True, help="the page, PAGE.html")
+    parser = source_parser("show", __doc__)
+    parser.add_argument("--out", type=_page, metavar="FILE", help="the page, PAGE.html")
     parser.add_argument("--permuted", action="store_true", help="show another order beside")
-    parser.add_argument("--n", type=at_least_one, default=20, help="how many rows; default: 20")
+    parser.add_argument("--limit", type=at_least_one, default=20, help="of rows; default: 20")
     parser.add_argument("--sample", type=int, metavar="SEED", help="rows drawn, not the first")
     parser.add_argument("--id", action="append", default=[], help="this example; repeatable")
     size = "longest side of pictures; default: 192"
     parser.add_argument("--image_size", type=at_least_one, default=192, help=size)
-    args, named = parse(parser, arguments)
+    args = parse(parser, arguments, required=("out",), renamed={"--n": "--limit"})
+    with one_line_errors(debug=args.debug):
+        if not prints_config(args, "show"):
+            _show(args)
+
+
+def _show(args: argparse.Namespace) -> None:
+    named = open_named(args)
     source = open_source(named.source)
-    rows = choose(source, args.n, sample=args.sample, ids=args.id)
+    rows = choose(source, args.limit, sample=args.sample, ids=args.id)
     look = Look(args.permuted, named.rules, named.seed, args.image_size)
     page, counts = render(args.name, source, rows, look)
     write_whole(args.out, page)

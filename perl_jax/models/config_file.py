@@ -24,6 +24,10 @@ class Section:
             raise ValueError(f"{self.where}: {name}: expected an object, got {value!r}")
         return Section(value, f"{self.where}: {name}")
 
+    def over(self, defaults: Mapping[str, Any]) -> "Section":
+        """The section with these values for the fields that it leaves out."""
+        return Section({**defaults, **self.content}, self.where)
+
     def integer(self, name: str) -> int:
         """A whole number of at least 0."""
         value = self.content.get(name)

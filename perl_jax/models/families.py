@@ -30,6 +30,7 @@ def parse_config(content: Mapping[str, Any], *, where: str = "config.json") -> P
     Raises:
         ValueError: A field is missing, inconsistent or not implemented; the message names it.
     """
+    _check_unquantized(content, where)
     model_type = content.get("model_type")
     if not isinstance(model_type, str) or model_type not in FAMILIES:
         choices = " or ".join(map(repr, FAMILIES))
@@ -37,6 +38,19 @@ def parse_config(content: Mapping[str, Any], *, where: str = "config.json") -> P
     if "auto_map" in content:
         raise ValueError(f"{where}: auto_map: models that bring their own code are not loaded")
     return FAMILIES[model_type].parse(content, where)
+
+
+def _check_unquantized(content: Mapping[str, Any], where: str) -> None:
+    quantization = content.get("quantization_config")
+    if not quantization:
+        return
+    fields = quantization if isinstance(quantization, Mapping) else {}
+    method = fields.get("quant_method", "of an unknown method")
+    raise ValueError(
+        f"{where}: quantization_config: expected weights that are not quantized; got {method}: "
+        "use the checkpoint that was quantized, as its name without the suffix AWQ, GPTQ, bnb or "
+        "FP8 often tells"
+    )
 
 
 def read_config(path: str | Path) -> PolicyConfig:

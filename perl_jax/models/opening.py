@@ -35,7 +35,11 @@ def open_model(config: ModelConfig, mesh: Mesh | None = None) -> tuple[Policy, P
 
 def open_processor(config: ModelConfig) -> Processor:
     """Loads the processor of the policy's directory."""
-    return load_processor(config.path, min_pixels=config.min_pixels, max_pixels=config.max_pixels)
+    path = config.path
+    processor = load_processor(path, min_pixels=config.min_pixels, max_pixels=config.max_pixels)
+    # Otherwise every row would fail by itself.
+    processor.check_template()
+    return processor
 
 
 def load_policy(config: ModelConfig, mesh: Mesh | None = None) -> Policy:

@@ -6,9 +6,10 @@ functions: no model, no device, no state.
 """
 
 from perl_jax.permutation.expand import Orders, orders_for, permutation_metrics
+from perl_jax.permutation.layout import movable_slots
 from perl_jax.permutation.lint import LintReport, Rewrite, lint
 from perl_jax.permutation.orders import inverse, sample_orders
-from perl_jax.permutation.permute import movable_slots, permute
+from perl_jax.permutation.permute import permute
 from perl_jax.permutation.refusal import REASONS, CannotPermute
 from perl_jax.permutation.rules import Rule, RuleByColumn, Rules, rules_from_config
 from perl_jax.permutation.schedule import Schedule, is_permuted, permutation_rate

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from perl_jax.permutation.reading.options import Option, fields_of
+from perl_jax.permutation.reading.options import Option, fields_of, question_field
 from perl_jax.permutation.reading.placeholders import MASK
 from perl_jax.permutation.reading.scan import Mention, Reader
 from perl_jax.permutation.reading.words import NOUNS, NUMBER, POSITION, SIDE
@@ -27,8 +27,12 @@ _BARE_ORDER = re.compile(rf"(?i)\s*\(?\s*{_ITEM}(?:\s*(?:,|-|→|⇒|[-=]?>)\s*{
 _ONES = re.compile(r"(?<=\w)\s+ones?\b", re.IGNORECASE)
 _ONE_BARE = re.compile(rf"(?:{NUMBER}|{POSITION}|{SIDE})\b", re.IGNORECASE)
 _PLAIN_ITEM = rf"(?:the\s+)?(?:{NUMBER}|{POSITION}|{SIDE})\b(?:\s+ones?)?"
+# The marks and words that may stand around the number of an image: "#3", "(3)", "**number 3**".
+_OPENS = r"(?:\\boxed\{|[(\[*\"'\u201c\s]|\b(?:number|no\.|nr\.)|#)*"
+_CLOSES = r"[)\]*\"'\u201d}.\s]*"
 _BARE = re.compile(
-    rf"(?i)\s*{_PLAIN_ITEM}(?:\s*(?:,\s*and\b|,\s*or\b|,|&|\band\b|\bor\b)\s*{_PLAIN_ITEM})*\s*\.?\s*"
+    rf"(?i){_OPENS}{_PLAIN_ITEM}{_CLOSES}"
+    rf"(?:(?:,\s*and\b|,\s*or\b|,|&|\band\b|\bor\b){_OPENS}{_PLAIN_ITEM}{_CLOSES})*"
 )
 
 
@@ -51,8 +55,8 @@ def follow_letter(
         CannotPermute: ``answer_not_a_letter``, ``letter_outside_options``,
             ``moved_image_without_letter`` or ``duplicate_images``.
     """
-    fields = fields_of(example)
-    whole = {fields[o.field].strip(): o.letter for o in options if o.field > 0}
+    fields, question = fields_of(example), question_field(example)
+    whole = {fields[o.field].strip(): o.letter for o in options if o.field > question}
     letter = whole.get(example.answer.strip()) or letter_of(example.answer)
     if letter is None:
         raise CannotPermute("answer_not_a_letter", example.answer)
@@ -118,6 +122,15 @@ def looks_like_order(text: str, num_slots: int) -> bool:
         return False
     numbers = sorted(int(number) for number in re.findall(r"\d+", text))
     return numbers in (list(range(num_slots)), list(range(1, num_slots + 1)))
+
+
+def find_name(text: str, reader: Reader, offset: int) -> list[Mention]:
+    """The letter of a caption that is the whole text, which begins at ``offset``: "B", "(B)"."""
+    match = _LETTER.fullmatch(text)
+    if match is None or match["letter"] not in reader.names:
+        return []
+    start = offset + match.start("letter")
+    return [Mention(start, start + 1, "name", reader.names.index(match["letter"]))]
 
 
 def find_bare(text: str, reader: Reader, offset: int) -> list[Mention]:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from perl_jax.permutation.layout import movable_slots
 from perl_jax.permutation.orders import sample_orders
-from perl_jax.permutation.permute import movable_slots, permute
+from perl_jax.permutation.permute import permute
 from perl_jax.permutation.refusal import CannotPermute
 from perl_jax.permutation.rules import Rule
 from perl_jax.permutation.schedule import is_permuted

@@ -114,7 +114,9 @@ def _changes(result: Orders) -> list[Rewrite]:
     """The fields that the first permuted order changes."""
     own, other = result.examples[:2]
     order = tuple(result.orders[1].tolist())
+    turns = zip(own.turns, other.turns, strict=True)
     changes = [
+        *(Rewrite(own.id, order, f"{a.role} turn", a.text, b.text) for a, b in turns),
         Rewrite(own.id, order, "question", own.question, other.question),
         Rewrite(own.id, order, "options", " ".join(own.options), " ".join(other.options)),
         Rewrite(own.id, order, "answer", own.answer, other.answer),

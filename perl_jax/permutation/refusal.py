@@ -21,7 +21,11 @@ REASONS = {
     "no_order": "the rule relabels orders, but the example holds none",
     "malformed_order": "an order repeats an image, or names one that does not exist",
     "undeclared_order": "an option or the answer looks like an order of the images",
+    "earlier_answers": "an earlier answer of the conversation may depend on the order",
     # Text that cannot be rewritten with certainty.
+    "text_too_long": "the texts are longer than what is read",
+    "other_language": "a text is not English, so its references cannot be read",
+    "quoted_words": "quoted words that may be a reference, or words that a picture shows",
     "caption_mismatch": "a caption does not agree with the slot that it stands at",
     "inline_placeholder": "an image stands inside a sentence whose meaning its place decides",
     "repeated_tag": "the tag of a moved image appears more than once",

@@ -38,7 +38,7 @@ class Accuracies(dict[tuple[str, str], Result]):
             for (source, id), result in results.items():
                 line: dict[str, object] = {"source": source, "id": id}
                 if isinstance(result, Skipped):
-                    line["bad"] = [result.reason, result.row, result.message]
+                    line["bad"] = [result.reason, result.row, result.message, result.row_id]
                 else:
                     line["scores"] = list(result)
                 file.write(json.dumps(line) + "\n")

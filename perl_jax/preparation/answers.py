@@ -4,9 +4,9 @@ from typing import Literal, get_args
 
 from perl_jax.permutation.answers import letter_of
 from perl_jax.rewards.answers import answer_text
-from perl_jax.rewards.matching import read_sequence
 from perl_jax.rewards.normalise import clean, is_prose, prose
 from perl_jax.rewards.numeric import read_number
+from perl_jax.rewards.sequences import read_sequence
 
 AnswerKind = Literal["letter", "number", "list", "words", "expression"]
 KINDS: tuple[AnswerKind, ...] = get_args(AnswerKind)

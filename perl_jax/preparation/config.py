@@ -18,9 +18,16 @@ class PrepareConfig(Checked):
     """The rows to prepare, and a section for each stage; None: the stage is left out.
 
     Attributes:
+        source: The rows to prepare.
         seed: The seed of all draws.
         max_bad_fraction: The largest share of a stage's rows that may be bad.
         endpoint: Answers for ``rephrase``, and for ``order`` with ``ask``.
+        filter: Keeps wanted rows whose answers can be graded.
+        rephrase: Turns open-ended questions into multiple choice.
+        deduplicate: Drops rows that look the same as earlier ones.
+        difficulty: Keeps questions that a policy answers rightly neither always nor never.
+        order: Marks whether answers depend on the order of the images.
+        split: Parts training and held-out rows.
     """
 
     source: SourceConfig

@@ -11,12 +11,16 @@ from perl_jax.data.sources.source import Source
 from perl_jax.preparation.image_hash import Distance, distances, hashed_rows
 from perl_jax.preparation.stage import Context, KeptRow, Outcome, dropped
 from perl_jax.settings import Checked
-from perl_jax.types import Example, prompt_text
+from perl_jax.types import Example, conversation_text
 
 
 @dataclass(frozen=True)
 class DeduplicateConfig(Checked):
-    """Images look the same if their `image_hash` differs in at most ``max_distance`` bits."""
+    """When images look the same.
+
+    Attributes:
+        max_distance: The most bits in which the hashes (`image_hash`) of same images differ.
+    """
 
     max_distance: Distance = 6
 
@@ -49,5 +53,5 @@ def deduplicate_rows(
 
 def _normalised_text(example: Example) -> str:
     """Question, options and answer, without case, extra spaces and compatibility forms."""
-    text = unicodedata.normalize("NFKC", f"{prompt_text(example)}\n{example.answer}")
+    text = unicodedata.normalize("NFKC", f"{conversation_text(example)}\n{example.answer}")
     return " ".join(text.split()).casefold()

@@ -11,10 +11,9 @@ import numpy as np
 
 from perl_jax.data.pipeline.preparer import Preparer
 from perl_jax.data.pipeline.rows import Skipped
-from perl_jax.data.sources.row_files import sample
 from perl_jax.data.sources.source import BadRow, Source
 from perl_jax.filtering import Bounds, Verdict, judge_groups
-from perl_jax.hub import resolve_directory
+from perl_jax.models.fingerprint import fingerprint_of_model
 from perl_jax.models.opening import ModelConfig, open_model
 from perl_jax.preparation.accuracies import Accuracies, Result
 from perl_jax.preparation.stage import Context, KeptRow, Outcome, dropped, map_rows, read_rows
@@ -22,7 +21,7 @@ from perl_jax.rewards import Grader
 from perl_jax.rollout import Group, Sampler, SamplerConfig, Strategy
 from perl_jax.rollout.config import Temperature
 from perl_jax.settings import Checked, Count, Dtype, plain
-from perl_jax.types import Example, prompt_text
+from perl_jax.types import Example, prompt_of
 
 ACCURACY = "accuracy"
 """The metadata key of the policy's mean accuracy."""
@@ -99,7 +98,7 @@ def filter_difficulty(
 
 def difficulty_depends(config: DifficultyConfig, context: Context) -> Any:
     """The fingerprint of the policy."""
-    return _fingerprint_of_model(config.policy.path)
+    return fingerprint_of_model(config.policy.path)
 
 
 def _judged(row: Example, accuracies: Accuracies, bounds: Bounds) -> Outcome:
@@ -151,7 +150,7 @@ class _Asker:
             try:
                 asked.append((row, self._group(row)))
             except BadRow as error:
-                results[row.source, row.id] = Skipped(error.reason, error.row, error.message)
+                results[row.source, row.id] = Skipped.of(error)
         grades = self._grades(asked) if asked else []
         keys = [(row.source, row.id) for row, _ in asked]
         return results | dict(zip(keys, grades, strict=True))
@@ -159,12 +158,12 @@ class _Asker:
     def _group(self, row: Example) -> Group:
         question = row.question + self.config.prompt_suffix
         prepared = self.prepare(replace(row, question=question))
-        prompt = self.sampler.processor.encode(prompt_text(prepared), prepared.images)
+        prompt = self.sampler.processor.encode(prompt_of(prepared), prepared.images)
         group = Group.of(json.dumps([row.source, row.id]), [prompt])
         try:
             self.sampler.check(group)
         except ValueError as error:
-            raise BadRow("too_long", row.id, str(error)) from error
+            raise BadRow.of(row, "too_long", str(error)) from error
         return group
 
     def _grades(self, asked: Sequence[tuple[Example, Group]]) -> list[list[float | None]]:
@@ -189,19 +188,9 @@ def _key(source: Source, config: DifficultyConfig, context: Context) -> str:
     del policy["path"], rollouts["batch"], rollouts["sampler"], rollouts["grading_workers"]
     parts = {
         "rows": source.fingerprint(),
-        "model": _fingerprint_of_model(config.policy.path),
+        "model": fingerprint_of_model(config.policy.path),
         "policy": policy,
         "rollouts": rollouts,
         "seed": context.seed,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
-
-
-def _fingerprint_of_model(path: str) -> str:
-    """A digest of the model files' names, sizes and a sample of their bytes."""
-    digest = hashlib.sha256()
-    for file in sorted(resolve_directory(path).iterdir()):
-        if file.suffix in (".json", ".safetensors", ".jinja", ".txt"):
-            digest.update(file.name.encode())
-            digest.update(sample(str(file)))
-    return digest.hexdigest()

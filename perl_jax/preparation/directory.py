@@ -85,11 +85,16 @@ def _written(kept: KeptRow, writer: ShardWriter) -> KeptRow | Skipped:
     try:
         writer.add(kept.example)
     except BadRow as error:
-        return Skipped(error.reason, error.row, error.message)
+        return Skipped.of(error)
     return kept
 
 
 def _lost(outcome: DroppedRow | Skipped) -> dict[str, str]:
     if isinstance(outcome, DroppedRow):
         return vars(outcome)
-    return {"reason": outcome.reason, "bad_row": outcome.row, "detail": outcome.message}
+    return {
+        "reason": outcome.reason,
+        "bad_row": outcome.row,
+        "detail": outcome.message,
+        **({"id": outcome.row_id} if outcome.row_id else {}),
+    }

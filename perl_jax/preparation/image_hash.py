@@ -13,7 +13,7 @@ from annotated_types import Interval
 from PIL import Image
 
 from perl_jax.data.pipeline.rows import Skipped
-from perl_jax.data.sources.source import Source
+from perl_jax.data.sources.source import BadRow, Source
 from perl_jax.preparation.stage import map_rows
 from perl_jax.processing import ImageError, load_rgb
 from perl_jax.settings import Expects
@@ -63,7 +63,7 @@ def _hashed(row: Example) -> tuple[Example, np.ndarray] | Skipped:
         try:
             hashes[number] = image_hash(image)
         except ImageError as error:
-            return Skipped("bad_image", row.id, f"image {number + 1}: {error}")
+            return Skipped.of(BadRow.of(row, "bad_image", f"image {number + 1}: {error}"))
     return row, hashes
 
 

@@ -109,7 +109,12 @@ def _try(example: Example, order: list[int], rule: permutation.Rule) -> Example 
 
 
 def _differs(a: Example, b: Example) -> bool:
-    return (a.question, a.options, a.answer) != (b.question, b.options, b.answer)
+    return (a.turns, a.question, a.options, a.answer) != (
+        b.turns,
+        b.question,
+        b.options,
+        b.answer,
+    )
 
 
 def _marked(row: Example, changes: bool, who: str) -> KeptRow:

@@ -37,7 +37,9 @@ def ask_rows(
 
         def decided(row: Example) -> Outcome:
             options = "\n".join(row.options) or "(none)"
-            text = prompt.substitute(question=row.question, options=options, answer=row.answer)
+            told = (f"{turn.role}: {turn.text}" for turn in row.turns)
+            question = "\n".join((*told, row.question))
+            text = prompt.substitute(question=question, options=options, answer=row.answer)
             return decide(row, lambda: read_object(endpoint.ask(text)))
 
         yield from map_rows(source, decided, endpoint.config.concurrency)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from perl_jax.data.pipeline.rows import Skipped
-from perl_jax.data.sources.source import Source
+from perl_jax.data.sources.source import BadRow, Source
 from perl_jax.endpoint import Refused
 from perl_jax.preparation.answers import answer_kind
 from perl_jax.preparation.questions import Ask, ask_rows, asking_depends
@@ -40,15 +40,15 @@ def rephrase_rows(source: Source, config: RephraseConfig, context: Context) -> I
     metadata as ``rephrased_from``.
 
     Kept rows are ``objective`` or ``rephrased``. Others are dropped (or kept, with ``unusable``) as
-    ``malformed`` (not what the prompt asks for), ``not_rephrasable`` (says the endpoint) or
-    ``refused`` (no answer).
+    ``malformed`` (not what the prompt asks for), ``not_rephrasable`` (says the endpoint),
+    ``refused`` (no answer) or ``several_turns`` (the question is part of a conversation).
     """
 
     def rephrase(row: Example, ask: Ask) -> Outcome:
         try:
             kind = answer_kind(row.answer)
         except (TypeError, ValueError) as error:
-            return Skipped("bad_answer", row.id, str(error))
+            return Skipped.of(BadRow.of(row, "bad_answer", str(error)))
         if kind != "open":
             return KeptRow(row, "objective")
         outcome = _rephrased(row, ask, context.seed)
@@ -65,6 +65,8 @@ def rephrasing_depends(config: RephraseConfig, context: Context) -> Any:
 
 
 def _rephrased(row: Example, ask: Ask, seed: int) -> KeptRow | DroppedRow:
+    if any(turn.role != "system" for turn in row.turns):
+        return dropped(row, "several_turns", "only questions that stand alone are rephrased")
     try:
         answer = ask()
         if "skip" in answer:

@@ -127,8 +127,10 @@ def _row(example: Example) -> tuple[dict[str, Any], int]:
         if not isinstance(image, bytes):
             got = type(image).__name__
             raise TypeError(f"{where}: image {number}: expected encoded bytes; got {got}")
+    messages = [(turn.role, turn.text) for turn in example.turns] + [("user", example.question)]
     texts = (
-        example.id, example.source, example.question, example.answer, metadata, *example.options,
+        example.id, example.source, example.answer, metadata, *example.options,
+        *(text for _, text in messages),
         *(value for value in columns.values() if isinstance(value, str)),
     )  # fmt: skip
     try:
@@ -137,7 +139,7 @@ def _row(example: Example) -> tuple[dict[str, Any], int]:
         raise BadRow("bad_text", where, f"a text cannot be encoded: {error}") from error
     row = {
         "data_source": example.source,
-        "prompt": [{"role": "user", "content": example.question}],
+        "prompt": [{"role": role, "content": text} for role, text in messages],
         "images": [{"bytes": image, "path": None} for image in example.images],
         "reward_model": {"style": "rule", "ground_truth": example.answer},
         OWN_COLUMN: {"id": example.id, "options": list(example.options), "metadata": metadata},

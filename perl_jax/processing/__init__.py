@@ -6,6 +6,7 @@ from perl_jax.processing.errors import ImageError, PromptError
 from perl_jax.processing.images import (
     ImageSettings,
     extract_patches,
+    picture_of,
     read_image_settings,
     smart_resize,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "load_processor",
     "load_rgb",
     "multimodal_positions",
+    "picture_of",
     "read_conversation",
     "read_image_settings",
     "smart_resize",

@@ -7,6 +7,9 @@ from typing import Any
 
 from perl_jax.processing.files import read_json, read_optional_json
 
+THOUGHT = "<think>"
+"""The mark that opens a thought."""
+
 
 @dataclass(frozen=True)
 class ChatTemplate:
@@ -21,17 +24,53 @@ class ChatTemplate:
         Raises:
             ValueError: The template fails on these messages.
         """
-        from jinja2 import TemplateError
+        return self._rendered(tokenizer, messages, messages[-1]["role"] != "assistant")
 
+    def opening(self, tokenizer: Any) -> str:
+        """What the template writes for the model before its response, from ``<think>`` on.
+
+        Templates of reasoning models open the thought themselves, so a response lacks it. The
+        result is empty for any other template.
+        """
+        messages = [{"role": "user", "content": [{"type": "text", "text": "?"}]}]
+        try:
+            asked = self._rendered(tokenizer, messages, False)
+            opened = self._rendered(tokenizer, messages, True)
+        except ValueError:
+            # It is told when a prompt is rendered.
+            return ""
+        added = opened.removeprefix(asked) if opened.startswith(asked) else opened
+        return added[added.find(THOUGHT) :] if THOUGHT in added else ""
+
+    def check_images(self, tokenizer: Any, image_text: str) -> None:
+        """Refuses a template that does not show an image as ``image_text``.
+
+        Raises:
+            ValueError: The template fails on images, or drops them.
+        """
+        parts = [{"type": "image"}, {"type": "text", "text": "?"}]
+        shown = self._rendered(tokenizer, [{"role": "user", "content": parts}], True)
+        if (count := shown.count(image_text)) != 1:
+            raise ValueError(
+                f"{self.source}: the chat template cannot take images: it gives {count} image "
+                f"tokens {image_text!r} for one image; use the template of a vision-language model"
+            )
+
+    def _rendered(self, tokenizer: Any, messages: Sequence[dict[str, Any]], opened: bool) -> str:
         try:
             return tokenizer.apply_chat_template(
                 list(messages),
                 chat_template=self.text,
-                add_generation_prompt=messages[-1]["role"] != "assistant",
+                add_generation_prompt=opened,
                 tokenize=False,
             )
-        except TemplateError as error:
-            raise ValueError(f"{self.source}: the chat template fails: {error}") from error
+        # A template is a program: whatever it raises is an error in its file.
+        except Exception as error:
+            images = any(not isinstance(message["content"], str) for message in messages)
+            what = "cannot take images: it fails on them" if images else "fails"
+            raise ValueError(
+                f"{self.source}: the chat template {what}: {type(error).__name__}: {error}"
+            ) from error
 
 
 def read_chat_template(directory: Path) -> ChatTemplate:

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from perl_jax.processing.errors import ImageError
+from perl_jax.processing.png import SIGNATURE, without_damaged_metadata
 
 # Decoders for untrusted bytes. Of Pillow's other forty, some start programs (EPS), some decode
 # frames without a bound (TIFF, GIF), and no data set of this field needs them.
@@ -160,6 +161,8 @@ def _from_bytes(data: bytes) -> np.ndarray:
         raise ImageError("0 bytes")
     if len(data) > MAX_BYTES:
         raise ImageError(f"more than {MAX_BYTES >> 20} MiB of encoded bytes")
+    if data.startswith(SIGNATURE):
+        data = without_damaged_metadata(data)
     with _decoding():
         with _silenced():
             image = Image.open(io.BytesIO(data), formats=FORMATS)

@@ -3,6 +3,7 @@
 Its torchvision processor rounds the resize differently, by up to two grey levels.
 """
 
+import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -209,7 +210,26 @@ def extract_patches(rgb: np.ndarray, settings: ImageSettings) -> ImagePatches:
     patches = np.empty((len(blocks), 3, settings.temporal_patch_size, patch, patch), np.float32)
     for channel, levels in enumerate(_normalised_levels(settings)):
         patches[:, channel] = levels[blocks[:, channel]][:, np.newaxis]
-    return ImagePatches(patches.reshape(len(blocks), -1), grid)
+    digest = hashlib.blake2b(resized.tobytes() + bytes(str(grid), "ascii"), digest_size=16)
+    return ImagePatches(patches.reshape(len(blocks), -1), grid, digest=digest.hexdigest())
+
+
+def picture_of(image: ImagePatches, settings: ImageSettings) -> np.ndarray:
+    """The resized picture that patches were cut from, uint8 ``[H, W, 3]``."""
+    patch, merge = settings.patch_size, settings.merge_size
+    shape = (-1, 3, settings.temporal_patch_size, patch, patch)
+    # The frames of a still image are the same.
+    frame = image.patches.reshape(shape)[:, :, 0]
+    mean, std = (
+        np.array(values, np.float32)[:, np.newaxis, np.newaxis]
+        for values in (settings.mean, settings.std)
+    )
+    levels = np.rint((frame * std + mean) / np.float32(settings.rescale_factor))
+    rows, columns = image.grid
+    blocks = levels.astype(np.uint8).reshape(
+        rows // merge, columns // merge, merge, merge, 3, patch, patch
+    )
+    return blocks.transpose(0, 2, 5, 1, 3, 6, 4).reshape(rows * patch, columns * patch, 3)
 
 
 def _normalised_levels(settings: ImageSettings) -> np.ndarray:

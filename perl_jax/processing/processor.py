@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from perl_jax.hub import resolve_directory
-from perl_jax.processing.chat import ChatTemplate, read_chat_template
+from perl_jax.processing.chat import THOUGHT, ChatTemplate, read_chat_template
 from perl_jax.processing.conversation import check_texts, read_conversation
 from perl_jax.processing.decode import load_rgb
 from perl_jax.processing.errors import ImageError
@@ -22,6 +22,8 @@ from perl_jax.types import ImagePatches, Prompt
 _VISION_TOKENS = (
     "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>",
 )  # fmt: skip
+# Some tokenizers hold these as special tokens, yet they are part of what a model says.
+_SPOKEN_TOKENS = (THOUGHT, "</think>", "<answer>", "</answer>")
 _VISION_FIELDS = (
     "image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id",
     "vision_token_id",
@@ -39,7 +41,10 @@ class Processor:
         stop_tokens: The ids that end a response.
         banned_tokens: The ids that stand for or delimit images and videos. A response with one
             could not be read back, so a policy must never emit them; see `banned_rows`.
-        special_tokens: The control tokens, as text; prompts that hold one are refused.
+        special_tokens: The control tokens, as text; prompts that hold one are refused. Marks of a
+            thought or an answer, ``<think>`` and such, are never among them.
+        hidden_tokens: The ids of the control tokens, which decoding leaves out.
+        opening: What the chat template writes before a response, from ``<think>`` on; else empty.
         vocab_size: The number of tokens; the embedding may have more rows.
     """
 
@@ -51,6 +56,8 @@ class Processor:
     stop_tokens: tuple[int, ...]
     banned_tokens: tuple[int, ...]
     special_tokens: tuple[str, ...]
+    hidden_tokens: frozenset[int]
+    opening: str
     vocab_size: int
 
     def encode(
@@ -107,19 +114,30 @@ class Processor:
         return next((other for other in known if _alike(patches, other)), patches)
 
     def encode_response(self, text: str) -> np.ndarray:
-        """The tokens of a response, int32 ``[R]``, with a stop token; PromptError as `encode`."""
+        """The tokens of a response, int32 ``[R]``, with a stop token; PromptError as `encode`.
+
+        A thought that the template has opened is not opened again.
+        """
         check_texts([text], self.special_tokens)
+        if self.opening and "</think>" not in self.opening and text.startswith(THOUGHT):
+            text = text.removeprefix(self.opening).removeprefix(THOUGHT)
         return np.asarray([*self.tokenizer(text)["input_ids"], self.stop_tokens[0]], np.int32)
 
     def decode(
         self, tokens: Sequence[int] | np.ndarray, *, skip_special_tokens: bool = True
     ) -> str:
         """The text of tokens, int ``[R]``; control tokens are left out by default."""
+        ids = np.asarray(tokens, np.int64).tolist()
+        if skip_special_tokens:
+            ids = [token for token in ids if token not in self.hidden_tokens]
         return self.tokenizer.decode(
-            np.asarray(tokens, np.int64).tolist(),
-            skip_special_tokens=skip_special_tokens,
-            clean_up_tokenization_spaces=False,
+            ids, skip_special_tokens=False, clean_up_tokenization_spaces=False
         )
+
+    def check_template(self) -> None:
+        """Raises ValueError, naming its file, if the chat template cannot take images."""
+        image = self.tokenizer.convert_ids_to_tokens(self.image_token)
+        self.chat_template.check_images(self.tokenizer, image)
 
     def banned_rows(self, num_rows: int) -> np.ndarray:
         """The rows that a policy must never draw: `banned_tokens` and all beyond the vocabulary.
@@ -142,8 +160,9 @@ class Processor:
         is_image = ids == self.image_token
         if np.count_nonzero(is_image) != len(images):
             raise ValueError(
-                f"{self.chat_template.source}: the chat template gives "
+                f"{self.chat_template.source}: the chat template cannot take images: it gives "
                 f"{np.count_nonzero(is_image)} image tokens for {len(images)} images"
+                + ("" if is_image.any() else ": it cannot take images")
             )
         unit = self.image_settings.merge_size**2
         repeats = np.ones(len(ids), np.int64)
@@ -194,6 +213,7 @@ def load_processor(
     chat_template = read_chat_template(directory)
     tokenizer = _load_tokenizer(directory)
     generation = read_optional_json(directory / "generation_config.json")
+    special = _special_tokens(tokenizer)
     return Processor(
         tokenizer=tokenizer,
         chat_template=chat_template,
@@ -202,7 +222,9 @@ def load_processor(
         pad_token=_pad_token(tokenizer, generation, directory),
         stop_tokens=_stop_tokens(tokenizer, generation, directory),
         banned_tokens=_banned_tokens(tokenizer, config),
-        special_tokens=_special_tokens(tokenizer),
+        special_tokens=special,
+        hidden_tokens=frozenset(tokenizer.convert_tokens_to_ids(list(special))),
+        opening=chat_template.opening(tokenizer),
         vocab_size=len(tokenizer),
     )
 
@@ -276,4 +298,4 @@ def _banned_tokens(tokenizer: Any, config: Mapping[str, Any]) -> tuple[int, ...]
 
 def _special_tokens(tokenizer: Any) -> tuple[str, ...]:
     special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
-    return tuple(sorted(special | set(tokenizer.all_special_tokens)))
+    return tuple(sorted((special | set(tokenizer.all_special_tokens)) - set(_SPOKEN_TOKENS)))

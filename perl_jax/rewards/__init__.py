@@ -1,6 +1,6 @@
 """Rewards: accuracy graded in isolation, format, length, and functions of the user."""
 
-from perl_jax.rewards.answers import answer_text
+from perl_jax.rewards.answers import ANSWER_FORM, answer_text, asked_answer, check_truth
 from perl_jax.rewards.components import (
     COMPONENTS,
     RewardConfig,
@@ -15,6 +15,7 @@ from perl_jax.rewards.rewarder import Rewarder, Rewards, make_grader
 from perl_jax.rewards.workers import GradingError
 
 __all__ = [
+    "ANSWER_FORM",
     "COMPONENTS",
     "Boxed",
     "Grade",
@@ -25,6 +26,8 @@ __all__ = [
     "Rewarder",
     "Rewards",
     "answer_text",
+    "asked_answer",
+    "check_truth",
     "count_grades",
     "format_reward",
     "grade_arrays",

@@ -36,6 +36,7 @@ class RewardInput:
     grades: Sequence[Grade]
     max_new_tokens: int  # the limit
     overlong_buffer: int  # as in `RewardConfig`
+    opening: str = ""  # what the chat template wrote before each response, such as "<think>"
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ def accuracy(inputs: RewardInput) -> np.ndarray:
 
 
 def response_format(inputs: RewardInput) -> np.ndarray:
-    """`format_reward` of every text."""
-    return np.array([format_reward(text) for text in inputs.texts], np.float32)
+    """`format_reward` of every text, with what the template opened for it."""
+    return np.array([format_reward(inputs.opening + text) for text in inputs.texts], np.float32)
 
 
 def overlong(inputs: RewardInput) -> np.ndarray:

@@ -12,9 +12,10 @@ import numpy as np
 
 from perl_jax.rewards.answers import answer_text
 from perl_jax.rewards.extract import last_boxed
-from perl_jax.rewards.matching import Match, match, read_sequence
-from perl_jax.rewards.normalise import as_latex, clean
+from perl_jax.rewards.matching import Match, match
+from perl_jax.rewards.normalise import clean
 from perl_jax.rewards.numeric import Tolerance
+from perl_jax.rewards.sequences import read_items
 from perl_jax.rewards.workers import GradingError, Result, Task, WorkerPool
 
 Outcome = Literal["scored", "zero", "unscored"]
@@ -159,12 +160,10 @@ class Grader(AbstractContextManager["Grader"]):
 
     def _self_task(self, text: str) -> Task | None:
         """The symbolic comparison of a text with itself; None if strings decide it."""
-        sequence = read_sequence(clean(text))
-        items = (text,) if sequence is None else sequence.items
+        items = read_items(clean(text))
         # No truth equals this name, so strings decide only what never becomes symbolic.
-        symbolic = [item for item in items if match("z_{1}", item, self._tolerance).pairs]
-        latex = [as_latex(clean(item)) for item in symbolic]
-        return self._task(tuple(zip(latex, latex, strict=True))) if latex else None
+        pairs = [pair for item in items for pair in match("z_{1}", item, self._tolerance).pairs]
+        return self._task(tuple((true, true) for _, true in pairs)) if pairs else None
 
     def _task(self, pairs: tuple[tuple[str, str], ...]) -> Task:
         return Task(pairs, self._tolerance.absolute, self._tolerance.relative)

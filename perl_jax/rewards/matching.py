@@ -1,25 +1,30 @@
 r"""Compares an answer with the truth by strings alone: letters, numbers, lists, orders and words.
 
 Nothing here evaluates anything, so all of it is safe in the main process. Pairs of LaTeX texts that
-only mathematics can compare are handed on.
+only mathematics can compare are handed on. An answer with anything that is not accounted for, such
+as a second value, a doubt or a denial, is different from every truth.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from perl_jax.rewards.normalise import as_latex, clean, is_prose, prose, unwrapped_text
+from perl_jax.rewards.equations import Labelled, read_labelled
+from perl_jax.rewards.expressions import mathematics, split_unit
+from perl_jax.rewards.normalise import clean, is_prose, prose, without_preamble
 from perl_jax.rewards.numeric import Tolerance, read_number, same_number
-
-_TRUE_LETTER = re.compile(r"\(?([A-Z])\)?[.:]?")
-# A letter alone, or an option as it is printed: "(B) the left image", "B. cat", "B: cat".
-_LETTER = re.compile(
-    r"(?:\(([A-Za-z])\)|([A-Za-z])[.:)]?)|(?:\(([A-Za-z])\)|([A-Za-z])[.:)])\s+\S.*"
+from perl_jax.rewards.options import option, read_true_option
+from perl_jax.rewards.references import read_reference, same_picture
+from perl_jax.rewards.sequences import (
+    Sequence,
+    compatible,
+    read_block,
+    read_letters,
+    read_sequence,
 )
-_SEPARATOR = re.compile(r"\\[{}]|[()\[\]{},;→]|\s(?:and|or)\s|\\text\{\s*(?:and|or)\s*\}")
+from perl_jax.rewards.units import same_unit
+
 # Not the space between two digits, or between a command and a letter.
 _LOOSE_SPACE = re.compile(r"(?<!\w)\s+|\s+(?!\w)")
-_OPENING = ("(", "[", "{", "\\{")
-_CLOSING = (")", "]", "}", "\\}")
 _MAX_NESTING = 4
 
 
@@ -32,104 +37,108 @@ class Match:
     pairs: tuple[tuple[str, str], ...] = ()  # LaTeX texts (answer, truth)
 
 
-@dataclass(frozen=True)
-class _Sequence:
-    r"""Items and their brackets: ``()``, ``[)``, ``\{\}`` and such, or an empty string."""
-
-    items: tuple[str, ...]
-    brackets: str
-
-
 def match(answer: str, truth: str, tolerance: Tolerance) -> Match:
     """Compares the contents of a box with the ground truth.
 
     The truth decides the comparison. A capital letter is an option: a longer word never matches it,
     but an option as printed (``(B) the left image``) does. A number is compared exactly, or within
     the tolerance. A list is compared item by item, in order; in any order if the truth is in
-    braces. Words are compared without regard to case and spacing.
+    braces or joined by "and" or "or". Words are compared without regard to case and spacing.
     """
     if answer.strip() == truth.strip():
         return Match(True, "exact")
-    return _match(clean(answer), clean(truth), tolerance, 0)
+    return _match(_tidy(answer), _tidy(truth), tolerance, 0)
+
+
+def _tidy(text: str) -> str:
+    return without_preamble(clean(text))
 
 
 def _match(answer: str, truth: str, tolerance: Tolerance, depth: int) -> Match:
-    if letter := _TRUE_LETTER.fullmatch(truth):
-        return Match(_option(answer) == letter[1], "letter")
-    sequence = read_sequence(truth)
-    # A bare 1,234 is a number; [1,234] is a list.
-    number = read_number(truth) if sequence is None or not sequence.brackets else None
-    if number is not None:
-        if (given := read_number(answer)) is not None:
-            return Match(same_number(given, number, tolerance), "number")
-    elif sequence is not None and depth < _MAX_NESTING:
-        found = _match_sequence(answer, sequence, tolerance, depth)
-        if found is not None:
-            return found
-    if prose(answer) == prose(truth) and (is_prose(truth) or answer == truth):
+    if letter := read_true_option(truth):
+        equal = option(answer) == letter.letter or bool(
+            letter.text and _same_words(answer, letter.text)
+        )
+        return Match(equal, "letter")
+    if is_prose(truth) and _same_words(answer, truth):
         return Match(True, "text")
-    if is_prose(answer) or is_prose(truth):
-        return Match(False, "text")
-    if _LOOSE_SPACE.sub("", answer) == _LOOSE_SPACE.sub("", truth):
-        return Match(True, "text")
-    return Match(None, "symbolic", ((as_latex(answer), as_latex(truth)),))
+    found = _match_block(answer, truth, tolerance, depth) if depth < _MAX_NESTING else None
+    if found is None and depth < _MAX_NESTING:
+        found = _match_sequence(answer, truth, tolerance, depth)
+    return found or _match_single(answer, truth, tolerance)
 
 
-def _option(answer: str) -> str:
-    found = _LETTER.fullmatch(unwrapped_text(answer))
-    if found is None:
-        # \text{B}. and \textbf{(B)} the left image
-        found = _LETTER.fullmatch(re.sub(r"\\text(?:bf)?\{(\(?[A-Za-z]\)?[.:]?)\}", r"\1", answer))
-    return next(letter for letter in found.groups() if letter).upper() if found else ""
+def _same_words(answer: str, truth: str) -> bool:
+    return prose(answer) == prose(truth)
 
 
-def read_sequence(text: str) -> _Sequence | None:
-    """Splits a cleaned text at its outermost separators; None if it is a single item."""
-    text = text.strip()
-    inner, brackets = _without_brackets(text)
-    items, start, depth = [], 0, 0
-    for token in _SEPARATOR.finditer(inner):
-        if token.group() in _OPENING:
-            depth += 1
-        elif token.group() in _CLOSING:
-            depth -= 1
-        elif depth == 0:
-            items.append(inner[start : token.start()].strip())
-            start = token.end()
-    items.append(inner[start:].strip())
-    if len(items) == 1:
-        # (5) and \{5\} are 5 in brackets; {5} and (x+1)(x-1) are not lists.
+def _match_block(answer: str, truth: str, tolerance: Tolerance, depth: int) -> Match | None:
+    """Compares a matrix entry by entry, and a system in any order; None if the truth is neither."""
+    true_block = read_block(truth)
+    if true_block is None:
         return None
-    return _Sequence(tuple(items), brackets) if all(items) and depth == 0 else None
-
-
-def _without_brackets(text: str) -> tuple[str, str]:
-    """Returns the text without the brackets around all of it, and these brackets."""
-    opening = next((bracket for bracket in ("\\{", "(", "[") if text.startswith(bracket)), "")
-    closing = next((bracket for bracket in ("\\}", ")", "]") if text.endswith(bracket)), "")
-    if not opening or not closing or len(text) < len(opening) + len(closing):
-        return text, ""
-    depth = 0
-    for token in _SEPARATOR.finditer(text):
-        depth += (token.group() in _OPENING) - (token.group() in _CLOSING)
-        if depth == 0 and token.end() < len(text) and token.group() in _CLOSING:
-            return text, ""
-    return text[len(opening) : len(text) - len(closing)], opening + closing
-
-
-def _match_sequence(
-    answer: str, truth: _Sequence, tolerance: Tolerance, depth: int
-) -> Match | None:
-    """Compares an answer with a true list; None if the answer is not a list."""
-    given = read_sequence(answer)
-    if given is None:
+    given = read_block(answer)
+    kind, rows = true_block
+    if kind == "cases":
+        if given and given[0] == kind:
+            return _match_items(_system(given[1]), _system(rows), tolerance, depth)
+        solution = read_sequence(answer)
+        if solution is None:
+            return None
+        # The solution (1, 2) of x = 1 and y = 2 is no interval or point.
+        return _match_items(replace(solution, brackets=""), _system(rows), tolerance, depth)
+    if given is None or given[0] != kind:
         return None
-    if len(given.items) != len(truth.items) or not _compatible(given, truth):
+    if [len(row) for row in given[1]] != [len(row) for row in rows]:
         return Match(False, "list")
-    if truth.brackets == "\\{\\}":
+    cells, true_cells = (tuple(cell for row in block for cell in row) for block in (given[1], rows))
+    return _in_order(cells, true_cells, tolerance, depth)
+
+
+def _system(rows: tuple[tuple[str, ...], ...]) -> Sequence:
+    lines = (row[0] if len(row) == 1 else f"({', '.join(row)})" for row in rows)
+    return Sequence(tuple(lines), "\\{\\}")
+
+
+def _match_sequence(answer: str, truth: str, tolerance: Tolerance, depth: int) -> Match | None:
+    """Compares an answer with a true list; None if the truth or the answer is no list."""
+    true = read_sequence(truth) or read_letters(truth)
+    # A bare 1,234 is a number; [1,234] is a list.
+    if true is None or (not true.brackets and read_number(truth) is not None):
+        return None
+    letters = all(read_true_option(item) for item in true.items)
+    given = read_sequence(answer) or (read_letters(answer) if letters else None)
+    return None if given is None else _match_items(given, true, tolerance, depth)
+
+
+def _match_items(given: Sequence, truth: Sequence, tolerance: Tolerance, depth: int) -> Match:
+    if len(given.items) != len(truth.items) or not compatible(given, truth):
+        return Match(False, "list")
+    if truth.joint == "and" and given.joint == "or":
+        # Whoever says "2 or 3" does not say that it is both.
+        return Match(False, "list")
+    if _any_order(given, truth):
         return _match_unordered(given, truth, tolerance, depth)
+    return _in_order(given.items, truth.items, tolerance, depth)
+
+
+def _any_order(given: Sequence, truth: Sequence) -> bool:
+    """Whether order says nothing: in a set, and where items name what they are the value of.
+
+    2 and 3 may be 3 and 2, and "x = 2, y = 3" is "y = 3, x = 2", but not "3 and 2".
+    """
+    labels = [read_labelled(item).label for item in truth.items]
+    own_labels = [read_labelled(item).label for item in given.items]
+    # x = 2 or x = 5 are solutions, whatever the truth calls them.
+    named = all(own_labels) and (all(labels) or len(set(own_labels)) == 1)
+    return named or ((truth.is_set or all(labels)) and len(set(labels)) == 1)
+
+
+def _in_order(
+    given: tuple[str, ...], truth: tuple[str, ...], tolerance: Tolerance, depth: int
+) -> Match:
     pairs: list[tuple[str, str]] = []
-    for item, true_item in zip(given.items, truth.items, strict=True):
+    for item, true_item in zip(given, truth, strict=True):
         found = _match(item, true_item, tolerance, depth + 1)
         if found.equal is False:
             return Match(False, "list")
@@ -137,7 +146,7 @@ def _match_sequence(
     return Match(None, "symbolic", tuple(pairs)) if pairs else Match(True, "list")
 
 
-def _match_unordered(given: _Sequence, truth: _Sequence, tolerance: Tolerance, depth: int) -> Match:
+def _match_unordered(given: Sequence, truth: Sequence, tolerance: Tolerance, depth: int) -> Match:
     """Pairs the items of two sets; hands on the whole sets if strings cannot pair them."""
     left = list(given.items)
     undecided = False
@@ -151,15 +160,73 @@ def _match_unordered(given: _Sequence, truth: _Sequence, tolerance: Tolerance, d
             return Match(False, "list")
     if not undecided:
         return Match(True, "list")
-    left_set, right_set = (as_latex("\\{" + ",".join(s.items) + "\\}") for s in (given, truth))
-    return Match(None, "symbolic", ((left_set, right_set),))
+    sets = [_as_set(sequence) for sequence in (given, truth)]
+    if sets[0] is None or sets[1] is None:
+        return Match(False, "list")
+    return Match(None, "symbolic", ((sets[0], sets[1]),))
 
 
-def _compatible(given: _Sequence, truth: _Sequence) -> bool:
-    """Whether brackets agree: an order's may differ, those of a pair or interval may not."""
-    if not given.brackets or given.brackets == truth.brackets:
-        return given.brackets == truth.brackets or truth.brackets in ("", "()", "[]", "\\{\\}")
-    if not truth.brackets:
-        return given.brackets in ("()", "[]", "\\{\\}")
-    mixed = {given.brackets, truth.brackets} - {"()", "[]"}
-    return not mixed and len(truth.items) > 2
+def _as_set(sequence: Sequence) -> str | None:
+    labelled = [read_labelled(item) for item in sequence.items]
+    same = len({one.label for one in labelled}) == 1
+    items = [
+        one.values[-1] if same else item for one, item in zip(labelled, sequence.items, strict=True)
+    ]
+    latex = [mathematics(item) for item in items]
+    if any(item is None for item in latex):
+        return None
+    return "\\{" + ",".join(item for item in latex if item) + "\\}"
+
+
+def _match_single(answer: str, truth: str, tolerance: Tolerance) -> Match:
+    true, given = read_labelled(truth), read_labelled(answer)
+    clash = given.label and true.label and given.label != true.label
+    if not true.is_value or not given.is_value or clash:
+        # y = 2x + 1 and x = (y - 1) / 2 are the same line.
+        return _match_equations(answer, truth)
+    value = true.values[-1]
+    if found := _match_numbers(given, value, tolerance) or _match_pictures(given, value):
+        return found
+    if _LOOSE_SPACE.sub("", answer) == _LOOSE_SPACE.sub("", truth) and not is_prose(truth):
+        return Match(True, "text")
+    return _match_expressions(given.values, value)
+
+
+def _match_equations(answer: str, truth: str) -> Match:
+    given, true = mathematics(answer), mathematics(truth)
+    if given is None or true is None or ("=" in given) != ("=" in true):
+        return Match(False, "text")
+    return Match(None, "symbolic", ((given, true),))
+
+
+def _match_numbers(given: Labelled, truth: str, tolerance: Tolerance) -> Match | None:
+    true = read_number(truth)
+    numbers = [number for value in given.values if (number := read_number(value))]
+    if true is None or len(numbers) < len(given.values):
+        return None
+    return Match(all(same_number(number, true, tolerance) for number in numbers), "number")
+
+
+def _match_pictures(given: Labelled, truth: str) -> Match | None:
+    """Compares references to pictures; None where one is missing, or both are bare numbers."""
+    true, named = read_reference(prose(truth)), read_reference(prose(given.values[-1]))
+    if true is None or named is None or true.form == named.form == "bare":
+        return None
+    return Match(not given.label and len(given.values) == 1 and same_picture(named, true), "text")
+
+
+def _match_expressions(values: tuple[str, ...], truth: str) -> Match:
+    """Compares mathematics with its units; what is no mathematics, as words."""
+    true, true_unit = split_unit(truth)
+    true_latex = mathematics(true)
+    pairs = []
+    for value in values:
+        expression, unit = split_unit(value)
+        latex = mathematics(expression)
+        words = is_prose(expression) or is_prose(true)
+        if latex is None or true_latex is None or words:
+            return Match(False, "text")
+        if unit and true_unit and not same_unit(unit, true_unit):
+            return Match(False, "text")
+        pairs.append((latex, true_latex))
+    return Match(None, "symbolic", tuple(pairs))

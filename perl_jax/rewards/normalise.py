@@ -4,29 +4,40 @@ r"""Normalises answers: removes what only changes their looks."""
 import re
 import unicodedata
 
+from perl_jax.rewards.extract import last_boxed
+
 # Look-alikes that models do write. The fullwidth block is added below.
 _CHARACTERS = {
     "−": "-", "–": "-", "，": ",", "、": ",", "。": ".", "×": r"\times ", "÷": "/", "·": r"\cdot ",
     "π": r"\pi ", "∞": r"\infty ", "≤": r"\leq ", "≥": r"\geq ", "≠": r"\neq ", "∪": r"\cup ",
     "±": r"\pm ", "°": r"^{\circ}", "²": "^{2}", "³": "^{3}", "½": r"\frac{1}{2}",
-    "⇒": "→", "➔": "→", "➡": "→", "⟶": "→",
+    "≈": r"\approx ", "∅": r"\emptyset ", "⇒": "→", "➔": "→", "➡": "→", "⟶": "→",
 }  # fmt: skip
 _TRANSLATION = str.maketrans(
     _CHARACTERS | {chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}
 )
 _ARROW = re.compile(r"\\(?:long)?rightarrow(?![a-zA-Z])|\\to(?![a-zA-Z])|\\Rightarrow|-+>|=+>")
-_LOOKS = re.compile(r"\\(?:left|right|displaystyle|limits)(?![a-zA-Z])|\\[!]|\\q?quad(?![a-zA-Z])")
-_THIN_SPACE = re.compile(r"\\[,;: ]|~|\s+")
+_LOOKS = re.compile(
+    r"\\(?:left|right|displaystyle|limits|therefore)(?![a-zA-Z])|\\[!]|\\q?quad(?![a-zA-Z])"
+)
+# Two backslashes end a row of a matrix: the space after them is not theirs.
+_THIN_SPACE = re.compile(r"(\\\\)|\\[,;: ]|~|\s+")
 _TEXT = re.compile(
     r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mbox|bf|rm)\s*\{([^{}]*)\}"
 )
 _WHOLE_MATH = re.compile(r"\$\$?([^$]*)\$\$?|\\\((.*)\\\)|\\\[(.*)\\\]", re.DOTALL)
+_ENVIRONMENT = re.compile(r"\\(begin|end)\{[a-zA-Z]*\}")
 _COMMAND = re.compile(r"\\[a-zA-Z]+")
-_FUNCTION = re.compile(
-    r"\b(?:arc)?(?:sin|cos|tan|cot|sec|csc|log|ln|exp|max|min|lim|gcd|lcm|mod|det)\b"
+FUNCTIONS = r"(?:arc)?(?:sin|cos|tan)h?|cot|sec|csc|log|ln|exp|max|min|lim|gcd|lcm|mod|det"
+"""A pattern for the names of functions."""
+_FUNCTION = re.compile(rf"\b(?:{FUNCTIONS})\b")
+_PREAMBLE = re.compile(
+    r"\s*(?:(?:so|thus|therefore|hence),?\s+)?(?:the\s+)?(?:(?:final|correct|right|best)\s+){0,2}"
+    r"(?:answer|result|solution)(?:\s+is\s*:?|\s*[:=])\s*(?=\S)",
+    re.IGNORECASE,
 )
-_SQRT = re.compile(r"(?<![\\a-zA-Z])sqrt\s*(?:\(([^()]*)\)|\{([^{}]*)\})")
-_ROOT_SIGN = re.compile(r"√\s*(?:\(([^()]*)\)|([0-9]+|[a-zA-Z]))")
+_INFINITY = re.compile(r"^([+-]?\s*)infinity$", re.IGNORECASE)
+_QUOTED = re.compile(r"^([\"'])([^\"']+)\1$|^“([^“”]+)”$")
 _PI = re.compile(r"(?<![\\a-zA-Z])pi(?![a-zA-Z])")
 
 
@@ -41,15 +52,24 @@ def clean(text: str) -> str:
         text = "".join(str(unicodedata.decimal(character, character)) for character in text)
     text = _ARROW.sub("→", text)
     text = re.sub(r"\\[dt]frac", r"\\frac", text)
+    text = re.sub(r"\\frac\s+([0-9])\s*([0-9])(?![0-9])", r"\\frac\1\2", text)
     text = re.sub(r"(?<=[0-9])\\,(?=[0-9])", "", text)
-    text = text.replace("{,}", ",").replace("\\$", "").replace("\\%", "%")
-    text = _THIN_SPACE.sub(" ", _LOOKS.sub("", text))
-    return _undressed(text)
+    text = text.replace("{,}", ",").replace("\\$", "$").replace("\\%", "%")
+    text = text.replace("\\varnothing", "\\emptyset")
+    text = _THIN_SPACE.sub(lambda found: found[1] or " ", _LOOKS.sub("", text))
+    return _INFINITY.sub(r"\1\\infty", _undressed(text))
 
 
 def prose(text: str) -> str:
-    r"""Returns a cleaned text as words: without ``\text{}``, case and outer punctuation."""
-    return " ".join(_TEXT.sub(r"\1", text).split()).strip(" .,;:!?\"'`*").casefold()
+    r"""Returns a cleaned text as words: no ``\text{}``, capitals, outer punctuation or article."""
+    words = " ".join(_TEXT.sub(r"\1", text).split()).strip(" .,;:!\"'`*").casefold()
+    return re.sub(r"^(?:the|an|a)\s+(?=\S)", "", words)
+
+
+def without_preamble(text: str) -> str:
+    """Returns a cleaned text without "The answer is" or "Answer:" before it."""
+    found = _PREAMBLE.match(text)
+    return clean(text[found.end() :]) if found else text
 
 
 def is_prose(text: str) -> bool:
@@ -57,6 +77,7 @@ def is_prose(text: str) -> bool:
 
     Words are compared as text: as products of letters, "listen" would equal "silent".
     """
+    text = _ENVIRONMENT.sub(r"\\\1 ", text)
     bare = _FUNCTION.sub(" ", _COMMAND.sub(" ", _PI.sub(" ", _TEXT.sub(r"\1", text))))
     if re.search(r"(?<![a-zA-Z])sqrt", bare):
         bare = bare.replace("sqrt", " ")
@@ -64,14 +85,6 @@ def is_prose(text: str) -> bool:
         return True
     has_mathematics = bare != _TEXT.sub(r"\1", text) or re.search(r"[0-9+*/^_=<>|{}-]", bare)
     return not has_mathematics and re.search(r"[a-zA-Z]{2}", bare) is not None
-
-
-def as_latex(text: str) -> str:
-    r"""Returns a cleaned mathematical text as LaTeX for the symbolic grader."""
-    text = text.replace("**", "^")
-    text = _SQRT.sub(lambda match: rf"\sqrt{{{match[1] or match[2] or ''}}}", text)
-    text = _ROOT_SIGN.sub(lambda match: rf"\sqrt{{{match[1] or match[2]}}}", text)
-    return _PI.sub(r"\\pi ", text).replace("$", "")
 
 
 def unwrapped_text(text: str) -> str:
@@ -84,14 +97,14 @@ def _undressed(text: str) -> str:
     """Removes layers around a whole answer, one in each round."""
     for _ in range(8):
         before = text
-        text = text.strip().strip("*`").strip()
+        text = _QUOTED.sub(lambda found: found[2] or found[3], text.strip().strip("*`").strip())
         if text.endswith(".") and not text.endswith(".."):
             text = text[:-1].strip()
         match = _WHOLE_MATH.fullmatch(text)
         if match:
             text = next(group for group in match.groups() if group is not None)
-        if text.startswith("{") and text.endswith("}") and "{" not in text[1:-1]:
-            text = text[1:-1] if "}" not in text[1:-1] else text
+        if text.startswith("{") and last_boxed("\\boxed" + text).text == text[1:-1].strip():
+            text = text[1:-1]
         text = unwrapped_text(text)
         if text == before:
             break

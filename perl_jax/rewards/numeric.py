@@ -4,28 +4,34 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-_DIGITS = r"(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)"
+from perl_jax.rewards.units import Unit, counted, read_unit, same_dimension
+from perl_jax.rewards.words import SCALES, is_counted_noun
+
+_DIGITS = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)"
 _DECIMAL = rf"(?:{_DIGITS}(?:\.[0-9]*)?|\.[0-9]+)"
-_NUMBER = re.compile(rf"{_DECIMAL}")
-_SCIENTIFIC = re.compile(
-    rf"({_DECIMAL})(?:[eE]([+-]?[0-9]{{1,3}})|(?:\\times|\\cdot|\*)10\^(?:\{{([+-]?[0-9]{{1,3}})\}}|([0-9])))"
+_FRACTION = (
+    rf"\\frac\s*(?:\{{\s*(?P<top>-?{_DECIMAL})\s*\}}\s*\{{\s*(?P<bottom>-?{_DECIMAL})\s*\}}"
+    r"|(?P<short>[0-9][0-9]))"
 )
-_MIXED = re.compile(r"(?<![0-9.,])([0-9]+) ([0-9]+)/([0-9]+)$")
-_APART = re.compile(r"[0-9.] +[0-9.]|, ")
-_RATIO = re.compile(rf"({_DECIMAL})/({_DECIMAL})")
-_FRACTION = re.compile(
-    rf"([0-9]*)\\frac(?:\{{(-?{_DECIMAL})\}}\{{(-?{_DECIMAL})\}}|([0-9])([0-9]))"
+# Alternatives that start alike stand with the longer one first.
+_VALUE = re.compile(
+    rf"(?P<mixed>[0-9]+) +(?P<over>[0-9]+)\s*/\s*(?P<under>[0-9]+)"
+    rf"|(?P<whole>[0-9]*)\s*{_FRACTION}"
+    rf"|(?P<factor>{_DECIMAL})(?:[eE](?P<e>[+-]?[0-9]{{1,3}})(?![0-9A-Za-z.])"
+    r"|\s*(?:\\times|\\cdot|\*)\s*10\s*\^\s*(?:\{\s*(?P<power>[+-]?[0-9]{1,3})\s*\}"
+    r"|(?P<digit>[0-9])(?![0-9])))"
+    rf"|(?P<dividend>{_DECIMAL})\s*/\s*(?P<divisor>{_DECIMAL})"
+    r"|(?P<start>[0-9]*\.[0-9]*)(?:\\(?:overline|bar|dot)\s*(?:\{\s*(?P<over_bar>[0-9]+)\s*\}"
+    r"|(?P<one_bar>[0-9]))|\((?P<in_brackets>[0-9]+)\))"
+    rf"|(?P<plain>{_DECIMAL})"
 )
-_EXPONENT = r"(?:\^(?:[0-9]|\{-?[0-9]\}))?"
-_TEXT_UNIT = re.compile(rf"\\(?:text|mathrm|mbox|textrm)\{{([^{{}}]{{1,40}})\}}({_EXPONENT})$")
-# Single letters are not here: 5m is a product as often as a length.
-_WORD_UNIT = re.compile(
-    r"(?<=[0-9}. ])((?:sq(?:uare)?\.? )?(?:[cmk]m|kg|mg|ml|ft|feet|foot|inch(?:es)?|yards?|miles?"
-    r"|(?:centi|milli|kilo)?(?:met(?:er|re)|gram)s?|lit(?:er|re)s?|degrees?|units?|seconds?|sec"
-    r"|minutes?|min|hours?|days?|weeks?|months?|years?|dollars?|cents?|points?))"
-    rf"({_EXPONENT})$"
-)
-_DEGREES = re.compile(r"\^(?:\{\\circ\}|\\circ)$")
+_PREFIX = re.compile(r"([+-]?)\s*(?:(\\?\$|€|£|¥|₹)\s*([+-]?)\s*)?")
+_BRACKETED = re.compile(r"([+-]?)\s*\(([^()]*)\)(.*)", re.DOTALL)
+_TEXT = re.compile(r"\\(?:text|mathrm|mbox|textrm|rm)\s*\{([^{}]*)\}")
+_PERCENT = re.compile(r"\\?%|(?:percent|per cent|pct|percentage)\b", re.IGNORECASE)
+_SCALE = re.compile(rf"({'|'.join(SCALES)})\b", re.IGNORECASE)
+_LONGEST_REST = 80
+_LONGEST_PERIOD = 40
 
 
 @dataclass(frozen=True)
@@ -35,8 +41,15 @@ class Tolerance:
     absolute: float = 0.0
     relative: float = 0.0
 
+    @property
+    def any(self) -> bool:
+        """Whether numbers may differ at all."""
+        return bool(self.absolute or self.relative)
+
     def allows(self, value: Fraction, true: Fraction) -> bool:
         """Whether ``value`` is close enough to ``true``."""
+        if value == true:
+            return True
         # In decimal, as written: 97 is within 0.03 of 100, but the float 0.03 is a little less.
         bound = max(Fraction(str(self.absolute)), Fraction(str(self.relative)) * abs(true))
         return abs(value - true) <= bound
@@ -48,28 +61,57 @@ class Number:
 
     value: Fraction
     percent: bool = False
-    unit: str = ""
+    unit: Unit | None = None
 
 
 def read_number(text: str) -> Number | None:
     """Returns the number that a cleaned text is; None if it is not a plain number.
 
-    Only digits are read, never an expression, and exponents have at most three digits: no text
-    makes this slow.
+    All of the text must be accounted for: after the number only words that multiply it, a percent
+    sign, a unit or one counted noun may stand. Only digits are read, never an expression, and
+    exponents have at most three digits: no text makes this slow.
     """
-    text, unit = _split_unit(text.strip())
-    # 1 1/2 is a mixed number; in any other place a space between digits separates two numbers.
-    text = _MIXED.sub(r"\1\\frac{\2}{\3}", text)
-    if _APART.search(text):
+    text = text.strip()
+    if bracketed := _BRACKETED.fullmatch(text):
+        return _in_brackets(*bracketed.groups())
+    sign, currency, start = _prefix(text)
+    found = _VALUE.match(text, start)
+    value = _value(found) if found else None
+    if found is None or value is None:
         return None
-    text = text.replace(" ", "").removeprefix("$")
-    percent = text.endswith("%")
-    text = text.removesuffix("%")
-    while text.startswith("(") and text.endswith(")") and text.count("(") == 1:
-        text = text[1:-1]
-    sign = -1 if text.startswith("-") else 1
-    value = _read_unsigned(text[1:] if text[:1] in ("-", "+") else text)
-    return None if value is None else Number(sign * value, percent, unit)
+    rest = _read_rest(text[found.end() :], one=value == 1)
+    if rest is None:
+        return None
+    unit = read_unit(currency) if currency else rest.unit
+    if rest.unit not in (None, unit):
+        return None
+    return Number(sign * value * rest.value, rest.percent, unit)
+
+
+def _prefix(text: str) -> tuple[int, str, int]:
+    """The sign and currency before a number, in either order, and where the number starts."""
+    found = _PREFIX.match(text)
+    before, currency, after = found.groups() if found else ("", "", "")
+    sign = (-1) ** (before + (after or "")).count("-")
+    return sign, (currency or "").removeprefix("\\"), found.end() if found else 0
+
+
+def _in_brackets(sign: str, inner: str, after: str) -> Number | None:
+    number, rest = read_number(inner), _read_rest(after, one=False)
+    if number is None or rest is None or (after.strip() and (number.unit or number.percent)):
+        return None
+    value = -number.value if sign == "-" else number.value
+    return Number(value * rest.value, number.percent or rest.percent, number.unit or rest.unit)
+
+
+def divides_by_zero(text: str) -> bool:
+    """Whether a cleaned text is a plain fraction over zero."""
+    _, _, start = _prefix(text)
+    found = _VALUE.match(text, start)
+    if found is None:
+        return False
+    below = found["under"] or found["bottom"] or found["divisor"]
+    return below is not None and not _decimal(below)
 
 
 def same_number(number: Number, true: Number, tolerance: Tolerance) -> bool:
@@ -77,33 +119,48 @@ def same_number(number: Number, true: Number, tolerance: Tolerance) -> bool:
 
     A percent sign on one side only may be read either way: 50% is 0.5, and also answers 50 to a
     question for a percentage (the published grader drops the sign). A unit on one side only is
-    dropped; two units must agree.
+    dropped; of two units one must convert into the other.
     """
-    if number.unit and true.unit and number.unit != true.unit:
-        return False
-    values = [number.value]
+    value = number.value
+    if number.unit and true.unit:
+        if not same_dimension(number.unit, true.unit):
+            return False
+        if number.unit.dimensions == true.unit.dimensions:
+            value *= number.unit.size / true.unit.size
+    values = [value]
     if number.percent and not true.percent:
-        values.append(number.value / 100)
+        values.append(value / 100)
     if true.percent and not number.percent:
-        values.append(number.value * 100)
+        values.append(value * 100)
     return any(tolerance.allows(value, true.value) for value in values)
 
 
-def _read_unsigned(text: str) -> Fraction | None:
-    if _NUMBER.fullmatch(text):
-        return _decimal(text)
-    if match := _SCIENTIFIC.fullmatch(text):
-        exponent = int(match[2] or match[3] or match[4])
-        return _decimal(match[1]) * Fraction(10) ** exponent
-    if match := _RATIO.fullmatch(text):
-        return _ratio(match[1], match[2])
-    if match := _FRACTION.fullmatch(text):
-        whole, top, bottom, short_top, short_bottom = match.groups()
-        value = _ratio(top or short_top, bottom or short_bottom)
-        if value is None or (whole and value < 0):
-            return None
-        return int(whole or "0") + value
-    return None
+def _value(found: re.Match[str]) -> Fraction | None:
+    """The value of an unsigned number; None where it divides by zero."""
+    part = found.groupdict()
+    if part["mixed"]:
+        return _sum(part["mixed"], _ratio(part["over"], part["under"]))
+    if part["top"] or part["short"]:
+        top, bottom = (part["top"], part["bottom"]) if part["top"] else tuple(part["short"])
+        value = _ratio(top, bottom)
+        negative = value is not None and value < 0
+        return None if part["whole"] and negative else _sum(part["whole"] or "0", value)
+    if part["factor"]:
+        exponent = int(part["e"] or part["power"] or part["digit"])
+        return _decimal(part["factor"]) * Fraction(10) ** exponent
+    if part["dividend"]:
+        return _ratio(part["dividend"], part["divisor"])
+    if part["start"]:
+        return _repeating(part["start"], part["over_bar"] or part["one_bar"] or part["in_brackets"])
+    return _decimal(part["plain"])
+
+
+def _repeating(start: str, period: str) -> Fraction | None:
+    if len(period) > _LONGEST_PERIOD:
+        return None
+    places = len(start.partition(".")[2])
+    tail = Fraction(int(period), (10 ** len(period) - 1) * 10**places)
+    return (_decimal(start) if start != "." else Fraction(0)) + tail
 
 
 def _decimal(text: str) -> Fraction:
@@ -114,13 +171,29 @@ def _ratio(top: str, bottom: str) -> Fraction | None:
     return _decimal(top) / _decimal(bottom) if _decimal(bottom) else None
 
 
-def _split_unit(text: str) -> tuple[str, str]:
-    if match := _DEGREES.search(text):
-        return text[: match.start()], "degree"
-    match = _TEXT_UNIT.search(text) or _WORD_UNIT.search(text)
-    if match is None or match.start() == 0:
-        return text, ""
-    name = " ".join(match[1].casefold().replace(".", "").split())
-    power = match[2].strip("^{}")
-    singular = name[:-1] if len(name) > 2 and name.endswith("s") else name
-    return text[: match.start()], f"{singular}^{power}" if power else singular
+def _sum(whole: str, part: Fraction | None) -> Fraction | None:
+    return None if part is None else int(whole) + part
+
+
+def _read_rest(text: str, *, one: bool) -> Number | None:
+    """What follows a number: the factor of its words, a percent sign, a unit; None if more."""
+    if not text.strip():
+        return Number(Fraction(1))
+    if len(text) > _LONGEST_REST:
+        return None
+    plain = _TEXT.sub(r" \1 ", text).strip()
+    factor = 1
+    while scale := _SCALE.match(plain):
+        factor *= SCALES[scale[1].casefold()]
+        plain = plain[scale.end() :].strip()
+    percent = _PERCENT.match(plain)
+    if percent:
+        plain = plain[percent.end() :].strip()
+    if not plain:
+        return Number(Fraction(factor), percent is not None)
+    if percent:
+        return None
+    unit = read_unit(plain if factor > 1 else text)
+    if unit is None and is_counted_noun(plain, one and factor == 1):
+        unit = counted(plain)
+    return None if unit is None else Number(Fraction(factor), unit=unit)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from perl_jax.rewards.answers import asked_answer
 from perl_jax.rewards.components import COMPONENTS, RewardConfig, RewardInput, weighted_sum
 from perl_jax.rewards.functions import load_reward
 from perl_jax.rewards.grader import Grader, grade_arrays
@@ -32,9 +33,15 @@ class Rewards:
 
 
 class Rewarder:
-    """Computes the rewards of responses of at most ``max_new_tokens`` tokens."""
+    """Computes the rewards of responses of at most ``max_new_tokens`` tokens.
 
-    def __init__(self, config: RewardConfig, grader: Grader, max_new_tokens: int) -> None:
+    The chat template wrote ``opening`` before each response; the format counts it.
+    """
+
+    def __init__(
+        self, config: RewardConfig, grader: Grader, max_new_tokens: int, *, opening: str = ""
+    ) -> None:
+        self.opening = opening
         self.config = config
         self.grader = grader
         self.max_new_tokens = max_new_tokens
@@ -49,9 +56,20 @@ class Rewarder:
         stopped: np.ndarray,
     ) -> Rewards:
         """Grades and rewards n responses; for the arguments see `RewardInput`."""
-        grades = self.grader.grade(responses, answers)
+        asked = [asked_answer(*row) for row in zip(answers, metadata, strict=True)]
+        grades = self.grader.grade(responses, asked)
         budget, buffer = self.max_new_tokens, self.config.overlong_buffer
-        inputs = RewardInput(responses, answers, metadata, lengths, stopped, grades, budget, buffer)
+        inputs = RewardInput(
+            responses,
+            answers,
+            metadata,
+            lengths,
+            stopped,
+            grades,
+            budget,
+            buffer,
+            self.opening,
+        )
         components = {name: component.of(inputs) for name, component in COMPONENTS.items()}
         for name, function in self.functions.items():
             components[name] = function(responses, answers, metadata)

@@ -31,6 +31,8 @@ from typing import Any
 # The only events of the operating system's modules that are allowed: late imports raise them.
 _ALLOWED_EVENTS = ("os.listdir", "os.scandir")
 _FORBIDDEN_MODULES = ("os.", "subprocess.", "socket.", "shutil.", "ctypes.", "tempfile.")
+# Of every constant this many digits are compared before a proof is tried.
+_DIGITS = 40
 _WARM_UP = (
     (r"\frac{x^{2}-1}{x-1}", "x+1"),
     (r"\frac{\sqrt{3}}{2}", r"\cos(\pi/6)"),
@@ -92,6 +94,9 @@ def compare(answer: str, truth: str, absolute: float, relative: float) -> str:
     """
     from math_verify import verify
 
+    if "\\approx" in answer:
+        exact, _, rounded = answer.partition("\\approx")
+        return _compare_rounded(exact, rounded, truth)
     expression, true = _read(answer), _read(truth)
     if true is None or _is_undefined(true):
         return "bad_truth"
@@ -99,9 +104,28 @@ def compare(answer: str, truth: str, absolute: float, relative: float) -> str:
         return "malformed"
     if _is_undefined(expression):
         return "undefined"
-    # Deadlines are enforced from outside: SIGALRM cannot interrupt an operation on big integers.
-    equal = verify([true], [expression], timeout_seconds=None, raise_on_error=True)
+    # It calls numbers equal that differ by less than 1e-15; this compares them exactly.
+    vars(sys.modules[verify.__module__])["sympy_numeric_eq"] = _same
+    if _is_number(expression) and _is_number(true):
+        equal = _same_number(expression, true)
+    else:
+        # Deadlines are enforced from outside: SIGALRM cannot interrupt work on big integers.
+        equal = verify([true], [expression], timeout_seconds=None, raise_on_error=True)
     return "equal" if equal or _close(expression, true, absolute, relative) else "different"
+
+
+def _compare_rounded(exact: str, rounded: str, truth: str) -> str:
+    """Compares a constant and its rounding: either may be the truth, if they fit."""
+    places = re.fullmatch(r"\s*-?\\frac\{[0-9]+\}\{(10+)\}\s*", rounded)
+    value, near = _read(exact), _read(rounded)
+    # 5.44 \approx 5.4 names two numbers.
+    plain = re.fullmatch(r"\s*-?(?:[0-9]+|\\frac\{[0-9]+\}\{10+\})\s*", exact)
+    if places is None or plain or not _is_number(value) or not _is_number(near):
+        return "malformed"
+    if not abs((value - near).evalf()) <= 0.5 / float(places[1]):
+        return "different"
+    verdicts = [compare(text, truth, 0.0, 0.0) for text in (exact, rounded)]
+    return "equal" if "equal" in verdicts else verdicts[0]
 
 
 def compare_all(pairs: Sequence[Sequence[str]], absolute: float, relative: float) -> str:
@@ -137,15 +161,74 @@ def _replace_evaluator() -> None:
 
 
 def _read(text: str) -> Any:
+    from latex2sympy2_extended.math_normalization import NormalizationConfig
     from math_verify import LatexExtractionConfig, parse
 
+    # The caller has accounted for units: the reader's own list drops words like "more" and "o".
+    plain = NormalizationConfig(
+        basic_latex=True, units=False, malformed_operators=True, nits=False, boxed="last"
+    )
     found = parse(
         "\\boxed{" + text + "}",
-        [LatexExtractionConfig(boxed_match_priority=0)],
+        # Otherwise it takes any fraction within a text that it cannot read as the answer.
+        [
+            LatexExtractionConfig(
+                boxed_match_priority=0, normalization_config=plain, try_extract_without_anchor=False
+            )
+        ],
         fallback_mode="no_fallback",
         parsing_timeout=None,
     )
-    return found[0] if found else None
+    return _with_imaginary_unit(found[0]) if found else None
+
+
+def _with_imaginary_unit(expression: Any) -> Any:
+    """The expression with the reader's symbol i as the square root of -1."""
+    import sympy
+
+    if not isinstance(expression, sympy.Expr):
+        return expression
+    named = [symbol for symbol in expression.free_symbols if symbol.name == "i"]
+    return expression.subs(dict.fromkeys(named, sympy.I)) if named else expression
+
+
+def _is_number(expression: Any) -> bool:
+    import sympy
+
+    return isinstance(expression, sympy.Expr) and not expression.free_symbols
+
+
+def _same(true: Any, given: Any, *_: Any) -> bool:
+    """Compares two expressions or matrices exactly."""
+    import sympy
+
+    if isinstance(true, sympy.MatrixBase) and isinstance(given, sympy.MatrixBase):
+        pairs = zip(true.flat(), given.flat(), strict=False)
+        return true.shape == given.shape and all(_same(a, b) for a, b in pairs)
+    if _is_number(true) and _is_number(given):
+        return _same_number(given, true)
+    if not isinstance(true, sympy.Expr) or not isinstance(given, sympy.Expr):
+        return False
+    return bool(sympy.expand(true - given) == 0)
+
+
+def _same_number(given: Any, true: Any) -> bool:
+    """Compares two constants: by the difference if it is rational, else by digits, then proof.
+
+    Digits are relative: no constant is so small that it equals another.
+    """
+    import sympy
+
+    given, true = given.doit(), true.doit()
+    difference = given - true
+    if given == true or difference.is_Rational:
+        return bool(given == true or difference == 0)
+    values = [sympy.N(value, _DIGITS) for value in (given, true)]
+    if all(value.is_number and value.is_finite for value in values):
+        apart = abs(values[0] - values[1])
+        if apart > abs(values[1]) * sympy.Float(10) ** (-_DIGITS + 10):
+            return False
+    return bool(sympy.simplify(difference) == 0) or difference.equals(0) is True
 
 
 def _is_undefined(expression: Any) -> bool:

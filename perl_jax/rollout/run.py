@@ -14,6 +14,7 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 
+from perl_jax.activity import Activity, silent
 from perl_jax.buckets import Ladder
 from perl_jax.mesh import BatchSharding
 from perl_jax.models import Policy
@@ -49,6 +50,7 @@ class SampleRequest:
     key: jax.Array
     on_tokens: OnTokens | None
     most_orders: int | None = None
+    activity: Activity = silent
 
 
 class SamplerRun:
@@ -73,6 +75,9 @@ class SamplerRun:
         self.num_rollouts = request.num_rollouts
         self.on_tokens = request.on_tokens
         self.most_orders = request.most_orders
+        self.activity = request.activity
+        # Responses: finished, and asked for.
+        self.finished = self.wanted = 0
         self.ending = Ending(
             processor.stop_tokens, self.strategy.stop, request.max_new_tokens, processor.decode
         )
@@ -91,6 +96,8 @@ class SamplerRun:
         unit = self.model_config.patches_per_unit
         plan = plan_encoding(groups, ladder, unit, self.sharding)
         orders = self._orders(groups, plan)
+        self.wanted = len(orders) * self.num_rollouts
+        self._tell()
         tables = [self._encode(*call) for call in plan.calls]
         shape = (self.sharding.num_shards, plan.padded_rows, *self.model_config.feature_shape)
         self.features = self._run(programs.join_features, self.mesh, shape, self.dtype, tables)
@@ -191,6 +198,7 @@ class SamplerRun:
                 for n in range(self.num_rollouts):
                     self._take(order, n, tokens[row, n], logprobs[row, n])
             table.release()
+            self._tell()
             self.stats["orders"] += len(orders)
             self.stats["prompt_tokens"] += sum(len(order.prompt.tokens) for order in orders)
             self.stats["prompt_tokens_padded"] += padded * length
@@ -243,6 +251,7 @@ class SamplerRun:
             self._take(order, n, tokens[place, column], logprobs[place, column])
         table.time += taken
         table.release()
+        self._tell()
         self.stats["decode_steps"] += taken
         self.stats["decode_rows"] += taken * tokens.shape[0] * tokens.shape[1]
         return state
@@ -257,9 +266,13 @@ class SamplerRun:
                 f"the model's logits are NaN or infinite: group number {order.group}, order "
                 f"{order.order}, rollout {n}, response token {place}; check the parameters"
             )
+        self.finished += response.done
         self.stats["response_tokens"] += taken
         if self.on_tokens is not None and taken:
             self.on_tokens(order.group, order.order, n, tokens[:taken])
+
+    def _tell(self) -> None:
+        self.activity("drawing", self.finished, self.wanted)
 
     def _places(self, count: int) -> int:
         """Rounds up to places that divide over the shards, of few values: so few programs."""

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from perl_jax.activity import Activity, silent
 from perl_jax.buckets import Ladder
 from perl_jax.models import Policy
 from perl_jax.processing import Processor
@@ -42,6 +43,7 @@ class Sampler:
         key: jax.Array | int = 0,
         on_tokens: OnTokens | None = None,
         most_orders: int | None = None,
+        activity: Activity = silent,
     ) -> Rollouts:
         """Draws ``num_rollouts`` responses to every prompt of every group.
 
@@ -59,6 +61,7 @@ class Sampler:
             on_tokens: Called with new tokens as they arrive: ``(group, order, rollout, tokens)``.
             most_orders: The most orders of all calls that are like this one. Smaller calls are then
                 padded to a few sizes, so that later calls compile nothing new.
+            activity: Hears how many responses are finished, as ``drawing``.
 
         Returns:
             The rollouts. Their ``stats`` count distinct ``images``, ``patches``, ``orders``,
@@ -78,6 +81,7 @@ class Sampler:
             jax.random.key(key) if isinstance(key, int) else key,
             on_tokens,
             most_orders,
+            activity,
         )
         run = SamplerRun(model, self.processor, self.config, request, self.calls)
         orders = run.encode(groups)

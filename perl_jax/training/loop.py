@@ -1,8 +1,7 @@
 """The loop of a run, for both kinds of training: step, log, evaluate, save, stop."""
 
-import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, Protocol
 
@@ -16,12 +15,11 @@ from perl_jax.models import Policy
 from perl_jax.settings import Checked, Count, Expects
 from perl_jax.training.checkpoint import Checkpoints
 from perl_jax.training.display.compilations import CompilationCounter
-from perl_jax.training.display.progress import ProgressBar
+from perl_jax.training.display.console import Console
 from perl_jax.training.display.throughput import Throughput
+from perl_jax.training.workdir import Preemption
 from perl_jax.update.learner import Learner
 from perl_jax.update.state import TrainState
-
-logger = logging.getLogger(__name__)
 
 _Accuracy = Annotated[float, Interval(gt=0, le=1), Expects("a share above 0 or None")]
 
@@ -38,6 +36,12 @@ class EarlyStop(Checked):
     accuracy: _Accuracy | None = None
     patience: Count | None = None
 
+    def is_reached(self, progression: "Progression") -> bool:
+        """Whether a run that came this far ends."""
+        return (self.accuracy is not None and progression.best >= self.accuracy) or (
+            self.patience is not None and progression.since_best >= self.patience
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class StepResult:
@@ -49,14 +53,14 @@ class StepResult:
         stats: Metrics on the device, by their names in the logs; reading them waits for the update.
             ``tokens`` is not logged.
         operations: The number of floating-point operations that the step required.
-        record: The sampled data for the log of rollouts; None if nothing is logged.
+        records: What was asked and said, for the log of rollouts: a row for each group.
     """
 
     state: TrainState
     metrics: dict[str, float]
     stats: Mapping[str, jax.Array]
     operations: int
-    record: dict[str, Any] | None = None
+    records: Sequence[Mapping[str, Any]] = ()
 
 
 class Stepper(Protocol):
@@ -78,8 +82,8 @@ class Stepper(Protocol):
         return {"data": self.pipeline.state()}
 
     def restore(self, host: dict[str, Any]) -> None:
-        """Resumes from a `host_state`."""
-        self.pipeline.restore(host["data"])
+        """Resumes from a `host_state`; a change of the data that was allowed begins its order."""
+        self.pipeline.restore(host["data"], or_begin=True)
 
 
 @dataclass
@@ -87,12 +91,14 @@ class Progression:
     """The progress that the loop keeps over interruptions.
 
     Attributes:
-        before: The summary of the evaluation before the first step.
+        before: The summary of the evaluation before the first step, or before the first one since
+            the run has evaluations.
         after: The summary of the latest evaluation.
         best: The best accuracy so far.
         since_best: The number of evaluations since the best one.
         seconds: Time of training, over all processes of the run.
         evaluated: The step of the latest evaluation.
+        init_from: The run that this one started from, as ``InitFrom.record``; empty: none.
     """
 
     before: dict[str, float] = field(default_factory=dict)
@@ -101,6 +107,7 @@ class Progression:
     since_best: int = 0
     seconds: float = 0.0
     evaluated: int = -1
+    init_from: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -119,11 +126,13 @@ class Loop:
 
     Attributes:
         write: Logs the metrics of a step.
-        asked_to_stop: Whether the run was asked to stop; the same on all hosts.
+        console: Shows what the run is doing.
+        preemption: Whether the run was asked to stop; the same on all hosts.
         steps: The number of steps of the run.
         evaluate: Evaluates a policy; None if nothing is held out.
         evaluate_every: The number of steps between evaluations.
-        record: Logs the record of a step, JSON-able; None on a host that writes nothing.
+        record: Logs the rows of a step, JSON-able.
+        keep: Keeps the answers of an evaluation after a step.
         max_skipped: The run fails after this many skipped updates in a row.
         max_logprob_gap: The run fails if sampler and trainer differ by more than this on a token.
     """
@@ -131,13 +140,14 @@ class Loop:
     stepper: Stepper
     checkpoints: Checkpoints
     write: Callable[[int, Mapping[str, float]], None]
-    progress: ProgressBar
-    asked_to_stop: Callable[[], bool]
+    console: Console
+    preemption: Preemption
     steps: int
     evaluate: Callable[[Policy], Evaluation] | None
     evaluate_every: int
     early_stop: EarlyStop
-    record: Callable[[int, dict[str, Any]], None] | None
+    record: Callable[[int, Sequence[Mapping[str, Any]]], None]
+    keep: Callable[[int, Evaluation], None]
     max_skipped: int
     max_logprob_gap: float | None
     throughput: Throughput
@@ -149,21 +159,30 @@ class Loop:
             FloatingPointError: Too many updates in a row were not finite.
             ValueError: Sampler and trainer disagree by more than allowed.
         """
-        asked = False
         with CompilationCounter() as compilations:
             if self.evaluate and progression.evaluated < 0:
-                self.progress.write("evaluating before the first step; compiling takes a while")
+                self.console.begin(step)
+                when = f"step {step + 1}" if step else "the first step"
+                self.preemption.finishing = f"the evaluation before {when}"
                 self._evaluate(state, step, {}, progression)
                 progression.before = progression.after
+            self.console.begin(step)
+            asked = self.preemption.agreed()
             # A run that was killed between its end and its summary has still ended.
-            while not asked and step < self.steps and not (step and self._ends_early(progression)):
+            ended = step > 0 and self.early_stop.is_reached(progression)
+            while not (asked or ended) and step < self.steps:
                 state = self._step(state, step, progression, compilations)
                 step += 1
-                asked = self.asked_to_stop()
-                last = asked or step == self.steps or self._ends_early(progression)
+                asked = self.preemption.agreed()
+                ended = self.early_stop.is_reached(progression)
+                last = asked or ended or step == self.steps
+                self.console(f"saving step {step}")
                 self._save(state, step, progression, force=last)
+        self.console("waiting for the checkpoint to be written")
         self.checkpoints.wait()
-        return Outcome(state, step, not asked, progression)
+        # A request that came during the last step changes nothing.
+        finished = ended or step >= self.steps or not asked
+        return Outcome(state, step, finished, progression)
 
     def _step(
         self,
@@ -173,6 +192,7 @@ class Loop:
         compilations: CompilationCounter,
     ) -> TrainState:
         """Does, logs and checks step ``number``, from 0, and evaluates after it if due."""
+        self.preemption.finishing = f"step {number + 1}"
         start = time.perf_counter()
         result = self.stepper.step(number, state)
         state, step = result.state, number + 1
@@ -186,13 +206,12 @@ class Loop:
             **self._speed(result, seconds),
             "perf/compilations": compilations.take(),
         }
-        if self.record and result.record is not None:
-            self.record(step, result.record)
+        self.record(step, result.records)
         if self.evaluate and (step % self.evaluate_every == 0 or step == self.steps):
             self._evaluate(state, step, metrics, progression)
         else:
             self.write(step, metrics)
-        self.progress.update(step, metrics)
+        self.console.step(step, metrics)
         self._check(step, int(skipped), metrics.get("policy/logprob_gap_max", 0.0))
         # Checkpoints must hold the same value on all hosts.
         progression.seconds = gather(progression.seconds, f"the end of step {step}")[0]
@@ -204,7 +223,9 @@ class Loop:
         """Evaluates, and logs the result with the other metrics of the step."""
         assert self.evaluate is not None
         start = time.perf_counter()
+        self.console("evaluating")
         report = self.evaluate(self.stepper.policy(state))
+        self.keep(step, report)
         metrics |= report.metrics()
         metrics["perf/evaluation_seconds"] = time.perf_counter() - start
         progression.after, progression.evaluated = report.summary(), step
@@ -241,23 +262,3 @@ class Loop:
             "perf/update_seconds": seconds - sum(result.metrics.get(n, 0.0) for n in drawn),
             **self.throughput.metrics(tokens, result.operations, seconds),
         }
-
-    def _ends_early(self, progression: Progression) -> bool:
-        target, patience = self.early_stop.accuracy, self.early_stop.patience
-        return (target is not None and progression.best >= target) or (
-            patience is not None and progression.since_best >= patience
-        )
-
-
-def start_or_resume(
-    checkpoints: Checkpoints, stepper: Stepper, model: Policy, key: jax.Array
-) -> tuple[TrainState, int, Progression]:
-    """Restores the newest intact checkpoint, or makes a fresh state."""
-    state = stepper.learner.init(model, key)
-    # A run may resume with repaired code; the log says so.
-    restored = checkpoints.restore(state, allow_changes=("code",))
-    if restored is None:
-        return state, 0, Progression()
-    logger.info("going on from step %d", restored.step)
-    stepper.restore(restored.host["stepper"])
-    return restored.arrays, restored.step, Progression(**restored.host["progression"])

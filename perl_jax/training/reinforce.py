@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import jax
 from flax import nnx
 
+from perl_jax.activity import Activity, silent
 from perl_jax.data.pipeline.pipeline import Pipeline
 from perl_jax.experience.collect import Collector
 from perl_jax.experience.rollout_copy import RolloutCopy
@@ -23,12 +24,14 @@ class Reinforce(Stepper):
     Attributes:
         pipeline: The source of the collector's examples.
         copy: Copies the policy to the mesh of rollouts; None if they use the update's mesh.
+        activity: Hears what the update is at.
     """
 
     learner: Learner
     collector: Collector
     pipeline: Pipeline
     copy: RolloutCopy | None = None
+    activity: Activity = silent
 
     def policy(self, state: TrainState) -> Policy:
         """The policy of a state, on the mesh of rollouts."""
@@ -46,9 +49,9 @@ class Reinforce(Stepper):
         operations = collected.operations
         if collected.batch is not None:
             operations += self.learner.operations(collected.batch)
-            state, stats = self.learner.reinforce(state, collected.batch)
+            state, stats = self.learner.reinforce(state, collected.batch, self.activity)
         metrics = collected.metrics | seconds | self.pipeline.metrics()
-        return StepResult(state, metrics, stats, operations, collected.record)
+        return StepResult(state, metrics, stats, operations, collected.records)
 
     def _timed_policy(self, state: TrainState) -> tuple[Policy, dict[str, float]]:
         """The policy for rollouts, and the time of its copy."""

@@ -1,11 +1,12 @@
 """A lock on the work directory, fingerprints of a run, and an orderly stop on signals."""
 
+import contextlib
 import hashlib
 import json
 import os
 import signal
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import FrameType
@@ -63,12 +64,19 @@ class Preemption:
     has its previous effect, so that an impatient user can interrupt. The end of the block restores
     the earlier handlers; one that was not installed from Python becomes the default one.
 
+    Args:
+        answers: Whether the first signal of each kind is answered at once on standard error.
+
     Attributes:
         received: The first signal received, or None.
+        finishing: The work that is finished before the run stops, such as ``step 12``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, answers: bool = False) -> None:
         self.received: signal.Signals | None = None
+        self.finishing = "the start"
+        self._answers = answers
+        self._answered: set[int] = set()
         self._before: dict[signal.Signals, Any] = {}
 
     @property
@@ -79,6 +87,23 @@ class Preemption:
     def agreed(self) -> bool:
         """Whether any host was asked to stop, the same on all hosts. All of them must call this."""
         return any(gather(self.requested, "whether to stop"))
+
+    @contextlib.contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Turns the exception of the second SIGINT into one that says what was interrupted.
+
+        Raises:
+            Interrupted: The second SIGINT came within the block.
+        """
+        try:
+            yield
+        except KeyboardInterrupt:
+            if not self.requested:
+                raise
+            raise Interrupted(
+                f"stopped at once, in {self.finishing}; the same command goes on from the last "
+                "checkpoint"
+            ) from None
 
     def __enter__(self) -> Self:
         if threading.current_thread() is not threading.main_thread():
@@ -93,7 +118,28 @@ class Preemption:
             signal.signal(number, handler)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        # No logging here: it could interrupt a write to the same stream and fail.
         self.received = self.received or signal.Signals(number)
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, self._before[signal.SIGINT])
+        if self._answers and number not in self._answered:
+            self._answered.add(number)
+            _write_to_stderr(self._answer(number))
+
+    def _answer(self, number: int) -> str:
+        if number == signal.SIGINT:
+            return f"finishing {self.finishing}, again to stop now"
+        return f"asked to stop by {signal.Signals(number).name}: finishing {self.finishing}"
+
+
+def _write_to_stderr(text: str) -> None:
+    """Writes a line at once, from a signal handler.
+
+    Not by print or logging: the handler may have interrupted a write to the same stream, whose
+    buffer and locks are then in use. The line starts on a new one, as a bar may stand there.
+    """
+    with contextlib.suppress(OSError):
+        os.write(2, f"\n{text}\n".encode())
+
+
+class Interrupted(RuntimeError):
+    """A run was interrupted while it finished a step; its last checkpoint is as it was."""

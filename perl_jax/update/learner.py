@@ -1,6 +1,6 @@
 """The update: adds up gradients of micro-batches of whole groups, and applies them."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from perl_jax.activity import Activity, silent
 from perl_jax.mesh import BatchSharding
 from perl_jax.models import Policy
 from perl_jax.models.paths import VISION, within
@@ -158,8 +159,12 @@ class Learner:
         """The policy in a state. It shares the state's arrays: an update invalidates it."""
         return self.policy.merge(state.params)
 
-    def reinforce(self, state: TrainState, batch: TrainBatch) -> tuple[TrainState, Stats]:
+    def reinforce(
+        self, state: TrainState, batch: TrainBatch, activity: Activity = silent
+    ) -> tuple[TrainState, Stats]:
         """Updates the policy on one batch of rollouts; the state is donated.
+
+        ``activity`` hears how many micro-batches of each update are done.
 
         Returns:
             The state, and statistics as scalars on the devices (reading one waits for it). See
@@ -171,16 +176,24 @@ class Learner:
         parts = self._mini_batches(batch)
         old: list[Scores | None] = [None] * len(parts)
         if self._scores_old:  # all of them before the first update
-            old = [self._scores(state.params, self._micro_batches(*part)) for part in parts]
+            old = [
+                self._scores(state.params, self._micro_batches(*part, tell=tell))
+                for part, tell in zip(parts, _told(activity, "scoring", len(parts)), strict=True)
+            ]
         stats = []
-        for part, scores in zip(parts, old, strict=True):
-            micro_batches = self._with_scores(self._micro_batches(*part), scores)
+        told = _told(activity, "update", len(parts))
+        for part, scores, tell in zip(parts, old, told, strict=True):
+            micro_batches = self._with_scores(self._micro_batches(*part, tell=tell), scores)
             state, of_one = self._update(state, micro_batches)
             stats.append(of_one)
         return state, self.programs.of_batch(stats)
 
     def supervise(
-        self, state: TrainState, groups: Sequence[Group], responses: Responses
+        self,
+        state: TrainState,
+        groups: Sequence[Group],
+        responses: Responses,
+        activity: Activity = silent,
     ) -> tuple[TrainState, Stats]:
         """Updates the policy once towards given responses; every token weighs the same.
 
@@ -200,7 +213,9 @@ class Learner:
                 )
         values = {"weights": token_weights(valid)}
         groups = move_images(groups, self.sharding)
-        state, stats = self._update(state, self._micro_batches(groups, responses, values))
+        (tell,) = _told(activity, "update", 1)
+        micro_batches = self._micro_batches(groups, responses, values, tell=tell)
+        state, stats = self._update(state, micro_batches)
         return state, self.programs.of_batch([stats])
 
     def operations(self, batch: TrainBatch) -> int:
@@ -284,12 +299,19 @@ class Learner:
             yield replace(micro, values=values)
 
     def _micro_batches(
-        self, groups: Sequence[Group], responses: Responses, values: Mapping[str, np.ndarray]
+        self,
+        groups: Sequence[Group],
+        responses: Responses,
+        values: Mapping[str, np.ndarray],
+        *,
+        tell: Callable[[int, int], None] = lambda done, of: None,
     ) -> Iterator[MicroBatch]:
         """The micro-batches of a mini-batch, each with equally many groups of every shard."""
         assigned = assign_groups(groups, self.sharding)
         at_once = -(-self.config.packing.micro_groups // self.sharding.num_shards)
-        for first in range(0, max(map(len, assigned)), at_once):
+        most = max(map(len, assigned))
+        for first in range(0, most, at_once):
+            tell(first // at_once, -(-most // at_once))
             parts = [numbers[first : first + at_once] for numbers in assigned]
             yield self._micro_batch((groups, responses, values), parts)
 
@@ -307,3 +329,8 @@ class Learner:
             return pack(members[shard], responses[numbers], of_shard, model, sizes)
 
         return self.sharding.put(pack_shard, MicroBatch.shard_axes)
+
+
+def _told(activity: Activity, what: str, count: int) -> list[Callable[[int, int], None]]:
+    """Tells of the micro-batches of each of several passes, which it numbers."""
+    return [partial(activity, f"{what} {n} of {count}: micro-batch") for n in range(1, count + 1)]

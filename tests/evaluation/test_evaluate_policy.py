@@ -260,3 +260,18 @@ def test_the_digits_of_the_demo_are_asked_under_all_their_orders(constant, grade
     assert found.by_source["digits/position"].order_consistency == 1.0
     for kind in ("property", "match", "order"):
         assert found.by_source[f"digits/{kind}"].order_consistency == 0.0
+
+
+def test_an_evaluation_tells_how_many_examples_are_asked(constant, examples, grader):
+    told = []
+    config = dataclasses.replace(GREEDY, batch=6)
+    evaluate(
+        *constant, examples, rules=RULES, grader=grader, config=config,
+        activity=lambda *what: told.append(what),
+    )  # fmt: skip
+    assert {(what, of) for what, _, of in told} == {("evaluating", 11)}
+    counts = [done for _, done, _ in told]
+    assert counts == sorted(counts)
+    assert {0, 6, 11} <= set(counts)
+    # Several orders of an example, and several calls of the sampler, are told of one by one.
+    assert len(set(counts)) > 4

@@ -115,7 +115,7 @@ def test_records_are_written_one_a_line(tmp_path):
             "id": "a", "source": "s", "kind": "k", "order": [0, 1], "rollout": 0,
             "response": "two\nlines \u2028 é", "answer": "A", "prediction": "A",
             "grade": {"score": 1.0, "outcome": "scored", "detail": "letter", "message": ""},
-            "consistent": True, "tokens": 4, "truncated": False,
+            "consistent": True, "tokens": 4, "truncated": False, "task": "s/k", "score": 1.0,
         },
         {
             "id": "a", "source": "s", "kind": "k", "order": [1, 0], "rollout": 0,
@@ -123,7 +123,7 @@ def test_records_are_written_one_a_line(tmp_path):
             "grade": {
                 "score": None, "outcome": "unscored", "detail": "deadline", "message": "2 seconds",
             },
-            "consistent": True, "tokens": 4, "truncated": True,
+            "consistent": True, "tokens": 4, "truncated": True, "task": "s/k", "score": None,
         },
     ]  # fmt: skip
 

@@ -64,6 +64,14 @@ def collector(examples, responses, **changes):
     )
 
 
+def outcomes(collected):
+    return [row["outcome"] for row in collected.records]
+
+
+def orders_in(collected):
+    return [row["orders"] for row in collected.records]
+
+
 def collect(collector, step=0, seed=0):
     return collector.collect("policy", step, jax.random.key(seed))
 
@@ -114,7 +122,7 @@ def test_groups_that_only_fill_the_batch_up_have_no_weight():
     assert [group.id for group in batch.groups] == ["1/q", "1/q"]
     assert batch.mask.any(-1).tolist() == [[[True, True]], [[False, False]]]
     assert batch.advantages[1].tolist() == [[0.0, 0.0]]
-    assert collected.record["kept"] == [1]
+    assert outcomes(collected) == ["too_easy", "kept"]
     counts = ("filter/drawn", "filter/kept", "filter/too_easy", "filter/cap_reached")
     assert [collected.metrics[name] for name in counts] == [2, 1, 1, 1]
 
@@ -139,7 +147,7 @@ def test_there_is_no_batch_where_no_group_informs():
     responses = {"p": ["1.", "1."], "q": ["0.", "0."]}
     collected = collect(collector(P_AND_Q, responses, filtering=GroupFilterConfig(max_draws=1)))
     assert collected.batch is None
-    assert collected.record["kept"] == []
+    assert outcomes(collected) == ["too_easy", "too_hard"]
     assert "advantage/std" not in collected.metrics
 
 
@@ -155,8 +163,8 @@ def test_groups_that_do_not_inform_are_replaced_by_the_next_examples():
         ["0/p", "1/q"], ["2/r"], ["3/s"],
     ]  # fmt: skip
     assert [group.id for group in collected.batch.groups] == ["1/q", "3/s"]
-    assert collected.record["ids"] == ["p", "q", "r", "s"]
-    assert collected.record["kept"] == [1, 3]
+    assert [row["id"] for row in collected.records] == ["p", "q", "r", "s"]
+    assert outcomes(collected) == ["too_easy", "kept", "too_hard", "kept"]
     assert collected.metrics["filter/refills"] == 2
 
 
@@ -186,7 +194,7 @@ def test_an_example_that_comes_twice_has_streams_of_its_own():
 
 
 def orders_at(step, permutation=PERMUTED):
-    return collect(collector(P_AND_Q, MIXED, permutation=permutation), step).record["orders"]
+    return orders_in(collect(collector(P_AND_Q, MIXED, permutation=permutation), step))
 
 
 def test_an_example_is_shown_in_other_orders_at_another_step():
@@ -202,7 +210,7 @@ def test_an_example_is_shown_in_other_orders_at_another_step():
 
 def test_prompts_show_the_images_in_the_orders_of_the_record():
     made = collector(P_AND_Q, MIXED, permutation=PERMUTED)
-    orders = collect(made, step=1).record["orders"]
+    orders = orders_in(collect(made, step=1))
     (call,) = made.sampler.calls
     for group, of_example in zip(call["groups"], orders, strict=True):
         assert of_example[0] == [0, 1, 2, 3]
@@ -232,15 +240,14 @@ def test_metrics_are_means_over_all_rollouts_that_were_drawn():
     # The four tokens of a prompt count for each of its rollouts.
     assert metrics["rollout/tokens"] == 11 + 4 * 4
     assert collected.operations == 10 * 2 + 11
-    assert collected.record["first_response"] == "1"
-    assert collected.record["reward"] == [[[1, 1]], [[0, 0]]]
+    assert [row["reward"] for row in collected.records] == [[[1, 1]], [[0, None]]]
 
 
 def test_the_digest_of_a_record_is_that_of_the_tokens_without_their_padding():
     def digest(response, ladder):
         responses = {"p": [response, "0."], "q": ["1.", "0."]}
         collected = collect(collector(P_AND_Q, responses, response_lengths=(ladder,)))
-        return collected.record["tokens_sha256"]
+        return collected.records[0]["tokens_sha256"]
 
-    assert digest("41.", 6) == digest("41.", 6)
+    assert digest("41.", 6) == digest("41.", 8)
     assert len({digest(one, 6) for one in ("41.", "31.", "411", "417")}) == 3  # 417 is 41.

@@ -8,7 +8,7 @@ import pytest
 from perl_jax.experience import rewarded
 from perl_jax.permutation import Orders
 from perl_jax.rewards import RewardConfig, Rewarder
-from tests.experience.scripted import Grader, Sampler, example
+from tests.experience.scripted import Grader, Processor, Sampler, example
 
 
 def rollouts_of(words, num_rollouts=2):
@@ -35,8 +35,12 @@ def rewards(words, orders=None, mine=None, grader=None, **config):
     rewarder = Rewarder(RewardConfig(**settings), grader or Grader(), max_new_tokens=4)
     orders = orders or [in_order(name) for name in words]
     here = np.ones(len(words), bool) if mine is None else np.array(mine)
-    decode = Sampler(words).processor.decode
-    return rewarded.reward_rollouts(rewarder, decode, orders, rollouts_of(words), here)
+    return rewarded_by(rewarder, orders, rollouts_of(words), here)
+
+
+def rewarded_by(rewarder, orders, rollouts, mine):
+    texts = rewarded.decode_rollouts(Processor().decode, rollouts, mine)
+    return rewarded.reward_rollouts(rewarder, orders, rollouts, texts)
 
 
 def test_responses_that_are_cut_off_pay_the_overlong_penalty():
@@ -66,8 +70,7 @@ def test_every_order_is_graded_against_its_own_answer():
     group.prompts = (None, None)
     rollouts = sampler.sample(None, [group], num_rollouts=2, max_new_tokens=4)
     rewarder = Rewarder(RewardConfig(), grader, max_new_tokens=4)
-    decode = sampler.processor.decode
-    rewarded.reward_rollouts(rewarder, decode, [orders], rollouts, np.array([True]))
+    rewarded_by(rewarder, [orders], rollouts, np.array([True]))
     assert grader.asked == [("1", "1"), ("0", "1"), ("41", "2"), ("40", "2")]
 
 
@@ -81,8 +84,7 @@ def test_orders_without_rollouts_are_neither_graded_nor_scored():
         stopped=np.pad(rollouts.stopped, [(0, 0), (0, 1), (0, 0)]),
     )
     rewarder = Rewarder(RewardConfig(), grader, max_new_tokens=4)
-    decode = Sampler(words).processor.decode
-    found = rewarded.reward_rollouts(rewarder, decode, [in_order("p")], longer, np.array([True]))
+    found = rewarded_by(rewarder, [in_order("p")], longer, np.array([True]))
     assert len(grader.asked) == 2
     assert found.scored.tolist() == [[[True, True], [False, False]]]
 

@@ -79,8 +79,13 @@ def test_bad_rows_are_counted_and_named_beside_it(tmp_path, capsys):
     assert main([str(path), f"--image_root={tmp_path}", "--max_bad_fraction=0.34"]) == 0
     printed = capsys.readouterr().out
     assert "2 of 6 rows cannot be used (33.3%)" in printed
-    assert "missing_image                          1  rows.parquet:1: 'gone.png'" in printed
-    assert "image_count                            1  digits/train/2: 1 image pl" in printed
+    assert "missing_image                          1  rows.parquet:1 (digits/train/1)\n" in printed
+    assert "    'gone.png': No such file or directory\n" in printed
+    assert "image_count                            1  rows.parquet:2 (digits/train/2)\n" in printed
+    message = "1 image placeholders for 2 images; write <image> where an image is shown, or set"
+    assert f"    {message}" in printed
+    assert "before the question" in printed  # the message is wrapped, not cut
+    assert max(map(len, printed.splitlines())) <= 100
 
 
 def test_too_many_bad_rows_make_the_exit_code_1(tmp_path, capsys):

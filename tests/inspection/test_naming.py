@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 def get_config():
     return ConfigDict({
         "seed": 7,
+        "model": {"path": "somewhere"},
         "data": {"train": {"digits": {"rows": 9, "skew": 0.5}}},
         "permutation": {"rules": {"mine": {"movable": "all_but_first"}}},
         "steps": 3,
@@ -57,7 +58,7 @@ def test_a_saved_data_set_is_named_by_its_directory_or_that_of_a_split(tmp_path)
 
 
 def test_a_configuration_gives_its_training_rows_rules_and_seed(config):
-    named = find_source(config, overrides=["--config.data.train.digits.rows=5"])
+    named = find_source(config, overrides={"data.train.digits.rows": "5"})
     assert named.source == SourceConfig(digits=DigitsConfig(rows=5, skew=0.5))
     assert named.rules == {"mine": Rule(movable="all_but_first")}
     assert named.seed == 7
@@ -66,15 +67,16 @@ def test_a_configuration_gives_its_training_rows_rules_and_seed(config):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("--config.data.train.digits.rows=0", "data.train.digits.rows: expected at least 1; got 0"),
-        ("--config.data.trane=0", "mine.py: .*trane"),
-        ("--n-rows=5", "mine.py: expected fields as --config.data...=VALUE; got '--n-rows=5'"),
-        ("oops", "expected fields as --config.data...=VALUE; got 'oops'"),
+        ("data.train.digits.rows=0", "config.data.train.digits.rows: expected at least 1; got 0"),
+        ("data.trane=0", r"config.data.trane: unknown key \(did you mean 'train'\?\)"),
+        ("rollout.grops=0", r"config.rollout.grops: unknown key \(did you mean 'groups'\?\)"),
+        ("permutation.rules.mine.movable=al", "config.permutation.rules.mine.movable: expected"),
+        ("fresh.shards=0", "config.fresh.shards: expected at least 1; got 0"),
     ],
 )
 def test_a_wrong_override_is_named(config, override, message):
     with pytest.raises(ValueError, match=message):
-        find_source(config, overrides=[override])
+        find_source(config, overrides=dict([override.split("=")]))
 
 
 def test_a_name_of_no_kind_is_told_the_kinds():
@@ -84,7 +86,7 @@ def test_a_name_of_no_kind_is_told_the_kinds():
 
 def test_fields_of_a_configuration_go_with_a_configuration_only():
     with pytest.raises(ValueError, match=r"--config\.seed=1: only fields of a configuration"):
-        find_source("digits", overrides=["--config.seed=1"])
+        find_source("digits", overrides={"seed": "1"})
 
 
 def test_image_root_goes_with_files_only():

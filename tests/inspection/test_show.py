@@ -12,7 +12,7 @@ from perl_jax.inspection.cards import Look
 from perl_jax.inspection.show import choose, main, render
 from perl_jax.inspection.thumbnails import thumbnail
 from perl_jax.permutation import orders_for, rule_for
-from perl_jax.types import Example
+from perl_jax.types import Example, Turn
 from tests.data.sources.parquet_files import digit_png, verl_row, write_verl
 from tests.inspection.multi_image_rows import GREYS, row
 from tests.inspection.page_reader import read_page
@@ -181,6 +181,17 @@ def test_options_that_stand_apart_are_listed_and_marked():
     assert after == [f"(A) Image {order.index(1) + 1}", f"(B) Image {order.index(3) + 1}"]
     marked = [e.text for option in card.one("other").all("option") for e in option.all("ins")]
     assert marked == [text[-1] for text, n in zip(after, "13", strict=True) if text[-1] != n]
+
+
+def test_earlier_turns_are_shown_and_marked():
+    images = tuple(np.full((40, 60, 3), grey, np.uint8) for grey in (10, 90))
+    turns = (Turn("system", "Be brief."), Turn("user", "<image><image> What does image 1 show?"))
+    example = Example("a", NLVR2, "And the other?", images, "A dog", turns=turns)
+    card = shown([example], 1).one("row")
+    texts = [turn.text for turn in card.one("other").all("turn")]
+    assert texts == ["Be brief.", "<image><image> What does image 2 show?"]
+    assert [e.text for e in card.one("other").all("turn")[1].all("ins")] == ["2"]
+    assert "Earlier question" in card.text
 
 
 def test_large_images_are_shown_small():

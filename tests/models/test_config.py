@@ -94,6 +94,71 @@ def test_a_field_that_is_missing_or_wrong_is_named(change, message):
         parse_config(content)
 
 
+VISION = {"3B": {"out_hidden_size": 2048}, "7B": {}, "32B": {"out_hidden_size": 5120}}
+VISION["32B"]["intermediate_size"] = 3456
+TEXT_FIELDS = ("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
+               "intermediate_size", "vocab_size", "hidden_act", "rms_norm_eps",
+               "use_sliding_window")  # fmt: skip
+
+
+def saved_by(version, size):
+    """The config.json that `save_pretrained` of a version of transformers writes, in substance."""
+    content = copy.deepcopy(published_config(size))
+    rope = {"mrope_section": [16, 24, 24], "rope_type": "default", "type": "default"}
+    text = {name: content[name] for name in TEXT_FIELDS}
+    content |= {"transformers_version": version, "rope_scaling": rope}
+    if version.startswith("4.49"):
+        # Fields that equal the defaults of the class of vision_config are left out.
+        content["vision_config"] = {"hidden_size": 1280, "in_chans": 3, "model_type": "qwen2_5_vl",
+                                    "spatial_patch_size": 14, "tokens_per_second": 2}  # fmt: skip
+        content["vision_config"] |= VISION[size]
+        return content
+    content["vision_config"] |= {"in_channels": 3, "initializer_range": 0.02}
+    if version.startswith(("4.50", "4.51")):
+        return content
+    text |= {"model_type": "qwen2_5_vl_text", "rope_scaling": rope, "rope_theta": 1000000.0}
+    if version.startswith(("4.52", "4.57")):
+        return content | {"text_config": text | {"tie_word_embeddings": size == "3B"}}
+    for name in (*TEXT_FIELDS, "rope_scaling", "rope_theta"):
+        del content[name]
+    for name in ("rope_scaling", "rope_theta"):
+        del text[name]
+    del content["vision_config"]["in_chans"]
+    parameters = {"mrope_section": [16, 24, 24], "rope_theta": 1000000.0, "rope_type": "default"}
+    return content | {"text_config": text | {"rope_parameters": parameters}}
+
+
+@pytest.mark.parametrize("size", VISION)
+@pytest.mark.parametrize("version", ["4.49.0", "4.50.3", "4.51.3", "4.52.4", "4.57.1", "5.2.0"])
+def test_a_model_saved_by_any_version_of_transformers_is_the_published_one(version, size):
+    assert parse_config(saved_by(version, size)) == parse_config(published_config(size))
+
+
+def test_a_stated_field_of_the_vision_tower_counts_and_the_text_model_has_no_defaults():
+    content = saved_by("4.49.0", "7B")
+    content["vision_config"] |= {"depth": 33, "fullatt_block_indexes": [1]}
+    vision = parse_config(content).vision
+    assert (vision.depth, vision.full_attention_blocks, vision.num_heads) == (33, (1,), 16)
+    del content["num_attention_heads"]
+    with pytest.raises(ValueError, match="num_attention_heads: expected a whole number, got None"):
+        parse_config(content)
+
+
+def test_the_defaults_of_the_vision_tower_are_those_of_transformers():
+    from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLVisionConfig
+
+    theirs = Qwen2_5_VLVisionConfig()
+    content = saved_by("4.49.0", "7B") | {"vision_config": {}}
+    vision = parse_config(content).vision
+    assert vision.hidden_size == theirs.hidden_size
+    assert vision.intermediate_size == theirs.intermediate_size
+    assert (vision.depth, vision.num_heads) == (theirs.depth, theirs.num_heads)
+    assert vision.out_hidden_size == theirs.out_hidden_size
+    assert (vision.in_channels, vision.window_size) == (theirs.in_channels, theirs.window_size)
+    assert (vision.patch_size, vision.spatial_merge_size) == (14, theirs.spatial_merge_size)
+    assert vision.full_attention_blocks == tuple(theirs.fullatt_block_indexes)
+
+
 def test_a_file_that_is_absent_or_not_json_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"config.json: the model directory lacks"):
         read_config(tmp_path)

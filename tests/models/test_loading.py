@@ -276,6 +276,31 @@ def test_an_unknown_model_type_is_named(directory):
         load_model(directory, dtype="float32")
 
 
+@pytest.mark.parametrize(
+    "quantization",
+    [
+        {"quant_method": "awq", "bits": 4, "group_size": 128},
+        {"quant_method": "gptq", "bits": 4},
+        {"quant_method": "bitsandbytes", "load_in_4bit": True},
+        {"quant_method": "fp8"},
+    ],
+)
+def test_quantized_weights_are_refused_before_any_is_read(directory, quantization):
+    (directory / "model.safetensors").write_bytes(b"")
+    edit_config(directory, quantization_config=quantization)
+    with pytest.raises(ValueError, match="quantization_config: expected weights that") as caught:
+        load_model(directory, dtype="float32")
+    message = str(caught.value)
+    assert message.startswith(f"{directory}/config.json: ")
+    assert f"got {quantization['quant_method']}: use the checkpoint that was quant" in message
+    assert "\n" not in message
+
+
+def test_a_quantization_of_null_is_none(directory):
+    edit_config(directory, quantization_config=None)
+    load_model(directory, dtype="float32")
+
+
 def test_a_path_that_is_nowhere_says_what_was_expected(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such directory; expected a directory with"):
         load_model(tmp_path / "nowhere", dtype="float32")

@@ -277,3 +277,16 @@ def test_the_inverse_gives_back_the_images_too():
     other = permute(own, order, Rule())
     assert other != own
     assert permute(other, inverse(order), Rule()) == own
+
+
+@pytest.mark.parametrize(
+    ("reason", "question"),
+    [
+        ("text_too_long", "Is image 1 red? " * 5000),
+        ("other_language", "Welches Bild ist heller?"),
+        ("other_language", "第二张图更亮吗？"),
+        ("quoted_words", 'Does the sign say "image 2"?'),
+    ],
+)
+def test_a_text_that_cannot_be_read_is_refused(reason, question):
+    assert reason_of(example(question, "xy", "yes"), (1, 0), Rule()) == reason

@@ -6,6 +6,7 @@ import pytest
 
 from perl_jax.endpoint import EndpointError
 from perl_jax.preparation.rephrase import RephraseConfig, rephrase_rows
+from perl_jax.types import Turn
 from tests.preparation.preparing import (
     bad_row,
     chat_server,
@@ -63,6 +64,17 @@ def test_an_open_question_becomes_one_with_choices(tmp_path):
     (prompt,) = chat.prompts
     assert QUESTION in prompt
     assert OPEN in prompt
+
+
+def test_a_question_within_a_conversation_is_not_rephrased(tmp_path):
+    system, said = Turn("system", "Be brief."), Turn("assistant", "A dog.")
+    rows = [open_row(0, turns=(system,)), open_row(1, turns=(system, said))]
+    outcomes, chat = rephrased(rows, choices(), tmp_path)
+    (row,) = kept(outcomes)
+    assert row.turns == (system,)
+    assert left_out(outcomes)["row-1"][0] == "several_turns"
+    (prompt,) = chat.prompts
+    assert "system: Be brief." in prompt
 
 
 def test_every_letter_is_right_about_equally_often(tmp_path):

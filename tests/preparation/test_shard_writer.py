@@ -11,7 +11,7 @@ import pytest
 
 from perl_jax.data import BadRow, ParquetSource
 from perl_jax.preparation.shard_writer import ShardWriter
-from perl_jax.types import Example
+from perl_jax.types import Example, Turn
 from tests.data.sources.parquet_files import digit_png, verl_row, write_verl
 from tests.preparation.preparing import write_examples
 
@@ -170,3 +170,11 @@ def test_a_killed_writer_leaves_no_directory(tmp_path):
     assert not (tmp_path / "set").exists()
     write_examples([example()], tmp_path / "set")
     assert read_back(tmp_path / "set") == [example()]
+
+
+def test_a_conversation_is_read_as_it_was_written(tmp_path):
+    turns = (Turn("system", "Be brief."), Turn("user", "<image>?"), Turn("assistant", "A dog."))
+    written = example(question="<image> And?", turns=turns)
+    with ShardWriter(tmp_path) as writer:
+        writer.add(written)
+    assert ParquetSource(tmp_path / "*.parquet")[0] == written

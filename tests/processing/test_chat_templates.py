@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from perl_jax.models.opening import ModelConfig, open_model
 from perl_jax.processing import load_processor
 from perl_jax.processing.chat import read_chat_template
 
@@ -75,7 +76,93 @@ def test_a_template_that_fails_or_reaches_out_is_an_error_that_names_its_file(
         load_processor(directory).encode("hello")
 
 
+@pytest.mark.parametrize(
+    "template", ["{% for m in messages %}{{ 'a' + m['content'] }}{% endfor %}", "{{ 1 / 0 }}"]
+)
+def test_a_template_for_text_alone_says_that_it_cannot_take_images(
+    directory, edit, picture, template
+):
+    edit("chat_template.json", chat_template=template)
+    message = r"chat_template.json: the chat template fails; it cannot take images: \w+Error: "
+    with pytest.raises(ValueError, match=message):
+        load_processor(directory).encode("<image>Q?", [picture(56, 56)])
+
+
 def test_a_template_that_drops_images_is_an_error(directory, edit, picture):
     edit("chat_template.json", chat_template="nothing")
-    with pytest.raises(ValueError, match="gives 0 image tokens for 1 images"):
+    with pytest.raises(
+        ValueError, match="cannot take images: it gives 0 image tokens for 1 images"
+    ):
         load_processor(directory).encode("<image>", [picture(56, 56)])
+
+
+def opening_with(directory, added):
+    """Puts a template into the directory whose turn of the assistant begins with a text."""
+    template = json.loads((directory / "chat_template.json").read_text())["chat_template"]
+    turn = r"{{ '<|im_start|>assistant\n' }}"
+    assert turn in template
+    begun = template.replace(turn, r"{{ '<|im_start|>assistant\n" + added + "' }}")
+    (directory / "chat_template.json").write_text(json.dumps({"chat_template": begun}))
+    return load_processor(directory)
+
+
+@pytest.mark.parametrize(
+    ("added", "opening"),
+    [
+        ("", ""),
+        (r"<think>\n", "<think>\n"),
+        (r"Well.\n<think>", "<think>"),
+        (r"<think>\n\n</think>\n\n", "<think>\n\n</think>\n\n"),
+    ],
+)
+def test_what_a_template_opens_for_the_model_is_known(directory, added, opening):
+    processor = opening_with(directory, added)
+    assert processor.opening == opening
+    prompt = processor.decode(processor.encode("Q?").tokens, skip_special_tokens=False)
+    assert prompt.endswith(opening)
+
+
+def test_a_question_about_the_mark_opens_nothing(directory):
+    processor = load_processor(directory)
+    processor.encode("Write <think> first.")
+    assert processor.opening == ""
+
+
+def test_a_response_to_learn_from_does_not_open_its_thought_twice(directory):
+    processor = opening_with(directory, r"<think>\n")
+    for given in ("<think>\nSo.</think> B", "<think>So.</think> B", "So.</think> B"):
+        said = processor.decode(processor.encode_response(given))
+        assert (processor.opening + said).count("<think>") == 1
+        assert said.endswith("So.</think> B")
+
+
+TEXT_ALONE = "{% for m in messages %}{{ m['role'] + ': ' + m['content'] }}{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("template", "why"),
+    [
+        (TEXT_ALONE, "TypeError"),
+        ("{{ 7 / 0 }}", "ZeroDivisionError"),
+        ("{% for m in messages %}{{ m['role'] }}{% endfor %}", "gives 0 image tokens"),
+        ("{{ messages[0]['content'][0]['missing']['deeper'] }}", "UndefinedError"),
+    ],
+)
+def test_a_template_for_text_alone_is_one_error_that_names_its_file(
+    directory, picture, template, why
+):
+    (directory / "chat_template.json").unlink()
+    (directory / "chat_template.jinja").write_text(template)
+    processor = load_processor(directory)
+    with pytest.raises(ValueError, match=r"chat_template.jinja: .*cannot take images") as at_start:
+        processor.check_template()
+    assert why in str(at_start.value)
+    with pytest.raises(ValueError, match=r"chat_template.jinja: .*cannot take images"):
+        processor.encode("<image>Q?", [picture(56, 56)])
+
+
+def test_a_model_with_a_template_for_text_alone_is_refused_before_its_tensors_are_read(directory):
+    (directory / "chat_template.json").write_text(json.dumps({"chat_template": TEXT_ALONE}))
+    (directory / "model.safetensors").write_bytes(b"damaged")
+    with pytest.raises(ValueError, match=r"chat_template.json: .*cannot take images"):
+        open_model(ModelConfig(path=str(directory)))

@@ -30,10 +30,10 @@ from tests.processing.image_files import GREYS, chunk, encode, grey, noise, png
         (encode(noise(), "GIF"), "not a JPEG, PNG, WEBP or BMP image"),
         (encode(noise(), "PPM"), "not a JPEG, PNG, WEBP or BMP image"),
         (encode(noise(), "JPEG")[:900], "cannot be decoded: .*truncated"),
-        (encode(noise(), "PNG")[:900], "cannot be decoded: .*([Tt]runcated|broken)"),
+        (encode(noise(), "PNG")[:900], "PNG that is cut off within its chunk IDAT"),
         (encode(noise(), "WEBP")[:600], "cannot be decoded|not a JPEG"),
         (encode(noise(), "BMP")[:900], "cannot be decoded: .*truncated"),
-        (b"\x89PNG\r\n\x1a\n", "not a JPEG|cannot be decoded"),
+        (b"\x89PNG\r\n\x1a\n", "PNG that is cut off: its last chunk, IEND, is missing"),
         (b"\xff\xd8\xff", "not a JPEG|cannot be decoded"),
         (b"BM", "not a JPEG|cannot be decoded"),
         (b"RIFF\0\0\0\0WEBP", "not a JPEG|cannot be decoded"),
@@ -66,8 +66,33 @@ def test_a_file_cut_anywhere_is_an_error_or_lost_nothing(kind):
 def test_a_flipped_bit_in_a_png_is_found_by_its_checksum(offset):
     data = bytearray(encode(noise(), "PNG"))
     data[offset] ^= 1
-    with pytest.raises(ImageError, match=r"cannot be decoded|not a JPEG"):
+    with pytest.raises(ImageError, match=r"PNG with a damaged chunk ....: its checksum is wrong"):
         load_rgb(bytes(data))
+
+
+TEXT, PROFILE = b"Comment\0a scan", b"sRGB\0\0" + zlib.compress(b"profile")
+
+
+@pytest.mark.parametrize("behind", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "body"), [(b"tEXt", TEXT), (b"zTXt", TEXT), (b"iTXt", TEXT), (b"iCCP", PROFILE)]
+)
+def test_metadata_of_a_png_with_a_wrong_checksum_costs_no_pixel(kind, body, behind):
+    data = encode(noise(), "PNG")
+    damaged = bytearray(chunk(kind, body))
+    damaged[-1] ^= 1
+    place = len(data) - 12 if behind else 33  # before IEND, or behind IHDR
+    broken = data[:place] + bytes(damaged) + data[place:]
+    np.testing.assert_array_equal(load_rgb(broken), load_rgb(data))
+
+
+@pytest.mark.parametrize("kind", [b"tRNS", b"IDAT", b"iDAT", b"teXt"])
+def test_a_damaged_chunk_that_may_change_pixels_is_named(kind):
+    damaged = bytearray(chunk(kind, b"\0" * 6))
+    damaged[-1] ^= 1
+    data = png(1, 1, 8, 0, b"\0\0", bytes(damaged))
+    with pytest.raises(ImageError, match=f"PNG with a damaged chunk {kind.decode()}"):
+        load_rgb(data)
 
 
 @settings(max_examples=200, deadline=None)

@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perl_jax.processing import ImageError, extract_patches, read_image_settings, smart_resize
+from perl_jax.processing import (
+    ImageError,
+    ImageSettings,
+    extract_patches,
+    picture_of,
+    read_image_settings,
+    smart_resize,
+)
 
 PUBLISHED = {"factor": 28, "min_pixels": 3136, "max_pixels": 12845056}
 
@@ -249,3 +256,26 @@ def test_a_damaged_settings_file_is_named(directory, text):
     (directory / "preprocessor_config.json").write_text(text)
     with pytest.raises(ValueError, match=r"preprocessor_config.json"):
         read_image_settings(directory)
+
+
+@pytest.mark.parametrize("size", [(56, 84), (28, 28), (140, 56)])
+def test_the_picture_of_patches_is_the_one_that_was_cut(size):
+    rgb = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    settings = ImageSettings(28 * 28, 560 * 560, 14, 2, 2, (0.48, 0.46, 0.41), (0.27, 0.26, 0.28))
+    patches = extract_patches(rgb, settings)
+    assert np.array_equal(picture_of(patches, settings), rgb)
+
+
+def test_equal_pictures_have_one_digest_and_others_another():
+    settings = ImageSettings(28 * 28, 560 * 560, 14, 2, 2, (0.5,) * 3, (0.5,) * 3)
+
+    def digest(rgb):
+        return extract_patches(rgb, settings).digest
+
+    rgb = np.zeros((56, 84, 3), np.uint8)
+    changed = rgb.copy()
+    changed[30, 40, 1] = 1
+    assert digest(rgb) == digest(rgb.copy())
+    # The same bytes in another shape are another picture.
+    assert len({digest(one) for one in (rgb, changed, rgb.reshape(84, 56, 3))}) == 3
+    assert len(digest(rgb)) == 32

@@ -231,6 +231,29 @@ def test_every_special_token_in_the_text_is_refused_by_name(processor):
             assert repr(token) in str(error.value)
 
 
+MARKS = ["<think>", "</think>", "<answer>", "</answer>"]
+
+
+def test_marks_of_a_thought_that_are_special_tokens_are_said_and_graded(directory):
+    tokenizer = load_processor(directory).tokenizer
+    tokenizer.add_tokens(MARKS, special_tokens=True)
+    tokenizer.save_pretrained(directory)
+    processor = load_processor(directory)
+    assert not set(MARKS) & set(processor.special_tokens)
+    # Warm starts learn such responses, and their marks and answer come back without control tokens.
+    said = "<think>They differ.</think> <answer>\\boxed{B}</answer>"
+    tokens = processor.encode_response(said)
+    assert tokens[0] == tokenizer.convert_tokens_to_ids("<think>")
+    padded = [*tokens, processor.pad_token, processor.pad_token]
+    assert processor.decode(padded) == said
+    assert processor.decode(tokens, skip_special_tokens=False) == said + "<|im_end|>"
+    # A question may ask for them.
+    asked = processor.decode(processor.encode("Think in <think> </think>.").tokens)
+    assert "Think in <think> </think>." in asked
+    with pytest.raises(PromptError, match="special token"):
+        processor.encode_response("<think>a</think><|im_end|>")
+
+
 @pytest.mark.parametrize("text", ["a\0", "\udfff"])
 def test_text_that_cannot_be_tokenised_is_refused(processor, text):
     with pytest.raises(PromptError, match="the text holds a"):

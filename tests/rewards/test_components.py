@@ -152,6 +152,24 @@ def test_the_reward_is_0_where_there_is_no_grade_and_else_the_weighted_sum():
     assert found.reward.dtype == np.float32
 
 
+def test_the_format_counts_what_the_template_opened():
+    texts = ["Two.</think> \\boxed{A}", "Two. \\boxed{A}", "<think>a</think> \\boxed{A}"]
+    expected = {"": [0, 0, 1], "<think>\n": [1, 0, 1], "<think></think>": [1, 1, 1]}
+    for opening, values in expected.items():
+        rows = dataclasses.replace(ROWS, texts=texts, opening=opening)
+        np.testing.assert_array_equal(COMPONENTS["format"].of(rows), values)
+
+
+def test_a_rewarder_gives_every_component_what_the_template_opened():
+    config = RewardConfig(weights={"format": 1.0})
+    rewarder = Rewarder(config, ScriptedGrader(), 100, opening="<think>\n")
+    rows = dataclasses.asdict(ROWS)
+    found = rewarder(
+        *(rows[name] for name in ("texts", "answers", "metadata", "lengths", "stopped"))
+    )
+    np.testing.assert_array_equal(found.components["format"], [1, 0, 1, 0])
+
+
 def test_components_without_a_weight_are_measured_all_the_same():
     found = rewarded({"overlong": 1.0})
     np.testing.assert_allclose(found.reward, [0, -0.5, 0, -1])

@@ -26,7 +26,7 @@ EQUAL = [
     # units: one may be left out
     (r"5 \text{ cm}", "5", "number"), ("5", "5 cm", "number"), (r"30^\circ", "30", "number"),
     ("30°", "30 degrees", "number"), (r"12\text{ cm}^2", "12", "number"),
-    ("5 apples", r"5\text{ apples}", "text"),
+    ("5 apples", r"5\text{ apples}", "text"), ("5m", "5", "number"), ("x=5", "5", "number"),
     # digits of other scripts are the same numbers
     ("１２", "12", "number"), ("٥", "5", "number"), ("३/४", "0.75", "number"),
     # lists and orders
@@ -62,9 +62,9 @@ SYMBOLIC = [
     ("x+1", "1+x", (("x+1", "1+x"),)),
     ("2**3", "8", (("2^3", "8"),)),
     ("sqrt(3)", r"\sqrt{3}", ((r"\sqrt{3}", r"\sqrt{3}"),)),
-    ("x=5", "5", (("x=5", "5"),)),
+    (r"x=\sqrt{25}", "5", ((r"\sqrt{25}", "5"),)),
     (r"(\sqrt{2}, 1)", r"(\frac{2}{\sqrt{2}}, 1)", ((r"\sqrt{2}", r"\frac{2}{\sqrt{2}}"),)),
-    ("5m", "5", (("5m", "5"),)),
+    ("5x", "5", (("5x", "5"),)),
 ]
 
 

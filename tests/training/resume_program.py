@@ -44,9 +44,9 @@ def tell(file: str) -> None:
 
         return call
 
-    def resumed(*arguments: Any) -> Any:
+    def resumed(*arguments: Any, **options: Any) -> Any:
         nonlocal step
-        result = start_or_resume(*arguments)
+        result = start_or_resume(*arguments, **options)
         step = result[1]
         return result
 
@@ -65,9 +65,9 @@ def _another_state(change: Callable[[Any, Any], Any]) -> Patch:
     """Goes on from a state that is changed, given the one that a run starts from."""
     start_or_resume = runs.start_or_resume
 
-    def changed(checkpoints: Any, stepper: Any, model: Any, key: Any) -> Any:
+    def changed(checkpoints: Any, stepper: Any, model: Any, key: Any, **options: Any) -> Any:
         fresh = stepper.learner.init(model, key)
-        state, step, progression = start_or_resume(checkpoints, stepper, model, key)
+        state, step, progression = start_or_resume(checkpoints, stepper, model, key, **options)
         return change(state, fresh), step, progression
 
     return lambda: mock.patch.object(runs, "start_or_resume", changed)
@@ -81,8 +81,8 @@ def _read_ahead() -> AbstractContextManager[Any]:
     """The place in the data is that of what was prepared, not of what was used."""
     restore = Pipeline.restore
 
-    def further(self: Pipeline, state: Any) -> None:
-        restore(self, state)
+    def further(self: Pipeline, state: Any, **options: Any) -> None:
+        restore(self, state, **options)
         next(self)
 
     return mock.patch.object(Pipeline, "restore", further)
@@ -92,8 +92,8 @@ def _moved_reference() -> AbstractContextManager[Any]:
     """The penalty compares with the policy that the run goes on from."""
     start_or_resume = runs.start_or_resume
 
-    def changed(checkpoints: Any, stepper: Any, *arguments: Any) -> Any:
-        state, step, progression = start_or_resume(checkpoints, stepper, *arguments)
+    def changed(checkpoints: Any, stepper: Any, *arguments: Any, **options: Any) -> Any:
+        state, step, progression = start_or_resume(checkpoints, stepper, *arguments, **options)
         dtypes = jax.tree.map(lambda leaf: leaf.dtype, stepper.learner.reference)
         copied = jax.tree.map(lambda leaf, dtype: jnp.array(leaf, dtype), state.params, dtypes)
         stepper.learner.reference = copied

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -193,7 +194,7 @@ def differences(one: Path, other: Path) -> list[str]:
     """In what two finished runs differ, but for times: nothing, if they are the same run.
 
     Entries are such as ``params`` and ``optimizer`` for the arrays of the last checkpoint,
-    ``data`` for what stands beside them, ``step 3: ids`` for the records of rollouts
+    ``data`` for what stands beside them, ``step 3: id`` for the records of rollouts
     and ``step 3: policy/loss`` for the metrics.
     """
     (arrays, host), (others, other_host) = arrays_and_host(one), arrays_and_host(other)
@@ -227,7 +228,16 @@ def _flat(host: Mapping[str, Any]) -> dict[str, Any]:
 
 def _rows(workdir: Path) -> dict[str, dict[int, dict[str, Any]]]:
     """The rows of both logs by step; speed and the number of compilations are not of the result."""
-    records = [json.loads(line) for line in (workdir / "rollouts.jsonl").read_text().splitlines()]
+    groups = [json.loads(line) for line in (workdir / "rollouts.jsonl").read_bytes().splitlines()]
+    assert [row["step"] for row in groups] == sorted(row["step"] for row in groups)
+    records = [
+        {"step": step} | {name: [row[name] for row in rows] for name in rows[0] if name != "step"}
+        for step, rows in (
+            (step, list(rows)) for step, rows in groupby(groups, lambda row: row["step"])
+        )
+    ]
+    for record in records:
+        assert record["group"] == list(range(len(record["group"])))
     metrics = [
         {name: value for name, value in row.items() if not name.startswith("perf/")}
         for row in read_metrics(workdir / "metrics.jsonl")

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from perl_jax.training.display.progress import ProgressBar
+from perl_jax.training.display.console import Console
 from perl_jax.training.display.throughput import Throughput
 from perl_jax.training.loop import EarlyStop, Loop, StepResult
 from perl_jax.update.state import TrainState
@@ -47,7 +47,7 @@ class Stepper:
         stats = {name: np.array(value) for name, value in self.stats.get(number, {}).items()}
         metrics = {"rollout/tokens": 10.0, "reward/mean": 0.5, "perf/rollout_seconds": 0.0}
         after = state_of(number + 1, self.skipped.get(number, 0))
-        return StepResult(after, metrics, stats, 100, {"ids": [str(number)]})
+        return StepResult(after, metrics, stats, 100, [{"id": str(number)}])
 
     def host_state(self) -> dict[str, Any]:
         return {"data": len(self.steps)}
@@ -97,6 +97,8 @@ class Scripted:
         rows: The metrics that were logged, by step.
         evaluated: The policies that were evaluated.
         recorded: The steps whose records were written.
+        kept: The steps after which answers of an evaluation were kept.
+        finishing: What would be finished now if the run were asked to stop.
     """
 
     stepper: Stepper = field(default_factory=Stepper)
@@ -106,6 +108,8 @@ class Scripted:
     rows: dict[int, dict[str, float]] = field(default_factory=dict)
     evaluated: list[str] = field(default_factory=list)
     recorded: list[int] = field(default_factory=list)
+    kept: list[int] = field(default_factory=list)
+    finishing: str = ""
 
     def loop(self, **changes: Any) -> Loop:
         """A loop of four steps, evaluated after every second one."""
@@ -113,18 +117,22 @@ class Scripted:
             stepper=self.stepper,
             checkpoints=self.saved,
             write=lambda step, metrics: self.rows.update({step: dict(metrics)}),
-            progress=ProgressBar(4, enabled=False),
-            asked_to_stop=lambda: len(self.stepper.steps) == self.stopped_after,
+            console=Console(4, enabled=False),
+            preemption=self,
             steps=4,
             evaluate=None if self.accuracies is None else self._evaluate,
             evaluate_every=2,
             early_stop=EarlyStop(),
-            record=lambda step, record: self.recorded.append(step),
+            record=lambda step, rows: self.recorded.append(step),
+            keep=lambda step, report: self.kept.append(step),
             max_skipped=3,
             max_logprob_gap=None,
             throughput=Throughput(1, 1e12),
         )
         return replace(loop, **changes)
+
+    def agreed(self) -> bool:
+        return len(self.stepper.steps) == self.stopped_after
 
     def _evaluate(self, policy: str) -> Report:
         assert self.accuracies is not None

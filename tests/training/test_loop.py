@@ -70,6 +70,27 @@ def test_a_run_that_goes_on_is_not_evaluated_before_its_first_step_again():
     assert outcome.progression.before == {"accuracy": 0.25}
 
 
+def test_an_evaluation_that_a_run_gets_later_begins_where_the_run_is():
+    scripted = Scripted(accuracies=[0.25, 0.5])
+    outcome = run(scripted, step=2)
+    assert scripted.evaluated == ["policy 2", "policy 4"]
+    assert scripted.rows[2] == {"eval/accuracy": 0.25, **timed(scripted.rows[2])}
+    assert outcome.progression.before == {"accuracy": 0.25}
+    # The checkpoint of step 2 was there before its evaluation.
+    assert scripted.saved.metrics == {3: None, 4: 0.5}
+
+
+def timed(row):
+    return {name: value for name, value in row.items() if name.startswith("perf/")}
+
+
+def test_a_run_that_had_ended_early_goes_on_when_it_may():
+    done = Progression(best=0.9, since_best=2, evaluated=2)
+    scripted = Scripted(accuracies=[0.5])
+    outcome = run(scripted, step=2, progression=done, early_stop=EarlyStop(patience=4))
+    assert (outcome.step, scripted.stepper.steps) == (4, [2, 3])
+
+
 def test_a_checkpoint_has_the_accuracy_of_its_own_evaluation():
     """Another one's, such as the last before it, would make it the best of a run by mistake."""
     scripted = Scripted(accuracies=[0.25, 0.75, 0.5])
@@ -154,3 +175,69 @@ def test_a_run_fails_when_sampler_and_trainer_disagree_by_more_than_allowed(gap)
 def test_a_run_goes_on_where_they_agree_as_far_as_is_asked(gap, allowed):
     scripted = Scripted(Stepper({1: {"policy/logprob_gap_max": gap}}))
     assert run(scripted, max_logprob_gap=allowed).finished
+
+
+# What the run says.
+
+
+def test_a_request_during_the_last_step_changes_nothing():
+    scripted = Scripted(stopped_after=4)
+    outcome = run(scripted)
+    assert (outcome.step, outcome.finished) == (4, True)
+    assert scripted.saved.forced == [4]
+
+
+def test_a_request_during_a_step_that_ends_the_run_early_changes_nothing():
+    scripted = Scripted(accuracies=[0.25, 0.5, 0.75], stopped_after=2)
+    outcome = run(scripted, early_stop=EarlyStop(accuracy=0.5))
+    assert (outcome.step, outcome.finished) == (2, True)
+
+
+def test_a_run_that_is_asked_to_stop_before_its_first_step_takes_none():
+    scripted = Scripted(accuracies=[0.5], stopped_after=0)
+    outcome = run(scripted, early_stop=EarlyStop(accuracy=0.5))
+    assert (outcome.step, outcome.finished, scripted.stepper.steps) == (0, False, [])
+
+
+def test_the_step_that_would_be_finished_is_known_while_it_runs():
+    scripted = Scripted(accuracies=[0.25] * 3)
+    seen = []
+    step, evaluate = scripted.stepper.step, scripted._evaluate
+    scripted.stepper.step = lambda *given: (seen.append(scripted.finishing), step(*given))[1]
+    scripted._evaluate = lambda policy: (seen.append(scripted.finishing), evaluate(policy))[1]
+    run(scripted, steps=2)
+    # The evaluation after step 2 is a part of it.
+    assert seen == ["the evaluation before the first step", "step 1", "step 2", "step 2"]
+
+
+def test_answers_of_every_evaluation_are_kept_under_the_step_that_they_follow():
+    scripted = Scripted(accuracies=[0.25, 0.5, 0.75])
+    run(scripted)
+    assert scripted.kept == [0, 2, 4]
+
+
+def test_the_console_hears_what_the_run_is_at_in_turn():
+    told = []
+
+    class Console:
+        def __call__(self, what, done=0, of=0):
+            told.append(what)
+
+        def begin(self, step):
+            told.append(f"from {step}")
+
+        def step(self, step, metrics):
+            told.append(f"{step}: {sorted(metrics)[-1]}")
+
+    run(Scripted(accuracies=[0.25, 0.5]), steps=2, console=Console())
+    assert told == [
+        "from 0",
+        "evaluating",
+        "from 0",
+        "1: rollout/tokens",
+        "saving step 1",
+        "evaluating",
+        "2: rollout/tokens",
+        "saving step 2",
+        "waiting for the checkpoint to be written",
+    ]

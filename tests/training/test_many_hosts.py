@@ -62,7 +62,14 @@ def layouts(place, variables):
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_rollouts_are_the_same_token_for_token_on_every_layout(alone, layouts, layout):
     assert rows(layouts[layout], "rollouts.jsonl") == rows(alone, "rollouts.jsonl")
-    assert len(rows(alone, "rollouts.jsonl")) == STEPS
+    steps = {row["step"] for row in rows(alone, "rollouts.jsonl")}
+    assert steps == set(range(1, STEPS + 1))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_picture_of_the_log_is_kept_whichever_host_had_it(layouts, layout):
+    shown = {name for row in rows(layouts[layout], "rollouts.jsonl") for name in row["images"]}
+    assert {file.stem for file in (layouts[layout] / "images").iterdir()} == shown != set()
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -106,7 +113,7 @@ def test_a_host_alone_goes_on_where_two_were_told_to_stop(place, variables, alon
     # The second hears of it, and both stop after the step.
     run.signal(1, signal.SIGTERM)
     said = run.finish()
-    steps = len(rows(run.workdir, "rollouts.jsonl"))
+    steps = rows(run.workdir, "rollouts.jsonl")[-1]["step"]
     assert f"stopped as asked after step {steps};" in said[0]
     assert steps < STEPS
     Hosts(run.workdir, variables, (1, 1, 1), 1, f"--config.steps={STEPS}").finish()
@@ -120,7 +127,7 @@ def test_a_host_with_another_configuration_is_refused_by_all(place, variables):
     )
     assert run.end() == [1, 1]
     for said in run.said():
-        assert "what the hosts run: config: expected the same on all hosts" in said
+        assert "what the hosts run: seed: expected the same on all hosts" in said
 
 
 def test_a_reward_that_fails_on_one_host_ends_all_of_them(place, variables):

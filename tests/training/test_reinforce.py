@@ -32,7 +32,8 @@ class Learner:
     def operations(self, batch):
         return 1000
 
-    def reinforce(self, state, batch):
+    def reinforce(self, state, batch, activity):
+        activity("update", 1, 2)
         self.before_update()
         self.batches.append(batch)
         return state_of(float(state.params["weight"]) + 1), {"policy/loss": jnp.float32(2)}
@@ -51,7 +52,7 @@ class Collector:
         self.models.append(weakref.ref(model))
         self.numbers.append(number)
         self.keys.append(key)
-        return Collected(self.batches.pop(0), {"reward/mean": 0.5}, 10, {"ids": ["p"]})
+        return Collected(self.batches.pop(0), {"reward/mean": 0.5}, 10, [{"id": "p"}])
 
 
 def state_of(weight):
@@ -61,7 +62,9 @@ def state_of(weight):
 def stepper_of(*batches, copy=None):
     places = []
     pipeline = SimpleNamespace(
-        metrics=lambda: {"data/epoch": 0.25}, state=lambda: {"rows": 3}, restore=places.append
+        metrics=lambda: {"data/epoch": 0.25},
+        state=lambda: {"rows": 3},
+        restore=lambda place, or_begin: places.append((place, or_begin)),
     )
     stepper = Reinforce(Learner(), Collector(*batches), pipeline, copy)
     return stepper, places
@@ -129,9 +132,18 @@ def test_a_checkpoint_holds_the_position_in_the_data(older):
     assert stepper.host_state() == {"data": {"rows": 3}}
     # Older checkpoints have counts of the filter besides.
     stepper.restore({"data": {"rows": 5}, **older})
-    assert places == [{"rows": 5}]
+    # Another order, which the run was allowed, begins.
+    assert places == [({"rows": 5}, True)]
 
 
-def test_the_record_is_what_was_collected():
+def test_the_records_are_what_was_collected():
     stepper, _ = stepper_of(None)
-    assert stepper.step(0, state_of(0)).record == {"ids": ["p"]}
+    assert stepper.step(0, state_of(0)).records == [{"id": "p"}]
+
+
+def test_the_update_tells_what_it_is_at():
+    stepper, _ = stepper_of("a")
+    told = []
+    stepper.activity = lambda *what: told.append(what)
+    stepper.step(0, state_of(0))
+    assert told == [("update", 1, 2)]

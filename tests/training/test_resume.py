@@ -28,9 +28,9 @@ NEXT = f"step {STOPPED_AFTER + 1}"
 
 # What is forgotten, where that shows, and where it does not.
 CASES = [
-    ("data", {f"{NEXT}: ids", "data", "params"}, {"key"}),
+    ("data", {f"{NEXT}: id", "data", "params"}, {"key"}),
     ("key", {"key", f"{NEXT}: tokens_sha256", "params"}, set()),
-    ("read ahead", {f"{NEXT}: ids", "data", "params"}, {"key"}),
+    ("read ahead", {f"{NEXT}: id", "data", "params"}, {"key"}),
     ("optimizer", {"optimizer", "params"}, {"key", f"{NEXT}: tokens_sha256"}),
     ("reference", {"params", f"{NEXT}: policy/kl"}, {"key", f"{NEXT}: tokens_sha256"}),
 ]

@@ -5,7 +5,10 @@ import os
 import resource
 import signal
 import socket
+import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -219,3 +222,57 @@ def test_signals_are_received_by_the_main_thread_only():
     thread.start()
     thread.join()
     assert caught == ["Preemption: expected the main thread, which receives signals"]
+
+
+WAITING = """
+import sys, time
+from perl_jax.training.workdir import Interrupted, Preemption
+with Preemption(answers=True) as preemption:
+    print("ready", flush=True)
+    preemption.finishing = "step 12"
+    try:
+        with preemption.interruptible():
+            # As a run that writes to the same stream now and then; it ends by itself after minutes.
+            for _ in range(30000):
+                print(".", end="", file=sys.stderr)
+                time.sleep(0.005)
+    except Interrupted as error:
+        print(f"error: {error}", flush=True)
+"""
+
+
+def test_each_interrupt_of_a_real_process_is_answered_at_once(tmp_path):
+    with (tmp_path / "stderr").open("wb+") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-c", WAITING], stdout=subprocess.PIPE, stderr=stderr, text=True
+        )
+        with process:
+            assert process.stdout.readline() == "ready\n"
+            for number, answer in (
+                (signal.SIGTERM, b"\nasked to stop by SIGTERM: finishing step 12\n"),
+                (signal.SIGINT, b"\nfinishing step 12, again to stop now\n"),
+            ):
+                process.send_signal(number)
+                while answer not in (tmp_path / "stderr").read_bytes():
+                    assert process.poll() is None
+                    time.sleep(0.01)
+            process.send_signal(signal.SIGINT)
+            (line,) = process.stdout.readlines()
+    assert process.returncode == 0
+    assert line == (
+        "error: stopped at once, in step 12; the same command goes on from the last checkpoint\n"
+    )
+
+
+def test_a_request_is_answered_once_and_only_if_it_is_wanted(capfd):
+    for answers in (True, False):
+        with Preemption(answers=answers) as preemption:
+            preemption.finishing = "step 3"
+            for _ in range(3):
+                signal.raise_signal(signal.SIGTERM)
+    assert capfd.readouterr().err == "\nasked to stop by SIGTERM: finishing step 3\n"
+
+
+def test_an_interrupt_that_nobody_asked_for_twice_passes():
+    with Preemption() as preemption, pytest.raises(KeyboardInterrupt), preemption.interruptible():
+        raise KeyboardInterrupt

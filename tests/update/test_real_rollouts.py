@@ -39,18 +39,22 @@ def gradients(learner, demo, collected):
     return gradients_of(learner, demo, collected.batch)
 
 
+def rewards_of(collected):
+    return np.array([row["reward"] for row in collected.records])
+
+
 def accuracy_of(collected):
     """The accuracy of every group: rewards are 0.9 for a right answer and 0.1 for the format."""
-    return (np.array(collected.record["reward"]) > 0.5).reshape(GROUPS, -1)
+    return (rewards_of(collected) > 0.5).reshape(GROUPS, -1)
 
 
 def test_the_rollouts_are_real(collected):
     accuracy = accuracy_of(collected)
     assert 0 < accuracy.mean() < 1
     assert accuracy.any(axis=1).sum() >= 2
-    assert collected.record["first_response"].startswith("<think>")
-    assert len(set(collected.record["ids"])) == GROUPS
-    assert all(len(orders) == 2 for orders in collected.record["orders"])
+    assert collected.records[0]["responses"][0][0].startswith("<think>")
+    assert len({row["id"] for row in collected.records}) == GROUPS
+    assert all(len(row["orders"]) == 2 for row in collected.records)
 
 
 def test_the_advantages_of_every_group_sum_to_zero_and_have_its_spread(collected):
@@ -80,7 +84,7 @@ def test_groups_whose_rewards_are_all_equal_change_nothing(demo, learner, collec
 def test_a_shift_of_all_rewards_changes_nothing(demo, learner, collected, gradients):
     weights = {"accuracy": 0.9, "format": 0.1, "same": 8.0}
     shifted = demo.collect(reward=RewardConfig(weights, {"same": f"{Demo.__module__}:always_one"}))
-    difference = np.array(shifted.record["reward"]) - np.array(collected.record["reward"])
+    difference = rewards_of(shifted) - rewards_of(collected)
     assert np.allclose(difference, 8)
     assert np.allclose(shifted.batch.advantages, collected.batch.advantages, atol=1e-5)
     error, where = largest_error(gradients_of(learner, demo, shifted.batch)[0], gradients[0])
@@ -108,22 +112,22 @@ def test_rollouts_that_could_not_be_graded_change_nothing(demo, learner, collect
 
 def test_the_filter_keeps_informative_groups_alone_and_counts_the_others(demo):
     collected = demo.collect(filtering=GroupFilterConfig(max_draws=4))
-    kept = [np.array(collected.record["reward"])[n] > 0.5 for n in collected.record["kept"]]
+    kept = [np.array(row["reward"]) > 0.5 for row in collected.records if row["outcome"] == "kept"]
     assert kept
     assert all(0 < accuracy.mean() < 1 for accuracy in kept)
     counts = {name.split("/")[1]: value for name, value in collected.metrics.items()
               if name.startswith("filter/")}  # fmt: skip
     dropped = sum(counts[name] for name in ("too_easy", "too_hard", "unscored", "surplus"))
-    assert counts["kept"] + dropped == counts["drawn"] == len(collected.record["ids"])
+    assert counts["kept"] + dropped == counts["drawn"] == len(collected.records)
     assert counts["kept"] == len(kept)
 
 
 def test_the_same_seed_draws_the_same_and_another_one_does_not(demo, collected):
     again, other = demo.collect(), demo.collect(seed=1)
-    assert again.record == collected.record
+    assert again.records == collected.records
     for name in ("tokens", "lengths", "advantages"):
         assert np.array_equal(getattr(again.batch, name), getattr(collected.batch, name))
-    assert other.record["ids"] != collected.record["ids"]
+    assert [row["id"] for row in other.records] != [row["id"] for row in collected.records]
 
 
 def test_orders_share_images_and_permuted_answers_are_graded_as_permuted(collected):
@@ -135,4 +139,4 @@ def test_orders_share_images_and_permuted_answers_are_graded_as_permuted(collect
     assert collected.metrics["permutation/rate_realised"] == 1
     assert collected.metrics["permutation/orders"] == 2
     assert collected.metrics["rollout/length"] == pytest.approx(collected.batch.lengths.mean())
-    assert np.shape(collected.record["reward"]) == (GROUPS, 2, ROLLOUTS)
+    assert rewards_of(collected).shape == (GROUPS, 2, ROLLOUTS)

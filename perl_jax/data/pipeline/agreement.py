@@ -42,16 +42,16 @@ def agree(
     told = exchange({"rows": [first, stop], "left_out": left_out}, "rows that are left out")
     _check(told, [first, stop], sharding)
     skipped = {
-        place: (Filtered if filtered else Skipped)(reason, row, message)
+        place: (Filtered if filtered else Skipped)(reason, row, message, id)
         for host in sharding.leaders
-        for place, filtered, reason, row, message in told[host]["left_out"]
+        for place, filtered, reason, row, message, id in told[host]["left_out"]
     }
     return [skipped.get(place, rows.get(place)) for place in range(first, stop)]
 
 
 def _told(place: int, row: Skipped) -> list[Any]:
     message = row.message[:_MAX_TOLD] + ("..." if len(row.message) > _MAX_TOLD else "")
-    return [place, isinstance(row, Filtered), row.reason, row.row, message]
+    return [place, isinstance(row, Filtered), row.reason, row.row, message, row.row_id]
 
 
 def _check(told: list[Any], expected: list[int], sharding: "BatchSharding") -> None:

@@ -5,6 +5,7 @@ hosts together. So the numbers of hosts, workers and rows ahead change nothing, 
 can be restored under any of them.
 """
 
+import logging
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -24,6 +25,8 @@ from perl_jax.types import Example
 if TYPE_CHECKING:
     # mesh imports jax, which worker processes do not need.
     from perl_jax.mesh import BatchSharding
+
+_log = logging.getLogger(__name__)
 
 # Only decoding and resizing images release the interpreter's lock.
 _THREADS = 4
@@ -87,9 +90,9 @@ class Pipeline(AbstractContextManager["Pipeline"]):
         exchange: Sends a JSON-able value and its name, and returns the values of all hosts:
             `perl_jax.hosts.gather`. None on a single host.
         repeat: Whether epochs follow each other without end.
-        skip_log: A `ResumableLog` of every bad row on all hosts: its place (from 1), name, reason
-            and message. A row is written before it is taken, so no row before a checkpoint is
-            missing after a kill. Only one host may write it.
+        skip_log: A `ResumableLog` of every bad row on all hosts: its place (from 1), name, id,
+            reason and message. A row is written before it is taken, so no row before a checkpoint
+            is missing after a kill. Only one host may write it.
 
     Attributes:
         epoch_rows: The rows of an epoch, over all parts of a mixture.
@@ -195,7 +198,8 @@ class Pipeline(AbstractContextManager["Pipeline"]):
                 break
             place, row = self._count.rows, self._known.popleft()
             if self._log and isinstance(row, Skipped) and not isinstance(row, Filtered):
-                facts = {"row": row.row, "reason": row.reason, "message": row.message}
+                id = {"id": row.row_id} if row.row_id else {}
+                facts = {"row": row.row, **id, "reason": row.reason, "message": row.message}
                 self._log.add(place + 1, facts)
             mine = self._sharding.is_leader and self._sharding.is_own_row(place)
             self._count.add(row, self._order.part(place), log=mine)
@@ -240,19 +244,36 @@ class Pipeline(AbstractContextManager["Pipeline"]):
         """
         return {"order": dict(self._identity), **self._counts()}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Continues from a `state`, on any hosts; ValueError if its order differs, telling how."""
+    def restore(self, state: Mapping[str, Any], *, or_begin: bool = False) -> None:
+        """Continues from a `state`, on any hosts.
+
+        Args:
+            state: The place to continue from.
+            or_begin: If it is a place in another order of rows, this order begins at its first row
+                and all counts at 0, which is logged; the log of bad rows is moved aside.
+
+        Raises:
+            ValueError: It is a place in another order; tells how that differs.
+        """
         if self._closed:
             raise ValueError("the pipeline is closed")
         _check_state(state)
         was, now = state["order"], self._identity
         names = [name for name in now if was.get(name) != now[name]]
-        differing = [f"{name}: was {was.get(name)!r}, is {now[name]!r}" for name in names]
-        if differing:
+        differing = "; ".join(f"{name}: was {was.get(name)!r}, is {now[name]!r}" for name in names)
+        if differing and not or_begin:
             raise ValueError(
                 "the state of the data is a place in another order of rows, which cannot be gone "
-                f"on with: {'; '.join(differing)}"
+                f"on with: {differing}"
             )
+        if differing:
+            _log.warning(
+                "the data changed after %d rows, and the new order begins at its first row, so "
+                "rows seen before come again (%s)", state["rows"], differing,
+            )  # fmt: skip
+            if self._log:
+                self._log.set_aside()
+            return
         # Grain's iterator only knows how many rows it gave.
         self._iterator.set_state({"next_index": self._sharding.own_rows_before(state["rows"])})
         self._known.clear()

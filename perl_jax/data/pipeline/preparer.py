@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Annotated
 
+from perl_jax.data.pipeline.prompt import PromptConfig
 from perl_jax.data.pipeline.row_filter import RowFilter
 from perl_jax.data.sources.source import BadRow
 from perl_jax.permutation.answers import letter_of
@@ -12,7 +13,7 @@ from perl_jax.permutation.refusal import CannotPermute
 from perl_jax.processing import ImageError, Processor, PromptError, find_slots
 from perl_jax.processing.conversation import MAX_CHARACTERS
 from perl_jax.settings import Checked, Count, Expects
-from perl_jax.types import Example, ImagePatches, prompt_text
+from perl_jax.types import Example, ImagePatches, conversation_text, prompt_of, prompt_text
 
 _PositiveInteger = Annotated[Count, Expects("a positive integer")]
 
@@ -30,32 +31,34 @@ class Preparer(Checked):
     Attributes:
         processor: The model's processor.
         max_prompt_tokens: The longest prompt, image tokens included.
+        prompt: The text around every question.
         max_pixels_total: The most pixels of an example's distinct images after resizing; None: any.
     """
 
     processor: Processor
     max_prompt_tokens: _PositiveInteger = field(kw_only=True)
+    prompt: PromptConfig = field(default_factory=PromptConfig, kw_only=True)
     max_pixels_total: _PositiveInteger | None = field(default=None, kw_only=True)
 
     def __call__(self, example: Example, filters: RowFilter | None = None) -> Example:
-        """Returns the example with its images preprocessed.
+        """Returns the example with its images preprocessed and `prompt` around its question.
 
         Raises:
             FilteredRow: The filters refuse the prompt's length; their other fields are not used.
             BadRow: The example cannot be used.
             ValueError: The model directory is at fault, not the row.
         """
-        text = prompt_text(example)
-        check_text(example, text)
+        example = self.prompt.around(example)
+        check_text(example)
         prepared = replace(example, images=self._preprocess(example))
         try:
-            prompt = self.processor.encode(text, prepared.images)
+            prompt = self.processor.encode(prompt_of(prepared), prepared.images)
         except PromptError as error:
-            raise BadRow("bad_prompt", example.id, str(error)) from error
+            raise BadRow.of(example, "bad_prompt", str(error)) from error
         if filters is not None:
             filters.check_prompt(example, len(prompt.tokens))
         if (tokens := len(prompt.tokens)) > (most := self.max_prompt_tokens):
-            raise BadRow("too_long", example.id, f"{tokens} tokens; at most {most} are read")
+            raise BadRow.of(example, "too_long", f"{tokens} tokens; at most {most} are read")
         return prepared
 
     def _preprocess(self, example: Example) -> tuple[ImagePatches, ...]:
@@ -65,35 +68,48 @@ class Preparer(Checked):
             try:
                 patches = self.processor.preprocess(image, name=f"image {number}", known=shown)
             except ImageError as error:
-                raise BadRow("bad_image", example.id, str(error)) from error
+                raise BadRow.of(example, "bad_image", str(error)) from error
             if all(patches is not other for other in shown):
                 rows, columns = patches.grid
                 pixels += rows * columns * self.processor.image_settings.patch_size**2
             if self.max_pixels_total is not None and pixels > self.max_pixels_total:
                 place = f"image {number} of {len(example.images)}"
                 most = f"at most {self.max_pixels_total} are read"
-                raise BadRow("too_many_pixels", example.id, f"{pixels} pixels by {place}; {most}")
+                raise BadRow.of(example, "too_many_pixels", f"{pixels} pixels by {place}; {most}")
             shown.append(patches)
         return tuple(shown)
 
 
-def check_text(example: Example, text: str) -> None:
+def check_text(example: Example) -> None:
     """Raises `BadRow` ``too_long``, ``image_count`` or ``letter_outside_options``.
 
-    ``text`` is the example's `prompt_text`; no image is decoded.
+    No image is decoded.
     """
+    text = conversation_text(example)
     if len(text) > MAX_CHARACTERS:
-        raise BadRow("too_long", example.id, f"{len(text)} characters of text")
-    slots = find_slots(text)
+        raise BadRow.of(example, "too_long", f"{len(text)} characters of text")
+    shown = [turn.text for turn in example.turns if turn.role != "assistant"]
+    slots = find_slots("\n".join((*shown, prompt_text(example))))
     numbered = any(slot.number is not None for slot in slots)
     if not numbered and len(slots) != len(example.images):
-        counts = f"{len(slots)} image placeholders for {len(example.images)} images"
-        raise BadRow("image_count", example.id, counts)
+        raise BadRow.of(example, "image_count", _miscounted(len(slots), len(example.images)))
     letter = letter_of(example.answer)
     if letter is not None and not letter_is_possible(letter, example):
-        raise BadRow(
-            "letter_outside_options", example.id, f"the answer {letter} is none of the options"
-        )
+        message = f"the answer {letter} is none of the options"
+        raise BadRow.of(example, "letter_outside_options", message)
+
+
+def _miscounted(slots: int, images: int) -> str:
+    """What is wrong, and what to do, where placeholders and images differ in number."""
+    counts = f"{slots} image placeholders for {images} images"
+    if not images:
+        return f"{counts}; the row has none: name their column in columns.images"
+    if slots > images:
+        return f"{counts}; each placeholder shows one image of the row"
+    return (
+        f"{counts}; write <image> where an image is shown, or set columns.prepend_missing_images "
+        "to put those without one before the question"
+    )
 
 
 def letter_is_possible(letter: str, example: Example) -> bool:
@@ -106,5 +122,5 @@ def letter_is_possible(letter: str, example: Example) -> bool:
         letters = {option.letter for option in find_options(example)}
     except CannotPermute:
         return True
-    named = re.search(rf"\b{letter}\b", prompt_text(example))
+    named = re.search(rf"\b{letter}\b", conversation_text(example))
     return not letters or letter in letters or named is not None

@@ -55,20 +55,21 @@ class RowFilter(Checked):
     def check(self, example: Example) -> None:
         """Raises `FilteredRow`: ``source``, ``image_count`` or ``metadata.COLUMN``."""
         if self.sources is not None and example.source not in self.sources:
-            raise FilteredRow("source", example.id, f"it is of {example.source!r}")
+            raise FilteredRow.of(example, "source", f"it is of {example.source!r}")
         count = len(example.images)
         if not _within(count, self.min_images, self.max_images):
-            raise FilteredRow("image_count", example.id, f"{count} images")
+            raise FilteredRow.of(example, "image_count", f"{count} images")
         for expected, columns in ((True, self.only), (False, self.without)):
             for column, values in columns.items():
                 value = example.metadata.get(column)
                 if (column in example.metadata and value in values) is not expected:
-                    raise FilteredRow(f"metadata.{column}", example.id, f"{column} is {value!r}")
+                    message = f"{column} is {value!r}"
+                    raise FilteredRow.of(example, f"metadata.{column}", message)
 
     def check_prompt(self, example: Example, tokens: int) -> None:
         """Checks the prompt's length; raises `FilteredRow` with the reason ``prompt_tokens``."""
         if not _within(tokens, self.min_prompt_tokens, self.max_prompt_tokens):
-            raise FilteredRow("prompt_tokens", example.id, f"{tokens} tokens")
+            raise FilteredRow.of(example, "prompt_tokens", f"{tokens} tokens")
 
 
 def _within(value: int, low: int | None, high: int | None) -> bool:

@@ -5,11 +5,13 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Self
 
 from perl_jax.data.pipeline.mixture import Mixture
 from perl_jax.data.pipeline.preparer import Preparer
 from perl_jax.data.pipeline.row_filter import FilteredRow
-from perl_jax.data.sources.source import BadRow, Source
+from perl_jax.data.sources.source import BadRow, Source, row_name
+from perl_jax.legible import legible
 from perl_jax.types import Example
 
 _log = logging.getLogger(__name__)
@@ -29,9 +31,20 @@ class Skipped:
     reason: str
     row: str
     message: str
+    row_id: str = ""
+
+    @classmethod
+    def of(cls, error: BadRow) -> Self:
+        """The row of an error."""
+        return cls(error.reason, error.row, error.message, error.row_id)
+
+    @property
+    def name(self) -> str:
+        """Where the row stands, and its id."""
+        return row_name(self.row, self.row_id)
 
     def __str__(self) -> str:
-        text = f"{self.row}: {self.message}"
+        text = legible(f"{self.name}: {self.message}")
         return text if len(text) <= _MAX_CHARACTERS else f"{text[:_MAX_CHARACTERS]}..."
 
 
@@ -60,18 +73,19 @@ class RowReader:
 
     def __call__(self, index: int) -> Example | Skipped:
         """The prepared row, or why not; raises OSError and MemoryError, which may pass."""
+        row, id = f"row {index} of the source", ""
         try:
-            return self._read(index)
+            example = self.source[index]
+            row, id = (example.place, example.id) if example.place else (row, id)
+            return self._prepared(index, example)
         except BadRow as error:
-            kind = Filtered if isinstance(error, FilteredRow) else Skipped
-            return kind(error.reason, error.row, error.message)
+            return (Filtered if isinstance(error, FilteredRow) else Skipped).of(error)
         except (OSError, MemoryError):
             raise
         except Exception as error:
-            return Skipped(type(error).__name__, f"row {index} of the source", str(error))
+            return Skipped(type(error).__name__, row, str(error), id)
 
-    def _read(self, index: int) -> Example:
-        example = self.source[index]
+    def _prepared(self, index: int, example: Example) -> Example:
         if isinstance(self.source, Mixture) and isinstance(self.prepare, Preparer):
             return self.prepare(example, self.source.parts[self.source.part_of(index)].filters)
         return self.prepare(example)

@@ -5,16 +5,17 @@ import json
 import re
 import string
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from perl_jax.data.sources.image_files import encoded_image
+from perl_jax.data.sources.messages import Asked, read_question
 from perl_jax.data.sources.source import BadRow
 from perl_jax.processing import find_slots
-from perl_jax.rewards.answers import answer_text
+from perl_jax.rewards.answers import answer_text, check_truth
 from perl_jax.settings import Checked, suggestion
-from perl_jax.types import PROMPT_SUFFIX, Example
+from perl_jax.types import PROMPT_SUFFIX, Example, Turn
 
 Row = Mapping[str, Any]
 
@@ -29,11 +30,13 @@ class ColumnsConfig(Checked):
     A field of a struct is named by its path, as in ``reward_model.ground_truth``.
 
     Attributes:
-        question: A text, or a list of one message with ``role`` (``user``) and ``content``.
+        question: A text; or messages with ``role`` and ``content``, of which the last one, the
+            user's, asks. See `perl_jax.data.sources.messages.read_question`.
         answer: A text, a number or a list, made text by `perl_jax.rewards.answer_text`.
         images: A column of one image or a list of images; or several columns, such as ``image_1``
             to ``image_4``, where null is no image. An image is bytes, a path below
-            ``image_root``, or a struct of both, in which bytes win.
+            ``image_root``, a ``data:`` URL, or a struct of ``bytes`` or ``path`` or both, in which
+            bytes win. Images that stand in the messages need no column.
         options: A list of texts, or one text with an option on each line.
         label_options: Whether to put ``A. ``, ``B. ``, ... before options without letters.
         id: Columns that together tell rows apart; joined by ``/``, nulls left out. Without
@@ -44,8 +47,8 @@ class ColumnsConfig(Checked):
         metadata_json: A column with a JSON object whose entries are kept too.
         answer_is: ``text``, graded as it is; or ``index``, an option's number from 0, which
             becomes its letter.
-        prepend_missing_images: Whether to put an ``<image>`` before the question for each image
-            without a placeholder in the question and the options.
+        prepend_missing_images: Whether to put an ``<image>`` before the question (the first one,
+            if there are several) for each image without a placeholder.
     """
 
     question: str
@@ -88,24 +91,34 @@ def read_row(
 
     Raises `BadRow`, or OSError if an image cannot be read.
     """
+    try:
+        return _read_row(columns, row, name, stem, options)
+    except BadRow as error:
+        id = row_id(columns, row, name)
+        raise BadRow(error.reason, name, error.message, id) from error
+
+
+def _read_row(
+    columns: ColumnsConfig, row: Row, name: str, stem: str, options: RowOptions
+) -> Example:
     choices = _options(columns, row, name)
-    question = _question(columns, row, name)
+    asked = read_question(value_at(row, columns.question), columns.question, name)
     suffix = {PROMPT_SUFFIX: options.prompt_suffix} if options.prompt_suffix else {}
     answer = _answer(columns, row, choices, name)
-    values = (value_at(row, path) for path in columns.images)
-    lists = (value if isinstance(value, list) else [value] for value in values if value is not None)
-    found = itertools.chain.from_iterable(lists)
+    found = _images(columns, row, asked, name)
     images = tuple(encoded_image(image, options.image_root, name) for image in found)
     if columns.prepend_missing_images:
-        question = _with_missing_images(question, choices, len(images))
+        asked = _with_missing_images(asked, choices, len(images))
     return Example(
         id=row_id(columns, row, name),
         source=options.source or _source(columns, row, name, stem),
-        question=question,
+        question=asked.question,
         images=images,
         answer=answer,
         options=choices,
         metadata=_json_metadata(columns, row, name) | _metadata(columns, row) | suffix,
+        turns=asked.turns,
+        place=name,
     )
 
 
@@ -119,10 +132,9 @@ def row_id(columns: ColumnsConfig, row: Row, name: str) -> str:
 
 def read_answer(value: Any, name: str) -> str:
     """The ground truth as it is graded; raises `BadRow`: ``answer_null`` or ``bad_answer``."""
-    try:
-        return answer_text(value)
-    except (TypeError, ValueError) as error:
-        raise BadRow("answer_null" if value is None else "bad_answer", name, str(error)) from error
+    if (problem := check_truth(value)) is not None:
+        raise BadRow("answer_null" if value is None else "bad_answer", name, problem)
+    return answer_text(value)
 
 
 def value_at(row: Row, path: str) -> Any:
@@ -152,35 +164,35 @@ def _kind(value: Any) -> str:
     return f"{type(value).__name__} {str(value)[:50]!r}"
 
 
-def _question(columns: ColumnsConfig, row: Row, name: str) -> str:
-    text = value_at(row, columns.question)
-    if text is None:
-        raise BadRow("empty_prompt", name, "there is no text and no message")
-    if isinstance(text, list):
-        text = _user_message(text, name)
-    if text is not None and not isinstance(text, str):
-        raise BadRow("bad_prompt", name, f"{columns.question}: expected text; got {_kind(text)}")
-    if text is None or not text.strip():
-        raise BadRow("empty_prompt", name, "the question is empty")
-    if "<video>" in text:
-        raise BadRow("video", name, "the question shows a <video>; only images are read")
-    return text
+def _images(columns: ColumnsConfig, row: Row, asked: Asked, name: str) -> list[Any]:
+    """The images of a row in reading order: those of its columns, and of its messages."""
+    values = (value_at(row, path) for path in columns.images)
+    lists = (value if isinstance(value, list) else [value] for value in values if value is not None)
+    found = list(itertools.chain.from_iterable(lists))
+    standing = sum(image is not None for image in asked.images)
+    if not standing:
+        return found
+    if (places := len(asked.images) - standing) != len(found):
+        message = (
+            f"{standing} images stand in the messages, and {len(found)} in the columns "
+            f"{', '.join(columns.images)} for {places} other placeholders; give every image once "
+            "(columns.images says which columns are read)"
+        )
+        raise BadRow("image_count", name, message)
+    rest = iter(found)
+    return [next(rest) if image is None else image for image in asked.images]
 
 
-def _user_message(messages: list[Any], name: str) -> Any:
-    if not messages:
-        raise BadRow("empty_prompt", name, "there is no message")
-    roles = [message.get("role") if isinstance(message, Mapping) else None for message in messages]
-    if roles != ["user"]:
-        got = f"expected one message, the user's; got {', '.join(map(str, roles))}"
-        hint = "(put a system message's text into the question or prompt_suffix)"
-        raise BadRow("bad_prompt", name, f"{got} {hint}")
-    return messages[0].get("content")
-
-
-def _with_missing_images(question: str, choices: tuple[str, ...], images: int) -> str:
-    missing = images - len(find_slots("\n".join((question, *choices))))
-    return "<image>" * missing + "\n" + question if missing > 0 else question
+def _with_missing_images(asked: Asked, choices: tuple[str, ...], images: int) -> Asked:
+    told = [turn.text for turn in asked.turns if turn.role != "assistant"]
+    missing = images - len(find_slots("\n".join((*told, asked.question, *choices))))
+    if missing <= 0:
+        return asked
+    for number, turn in enumerate(asked.turns):
+        if turn.role == "user":
+            first = Turn("user", "<image>" * missing + "\n" + turn.text)
+            return replace(asked, turns=(*asked.turns[:number], first, *asked.turns[number + 1 :]))
+    return replace(asked, question="<image>" * missing + "\n" + asked.question)
 
 
 def _options(columns: ColumnsConfig, row: Row, name: str) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """Row layouts (verl's, EasyR1's, our own or a mapping), and checks that files have them."""
 
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -7,6 +8,8 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from perl_jax.data.sources.columns import ColumnsConfig, check_columns
+
+_NUMBERED = re.compile(r"image_?([0-9]{1,3})")
 
 OWN_COLUMN = "perl_jax"
 """The column that tells our own shards from verl's."""
@@ -52,18 +55,30 @@ class Layout:
 
 def layout_of(names: Collection[str], where: str) -> Layout:
     """The layout that a file's columns tell; raises ValueError if they fit none."""
+    images = _image_columns(names)
     for layout in (OURS, VERL, EASYR1):
-        if not layout.missing(names):
-            columns = layout.columns
+        if not layout.missing((*names, *(["images"] if images else []))):
+            columns = replace(layout.columns, images=images)
             if columns.source is None:
                 source = next((name for name in ("source", "data_source") if name in names), None)
                 columns = replace(columns, source=source)
-            return replace(layout, columns=columns)
+            required = {name: kind for name, kind in layout.required.items() if name != "images"}
+            required |= dict.fromkeys(images, _IMAGES)
+            return replace(layout, columns=columns, required=required)
     lacking = "; ".join(
         f"for the layout of {layout.name} it lacks {', '.join(layout.missing(names))}"
         for layout in (VERL, EASYR1)
     )
     raise ValueError(f"{where}: its columns are {', '.join(names)}: {lacking}")
+
+
+def _image_columns(names: Collection[str]) -> tuple[str, ...]:
+    """The columns of images: ``images``, ``image``, or ``image_1``, ``image_2``, ..."""
+    for name in ("images", "image"):
+        if name in names:
+            return (name,)
+    numbered = {name: match for name in names if (match := _NUMBERED.fullmatch(name))}
+    return tuple(sorted(numbered, key=lambda name: int(numbered[name][1])))
 
 
 def schema_layout(schema: pa.Schema, columns: ColumnsConfig | None, where: str) -> Layout:
@@ -124,19 +139,30 @@ def _value_type(kind: pa.DataType) -> pa.DataType:
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    kind = _value_type(kind)
+    forms = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    return any(is_(kind) for is_ in forms)
 
 
 def _is_binary(kind: pa.DataType) -> bool:
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+    kind = _value_type(kind)
+    forms = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
+    return any(is_(kind) for is_ in forms)
 
 
 def _is_list(kind: pa.DataType) -> bool:
-    return pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    forms = (
+        pa.types.is_list,
+        pa.types.is_large_list,
+        pa.types.is_fixed_size_list,
+        pa.types.is_list_view,
+        pa.types.is_large_list_view,
+    )
+    return any(is_(kind) for is_ in forms)
 
 
 def _is_plain(kind: pa.DataType) -> bool:
-    return not (_is_list(kind) or pa.types.is_struct(kind) or pa.types.is_binary(kind))
+    return not (_is_list(kind) or pa.types.is_struct(kind) or _is_binary(kind))
 
 
 def _struct(kind: pa.DataType) -> dict[str, pa.DataType]:
@@ -146,7 +172,18 @@ def _struct(kind: pa.DataType) -> dict[str, pa.DataType]:
 
 def _is_messages(kind: pa.DataType) -> bool:
     fields = _struct(kind.value_type) if _is_list(kind) else {}
-    return {"role", "content"} <= fields.keys() and _is_text(fields["content"])
+    return {"role", "content"} <= fields.keys() and (
+        _is_text(fields["content"]) or _is_parts(fields["content"])
+    )
+
+
+def _is_parts(kind: pa.DataType) -> bool:
+    return _is_struct_parts(kind) or (_is_list(kind) and _is_text(kind.value_type))
+
+
+def _is_struct_parts(kind: pa.DataType) -> bool:
+    fields = _struct(kind.value_type) if _is_list(kind) else {}
+    return not {"type", "text", "image"}.isdisjoint(fields)
 
 
 def _is_image(kind: pa.DataType) -> bool:
@@ -154,9 +191,9 @@ def _is_image(kind: pa.DataType) -> bool:
         return _is_binary(kind) or _or_null(_is_text)(kind)
     fields = _struct(kind)
     return (
-        {"bytes", "path"} <= fields.keys()
-        and _or_null(_is_binary)(fields["bytes"])
-        and _or_null(_is_text)(fields["path"])
+        not {"bytes", "path"}.isdisjoint(fields)
+        and _or_null(_is_binary)(fields.get("bytes", pa.null()))
+        and _or_null(_is_text)(fields.get("path", pa.null()))
     )
 
 
@@ -174,16 +211,22 @@ def _is_own(kind: pa.DataType) -> bool:
     )
 
 
-_MESSAGES = _Type("a list of messages, each a struct of role and content", _is_messages)
+_MESSAGES = _Type(
+    "a list of messages, each a struct of role and content, a text or a list of parts",
+    _is_messages,
+)
 _TEXT = _Type("text", _is_text)
 _TEXT_OR_NULL = _Type("text", _or_null(_is_text))
 _IMAGES = _Type(
-    "a list of images, each a struct of bytes and path, or bytes, or a path",
+    "a list of images, each a struct of bytes or path or both, or bytes, or a path",
     lambda kind: _is_image(kind.value_type) if _is_list(kind) else _is_image(kind),
 )
 _ANYTHING = _Type("anything", lambda kind: True)
 _COMMON = {"change_needed": _ANYTHING, "question_type": _TEXT_OR_NULL, "response": _TEXT_OR_NULL}
-_QUESTION = _Type("text, or a list of messages", lambda kind: _is_text(kind) or _is_messages(kind))
+_QUESTION = _Type(
+    "text, or a list of messages, each a struct of role and content",
+    lambda kind: _is_text(kind) or _is_messages(kind) or _is_struct_parts(kind),
+)
 _OPTIONS = _Type(
     "text, or a list of texts",
     lambda kind: _or_null(_is_text)(kind) or (_is_list(kind) and _is_plain(kind.value_type)),
@@ -201,7 +244,6 @@ VERL = Layout(
     {
         "data_source": _TEXT,
         "prompt": _MESSAGES,
-        "images": _IMAGES,
         "reward_model": _Type(
             "a struct with a ground_truth", lambda kind: "ground_truth" in _struct(kind)
         ),
@@ -225,6 +267,6 @@ OURS = Layout(
 EASYR1 = Layout(
     "EasyR1",
     ColumnsConfig(question="problem", answer="answer", images=("images",), metadata=tuple(_COMMON)),
-    {"problem": _TEXT, "answer": _ANYTHING, "images": _IMAGES},
+    {"problem": _QUESTION, "answer": _ANYTHING, "images": _IMAGES},
     {"source": _TEXT, "data_source": _TEXT, **_COMMON},
 )

@@ -40,16 +40,16 @@ class ParquetSource(TableFiles):
     Without a mapping, the columns tell the layout (see `perl_jax.data.sources.layouts`). Optional
     columns are read if present.
 
-    ``images`` holds lists of bytes, of paths or of structs of both, in which bytes win; null and an
-    empty list are no images. Images stay encoded. Answers become text by
-    `perl_jax.rewards.answer_text`. Rows with a system message are bad.
+    Messages are read by `perl_jax.data.sources.messages.read_question`. ``images`` holds lists of
+    bytes, of paths or of structs of either or both, in which bytes win; null and an empty list are
+    no images. Images stay encoded. Answers become text by `perl_jax.rewards.answer_text`.
 
     One row group is read at a time, and the last ones are cached: files with small row groups
     (``row_group_size=64``) are fast in any order.
 
     Rows that cannot be used raise `BadRow` with the reason ``answer_null``, ``bad_answer``,
-    ``empty_prompt``, ``bad_prompt``, ``video``, ``missing_image``, ``unsafe_path``, ``bad_text`` or
-    ``data_source_null``.
+    ``empty_prompt``, ``bad_prompt``, ``video``, ``missing_image``, ``bad_image``, ``image_count``,
+    ``unsafe_path``, ``bad_text`` or ``data_source_null``.
 
     The other arguments and errors are those of `RowFiles`.
 

@@ -16,11 +16,8 @@ from perl_jax.data.sources.columns import ColumnsConfig, Row, RowOptions, read_r
 from perl_jax.data.sources.image_files import image_directory
 from perl_jax.data.sources.source import Source, SourceKind
 from perl_jax.settings import Expects
-from perl_jax.storage import find_files, read_range, short_names, size_of
+from perl_jax.storage import find_files, sample, short_names
 from perl_jax.types import Example
-
-# A fingerprint reads this many blocks of a file, of this size.
-_BLOCKS, _BLOCK_BYTES = 8, 2**16
 
 
 class RowsOptions(TypedDict, total=False):
@@ -192,12 +189,3 @@ class RowFiles(Source):
                 seen[key] = name
         self.sources = sources
         return digest.hexdigest()
-
-
-def sample(path: str) -> bytes:
-    """The size of a file and blocks spread evenly over it, the last one at its end."""
-    size = size_of(path)
-    last = max(0, size - _BLOCK_BYTES)
-    starts = sorted({last * i // (_BLOCKS - 1) for i in range(_BLOCKS)})
-    blocks = [read_range(path, start, min(start + _BLOCK_BYTES, size)) for start in starts]
-    return b"".join((str(size).encode(), *blocks))

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 from perl_jax.settings import Checked
 from perl_jax.types import Example
@@ -46,14 +46,29 @@ class SourceKind(Checked, ABC):
 
 
 class BadRow(ValueError):
-    """A row cannot be used; it is skipped, named (as in ``train.parquet:17``) and counted.
+    """A row cannot be used; it is skipped, named and counted.
 
-    ``reason`` is a short fixed word under which such rows are counted.
+    Attributes:
+        reason: A short fixed word under which such rows are counted.
+        row: Where the row stands, as in ``train.parquet:17``; or its id, if that is unknown.
+        message: What is wrong with it, and what to do.
+        row_id: The row's id, if it is known and not ``row`` itself.
     """
 
-    def __init__(self, reason: str, row: str, message: str):
-        super().__init__(reason, row, message)
+    def __init__(self, reason: str, row: str, message: str, row_id: str = ""):
+        super().__init__(reason, row, message, row_id)
         self.reason, self.row, self.message = reason, row, message
+        self.row_id = "" if row_id == row else row_id
+
+    @classmethod
+    def of(cls, example: Example, reason: str, message: str) -> Self:
+        """The error of a row that was read as an example."""
+        return cls(reason, example.place or example.id, message, example.id)
 
     def __str__(self) -> str:
-        return f"{self.row}: {self.reason}: {self.message}"
+        return f"{row_name(self.row, self.row_id)}: {self.reason}: {self.message}"
+
+
+def row_name(row: str, id: str) -> str:
+    """A row's name in messages: where it stands, and its id."""
+    return f"{row} ({id})" if id else row

@@ -13,8 +13,8 @@ from typing import Any
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordReader
 
-from perl_jax.data.sources.row_files import sample
 from perl_jax.data.sources.tfds_records import DECODERS, FEATURES, from_fields
+from perl_jax.storage import sample
 from perl_jax.types import PROMPT_SUFFIX, Example
 
 
@@ -57,7 +57,8 @@ class TfdsSource:
         except (RuntimeError, ValueError) as error:
             shard = self._shards[bisect.bisect_right(self._starts, index) - 1]
             raise OSError(f"{shard}: the record of row {index} cannot be read: {error}") from error
-        return replace(example, metadata={**example.metadata, **self._suffix})
+        place = f"{self._directory.parent.name}/{self._split}:{index}"
+        return replace(example, metadata={**example.metadata, **self._suffix}, place=place)
 
     def fingerprint(self) -> str:
         """A digest of the metadata, and of all shards' names, sizes and sampled bytes."""

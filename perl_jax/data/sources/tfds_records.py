@@ -8,7 +8,10 @@ from typing import Any
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
-from perl_jax.types import Example
+from perl_jax.types import Example, Turn
+
+# The key of the turns in the JSON text of the metadata.
+_TURNS = "perl_jax.turns"
 
 
 class _Encoded(tfds.decode.SkipDecoding):
@@ -29,7 +32,7 @@ FEATURES = tfds.features.FeaturesDict(
         "metadata": tfds.features.Text(),
     }
 )
-"""The fields of an `Example`: images encoded, metadata as JSON text."""
+"""The fields of an `Example`: images encoded, metadata and turns as JSON text."""
 
 _SERIALIZER = ExampleSerializer(FEATURES.get_serialized_info())
 DECODERS = {"images": _Encoded()}
@@ -47,6 +50,8 @@ def to_record(example: Example) -> bytes:
     for image in example.images:
         if not isinstance(image, bytes):
             raise TypeError(f"{example.id}: expected encoded images; got {type(image).__name__}")
+    turns = [[turn.role, turn.text] for turn in example.turns]
+    metadata = dict(example.metadata) | ({_TURNS: turns} if turns else {})
     fields = {
         "id": example.id.encode(),
         "source": example.source.encode(),
@@ -55,7 +60,7 @@ def to_record(example: Example) -> bytes:
         "images": [io.BytesIO(image) for image in example.images],
         "answer": example.answer.encode(),
         "options": [option.encode() for option in example.options],
-        "metadata": json.dumps(dict(example.metadata), allow_nan=False),
+        "metadata": json.dumps(metadata, allow_nan=False),
     }
     record = _SERIALIZER.get_tf_example(FEATURES.encode_example(fields))
     # Without it, the order of the fields differs from process to process.
@@ -64,6 +69,8 @@ def to_record(example: Example) -> bytes:
 
 def from_fields(fields: Mapping[str, Any]) -> Example:
     """The example of a record read with `DECODERS`; ValueError if it is not UTF-8 or JSON."""
+    metadata = json.loads(fields["metadata"])
+    turns = metadata.pop(_TURNS, ())
     return Example(
         id=fields["id"].decode(),
         source=fields["source"].decode(),
@@ -71,5 +78,6 @@ def from_fields(fields: Mapping[str, Any]) -> Example:
         images=tuple(fields["images"]),
         answer=fields["answer"].decode(),
         options=tuple(option.decode() for option in fields["options"]),
-        metadata=json.loads(fields["metadata"]),
+        metadata=metadata,
+        turns=tuple(Turn(role, text) for role, text in turns),
     )

@@ -1,6 +1,7 @@
 """The model's configuration, read from a config.json in the hub's layout or in transformers 5's.
 
-Every number comes from the file: published files differ from the defaults of transformers' classes.
+Every number of the text model comes from the file: published files differ from the defaults of
+transformers' classes. Of the vision tower, transformers 4.49 leaves out what equals these defaults.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,22 @@ from perl_jax.models.qwen2_5_vl.inputs import ImageSizes, window_order
 from perl_jax.models.qwen2_5_vl.sharding import SHARDING
 from perl_jax.models.qwen2_5_vl.sizes import TextConfig, VisionConfig
 from perl_jax.models.sharding import sharding_by_table
+
+# The defaults of transformers' Qwen2_5_VLVisionConfig, the same in 4.49 to 5.
+_VISION_DEFAULTS: Mapping[str, Any] = {
+    "depth": 32,
+    "hidden_size": 3584,
+    "hidden_act": "silu",
+    "intermediate_size": 3420,
+    "num_heads": 16,
+    "in_channels": 3,
+    "patch_size": 14,
+    "spatial_merge_size": 2,
+    "temporal_patch_size": 2,
+    "window_size": 112,
+    "out_hidden_size": 3584,
+    "fullatt_block_indexes": [7, 15, 23, 31],
+}
 
 
 @dataclass(frozen=True)
@@ -141,14 +158,14 @@ class Qwen2_5_VLConfig:
         )
 
 
-def parse_config(content: Mapping[str, Any], where: str) -> Qwen2_5_VLConfig:
+def parse_config(content: Mapping[str, Any], where: str = "config.json") -> Qwen2_5_VLConfig:
     """Builds the configuration from a config.json of either layout; ValueError names the field."""
     root = Section(content, where)
     # The hub's layout has text fields at the top level and rope_scaling; that of transformers 5 has
     # text_config and rope_parameters.
     text_section = root.section("text_config") if "text_config" in content else root
     text = _text(text_section)
-    vision = _vision(root.section("vision_config"))
+    vision = _vision(root.section("vision_config").over(_VISION_DEFAULTS))
     if vision.out_hidden_size != text.hidden_size:
         raise ValueError(
             f"{where}: vision_config.out_hidden_size: expected the text model's hidden_size "

@@ -33,10 +33,12 @@ _WORDS = (
     ),
     (
         "ambiguous_side",  # "image (left)"
-        r"(?:\0|\bNOUNs?)\s*[,(]\s*(?:(?:on|to|at)\s+)?(?:the\s+)?"
+        r"(?:[\0\a]|\bNOUNs?)\s*[,(]\s*(?:(?:on|to|at)\s+)?(?:the\s+)?"
         r"(?P<token>left|right|middle)(?:\s+side)?\s*[,)]",
     ),
     ("ambiguous_side", r"(?:^|[\n.;]\s*)(?P<token>left|right|middle)\s*[:=]"),  # "Left: a dog"
+    ("ambiguous_reference", r"\bthis\b[^.?!]{0,60}\bthat\s+(?:one|NOUN)\b"),
+    ("named_image", r"\bNOUNs?\s+(?-i:[b-z\u03b1-\u03c9])\b(?![-'\u2019])"),  # "image b"
     ("ambiguous_reference", rf"\b(?:no\.|number|#)\s*(?P<token>{NUMBER})\s+NOUN\b"),
     ("ambiguous_reference", rf"\b(?:{POSITION}|left|right|middle)-NOUNs?\b"),
     (
@@ -59,6 +61,7 @@ _WORDS = (
     ("former_latter", r"\bthe\s+(?:former|latter)\b"),
 )
 _SEQUENCE = (
+    r"\b(?:the\s+(?:current|resulting|result|updated|opposite|new))\s+NOUN\b|"
     r"\b(?:next|previous|preceding|subsequent|prior)\s+(?:image|picture|photo|photograph|frame)s?\b"
     r"|\bfollowing\s+(?:image|picture|photo|photograph|frame)\b"
     r"|\b(?:consecutive|successive|adjacent|neighbou?ring|alternate|alternating)\b"
@@ -67,12 +70,12 @@ _SEQUENCE = (
     r"|\bhappen(?:s|ed|ing)?\s+next\b|\bcomes?\s+(?:next|before|after|first|last)\b"
     r"|\bbefore\s+and\s+after\b|\bover\s+time\b|\bprogress(?:es|ion|ively)\b"
     r"|\b(?:image|picture|photo|frame)s?\s+(?:(?:directly|immediately|right|just)\s+)?"
-    r"(?:before|after|preceding|following)\s+(?:it|this|that|image|picture|photo|frame|\0)"
+    r"(?:before|after|preceding|following)\s+(?:it|this|that|image|picture|photo|frame|[\0\a])"
     r"|\b(?:image|picture|photo|photograph|frame)s\s+(?:that\s+)?(?:come\s+)?"
     r"(?:before|after|preceding|following|until|up\s+to)\b"
     r"|\bfrom\s+(?:the\s+)?first\s+to\s+(?:the\s+)?last\b"
-    r"|\b(?:image|picture|photo)s\b[^.?!]*\bfrom\s+left\s+to\s+right\b"
-    r"|\bfrom\s+left\s+to\s+right\b[^.?!]*\b(?:image|picture|photo)s\b"
+    r"|\b(?:image|picture|photo)s\b[^.?!]{0,200}\bfrom\s+left\s+to\s+right\b"
+    r"|\bfrom\s+left\s+to\s+right\b[^.?!]{0,200}\b(?:image|picture|photo)s\b"
 )
 _OPTION = rf"\b(?:{POSITION}|top|bottom)\s+(?:option|choice|candidate|answer\s+choice)\b"
 _BARE_LIST = re.compile(
@@ -93,6 +96,7 @@ _INSIDE = re.compile(
 
 def find_doubts(scan: Scan) -> None:
     """Adds the doubts of a text that has been read to its scan."""
+    scan.begin_pass()
     for reason, pattern in _WORDS:
         _find_words(scan, reason, pattern)
     if re.search(r"(?i)\b(?:which|what)\b", scan.text):

@@ -5,7 +5,6 @@ import re
 from perl_jax.permutation.reading.scan import (
     COMMA,
     GOES_ON,
-    INDEFINITE,
     LISTED,
     Mention,
     Run,
@@ -16,6 +15,8 @@ from perl_jax.permutation.reading.words import NUMBER, compiled, read_number
 
 _RANGE = re.compile(r"\s*[-\u2013~]\s*|\s+(?:to|through|thru)\s+", re.IGNORECASE)
 _NUMBER = re.compile(rf"{NUMBER}\b", re.IGNORECASE)
+# After these an image has no number: in "each image 2 dogs" the dogs are counted.
+_NO_NUMBER = re.compile(r"(?i)\b(?:an?|another|every|each|one|no|per|single|same)\s+$")
 _MEASURE = re.compile(r"\s*[%°\xd7]|\s*x\s*\d|[.,]\w|[a-z]", re.IGNORECASE)
 _DEFINITE = re.compile(r"\b(?:the|this|that|these|both)\s+$", re.IGNORECASE)
 # A number without its noun, after a numbered reference: "than in 2", "and #2", "but 3 differs".
@@ -34,6 +35,7 @@ _LETTERED = r"\bNOUNs?\s+\(?(?P<letter>(?-i:[A-Z]|I{2,3}|IV|VI{0,3}))\b"
 
 def read_numbers(scan: Scan) -> None:
     """Reads the numbered and lettered references of a text."""
+    scan.begin_pass()
     pattern, start = compiled(_NUMBERED, scan.reader.nouns), 0
     while match := pattern.search(scan.text, start):
         first = _NUMBER.match(scan.text, match.start("number"))
@@ -49,15 +51,18 @@ def read_numbers(scan: Scan) -> None:
 
 def _read_numbered(scan: Scan, match: re.Match[str], first: re.Match[str]) -> int:
     """Reads "image two", "image 1 and 2", "images 1-3"; returns where to read on."""
-    text, before = scan.text, scan.text[: match.start()]
+    text, before = scan.text, scan.before(match.start())
     follows = GOES_ON.match(text, first.end())
     word = not first[0].isdigit()
-    if INDEFINITE.search(before) or (word and re.match(r"\s+(?:by|of)\b", text[first.end() :])):
+    if _NO_NUMBER.search(before) or (word and re.match(r"\s+(?:by|of)\b", scan.after(first.end()))):
         return first.end()  # "in each image 2 dogs ...", "the image one by one"
+    if re.search(r"(?i)\bany\s+$", before):
+        scan.doubt("ambiguous_reference", match[0], first[0])
+        return first.end()
     listed, gaps, end = read_list(text, first, _NUMBER)
     if match["plural"]:
         return _read_plural(scan, listed, end)
-    if re.match(r"[-\u2013~]\w", text[first.end() :]):
+    if re.match(r"[-\u2013~]\w", scan.after(first.end())):
         scan.doubt("ambiguous_reference", match[0])  # "image 1-3": a range or a panel
         return end
     # "image (1)" may be a sub-question, "in the image 2 dogs ..." counts dogs.
@@ -76,6 +81,7 @@ def _read_numbered(scan: Scan, match: re.Match[str], first: re.Match[str]) -> in
 
 
 def _find_elliptical(scan: Scan) -> None:
+    scan.begin_pass()
     for match in _ELLIPTICAL.finditer(scan.text):
         number = match["a"] or match["b"] or match["c"]
         alone = match["a"] is None or GOES_ON.match(scan.text, match.end())
@@ -118,7 +124,7 @@ def _read_letters(scan: Scan) -> None:
     """Reads "image A" where captions give images letters."""
     for match in scan.find(_LETTERED):
         letter = match["letter"]
-        if letter == "I" and re.match(r"\s+[a-z]", scan.text[match.end() :]):
+        if letter == "I" and re.match(r"\s+[a-z]", scan.after(match.end())):
             continue  # "in the image I see": a pronoun
         if letter in scan.reader.names:
             scan.mention(match.span("letter"), ("name", scan.reader.names.index(letter)))

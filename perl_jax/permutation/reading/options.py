@@ -21,9 +21,10 @@ _STYLES = (
 
 @dataclass(frozen=True)
 class Option(FieldSpan):
-    """One choice: its letter, and the characters of a field that follow its label."""
+    """One choice: the characters of a field that follow its label, its letter, and its label."""
 
     letter: str
+    label_start: int
 
     def shows(self, place: Placeholder) -> bool:
         """Whether a placeholder stands within the option."""
@@ -31,8 +32,13 @@ class Option(FieldSpan):
 
 
 def fields_of(example: Example) -> tuple[str, ...]:
-    """The texts in which images may stand, in reading order: the question, then the options."""
-    return (example.question, *example.options)
+    """The texts in which images may stand, in reading order: turns, question, options."""
+    return (*(turn.text for turn in example.turns), example.question, *example.options)
+
+
+def question_field(example: Example) -> int:
+    """The number of the question among the fields; the options follow it."""
+    return len(example.turns)
 
 
 def find_options(example: Example) -> tuple[Option, ...]:
@@ -41,7 +47,8 @@ def find_options(example: Example) -> tuple[Option, ...]:
     Raises:
         CannotPermute: ``options_ambiguous`` if letters repeat or two lists could be meant.
     """
-    options = _listed(example) if example.options else _inline(example.question)
+    field = question_field(example)
+    options = _listed(example) if example.options else inline_options(example.question, field)
     letters = [option.letter for option in options]
     if len(set(letters)) != len(letters):
         raise CannotPermute("options_ambiguous", " ".join(letters))
@@ -53,12 +60,17 @@ def _listed(example: Example) -> tuple[Option, ...]:
     for index, text in enumerate(example.options):
         label = _LABEL.match(text)
         letter = (label["a"] or label["b"]) if label else chr(ord("A") + index)
-        options.append(Option(label.end() if label else 0, len(text), index + 1, letter))
+        field = question_field(example) + 1 + index
+        options.append(Option(label.end() if label else 0, len(text), field, letter, 0))
     return tuple(options)
 
 
-def _inline(question: str) -> tuple[Option, ...]:
-    """The last list of labels A, B, C, ... in a question."""
+def inline_options(question: str, field: int) -> tuple[Option, ...]:
+    """The last list of labels A, B, C, ... in a question, which is the field of that number.
+
+    Raises:
+        CannotPermute: ``options_ambiguous`` if two lists could be meant.
+    """
     found = [labels for style in _STYLES if len(labels := _last_run(style, question)) > 1]
     if not found:
         return ()
@@ -69,7 +81,7 @@ def _inline(question: str) -> tuple[Option, ...]:
     last = re.compile(r"\s*[^\n]*").match(question, labels[-1].end())
     ends = [label.start() for label in labels[1:]] + [last.end() if last else len(question)]
     return tuple(
-        Option(label.end(), end, 0, label["letter"])
+        Option(label.end(), end, field, label["letter"], label.start())
         for label, end in zip(labels, ends, strict=True)
     )
 

@@ -18,6 +18,8 @@ PLAIN = re.compile(r"<image>", re.IGNORECASE)
 TAG = re.compile(r"<(?P<bar>\|?)image[ _-]?(?P<number>\d+)(?P=bar)>", re.IGNORECASE)
 MASK = "\0"
 """Stands in for every character of a placeholder or caption while a text is searched."""
+UNDERSTOOD = "\a"
+"""Stands in for every character of a reference that has been read."""
 
 # What may stand between two placeholders of one list: then no sentence depends on their places.
 _LIST = re.compile(
@@ -90,11 +92,14 @@ def find_placeholders(fields: Sequence[str], num_images: int) -> tuple[Placehold
     return tuple(Placeholder(*match.span(), field, slot) for (field, match), slot in numbered)
 
 
-def mask(text: str, spans: Iterable[Span]) -> str:
-    """The text with every character of the spans replaced by `MASK`; its length stays."""
-    for span in spans:
-        text = text[: span.start] + MASK * (span.end - span.start) + text[span.end :]
-    return text
+def mask(text: str, spans: Iterable[Span], character: str = MASK) -> str:
+    """The text with every character of the spans replaced; its length stays."""
+    parts, end = [], 0
+    for span in sorted(spans, key=lambda span: (span.start, span.end)):
+        start = max(span.start, end)
+        parts += [text[end:start], character * (span.end - start)]
+        end = max(end, span.end)
+    return "".join([*parts, text[end:]])
 
 
 def find_captions(

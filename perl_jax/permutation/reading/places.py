@@ -91,7 +91,7 @@ def _read_relative(scan: Scan) -> None:
         reading = scan.reader.read(match["place"])
         shift = 1 if match["way"].lower() in ("after", "following") else -1
         complete = match["noun"] or GOES_ON.match(scan.text, match.end())
-        every = INDEFINITE.search(scan.text[: match.start()])
+        every = INDEFINITE.search(scan.before(match.start()))
         if reading and reading[0] == "ordinal" and complete and not every:
             scan.mention(match.span("place"), reading, shift)
         else:
@@ -118,6 +118,7 @@ def _read_beside(scan: Scan) -> None:
 
 def _read_listed(scan: Scan) -> None:
     """Reads ordinals and sides, alone or listed, before a noun that means an image."""
+    scan.begin_pass()
     start = 0
     while first := _PLACE.search(scan.text, start):
         tokens, gaps, end = read_list(scan.text, first, _PLACE)
@@ -147,22 +148,22 @@ def _read_tail(scan: Scan, tokens: list[re.Match[str]], end: int) -> int:
         return tail.end()
     words = [token[0] for token in tokens]
     described = scan.match(_DESCRIBED, end)
-    determined = described and _DETERMINER.search(text[:start])
+    determined = described and _DETERMINER.search(scan.before(start))
     if determined and described and not _FUNCTION_WORD.search(described["words"]):
         scan.doubt("ambiguous_reference", text[start : described.end()], *words)
-    elif _stands_alone(text, tokens, end, sides) and not (sides and scan.reader.num_slots > 3):
+    elif _stands_alone(scan, tokens, end, sides) and not (sides and scan.reader.num_slots > 3):
         scan.doubt("ambiguous_reference", text[start:end], *words)
     return end
 
 
-def _stands_alone(text: str, tokens: list[re.Match[str]], end: int, sides: bool) -> bool:
+def _stands_alone(scan: Scan, tokens: list[re.Match[str]], end: int, sides: bool) -> bool:
     """Whether "the first", "the left one" and the like stand without a noun."""
-    before = text[: tokens[0].start()]
+    before = scan.before(tokens[0].start())
     if not all(_PRONOUN.fullmatch(token[0]) for token in tokens):
         return False  # "the end", "the opening", "the center" are things of their own
-    if re.match(r"(?i)\s+ones?\b", text[end:]):
+    if re.match(r"(?i)\s+ones?\b", scan.after(end)):
         return True
-    if not re.search(r"(?i)\bthe\s+$", before) or not GOES_ON.match(text, end):
+    if not re.search(r"(?i)\bthe\s+$", before) or not GOES_ON.match(scan.text, end):
         return False
     return not (sides and _PREPOSITION.search(before))
 
@@ -180,12 +181,12 @@ def _read_edge(scan: Scan, tokens: list[re.Match[str]], tail: re.Match[str]) -> 
 
 def _read_direct(scan: Scan, tokens: list[re.Match[str]], tail: re.Match[str], sides: bool) -> None:
     """Reads tokens that stand right before the noun: "the first and last images"."""
-    before = scan.text[: tokens[0].start()]
+    before = scan.before(tokens[0].start())
     quote = scan.text[tokens[0].start() : tail.end()]
     words = [token[0].lower() for token in tokens]
     unclear = (
         INDEFINITE.search(before)
-        or (words == ["right"] and _CHOOSING.search(before))
+        or (words == ["right"] and _CHOOSING.search(before) and not _compared(scan, tail.end()))
         or (tail["side"] and not sides)
         # Among "secondary" and "tertiary" it is the first; alone it may be the main one.
         or words == ["primary"]
@@ -200,6 +201,11 @@ def _read_direct(scan: Scan, tokens: list[re.Match[str]], tail: re.Match[str], s
         scan.doubt("ambiguous_reference", quote, *words)
     elif len(tokens) == 1 or not sides or scan.reader.num_slots != 2:
         _mention_all(scan, tokens)  # "the left and right images" is the set of both: it stays
+
+
+def _compared(scan: Scan, end: int) -> bool:
+    """Whether "the right image" is compared, so that it is not the correct one."""
+    return re.match(r"(?i)\s+(?:\w+er|(?:more|less)\s+\w+)\s+than\b", scan.after(end)) is not None
 
 
 def _mention_all(scan: Scan, tokens: list[re.Match[str]]) -> None:

@@ -3,9 +3,16 @@
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
+from perl_jax.permutation.reading.placeholders import MASK, mask
 from perl_jax.permutation.reading.scan import Mention, Run, Scan
-from perl_jax.permutation.reading.words import like, spell
+from perl_jax.permutation.reading.words import compiled, like, spell
 from perl_jax.permutation.refusal import CannotPermute
+
+# What may stand around the images of a list: a label, commas and brackets, nouns.
+_AROUND_A_LIST = (
+    rf"\s*(?:\(?(?-i:[A-Z])[.):]+\s*)?(?:[\s,.&/()*#{MASK}]|\[|\]|\\boxed\{{|\}}"
+    r"|\b(?:and|or|the|only|just|NOUNs?|ones?)\b)*"
+)
 
 
 def check_doubts(scans: Collection[Scan], moved: Collection[int]) -> None:
@@ -34,6 +41,24 @@ def pair_first_and_last(scans: Sequence[Scan], new_slot: Sequence[int]) -> None:
             ]
 
 
+def in_reading_order(text: str, scan: Scan, new_slot: Sequence[int]) -> list[Mention]:
+    """The mentions of a text; those of a list such as "images 1 and 3" as the set that they are.
+
+    The list then names its images in ascending order again. Only a text that is nothing but the
+    list, in ascending order itself, is one.
+    """
+    mentions = sorted(scan.mentions, key=lambda mention: mention.start)
+    slots = [mention.slot for mention in mentions]
+    rest = mask(text, mentions)
+    if len(mentions) < 2 or scan.runs or len({m.style for m in mentions}) > 1:
+        return mentions
+    around = compiled(_AROUND_A_LIST, scan.reader.nouns)
+    if slots != sorted(set(slots)) or not around.fullmatch(rest):
+        return mentions
+    by_place = sorted(slots, key=new_slot.__getitem__)
+    return [replace(mention, slot=slot) for mention, slot in zip(mentions, by_place, strict=True)]
+
+
 def rewrite(text: str, scan: Scan, new_slot: Sequence[int]) -> str:
     """The text with each reference of its scan naming the slot that its image has moved to.
 
@@ -45,9 +70,11 @@ def rewrite(text: str, scan: Scan, new_slot: Sequence[int]) -> str:
         words |= _respelled(text, scan, mention, new_slot[mention.slot])
     for run in scan.runs:
         words |= _respelled_run(text, scan, run, new_slot)
-    for start, end in sorted(words, reverse=True):
-        text = text[:start] + words[start, end] + text[end:]
-    return text
+    parts, done = [], 0
+    for start, end in sorted(words):
+        parts += [text[done:start], words[start, end]]
+        done = end
+    return "".join([*parts, text[done:]])
 
 
 def _respelled(text: str, scan: Scan, mention: Mention, slot: int) -> dict[tuple[int, int], str]:

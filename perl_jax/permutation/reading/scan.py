@@ -1,17 +1,20 @@
-"""The result of reading a text: mentions, runs and doubts, and the words around them.
+"""The result of reading a text: mentions, runs, doubts and accounts, and the words around them.
 
 A scan reads a text in passes, the most specific form first; what one pass understands is masked,
 so that the next does not read it again. It yields mentions (to be rewritten), runs (sets such as
-"images 1-3"), and doubts: words that may name an image. Everything else, such as "both images" or
-"the left cat", stands for the same thing in any order.
+"images 1-3"), doubts (words that may name an image) and, of each other word that could bear on an
+order, an account of what it was taken for.
 """
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from perl_jax.permutation.reading.placeholders import MASK, Span, mask
+from perl_jax.permutation.reading.placeholders import MASK, UNDERSTOOD, Span, mask
 from perl_jax.permutation.reading.words import NOUNS, Reading, compiled, read_token
+
+WINDOW = 80
+"""How many characters before and after a word decide what it stands for."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,13 @@ class Doubt:
 
 
 @dataclass(frozen=True)
+class Account(Span):
+    """Characters that could bear on the order of the images, and what they were taken for."""
+
+    taken_for: str
+
+
+@dataclass(frozen=True)
 class Reader:
     """The facts about the example and its rule that a scan needs."""
 
@@ -59,31 +69,48 @@ class Reader:
 
 @dataclass
 class Scan:
-    """A text being read; what has been understood is masked."""
+    """A text being read; what has been understood is masked when the next pass begins."""
 
     text: str
     reader: Reader
     mentions: list[Mention] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
     doubts: list[Doubt] = field(default_factory=list)
+    accounts: list[Account] = field(default_factory=list)
+    _claimed: list[Span] = field(default_factory=list)
 
     def find(self, pattern: str) -> Iterator[re.Match[str]]:
-        """The matches of a pattern of `compiled`."""
+        """The matches of a pattern of `compiled`, in a new pass over the text."""
+        self.begin_pass()
         return compiled(pattern, self.reader.nouns).finditer(self.text)
 
     def match(self, pattern: str, start: int) -> re.Match[str] | None:
         """The match of a pattern of `compiled` at a place."""
         return compiled(pattern, self.reader.nouns).match(self.text, start)
 
+    def before(self, start: int) -> str:
+        """The words before a place, as far as any pattern looks back."""
+        return self.text[max(0, start - WINDOW) : start]
+
+    def after(self, end: int) -> str:
+        """The words after a place, as far as any pattern looks ahead."""
+        return self.text[end : end + WINDOW]
+
     def claim(self, start: int, end: int) -> None:
         """Marks a span as understood."""
-        self.text = mask(self.text, [Span(start, end)])
+        self._claimed.append(Span(start, end))
+
+    def begin_pass(self) -> None:
+        """Masks what the passes before have understood."""
+        if self._claimed:
+            self.text = mask(self.text, self._claimed, UNDERSTOOD)
+            self._claimed = []
 
     def doubt(self, reason: str, quote: str, *tokens: str) -> None:
         """Notes unclear words: harmless only if each token names a slot and none of them moves."""
         readings = [self.reader.read(token) for token in tokens]
         slots = tuple(reading[1] for reading in readings if reading)
-        readable = re.sub(f"{MASK}+", "...", quote).strip()
+        readable = re.sub(f"[{MASK}{UNDERSTOOD}]+", "...", quote).strip()
         known = slots if slots and len(slots) == len(tokens) else None
         self.doubts.append(Doubt(reason, known, readable))
 
@@ -106,7 +133,7 @@ GOES_ON = re.compile(
     r"|would|should|may|might|must|shows?|contains?|depicts?|displays?|features?"
     r"|includes?|looks?|appears?|seems?"
     r"|and|or|but|nor|than|while|whereas|when|that|which|who|with|without|in|on|at|from|for|to|as"
-    r"|there|then|only|also|not|both|respectively)\b)"
+    r"|there|then|only|also|not|both|respectively|like|(?:\w+er|(?:more|less)\s+\w+)\s+than)\b)"
 )
 INDEFINITE = re.compile(
     r"(?i)\b(?:an?|another|every|each|any|one|no|per|single|same|only|whole|entire)\s+$"

@@ -3,7 +3,7 @@
 import logging
 import math
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +16,7 @@ from perl_jax.training.checkpoint.checksums import checksums
 from perl_jax.training.checkpoint.config import CheckpointConfig, rank_by_metric, steps_to_keep
 from perl_jax.training.checkpoint.files import ARRAYS, RECORD, StepFiles, absolute
 from perl_jax.training.checkpoint.hosts import common, describe, together
+from perl_jax.training.checkpoint.lease import Lease
 from perl_jax.training.checkpoint.leaves import (
     abstract_data_of,
     data_of,
@@ -33,6 +34,10 @@ from perl_jax.training.checkpoint.record import (
 )
 
 logger = logging.getLogger(__name__)
+
+Compare = Callable[[str, Mapping[str, Any]], list[str]]
+"""Compares a checkpoint (its path, its fingerprint) with the run: returns the differences that are
+allowed, in words, and raises FingerprintError if there are others."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +60,8 @@ class Checkpoints(AbstractContextManager["Checkpoints"]):
     are not kept, that cannot be read, or that are newer than the restored one.
 
     A save that fails in the background raises at the next call and leaves older steps unchanged;
-    another save may be tried. A run must have the directory to itself (`lock_workdir`). On several
-    hosts, all of them must make the same calls.
+    another save may be tried. A run must have the directory to itself (`Lease`). On several hosts,
+    all of them must make the same calls.
     """
 
     def __init__(
@@ -64,20 +69,23 @@ class Checkpoints(AbstractContextManager["Checkpoints"]):
         directory: str | os.PathLike[str],
         config: CheckpointConfig,
         *,
-        fingerprint: Mapping[str, str] | None,
+        fingerprint: Mapping[str, Any] | None,
+        lease: Lease | None = None,
     ) -> None:
         """Reads which steps there are.
 
         Args:
             directory: Made at the first save.
             config: When to save, and which steps to keep.
-            fingerprint: Names and digests of what must not change between runs that share these
-                checkpoints (data, configuration, code). None opens them for reading only, and
-                compares nothing.
+            fingerprint: JSON values that say what the run is (data, configuration, code). None
+                opens them for reading only, and compares nothing.
+            lease: Of the directory; every save first checks that it still holds. It may be None on
+                all hosts but one.
         """
         check_json("fingerprint", dict(fingerprint or {}))
         self._config = config
         self._fingerprint = None if fingerprint is None else dict(fingerprint)
+        self._lease = lease
         self._files = StepFiles(absolute(directory), asynchronous=config.asynchronous)
         # The save that was not read back yet, with the shapes and dtypes of its stored arrays.
         self._pending: tuple[StepRecord, dict[str, jax.ShapeDtypeStruct]] | None = None
@@ -107,6 +115,10 @@ class Checkpoints(AbstractContextManager["Checkpoints"]):
         self._raise_failure()
         return next(iter(rank_by_metric(self._metrics)), None)
 
+    def record(self, step: int) -> StepRecord:
+        """The record of a complete step; raises some exception if it is not intact."""
+        return self._files.record(step)
+
     def save(
         self,
         step: int,
@@ -116,7 +128,7 @@ class Checkpoints(AbstractContextManager["Checkpoints"]):
         metric: float | None = None,
         force: bool = False,
     ) -> bool:
-        """Saves a step if it is due.
+        """Saves a step if it is due, or if its metric is among the best that are kept.
 
         By default it returns as soon as the arrays are copied; their buffers may then be donated.
 
@@ -135,7 +147,7 @@ class Checkpoints(AbstractContextManager["Checkpoints"]):
             CheckpointError: An earlier save or this one failed; older steps are still there.
             ValueError: For arguments that cannot be saved, or a step older than the latest.
         """
-        if not force and step % self._config.every:
+        if not (force or step % self._config.every == 0 or self._is_among_best(metric)):
             self._raise_failure()
             return False
         self.wait()
@@ -145,6 +157,7 @@ class Checkpoints(AbstractContextManager["Checkpoints"]):
         if step < (least := 0 if latest is None else latest + 1):
             raise ValueError(f"step: expected at least {least}, after those saved; got {step}")
         record, data = self._describe(step, arrays, host, metric)
+        together(lambda: None if self._lease is None else self._lease.check())
         items = {ARRAYS: ocp.args.StandardSave(data), RECORD: ocp.args.JsonSave(record.to_json())}
         self._files.save(step, ocp.args.Composite(**items))
         abstract = {n: jax.ShapeDtypeStruct(array.shape, array.dtype) for n, array in data.items()}
@@ -159,7 +172,7 @@ class Checkpoints(AbstractContextManager["Checkpoints"]):
         step: int | None = None,
         *,
         partial: bool = False,
-        allow_changes: Collection[str] = (),
+        compare: Compare | None = None,
     ) -> Restored | None:
         """Reads the newest intact step.
 
@@ -171,7 +184,7 @@ class Checkpoints(AbstractContextManager["Checkpoints"]):
                 those to read. The mesh may differ from that of the save.
             step: Reads only this step. Newer steps no longer count from now on.
             partial: Reads only the requested arrays, whatever else the step holds.
-            allow_changes: Entries of the fingerprint that may differ.
+            compare: Decides which differences of the fingerprint are allowed; None: none are.
 
         Returns:
             None if there is no step at all.
@@ -190,7 +203,7 @@ class Checkpoints(AbstractContextManager["Checkpoints"]):
         causes: dict[int, str] = {}
         for candidate in reversed(there) if step is None else [step]:
             try:
-                restored = self._read(candidate, abstract_arrays, stored, partial, allow_changes)
+                restored = self._read(candidate, abstract_arrays, stored, partial, compare)
             except FingerprintError:
                 raise
             except Exception as error:
@@ -205,7 +218,7 @@ class Checkpoints(AbstractContextManager["Checkpoints"]):
         lines = "\n".join(f"  step {bad}: {cause}" for bad, cause in causes.items())
         raise CheckpointError(
             f"no usable checkpoint in {self._files.directory}, which is not empty (training from "
-            f"the start needs another work directory):\n{lines}"
+            f"the start needs another work directory, or --restart):\n{lines}"
         )
 
     def wait(self) -> None:
@@ -266,6 +279,17 @@ class Checkpoints(AbstractContextManager["Checkpoints"]):
         # Orbax does not store arrays without elements.
         return record, {name: array for name, array in data.items() if array.size}
 
+    def _is_among_best(self, metric: float | None) -> bool:
+        """Whether a metric beats one of the best that are kept, or there are fewer than that."""
+        kept = self._config.keep_best
+        if metric is None or kept is None:
+            return False
+        metrics = dict(self._metrics)
+        if self._pending is not None:
+            metrics[self._pending[0].step] = self._pending[0].metric
+        best = [metrics[step] or 0.0 for step in rank_by_metric(metrics)[:kept]]
+        return len(best) < kept or metric > best[-1]
+
     def _raise_failure(self) -> None:
         """Raises if the save under way has already failed; waits for nothing and for no host."""
         if self._pending is not None and not self._files.busy:
@@ -286,11 +310,11 @@ class Checkpoints(AbstractContextManager["Checkpoints"]):
         tree: Any,
         stored: Mapping[str, jax.ShapeDtypeStruct],
         partial: bool,
-        allow_changes: Collection[str],
+        compare: Compare | None,
     ) -> Restored:
         """Reads one step and checks it."""
         named = name_leaves(tree)
-        record, host = together(lambda: self._read_record(step, allow_changes))
+        record, host = together(lambda: self._read_record(step, compare))
         wrong = misfits(record.leaves, named, partial=partial)
         if wrong:
             more = f"; and {len(wrong) - 5} more" if len(wrong) > 5 else ""
@@ -302,15 +326,15 @@ class Checkpoints(AbstractContextManager["Checkpoints"]):
             raise ValueError(f"{len(broken)} checksums differ, the first of {broken[0]}")
         return Restored(step, rebuild(tree, data, record.leaves), host, record.metric)
 
-    def _read_record(
-        self, step: int, allow_changes: Collection[str]
-    ) -> tuple[StepRecord, dict[str, Any]]:
+    def _read_record(self, step: int, compare: Compare | None) -> tuple[StepRecord, dict[str, Any]]:
         """The record of a step of this run, and this host's state."""
         record, place = self._files.record(step), str(self._files.path(step))
         if self._fingerprint is not None:
-            changed = check_fingerprint(place, record.fingerprint, self._fingerprint, allow_changes)
-            for name in changed:
-                logger.warning("checkpoint %s: %s has changed since, as is allowed", place, name)
+            if compare is None:
+                check_fingerprint(place, record.fingerprint, self._fingerprint)
+            else:
+                for line in compare(place, record.fingerprint):
+                    logger.warning("checkpoint %s: %s; it goes on with the change", place, line)
         return record, _host_state(record.hosts, place)
 
     def _forget_newer(self, there: list[int], step: int) -> None:

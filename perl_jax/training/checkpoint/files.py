@@ -48,10 +48,14 @@ class StepFiles:
 
     def steps(self) -> list[int]:
         """The steps with any content, intact or not, that all hosts see; ascending."""
+        return common(self.seen())
+
+    def seen(self) -> list[int]:
+        """The steps that this host sees, whether or not the others do."""
         if not self.directory.exists():
-            return common([])
+            return []
         found = [entry.step for entry in _NAMES.find_all(self.directory)]
-        return common(step for step in found if any(self.path(step).iterdir()))
+        return [step for step in found if any(self.path(step).iterdir())]
 
     def record(self, step: int) -> StepRecord:
         """The record of a step; raises some exception if it is not intact."""

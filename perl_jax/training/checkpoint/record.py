@@ -1,7 +1,7 @@
 """The record of a step: its content, the run that saved it, and checksums to verify it."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -46,7 +46,7 @@ class StepRecord:
 
     step: int
     metric: float | None
-    fingerprint: dict[str, str]
+    fingerprint: dict[str, Any]
     hosts: list[Any]
     leaves: dict[str, Leaf]
 
@@ -90,24 +90,13 @@ def check_json(name: str, value: Any) -> None:
         )
 
 
-def check_fingerprint(
-    place: str, saved: Mapping[str, str], now: Mapping[str, str], allow_changes: Collection[str]
-) -> list[str]:
-    """The entries, all allowed, in which a checkpoint's fingerprint differs from this run's.
-
-    Raises:
-        FingerprintError: Other entries differ; the message lists them.
-    """
+def check_fingerprint(place: str, saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raises FingerprintError, which names what differs, unless two fingerprints are the same."""
     names = sorted(saved.keys() | now.keys())
-    changed = [name for name in names if saved.get(name) != now.get(name)]
-    refused = [name for name in changed if name not in allow_changes]
-    if refused:
-        lines = [
-            f"  {name}: saved as {saved.get(name, 'nothing')}, now {now.get(name, 'nothing')}"
-            for name in refused
-        ]
-        raise FingerprintError(
-            f"{place} belongs to another run:\n" + "\n".join(lines) + "\nUse another work "
-            f"directory, or allow changes of {', '.join(refused)}."
-        )
-    return changed
+    lines = [
+        f"  {name}: saved as {saved.get(name, 'nothing')}, now {now.get(name, 'nothing')}"
+        for name in names
+        if saved.get(name) != now.get(name)
+    ]
+    if lines:
+        raise FingerprintError(f"{place} belongs to another run:\n" + "\n".join(lines))

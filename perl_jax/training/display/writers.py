@@ -3,22 +3,32 @@
 import importlib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 from perl_jax.files import ResumableLog, write_whole
 from perl_jax.settings import Checked, Count, Expects
 from perl_jax.training.display.metrics import reduce_metrics
+from perl_jax.training.display.rollout_log import IMAGES, RolloutLogConfig, Row
+from perl_jax.training.display.wandb_table import table_of
 
 METRICS_FILE = "metrics.jsonl"
 _WANDB_ID_FILE = "wandb_run_id"
+# The table of rollouts is uploaded after the first step and every tenth one.
+_STEPS_BETWEEN_TABLES = 10
 
-# Two functions: one writes the finite metrics of a step, one closes.
-_Sink = tuple[Callable[[int, Mapping[str, float]], None], Callable[[], None]]
+
+@dataclass(frozen=True)
+class _Sink:
+    """Three functions: for the finite metrics of a step, for the rows of a step, and to close."""
+
+    write: Callable[[int, Mapping[str, float]], None]
+    close: Callable[[], None]
+    show: Callable[[int, Sequence[Row]], None] = lambda step, rows: None
 
 
 @dataclass(frozen=True)
@@ -31,7 +41,8 @@ class LoggingConfig(Checked):
         tensorboard: Whether event files are written, into ``tensorboard/``.
         wandb: Whether the run is logged to Weights & Biases, which must be installed.
         wandb_project: The project in Weights & Biases.
-        console: Whether `ProgressBar` shows the progress.
+        console: Whether the progress is shown on standard error. Warnings always are.
+        rollouts: The log of what was asked and said.
     """
 
     every: Annotated[Count, Expects("an integer of at least 1")] = 1
@@ -39,6 +50,7 @@ class LoggingConfig(Checked):
     wandb: bool = False
     wandb_project: str = "perl_jax"
     console: bool = True
+    rollouts: RolloutLogConfig = field(default_factory=RolloutLogConfig)
 
     def _check_together(self) -> None:
         if self.wandb and not self.wandb_project:
@@ -90,6 +102,8 @@ class MetricsWriter(AbstractContextManager["MetricsWriter"]):
         self._log.take_back(last)
         rows = read_metrics(path)
         self._last = rows[-1]["step"] if rows else -1
+        # The metrics that the last row of an earlier process has.
+        self._had = set(rows[-1]) if rows else None
         self._every = config.every
         # The open interval resumes with the steps that it held when the run stopped.
         closed = last - last % config.every
@@ -105,7 +119,8 @@ class MetricsWriter(AbstractContextManager["MetricsWriter"]):
 
         ``metrics.jsonl`` is handed to the system before this returns, so a killed process loses
         nothing: write a step before its checkpoint. Event files may then lack the last seconds. NaN
-        and infinities are null in the line, and left out elsewhere.
+        and infinities are null in the line, and left out elsewhere. A resumed run may first add
+        metrics to the step that it resumes from, such as those of an evaluation.
 
         Raises:
             ValueError: This step or a later one was written before.
@@ -115,15 +130,22 @@ class MetricsWriter(AbstractContextManager["MetricsWriter"]):
             return
         if self._closed:
             raise ValueError(f"{METRICS_FILE}: step {step} comes too late: this is a closed file")
-        if step <= self._last:
+        adds = step == self._last and self._had is not None and not self._had & metrics.keys()
+        if step <= self._last and not adds:
             raise ValueError(f"step: expected more than {self._last}, which is written; got {step}")
         numbers = {name: _number(name, value) for name, value in metrics.items()}
         row = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
-        self._log.add(step, row)
-        self._last = step
+        self._log.amend(step, row) if adds else self._log.add(step, row)
+        self._last, self._had = step, None
         self._interval.append(numbers)
         if step % self._every == 0:
             self._end_interval()
+
+    def show(self, step: int, rows: Sequence[Row]) -> None:
+        """Shows what was asked and said in a step where it can be shown, before its metrics."""
+        if self._active and rows and (step == 1 or step % _STEPS_BETWEEN_TABLES == 0):
+            for sink in self._sinks:
+                sink.show(step, rows)
 
     def close(self) -> None:
         """Writes the open interval and closes all files; a second call does nothing."""
@@ -131,8 +153,8 @@ class MetricsWriter(AbstractContextManager["MetricsWriter"]):
             return
         self._closed = True
         self._end_interval()
-        for _, close in self._sinks:
-            close()
+        for sink in self._sinks:
+            sink.close()
 
     def __exit__(self, *error: object) -> None:
         self.close()
@@ -142,8 +164,8 @@ class MetricsWriter(AbstractContextManager["MetricsWriter"]):
         finite = {name: value for name, value in reduced.items() if math.isfinite(value)}
         self._interval = []
         if finite:
-            for write, _ in self._sinks:
-                write(self._last, finite)
+            for sink in self._sinks:
+                sink.write(self._last, finite)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -184,7 +206,7 @@ def _tensorboard(directory: Path, settings: Mapping[str, Any], first_step: int) 
         opening.result().close()
         pool.shutdown()
 
-    return write, close
+    return _Sink(write, close)
 
 
 def _wandb(
@@ -209,7 +231,11 @@ def _wandb(
         resume="allow" if known else None,
     )
     write_whole(file, run.id + "\n")
-    return lambda step, metrics: run.log(dict(metrics), step=step), run.finish
+
+    def show(step: int, rows: Sequence[Row]) -> None:
+        run.log({"rollouts": table_of(wandb, step, rows, directory / IMAGES)}, step=step)
+
+    return _Sink(lambda step, metrics: run.log(dict(metrics), step=step), run.finish, show)
 
 
 def _number(name: str, value: Any) -> float:

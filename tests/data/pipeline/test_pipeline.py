@@ -183,6 +183,38 @@ def test_what_is_no_state_is_refused(changed, message):
             rows.restore({**rows.state(), **changed})
 
 
+def test_after_a_change_that_was_allowed_the_new_order_begins_and_says_so(tmp_path, caplog):
+    def logged(rows):
+        config = PipelineConfig(max_bad_fraction=0.5)
+        log = tmp_path / "skipped_rows.jsonl"
+        return Pipeline(Numbers(rows, bad=BAD), unchanged, config, seed=0, skip_log=log)
+
+    with logged(13) as rows:
+        take(rows, 20)
+        state = rows.state()
+    with logged(14) as rows, caplog.at_level(logging.WARNING):
+        with pytest.raises(ValueError, match=r"another order of rows.*rows: was 13, is 14"):
+            rows.restore(state)
+        rows.restore(state, or_begin=True)
+        assert rows.state()["rows"] == 0
+        begun = take(rows, 8)
+    assert "the new order begins at its first row, so rows seen before come again" in caplog.text
+    with pipeline(Numbers(14, bad=BAD), max_bad_fraction=0.5) as rows:
+        assert take(rows, 8) == begun
+    # What was skipped before can still be read.
+    skipped = (tmp_path / "skipped_rows.1.jsonl").read_text().splitlines()
+    assert len(skipped) == sum(state["skipped"].values())
+
+
+def test_a_change_that_leaves_the_order_leaves_the_place(caplog):
+    with pipeline(Numbers(30)) as rows:
+        take(rows, 9)
+        state, rest = rows.state(), take(rows, 5)
+    with pipeline(Numbers(30)) as rows:
+        rows.restore(state, or_begin=True)
+        assert take(rows, 5) == rest
+
+
 def test_settings_that_do_not_change_the_order_may_change_between_runs():
     with pipeline(Numbers(30)) as rows:
         expected = take(rows, 20)

@@ -10,9 +10,10 @@ import pytest
 from PIL import Image
 
 from perl_jax.data import BadRow, ParquetSource, Preparer
+from perl_jax.data.pipeline.rows import RowReader
 from perl_jax.permutation import CannotPermute, Rule, permute
 from perl_jax.processing import load_processor
-from perl_jax.types import Example, Group
+from perl_jax.types import Example, Group, Turn, prompt_of
 from tests.data.sources.parquet_files import digit_png, verl_row, write_verl
 from tests.processing.image_files import chunk, encode, noise, png
 
@@ -103,9 +104,18 @@ def test_options_are_part_of_the_prompt(processor):
 @pytest.mark.parametrize(
     ("question", "reason", "message"),
     [
-        ("<image> What is it?", "image_count", "1 image placeholders for 2 images"),
-        ("What are they?", "image_count", "0 image placeholders for 2 images"),
-        ("<image><image><image>?", "image_count", "3 image placeholders for 2 images"),
+        (
+            "<image> What is it?",
+            "image_count",
+            "1 image placeholders for 2 images; write <image> where an image is shown, or set "
+            "columns.prepend_missing_images",
+        ),
+        ("What are they?", "image_count", "0 image placeholders for 2 images; write <image>"),
+        (
+            "<image><image><image>?",
+            "image_count",
+            "3 image placeholders for 2 images; each placeholder shows one image of the row",
+        ),
         ("<image 1> <image 3>", "bad_prompt", "'<image 3>' asks for an image that is not there"),
         ("<image 1> <image 1>", "bad_prompt", "no placeholder shows image 2"),
         ("<image><image> <|image_pad|>", "bad_prompt", "special token '<|image_pad|>'"),
@@ -118,6 +128,34 @@ def test_a_bad_prompt_says_what_is_wrong(prepare, question, reason, message):
     error = refused(prepare, example(question=question))
     assert error.reason == reason
     assert message in error.message
+
+
+def test_placeholders_of_earlier_turns_count_and_those_of_answers_do_not(prepare, processor):
+    turns = (Turn("system", "Look."), Turn("user", "<image>?"), Turn("assistant", "One <image>."))
+    row = example(question="<image> And?", turns=turns)
+    assert prepare(row).turns == turns
+    messages = [{"role": turn.role, "content": turn.text} for turn in turns]
+    expected = processor.encode(
+        [*messages, {"role": "user", "content": "<image> And?"}], row.images
+    )
+    shown = prepare(row)
+    encoded = processor.encode(prompt_of(shown), shown.images)
+    np.testing.assert_array_equal(encoded.tokens, expected.tokens)
+
+
+def test_a_reason_names_where_the_row_stands_and_its_id(prepare):
+    with pytest.raises(BadRow) as caught:
+        prepare(example(question="No image?", place="train.parquet:17"))
+    assert str(caught.value).startswith("train.parquet:17 (row-1): image_count: 0 image pl")
+    reader = RowReader([example(question="No image?", place="train.parquet:17")], prepare)
+    skipped = reader(0)
+    assert (skipped.row, skipped.row_id) == ("train.parquet:17", "row-1")
+    assert str(skipped).startswith("train.parquet:17 (row-1): 0 image placeholders")
+
+
+def test_rows_without_any_image_are_told_to_name_the_column(prepare):
+    error = refused(prepare, example((), "<image>?"))
+    assert error.message.endswith("the row has none: name their column in columns.images")
 
 
 def test_an_empty_prompt_is_refused(prepare):
@@ -142,8 +180,8 @@ BOMB = zlib.compress(bytes(50_000_000))
         (b"<!doctype html><html>404</html>", "not a JPEG, PNG, WEBP or BMP image"),
         (b'<svg xmlns="http://www.w3.org/2000/svg"/>', "not a JPEG"),
         (encode(noise(), "JPEG")[:900], "truncated"),
-        (encode(noise(), "PNG")[:900], "cannot be decoded"),
-        (digit_png(0)[:-20] + bytes(8) + digit_png(0)[-12:], "cannot be decoded"),
+        (encode(noise(), "PNG")[:900], "PNG that is cut off within its chunk IDAT"),
+        (digit_png(0)[:-20] + bytes(8) + digit_png(0)[-12:], "PNG with a damaged chunk IDAT"),
         (png(13000, 13000, 8, 0, bytes(1000)), "megapixels"),
         (png(20000, 20000, 8, 0, bytes(1000)), "megapixels|bomb"),
         (png(1, 1, 8, 0, b"\0\0", chunk(b"zTXt", b"k\0\0" + BOMB)), "cannot be decoded"),

@@ -5,8 +5,10 @@ import json
 
 import pytest
 
-from perl_jax.data import Mixture, Part, Pipeline, PipelineConfig, RowFilter
+from perl_jax.data import Mixture, ParquetSource, Part, Pipeline, PipelineConfig, RowFilter
+from perl_jax.data.pipeline.rows import Skipped
 from tests.data.pipeline.numbers import Numbers, Shown, numbers, unchanged
+from tests.data.sources.parquet_files import verl_row, write_verl
 
 BAD = dict.fromkeys(range(0, 120, 4), "bad_image")
 
@@ -29,6 +31,23 @@ def test_every_skipped_row_is_named_with_its_reason(tmp_path):
     assert lines(path) == [
         {"place": n + 1, "row": f"numbers:{n}", "reason": "bad_image", "message": "it is bad"}
         for n in BAD
+    ]
+
+
+def test_a_row_is_named_by_its_place_and_its_id(tmp_path):
+    path = tmp_path / "skipped_rows.jsonl"
+    rows = write_verl(tmp_path / "a.parquet", [verl_row(0), verl_row(1, question=" ")])
+    with pipeline(path, ParquetSource(rows)) as taken:
+        next(taken)
+        next(taken)
+    assert lines(path) == [
+        {
+            "place": 2,
+            "row": "a.parquet:1",
+            "id": "digits/train/1",
+            "reason": "empty_prompt",
+            "message": "the question is empty",
+        }
     ]
 
 
@@ -100,3 +119,8 @@ def test_filtered_rows_are_not_named(tmp_path):
         assert numbers(itertools.islice(rows, 4)) == [3, 4, 8, 9]
         assert rows.filtered.total() == 5
     assert [line["row"] for line in lines(path)] == ["numbers:7"]
+
+
+def test_the_text_of_a_skipped_row_holds_nothing_that_a_terminal_obeys():
+    row = Skipped("bad_image", "rows.jsonl:3 \x1b[2J", "no \u202eimage")
+    assert str(row) == "rows.jsonl:3 \\u001b[2J: no \\u202eimage"

@@ -101,6 +101,7 @@ def test_rows_without_an_id_are_called_by_their_place(tmp_path, kind):
     [
         ({"a": None}, "answer_null"),
         ({"a": "  "}, "bad_answer"),
+        ({"a": "0/0"}, "bad_answer"),
         ({"q": None}, "empty_prompt"),
         ({"q": " "}, "empty_prompt"),
         ({"q": "<video>?"}, "video"),

@@ -49,11 +49,20 @@ def refusal(tmp_path, row, **options):
         ({"prompt": user(" \n")}, "empty_prompt", "empty"),
         ({"prompt": user(None)}, "empty_prompt", "empty"),
         (
-            {"prompt": [{"role": "system", "content": "Think."}, *user("<image><image>?")]},
+            {"prompt": [*user("<image><image>?"), {"role": "system", "content": "Think."}]},
             "bad_prompt",
-            "expected one message, the user's; got system, user",
+            "expected the system's message first, and only one; got user, system (move its text",
         ),
-        ({"prompt": [{"role": "assistant", "content": "A"}]}, "bad_prompt", "got assistant"),
+        (
+            {"prompt": [*user("<image><image>?"), {"role": "tool", "content": "4"}]},
+            "bad_prompt",
+            "expected messages of system, user, assistant; got user, tool (leave out the others",
+        ),
+        (
+            {"prompt": [*user("<image><image>?"), {"role": "assistant", "content": "A"}]},
+            "bad_prompt",
+            "expected the user's question as the last message; got user, assistant (leave out",
+        ),
         ({"prompt": user("<video> What happens?")}, "video", "<video>"),
         ({"data_source": None}, "data_source_null", "data_source is null"),
         ({"images": [None]}, "missing_image", "neither bytes nor a path"),
@@ -66,7 +75,9 @@ def test_a_bad_row_says_what_is_wrong(tmp_path, changed, reason, message):
     error = refusal(tmp_path, verl_row(1, **changed), prompt_suffix=" Think.")
     assert error.reason == reason
     assert message in error.message
-    assert str(error).startswith(f"train.parquet:1: {reason}: ")
+    id = "" if changed.get("data_source", "digits") is None else "digits/"
+    assert error.row_id == f"{id}train/1"
+    assert str(error).startswith(f"train.parquet:1 ({id}train/1): {reason}: ")
 
 
 def test_the_easyr1_layout_has_the_same_faults(tmp_path):
@@ -144,10 +155,9 @@ def by_path(path):
         ("../secret.png", "not a path below image_root"),
         ("deep/../../secret.png", "not a path below image_root"),
         ("deep/../a.png", "not a path below image_root"),
-        ("/etc/passwd", "not a path below image_root"),
-        ("http://localhost/a.png", "not a path below image_root"),
-        ("file:///etc/passwd", "not a path below image_root"),
-        ("data:image/png;base64,AAAA", "not a path below image_root"),
+        ("/etc/passwd", "is an absolute path; paths start at image_root: write it relative to"),
+        ("http://localhost/a.png", "is a URL, which is not fetched: download the file"),
+        ("file:///etc/passwd", "is an absolute path; paths start at image_root"),
         ("a\0.png", "not a path below image_root"),
         ("out.png", "leads out of image_root"),
         ("up/secret.png", "leads out of image_root"),
@@ -162,6 +172,14 @@ def test_no_path_leads_out_of_the_root_or_to_anything_but_a_file(tmp_path, root,
     error = refusal(tmp_path, by_path(path), image_root=root)
     assert error.reason == "unsafe_path"
     assert message in error.message
+
+
+def test_an_absolute_path_below_the_root_is_refused_with_its_relative_form(tmp_path, root):
+    error = refusal(tmp_path, by_path(f"{root}/deep/b.png"), image_root=root)
+    assert error.reason == "unsafe_path"
+    assert error.message.endswith(
+        "is an absolute path; paths start at image_root: write 'deep/b.png'"
+    )
 
 
 @pytest.mark.parametrize("path", ["gone.png", "a.png/b.png", "x" * 5000, "loop.png"])

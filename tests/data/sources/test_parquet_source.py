@@ -178,7 +178,7 @@ def test_missing_columns_are_listed_for_both_layouts(tmp_path):
     pq.write_table(pa.table({"problem": ["?"], "answers": ["A"]}), tmp_path / "a.parquet")
     message = (
         "a.parquet: its columns are problem, answers: for the layout of verl it lacks "
-        "data_source, prompt, images, reward_model; for the layout of EasyR1 it lacks answer, "
+        "data_source, prompt, reward_model; for the layout of EasyR1 it lacks answer, "
         "images"
     )
     with pytest.raises(ValueError, match=message):

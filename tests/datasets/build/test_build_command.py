@@ -1,4 +1,4 @@
-"""``python -m perl_jax.data.build``: what it prints, and what it refuses."""
+"""``perl-jax build``: what it prints, and what it refuses."""
 
 import pytest
 
@@ -16,7 +16,7 @@ def test_without_a_name_it_lists_every_data_set_with_its_licence(capsys):
 
 def test_it_ends_with_a_table_of_rows_and_says_where_they_are(tmp_path, capsys):
     source = write_nlvr2(tmp_path / "published", 5)
-    flags = [f"--source={source}", f"--data_dir={tmp_path}", "--limit=4", "--splits=train"]
+    flags = [f"--data={source}", f"--out={tmp_path}", "--limit=4", "--splits=train"]
     main(["mantis_nlvr2", *flags])
     out = capsys.readouterr().out
     assert "train 4 4 0 8 0" in " ".join(out.split())
@@ -27,6 +27,6 @@ def test_it_ends_with_a_table_of_rows_and_says_where_they_are(tmp_path, capsys):
 def test_what_is_missing_or_unknown_is_said(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["mantis_nlvr2"])
-    assert "--source and --data_dir are required" in capsys.readouterr().err
+    assert "--data and --out are required" in capsys.readouterr().err
     with pytest.raises(ValueError, match=r"did you mean 'mantis_nlvr2'\?"):
         data_set("mantis_nlvr")

@@ -334,20 +334,31 @@ def test_another_fingerprint_is_refused_entry_by_entry(directory, wanted):
         f"{directory}/30 belongs to another run:\n"
         "  config: saved as c0ffee, now new\n"
         "  data: saved as da7a, now nothing\n"
-        "  seed: saved as nothing, now 1\n"
-        "Use another work directory, or allow changes of config, data, seed."
+        "  seed: saved as nothing, now 1"
     )
 
 
-def test_entries_that_may_change_do_and_are_reported(directory, wanted, caplog):
+def test_differences_that_the_comparison_allows_are_reported(directory, wanted, caplog):
+    def compare(place, saved):
+        assert (place, saved) == (f"{directory}/30", FINGERPRINT)
+        return ["code: another"]
+
     other = {**FINGERPRINT, "code": "new"}
     with pytest.raises(FingerprintError, match="code: saved as c0de, now new"):
-        open_at(directory, other).restore(wanted, allow_changes=["config"])
+        open_at(directory, other).restore(wanted)
     with caplog.at_level(logging.WARNING, LOGGER):
-        restored = open_at(directory, other).restore(wanted, allow_changes=["code", "seed"])
+        restored = open_at(directory, other).restore(wanted, compare=compare)
     assert_is_step(restored, 30)
     (message,) = messages(caplog, logging.WARNING)
-    assert message == f"checkpoint {directory}/30: code has changed since, as is allowed"
+    assert message == f"checkpoint {directory}/30: code: another; it goes on with the change"
+
+
+def test_a_comparison_that_refuses_ends_the_restore(directory, wanted):
+    def compare(place, saved):
+        raise FingerprintError("another run")
+
+    with pytest.raises(FingerprintError, match="another run"):
+        open_at(directory).restore(wanted, compare=compare)
 
 
 def test_a_record_of_another_version_is_refused(directory, wanted):

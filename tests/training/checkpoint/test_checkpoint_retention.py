@@ -151,3 +151,25 @@ def test_a_metric_of_numpy_is_saved_as_a_number(tmp_path):
     with open_at(tmp_path) as checkpoints:
         checkpoints.save(1, ARRAYS, {}, metric=np.float32(0.5))
     assert open_at(tmp_path).restore(abstract(ARRAYS)).metric == 0.5
+
+
+def test_an_evaluation_that_beats_the_best_is_saved_though_the_step_is_not_due(tmp_path):
+    with open_at(tmp_path, every=100, keep_last=1) as checkpoints:
+        saved = {
+            step: checkpoints.save(step, ARRAYS, {}, metric=metric)
+            for step, metric in ((1, None), (2, 0.5), (3, 0.5), (4, 0.25), (5, 0.75), (6, 0.6))
+        }
+        assert saved == {1: False, 2: True, 3: False, 4: False, 5: True, 6: False}
+        assert checkpoints.save(7, ARRAYS, {}, metric=0.1, force=True)
+        checkpoints.wait()
+        assert (on_disk(tmp_path), checkpoints.best_step()) == ([5, 7], 5)
+
+
+def test_of_the_best_as_many_are_saved_as_are_kept(tmp_path):
+    with open_at(tmp_path, every=100, keep_last=1, keep_best=2) as checkpoints:
+        for step, metric in enumerate((0.5, 0.25, 0.3, 0.1), 1):
+            checkpoints.save(step, ARRAYS, {}, metric=metric)
+        checkpoints.wait()
+        assert on_disk(tmp_path) == [1, 3]
+    with open_at(tmp_path / "none", every=100, keep_best=None) as checkpoints:
+        assert not checkpoints.save(1, ARRAYS, {}, metric=0.5)

@@ -14,6 +14,8 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from perl_jax.training.display.writers import LoggingConfig, MetricsWriter, read_metrics
+from tests.training.display.rows import row
+from tests.training.display.test_wandb_table import Library
 
 FILES_ONLY = LoggingConfig(tensorboard=False)
 
@@ -79,8 +81,26 @@ def test_a_step_is_written_once_and_in_order(tmp_path):
                 run.write(step, {})
         with pytest.raises(TypeError, match="reward/mean: expected a number; got 'high'"):
             run.write(4, {"reward/mean": "high"})
-    with writer(tmp_path, resume_step=3) as run, pytest.raises(ValueError, match="more than 3"):
-        run.write(3, {})
+    with writer(tmp_path, resume_step=3) as run:
+        run.write(4, {"reward/mean": 0.5})
+        with pytest.raises(ValueError, match="more than 4"):
+            run.write(4, {"policy/loss": 0.5})
+
+
+def test_a_resumed_run_may_add_metrics_to_the_step_that_it_resumes_from(tmp_path):
+    with writer(tmp_path) as run:
+        run.write(1, {"reward/mean": 0.25})
+        run.write(2, {"reward/mean": 0.5})
+    with writer(tmp_path, resume_step=2) as run:
+        with pytest.raises(ValueError, match="more than 2"):
+            run.write(2, {"reward/mean": 0.75, "eval/accuracy": 1.0})
+        run.write(2, {"eval/accuracy": 1.0})
+        run.write(3, {"reward/mean": 1.0})
+    assert [json.loads(line) for line in lines(tmp_path)] == [
+        {"step": 1, "reward/mean": 0.25},
+        {"step": 2, "reward/mean": 0.5, "eval/accuracy": 1.0},
+        {"step": 3, "reward/mean": 1.0},
+    ]
 
 
 def test_after_the_end_nothing_can_be_written(tmp_path):
@@ -237,6 +257,7 @@ class RecordingWandB(types.ModuleType):
     def __init__(self):
         super().__init__("wandb")
         self.told = []
+        self.Table, self.Image = Library.Table, Library.Image
 
     def init(self, **settings):
         self.told.append(("init", settings))
@@ -275,6 +296,24 @@ def test_wandb_is_told_the_run_its_settings_and_numbers_and_resumes_the_same_run
         ("init", {**same, "id": None, "resume": None}),
         ("finish",),
     ]
+
+
+def test_wandb_is_shown_a_table_of_rollouts_after_the_first_step_and_every_tenth(
+    tmp_path, monkeypatch
+):
+    wandb = RecordingWandB()
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    with writer(tmp_path, LoggingConfig(tensorboard=False, wandb=True)) as run:
+        for step in range(1, 21):
+            run.show(step, [row()])
+            run.write(step, {"reward/mean": 0.5})
+        run.show(30, [])
+    told = [(step, logged) for name, step, logged in wandb.told[1:-1]]
+    tables = [(step, logged["rollouts"]) for step, logged in told if "rollouts" in logged]
+    assert [step for step, _ in tables] == [1, 10, 20]
+    assert [len(table.rows) for _, table in tables] == [4, 4, 4]
+    # The library takes no step after a later one.
+    assert [step for step, _ in told] == sorted(step for step, _ in told)
 
 
 def test_settings_out_of_range_are_refused():

@@ -1,0 +1,209 @@
+"""Proves of numbers and number words that they count or measure, so that they name no image."""
+
+import re
+
+from perl_jax.permutation.reading.uses import Use
+from perl_jax.permutation.reading.words import NUMBER
+
+_UNITS = (
+    r"\s*(?:%|\u00b0|\u2032|[\u20ac\u00a3\u00a5]"
+    r"|(?:percent|degrees?|mm|cm|dm|km|inch|inches|ft|feet|yards?|miles?|mg|kg|lbs?|oz|tons?|tonnes?|ml"
+    r"|liters?|litres?|secs?|seconds?|minutes?|mins?|hrs?|hours?|days?|weeks?|months?|years?|decades?"
+    r"|centuries|hz|khz|mhz|ghz|kw|amps?|volts?|watts?|kpa|mol|px|pixels?|dpi|fps|mph|kph|dollars?|cents?"
+    r"|euros?|pounds?|am|pm|a\.m|p\.m|o'clock|times|meters?|metres?|centimet(?:er|re)s?|grams?"
+    r"|kilomet(?:er|re)s?|kilograms?|million|billion|thousand|hundred|dozen)\b)"
+    r"|(?:mi|[mglshwvajnkcfd])\b"
+)
+_COMPOUND = (
+    r"-(?:story|storey|way|sided|piece|door|wheeled|legged|dimensional|thirds|tone|lane|person"
+    r"|year|day|hour|minute|inch|foot|meter|seat\w*|digit|point)\b"
+)
+_QUANTITY = (
+    r"\b(?:exactly|precisely|there|(?:at\s+(?:least|most))|(?:(?:more|less|fewer)\s+than)|only|just|about|around|over"
+    r"|approximately|nearly|almost|roughly|up\s+to|a\s+total\s+of|total\s+of|has|have|had|having|contains?"
+    r"|containing|includes?|including|shows?|showing|depicts?|displays?|features?|are|is|was|were|there's|sees?"
+    r"|with|without|these|those|the|all|both|other|another|any|some|of|for|by|least|most|every|each|its|his"
+    r"|her|their|my|your|our|costs?|holds?|wears?|counts?|got|have\s+got|count|find|see|than\s+the|no)\s+"
+)
+# After these a bare number may go on from "in image 1".
+_PREPOSITION = r"\b(?:in|on|from|to|inside|within|at|between|than|against|like)\s+"
+_LABELS = (
+    r"(?:step|question|option|choice|player|problem|exercise|chapter|section|task|object|point|bus|line|row"
+    r"|column|room|floor|gate|platform|lane|track|team|route|exit|highway|flight|seat|door|house|apartment"
+    r"|angle|circle|triangle|square|box|cell|car|truck|train|vehicle|runner|horse|person|jersey|bib|score"
+    r"|value|level|lap|inning|period|quarter|game|match|day|week|month|year|hour|minute|age|size|magnitude"
+    r"|power|rank|class|category|node|vertex|edge|bar|curve|equation|circuit|resistor|block|ball|bottle"
+    r"|beaker|digit|numeral|photon|photographer|imagery)s?|(?:the|a)\s+number|numbers"
+)
+_LIST = rf"(?:{NUMBER}\s*(?:,\s*(?:and\s+|or\s+)?|\s(?:and|or|to|&)\s+|-|\u2013)\s*)*"
+_ASKS_A_NUMBER = re.compile(
+    r"(?i)\bhow\s+(?:many|much|long|old|tall|far|big|large|wide|high|heavy|often|fast|deep|hot|cold|thick)\b"
+    r"|\bwhat(?:'s|\s+is|\s+are|\s+was)?\s+(?:the\s+)?(?:\w+\s+){0,2}?(?:number|count|sum|total|difference|product"
+    r"|value|ratio|area|length|width|height|perimeter|volume|distance|radius|diameter|angle|degree|price|cost"
+    r"|score|temperature|percentage|probability|mean|median|mode|average|range|slope|speed|time|age|date|year"
+    r"|fraction|quotient|remainder|digit|result)\b"
+    r"|\b(?:calculate|compute|evaluate|solve|count)\b|\bfind\s+(?:the\s+)?(?:value|number|area|length|sum|total"
+    r"|measure|perimeter|volume|distance|probability|angle)\b|\bfind\s+[a-z]\b|=\s*\?"
+)
+_NAMES_AN_IMAGE = re.compile(
+    r"(?i)\b(?:number|index|position|place|label|id|digit)\s+of\s+(?:the|each|an?)?\s*(?:\w+\s+){0,2}"
+    r"(?:image|picture|photo|photograph|pic|img|one|frame|panel|figure)\b|\bwhich\s+(?:of\b|\w*\s*number\s+of)"
+    r"|\b(?:image|picture|photo|pic|img|frame|panel|figure)\s+(?:number|index)"
+)
+
+
+def number(use: Use) -> str | None:
+    """What "2" was taken for, if it names no image."""
+    if use.whole:
+        return _as_an_answer(use)
+    if _is_marked_off(use):
+        return None
+    return _measure(use) or _label(use) or _count(use)
+
+
+def count(use: Use) -> str | None:
+    """What "two" was taken for, if it names no image."""
+    if use.whole:
+        return _as_an_answer(use)
+    if use.follows(r"\b(?:number|no\.?|#|nr\.?)\s*"):
+        return None
+    if use.precedes(_UNITS):
+        return "a measure"
+    if _is_marked_off(use):
+        return None
+    if use.word == "one":
+        return _one(use)
+    if use.precedes(r"\s+of\s+(?:the|these|those|them|its|his|her)\b") or use.precedes(_COMPOUND):
+        return "a count"
+    if use.follows(r"\b(?:the|these|those|all|other|any|exactly|both)\s+(?:other\s+)?"):
+        return "a count"
+    return _count(use)
+
+
+def _is_marked_off(use: Use) -> bool:
+    """Whether only marks stand between the number and a noun: "image **2**", "image <b>2</b>"."""
+    mark = r"(?:</?\w{1,8}>|[^\w\s\a,])"
+    return use.follows(rf"\b(?:{use.own})s?\s*{mark}(?:{mark}|\s)*")
+
+
+def _one(use: Use) -> str | None:
+    """Proves "one" a pronoun or a count, which it mostly is."""
+    pronoun = (
+        r"\b(?:which|the|this|that|each|every|any|no|some|odd|other|another|either|neither|last|\w+er"
+        r"|\w+est|(?:an?|the)\s+(?:(?!(?:and|but|or|while|whereas|in|on|of|with)\b)[\w-]+\s+){1,2})"
+        r"\s*"
+    )
+    amount = (
+        r"\b(?:shows?|showing|contains?|containing|has|have|had|least|most|exactly|only|just|depicts?"
+        r"|there\s+is|features?|includes?|wearing|holding)\s+"
+    )
+    if use.follows(rf"\b{NUMBER}\s*(?:,|and|or|&)\s*") or use.precedes(
+        rf"\s*(?:,|\band\b|\bor\b|&)\s*{NUMBER}\b"
+    ):
+        return "a count" if use.thing() else None
+    if use.precedes(r"\s*(?:[:=]|\s(?:an?|is)\b)") and not use.follows(pronoun):
+        other = r"\bone\b.*\bother|\banother\b.*\bone\b"
+        return "one of a set" if use.in_clause(other) else None
+    if use.follows(pronoun) or use.follows(amount) or use.follows(r"[\0\a]\s+"):
+        return "a pronoun or a count"
+    if use.follows(r"\bone\s+by\s+"):
+        return "one of a set"
+    rest = (
+        rf"\s+(?:of|by\s+one|another|more|who|that|(?:[\w-]+\s+){{0,2}}(?:{use.own})|way|thing)\b"
+    )
+    if use.precedes(rest) or use.in_clause(r"\bone\b.*\bother"):
+        return "one of a set"
+    return "a count" if use.thing() else None
+
+
+def _as_an_answer(use: Use) -> str | None:
+    """Proves a number that is a whole option or answer, by the question."""
+    asked = use.facts.question
+    if _NAMES_AN_IMAGE.search(asked) and not re.search(r"(?i)\bhow\s+many\b", asked):
+        return None
+    return "a number that the question asks for" if _ASKS_A_NUMBER.search(asked) else None
+
+
+def _measure(use: Use) -> str | None:
+    """Proves a number with a unit, a price, a part of a formula, a time or a name."""
+    if use.follows(r"[\u20ac\u00a3\u00a5]\s*|(?<!\w )\$\s?") or use.precedes(_UNITS):
+        return "a measure"
+    if use.follows(r"\d\s*(?:[x\u00d7]|by)\s*") or use.precedes(r"\s*(?:[x\u00d7]|by)\s*\d"):
+        return "a measure"
+    if use.follows(r"\d:") or use.precedes(r":\d"):
+        return "a ratio or a time"
+    if use.precedes(_COMPOUND):
+        return "a part of a compound"
+    if not use.facts.numbered and use.precedes(r"\s(?!i\b|a\b)[a-z]\b"):
+        return "a measure"
+    if not use.facts.numbered and _is_in_a_formula(use):
+        return "a part of a formula"
+    return "a part of a name" if use.follows(r"[^\W\d_]") else None
+
+
+def _is_in_a_formula(use: Use) -> bool:
+    operator = r"\s*[-=+*/^<>\u2264\u2265\u00d7\u00f7\u2212]\s*"
+    if use.follows(rf"(?:\d|\b[a-z]|[)}}]){operator}") or use.follows(r"\w[_^]\{?|\\\w+\{"):
+        return True
+    if use.precedes(rf"{operator}(?:\d|[a-z]\b|\(|\\)") or use.precedes(r"[a-z]\b"):
+        return True
+    opened = use.clause_before.count("$") % 2 == 1 and "$" in use.after
+    return opened and not use.follows(rf"\b(?:{use.own})s?\s*\$")
+
+
+def _label(use: Use) -> str | None:
+    """Proves the number of a thing: "player 2", "steps 1 and 2", "scores: 1, 2"."""
+    if use.precedes(r"\s*[\])]?\s*[:=.-]?\s*\0"):
+        return None  # it is written at an image
+    if use.follows(rf"\b(?:{use.own})s?\s+(?:with|of|having|bearing)\s+(?:(?:the|a)\s+)?number\s+"):
+        return None  # the image's own number, or one that it shows
+    labelled = rf"\b(?:{_LABELS})(?:\s*[:#]|\s+(?:no\.?|number))?\s*{_LIST}"
+    return "the number of a thing" if use.follows(labelled) else None
+
+
+def _is_compared(use: Use) -> bool:
+    """Whether "the number of dogs is greater than 2" compares a number."""
+    compared = use.follows(r"\b(?:greater|less|more|fewer|higher|lower)\s+than\s+")
+    return compared and use.in_clause(r"\b(?:number|count|total)\s+of\b")
+
+
+def _count(use: Use) -> str | None:
+    if use.precedes(rf"\s+(?:\w+\s+)?(?:{use.own})s\b") and not use.follows(
+        r"(?:^|[.,;]|\band)\s*$"
+    ):
+        return "a count of images"
+    if use.follows(r"\bnumber\s+of\s+(?:\w+\s+){1,3}(?:is|was|are)\s+"):
+        return "a count"
+    if use.precedes(r"\s+of\s+(?:whom|which)\b"):
+        return "a count"
+    ends = use.precedes(r"\s*(?:[.,;?!]|$)")
+    verb = r"\b(?:there\s+(?:is|are|was|were)|shows?|has|have|contains?|includes?)\s+"
+    if ends and (use.follows(verb + r"(?:(?:only|exactly)\s+)?") or _is_compared(use)):
+        return "a count"
+    if use.follows(r"\b(?:score|total|sum|result|value|age|size|count|ratio)\s+(?:is|was|of|=)\s+"):
+        return "a count"
+    plural = (
+        r"\s+(?!(?:is|was|has|does|this|shows|contains|depicts|looks|displays|features)\b)\w+s\b"
+    )
+    if (
+        not use.facts.refers
+        and use.precedes(plural)
+        and use.follows(rf"{_QUANTITY}|{_PREPOSITION}")
+    ):
+        return "a count of things"
+    thing = use.thing(plural=True, between=3)
+    if thing is None:
+        return None
+    counted = f"a count of things: {thing}"
+    if use.follows(_PREPOSITION):
+        return None if use.facts.refers else counted
+    if not use.facts.numbered or use.follows(_QUANTITY):
+        return counted
+    if use.follows(rf"{_QUANTITY}{NUMBER}\s+(?:\w+\s+){{1,3}}(?:and|or)\s+"):
+        return counted  # "2 dogs and 3 cats"
+    # "In image 1, 2 dogs": the number does not go on from a subject.
+    return (
+        counted
+        if use.follows(rf"\b(?:{use.own})\s+(?:\a+)?\s*,?\s*") and not use.follows(r"^\W*$")
+        else None
+    )

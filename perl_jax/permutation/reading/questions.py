@@ -1,0 +1,37 @@
+"""Reads what a question asks for: an image, a set of images, or something else."""
+
+import re
+
+from perl_jax.permutation.reading.words import NUMBER, compiled
+
+_OF = (
+    rf"(?:(?:of|the|these|those|all|following|given|shown|above|below|other|provided|{NUMBER})\s+)*"
+)
+_WHICH = (
+    rf"\b(?:which|what|whose)\s+(?:(?:one|ones)\s+)?{_OF}(?:\w+\s+)?NOUNs?\b"
+    r"|\bwhich\s+(?:ones?\b|is\b|are\b|has\b|have\b|shows?\b|contains?\b|of\s+(?:them|these|those)\b|two\b)|\bwhich\s*[?]"
+    r"|\b(?:number|index|position)\s+of\s+the\s+(?:\w+\s+)?NOUN\b"
+    rf"|\b(?:identify|select|choose|pick|find|name|list|point\s+out)\s+{_OF}(?:\w+\s+)?NOUNs?\b"
+    r"|\bodd\s+one\s+out\b"
+)
+_SET = (
+    rf"\b(?:which|what)\s+(?:ones\s+)?{_OF}(?:\w+\s+)?NOUNs\b|\bwhich\s+(?:ones|two|three)\b"
+    rf"|\b(?:identify|select|choose|pick|find|name|list)\s+{_OF}(?:\w+\s+)?NOUNs\b"
+)
+_ORDERED = re.compile(
+    r"(?i)\b(?:order|sort|sorted|rank|ranked|ranking|arrange|arranged|sequence|respectively)\b"
+    r"|\bfrom\b[^.?!]{0,60}\bto\b|\bfollowed\s+by\b|\bthen\b"
+)
+_COUNTS = re.compile(r"(?i)\bhow\s+(?:many|much)\b")
+
+
+def asks_which(question: str, nouns: tuple[str, ...]) -> bool:
+    """Whether a question asks for one image or several, rather than for a thing or a number."""
+    asks = compiled(_WHICH, nouns).search(question) is not None
+    return asks and _COUNTS.search(question) is None
+
+
+def asks_for_a_set(question: str, nouns: tuple[str, ...]) -> bool:
+    """Whether a question asks for images whose order does not matter."""
+    asks = compiled(_SET, nouns).search(question) is not None
+    return asks and _ORDERED.search(question) is None

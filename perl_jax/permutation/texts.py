@@ -1,0 +1,241 @@
+"""Reads all texts of an example together, accounts for their words, and rewrites them."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from perl_jax.permutation import answers
+from perl_jax.permutation.layout import Layout, said_before
+from perl_jax.permutation.reading import placeholders
+from perl_jax.permutation.reading.accounting import account_for
+from perl_jax.permutation.reading.options import inline_options, question_field
+from perl_jax.permutation.reading.questions import asks_for_a_set, asks_which
+from perl_jax.permutation.reading.references import read_references
+from perl_jax.permutation.reading.rewriting import (
+    check_doubts,
+    in_reading_order,
+    pair_first_and_last,
+    rewrite,
+)
+from perl_jax.permutation.reading.scan import Account, Mention, Reader, Scan
+from perl_jax.permutation.reading.uses import Facts, Role
+from perl_jax.permutation.refusal import CannotPermute
+from perl_jax.types import Example
+
+MAX_LENGTH = 65_536
+"""The most characters that the texts of an example may have."""
+
+Part = tuple[int, int, str]
+"""A text that an answer may consist of: its field, where it begins there, and its words."""
+
+
+def rewritten(layout: Layout) -> list[str]:
+    """The turns, the question, the options and the answer, rewritten as the rule says.
+
+    Raises:
+        CannotPermute: If a word that could bear on the order is not accounted for.
+    """
+    texts, scans = read(layout)
+    check_doubts(scans, layout.moved)
+    _check_lists(scans, layout)
+    _check_explained(scans, layout)
+    pair_first_and_last(scans, layout.new_slot)
+    sets, new = asks_for_a_set(layout.example.question, layout.rule.nouns), []
+    for field, (text, scan) in enumerate(zip(texts, scans, strict=True)):
+        if sets and field > question_field(layout.example):
+            scan.mentions = in_reading_order(text, scan, layout.new_slot)
+        new.append(rewrite(text, scan, layout.new_slot))
+    return [*new[:-1], new[-1] or layout.example.answer]
+
+
+def read(layout: Layout) -> tuple[tuple[str, ...], list[Scan]]:
+    """The texts of an example, and what was read of each: references, doubts and accounts."""
+    rule, captions = layout.rule, placeholders.Captions()
+    if sum(map(len, layout.fields)) + len(layout.example.answer) > MAX_LENGTH:
+        raise CannotPermute("text_too_long", f"more than {MAX_LENGTH} characters")
+    if rule.text == "rewrite":
+        captions = placeholders.find_captions(
+            layout.fields, layout.places, layout.moved, rule.nouns, rule.index_base
+        )
+        placeholders.check_places(layout.fields, layout.places, captions, layout.moved)
+    follows = rule.answer == "remap_letter"
+    reader = Reader(
+        num_slots=len(layout.new_slot),
+        base=rule.index_base,
+        nouns=rule.nouns,
+        names=captions.names,
+        strict_sides=rule.sides == "strict",
+        sequences=follows or rule.answer == "relabel_order",
+        letters_follow=follows,
+    )
+    texts = (*layout.fields, _answer_text(layout, captions.names))
+    orders = _orders(texts, layout, reader)
+    bare = _bare_references(texts, layout, reader)
+    fixed, scans = (*layout.places, *captions.spans, *layout.named), []
+    for index, text in enumerate(texts):
+        known = [*(s for s in fixed if s.field == index), *orders.get(index, [])]
+        masked = placeholders.mask(text, [*known, *bare.get(index, [])])
+        scan = read_references(masked, reader) if rule.text == "rewrite" else Scan(masked, reader)
+        scans.append(scan)
+    if rule.text == "rewrite":
+        _account(texts, scans, layout, captions)
+    for index, scan in enumerate(scans):
+        scan.mentions += orders.get(index, []) + bare.get(index, [])
+    return texts, scans
+
+
+def _answer_text(layout: Layout, names: Sequence[str]) -> str:
+    """The answer, or nothing where it is a letter that follows its option or stays with it."""
+    example, letter = layout.example, answers.letter_of(layout.example.answer)
+    if layout.rule.answer == "remap_letter" and layout.has_letter:
+        return ""
+    if letter is None or layout.options or layout.rule.text == "keep":
+        return "" if letter else example.answer
+    if letter in names or asks_which(example.question, layout.rule.nouns):
+        return example.answer  # the letter may be that of a caption
+    return ""
+
+
+def _account(
+    texts: Sequence[str], scans: Sequence[Scan], layout: Layout, captions: placeholders.Captions
+) -> None:
+    mentions = [mention for scan in scans for mention in scan.mentions]
+    captioned = bool(captions.spans)
+    joined = "\n".join(scan.text for scan in scans)
+    facts = Facts(
+        reader=scans[0].reader,
+        question=layout.example.question,
+        refers=captioned or bool(mentions) or any(scan.runs for scan in scans),
+        numbered=(captioned and not captions.names) or any(map(_has_numbered_subject, scans)),
+        sided=layout.rule.sides == "strict" or any("side" in m.style for m in mentions),
+        bound=len(layout.new_slot) == 2 and _BOUND.search(joined) is not None,
+        lettered=frozenset(option.letter for option in layout.options),
+    )
+    for index, (text, scan) in enumerate(zip(texts, scans, strict=True)):
+        options = [option for option in layout.options if option.field == index]
+        for option in options:
+            scan.claim(option.label_start, option.start)
+        parts = [(option.start, option.end) for option in options]
+        role: Role = "question" if index <= question_field(layout.example) else "option"
+        if index == len(texts) - 1:
+            account_for(scan, text, facts, "answer", [(0, len(text))])
+        elif _is_earlier_answer(layout, index):
+            asked = replace(facts, question="" if index == 0 else texts[index - 1])
+            account_for(scan, text, asked, "answer", [(0, len(text))])
+        else:
+            account_for(scan, text, facts, role, parts)
+
+
+_LISTS = re.compile(r"(?i)[,;/\n]|\b(?:and|or|then|while|but|whereas)\b")
+_BOUND = re.compile(r"\a[^.\n]{0,60}\b(?:beginning|start)\b[^.\n]{0,60}\a[^.\n]{0,60}\bend\b")
+_PREPOSITION = re.compile(
+    r"(?i)\b(?:in|of|on|from|to|with|than|between|for|at|into|like|and|or|vs\.?|versus)\s+(?:the\s+)?"
+    r"\w+\s*(?:no\.?|number|[#_-])?\s*$"
+)
+
+
+def _has_numbered_subject(scan: Scan) -> bool:
+    """Whether a numbered image is a subject, so that "2 a dog" may go on from "image 1 is"."""
+    numbered = [m for m in scan.mentions if m.style in ("digits", "cardinal")]
+    return any(not _PREPOSITION.search(scan.before(m.start)) for m in numbered) or bool(scan.runs)
+
+
+def _is_earlier_answer(layout: Layout, field: int) -> bool:
+    turns = layout.example.turns
+    return field < len(turns) and turns[field].role == "assistant"
+
+
+def _check_lists(scans: Sequence[Scan], layout: Layout) -> None:
+    """Refuses earlier answers that list things without a word for their images: "a dog, a cat"."""
+    for field, (turn, scan) in enumerate(zip(layout.example.turns, scans, strict=False)):
+        is_list = _is_earlier_answer(layout, field) and _LISTS.search(turn.text.strip())
+        if is_list and layout.rule.text == "rewrite" and not (scan.mentions or scan.runs):
+            raise CannotPermute("earlier_answers", turn.text.strip())
+
+
+def _check_explained(scans: list[Scan], layout: Layout) -> None:
+    """Refuses rows whose text does not show what their columns and answers say."""
+    rule, refers = layout.rule, any(scan.mentions or scan.runs for scan in scans)
+    if rule.text == "keep":
+        return
+    if rule.answer in ("invariant", "reference") and not refers and layout.change_needed:
+        raise CannotPermute("unexplained_change")
+    if rule.answer == "remap_letter" and not layout.has_letter and not scans[-1].mentions:
+        raise CannotPermute("answer_not_a_letter", layout.example.answer)
+
+
+def _parts(texts: Sequence[str], layout: Layout) -> list[Part]:
+    """The texts that an answer may consist of: those of the options, and the answer itself."""
+    parts = [(o.field, o.start, texts[o.field][o.start : o.end]) for o in layout.options]
+    return [*parts, (len(texts) - 1, 0, texts[-1])]
+
+
+def _orders(texts: Sequence[str], layout: Layout, reader: Reader) -> dict[int, list[Mention]]:
+    """The numbers of all orders, by text, where the rule relabels orders."""
+    parts = _parts(texts, layout)
+    if layout.rule.answer != "relabel_order":
+        said = [*(part for _, _, part in parts), *said_before(layout.example)]
+        for part in said if layout.rule.text == "rewrite" else ():
+            if answers.looks_like_order(part, reader.num_slots):
+                raise CannotPermute("undeclared_order", part.strip())
+        return {}
+    found: dict[int, dict[int, Mention]] = {}
+    for field, offset, text, whole in [
+        *((field, offset, text, True) for field, offset, text in parts),
+        *((field, 0, text, False) for field, text in enumerate(texts)),
+    ]:
+        for mention in answers.find_orders(text, reader, whole, offset):
+            found.setdefault(field, {})[mention.start] = mention
+    if not found:
+        raise CannotPermute("no_order")
+    return {field: list(mentions.values()) for field, mentions in found.items()}
+
+
+def _bare_references(
+    texts: Sequence[str], layout: Layout, reader: Reader
+) -> dict[int, list[Mention]]:
+    """References without a noun in options and answer; refuses those that the rule excludes."""
+    rule, found = layout.rule, dict[int, list[Mention]]()
+    declared = rule.answer == "reference"
+    asked = (layout.example.question, *(turn.text for turn in layout.example.turns))
+    if rule.text == "keep" or not any(asks_which(text, rule.nouns) for text in asked):
+        return found
+    for text in _earlier_parts(layout.example):
+        for mention in answers.find_bare(text, reader, 0):
+            if mention.slot in layout.moved:
+                raise CannotPermute("ambiguous_answer", text.strip())
+    for field, offset, text in _parts(texts, layout):
+        named = answers.find_name(text, reader, offset)
+        for mention in named or answers.find_bare(text, reader, offset):
+            if (declared or named) and 0 <= mention.slot < reader.num_slots:
+                found.setdefault(field, []).append(mention)
+            elif declared:
+                raise CannotPermute("reference_out_of_range", text.strip())
+            elif mention.slot in layout.moved:
+                raise CannotPermute("ambiguous_answer", text.strip())
+    return found
+
+
+def _earlier_parts(example: Example) -> Iterator[str]:
+    """The texts before the question that an answer may consist of: answers, and texts of options.
+
+    Whether a bare number or ordinal among them names an image, the rule does not say.
+    """
+    for field, turn in enumerate(example.turns):
+        if turn.role == "assistant":
+            yield turn.text
+        else:
+            yield from (turn.text[o.start : o.end] for o in inline_options(turn.text, field))
+
+
+def accounts_of(layout: Layout) -> list[tuple[str, list[Account]]]:
+    """Each text of an example with what its words were taken for, in reading order."""
+    texts, scans = read(layout)
+    found = []
+    for text, scan in zip(texts, scans, strict=True):
+        named = [
+            Account(mention.start, mention.end, f"image {mention.slot + 1}")
+            for mention in (*scan.mentions, *(end for run in scan.runs for end in run.ends))
+        ]
+        found.append((text, sorted([*named, *scan.accounts], key=lambda account: account.start)))
+    return found

@@ -1,0 +1,75 @@
+r"""Reads the letter of an option: ``B``, ``(B)``, ``Option B``, ``B. the left image``."""
+
+import re
+from dataclasses import dataclass
+
+from perl_jax.rewards.normalise import unwrapped_text
+from perl_jax.rewards.words import OPTION, PICTURE, hedges
+
+_TRUE_LETTER = re.compile(rf"(?:(?i:{OPTION}|{PICTURE})\s+)?\(?([A-Z])\)?[.:]?")
+_TRUE_OPTION = re.compile(
+    r"(?:\(|(?=[A-H][.:)]))(?P<letter>[A-H])[.:)]\s+(?P<text>\S.*)", re.DOTALL
+)
+_WORD = re.compile(rf"(?:the\s+)?(?:{OPTION}|{PICTURE})s?\s*[:#]?\s*", re.IGNORECASE)
+# A letter alone, or an option as it is printed: "(B) the left image", "B. cat", "B: cat".
+_LETTER = re.compile(
+    r"(?:[(\[](?P<enclosed>[A-Za-z])[)\]][.:]?|(?P<bare>[A-Za-z])[.:)]?)(?:(?<=[)\].:])\s+(?P<text>\S.*))?",
+    re.DOTALL,
+)
+_DRESSED = re.compile(
+    r"\\(?:text|textbf|mathrm|mathbf|textrm|mathit|bf|rm)\s*\{\s*(\(?[A-Za-z]\)?[.:]?)\s*\}"
+)
+# A letter in the text of an option may be another option; "a" and "A cat" are articles.
+_OTHER = re.compile(
+    r"(?P<name>\b[A-Za-z][A-Za-z-]*\s+)?(?<![A-Za-z0-9\\'])(?P<letter>[A-J])(?![A-Za-z0-9'])"
+    r"(?P<article>\s+(?!is\b|are\b|or\b|and\b|not\b|was\b|nor\b|but\b)[a-z])?"
+    r"|\((?P<small>[a-j])\)"
+)
+_NAMES = re.compile(
+    rf"(?:{PICTURE}|vitamin|point|team|group|graph|line|class|type|plan|hepatitis|angle|side|segment"
+    r"|box|circle|set|event|city|train|car|person|player|company|model|method|experiment|beaker|tube"
+    r"|container|bar|curve|region|area|object|block|cube|planet|star|path|route|road|shape|diagram"
+    r"|chart|map|row|column|tower|street|house|building|triangle|rectangle|square|part|section)s?\s+",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class TrueOption:
+    """The letter of the right option, and its text if the truth has it."""
+
+    letter: str
+    text: str = ""
+
+
+def read_true_option(truth: str) -> TrueOption | None:
+    """Reads ``B``, ``(B)``, ``Option B`` or ``(B) cat``; None if the truth is anything else."""
+    if found := _TRUE_LETTER.fullmatch(truth):
+        return TrueOption(found[1])
+    if (found := _TRUE_OPTION.fullmatch(truth)) and _describes(found["text"], found["letter"]):
+        return TrueOption(found["letter"], found["text"])
+    return None
+
+
+def option(answer: str) -> str:
+    """The capital letter of the one option that an answer names; empty if it is not one."""
+    answer = _DRESSED.sub(r"\1", unwrapped_text(answer)).strip()
+    word = _WORD.match(answer)
+    found = _LETTER.fullmatch(answer[word.end() :] if word else answer)
+    if found is None:
+        return ""
+    letter = (found["enclosed"] or found["bare"]).upper()
+    return letter if found["text"] is None or _describes(found["text"], letter) else ""
+
+
+def _describes(text: str, letter: str) -> bool:
+    """Whether the text beside a letter describes that option, and names no other."""
+    if hedges(text):
+        return False
+    for other in _OTHER.finditer(text):
+        named = (other["letter"] or other["small"] or "").upper()
+        is_article = named == "A" and other["article"] is not None
+        is_name = other["name"] is not None and _NAMES.fullmatch(other["name"])
+        if named != letter and not is_article and not is_name:
+            return False
+    return True

@@ -1,0 +1,57 @@
+"""Reads which picture an answer names: ``Image 3``, ``the third image``, ``the left one``."""
+
+import re
+from dataclasses import dataclass
+
+from perl_jax.rewards.words import ORDINALS, PICTURE
+
+_PLACE = (
+    r"(?:left|right|top|bottom|middle|center|centre|upper|lower|last)(?:[- ](?:left|right|center))?"
+)
+_ORDINAL = "|".join(ORDINALS)
+_REFERENCE = re.compile(
+    rf"(?:the\s+)?(?:"
+    rf"(?P<noun>{PICTURE})s?\s*(?:no\.?\s*|number\s*|#\s*)?\(?(?P<number>[0-9]{{1,3}})\)?"
+    r"|(?:#|no\.?|number)\s*(?P<numbered>[0-9]{1,3})"
+    rf"|(?P<ordinal>{_ORDINAL})(?P<counted>\s+(?:{PICTURE}|one))?"
+    rf"|(?P<place>{_PLACE})(?P<placed>\s+(?:{PICTURE}|one|side))?"
+    rf"|(?:{PICTURE}|one)\s+(?:on|at|in|to)\s+the\s+(?P<where>{_PLACE})(?:\s+side)?"
+    r"|(?:on|at|in)\s+the\s+(?P<there>left|right|middle|center|centre|top|bottom)"
+    r"|(?P<bare>[0-9]{1,3}))"
+)
+_CENTER = re.compile("centre|middle")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A picture, by its number or its place.
+
+    Attributes:
+        picture: The number, or the words of the place.
+        form: How it is said: ``named`` (by a noun or a sign), ``ordinal``, ``place`` or ``bare``.
+    """
+
+    picture: str
+    form: str
+
+
+def read_reference(words: str) -> Reference | None:
+    """Returns the picture that words in small letters name; None if they name none, or more."""
+    found = _REFERENCE.fullmatch(words)
+    if found is None:
+        return None
+    if number := found["number"] or found["numbered"]:
+        return Reference(str(int(number)), "named")
+    if found["ordinal"]:
+        number = str(ORDINALS[found["ordinal"]])
+        return Reference(number, "named" if found["counted"] else "ordinal")
+    if place := found["place"] or found["where"] or found["there"]:
+        return Reference(_CENTER.sub("center", place).replace("-", " "), "place")
+    return Reference(str(int(found["bare"])), "bare")
+
+
+def same_picture(given: Reference, true: Reference) -> bool:
+    """Whether two references name one picture; a bare number or ordinal needs the other's noun."""
+    return given.picture == true.picture and (
+        given.form == true.form or "named" in (given.form, true.form)
+    )

@@ -1,0 +1,120 @@
+r"""Splits lists, orders, sets, matrices and systems of equations into their items."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+Joint = Literal["comma", "arrow", "and", "or"]
+
+_SEPARATOR = re.compile(
+    r"\\[{}]|[,;]?\s(?P<word>and|or|&)\s|[,;]?\s*\\text\{\s*(?P<text>and|or)\s*\}|[()\[\]{},;→]"
+)
+_OPENING = ("(", "[", "{", "\\{")
+_CLOSING = (")", "]", "}", "\\}")
+_BLOCK = re.compile(
+    r"\\begin\{(?P<name>[pbB]?matrix|smallmatrix|cases)\}(?P<body>.*)\\end\{(?P=name)\}", re.DOTALL
+)
+_ARRAY = re.compile(
+    r"[(\[]\s*\\begin\{array\}\{[clr| ]*\}(?P<body>.*)\\end\{array\}\s*[)\]]", re.DOTALL
+)
+_LETTERS = re.compile(r"(?:\([A-J]\)\s*|[A-J]\s*){2,10}")
+
+
+@dataclass(frozen=True)
+class Sequence:
+    r"""Items, their brackets (``()``, ``[)``, ``\{\}`` or empty) and what stands between them."""
+
+    items: tuple[str, ...]
+    brackets: str
+    joint: Joint = "comma"
+
+    @property
+    def is_set(self) -> bool:
+        r"""Whether the order of the items says nothing: ``\\{1, 2\\}``, ``1 and 2``."""
+        return self.brackets == "\\{\\}" or (not self.brackets and self.joint in ("and", "or"))
+
+
+def read_sequence(text: str) -> Sequence | None:
+    """Splits a cleaned text at its outermost separators; None if it is a single item."""
+    text = text.strip()
+    inner, brackets = _without_brackets(text)
+    items, joints, start, depth = [], set(), 0, 0
+    for token in _SEPARATOR.finditer(inner):
+        if token.group() in _OPENING:
+            depth += 1
+        elif token.group() in _CLOSING:
+            depth -= 1
+        elif depth == 0:
+            items.append(inner[start : token.start()].strip())
+            joints.add(token["word"] or token["text"] or token.group())
+            start = token.end()
+    items.append(inner[start:].strip())
+    if len(items) == 1:
+        # (5) and \{5\} are 5 in brackets; {5} and (x+1)(x-1) are not lists.
+        return None
+    if not all(items) or depth != 0:
+        return None
+    return Sequence(tuple(items), brackets, _joint(joints))
+
+
+def read_items(text: str) -> tuple[str, ...]:
+    """The entries of a cleaned matrix or system, the items of a list, or the text itself."""
+    if block := read_block(text):
+        return tuple(cell for row in block[1] for cell in row)
+    sequence = read_sequence(text)
+    return (text,) if sequence is None else sequence.items
+
+
+def read_letters(text: str) -> Sequence | None:
+    """Reads options without separators, ``AD`` or ``(A)(D)``, as a set; ``BA`` as a list."""
+    letters = re.findall("[A-J]", text)
+    if not _LETTERS.fullmatch(text) or len(set(letters)) < len(letters):
+        return None
+    in_order = letters == sorted(letters)
+    return Sequence(tuple(letters), "\\{\\}" if in_order else "")
+
+
+def read_block(text: str) -> tuple[str, tuple[tuple[str, ...], ...]] | None:
+    r"""Reads a whole matrix, or system of equations, as its kind and its rows of cells."""
+    found = _BLOCK.fullmatch(text.strip()) or _ARRAY.fullmatch(text.strip())
+    if found is None or "\\begin" in found["body"] or "\\end" in found["body"]:
+        return None
+    body = found["body"].strip().removesuffix("\\\\")
+    rows = tuple(
+        tuple(cell.strip().rstrip(",;").strip() for cell in row.split("&"))
+        for row in body.split("\\\\")
+    )
+    kind = "cases" if found.groupdict().get("name") == "cases" else "matrix"
+    return (kind, rows) if all(cell for row in rows for cell in row) else None
+
+
+def compatible(given: Sequence, truth: Sequence) -> bool:
+    """Whether brackets agree: an order's may differ, those of a pair or interval may not."""
+    if not given.brackets or given.brackets == truth.brackets:
+        return given.brackets == truth.brackets or truth.brackets in ("", "()", "[]", "\\{\\}")
+    if not truth.brackets:
+        return given.brackets in ("()", "[]", "\\{\\}")
+    mixed = {given.brackets, truth.brackets} - {"()", "[]"}
+    return not mixed and len(truth.items) > 2
+
+
+def _joint(joints: set[str]) -> Joint:
+    if "or" in joints:
+        return "or"
+    if joints & {"and", "&"}:
+        return "and"
+    return "arrow" if "→" in joints else "comma"
+
+
+def _without_brackets(text: str) -> tuple[str, str]:
+    """Returns the text without the brackets around all of it, and these brackets."""
+    opening = next((bracket for bracket in ("\\{", "(", "[") if text.startswith(bracket)), "")
+    closing = next((bracket for bracket in ("\\}", ")", "]") if text.endswith(bracket)), "")
+    if not opening or not closing or len(text) < len(opening) + len(closing):
+        return text, ""
+    depth = 0
+    for token in _SEPARATOR.finditer(text):
+        depth += (token.group() in _OPENING) - (token.group() in _CLOSING)
+        if depth == 0 and token.end() < len(text) and token.group() in _CLOSING:
+            return text, ""
+    return text[len(opening) : len(text) - len(closing)], opening + closing

@@ -1,0 +1,167 @@
+r"""Units of measurement: which there are, how they are written, and how they convert."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+
+# By dimension: the size of each unit in a common one, and its names (a plural s is understood).
+_UNITS: Mapping[str, Mapping[str, str]] = {
+    "length": {
+        "1": "m meter metre", "1/100": "cm centimeter centimetre",
+        "1/1000": "mm millimeter millimetre", "1000": "km kilometer kilometre",
+        "1/10": "dm decimeter decimetre", "1/1000000": "um μm micrometer micrometre micron",
+        "1/1000000000": "nm nanometer nanometre", "381/1250": "ft foot feet",
+        "127/5000": "in inch inches", "1143/1250": "yd yard", "201168/125": "mi mile",
+    },
+    "mass": {
+        "1": "g gram gramme", "1000": "kg kilogram", "1/1000": "mg milligram",
+        "1000000": "tonne", "45359237/100000": "lb pound", "45359237/1600000": "oz ounce",
+    },
+    "time": {
+        "1": "s sec second", "1/1000": "ms millisecond", "60": "min minute", "3600": "h hr hour",
+        "86400": "day", "604800": "week", "2629746": "month mo", "31556952": "year yr",
+    },
+    "volume": {"1": "L l liter litre", "1/1000": "mL ml milliliter millilitre cc"},
+    "degree": {"1": "degree deg"},
+    "celsius": {"1": "celsius"},
+    "fahrenheit": {"1": "fahrenheit"},
+    "kelvin": {"1": "K kelvin"},
+    "radian": {"1": "rad radian"},
+    "force": {"1": "N newton", "1000": "kN"},
+    "energy": {"1": "J joule", "1000": "kJ", "4184/1000": "cal calorie", "4184": "kcal"},
+    "power": {"1": "W watt", "1000": "kW kilowatt"},
+    "energy use": {"1": "kWh"},
+    "voltage": {"1": "V volt"},
+    "current": {"1": "amp ampere", "1/1000": "mA"},
+    "resistance": {"1": "Ω ohm"},
+    "pressure": {"1": "Pa pascal", "1000": "kPa"},
+    "frequency": {"1": "Hz hertz", "1000": "kHz"},
+    "amount": {"1": "mol mole"},
+    "area": {"1": "acre", "1/1000": "hectare"},
+    "usd": {"1": "$ dollar usd", "1/100": "cent"},
+    "eur": {"1": "€ euro eur"},
+    "gbp": {"1": "£ gbp"},
+    "jpy": {"1": "¥ yen yuan rmb"},
+    "inr": {"1": "₹ rupee rs"},
+    "data": {"1": "byte", "1000": "KB", "1000000": "MB", "1000000000": "GB"},
+    "bare": {"1": "unit"},
+    "points": {"1": "point pt"},
+}  # fmt: skip
+_SPEEDS = {"mph": "mi/h", "kmh": "km/h", "kph": "km/h", "kmph": "km/h", "fps": "ft/s"}
+
+_TOKEN = re.compile(
+    r"(?P<name>[A-Za-zμΩ$€£¥₹]+)\.?\s*(?:\^\s*(?:(?P<digit>[1-9])|\{\s*(?P<power>-?[1-9])\s*\}))?"
+    r"|(?P<sign>[/*])|\s+"
+)
+_FRACTION = re.compile(r"\\frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
+_WRAPPED = re.compile(
+    r"\\(?:text|mathrm|mbox|textrm|operatorname|rm)\s*\{((?:[^{}]|\{[^{}]*\})*)\}"
+)
+_CELSIUS = re.compile(
+    r"(?:\^\s*(?:\{\s*\\circ\s*\}|\\circ)|\bdegrees?\b|\bdeg\b)\s*([CF])(?![A-Za-z])"
+)
+_LONGEST = 60
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A unit, as powers of dimensions and its size."""
+
+    dimensions: tuple[tuple[str, int], ...]
+    size: Fraction = Fraction(1)
+
+
+def counted(noun: str) -> Unit:
+    """The unit of a number of things."""
+    noun = noun.casefold()
+    return Unit((("things: " + noun.removesuffix("s"), 1),))
+
+
+def read_unit(text: str) -> Unit | None:
+    r"""Reads ``cm^2``, ``square cm``, ``km/h``, ``\frac{\text{m}}{\text{s}^2}`` and such.
+
+    Returns None unless all of the text is a unit.
+    """
+    if len(text) > _LONGEST:
+        return None
+    text = _CELSIUS.sub(lambda match: " celsius" if match[1] == "C" else " fahrenheit", _bare(text))
+    text = re.sub(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ)", " degree ", text)
+    text = re.sub(r"\bper\b", "/", text, flags=re.IGNORECASE)
+    text = re.sub(r"\\(?:cdot|times)\b", "*", text)
+    text = re.sub(r"\b(?:square|sq)\b\.?\s*([A-Za-z]+)", r"\1^2", text, flags=re.IGNORECASE)
+    text = re.sub(r"\b(?:cubic|cu)\b\.?\s*([A-Za-z]+)", r"\1^3", text, flags=re.IGNORECASE)
+    text = re.sub(r"([A-Za-z]+)\s+squared\b", r"\1^2", text, flags=re.IGNORECASE)
+    text = re.sub(r"([A-Za-z]+)\s+cubed\b", r"\1^3", text, flags=re.IGNORECASE)
+    return _product(text.strip())
+
+
+def same_dimension(one: Unit, other: Unit) -> bool:
+    """Whether two units measure the same, so that only their sizes may differ."""
+    if one.dimensions == other.dimensions:
+        return True
+    kinds = {name for unit in (one, other) for name, _ in unit.dimensions}
+    # 30 degrees may mean degrees Celsius, and "units" any unit.
+    return kinds in ({"degree", "celsius"}, {"degree", "fahrenheit"}) or "bare" in kinds
+
+
+def same_unit(one: Unit, other: Unit) -> bool:
+    """Whether two units are the same, by whatever names."""
+    return same_dimension(one, other) and one.size == other.size
+
+
+def _bare(text: str) -> str:
+    text = _WRAPPED.sub(r" \1 ", text)
+    # (^2 may follow the closing brace of \text{ cm})
+    text = re.sub(r"\s+\^", "^", text)
+    return _FRACTION.sub(r"\1/\2", text)
+
+
+def _product(text: str) -> Unit | None:
+    powers: Counter[str] = Counter()
+    size, position, direction, names = Fraction(1), 0, 1, 0
+    while position < len(text):
+        token = _TOKEN.match(text, position)
+        if token is None:
+            return None
+        position = token.end()
+        if token["sign"]:
+            if direction == -1 or (token["sign"] == "*" and not names):
+                return None
+            direction = -1 if token["sign"] == "/" else 1
+        elif token["name"]:
+            unit = _named(token["name"])
+            if unit is None:
+                return None
+            power = int(token["digit"] or token["power"] or 1) * direction
+            for name, times in unit.dimensions:
+                powers[name] += times * power
+            size *= unit.size**power
+            direction, names = 1, names + 1
+    if not names or direction == -1:
+        return None
+    return Unit(tuple(sorted((name, power) for name, power in powers.items() if power)), size)
+
+
+def _named(name: str) -> Unit | None:
+    known = _names()
+    if name in known:
+        return known[name]
+    word = name.casefold()
+    if len(word) < 3:
+        return None
+    if word in _SPEEDS:
+        return _product(_SPEEDS[word])
+    return known.get(word) or known.get(word.removesuffix("s"))
+
+
+@cache
+def _names() -> Mapping[str, Unit]:
+    return {
+        name: Unit(((dimension, 1),), Fraction(size))
+        for dimension, sizes in _UNITS.items()
+        for size, names in sizes.items()
+        for name in names.split()
+    }

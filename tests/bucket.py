@@ -1,0 +1,112 @@
+"""A bucket of Google Cloud Storage in a process of its own, for tests of what lies on ``gs://``.
+
+    python -m tests.bucket PORT
+
+The server is gcp-storage-emulator. It lacks the two things that make concurrent writers safe, so
+they are added here: the generation of an object in the header of its content, and conditions on
+generations (https://cloud.google.com/storage/docs/request-preconditions).
+"""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from pathlib import Path
+
+NAME = "bkt"
+
+
+@contextmanager
+def running_bucket() -> Iterator[dict[str, str]]:
+    """Starts a server with one empty bucket, ``gs://bkt``.
+
+    Yields:
+        The environment in which gcsfs, tensorstore and Orbax find it.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "tests.bucket", str(port)]
+    # Its complaints about clients that hang up are none of the test's.
+    with subprocess.Popen(
+        command, cwd=Path(__file__).parents[1], stderr=subprocess.DEVNULL
+    ) as process:
+        try:
+            _wait(address, process)
+            yield {
+                "STORAGE_EMULATOR_HOST": address,
+                "TENSORSTORE_GCS_HTTP_URL": address,
+                "GOOGLE_AUTH_TOKEN_FOR_TESTING": "x",
+                "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
+            }
+        finally:
+            process.kill()
+
+
+def _wait(address: str, process: subprocess.Popen) -> None:
+    while process.poll() is None:
+        try:
+            urllib.request.urlopen(address).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    raise RuntimeError("the bucket's server ended before it answered")
+
+
+def serve(port: int) -> None:
+    """Serves until the process is killed."""
+    from gcp_storage_emulator import server
+    from gcp_storage_emulator.exceptions import NotFound
+
+    def generation(request, storage, name) -> int:
+        """The object's generation; 0 if it does not exist."""
+        try:
+            return int(storage.get_file_obj(request.params["bucket_name"], name)["generation"])
+        except NotFound:
+            return 0
+
+    def with_generations(handler):
+        def handle(request, response, storage):
+            name = request.params.get("object_id") or request.query.get("name", [""])[0]
+            is_upload = not name and request.query.get("uploadType") == ["multipart"]
+            name = request.data["meta"]["name"] if is_upload else name
+            now = generation(request, storage, name) if name else 0
+            wanted, unwanted = (
+                request.query.get(condition, [None])[0]
+                for condition in ("ifGenerationMatch", "ifGenerationNotMatch")
+            )
+            if wanted is not None and int(wanted) != now:
+                response.status = HTTPStatus.PRECONDITION_FAILED
+            elif unwanted is not None and int(unwanted) == now:
+                reads = request.method == "GET"
+                response.status = (
+                    HTTPStatus.NOT_MODIFIED if reads else HTTPStatus.PRECONDITION_FAILED
+                )
+            else:
+                handler(request, response, storage)
+                if request.method == "GET" and now:
+                    response["x-goog-generation"] = str(now)
+
+        return handle
+
+    # The server handles one request after the other, so that a condition and a write are one.
+    server.HANDLERS = tuple(
+        (
+            pattern,
+            {m: with_generations(h) for m, h in methods.items()} if "/o" in pattern else methods,
+        )
+        for pattern, methods in server.HANDLERS
+    )
+    server.create_server("127.0.0.1", port, in_memory=True, default_bucket=NAME).run()
+
+
+if __name__ == "__main__":
+    os.chdir("/")
+    serve(int(sys.argv[1]))

@@ -1,0 +1,287 @@
+r"""The point that is due and the point that is not, by kinds: ``answer | truth`` on every line."""
+
+import pytest
+
+DUE = {
+    "units": r"""
+        7\text{cm} | 7
+        7\;\mathrm{cm}^{2} | 7 square centimeters
+        7 \mathrm{m\,s^{-1}} | 7 m/s
+        7 \frac{\text{m}}{\text{s}} | 7 meters per second
+        7 sq. ft. | 7 square feet
+        25 mph | 25 miles per hour
+        80 mm | 8 cm
+        2 hours | 120 minutes
+        40°C | 40 degrees
+        18 \text{ square units} | 18
+        2\sqrt{7} \text{ meters} | 2\sqrt{7}
+        2\sqrt{7} | 2\sqrt{7} cm
+        27\pi cm^3 | 27\pi
+        £12 | 12
+        12 € | 12 euros
+        \$3.50 | 3.5
+    """,
+    "counted things": r"""
+        12 people | 12
+        12 \text{ students} | 12
+        6 birds | 6 \text{ birds}
+        1 horse | 1
+    """,
+    "multipliers": r"""
+        5\text{ million} | 5,000,000
+        1.5 million dollars | 1500000
+        300 | 3 hundred
+        2 dozen eggs | 24
+    """,
+    "percentages": r"""
+        12.5 percent | \frac{1}{8}
+        75 \text{ percent} | 75\%
+        12 1/2 \% | 12.5\%
+    """,
+    "fractions": r"""
+        3 3/8 \text{ inches} | 27/8
+        2 3/4 \text{ lb} | 2.75
+        -2 1/4 | -2.25
+        \frac 3 8 | 0.375
+        0.\overline{12} | \frac{4}{33}
+        0.1\bar{6} | 1/6
+        0.(27) | 3/11
+        1.5e3 | 1500
+    """,
+    "matrices": r"""
+        \begin{bmatrix} \frac{1}{2} \\ 0 & -1 \end{bmatrix} | \begin{pmatrix}0.5\\0&-1\end{pmatrix}
+        \left[\begin{array}{cc}1&2\\3&4\end{array}\right] | \begin{bmatrix}1&2\\3&4\end{bmatrix}
+        \begin{pmatrix}\sqrt{4}\\x+1\end{pmatrix} | \begin{pmatrix}2\\1+x\end{pmatrix}
+        \begin{vmatrix}1&2\\3&4\end{vmatrix} | -2
+    """,
+    "systems": r"""
+        \begin{cases} x + y = 3 \\ x - y = 1 \end{cases} | \begin{cases}x-y=1\\x+y=3\end{cases}
+        x=1, y=4 | \begin{cases} x=1 \\ y=4 \end{cases}
+        (1, 4) | \begin{cases} x=1 \\ y=4 \end{cases}
+        a = 2, b = 3 | b = 3, a = 2
+    """,
+    "sets": r"""
+        3 and 1 | 1 and 3
+        1, 2 and 4 | 4, 2, and 1
+        \{4, 2, 1\} | 1, 2 and 4
+        6 or 2 | x = 2 or x = 6
+        x = -2 \text{ or } x = 5 | 5, -2
+        \sqrt{2} \text{ and } 3 | 3 and \sqrt{2}
+        images 4 and 2 | 2 and 4
+        Image 1 and Image 3 | 1 and 3
+        \pm 2 | 2, -2
+        ∅ | \{\}
+    """,
+    "orders": r"""
+        Picture 2, picture 1, picture 3 | 2→1→3
+        [2, 1, 3] | 2, 1, 3
+        B → A → C | B, A, C
+        BAC | B→A→C
+    """,
+    "options": r"""
+        Option (D) | D
+        The final answer is D. | D
+        \textbf{D. a horse} | D
+        D) a horse | (D) a horse
+        B. Not visible | B
+        C. No | C
+        (C) Both images show a dog | C
+        (B) Vitamin C | B
+        (B) A cat on a mat | B
+        A, B and D | ABD
+        (A)(D) | A, D
+        D, B, A | ABD
+    """,
+    "pictures": r"""
+        4 | Picture 4
+        Picture 4 | the fourth image
+        #4 | Image 4
+        Image 4 | 4
+        the fourth one | 4th image
+        The image on the right | right image
+        top-left | top left image
+        middle | The center image
+    """,
+    "labels": r"""
+        perimeter = 18 \text{ cm} | 18
+        \text{Volume} = 12\pi | 12\pi
+        V = \pi r^2 h = 12\pi | 12\pi
+        \angle BAC = 35^{\circ} | 35
+        f(x) = x^2 | x^2
+        x^2 | y = x^2
+        2 + 3 = 5 | 5
+        The answer is 24 | 24
+        \therefore x = 4 | 4
+    """,
+    "roundings": r"""
+        \approx 4.2 \text{ cm} | 4.2
+        x ≈ 4.2 | 4.2
+        approximately 4.2 | 4.2
+        \sqrt{3} \approx 1.73 | \sqrt{3}
+        \sqrt{3} \approx 1.73 | 1.73
+    """,
+    "functions": r"""
+        tan(x) | \tan x
+        exp(x+1) | e^{x+1}
+        sqrt((x-1)^2+4) | \sqrt{4+(x-1)^2}
+        arctan(1) | \pi/4
+        \log_2(8) | 3
+        2\cos 45^\circ | \sqrt{2}
+        3(4) | 12
+        3 + 2.0i | 3+2i
+        -infinity | -\infty
+    """,
+    "words": r"""
+        a red car | The red car.
+        "blue" | Blue
+        红色 | 红色。
+    """,
+}  # fmt: skip
+
+NOT_DUE = {
+    "multipliers": r"""
+        5 million | 5
+        5 | 5 thousand
+        5 dozen eggs | 5
+        5 pairs | 5
+        5 halves | 5
+        twice 5 | 10
+    """,
+    "operators": r"""
+        5 squared | 5
+        5 prime | 5
+        5 less | 5
+        5 plus | 5
+        5 o | 5
+        5 times 3 | 15
+        5 6 | 11
+        (3)(4) | 7
+        {5}{6} | 11
+        5 \phantom{6} | 11
+        \max(5, 6) | 5
+    """,
+    "bounds": r"""
+        at least 5 | 5
+        5+ | 5
+        \geq 5 | 5
+        > 5 | 5
+        5 \text{ or so} | 5
+    """,
+    "doubts and denials": r"""
+        not 5 | 5
+        5? | 5
+        5 \text{ is wrong} | 5
+        \text{5 or 6} | 5
+        5 \text{ if } x > 0 | 5
+        wrong answer = 5 | 5
+        maybe yes | yes
+        yes but no | yes
+        not the second image | second image
+    """,
+    "measures in two units": r"""
+        5 feet 6 inches | 5
+        5'6" | 5
+        5 lb 3 oz | 5
+        5 h 30 min | 5
+        5:30 | 5
+    """,
+    "other units": r"""
+        5 dollars | 5 euros
+        5 cm^2 | 5 cm
+        60 km | 60 km/h
+        5 dogs | 5 cats
+        2\sqrt{3} cm | 2\sqrt{3} mm
+        2\sqrt{3} million | 2\sqrt{3}
+    """,
+    "several options": r"""
+        B/C | B
+        B (or C) | B
+        B. Actually C | B
+        (B) cat (C) dog | B
+        A. see option C | A
+        A: is not right | A
+        (A) not sure | A
+        neither B nor C | B
+        B B C | B
+    """,
+    "several values": r"""
+        5 = 6 | 6
+        x = 6 = 5 | 5
+        5 \approx 6 | 6
+        5.44 \approx 5.4 | 5.4
+        \sqrt{3} \approx 1.8 | \sqrt{3}
+        5 \pm 1 | 5
+        6 \in 5 | 5
+        x = 4 or 5 | 4
+        4_{5} | 4
+        6 \fbox{5} | 5
+        @ \frac{1}{2} | 0.5
+        5 \cup \frac{1}{2} | 0.5
+    """,
+    "sets and orders": r"""
+        2 or 3 | 2 and 3
+        2, 3, 4 | 2 and 3
+        3, 2 | 2, 3
+        CA | A, C
+        2, 1 | x = 1, y = 2
+        2 and 1 | x = 1 and y = 2
+        [1, 2] | (1, 2)
+    """,
+    "matrices": r"""
+        \begin{pmatrix}1&2\end{pmatrix} | \begin{pmatrix}1\\2\end{pmatrix}
+        \begin{pmatrix}1&2\\3&4\end{pmatrix} | \begin{pmatrix}1&2\\4&3\end{pmatrix}
+        \begin{vmatrix}1&2\\3&4\end{vmatrix} | \begin{pmatrix}1&2\\3&4\end{pmatrix}
+        \begin{cases}x=4\\y=1\end{cases} | \begin{cases}x=1\\y=4\end{cases}
+    """,
+    "small numbers": r"""
+        1e-18 | 1e-19
+        10^{-40} | 0
+        \pi \cdot 10^{-20} | 3.14 \cdot 10^{-20}
+        \sqrt{3}+10^{-100} | \sqrt{3}
+        10^{-30}x | 10^{-31}x
+        x + 10^{-20} | x
+        \begin{pmatrix}10^{-20}\end{pmatrix} | \begin{pmatrix}0\end{pmatrix}
+    """,
+    "roundings": r"""
+        1.414214 | \sqrt{2}
+        0.333333 | 0.\overline{3}
+        22/7 | \pi
+    """,
+    "pictures": r"""
+        2 | Image 3
+        Image 12 | Image 1
+        second to last image | second image
+        the left and right images | left
+        top left | left
+        2 cats | Image 2
+    """,
+    "words": r"""
+        silent | listen
+        der | red
+        yes = red | red
+        the second picture = Image 1 | Image 1
+        dog, cat | dog
+    """,
+}  # fmt: skip
+
+
+def lines(text):
+    rows = [tuple(part.strip() for part in line.split(" | ")) for line in text.strip().splitlines()]
+    assert all(len(row) == 2 for row in rows), rows
+    return rows
+
+
+def other_scores(grader, text, wanted):
+    rows = lines(text)
+    grades = grader.grade([rf"\boxed{{{answer}}}" for answer, _ in rows], [t for _, t in rows])
+    return [(*row, grade) for row, grade in zip(rows, grades, strict=True) if grade.score != wanted]
+
+
+@pytest.mark.parametrize("kind", DUE)
+def test_an_answer_that_says_the_truth_in_another_way_earns_its_point(grader, kind):
+    assert other_scores(grader, DUE[kind], 1.0) == []
+
+
+@pytest.mark.parametrize("kind", NOT_DUE)
+def test_an_answer_that_says_something_else_earns_nothing(grader, kind):
+    assert other_scores(grader, NOT_DUE[kind], 0.0) == []
