@@ -175,7 +175,7 @@ def _stand_ins(images: Sequence[Any], processor: Processor) -> tuple[ImagePatche
         key = image if isinstance(image, bytes | str) else id(image)
         if key not in known:
             rows, columns = grid_of(*image_size(image), settings)
-            # Every picture has a shade of its own, so that no two of them count as one.
+            # Of a shade of its own, so that comparing it with others ends at its first pixel.
             blank = np.broadcast_to(np.float32(len(known)), (rows * columns, width))
             known[key] = ImagePatches(blank, (rows, columns))
         found.append(known[key])
