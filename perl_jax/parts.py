@@ -26,7 +26,7 @@ from perl_jax.models import Policy
 from perl_jax.models.opening import open_model
 from perl_jax.permutation import rules_from_config
 from perl_jax.processing import Processor
-from perl_jax.rewards import Grader, RewardConfig, make_grader
+from perl_jax.rewards import Grader, RewardConfig, Rewarder, make_grader
 from perl_jax.rollout import Sampler
 from perl_jax.settings import plain
 from perl_jax.training.workdir import fingerprint_of_code, fingerprint_of_config
@@ -111,6 +111,16 @@ def make_learner(
         mesh=mesh,
         sharding=sharding,
         compile=compile,
+    )
+
+
+def make_rewarder(config: TrainConfig, parts: Parts) -> Rewarder:
+    """The rewarder of a run, which knows what the model's chat template opens."""
+    return Rewarder(
+        config.reward,
+        parts.grader,
+        config.rollout.max_new_tokens,
+        opening=parts.processor.opening,
     )
 
 

@@ -24,10 +24,11 @@ from perl_jax.parts import (
     fingerprint,
     make_evaluator,
     make_learner,
+    make_rewarder,
     make_rollout_copy,
     open_parts,
 )
-from perl_jax.rewards import GradingError, RewardConfig, Rewarder
+from perl_jax.rewards import GradingError, RewardConfig
 from perl_jax.settings import plain, read_config
 from perl_jax.training.checkpoint import CheckpointConfig, CheckpointError, Checkpoints
 from perl_jax.training.display.curves import plot_curves
@@ -69,12 +70,7 @@ def train(config: TrainConfig, workdir: str | Path, start: Start = _AS_IT_IS) ->
         collector = Collector(
             parts.sampler,
             parts.pipeline.take,
-            Rewarder(
-                config.reward,
-                parts.grader,
-                config.rollout.max_new_tokens,
-                opening=parts.processor.opening,
-            ),
+            make_rewarder(config, parts),
             lambda groups, responses: forward_operations(model, groups, responses).forward(),
             rollout=config.rollout,
             permutation=config.permutation,

@@ -260,3 +260,17 @@ def test_the_digits_of_the_demo_are_asked_under_all_their_orders(constant, grade
     assert found.by_source["digits/position"].order_consistency == 1.0
     for kind in ("property", "match", "order"):
         assert found.by_source[f"digits/{kind}"].order_consistency == 0.0
+
+
+def test_an_answer_is_graded_in_the_form_that_its_question_asks_for(constant, examples, grader):
+    asked = []
+
+    class Recorder:
+        def grade(self, responses, answers):
+            asked.extend(answers)
+            return grader.grade(responses, answers)
+
+    both = dataclasses.replace(examples[-1], answer="A, B", metadata={"answer_form": "set"})
+    found = evaluate(*constant, [both], rules=RULES, grader=Recorder(), config=GREEDY)
+    assert set(asked) == {r"\{A, B\}"}
+    assert {record.answer for record in found.records} == {"A, B"}
