@@ -31,7 +31,7 @@ from perl_jax.models.fingerprint import fingerprint_of_model
 from perl_jax.models.opening import load_policy, open_processor
 from perl_jax.permutation import orders_for, permutation_rate, rule_for, rules_from_config
 from perl_jax.processing import Processor
-from perl_jax.rewards import Grader
+from perl_jax.rewards import Grader, Rewarder
 from perl_jax.rollout import Sampler
 from perl_jax.training.identity import CODE, DATA, MODEL, Identity
 from perl_jax.training.workdir import fingerprint_of_code
@@ -187,6 +187,16 @@ def make_learner(
         mesh=mesh,
         sharding=sharding,
         compile=compile,
+    )
+
+
+def make_rewarder(config: TrainConfig, parts: Parts) -> Rewarder:
+    """The rewarder of a run, which knows what the model's chat template opens."""
+    return Rewarder(
+        config.reward,
+        parts.grader,
+        config.rollout.max_new_tokens,
+        opening=parts.processor.opening,
     )
 
 

@@ -34,12 +34,13 @@ from perl_jax.parts import (
     identify,
     make_evaluator,
     make_learner,
+    make_rewarder,
     make_rollout_copy,
     open_parts,
     open_rows,
 )
 from perl_jax.readiness import check_ready
-from perl_jax.rewards import Grader, GradingError, RewardConfig, Rewarder, make_grader
+from perl_jax.rewards import Grader, GradingError, RewardConfig, make_grader
 from perl_jax.settings import plain, read_config
 from perl_jax.training.checkpoint import CheckpointConfig, CheckpointError, Checkpoints
 from perl_jax.training.display.console import Console
@@ -93,12 +94,7 @@ def train(config: TrainConfig, workdir: str | Path, start: Start = _AS_IT_IS) ->
         collector = Collector(
             parts.sampler,
             parts.pipeline.take,
-            Rewarder(
-                config.reward,
-                parts.grader,
-                config.rollout.max_new_tokens,
-                opening=parts.processor.opening,
-            ),
+            make_rewarder(config, parts),
             lambda groups, responses: forward_operations(model, groups, responses).forward(),
             rollout=config.rollout,
             permutation=config.permutation,

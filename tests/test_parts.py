@@ -2,12 +2,15 @@
 
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from perl_jax.config import TrainConfig, WarmstartConfig
+from perl_jax.experience.config import RolloutConfig
 from perl_jax.mesh import MeshConfig
-from perl_jax.parts import fit_ladders, identify, open_rows
+from perl_jax.parts import fit_ladders, identify, make_rewarder, open_rows
+from perl_jax.rewards import RewardConfig
 from perl_jax.settings import plain, read_config
 from perl_jax.training.checkpoint import FingerprintError
 from tests.data.pipeline.numbers import Numbers
@@ -138,3 +141,11 @@ def test_a_fresh_model_is_known_by_what_was_asked_for(model):
     one = identify(given, made, Numbers(3))
     assert (one.kind, one.origin, one.record()["config"]["seed"]) == ("train", str(model), 5)
     assert one.record()["config"]["model"]["path"] == given.model.path
+
+
+def test_the_rewarder_of_a_run_knows_what_the_template_of_its_model_opens():
+    config = SimpleNamespace(reward=RewardConfig(), rollout=RolloutConfig(max_new_tokens=77))
+    parts = SimpleNamespace(grader="grader", processor=SimpleNamespace(opening="<think>\\n"))
+    rewarder = make_rewarder(config, parts)
+    assert (rewarder.opening, rewarder.max_new_tokens) == ("<think>\\n", 77)
+    assert rewarder.grader == "grader"

@@ -275,3 +275,17 @@ def test_an_evaluation_tells_how_many_examples_are_asked(constant, examples, gra
     assert {0, 6, 11} <= set(counts)
     # Several orders of an example, and several calls of the sampler, are told of one by one.
     assert len(set(counts)) > 4
+
+
+def test_an_answer_is_graded_in_the_form_that_its_question_asks_for(constant, examples, grader):
+    asked = []
+
+    class Recorder:
+        def grade(self, responses, answers):
+            asked.extend(answers)
+            return grader.grade(responses, answers)
+
+    both = dataclasses.replace(examples[-1], answer="A, B", metadata={"answer_form": "set"})
+    found = evaluate(*constant, [both], rules=RULES, grader=Recorder(), config=GREEDY)
+    assert set(asked) == {r"\{A, B\}"}
+    assert {record.answer for record in found.records} == {"A, B"}

@@ -170,6 +170,21 @@ def test_a_rewarder_gives_every_component_what_the_template_opened():
     np.testing.assert_array_equal(found.components["format"], [1, 0, 1, 0])
 
 
+def test_answers_are_graded_in_the_form_that_their_questions_ask_for():
+    asked = []
+
+    class Recorder:
+        def grade(self, responses, answers):
+            asked.extend(answers)
+            return ROWS.grades
+
+    rewarder = Rewarder(RewardConfig(), Recorder(), 100)
+    metadata = [{"answer_form": "set"}, {"answer_form": "order"}, {}, {"other": "set"}]
+    answers = ["1, 2", "1 and 2", "1, 2", "1, 2"]
+    rewarder(ROWS.texts, answers, metadata, ROWS.lengths, ROWS.stopped)
+    assert asked == [r"\{1, 2\}", "[1, 2]", "1, 2", "1, 2"]
+
+
 def test_components_without_a_weight_are_measured_all_the_same():
     found = rewarded({"overlong": 1.0})
     np.testing.assert_allclose(found.reward, [0, -0.5, 0, -1])
