@@ -15,8 +15,8 @@ from perl_jax.permutation.reading.rewriting import (
     pair_first_and_last,
     rewrite,
 )
-from perl_jax.permutation.reading.scan import Account, Mention, Reader, Scan
-from perl_jax.permutation.reading.uses import Facts
+from perl_jax.permutation.reading.scan import Mention, Reader, Scan
+from perl_jax.permutation.reading.uses import Facts, Role
 from perl_jax.permutation.refusal import CannotPermute
 
 MAX_LENGTH = 65_536
@@ -114,7 +114,7 @@ def _account(
         for option in options:
             scan.claim(option.label_start, option.start)
         parts = [(option.start, option.end) for option in options]
-        role = "question" if index == 0 else "option"
+        role: Role = "question" if index == 0 else "option"
         if index == len(texts) - 1:
             account_for(scan, text, facts, "answer", [(0, len(text))])
         else:
@@ -188,17 +188,4 @@ def _bare_references(
                 raise CannotPermute("reference_out_of_range", text.strip())
             elif mention.slot in layout.moved:
                 raise CannotPermute("ambiguous_answer", text.strip())
-    return found
-
-
-def accounts_of(layout: Layout) -> list[tuple[str, list[Account]]]:
-    """Each text of an example with what its words were taken for, in reading order."""
-    texts, scans = read(layout)
-    found = []
-    for text, scan in zip(texts, scans, strict=True):
-        named = [
-            Account(mention.start, mention.end, f"image {mention.slot + 1}")
-            for mention in (*scan.mentions, *(end for run in scan.runs for end in run.ends))
-        ]
-        found.append((text, sorted([*named, *scan.accounts], key=lambda account: account.start)))
     return found

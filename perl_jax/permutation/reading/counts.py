@@ -126,7 +126,8 @@ def _as_an_answer(use: Use) -> str | None:
 
 def _measure(use: Use) -> str | None:
     """Proves a number with a unit, a price, a part of a formula, a time or a name."""
-    if use.follows(r"[\u20ac\u00a3\u00a5]\s*|(?<!\w )\$\s?") or use.precedes(_UNITS):
+    price = use.follows(r"[$\u20ac\u00a3\u00a5]\s?") and not use.precedes(r"\s?\$")
+    if price or use.precedes(_UNITS):
         return "a measure"
     if use.follows(r"\d\s*(?:[x\u00d7]|by)\s*") or use.precedes(r"\s*(?:[x\u00d7]|by)\s*\d"):
         return "a measure"
