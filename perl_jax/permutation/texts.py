@@ -105,6 +105,7 @@ def _account(
         question=layout.example.question,
         refers=captioned or bool(mentions) or any(scan.runs for scan in scans),
         numbered=(captioned and not captions.names) or any(map(_has_numbered_subject, scans)),
+        spelled=any(mention.style == "cardinal" for mention in mentions),
         sided=layout.rule.sides == "strict" or any("side" in m.style for m in mentions),
         bound=len(layout.new_slot) == 2 and _BOUND.search(joined) is not None,
         lettered=frozenset(option.letter for option in layout.options),
