@@ -51,6 +51,31 @@ LEFT_OUT = [
     ("The left half shows a hen, the right half a goose.", SWAP, "ambiguous_side"),
 ]  # fmt: skip
 
+# The same where the whole sentence has one certain reading: rewritten.
+GAPS = [
+    ("The first photo shows a hen and the second a goose.", SWAP,
+     "The second photo shows a hen and the first a goose."),
+    ("The left photo shows a hen, the right a goose.", SWAP,
+     "The right photo shows a hen, the left a goose."),
+    ("The first photo is a hen, the second a goose, and the third a duck.", TURN,
+     "The third photo is a hen, the first a goose, and the second a duck."),
+    ("Photo 1 is a hen, 2 a goose, and 3 a duck.", TURN,
+     "Photo 3 is a hen, 1 a goose, and 2 a duck."),
+    ("Photo 2: hen, 3: goose.", TURN, "Photo 1: hen, 2: goose."),
+    ("The second photo shows a hen and the second a goose.", SWAP, "ambiguous_reference"),
+    ("The first photo shows a hen of 2 kg and the second a goose.", SWAP, "ambiguous_reference"),
+    ("The first photo has two panels, the second a hen.", SWAP, "ambiguous_reference"),
+    ("In the first photo a man holds a hen, the second a goose.", SWAP, "ambiguous_reference"),
+    ("The first photo shows a hen and the last a goose.", SWAP, "ambiguous_reference"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("question", "order", "expected"), GAPS)
+def test_a_noun_that_is_left_out_is_read_where_that_is_certain(question, order, expected):
+    result = outcome(question, order)
+    assert result == expected if isinstance(result, str) else result[0] == expected
+
+
 OTHER_NAMES = [
     ("Is the first capture darker than the second capture?", SWAP, "ambiguous_reference"),
     ("Is specimen 1 like specimen 2?", SWAP, "ambiguous_reference"),
