@@ -5,6 +5,7 @@
 functions: no model, no device, no state.
 """
 
+from perl_jax.permutation.audit import Accounted, account
 from perl_jax.permutation.expand import Orders, orders_for, permutation_metrics
 from perl_jax.permutation.layout import movable_slots
 from perl_jax.permutation.lint import LintReport, Rewrite, lint
@@ -18,6 +19,7 @@ from perl_jax.permutation.sources import BUILT_IN, rule_for
 __all__ = [
     "BUILT_IN",
     "REASONS",
+    "Accounted",
     "CannotPermute",
     "LintReport",
     "Orders",
@@ -26,6 +28,7 @@ __all__ = [
     "RuleByColumn",
     "Rules",
     "Schedule",
+    "account",
     "inverse",
     "is_permuted",
     "lint",

@@ -29,12 +29,14 @@ class Rule(Checked):
             negative.
         answer: What follows for the answer. ``invariant``: it states the same fact in any order;
             its words are rewritten as the text's are, a letter stays. ``reference``: as invariant,
-            but a bare number, ordinal or side ("2", "second", "left") as an option or answer names
-            an image. ``remap_letter``: the options stay and the letter follows its image.
-            ``relabel_order``: orders such as ``2→1→3`` or ``[1, 0, 2]``, in the question, the
-            options and the answer, are re-expressed; a letter stays.
+            but where the question asks for an image, a bare number, ordinal or side ("2",
+            "second", "left") as an option or answer names one. ``remap_letter``: the options stay
+            and the letter follows its image. ``relabel_order``: orders such as ``2→1→3`` or
+            ``[1, 0, 2]``, in the question, the options and the answer, are re-expressed; a letter
+            stays.
         text: ``rewrite``: references such as "the second image" are rewritten to name the same
-            picture, and an example whose text does not allow that with certainty is not permuted.
+            picture, and every other word that could bear on the order is proven harmless; an
+            example whose text does not allow that with certainty is not permuted.
             ``keep``: the text is neither touched nor checked.
         index_base: The number of the first image in texts and orders: 1 or 0.
         nouns: The words that mean one of the images, in the singular.

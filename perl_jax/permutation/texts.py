@@ -17,7 +17,7 @@ from perl_jax.permutation.reading.rewriting import (
     pair_first_and_last,
     rewrite,
 )
-from perl_jax.permutation.reading.scan import Account, Mention, Reader, Scan
+from perl_jax.permutation.reading.scan import Mention, Reader, Scan
 from perl_jax.permutation.reading.uses import Facts, Role
 from perl_jax.permutation.refusal import CannotPermute
 from perl_jax.types import Example
@@ -107,6 +107,7 @@ def _account(
         question=layout.example.question,
         refers=captioned or bool(mentions) or any(scan.runs for scan in scans),
         numbered=(captioned and not captions.names) or any(map(_has_numbered_subject, scans)),
+        spelled=any(mention.style == "cardinal" for mention in mentions),
         sided=layout.rule.sides == "strict" or any("side" in m.style for m in mentions),
         bound=len(layout.new_slot) == 2 and _BOUND.search(joined) is not None,
         lettered=frozenset(option.letter for option in layout.options),
@@ -226,16 +227,3 @@ def _earlier_parts(example: Example) -> Iterator[str]:
             yield turn.text
         else:
             yield from (turn.text[o.start : o.end] for o in inline_options(turn.text, field))
-
-
-def accounts_of(layout: Layout) -> list[tuple[str, list[Account]]]:
-    """Each text of an example with what its words were taken for, in reading order."""
-    texts, scans = read(layout)
-    found = []
-    for text, scan in zip(texts, scans, strict=True):
-        named = [
-            Account(mention.start, mention.end, f"image {mention.slot + 1}")
-            for mention in (*scan.mentions, *(end for run in scan.runs for end in run.ends))
-        ]
-        found.append((text, sorted([*named, *scan.accounts], key=lambda account: account.start)))
-    return found

@@ -6,8 +6,7 @@ from itertools import permutations
 import pytest
 
 from perl_jax.datasets.registry import DATA_SETS
-from perl_jax.permutation import CannotPermute, permute, rule_for
-from perl_jax.permutation.permute import movable_slots
+from perl_jax.permutation import CannotPermute, movable_slots, permute, rule_for
 from tests.datasets.mantis_files import (
     DREAMSIM,
     DREAMSIM_SHORT,

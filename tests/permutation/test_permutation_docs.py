@@ -18,6 +18,7 @@ from perl_jax.permutation import (
     rules_from_config,
 )
 from perl_jax.permutation.rules import Movable
+from perl_jax.permutation.texts import MAX_LENGTH
 from perl_jax.types import Example
 
 PAGE = (Path(__file__).parents[2] / "docs" / "permutation.md").read_text(encoding="utf-8")
@@ -83,6 +84,10 @@ def test_every_field_of_a_rule_and_each_of_its_values_has_its_place():
         for value in choices(hints[field.name]):
             assert f"`{json.dumps(value)}`: " in section, (field.name, value)
             assert f'"{field.name}": {json.dumps(value)}' in section, (field.name, value)
+
+
+def test_the_longest_text_is_that_of_the_code():
+    assert f"more than {MAX_LENGTH:,} characters" in PAGE
 
 
 def expand(name):

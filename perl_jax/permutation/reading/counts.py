@@ -106,6 +106,11 @@ def _one(use: Use) -> str | None:
         return "one of a set" if use.in_clause(other) else None
     if use.follows(pronoun) or use.follows(amount) or use.follows(r"[\0\a]\s+"):
         return "a pronoun or a count"
+    of_several = use.follows(r"(?:,|\band)\s+") and use.precedes(
+        r"\s+(?:with|that|who|whose|facing|being|(?!depicting|showing|containing)\w+ing)\b"
+    )
+    if (of_several or use.in_clause(r"\bone\b.*\bone\b")) and not use.facts.spelled:
+        return "one of a set"
     if use.follows(r"\bone\s+by\s+"):
         return "one of a set"
     rest = (
@@ -126,7 +131,8 @@ def _as_an_answer(use: Use) -> str | None:
 
 def _measure(use: Use) -> str | None:
     """Proves a number with a unit, a price, a part of a formula, a time or a name."""
-    if use.follows(r"[\u20ac\u00a3\u00a5]\s*|(?<!\w )\$\s?") or use.precedes(_UNITS):
+    price = use.follows(r"[$\u20ac\u00a3\u00a5]\s?") and not use.precedes(r"\s?\$")
+    if price or use.precedes(_UNITS):
         return "a measure"
     if use.follows(r"\d\s*(?:[x\u00d7]|by)\s*") or use.precedes(r"\s*(?:[x\u00d7]|by)\s*\d"):
         return "a measure"
@@ -195,7 +201,7 @@ def _count(use: Use) -> str | None:
     if thing is None:
         return None
     counted = f"a count of things: {thing}"
-    if use.follows(_PREPOSITION):
+    if use.follows(_PREPOSITION) and not use.follows(r"\b(?:more|less|fewer)\s+than\s+"):
         return None if use.facts.refers else counted
     if not use.facts.numbered or use.follows(_QUANTITY):
         return counted

@@ -39,6 +39,8 @@ def _step(use: Use) -> str | None:
     alone = use.follows(_SENTENCE_START)
     if alone and use.precedes(rf",\s*(?:{IMPERATIVE}|(?:the\s+)?\a)"):
         return "a step of the instructions"
+    if use.precedes(r"\s*,") and use.follows(rf"{_SENTENCE_START}{IMPERATIVE}\s+"):
+        return "a step of the instructions"
     told = alone or use.follows(r"\b(?:you|to|must|should)\s+")
     return "a step of the instructions" if told and use.precedes(rf"\s+{IMPERATIVE}") else None
 

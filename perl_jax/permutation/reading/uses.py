@@ -66,6 +66,7 @@ class Facts:
         refers: Whether any text names an image by a number, an ordinal, a side or a letter; then a
             word without a noun may name another one.
         numbered: Whether a number may follow as in "image 1 is a cat, 2 a dog".
+        spelled: Whether number words such as "one" name images.
         sided: Whether left and right name images.
         bound: Whether the text says which image shows the beginning and which one the end.
         lettered: The letters of the options.
@@ -75,6 +76,7 @@ class Facts:
     question: str
     refers: bool = False
     numbered: bool = False
+    spelled: bool = False
     sided: bool = False
     bound: bool = False
     lettered: frozenset[str] = frozenset()
