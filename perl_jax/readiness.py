@@ -12,7 +12,13 @@ from etils import epath
 from perl_jax import hosts
 from perl_jax.config import RunConfig, TrainConfig
 from perl_jax.data.sources.source import BadRow
-from perl_jax.data.survey import Rows, SurveyedRow, first_of_every_source, row_name
+from perl_jax.data.survey import (
+    Rows,
+    SurveyedRow,
+    first_of_every_source,
+    read_example,
+    row_name,
+)
 from perl_jax.permutation import Rules, rule_for, rules_from_config
 from perl_jax.rewards import Grader, RewardConfig, load_reward
 from perl_jax.types import Example
@@ -120,7 +126,7 @@ def _train_examples(rows: Rows) -> Iterator[Example]:
     for number in first_of_every_source(rows.source).values():
         # A row that cannot be used is never permuted.
         with contextlib.suppress(BadRow):
-            yield rows.source[number]
+            yield read_example(rows.source, number)
     for row in rows.surveyed:
         yield row.example
 

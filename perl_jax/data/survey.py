@@ -86,12 +86,22 @@ def survey(
     rows = []
     for index, filters in chosen_rows(source, count, first):
         with suppress(BadRow):
-            row = _measured(index, source[index], prepare, orders)
+            row = _measured(index, read_example(source, index), prepare, orders)
             if filters is not None:
                 filters.check_prompt(row.example, row.prompts[0])
             if row.prompts[0] <= prepare.max_prompt_tokens:
                 rows.append(row)
     return rows
+
+
+def read_example(source: Source, number: int) -> Example:
+    """A row as the source has it; raises `BadRow` for whatever makes a run leave it out."""
+    try:
+        return source[number]
+    except (BadRow, OSError, MemoryError):
+        raise
+    except Exception as error:
+        raise BadRow(type(error).__name__, f"row {number}", str(error)) from error
 
 
 def chosen_rows(

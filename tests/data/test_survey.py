@@ -30,7 +30,7 @@ def alone(example):
 class Rows(list):
     def __getitem__(self, index):
         found = super().__getitem__(index)
-        if isinstance(found, BadRow):
+        if isinstance(found, Exception):
             raise found
         return found
 
@@ -81,13 +81,14 @@ def test_bad_rows_and_too_long_ones_are_left_out(prepare):
     rows = Rows(
         [
             BadRow("bad_answer", "0", "no answer"),
-            example(1, [b"no image"]),
-            example(2, [png(60, 60)], text=""),
-            example(3, [png(60, 60)]),
-            Example("4", "mine", "word " * 500, (), "A"),
+            KeyError("a column that the source forgot"),
+            example(2, [b"no image"]),
+            example(3, [png(60, 60)], text=""),
+            example(4, [png(60, 60)]),
+            Example("5", "mine", "word " * 500, (), "A"),
         ]
     )
-    assert [found.number for found in survey(rows, prepare, alone, count=8)] == [3]
+    assert [found.number for found in survey(rows, prepare, alone, count=8)] == [4]
 
 
 def test_filters_by_the_prompts_length_count(prepare):
