@@ -3,7 +3,8 @@
 Also counts rows that a run could not use, by reason; the exit code is 1 if they are more than
 --max_bad_fraction. NAME is digits, a file, or a configuration file, whose fields are overridden as
 --config.data.train.digits.rows=100. No model is loaded, so too long prompts are not found; images
-are only checked with --decode_images.
+are only checked with --decode_images. With --audit=PAGE, a sample of permuted rows is written as a
+page that shows what each word that could bear on the order of the images was taken for.
 """
 
 import json
@@ -21,7 +22,9 @@ from perl_jax.data.pipeline.rows import Filtered, RowReader, Skipped
 from perl_jax.data.sources.legible import legible
 from perl_jax.data.sources.source import BadRow, Source
 from perl_jax.files import write_whole
+from perl_jax.inspection.cards import Look
 from perl_jax.inspection.naming import at_least_one, parse, source_parser
+from perl_jax.inspection.show import page, permuted_rows, render
 from perl_jax.permutation import LintReport, Rules, lint
 from perl_jax.processing import ImageError, load_rgb
 from perl_jax.settings import Fraction, check_value, plain
@@ -87,6 +90,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write what was found")
     parser.add_argument("--decode_images", action="store_true", help="also decode every image")
     parser.add_argument("--max_bad_fraction", type=float, default=0.01, help="default: 0.01")
+    parser.add_argument(
+        "--audit", type=page, metavar="PAGE", help="write what words were taken for"
+    )
+    parser.add_argument("--audit_rows", type=at_least_one, default=20, help="default: 20")
     args, named = parse(parser, arguments)
     check_value(Fraction, args.max_bad_fraction, "max_bad_fraction")
     report, bad = lint_source(
@@ -97,6 +104,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         decode_images=args.decode_images,
     )
     print(legible(f"{report.table()}\n\n{bad.table()}"))
+    if args.audit:
+        look = Look(permuted=True, rules=named.rules, seed=named.seed)
+        source = open_source(named.source)
+        rows = permuted_rows(source, look, args.audit_rows)
+        write_whole(args.audit, render(args.name, source, rows, look)[0])
+        print(f"{len(rows)} permuted rows to audit: {args.audit.resolve()}")
     if args.json:
         found = {
             "name": args.name,
