@@ -70,6 +70,8 @@ class Card:
         permuted: The row in another order; None: it has none.
         reason: The code of why it is kept or bad; ``message`` says it in words.
         rule: The fields of the rule that applied.
+        accounts: Of a permuted row, each word that could bear on the order of its images, after
+            the name of its field, and what it was taken for.
     """
 
     title: str
@@ -81,6 +83,7 @@ class Card:
     message: str = ""
     metadata: tuple[tuple[str, str], ...] = ()
     rule: tuple[tuple[str, str], ...] = ()
+    accounts: tuple[tuple[str, str], ...] = ()
 
 
 def cards(source: Source, rows: Sequence[int], look: Look) -> Iterator[Card]:
@@ -116,6 +119,7 @@ def card(example: Example, look: Look) -> Card:
         message=_short(result.message),
         metadata=_described(example.metadata),
         rule=_described(vars(result.rule) if result.rule else {}),
+        accounts=_accounts(example, result),
     )
 
 
@@ -154,6 +158,13 @@ def _permuted(example: Example, look: Look) -> _Result:
     except ValueError as error:
         return _Result("bad", type(error).__name__, str(error), rule)
     return _Result("permuted", rule=rule, order=order, example=permuted)
+
+
+def _accounts(example: Example, result: _Result) -> tuple[tuple[str, str], ...]:
+    if result.rule is None or result.state != "permuted":
+        return ()
+    words = permutation.account(example, result.rule)
+    return tuple((_short(f"{word.field}: {word.text}"), word.taken_for) for word in words)
 
 
 def _pictures(example: Example, max_side: int) -> tuple[_Pictures, BadRow | None]:

@@ -5,7 +5,9 @@
 
 Also counts rows that a run could not use, by reason; the exit code is 1 if they are more than
 --max_bad_fraction. Of a configuration, the rows are those of data.train. No model is loaded, so too
-long prompts are not found; images are only checked with --decode_images.
+long prompts are not found; images are only checked with --decode_images. With --audit=PAGE, a sample
+of permuted rows is written as a page that shows what each word that could bear on the order of the
+images was taken for.
 """
 
 import argparse
@@ -24,6 +26,7 @@ from perl_jax.data.pipeline.preparer import check_text
 from perl_jax.data.pipeline.rows import Filtered, RowReader, Skipped
 from perl_jax.data.sources.source import BadRow, Source
 from perl_jax.files import write_whole
+from perl_jax.inspection.cards import Look
 from perl_jax.inspection.naming import (
     at_least_one,
     open_named,
@@ -31,6 +34,7 @@ from perl_jax.inspection.naming import (
     prints_config,
     source_parser,
 )
+from perl_jax.inspection.show import page, permuted_rows, render
 from perl_jax.legible import legible
 from perl_jax.main import one_line_errors
 from perl_jax.permutation import LintReport, Rules, lint
@@ -103,6 +107,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--decode_images", action="store_true", help="also decode every image")
     share = "the share of bad rows above which the exit code is 1; default: 0.01"
     parser.add_argument("--max_bad_fraction", type=float, default=0.01, help=share)
+    parser.add_argument(
+        "--audit", type=page, metavar="PAGE", help="write what words were taken for, PAGE.html"
+    )
+    parser.add_argument("--audit_rows", type=at_least_one, default=20, help="default: 20")
     args = parse(parser, arguments, renamed={"--json": "--out"})
     with one_line_errors(debug=args.debug):
         return 0 if prints_config(args, "lint") else _lint(args)
@@ -119,6 +127,12 @@ def _lint(args: argparse.Namespace) -> int:
         decode_images=args.decode_images,
     )
     print(legible(f"{report.table()}\n\n{bad.table()}"))
+    if args.audit:
+        look = Look(permuted=True, rules=named.rules, seed=named.seed)
+        source = open_source(named.source)
+        rows = permuted_rows(source, look, args.audit_rows)
+        write_whole(args.audit, render(args.name, source, rows, look)[0])
+        print(f"{len(rows)} permuted rows to audit: {args.audit.resolve()}")
     if args.out:
         found = {
             "name": args.name,

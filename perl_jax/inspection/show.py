@@ -12,6 +12,7 @@ import argparse
 import random
 from collections import Counter
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -42,7 +43,7 @@ def render(name: str, source: Source, rows: Sequence[int], look: Look) -> tuple[
         loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    page = environment.get_template("show.html").render(
+    text = environment.get_template("show.html").render(
         name=legible(name),
         total=len(source),
         cards=shown,
@@ -52,7 +53,7 @@ def render(name: str, source: Source, rows: Sequence[int], look: Look) -> tuple[
         seed=look.seed,
         permuted=look.permuted,
     )
-    return page, counts
+    return text, counts
 
 
 def choose(
@@ -71,10 +72,18 @@ def choose(
     return sorted(random.Random(sample).sample(range(len(source)), count))
 
 
+def permuted_rows(source: Source, look: Look, count: int) -> list[int]:
+    """Returns the numbers of up to ``count`` rows that can be permuted, drawn with the seed."""
+    drawn = random.Random(look.seed).sample(range(len(source)), len(source))
+    states = zip(drawn, cards(source, drawn, look), strict=True)
+    permuted = (number for number, card in states if card.state == "permuted")
+    return sorted(islice(permuted, count))
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line."""
     parser = source_parser("show", __doc__)
-    parser.add_argument("--out", type=_page, metavar="FILE", help="the page, PAGE.html")
+    parser.add_argument("--out", type=page, metavar="FILE", help="the page, PAGE.html")
     parser.add_argument("--permuted", action="store_true", help="show another order beside")
     parser.add_argument("--limit", type=at_least_one, default=20, help="of rows; default: 20")
     parser.add_argument("--sample", type=int, metavar="SEED", help="rows drawn, not the first")
@@ -92,13 +101,14 @@ def _show(args: argparse.Namespace) -> None:
     source = open_source(named.source)
     rows = choose(source, args.limit, sample=args.sample, ids=args.id)
     look = Look(args.permuted, named.rules, named.seed, args.image_size)
-    page, counts = render(args.name, source, rows, look)
-    write_whole(args.out, page)
+    text, counts = render(args.name, source, rows, look)
+    write_whole(args.out, text)
     states = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
     print(f"{len(rows)} of {len(source)} rows ({states}): {args.out.resolve()}")
 
 
-def _page(text: str) -> Path:
+def page(text: str) -> Path:
+    """The path of a page to write; no other file is ever written over."""
     if not text.endswith((".html", ".htm")):
         raise argparse.ArgumentTypeError(f"expected a file that ends in .html; got {text}")
     return Path(text)

@@ -9,6 +9,7 @@ from perl_jax.inspection.lint import lint_source, main
 from perl_jax.permutation import rule_for
 from tests.data.sources.parquet_files import verl_row, write_verl
 from tests.inspection.multi_image_rows import GREYS, grey_of, row, solvable_rows, solve
+from tests.inspection.page_reader import read_page
 
 NLVR2, DREAMSIM, ICONQA = (f"Mantis-Instruct-{name}" for name in ("nlvr2", "dreamsim", "iconqa"))
 TRUE_FALSE = "\n(A) True\n(B) False"
@@ -121,3 +122,13 @@ def test_text_of_rows_does_not_steer_the_terminal(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "\x1b" not in printed
     assert r"The right image is \u001b[31mred." in printed
+
+
+def test_an_audit_shows_as_many_permuted_rows_as_asked_and_no_others(unfit, tmp_path, capsys):
+    out = tmp_path / "audit.html"
+    main([str(unfit), f"--audit={out}", "--audit_rows=2"])
+    assert f"2 permuted rows to audit: {out}" in capsys.readouterr().out
+    rows = read_page(out.read_text()).all("row")
+    assert [row.one("state").text for row in rows] == ["permuted, answer stays"] * 2
+    main([str(unfit), f"--audit={out}"])
+    assert len(read_page(out.read_text()).all("row")) == 3  # that is all

@@ -228,3 +228,12 @@ def test_only_a_page_is_ever_written_over(tmp_path, capsys):
         main(["digits", f"--out={data}"])
     assert "expected a file that ends in .html" in capsys.readouterr().err
     assert data.read_bytes() == b"data"
+
+
+def test_a_permuted_row_shows_what_its_words_were_taken_for():
+    question = "<image><image>Does the left image show 2 dogs?"
+    images = tuple(np.full((40, 60, 3), grey, np.uint8) for grey in (10, 90))
+    card = shown([Example("a", NLVR2, question, images, "A", ("(A) Yes", "(B) No"))], 1).one("row")
+    told = {row.one("th").text: row.one("td").text for row in card.all("tr")}
+    assert told["question: left"] == "image 1"
+    assert told["question: 2"] == "a count of things: dogs"

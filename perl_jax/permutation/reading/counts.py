@@ -2,6 +2,7 @@
 
 import re
 
+from perl_jax.permutation.reading.questions import names_images
 from perl_jax.permutation.reading.uses import Use
 from perl_jax.permutation.reading.words import NUMBER
 
@@ -12,7 +13,7 @@ _UNITS = (
     r"|centuries|hz|khz|mhz|ghz|kw|amps?|volts?|watts?|kpa|mol|px|pixels?|dpi|fps|mph|kph|dollars?|cents?"
     r"|euros?|pounds?|am|pm|a\.m|p\.m|o'clock|times|meters?|metres?|centimet(?:er|re)s?|grams?"
     r"|kilomet(?:er|re)s?|kilograms?|million|billion|thousand|hundred|dozen)\b)"
-    r"|(?:mi|[mglshwvajnkcfd])\b"
+    r"|(?:mi|[mglshwvkn])\b"
 )
 _COMPOUND = (
     r"-(?:story|storey|way|sided|piece|door|wheeled|legged|dimensional|thirds|tone|lane|person"
@@ -25,16 +26,22 @@ _QUANTITY = (
     r"|with|without|these|those|the|all|both|other|another|any|some|of|for|by|least|most|every|each|its|his"
     r"|her|their|my|your|our|costs?|holds?|wears?|counts?|got|have\s+got|count|find|see|than\s+the|no)\s+"
 )
+# After these even an unknown plural is counted.
+_AMOUNT = (
+    r"\b(?:exactly|at\s+(?:least|most)|(?:more|less|fewer)\s+than|shows?|showing|has|have|contains?"
+    r"|containing|there\s+are|depicts?|with)\s+"
+)
 # After these a bare number may go on from "in image 1".
 _PREPOSITION = r"\b(?:in|on|from|to|inside|within|at|between|than|against|like)\s+"
 _LABELS = (
-    r"(?:step|question|option|choice|player|problem|exercise|chapter|section|task|object|point|bus|line|row"
-    r"|column|room|floor|gate|platform|lane|track|team|route|exit|highway|flight|seat|door|house|apartment"
-    r"|angle|circle|triangle|square|box|cell|car|truck|train|vehicle|runner|horse|person|jersey|bib|score"
-    r"|value|level|lap|inning|period|quarter|game|match|day|week|month|year|hour|minute|age|size|magnitude"
-    r"|power|rank|class|category|node|vertex|edge|bar|curve|equation|circuit|resistor|block|ball|bottle"
-    r"|beaker|digit|numeral|photon|photographer|imagery)s?|(?:the|a)\s+number|numbers"
+    r"(?:step|question|option|choice|player|problem|exercise|chapter|section|task|point|bus|line|row|column"
+    r"|room|floor|gate|platform|lane|track|team|route|exit|highway|flight|seat|angle|circle|triangle|jersey"
+    r"|bib|score|value|level|lap|inning|period|quarter|game|match|day|week|month|year|hour|minute|age|size"
+    r"|magnitude|power|rank|class|category|node|vertex|edge|bar|curve|equation|circuit|resistor|digit"
+    r"|numeral|photon|photographer|imagery)s?(?:\s+(?:no\.?|number))?|(?:the|a)\s+number|numbers"
+    r"|(?:scores?|values?|numbers|sizes?|ages?|points|digits|ratio|total)\s*:"
 )
+_NAMES = r"\b(?:co|h|o|n|so|no|ch|cl|mp|v)"
 _LIST = rf"(?:{NUMBER}\s*(?:,\s*(?:and\s+|or\s+)?|\s(?:and|or|to|&)\s+|-|\u2013)\s*)*"
 _ASKS_A_NUMBER = re.compile(
     r"(?i)\bhow\s+(?:many|much|long|old|tall|far|big|large|wide|high|heavy|often|fast|deep|hot|cold|thick)\b"
@@ -46,8 +53,8 @@ _ASKS_A_NUMBER = re.compile(
     r"|measure|perimeter|volume|distance|probability|angle)\b|\bfind\s+[a-z]\b|=\s*\?"
 )
 _NAMES_AN_IMAGE = re.compile(
-    r"(?i)\b(?:number|index|position|place|label|id|digit)\s+of\s+(?:the|each|an?)?\s*(?:\w+\s+){0,2}"
-    r"(?:image|picture|photo|photograph|pic|img|one|frame|panel|figure)\b|\bwhich\s+(?:of\b|\w*\s*number\s+of)"
+    r"(?i)\b(?:number|index|position|place|label|id|digit)\s+of\s+(?:the|an?)\s+(?:\w+\s+){0,2}"
+    r"(?:image|picture|photo|photograph|pic|img|one|frame|panel|figure)\b"
     r"|\b(?:image|picture|photo|pic|img|frame|panel|figure)\s+(?:number|index)"
 )
 
@@ -82,15 +89,15 @@ def count(use: Use) -> str | None:
 
 def _is_marked_off(use: Use) -> bool:
     """Whether only marks stand between the number and a noun: "image **2**", "image <b>2</b>"."""
-    mark = r"(?:</?\w{1,8}>|[^\w\s\a,])"
+    mark = r"(?:</?\w{1,8}>|[^\w\s\0\a,])"
     return use.follows(rf"\b(?:{use.own})s?\s*{mark}(?:{mark}|\s)*")
 
 
 def _one(use: Use) -> str | None:
     """Proves "one" a pronoun or a count, which it mostly is."""
     pronoun = (
-        r"\b(?:which|the|this|that|each|every|any|no|some|odd|other|another|either|neither|last|\w+er"
-        r"|\w+est|(?:an?|the)\s+(?:(?!(?:and|but|or|while|whereas|in|on|of|with)\b)[\w-]+\s+){1,2})"
+        r"\b(?:which|the|this|that|each|every|any|no|some|odd|other|another|either|neither|last"
+        r"|(?!after|under|over|ever|never|whether)\w+er|\w+est|(?:an?|the)\s+(?:(?!(?:and|but|or|while|whereas|in|on|of|with)\b)[\w-]+\s+){1,2})"
         r"\s*"
     )
     amount = (
@@ -124,7 +131,7 @@ def _one(use: Use) -> str | None:
 def _as_an_answer(use: Use) -> str | None:
     """Proves a number that is a whole option or answer, by the question."""
     asked = use.facts.question
-    if _NAMES_AN_IMAGE.search(asked) and not re.search(r"(?i)\bhow\s+many\b", asked):
+    if names_images(asked, use.facts.reader.nouns) or _NAMES_AN_IMAGE.search(asked):
         return None
     return "a number that the question asks for" if _ASKS_A_NUMBER.search(asked) else None
 
@@ -144,14 +151,15 @@ def _measure(use: Use) -> str | None:
         return "a measure"
     if not use.facts.numbered and _is_in_a_formula(use):
         return "a part of a formula"
-    return "a part of a name" if use.follows(r"[^\W\d_]") else None
+    named = use.follows(_NAMES) or (use.follows(r"\b[^\W\d_]{1,2}") and use.precedes(r"[^\W\d_]"))
+    return "a part of a name" if named else None
 
 
 def _is_in_a_formula(use: Use) -> bool:
     operator = r"\s*[-=+*/^<>\u2264\u2265\u00d7\u00f7\u2212]\s*"
     if use.follows(rf"(?:\d|\b[a-z]|[)}}]){operator}") or use.follows(r"\w[_^]\{?|\\\w+\{"):
         return True
-    if use.precedes(rf"{operator}(?:\d|[a-z]\b|\(|\\)") or use.precedes(r"[a-z]\b"):
+    if use.precedes(rf"{operator}(?:\d|[a-z]\b|\(|\\)") or use.precedes(r"[xyznkrtpq]\b"):
         return True
     opened = use.clause_before.count("$") % 2 == 1 and "$" in use.after
     return opened and not use.follows(rf"\b(?:{use.own})s?\s*\$")
@@ -163,7 +171,7 @@ def _label(use: Use) -> str | None:
         return None  # it is written at an image
     if use.follows(rf"\b(?:{use.own})s?\s+(?:with|of|having|bearing)\s+(?:(?:the|a)\s+)?number\s+"):
         return None  # the image's own number, or one that it shows
-    labelled = rf"\b(?:{_LABELS})(?:\s*[:#]|\s+(?:no\.?|number))?\s*{_LIST}"
+    labelled = rf"\b(?:{_LABELS})\s*{_LIST}"
     return "the number of a thing" if use.follows(labelled) else None
 
 
@@ -174,9 +182,8 @@ def _is_compared(use: Use) -> bool:
 
 
 def _count(use: Use) -> str | None:
-    if use.precedes(rf"\s+(?:\w+\s+)?(?:{use.own})s\b") and not use.follows(
-        r"(?:^|[.,;]|\band)\s*$"
-    ):
+    of_images = r"(?:other|given|input|different|separate|shown|more|of\s+(?:the|these))"
+    if use.precedes(rf"\s+(?:{of_images}\s+)?(?:{use.own})s\b"):
         return "a count of images"
     if use.follows(r"\bnumber\s+of\s+(?:\w+\s+){1,3}(?:is|was|are)\s+"):
         return "a count"
@@ -186,19 +193,15 @@ def _count(use: Use) -> str | None:
     verb = r"\b(?:there\s+(?:is|are|was|were)|shows?|has|have|contains?|includes?)\s+"
     if ends and (use.follows(verb + r"(?:(?:only|exactly)\s+)?") or _is_compared(use)):
         return "a count"
-    if use.follows(r"\b(?:score|total|sum|result|value|age|size|count|ratio)\s+(?:is|was|of|=)\s+"):
+    value = r"\b(?:score|total|sum|result|value|age|size|count|ratio)\s+(?:is|was|of|=)\s+"
+    if use.follows(value) and use.role != "answer":
         return "a count"
-    plural = (
-        r"\s+(?!(?:is|was|has|does|this|shows|contains|depicts|looks|displays|features)\b)\w+s\b"
-    )
-    if (
-        not use.facts.refers
-        and use.precedes(plural)
-        and use.follows(rf"{_QUANTITY}|{_PREPOSITION}")
-    ):
+    if not use.facts.refers and use.follows(_AMOUNT) and use.precedes(r"\s+[^\W\d_]+s\b"):
         return "a count of things"
-    thing = use.thing(plural=True, between=3)
-    if thing is None:
+    if use.precedes(r"\s+(?:places|ways|aspects|respects|cases)\b"):
+        return "a count of things"
+    thing = use.thing(plural=use.word not in ("1", "one"), between=3)
+    if thing is None or use.is_subject_of(thing):
         return None
     counted = f"a count of things: {thing}"
     if use.follows(_PREPOSITION) and not use.follows(r"\b(?:more|less|fewer)\s+than\s+"):

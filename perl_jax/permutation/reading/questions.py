@@ -25,10 +25,14 @@ _ORDERED = re.compile(
 _COUNTS = re.compile(r"(?i)\bhow\s+(?:many|much)\b")
 
 
+def names_images(question: str, nouns: tuple[str, ...]) -> bool:
+    """Whether a question asks for one image or several, perhaps among other things."""
+    return compiled(_WHICH, nouns).search(question) is not None
+
+
 def asks_which(question: str, nouns: tuple[str, ...]) -> bool:
     """Whether a question asks for one image or several, rather than for a thing or a number."""
-    asks = compiled(_WHICH, nouns).search(question) is not None
-    return asks and _COUNTS.search(question) is None
+    return names_images(question, nouns) and _COUNTS.search(question) is None
 
 
 def asks_for_a_set(question: str, nouns: tuple[str, ...]) -> bool:

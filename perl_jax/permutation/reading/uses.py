@@ -39,14 +39,10 @@ _NO_NOUN = frozenset(_NO_NOUN_WORDS.split())
 _WORD = re.compile(r"[ \t]*\n?[ \t]+(?P<word>[^\W\d_]+(?:[-'\u2019][^\W\d_]+)*)", re.UNICODE)
 # Things whose words are verbs as well: "does the second point left" has no noun "second point".
 _ALSO_VERBS_WORDS = """
-arm head finger ring mask tie suit shop store dock drill brush comb fan hammer saw duck bear
-plant rock vote color colour score point number race stand spot strip cross dot curve line film
-beam spark ripple stroke drop bubble stain scratch hole circle gauge dial lock key switch plug
-stamp box bat bowl puzzle block stick pool park crown hook chain wire screw nail bolt pipe rake
-shovel mop sponge shower tap sink market bank factory field farm lane court pitch track pier
-port house garage bridge tunnel dam bay cloud star leaf branch root hedge desk nose mouth eye
-shoulder elbow thumb heel tail horn trunk claw nest worm cow dog hound hawk crow snake bull man
-watch clock sign label title head side place ship train bus shelter book
+bar bear block bowl box brush circle color colour comb cross crown curve dot drill drop duck fan
+film hammer head hook label leaf line lock mask nail number park plant point race rake ring ripple
+rock row saw score shop shovel shower sign sink spark spot stain stamp star stick stripe suit
+switch tie tip title track trail view watch wave
 """
 _ALSO_VERBS = frozenset(_ALSO_VERBS_WORDS.split())
 _ASKING = re.compile(r"(?i)\b(?:do|does|did|can|could|will|would|should|may|might|must)\s+the\s+$")
@@ -141,9 +137,13 @@ class Use:
 
     def _is_asked(self, word: str) -> bool:
         """Whether the word may be the verb of "does the second point left?"."""
-        if not (self.facts.refers and word in _ALSO_VERBS):
-            return False
-        return _ASKING.search(self.before) is not None
+        return word in _ALSO_VERBS and _ASKING.search(self.before) is not None
+
+    def is_subject_of(self, word: str) -> bool:
+        """Whether the word may be the subject of a verb: "2 points left" counts no points."""
+        singular = word.removesuffix("s").removesuffix("e"), word.removesuffix("s")
+        opens = self.follows(r"(?:^|[.?!;:,\n\0]\s*|\b(?:and|but|while|whereas|that|if)\s+)")
+        return opens and not _ALSO_VERBS.isdisjoint(singular)
 
     def _goes_on(self, end: int, plural: bool) -> bool:
         """Whether another noun follows: a "dog image" is an image, a "car park" another thing."""
