@@ -5,9 +5,9 @@
 
 Also counts rows that a run could not use, by reason; the exit code is 1 if they are more than
 --max_bad_fraction. Of a configuration, the rows are those of data.train. No model is loaded, so too
-long prompts are not found; images are only checked with --decode_images. With --audit=PAGE, a sample
-of permuted rows is written as a page that shows what each word that could bear on the order of the
-images was taken for.
+long prompts are not found; images are only checked with --decode_images. With --audit=PAGE, a
+sample of permuted rows is written as a page that shows what each word that could bear on the order
+of the images was taken for.
 """
 
 import argparse
