@@ -43,7 +43,7 @@ def command_parser(name: str, description: str | None) -> argparse.ArgumentParse
     """A parser for ``perl-jax NAME``; its description is shown with its lines as they are."""
     parser = argparse.ArgumentParser(
         prog=f"perl-jax {name}",
-        description=description,
+        description=None if description is None else description.replace("``", "`"),
         formatter_class=partial(
             argparse.RawDescriptionHelpFormatter, max_help_position=32, width=100
         ),
