@@ -26,6 +26,7 @@ from perl_jax.training.display.writers import read_metrics
 from perl_jax.types import prompt_text
 from tests.update.real_runs import POLICY
 
+OTHER_ROWS = {"rows": 65, "seed": 1, "skew": 0.8}
 HELD_OUT = DigitsConfig(split="held_out", rows=8)
 
 
@@ -328,7 +329,7 @@ def test_a_finished_run_is_not_run_again(workdir):
     [
         ({"seed": 1}, "seed: saved as 0, now 1"),
         (
-            {"data": {**settings()["data"], "train": {"digits": {"rows": 65}}}},
+            {"data": {**settings()["data"], "train": {"digits": OTHER_ROWS}}},
             r"data\.train\.digits\.rows: saved as 64, now 65\n.*--allow_changes=data\.train",
         ),
     ],
