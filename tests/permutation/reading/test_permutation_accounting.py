@@ -174,6 +174,12 @@ FOLLOWED = [
      "Think first, then answer: is photo 2 dark?"),
     ("At 2 pm the price was $2 in photo 1.", SWAP, "At 2 pm the price was $2 in photo 2."),
     ("A 2-story house stands in photo 1.", SWAP, "A 2-story house stands in photo 2."),
+    ("Of two similar but different photos, photo 1 is dark.", SWAP,
+     "Of two similar but different photos, photo 2 is dark."),
+    ("Answer 1 if photo 2 is darker than photo 1, and 0 otherwise.", SWAP,
+     "Answer 1 if photo 1 is darker than photo 2, and 0 otherwise."),
+    ("We change the lighting and shoot the second photo.", SWAP,
+     "We change the lighting and shoot the first photo."),
     ("Player 2 wears number 1 in photo 1.", SWAP, None),
     ("Is the photo 1 of 2 dark?", SWAP, None),
     ("The images are frames of a video. The first image is from the beginning of the video and the"
@@ -275,6 +281,18 @@ OPTIONS = [
 def test_options_follow_their_images_or_are_refused(question, options, rule, expected):
     result = outcome(question, TURN, "A", options, rule)
     assert result == expected if isinstance(result, str) else result[1] == expected
+
+
+def test_where_images_have_letters_a_number_names_none():
+    options = "\nA. <image>\nB. <image>"
+    question = (
+        f"In triangle ABC, angle B is right, AB = 2 and 1 side is 2. Is the top view A?{options}"
+    )
+    assert outcome(question, SWAP, "A", rule=REMAP) == "named_image"
+    question = question.replace("Is the top view A?", "Which is the top view?")
+    assert outcome(question, SWAP, "A", rule=REMAP) == (question, (), "B")
+    question = question.replace("Which is", "In photo 1, which is")
+    assert outcome(question, SWAP, "A", rule=REMAP) == "ambiguous_reference"
 
 
 def test_letters_of_moving_options_in_the_question_refuse():
