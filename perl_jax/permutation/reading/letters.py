@@ -30,6 +30,8 @@ _ANSWERING = (
 
 def letter(use: Use) -> str | None:
     """What a lone letter was taken for, if it names no image."""
+    if use.follows(rf"\b(?:{use.own})s?\W*"):
+        return _article(use) if use.word == "a" else None
     if use.facts.lettered and (use.follows(_ANSWERING + _LETTERS) or _is_of_all_options(use)):
         return "the letter of an option"
     named = use.word.upper() in use.facts.reader.names or use.facts.reader.letters_follow
@@ -41,6 +43,10 @@ def letter(use: Use) -> str | None:
 
 
 def _is_label(use: Use) -> bool:
+    if len(use.word) > 1:  # a Roman number, as in "Elizabeth II"
+        return (
+            re.search(r"(?!The\b|Is\b|Are\b|In\b|Does\b)\b[A-Z][a-z]+\s+$", use.before) is not None
+        )
     named = rf"\b(?:{_NAMED}|letter\s+is)\s*(?:[:#]\s*)?{_LETTERS}"
     formula = use.follows(r"[=+*/^<>(]\s*") and use.precedes(r"\s*[=+*/^<>)]")
     in_formula = formula and not use.facts.refers

@@ -84,6 +84,10 @@ OTHER_NAMES = [
     ("Is A darker than B?", SWAP, "named_image"),
     ("Is photo b darker?", SWAP, "named_image"),
     ("Is photo i darker?", SWAP, "named_image"),
+    ("Is photo ii darker?", SWAP, "named_image"),
+    ("Is II darker than I?", SWAP, "named_image"),
+    ("Is photo \u2161 darker?", SWAP, "ambiguous_reference"),
+    ("Is photo \uff12 darker?", SWAP, "not_reversible"),
     ("Is the photo with the number 2 darker?", SWAP, "ambiguous_reference"),
     ("This photo is darker than that one.", SWAP, "ambiguous_reference"),
     ("Hen 1: <image> (it is small)\nHen 2: <image>\nIs it big?", SWAP, "inline_placeholder"),
@@ -97,7 +101,7 @@ MARKS = [
     for mark, reason in [
         ("**2**", "ambiguous_reference"), ("[2]", "ambiguous_reference"),
         ("\u00a02", "ambiguous_reference"), ("\u2461", "ambiguous_reference"),
-        (": 2", "ambiguous_reference"), ("<b>2</b>", "ambiguous_reference"),
+        (": 2", "ambiguous_reference"), ("<b>2</b>", "named_image"),
         ("$2$", "ambiguous_reference"), ('"2"', "ambiguous_reference"),
         ('"two"', "ambiguous_reference"),
     ]
@@ -204,22 +208,16 @@ KEPT = [
     "The lamp is on the left in one photo and on the right in the other.",
     "Is the hen to the left of the goose in each photo?",
     "Answer before you give your reasons: are both photos dark?",
-    "Do all of the photos show number plates from the second half of the 20th century?",
     "Are the photos from the Café de la Paix in Los Angeles?",
     "How many of these photos show exactly 2 hens?",
+    "Do both photos of Elizabeth II show a lawn of 30 m\u00b2 or \u00bd of it?",
     "If x = 2 and y < 1, do the photos show $x^2 + 1 = 2$?",
-    "Look at each of the photos, one after the other, and count.",
 ]
-ACCOUNTED_ONLY_IN_PART = {KEPT[7], KEPT[11]}
 
 
 @pytest.mark.parametrize("question", KEPT)
 def test_harmless_words_stay(question):
-    result = outcome(question)
-    if question in ACCOUNTED_ONLY_IN_PART:
-        assert isinstance(result, str)  # a refusal is a loss, and no error
-    else:
-        assert result == (question, (), "yes")
+    assert outcome(question) == (question, (), "yes")
 
 
 ANSWERS = [
