@@ -110,7 +110,8 @@ def _account(
         spelled=any(mention.style == "cardinal" for mention in mentions),
         sided=layout.rule.sides == "strict" or any("side" in m.style for m in mentions),
         bound=len(layout.new_slot) == 2 and _BOUND.search(joined) is not None,
-        lettered=frozenset(option.letter for option in layout.options),
+        lettered=frozenset(option.letter for option in layout.options) or frozenset(layout.letters),
+        shown=bool(layout.letters) and bool(layout.options) and not layout.named,
     )
     for index, (text, scan) in enumerate(zip(texts, scans, strict=True)):
         options = [option for option in layout.options if option.field == index]

@@ -26,6 +26,10 @@ _QUANTITY = (
     r"|with|without|these|those|the|all|both|other|another|any|some|of|for|by|least|most|every|each|its|his"
     r"|her|their|my|your|our|costs?|holds?|wears?|counts?|got|have\s+got|count|find|see|than\s+the|no)\s+"
 )
+_OF_IMAGES = (
+    r"(?:other|given|following|input|similar|different|identical|distinct|separate|related|shown|more|but"
+    r"|and|slightly|very|black|white|colou?r|of|the|these)"
+)
 # After these even an unknown plural is counted.
 _AMOUNT = (
     r"\b(?:exactly|at\s+(?:least|most)|(?:more|less|fewer)\s+than|shows?|showing|has|have|contains?"
@@ -52,6 +56,9 @@ _ASKS_A_NUMBER = re.compile(
     r"|\b(?:calculate|compute|evaluate|solve|count)\b|\bfind\s+(?:the\s+)?(?:value|number|area|length|sum|total"
     r"|measure|perimeter|volume|distance|probability|angle)\b|\bfind\s+[a-z]\b|=\s*\?"
 )
+_YES_OR_NO = re.compile(
+    r"(?i)(?:^|[.:>\n]\s*)(?:are|is|do|does|did|can|has|have|was|were)\b(?![^?]{0,200}\bor\b)[^?]{0,200}[?]"
+)
 _NAMES_AN_IMAGE = re.compile(
     r"(?i)\b(?:number|index|position|place|label|id|digit)\s+of\s+(?:the|an?)\s+(?:\w+\s+){0,2}"
     r"(?:image|picture|photo|photograph|pic|img|one|frame|panel|figure)\b"
@@ -65,7 +72,14 @@ def number(use: Use) -> str | None:
         return _as_an_answer(use)
     if _is_marked_off(use):
         return None
-    return _measure(use) or _label(use) or _count(use)
+    return _measure(use) or _label(use) or _count(use) or _beside_letters(use)
+
+
+def _beside_letters(use: Use) -> str | None:
+    """Proves any number where all images that move have letters and none is named in words."""
+    at_image = use.precedes(r"\s*[\])]?\s*[:=.-]?\s*\0")
+    lettered = use.facts.shown and not use.facts.refers and not at_image
+    return "a number, as the images have letters" if lettered else None
 
 
 def count(use: Use) -> str | None:
@@ -133,7 +147,16 @@ def _as_an_answer(use: Use) -> str | None:
     asked = use.facts.question
     if names_images(asked, use.facts.reader.nouns) or _NAMES_AN_IMAGE.search(asked):
         return None
+    if use.word in ("0", "1") and _YES_OR_NO.search(asked):
+        return "yes or no"
     return "a number that the question asks for" if _ASKS_A_NUMBER.search(asked) else None
+
+
+def _is_truth_value(use: Use) -> bool:
+    """Whether the text says that 1 stands for yes and 0 for no."""
+    if use.precedes(r"\s+(?:for\s+(?:yes|no|true|false)|otherwise|if\s+not)\b"):
+        return True
+    return use.precedes(r"\s+if\b") and use.in_clause(r"\b0\s+(?:otherwise|if\s+not)\b")
 
 
 def _measure(use: Use) -> str | None:
@@ -147,6 +170,8 @@ def _measure(use: Use) -> str | None:
         return "a ratio or a time"
     if use.precedes(_COMPOUND):
         return "a part of a compound"
+    if _is_truth_value(use):
+        return "yes or no"
     if not use.facts.numbered and use.precedes(r"\s(?!i\b|a\b)[a-z]\b"):
         return "a measure"
     if not use.facts.numbered and _is_in_a_formula(use):
@@ -156,6 +181,8 @@ def _measure(use: Use) -> str | None:
 
 
 def _is_in_a_formula(use: Use) -> bool:
+    if use.follows(r"\b[a-z]{2,3}\s*=\s*") and not use.follows(rf"\b(?:{use.own})s?\s*=\s*"):
+        return True  # "AB = 2"
     operator = r"\s*[-=+*/^<>\u2264\u2265\u00d7\u00f7\u2212]\s*"
     if use.follows(rf"(?:\d|\b[a-z]|[)}}]){operator}") or use.follows(r"\w[_^]\{?|\\\w+\{"):
         return True
@@ -182,8 +209,7 @@ def _is_compared(use: Use) -> bool:
 
 
 def _count(use: Use) -> str | None:
-    of_images = r"(?:other|given|input|different|separate|shown|more|of\s+(?:the|these))"
-    if use.precedes(rf"\s+(?:{of_images}\s+)?(?:{use.own})s\b"):
+    if use.precedes(rf"\s+(?:{_OF_IMAGES}\s+){{0,3}}(?:{use.own})s\b"):
         return "a count of images"
     if use.follows(r"\bnumber\s+of\s+(?:\w+\s+){1,3}(?:is|was|are)\s+"):
         return "a count"

@@ -38,7 +38,10 @@ _WORDS = (
     ),
     ("ambiguous_side", r"(?:^|[\n.;]\s*)(?P<token>left|right|middle)\s*[:=]"),  # "Left: a dog"
     ("ambiguous_reference", r"\bthis\b[^.?!]{0,60}\bthat\s+(?:one|NOUN)\b"),
-    ("named_image", r"\bNOUNs?\s+(?-i:[b-z\u03b1-\u03c9])\b(?![-'\u2019])"),  # "image b"
+    (
+        "named_image",
+        r"\bNOUNs?\s+(?-i:[b-z\u03b1-\u03c9]|ii|iii|iv|vi{0,3}|ix)\b(?![-'\u2019])",
+    ),  # "image b"
     ("ambiguous_reference", rf"\b(?:no\.|number|#)\s*(?P<token>{NUMBER})\s+NOUN\b"),
     ("ambiguous_reference", rf"\b(?:{POSITION}|left|right|middle)-NOUNs?\b"),
     (

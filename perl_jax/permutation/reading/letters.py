@@ -1,5 +1,7 @@
 """Proves of letters that they name something else than an image."""
 
+import re
+
 from perl_jax.permutation.reading.uses import Use
 
 _NAMED = (
@@ -8,7 +10,11 @@ _NAMED = (
     r"|block|circle|triangle|curve|road|route|gate|platform|container|beaker|bottle|substance|element"
     r"|gas|liquid|variable|type|hepatitis|key|button|string|note|chord|spot|mark|marker|dot|arrow)s?"
 )
-_POINTS = r"\b(?:point|spot|mark|marker|dot)s?\s+"
+# These have letters of their own even where letters stand for images.
+_LETTERED = (
+    r"\b(?:point|spot|mark|marker|dot|angle|vertex|node|team|company|station|city|town|circle|triangle|line"
+    r"|vitamin|hepatitis|variable|gas|liquid|substance|element|player|class|grade|string)s?\s+"
+)
 # Letters of a list that stand before the letter: "A, B and ", "(A) or ".
 _LETTERS = (
     r"(?:[\"'\u201c(]?[A-Z][\"'\u201d)]?\s*(?:,\s*(?:and\s+|or\s+)?|/|\s(?:and|or|to|through)\s+|-)\s*)*"
@@ -24,10 +30,12 @@ _ANSWERING = (
 
 def letter(use: Use) -> str | None:
     """What a lone letter was taken for, if it names no image."""
-    if use.facts.lettered and use.follows(_ANSWERING + _LETTERS):
+    if use.follows(rf"\b(?:{use.own})s?\W*"):
+        return _article(use) if use.word == "a" else None
+    if use.facts.lettered and (use.follows(_ANSWERING + _LETTERS) or _is_of_all_options(use)):
         return "the letter of an option"
     named = use.word.upper() in use.facts.reader.names or use.facts.reader.letters_follow
-    if use.follows(_POINTS + _LETTERS) or (not named and _is_label(use)):
+    if use.follows(_LETTERED + _LETTERS) or (not named and _is_label(use)):
         return "the letter of a thing"
     if not named and _is_letter_of_option(use):
         return "the letter of an option"
@@ -35,10 +43,21 @@ def letter(use: Use) -> str | None:
 
 
 def _is_label(use: Use) -> bool:
+    if len(use.word) > 1:  # a Roman number, as in "Elizabeth II"
+        return (
+            re.search(r"(?!The\b|Is\b|Are\b|In\b|Does\b)\b[A-Z][a-z]+\s+$", use.before) is not None
+        )
     named = rf"\b(?:{_NAMED}|letter\s+is)\s*(?:[:#]\s*)?{_LETTERS}"
     formula = use.follows(r"[=+*/^<>(]\s*") and use.precedes(r"\s*[=+*/^<>)]")
     in_formula = formula and not use.facts.refers
     return use.follows(named) or use.follows(_MARKED + _LETTERS) or in_formula
+
+
+def _is_of_all_options(use: Use) -> bool:
+    """Whether the letter is one of "options A, B, C and D" that lists all of them."""
+    clause = use.clause_before + use.scan.text[use.token.start : use.token.end] + use.after
+    listed = re.search(r"\b(?:options|choices)\s+([A-Z](?:,?\s*(?:and\s+)?[A-Z]\b)+)", clause)
+    return listed is not None and set(re.findall("[A-Z]", listed[1])) == use.facts.lettered
 
 
 def _is_letter_of_option(use: Use) -> bool:

@@ -41,7 +41,7 @@ def _step(use: Use) -> str | None:
         return "a step of the instructions"
     if use.precedes(r"\s*,") and use.follows(rf"{_SENTENCE_START}{IMPERATIVE}\s+"):
         return "a step of the instructions"
-    told = alone or use.follows(r"\b(?:you|to|must|should)\s+")
+    told = alone or use.follows(r"\b(?:you|to|must|should|can|may)\s+")
     return "a step of the instructions" if told and use.precedes(rf"\s+{IMPERATIVE}") else None
 
 

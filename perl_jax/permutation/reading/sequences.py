@@ -81,6 +81,9 @@ def _original(use: Use) -> str | None:
 
 
 def _changed(use: Use) -> str | None:
+    camera = r"\s+the\s+(?:camera|lighting|viewpoint|position|angle)\b"
+    if use.precedes(camera) and use.in_clause(r"\a"):
+        return _NAMED
     return _NAMED if use.in_clause(r"\a.*[^\a]\a") else None
 
 

@@ -160,5 +160,7 @@ def level(use: Use) -> str | None:
     compared = rf"\s+(?:than|case|body|lip|limb|bound|price|speed)\b|{_ENDS}"
     if use.word in ("lower", "upper") and not use.follows(r"\bthe\s+") and use.precedes(compared):
         return "a comparison"
+    if use.facts.shown and use.precedes(r"\s+views?\b"):
+        return "a kind of view"
     thing = use.thing(plural=True)
     return f"the place of a thing: {thing}" if thing else None

@@ -1,7 +1,6 @@
 """Splits a text into words and marks, and finds those that could bear on an order of images."""
 
 import re
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -18,6 +17,8 @@ _TOKEN = re.compile(
     r"\d+(?:[.,:]\d+)*(?:(?:st|nd|rd|th)\b)?|[^\W\d_]+(?:['\u2019][^\W\d_]+)*|[^\s\w\0\a]",
     re.IGNORECASE,
 )
+_ENCLOSED = re.compile(r"[\u2160-\u2188\u2460-\u24ff\u2776-\u2793\u3280-\u3289]")  # as in "\u2461"
+_ROMAN = ("ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x")
 _FROM_END = ("last", "final", "penultimate", "antepenultimate")
 _EARLY = ("initial", "foremost", "forth")
 _SIDES = (
@@ -56,7 +57,7 @@ def tokens(text: str) -> Iterator[Token]:
 def kind_of(token: Token, text: str, reader: Reader) -> Kind | None:
     """How a token of a text could bear on the order of the images; None if it could not."""
     word = token.word
-    if word[0].isdigit() or (len(word) == 1 and unicodedata.category(word).startswith("N")):
+    if word[0].isdecimal():
         return _kind_of_digits(word, reader)
     if word in CARDINALS:
         return "count" if CARDINALS.index(word) < reader.num_slots else None
@@ -69,7 +70,9 @@ def kind_of(token: Token, text: str, reader: Reader) -> Kind | None:
         return _KINDS[word]
     if len(word) == 1 and word.isalpha() and word.isascii():
         return "letter" if _stands_alone(token, text) and _is_name(word, reader) else None
-    if any(unicodedata.category(letter) in ("Nl", "No") for letter in word):
+    if word in _ROMAN:
+        return "letter" if _ROMAN.index(word) + 2 <= reader.num_slots else None
+    if not word.isascii() and _ENCLOSED.search(word):
         return "number"
     return "script" if _is_of_another_script(word) else None
 

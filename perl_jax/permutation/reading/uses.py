@@ -66,6 +66,8 @@ class Facts:
         sided: Whether left and right name images.
         bound: Whether the text says which image shows the beginning and which one the end.
         lettered: The letters of the options.
+        shown: Whether the images that move are shown as lettered options, so that they have letters
+            for names and no numbers.
     """
 
     reader: Reader
@@ -76,6 +78,7 @@ class Facts:
     sided: bool = False
     bound: bool = False
     lettered: frozenset[str] = frozenset()
+    shown: bool = False
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,10 @@ OTHER_NAMES = [
     ("Is A darker than B?", SWAP, "named_image"),
     ("Is photo b darker?", SWAP, "named_image"),
     ("Is photo i darker?", SWAP, "named_image"),
+    ("Is photo ii darker?", SWAP, "named_image"),
+    ("Is II darker than I?", SWAP, "named_image"),
+    ("Is photo \u2161 darker?", SWAP, "ambiguous_reference"),
+    ("Is photo \uff12 darker?", SWAP, "not_reversible"),
     ("Is the photo with the number 2 darker?", SWAP, "ambiguous_reference"),
     ("This photo is darker than that one.", SWAP, "ambiguous_reference"),
     ("Hen 1: <image> (it is small)\nHen 2: <image>\nIs it big?", SWAP, "inline_placeholder"),
@@ -97,7 +101,7 @@ MARKS = [
     for mark, reason in [
         ("**2**", "ambiguous_reference"), ("[2]", "ambiguous_reference"),
         ("\u00a02", "ambiguous_reference"), ("\u2461", "ambiguous_reference"),
-        (": 2", "ambiguous_reference"), ("<b>2</b>", "ambiguous_reference"),
+        (": 2", "ambiguous_reference"), ("<b>2</b>", "named_image"),
         ("$2$", "ambiguous_reference"), ('"2"', "ambiguous_reference"),
         ('"two"', "ambiguous_reference"),
     ]
@@ -174,6 +178,12 @@ FOLLOWED = [
      "Think first, then answer: is photo 2 dark?"),
     ("At 2 pm the price was $2 in photo 1.", SWAP, "At 2 pm the price was $2 in photo 2."),
     ("A 2-story house stands in photo 1.", SWAP, "A 2-story house stands in photo 2."),
+    ("Of two similar but different photos, photo 1 is dark.", SWAP,
+     "Of two similar but different photos, photo 2 is dark."),
+    ("Answer 1 if photo 2 is darker than photo 1, and 0 otherwise.", SWAP,
+     "Answer 1 if photo 1 is darker than photo 2, and 0 otherwise."),
+    ("We change the lighting and shoot the second photo.", SWAP,
+     "We change the lighting and shoot the first photo."),
     ("Player 2 wears number 1 in photo 1.", SWAP, None),
     ("Is the photo 1 of 2 dark?", SWAP, None),
     ("The images are frames of a video. The first image is from the beginning of the video and the"
@@ -198,22 +208,16 @@ KEPT = [
     "The lamp is on the left in one photo and on the right in the other.",
     "Is the hen to the left of the goose in each photo?",
     "Answer before you give your reasons: are both photos dark?",
-    "Do all of the photos show number plates from the second half of the 20th century?",
     "Are the photos from the Café de la Paix in Los Angeles?",
     "How many of these photos show exactly 2 hens?",
+    "Do both photos of Elizabeth II show a lawn of 30 m\u00b2 or \u00bd of it?",
     "If x = 2 and y < 1, do the photos show $x^2 + 1 = 2$?",
-    "Look at each of the photos, one after the other, and count.",
 ]
-ACCOUNTED_ONLY_IN_PART = {KEPT[7], KEPT[11]}
 
 
 @pytest.mark.parametrize("question", KEPT)
 def test_harmless_words_stay(question):
-    result = outcome(question)
-    if question in ACCOUNTED_ONLY_IN_PART:
-        assert isinstance(result, str)  # a refusal is a loss, and no error
-    else:
-        assert result == (question, (), "yes")
+    assert outcome(question) == (question, (), "yes")
 
 
 ANSWERS = [
@@ -275,6 +279,18 @@ OPTIONS = [
 def test_options_follow_their_images_or_are_refused(question, options, rule, expected):
     result = outcome(question, TURN, "A", options, rule)
     assert result == expected if isinstance(result, str) else result[1] == expected
+
+
+def test_where_images_have_letters_a_number_names_none():
+    options = "\nA. <image>\nB. <image>"
+    question = (
+        f"In triangle ABC, angle B is right, AB = 2 and 1 side is 2. Is the top view A?{options}"
+    )
+    assert outcome(question, SWAP, "A", rule=REMAP) == "named_image"
+    question = question.replace("Is the top view A?", "Which is the top view?")
+    assert outcome(question, SWAP, "A", rule=REMAP) == (question, (), "B")
+    question = question.replace("Which is", "In photo 1, which is")
+    assert outcome(question, SWAP, "A", rule=REMAP) == "ambiguous_reference"
 
 
 def test_letters_of_moving_options_in_the_question_refuse():
