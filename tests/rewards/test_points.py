@@ -214,6 +214,13 @@ NOT_DUE = {
         6 \in 5 | 5
         x = 4 or 5 | 4
         4_{5} | 4
+        (3\quad x = 9) | 9
+        x = 3 or even \approx 2.4 | 2.4
+        x = 3 \cup \approx 2.4 | 2.4
+        x = 7 \text{ cm} \approx 2.4 | 2.4
+        f(x) = x^3 = e^{x} | e^{x}
+        0.\overline{6}: 8 | 0.\overline{6}
+        0.\overline{6}\; -3 | -3
         6 \fbox{5} | 5
         @ \frac{1}{2} | 0.5
         5 \cup \frac{1}{2} | 0.5
@@ -225,6 +232,9 @@ NOT_DUE = {
         CA | A, C
         2, 1 | x = 1, y = 2
         2 and 1 | x = 1 and y = 2
+        [4, 5] = 1 and 2 | 1 and 2
+        B, D. A | B, D
+        B, D) (6 | B, D
         [1, 2] | (1, 2)
     """,
     "matrices": r"""
