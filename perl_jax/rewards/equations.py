@@ -25,7 +25,8 @@ _VARIABLE = re.compile(
     r"|m\s*\\angle\s*\{?\s*[A-Z0-9]{1,3}\s*\}?|\|[A-Z]{2}\|"
 )
 _COMMAND = re.compile(r"\\[A-Za-z]+")
-_VARIABLES = re.compile("[A-Za-z]")
+# e and i are constants.
+_VARIABLES = re.compile("[A-Za-df-hj-z]")
 _RELATION = re.compile(r"[<>,]|\\(?:in|ni|cup|cap|ne|neq|leq?|geq?|lt|gt|to|pm|mp)(?![A-Za-z])")
 _CONSTANT = re.compile(r"(?:\\(?:frac|sqrt|cdot|times|pi|div|left|right)(?![A-Za-z])|[^A-Za-z\\])+")
 

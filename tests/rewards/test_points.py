@@ -219,6 +219,8 @@ NOT_DUE = {
         x = 3 \cup \approx 2.4 | 2.4
         x = 7 \text{ cm} \approx 2.4 | 2.4
         f(x) = x^3 = e^{x} | e^{x}
+        x = 2i+1 = 2\pi | 2\pi
+        factorial times x = 4 | 4
         0.\overline{6}: 8 | 0.\overline{6}
         0.\overline{6}\; -3 | -3
         6 \fbox{5} | 5
@@ -250,6 +252,9 @@ NOT_DUE = {
         \sqrt{3}+10^{-100} | \sqrt{3}
         10^{-30}x | 10^{-31}x
         x + 10^{-20} | x
+        x^2 + 10^{-20} | x^2
+        (10^{-20}, \infty) | (0, \infty)
+        x > 10^{-20} | x > 0
         \begin{pmatrix}10^{-20}\end{pmatrix} | \begin{pmatrix}0\end{pmatrix}
     """,
     "roundings": r"""
