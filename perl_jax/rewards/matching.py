@@ -25,6 +25,7 @@ from perl_jax.rewards.units import same_unit
 
 # Not the space between two digits, or between a command and a letter.
 _LOOSE_SPACE = re.compile(r"(?<!\w)\s+|\s+(?!\w)")
+_BELOW = re.compile(r"_\{[^{}]*\}")
 _MAX_NESTING = 4
 
 
@@ -199,6 +200,11 @@ def _match_single(answer: str, truth: str, tolerance: Tolerance) -> Match:
     return _match_expressions(given.values, value)
 
 
+def _equates(latex: str) -> bool:
+    """Whether an equation stands within brackets, but not below a sum."""
+    return "=" in _BELOW.sub("", latex)
+
+
 def _match_equations(answer: str, truth: str) -> Match:
     given, true = mathematics(answer), mathematics(truth)
     if given is None or true is None or ("=" in given) != ("=" in true):
@@ -231,7 +237,7 @@ def _match_expressions(values: tuple[str, ...], truth: str) -> Match:
         expression, unit = split_unit(value)
         latex = mathematics(expression)
         words = is_prose(expression) or is_prose(true)
-        if latex is None or true_latex is None or words or "=" in latex + true_latex:
+        if latex is None or true_latex is None or words or _equates(latex):
             return Match(False, "text")
         if unit and true_unit and not same_unit(unit, true_unit):
             return Match(False, "text")
