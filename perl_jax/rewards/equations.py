@@ -27,7 +27,9 @@ _VARIABLE = re.compile(
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 # e and i are constants.
 _VARIABLES = re.compile("[A-Za-df-hj-z]")
-_RELATION = re.compile(r"[<>,]|\\(?:in|ni|cup|cap|ne|neq|leq?|geq?|lt|gt|to|pm|mp)(?![A-Za-z])")
+_RELATION = re.compile(
+    r"[<>,]|\\(?:begin|in|ni|cup|cap|ne|neq|leq?|geq?|lt|gt|to|pm|mp)(?![A-Za-z])"
+)
 _CONSTANT = re.compile(r"(?:\\(?:frac|sqrt|cdot|times|pi|div|left|right)(?![A-Za-z])|[^A-Za-z\\])+")
 
 
@@ -39,13 +41,11 @@ class Labelled:
         label: The words or the variable before the first equals sign; empty if there are none.
         values: The sides: all must be the truth, so formulas before a constant are left out. A side
             may be a constant and its rounding, as in ``\sqrt{2} \approx 1.41``.
-        is_variable: Whether the label is a variable, as in ``x = 5``.
         is_value: False for an equation that is no label and value, such as ``2x + y = 1``.
     """
 
     label: str
     values: tuple[str, ...]
-    is_variable: bool = False
     is_value: bool = True
 
 
@@ -64,20 +64,20 @@ def read_labelled(text: str) -> Labelled:
     if _WORDS.fullmatch(words) and not denies(words):
         return _valued(" ".join(words.rstrip(":").casefold().split()), others)
     if _VARIABLE.fullmatch(first):
-        return _valued(re.sub(r"[\s{}]", "", first), others, is_variable=True)
+        return _valued(re.sub(r"[\s{}]", "", first), others)
     if _CONSTANT.fullmatch(first):
         return _valued("", [first, *others])
     return Labelled("", (text,), is_value=False)
 
 
-def _valued(label: str, sides: list[str], *, is_variable: bool = False) -> Labelled:
+def _valued(label: str, sides: list[str]) -> Labelled:
     """The values of the sides: formulas before a constant are none, but lead to it."""
     rounded = _ROUNDED.fullmatch(sides[-1])
     if rounded and not _CONSTANT.fullmatch(rounded[1]):
         sides = [*sides[:-1], rounded[1], rounded[2]]
     formulas = [] if _is_formula(sides[-1]) else [s for s in sides[:-1] if _is_formula(s)]
     values = tuple(side for side in sides if side not in formulas)
-    return Labelled(label, values, is_variable)
+    return Labelled(label, values)
 
 
 def _is_formula(side: str) -> bool:

@@ -62,7 +62,7 @@ _MAX_DIGITS = 300
 
 def as_latex(text: str) -> str:
     r"""Returns a cleaned mathematical text as LaTeX: roots, functions and π as commands."""
-    text = text.replace("**", "^").replace("$", "")
+    text = text.replace("**", "^").replace("$", " ").strip()
     text = _ROOT_SIGN.sub(r"\\sqrt{\1}", text.replace("√(", "sqrt("))
     text = _BARE_ROOT.sub(r"\\sqrt", _braced_roots(text))
     return _NAMED.sub(r"\\\1", _PI.sub(r"\\pi ", text))

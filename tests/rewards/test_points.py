@@ -214,6 +214,7 @@ NOT_DUE = {
         6 \in 5 | 5
         x = 4 or 5 | 4
         4_{5} | 4
+        5$6 | 56
         (3\quad x = 9) | 9
         x = 3 or even \approx 2.4 | 2.4
         x = 3 \cup \approx 2.4 | 2.4
