@@ -3,6 +3,8 @@ r"""Splits ``x = 5``, ``\text{Area} = 24`` and ``2 + 3 = 5`` into a label and it
 import re
 from dataclasses import dataclass
 
+from perl_jax.rewards.expressions import mathematics
+from perl_jax.rewards.numeric import read_number
 from perl_jax.rewards.words import denies
 
 _EQUALS = re.compile(r"(?<![<>!:=])=(?!=)")
@@ -22,6 +24,12 @@ _VARIABLE = re.compile(
     r"(?:\s*\([A-Za-z0-9, ]{1,12}\))?"
     r"|m\s*\\angle\s*\{?\s*[A-Z0-9]{1,3}\s*\}?|\|[A-Z]{2}\|"
 )
+_COMMAND = re.compile(r"\\[A-Za-z]+")
+# e and i are constants.
+_VARIABLES = re.compile("[A-Za-df-hj-z]")
+_RELATION = re.compile(
+    r"[<>,]|\\(?:begin|in|ni|cup|cap|ne|neq|leq?|geq?|lt|gt|to|pm|mp)(?![A-Za-z])"
+)
 _CONSTANT = re.compile(r"(?:\\(?:frac|sqrt|cdot|times|pi|div|left|right)(?![A-Za-z])|[^A-Za-z\\])+")
 
 
@@ -31,15 +39,13 @@ class Labelled:
 
     Attributes:
         label: The words or the variable before the first equals sign; empty if there are none.
-        values: The last side, and other sides without variables: all must be the truth. A side may
-            be a constant and its rounding, as in ``\sqrt{2} \approx 1.41``.
-        is_variable: Whether the label is a variable, as in ``x = 5``.
+        values: The sides: all must be the truth, so formulas before a constant are left out. A side
+            may be a constant and its rounding, as in ``\sqrt{2} \approx 1.41``.
         is_value: False for an equation that is no label and value, such as ``2x + y = 1``.
     """
 
     label: str
     values: tuple[str, ...]
-    is_variable: bool = False
     is_value: bool = True
 
 
@@ -54,21 +60,30 @@ def read_labelled(text: str) -> Labelled:
         first, others = rounded[1], [rounded[2]]
     if not others:
         return Labelled("", (first,))
-    values = (*(side for side in others[:-1] if _CONSTANT.fullmatch(side)), _result(others[-1]))
     words = _TEXT.sub(r"\1", first).strip()
     if _WORDS.fullmatch(words) and not denies(words):
-        return Labelled(" ".join(words.rstrip(":").casefold().split()), values)
+        return _valued(" ".join(words.rstrip(":").casefold().split()), others)
     if _VARIABLE.fullmatch(first):
-        return Labelled(re.sub(r"[\s{}]", "", first), values, is_variable=True)
+        return _valued(re.sub(r"[\s{}]", "", first), others)
     if _CONSTANT.fullmatch(first):
-        return Labelled("", (first, *values))
+        return _valued("", [first, *others])
     return Labelled("", (text,), is_value=False)
 
 
-def _result(side: str) -> str:
-    r"""The last side of an equation; the number of a formula and its rounding."""
-    rounded = _ROUNDED.fullmatch(side)
-    return rounded[2] if rounded and not _CONSTANT.fullmatch(rounded[1]) else side
+def _valued(label: str, sides: list[str]) -> Labelled:
+    """The values of the sides: formulas before a constant are none, but lead to it."""
+    rounded = _ROUNDED.fullmatch(sides[-1])
+    if rounded and not _CONSTANT.fullmatch(rounded[1]):
+        sides = [*sides[:-1], rounded[1], rounded[2]]
+    formulas = [] if _is_formula(sides[-1]) else [s for s in sides[:-1] if _is_formula(s)]
+    values = tuple(side for side in sides if side not in formulas)
+    return Labelled(label, values)
+
+
+def _is_formula(side: str) -> bool:
+    """Whether a side is mathematics with variables."""
+    variables = _VARIABLES.search(_COMMAND.sub(" ", side)) and not read_number(side)
+    return bool(variables) and not _RELATION.search(side) and mathematics(side) is not None
 
 
 def _sides(text: str) -> list[str]:

@@ -9,6 +9,7 @@ decimal for a rounded number. So it only sees texts in which every sign is accou
 import re
 
 from perl_jax.rewards.normalise import FUNCTIONS
+from perl_jax.rewards.numeric import read_number
 from perl_jax.rewards.units import Unit, counted, read_unit
 from perl_jax.rewards.words import is_counted_noun, words
 
@@ -49,6 +50,8 @@ _PRODUCT = re.compile(r"((?<![0-9_^])(?<![0-9][.])[0-9]+|\\pi|\))\s*(?=\()")
 _IMAGINARY = re.compile(r"(?<=[0-9}])i(?![a-zA-Z])")
 _TRIGONOMETRY = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-zA-Z])")
 _DEGREES = re.compile(r"([0-9]+|\\frac\{[0-9]+\}\{[0-9]+\})\s*\^\s*(?:\{\s*\\circ\s*\}|\\circ)")
+_RATIO = re.compile(r"[^:]*[0-9A-Za-z}]\s*:\s*[0-9A-Za-z\\][^:=]*")
+_REPEATING = re.compile(r"[0-9]*\.[0-9]*\\(?:overline|bar|dot)\s*(?:\{[0-9]+\}|[0-9])")
 _MEMBER = re.compile(r"\s*[A-Za-z]\s*\\in ")
 _TEXT_UNIT = re.compile(r"\s*(\\(?:text|mathrm|mbox|textrm)\s*\{.*)$", re.DOTALL)
 _WORD_UNIT = re.compile(r"(?<=[0-9})i])\s+([A-Za-z]{2,}[A-Za-z0-9/^{}. ]*)$")
@@ -59,7 +62,7 @@ _MAX_DIGITS = 300
 
 def as_latex(text: str) -> str:
     r"""Returns a cleaned mathematical text as LaTeX: roots, functions and π as commands."""
-    text = text.replace("**", "^").replace("$", "")
+    text = text.replace("**", "^").replace("$", " ").strip()
     text = _ROOT_SIGN.sub(r"\\sqrt{\1}", text.replace("√(", "sqrt("))
     text = _BARE_ROOT.sub(r"\\sqrt", _braced_roots(text))
     return _NAMED.sub(r"\\\1", _PI.sub(r"\\pi ", text))
@@ -72,6 +75,7 @@ def mathematics(text: str) -> str | None:
     Words, ``\text{}``, unknown commands and two numbers side by side are no mathematics.
     """
     text = _GAP.sub(r"\1", _UPRIGHT.sub(r" \1 ", as_latex(text)))
+    text = _REPEATING.sub(_repeating, text)
     text = _SHORT_FRACTION.sub(r"\\frac{\1}", _SHORT_SCRIPT.sub(r"\1{\2}", text))
     bare = _ENVIRONMENT.sub(" ", text)
     position = 0
@@ -83,6 +87,8 @@ def mathematics(text: str) -> str | None:
         if (command and command not in _COMMANDS) or (word and not _is_product(word)):
             return None
         position = token.end()
+    if ":" in text and not _RATIO.fullmatch(text):
+        return None
     if "\\in " in text and not _MEMBER.match(text):
         return None
     if _DOUBLE.search(text) or len(_equals(text)) > 1 or text.count("\\approx") > 1:
@@ -117,6 +123,13 @@ def _exact(text: str) -> str:
     text = _DECIMAL.sub(_fraction, text)
     text = re.sub(r"(?<!\\)%", r"\\%", text)
     return _IMAGINARY.sub(" i", _PRODUCT.sub(r"\1\\cdot ", text))
+
+
+def _repeating(decimal: re.Match[str]) -> str:
+    number = read_number(decimal.group())
+    if number is None:
+        return decimal.group()
+    return rf"\frac{{{number.value.numerator}}}{{{number.value.denominator}}}"
 
 
 def _fraction(decimal: re.Match[str]) -> str:

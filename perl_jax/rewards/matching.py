@@ -12,7 +12,7 @@ from perl_jax.rewards.equations import Labelled, read_labelled
 from perl_jax.rewards.expressions import mathematics, split_unit
 from perl_jax.rewards.normalise import clean, is_prose, prose, without_preamble
 from perl_jax.rewards.numeric import Tolerance, read_number, same_number
-from perl_jax.rewards.options import option, read_true_option
+from perl_jax.rewards.options import is_bare_option, option, read_true_option
 from perl_jax.rewards.references import read_reference, same_picture
 from perl_jax.rewards.sequences import (
     Sequence,
@@ -25,6 +25,7 @@ from perl_jax.rewards.units import same_unit
 
 # Not the space between two digits, or between a command and a letter.
 _LOOSE_SPACE = re.compile(r"(?<!\w)\s+|\s+(?!\w)")
+_BELOW = re.compile(r"_\{[^{}]*\}")
 _MAX_NESTING = 4
 
 
@@ -108,7 +109,12 @@ def _match_sequence(answer: str, truth: str, tolerance: Tolerance, depth: int) -
         return None
     letters = all(read_true_option(item) for item in true.items)
     given = read_sequence(answer) or (read_letters(answer) if letters else None)
-    return None if given is None else _match_items(given, true, tolerance, depth)
+    if given is None:
+        return None
+    if letters and len({is_bare_option(item) for item in given.items}) == 2:
+        # In "B, D. A", the text after the full stop is more than the text of an option.
+        return Match(False, "list")
+    return _match_items(given, true, tolerance, depth)
 
 
 def _match_items(given: Sequence, truth: Sequence, tolerance: Tolerance, depth: int) -> Match:
@@ -168,6 +174,8 @@ def _match_unordered(given: Sequence, truth: Sequence, tolerance: Tolerance, dep
 
 def _as_set(sequence: Sequence) -> str | None:
     labelled = [read_labelled(item) for item in sequence.items]
+    if any(len(one.values) > 1 for one in labelled):
+        return None
     same = len({one.label for one in labelled}) == 1
     items = [
         one.values[-1] if same else item for one, item in zip(labelled, sequence.items, strict=True)
@@ -190,6 +198,11 @@ def _match_single(answer: str, truth: str, tolerance: Tolerance) -> Match:
     if _LOOSE_SPACE.sub("", answer) == _LOOSE_SPACE.sub("", truth) and not is_prose(truth):
         return Match(True, "text")
     return _match_expressions(given.values, value)
+
+
+def _equates(latex: str) -> bool:
+    """Whether an equation stands within brackets, but not below a sum."""
+    return "=" in _BELOW.sub("", latex)
 
 
 def _match_equations(answer: str, truth: str) -> Match:
@@ -224,7 +237,7 @@ def _match_expressions(values: tuple[str, ...], truth: str) -> Match:
         expression, unit = split_unit(value)
         latex = mathematics(expression)
         words = is_prose(expression) or is_prose(true)
-        if latex is None or true_latex is None or words:
+        if latex is None or true_latex is None or words or _equates(latex):
             return Match(False, "text")
         if unit and true_unit and not same_unit(unit, true_unit):
             return Match(False, "text")

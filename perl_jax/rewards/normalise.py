@@ -18,10 +18,10 @@ _TRANSLATION = str.maketrans(
 )
 _ARROW = re.compile(r"\\(?:long)?rightarrow(?![a-zA-Z])|\\to(?![a-zA-Z])|\\Rightarrow|-+>|=+>")
 _LOOKS = re.compile(
-    r"\\(?:left|right|displaystyle|limits|therefore)(?![a-zA-Z])|\\[!]|\\q?quad(?![a-zA-Z])"
+    r"\\(?:left|right|displaystyle|limits|therefore)(?![a-zA-Z])|(?<=[0-9])\\!(?=[0-9])|\\q?quad(?![a-zA-Z])"
 )
 # Two backslashes end a row of a matrix: the space after them is not theirs.
-_THIN_SPACE = re.compile(r"(\\\\)|\\[,;: ]|~|\s+")
+_THIN_SPACE = re.compile(r"(\\\\)|\\[,;:! ]|~|\s+")
 _TEXT = re.compile(
     r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mbox|bf|rm)\s*\{([^{}]*)\}"
 )

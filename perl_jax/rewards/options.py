@@ -51,6 +51,14 @@ def read_true_option(truth: str) -> TrueOption | None:
     return None
 
 
+def is_bare_option(item: str) -> bool:
+    """Whether an item of a list is the letter of an option without its text."""
+    return (
+        _TRUE_LETTER.fullmatch(_DRESSED.sub(r"\1", unwrapped_text(item)).strip().upper())
+        is not None
+    )
+
+
 def option(answer: str) -> str:
     """The capital letter of the one option that an answer names; empty if it is not one."""
     answer = _DRESSED.sub(r"\1", unwrapped_text(answer)).strip()

@@ -44,6 +44,8 @@ def read_sequence(text: str) -> Sequence | None:
             depth += 1
         elif token.group() in _CLOSING:
             depth -= 1
+            if depth < 0:
+                return None
         elif depth == 0:
             items.append(inner[start : token.start()].strip())
             joints.add(token["word"] or token["text"] or token.group())

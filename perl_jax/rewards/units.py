@@ -113,9 +113,8 @@ def same_unit(one: Unit, other: Unit) -> bool:
 
 
 def _bare(text: str) -> str:
-    text = _WRAPPED.sub(r" \1 ", text)
-    # (^2 may follow the closing brace of \text{ cm})
-    text = re.sub(r"\s+\^", "^", text)
+    # In \text{ cm}^2 the exponent follows the closing brace.
+    text = re.sub(r"\s+\^", "^", _WRAPPED.sub(r" \1 ", text))
     return _FRACTION.sub(r"\1/\2", text)
 
 

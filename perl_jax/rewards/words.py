@@ -65,7 +65,8 @@ _HEDGE = re.compile(
 )
 _DENIAL = re.compile(
     r"\b(?:not|no|never|isn't|wrong|incorrect|false|except|unless|if|nor|neither|without|or|and"
-    r"|minus|maybe|perhaps|but)\b",
+    r"|minus|maybe|perhaps|but|probably|possibly|guess|instead|at least|at most|more than|less than"
+    r"|almost|nearly|over|under|half|double|twice|times|plus|factorial|squared|cubed|percent)\b",
     re.IGNORECASE,
 )
 

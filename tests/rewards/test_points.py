@@ -214,6 +214,16 @@ NOT_DUE = {
         6 \in 5 | 5
         x = 4 or 5 | 4
         4_{5} | 4
+        5$6 | 56
+        (3\quad x = 9) | 9
+        x = 3 or even \approx 2.4 | 2.4
+        x = 3 \cup \approx 2.4 | 2.4
+        x = 7 \text{ cm} \approx 2.4 | 2.4
+        f(x) = x^3 = e^{x} | e^{x}
+        x = 2i+1 = 2\pi | 2\pi
+        factorial times x = 4 | 4
+        0.\overline{6}: 8 | 0.\overline{6}
+        0.\overline{6}\; -3 | -3
         6 \fbox{5} | 5
         @ \frac{1}{2} | 0.5
         5 \cup \frac{1}{2} | 0.5
@@ -225,6 +235,9 @@ NOT_DUE = {
         CA | A, C
         2, 1 | x = 1, y = 2
         2 and 1 | x = 1 and y = 2
+        [4, 5] = 1 and 2 | 1 and 2
+        B, D. A | B, D
+        B, D) (6 | B, D
         [1, 2] | (1, 2)
     """,
     "matrices": r"""
@@ -240,6 +253,9 @@ NOT_DUE = {
         \sqrt{3}+10^{-100} | \sqrt{3}
         10^{-30}x | 10^{-31}x
         x + 10^{-20} | x
+        x^2 + 10^{-20} | x^2
+        (10^{-20}, \infty) | (0, \infty)
+        x > 10^{-20} | x > 0
         \begin{pmatrix}10^{-20}\end{pmatrix} | \begin{pmatrix}0\end{pmatrix}
     """,
     "roundings": r"""
