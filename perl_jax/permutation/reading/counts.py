@@ -122,6 +122,9 @@ def _one(use: Use) -> str | None:
         rf"\s*(?:,|\band\b|\bor\b|&)\s*{NUMBER}\b"
     ):
         return "a count" if use.thing() else None
+    alone = use.follows(r"(?:^|[.:!?;\n]\s*)") and use.precedes(r"\s+(?:is|has)\b")
+    if alone and not use.facts.spelled:
+        return "one of a set"
     if use.precedes(r"\s*(?:[:=]|\s(?:an?|is)\b)") and not use.follows(pronoun):
         other = r"\bone\b.*\bother|\banother\b.*\bone\b"
         return "one of a set" if use.in_clause(other) else None
