@@ -212,6 +212,8 @@ def _is_compared(use: Use) -> bool:
 
 
 def _count(use: Use) -> str | None:
+    if use.follows(r"(?:\bnumber|\bno\.?|#|\bnr\.?)\s*"):
+        return None  # "number 2 of the images"
     if use.precedes(rf"\s+(?:{_OF_IMAGES}\s+){{0,3}}(?:{use.own})s\b"):
         return "a count of images"
     if use.follows(r"\bnumber\s+of\s+(?:\w+\s+){1,3}(?:is|was|are)\s+"):
