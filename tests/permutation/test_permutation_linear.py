@@ -16,6 +16,7 @@ TEXTS = {
     "quotes": 'The sign says "exit 2" and image 1 says "left". ',
     "no ends of sentences": "images from left and the second and image 1 ",
     "marks": "( [ * # ",
+    "ordinals": "first, second, ",
 }
 
 

@@ -63,7 +63,7 @@ def _prove(scan: Scan, text: str, kind: Kind, use: Use) -> None:
     quote = f"{text[use.token.start : use.token.end]!r} in {' '.join(around.split())!r}"
     if use.whole or use.role == "answer":
         reason = "ambiguous_answer"
-    names_a_slot = kind in ("number", "count", "ordinal") and use.word.isascii()
+    names_a_slot = kind in ("number", "ordinal") and use.word.isascii()
     scan.doubt(reason, quote, *([use.word] if names_a_slot else []))
 
 

@@ -122,6 +122,9 @@ def _one(use: Use) -> str | None:
         rf"\s*(?:,|\band\b|\bor\b|&)\s*{NUMBER}\b"
     ):
         return "a count" if use.thing() else None
+    alone = use.follows(r"(?:^|[.:!?;\n]\s*)") and use.precedes(r"\s+(?:is|has)\b")
+    if alone and not use.facts.spelled:
+        return "one of a set"
     if use.precedes(r"\s*(?:[:=]|\s(?:an?|is)\b)") and not use.follows(pronoun):
         other = r"\bone\b.*\bother|\banother\b.*\bone\b"
         return "one of a set" if use.in_clause(other) else None
@@ -209,6 +212,8 @@ def _is_compared(use: Use) -> bool:
 
 
 def _count(use: Use) -> str | None:
+    if use.follows(r"(?:\bnumber|\bno\.?|#|\bnr\.?)\s*"):
+        return None  # "number 2 of the images"
     if use.precedes(rf"\s+(?:{_OF_IMAGES}\s+){{0,3}}(?:{use.own})s\b"):
         return "a count of images"
     if use.follows(r"\bnumber\s+of\s+(?:\w+\s+){1,3}(?:is|was|are)\s+"):

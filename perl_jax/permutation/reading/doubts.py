@@ -82,7 +82,7 @@ _SEQUENCE = (
 )
 _OPTION = rf"\b(?:{POSITION}|top|bottom)\s+(?:option|choice|candidate|answer\s+choice)\b"
 _BARE_LIST = re.compile(
-    r"(?<![\w.])\d{1,2}(?:\s*(?:,\s*(?:and|or)|,|\band|\bor)\s*\d{1,2}\b)+"
+    r"(?<![\w.])\d{1,2}(?:\s*(?:,\s*(?:and|or)|,|\band|\bor)\s*\d{1,2}\b){1,20}"
     r"(?=\s*(?:[?.;:)\n]|or\b|$))"
 )
 # Sides that can only lie inside an image: directions, parts of a thing, relations, corners.

@@ -49,6 +49,11 @@ def _place_of_thing(use: Use) -> str | None:
     """Proves "the second car", "the first three rows" and "the last photo album"."""
     if use.precedes(rf"\s+(?:{use.own})\s+{PARTS_OF_AN_ALBUM}\b"):
         return "the place of a thing"
+    other = (
+        rf"(?!(?:{use.own}|one|panel|frame|scan|figure|chart|graph|view|screenshot|of|is|in)s?\b)"
+    )
+    if use.precedes(rf"[- ](?:[a-z]{{2,}}est|most\s+[a-z]+)\s+{other}[a-z]+\b"):
+        return "the rank of a thing"
     latin = use.word in ("primary", "secondary", "tertiary", "quaternary")
     if thing := use.thing(plural=latin and not use.facts.refers):
         return f"the place of a thing: {thing}"

@@ -139,6 +139,7 @@ INDEFINITE = re.compile(
     r"(?i)\b(?:an?|another|every|each|any|one|no|per|single|same|only|whole|entire)\s+$"
 )
 _LIST = r"(?:\s*,\s*(?:and\s+|or\s+)?|\s+(?:and|or|&|vs\.?|versus)\s+|\s*[/&]\s*)"
+_LONGEST_LIST = 50
 LISTED = re.compile(rf"{_LIST}(?:the\s+)?", re.IGNORECASE)
 COMMA = re.compile(r"\s*,\s*(?:the\s+)?", re.IGNORECASE)
 
@@ -146,9 +147,16 @@ COMMA = re.compile(r"\s*,\s*(?:the\s+)?", re.IGNORECASE)
 def read_list(
     text: str, first: re.Match[str], item: re.Pattern[str]
 ) -> tuple[list[re.Match[str]], list[str], int]:
-    """Reads on while list words and items alternate: the items, the gaps, and the end."""
+    """Reads on while list words and items alternate: the items, the gaps, and the end.
+
+    A list of more items than any example has images ends early, which keeps reading linear.
+    """
     items, gaps, end = [first], [], first.end()
-    while (gap := LISTED.match(text, end)) and (token := item.match(text, gap.end())):
+    while (
+        len(items) < _LONGEST_LIST
+        and (gap := LISTED.match(text, end))
+        and (token := item.match(text, gap.end()))
+    ):
         items.append(token)
         gaps.append(gap[0])
         end = token.end()

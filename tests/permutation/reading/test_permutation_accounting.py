@@ -43,6 +43,8 @@ LEFT_OUT = [
     ("Does one show a hen?", SWAP, "ambiguous_reference"),
     ("1st: a hen 2nd: a goose", SWAP, "ambiguous_reference"),
     ("Look at #1 and #2.", SWAP, "ambiguous_reference"),
+    ("Number 2 of the photos is dark.", SWAP, "ambiguous_reference"),
+    ("Is the second darkest one red?", SWAP, "ambiguous_reference"),
     ("Left (hen), right (goose).", SWAP, "ambiguous_side"),
     ("L: a hen, R: a goose.", SWAP, "named_image"),
     ("On the left we see a hen, on the right a goose.", SWAP, "ambiguous_side"),
@@ -201,6 +203,9 @@ def test_words_are_followed_where_all_others_are_proven(question, order, expecte
 
 
 KEPT = [
+    "Is the second largest hen red in both photos?",
+    "Here is a statement that describes them: One is round.",
+    "There are three wolves in all, one with its mouth open.",
     "Do both photos show the same two hens?",
     "Is there a total of 2 hens in the left and right images?",
     "Which of the following is shown in both photos?",
