@@ -120,6 +120,7 @@ def test_the_program_outlives_the_launcher_which_comes_back_to_it(machine):
     machine.plan("wait")
     process = machine.start("tpu_pod.sh", *FLAGS)
     machine.wait_for("hosts/0/perl_jax/runs/run1/log.txt", "host 0 waits")
+    machine.wait_until(lambda: len(machine.calls("worker.sh follow")) == 1)
     process.kill()
     process.wait()
     again = machine.start("tpu_pod.sh", *FLAGS)
