@@ -1,7 +1,6 @@
 """Whole runs that are extended, watched more closely, fed other rows, and started from others."""
 
 import json
-import logging
 
 import numpy as np
 import pytest
@@ -56,8 +55,9 @@ def refused(first, place):
     """What the same command says to it, and what an export of its best step says."""
     with pytest.raises(ValueError, match="this run is finished") as again:
         warmstart(first, steps=2)
+    flags = [f"--workdir={first}", f"--out={place / 'none'}", "--step=best", "--debug"]
     with pytest.raises(ValueError, match="step best") as best:
-        export_main([f"--workdir={first}", f"--out={place / 'none'}", "--step=best"])
+        export_main(flags)
     return str(again.value), str(best.value)
 
 
@@ -126,17 +126,16 @@ def test_a_new_run_starts_from_a_step_of_another(from_best, extended):
     assert summary["init_from"] == {"from": f"{extended}@3", "moments": False}
 
 
-def test_with_other_rows_that_are_allowed_a_run_goes_on_at_their_beginning(from_best, caplog):
+def test_with_other_rows_that_are_allowed_a_run_goes_on_at_their_beginning(from_best, capsys):
     fresh = {"fresh": None, "model": {"path": str(from_best.parent / "run" / "fresh_model")}}
     changes = {"optimizer": {"learning_rate": 1e-3}, "steps": 2, **fresh}
     parts = [{"source": {"digits": {"rows": rows, "seed": rows}}} for rows in (256, 128)]
     data = {**DATA, "train": {"mixture": parts}}
     with pytest.raises(runs.RUN_ERRORS, match=r"(?s)data\.train\.mixture.*changes=data\.train"):
         warmstart(from_best, data=data, **changes)
-    with caplog.at_level(logging.WARNING):
-        outcome = warmstart(from_best, Start(allow_changes=("data.train",)), data=data, **changes)
+    outcome = warmstart(from_best, Start(allow_changes=("data.train",)), data=data, **changes)
     assert outcome.step == 2
-    assert "the new order begins at its first row" in caplog.text
+    assert "the new order begins at its first row" in capsys.readouterr().err
     assert read_metrics(from_best / "metrics.jsonl")[-1]["data/epoch"] == 16 / 384
 
 
@@ -148,9 +147,9 @@ def unloaded(monkeypatch):
     """No part of a run may be opened."""
 
     def opened(*arguments):
-        raise AssertionError("the parts were opened")
+        raise AssertionError("the rows were opened")
 
-    monkeypatch.setattr(runs, "open_parts", opened)
+    monkeypatch.setattr(runs, "open_rows", opened)
 
 
 def test_a_directory_of_checkpoints_has_one_job(unloaded, tmp_path):
@@ -170,7 +169,7 @@ def test_a_run_whose_checkpoints_are_gone_is_refused_and_loses_nothing(unloaded,
     with pytest.raises(ValueError, match="logged 3 steps here and saved every 1, and its check"):
         warmstart(workdir, checkpoint={"every": 1})
     assert (workdir / "metrics.jsonl").read_text() == rows
-    with pytest.raises(AssertionError, match="the parts were opened"):
+    with pytest.raises(AssertionError, match="the rows were opened"):
         warmstart(workdir, Start(restart=True), fresh=None, model={"path": "org/name"})
     (aside,) = workdir.glob("before-*")
     assert (aside / "metrics.jsonl").read_text() == rows
