@@ -264,7 +264,10 @@ def test_a_letter_must_be_one_of_the_options(prepare, question, options, answer,
 def test_a_fault_of_the_model_directory_is_not_one_of_the_row(processor):
     template = replace(processor.chat_template, text="{{ raise_exception('broken') }}")
     broken = Preparer(replace(processor, chat_template=template), max_prompt_tokens=4000)
-    with pytest.raises(ValueError, match="the chat template fails") as caught:
+    with pytest.raises(
+        ValueError,
+        match="the chat template cannot take images: it fails on them: TemplateError: broken",
+    ) as caught:
         broken(example())
     assert not isinstance(caught.value, BadRow)
 
