@@ -1,6 +1,6 @@
 r"""Asks a model questions about images.
 
-    perl-jax generate --model=Qwen/Qwen2.5-VL-3B-Instruct \
+    perl-jax generate --model=runs/mine/export \
         --prompt="<image> <image> What differs?" --image=before.png --image=after.png
     perl-jax generate --model=runs/mine/export --data=questions.jsonl --out=answers.jsonl
 

@@ -30,7 +30,9 @@ class ModelConfig(Checked):
 
 def open_model(config: ModelConfig, mesh: Mesh | None = None) -> tuple[Policy, Processor]:
     """Loads the policy, onto the mesh or else the first device, and its processor."""
-    return load_policy(config, mesh), open_processor(config)
+    # The processor first: its faults show before the weights are read.
+    processor = open_processor(config)
+    return load_policy(config, mesh), processor
 
 
 def open_processor(config: ModelConfig) -> Processor:

@@ -83,7 +83,9 @@ def test_a_template_for_text_alone_says_that_it_cannot_take_images(
     directory, edit, picture, template
 ):
     edit("chat_template.json", chat_template=template)
-    message = r"chat_template.json: the chat template fails; it cannot take images: \w+Error: "
+    message = (
+        r"chat_template.json: the chat template cannot take images: it fails on them: \w+Error"
+    )
     with pytest.raises(ValueError, match=message):
         load_processor(directory).encode("<image>Q?", [picture(56, 56)])
 
