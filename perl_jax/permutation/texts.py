@@ -40,6 +40,7 @@ def rewritten(layout: Layout) -> list[str]:
     check_doubts(scans, layout.moved)
     _check_lists(scans, layout)
     _check_answers(texts, scans, layout)
+    _check_things(texts, scans, layout)
     _check_explained(scans, layout)
     pair_first_and_last(scans, layout.new_slot)
     sets, new = asks_for_a_set(layout.example.question, layout.rule.nouns), []
@@ -168,6 +169,7 @@ _STATES = re.compile(
     r"(?i)\b(?:there\s+(?:is|are)|is|are|was|were|has|have|had|more|fewer|less|no|not|\w{3,}er)\b"
 )
 _SYMMETRIC = re.compile(r"(?i)\bone\b.*\b(?:other|another)\b|\bboth\b|\bneither\b")
+_SHARED = re.compile(r"(?i)\b(?:common|share|shared|both|all|alike|similar\w*)\b")
 _EACH = (
     r"\b(?:each|every|per)\s+(?:one\s+)?(?:of\s+(?:the|these|those)\s+)?(?:\w+\s+)?NOUNs?\b"
     r"|\beach\s+(?:one|of\s+(?:them|these|those))\b|\bNOUNs\s+respectively\b|\beach\s*[.?!]"
@@ -194,12 +196,44 @@ def _check_answers(texts: Sequence[str], scans: Sequence[Scan], layout: Layout) 
         by_place = len(items) == len(layout.new_slot) and (
             ";" in text or all(_SHORT.fullmatch(item) for item in items)
         )
+        by_place = by_place and not _SHARED.search(question)
         ratio_of = ratio and re.search(r"\d\s*(?::|to|/)\s*\d", text)
         if (tells or lists or by_place or ratio_of) and not _SYMMETRIC.search(text):
             raise CannotPermute("ambiguous_answer", text.strip())
 
 
 _SHORT = re.compile(r"(?i)(?:yes|no|true|false|none|[^\W\d_]+)\.?")
+
+
+_IN_ALL = re.compile(r"(?i)\b(?:both|each|every|all|together)\b")
+_OWN_NUMBER = re.compile(
+    r"(?i)\b(person|man|woman|house|building|room|car|object|animal|team|item|product)\s*#?$"
+)
+
+
+def _check_things(texts: Sequence[str], scans: Sequence[Scan], layout: Layout) -> None:
+    """Refuses "the first dog" against "the second dog" where each may be alone in its image."""
+    rule, places = layout.rule, dict[str, set[str]]()
+    if rule.text == "keep" or rule.answer in ("remap_letter", "relabel_order"):
+        return
+    if any(scan.mentions or scan.runs for scan in scans) or _IN_ALL.search("\n".join(texts)):
+        return
+    asked = layout.example.question
+    for field, (text, scan) in enumerate(zip(texts, scans, strict=True)):
+        for account in scan.accounts:
+            label, _, thing = account.taken_for.partition(" of a thing: ")
+            numbered = _OWN_NUMBER.search(text[: account.start][-30:])
+            if numbered:
+                thing = numbered[1].lower()
+            elif label not in ("the place", "the side"):
+                continue
+            word = text[account.start : account.end].lower()
+            places.setdefault(thing.removesuffix("s"), set()).add(word)
+            chosen = field > question_field(layout.example) and re.search(
+                rf"(?i)\b(?:which|what|whose)\s+(?:\w+\s+)?{re.escape(thing)}s?\b|\bwho\b", asked
+            )
+            if chosen or len(places[thing.removesuffix("s")]) > 1:
+                raise CannotPermute("ambiguous_reference", f"{word} {thing}")
 
 
 def _check_explained(scans: list[Scan], layout: Layout) -> None:

@@ -105,6 +105,7 @@ def _missing(use: Use) -> str | None:
     """Proves "a dog with a missing leg" and "the missing side"."""
     of_a_thing = use.follows(r"\b(?:an?|its|his|her)\s+") and use.precedes(r"\s+[^\W\d_]{3,}")
     asked = r"\s+(?:part|piece|number|value|side|angle|length|word|letter|term|digit|label|leg)s?\b"
+    of_a_thing = of_a_thing or use.precedes(r"\s+(?:an?|its|his|her)\s")
     if of_a_thing or use.precedes(asked):
         return "a property of a thing"
     return _compared(use)

@@ -32,9 +32,9 @@ later before after afterward afterwards then source target original edit edits e
 altered change changes changed changing transform transforms transformed evolve evolves evolved
 become becomes became video videos clip clips movie film footage storyboard camera above below
 start starting input output removed added missing deleted inserted erased replaced disappeared
-disappear disappears vanished vanish appeared emerged emerge increase increases increased decrease decreases
-decreased shrink shrinks shrank shrunk grow grows grew grown worsened improved expanded now already
-anymore longer elapsed initially originally eventually finally ultimately formerly meanwhile firstly
+disappear disappears vanished vanish appeared emerged emerge increase increases increased decrease
+decreases decreased shrink shrinks shrank shrunk grow grows grew grown worsened improved expanded now
+already anymore longer elapsed initially originally eventually finally ultimately formerly meanwhile firstly
 secondly thirdly fourthly lastly newly follow follows followed precede precedes preceded
 """
 _KINDS: dict[str, Kind] = {

@@ -99,6 +99,22 @@ def test_a_number_that_may_count_or_name_is_refused(question):
     assert outcome(question, TURN) is None
 
 
+THINGS = [
+    ("Is the first hen bigger than the second hen?", "yes"),
+    ("Is the left hen bigger than the right hen?", "yes"),
+    ("Which hen is bigger?", "the left hen"),
+    ("Is house 1 bigger than house 2?", "yes"),
+    ("Which person is taller?", "Person 2"),
+]
+
+
+@pytest.mark.parametrize(("question", "answer"), THINGS)
+def test_things_told_apart_by_a_place_are_refused_where_each_may_be_alone_in_an_image(
+    question, answer
+):
+    assert outcome(question, SWAP, answer) is None
+
+
 NEIGHBOURS = [
     "The photo next to photo 1 is dark.", "The photo between photo 1 and photo 3 is dark.",
     "Is the picture right beside photo 2 dark?", "The photo adjacent to the first photo is dark.",
@@ -142,8 +158,11 @@ KEPT = [
     ("Are both hens growing near the barn?", "yes"),
     ("Do both show a hen without its missing leg?", "yes"),
     ("Now look at both photos. Are they dark?", "yes"),
+    ("Do both photos show the first hen left of the second hen?", "yes"),
+    ("Is the second hen red?", "yes"),
     ("Is the reference photo brighter?", "yes"), ("Do both show the left end of the row?", "yes"),
     ("Is the grass longer than the hay in both photos?", "yes"),
+    ("Is a hen missing its beak?", "yes"), ("What do they have in common?", "hens, geese"),
     (DIFFERENCES, "the colour of the hen"), (DIFFERENCES, "One has a hen, the other has none."),
     ("What is the area of the square?", "2+1"), ("How many hens are in both photos?", "2"),
 ]  # fmt: skip
