@@ -168,13 +168,13 @@ _DIFFERENCE = re.compile(
 _STATES = re.compile(
     r"(?i)\b(?:there\s+(?:is|are)|is|are|was|were|has|have|had|more|fewer|less|no|not|\w{3,}er)\b"
 )
-_SYMMETRIC = re.compile(r"(?i)\bone\b.*\b(?:other|another)\b|\bboth\b|\bneither\b")
+_SYMMETRIC = re.compile(r"(?i)\bone\b.{0,200}\b(?:other|another)\b|\bboth\b|\bneither\b")
 _SHARED = re.compile(r"(?i)\b(?:common|share|shared|both|all|alike|similar\w*)\b")
 _EACH = (
     r"\b(?:each|every|per)\s+(?:one\s+)?(?:of\s+(?:the|these|those)\s+)?(?:\w+\s+)?NOUNs?\b"
     r"|\beach\s+(?:one|of\s+(?:them|these|those))\b|\bNOUNs\s+respectively\b|\beach\s*[.?!]"
 )
-_RATIO = r"\bratio\b[^.?!]*\bNOUNs\b"
+_RATIO = r"\bratio\b[^.?!]{0,80}\bNOUNs\b"
 
 
 def _check_answers(texts: Sequence[str], scans: Sequence[Scan], layout: Layout) -> None:
@@ -222,7 +222,7 @@ def _check_things(texts: Sequence[str], scans: Sequence[Scan], layout: Layout) -
     for field, (text, scan) in enumerate(zip(texts, scans, strict=True)):
         for account in scan.accounts:
             label, _, thing = account.taken_for.partition(" of a thing: ")
-            numbered = _OWN_NUMBER.search(text[: account.start][-30:])
+            numbered = _OWN_NUMBER.search(text[max(0, account.start - 30) : account.start])
             if numbered:
                 thing = numbered[1].lower()
             elif label not in ("the place", "the side"):

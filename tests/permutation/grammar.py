@@ -271,9 +271,10 @@ def counts_in_two(rng, count):
     first, second = pick(rng, ["1", "2", "two", "3", "A"]), pick(rng, ["1", "2", "one", "two", "3"])
     join = pick(rng, [" and ", ", and ", " & ", " or ", " versus ", ", ", " but "])
     goes_on = pick(rng, ["", "", " are", " with hats", " more"])
+    end = after + pick(rng, [".", "?", ""])
     return Case("counts in two images", count, [
         f"{first} dogs in {article}{before}", bare(a, count, way),
-        f"{after}{join}{second}{goes_on} in {article}{before}", bare(b, count, way), f"{after}{pick(rng, ['.', '?', ''])}",
+        f"{after}{join}{second}{goes_on} in {article}{before}", bare(b, count, way), end,
     ])  # fmt: skip
 
 

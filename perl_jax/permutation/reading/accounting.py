@@ -89,7 +89,7 @@ def _wholes(scan: Scan, parts: Sequence[tuple[int, int]]) -> dict[int, str]:
 
     Such as "2", "the left one", "2-3", "1 < 2" and "Option 2".
     """
-    wholes = {}
+    wholes: dict[int, str] = {}
     for start, end in parts:
         if MASK in scan.text[start:end] or UNDERSTOOD in scan.text[start:end]:
             continue

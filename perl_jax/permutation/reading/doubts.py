@@ -151,9 +151,9 @@ def find_doubts(scan: Scan) -> None:
     scan.begin_pass()
     for reason, pattern in _WORDS:
         _find_words(scan, reason, pattern)
-    for match in scan.find(r"\b(?P<word>[^\W\d_]{3,8})\s+(?:NOUN|one)s?\b"):
-        if misspells_a_place(match["word"]):
-            scan.doubt("ambiguous_reference", match[0])
+    for named in scan.find(r"\b(?P<word>[^\W\d_]{3,8})\s+(?:NOUN|one)s?\b"):
+        if misspells_a_place(named["word"]):
+            scan.doubt("ambiguous_reference", named[0])
     if re.search(r"(?i)\b(?:which|what)\b", scan.text):
         _find_bare_lists(scan)
     if not scan.reader.sequences:

@@ -33,9 +33,10 @@ altered change changes changed changing transform transforms transformed evolve 
 become becomes became video videos clip clips movie film footage storyboard camera above below
 start starting input output removed added missing deleted inserted erased replaced disappeared
 disappear disappears vanished vanish appeared emerged emerge increase increases increased decrease
-decreases decreased shrink shrinks shrank shrunk grow grows grew grown worsened improved expanded now
-already anymore longer elapsed initially originally eventually finally ultimately formerly meanwhile firstly
-secondly thirdly fourthly lastly newly follow follows followed precede precedes preceded
+decreases decreased shrink shrinks shrank shrunk grow grows grew grown worsened improved expanded
+now already anymore longer elapsed initially originally eventually finally ultimately formerly
+meanwhile firstly secondly thirdly fourthly lastly newly follow follows followed precede precedes
+preceded
 """
 _KINDS: dict[str, Kind] = {
     **dict.fromkeys((*_FROM_END, *_EARLY), "ordinal"),
