@@ -9,7 +9,7 @@ from perl_jax.permutation.layout import Layout, said_before
 from perl_jax.permutation.reading import placeholders
 from perl_jax.permutation.reading.accounting import account_for
 from perl_jax.permutation.reading.options import inline_options, question_field
-from perl_jax.permutation.reading.questions import asks_for_a_set, asks_which
+from perl_jax.permutation.reading.questions import asks_for_a_set, asks_inside, asks_which
 from perl_jax.permutation.reading.references import read_references
 from perl_jax.permutation.reading.rewriting import (
     check_doubts,
@@ -19,6 +19,7 @@ from perl_jax.permutation.reading.rewriting import (
 )
 from perl_jax.permutation.reading.scan import Mention, Reader, Scan
 from perl_jax.permutation.reading.uses import Facts, Role
+from perl_jax.permutation.reading.words import compiled
 from perl_jax.permutation.refusal import CannotPermute
 from perl_jax.types import Example
 
@@ -38,6 +39,8 @@ def rewritten(layout: Layout) -> list[str]:
     texts, scans = read(layout)
     check_doubts(scans, layout.moved)
     _check_lists(scans, layout)
+    _check_answers(texts, scans, layout)
+    _check_things(texts, scans, layout)
     _check_explained(scans, layout)
     pair_first_and_last(scans, layout.new_slot)
     sets, new = asks_for_a_set(layout.example.question, layout.rule.nouns), []
@@ -116,6 +119,8 @@ def _account(
     for index, (text, scan) in enumerate(zip(texts, scans, strict=True)):
         options = [option for option in layout.options if option.field == index]
         for option in options:
+            if _NO_TEXT.fullmatch(text[option.start : option.end]):
+                continue  # "(A) or (B)" are no options
             scan.claim(option.label_start, option.start)
         parts = [(option.start, option.end) for option in options]
         role: Role = "question" if index <= question_field(layout.example) else "option"
@@ -128,6 +133,7 @@ def _account(
             account_for(scan, text, facts, role, parts)
 
 
+_NO_TEXT = re.compile(r"(?i)\W*(?:or|and)?\W*")
 _LISTS = re.compile(r"(?i)[,;/\n]|\b(?:and|or|then|while|but|whereas)\b")
 _BOUND = re.compile(r"\a[^.\n]{0,60}\b(?:beginning|start)\b[^.\n]{0,60}\a[^.\n]{0,60}\bend\b")
 _PREPOSITION = re.compile(
@@ -153,6 +159,81 @@ def _check_lists(scans: Sequence[Scan], layout: Layout) -> None:
         is_list = _is_earlier_answer(layout, field) and _LISTS.search(turn.text.strip())
         if is_list and layout.rule.text == "rewrite" and not (scan.mentions or scan.runs):
             raise CannotPermute("earlier_answers", turn.text.strip())
+
+
+_DIFFERENCE = re.compile(
+    r"(?i)\bwhat\b[^.?!]{0,40}\bdiffer\w*|\bhow\s+(?:do|does|are)\b[^.?!]{0,60}\bdiffer\w*"
+    r"|\b(?:describe|list|name|find|spot|state|explain|identify|summari[sz]e|compare)\b[^.?!]{0,60}\bdifferen\w*"
+)
+_STATES = re.compile(
+    r"(?i)\b(?:there\s+(?:is|are)|is|are|was|were|has|have|had|more|fewer|less|no|not|\w{3,}er)\b"
+)
+_SYMMETRIC = re.compile(r"(?i)\bone\b.{0,200}\b(?:other|another)\b|\bboth\b|\bneither\b")
+_SHARED = re.compile(r"(?i)\b(?:common|share|shared|both|all|alike|similar\w*)\b")
+_EACH = (
+    r"\b(?:each|every|per)\s+(?:one\s+)?(?:of\s+(?:the|these|those)\s+)?(?:\w+\s+)?NOUNs?\b"
+    r"|\beach\s+(?:one|of\s+(?:them|these|those))\b|\bNOUNs\s+respectively\b|\beach\s*[.?!]"
+)
+_RATIO = r"\bratio\b[^.?!]{0,80}\bNOUNs\b"
+
+
+def _check_answers(texts: Sequence[str], scans: Sequence[Scan], layout: Layout) -> None:
+    """Refuses answers that tell images apart, or go through them, without naming them."""
+    rule, question = layout.rule, layout.example.question
+    if rule.text == "keep" or rule.answer in ("remap_letter", "relabel_order"):
+        return
+    asked = compiled(_EACH, rule.nouns).search(question) is not None
+    ratio = compiled(_RATIO, rule.nouns).search(question) is not None
+    for field, start, text in _parts(texts, layout):
+        spans = [m.start for m in scans[field].mentions] + [
+            e.start for r in scans[field].runs for e in r.ends
+        ]
+        if any(start <= place < start + len(text) for place in spans):
+            continue
+        items = [item for item in re.split(r"\s*[,;\n]\s*|\.\s+", text.strip(" .")) if item]
+        tells = _DIFFERENCE.search(question) and _STATES.search(text)
+        lists = (asked and _LISTS.search(text.strip())) or (len(items) > 1 and asked)
+        by_place = len(items) == len(layout.new_slot) and (
+            ";" in text or all(_SHORT.fullmatch(item) for item in items)
+        )
+        by_place = by_place and not _SHARED.search(question)
+        ratio_of = ratio and re.search(r"\d\s*(?::|to|/)\s*\d", text)
+        if (tells or lists or by_place or ratio_of) and not _SYMMETRIC.search(text):
+            raise CannotPermute("ambiguous_answer", text.strip())
+
+
+_SHORT = re.compile(r"(?i)(?:yes|no|true|false|none|[^\W\d_]+)\.?")
+
+
+_IN_ALL = re.compile(r"(?i)\b(?:both|each|every|all|together)\b")
+_OWN_NUMBER = re.compile(
+    r"(?i)\b(person|man|woman|house|building|room|car|object|animal|team|item|product)\s*#?$"
+)
+
+
+def _check_things(texts: Sequence[str], scans: Sequence[Scan], layout: Layout) -> None:
+    """Refuses "the first dog" against "the second dog" where each may be alone in its image."""
+    rule, places = layout.rule, dict[str, set[str]]()
+    if rule.text == "keep" or rule.answer in ("remap_letter", "relabel_order"):
+        return
+    if any(scan.mentions or scan.runs for scan in scans) or _IN_ALL.search("\n".join(texts)):
+        return
+    asked = layout.example.question
+    for field, (text, scan) in enumerate(zip(texts, scans, strict=True)):
+        for account in scan.accounts:
+            label, _, thing = account.taken_for.partition(" of a thing: ")
+            numbered = _OWN_NUMBER.search(text[max(0, account.start - 30) : account.start])
+            if numbered:
+                thing = numbered[1].lower()
+            elif label not in ("the place", "the side"):
+                continue
+            word = text[account.start : account.end].lower()
+            places.setdefault(thing.removesuffix("s"), set()).add(word)
+            chosen = field > question_field(layout.example) and re.search(
+                rf"(?i)\b(?:which|what|whose)\s+(?:\w+\s+)?{re.escape(thing)}s?\b|\bwho\b", asked
+            )
+            if chosen or len(places[thing.removesuffix("s")]) > 1:
+                raise CannotPermute("ambiguous_reference", f"{word} {thing}")
 
 
 def _check_explained(scans: list[Scan], layout: Layout) -> None:
@@ -206,10 +287,13 @@ def _bare_references(
         for mention in answers.find_bare(text, reader, 0):
             if mention.slot in layout.moved:
                 raise CannotPermute("ambiguous_answer", text.strip())
+    inside = asks_inside(layout.example.question, rule.nouns)
     for field, offset, text in _parts(texts, layout):
         named = answers.find_name(text, reader, offset)
         for mention in named or answers.find_bare(text, reader, offset):
-            if (declared or named) and 0 <= mention.slot < reader.num_slots:
+            if inside and mention.slot in layout.moved:
+                raise CannotPermute("ambiguous_answer", text.strip())
+            elif (declared or named) and 0 <= mention.slot < reader.num_slots:
                 found.setdefault(field, []).append(mention)
             elif declared:
                 raise CannotPermute("reference_out_of_range", text.strip())

@@ -53,6 +53,9 @@ IN_ORDER = [
     "Which comes first?", "What happened then?", "Is the last one the result of the edit?",
     "Are the earlier images darker?", "Is the image above darker than the one below?",
     "Does the former show a dog?", "What does the man do after sitting down?",
+    "What was removed?",
+    "Did the number of dogs increase?", "What is missing?", "Is the query image like the others?",
+    "Is the dog no longer there?", "Is the image next to image 1 dark?", "Is (a) like (b)?",
     "Sort the images in chronological order.", "What has changed?", "Is the top picture dark?",
 ]  # fmt: skip
 
@@ -259,6 +262,22 @@ def captions(rng, count):
     return Case("captions", count, question, answer=answer, plain=index in (2, 5, 7))
 
 
+def counts_in_two(rng, count):
+    a, b = two_slots(rng, count)
+    way = pick(rng, ["digit", "word", "nth"])
+    noun = pick(rng, OWN)
+    article, before = ("the ", "") if way == "nth" else ("", f"{noun} ")
+    after = f" {noun}" if way == "nth" else ""
+    first, second = pick(rng, ["1", "2", "two", "3", "A"]), pick(rng, ["1", "2", "one", "two", "3"])
+    join = pick(rng, [" and ", ", and ", " & ", " or ", " versus ", ", ", " but "])
+    goes_on = pick(rng, ["", "", " are", " with hats", " more"])
+    end = after + pick(rng, [".", "?", ""])
+    return Case("counts in two images", count, [
+        f"{first} dogs in {article}{before}", bare(a, count, way),
+        f"{after}{join}{second}{goes_on} in {article}{before}", bare(b, count, way), end,
+    ])  # fmt: skip
+
+
 def answers(rng, count):
     (a, _) = two_slots(rng, count)
     way = pick(rng, ["digit", "nth", "word", *(["side"] if count < 4 else [])])
@@ -338,7 +357,7 @@ def two_sentences(rng, count):
 
 MAKERS: list[Callable[..., Case]] = [
     plain_compare, plain_inside, inside, gapped, before_noun, no_noun, lists, captions, answers,
-    set_answers, counted, other_nouns, marked, in_order, two_sentences,
+    counts_in_two, set_answers, counted, other_nouns, marked, in_order, two_sentences,
 ]  # fmt: skip
 
 

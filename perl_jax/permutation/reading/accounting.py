@@ -9,6 +9,7 @@ from perl_jax.permutation.reading.quotes import Quote, quote_at, quotes_of
 from perl_jax.permutation.reading.scan import Account, Scan
 from perl_jax.permutation.reading.tokens import Kind, kind_of, tokens
 from perl_jax.permutation.reading.uses import Facts, Role, Use
+from perl_jax.permutation.reading.words import CARDINALS
 
 _PROOFS: dict[Kind, tuple[Callable[[Use], str | None], str]] = {
     "number": (counts.number, "ambiguous_reference"),
@@ -21,7 +22,10 @@ _PROOFS: dict[Kind, tuple[Callable[[Use], str | None], str]] = {
 }
 """The proofs that a word of a kind is harmless, and the reason to refuse it where none holds."""
 
-_FILLERS = ("the", "number", "no", "nr", "ones", "boxed", "answer", "is")
+_FILLER_WORDS = """
+the number no nr ones boxed answer is and or option choice text mathrm mathbf textbf only
+"""
+_FILLERS = frozenset(_FILLER_WORDS.split())
 
 
 def account_for(
@@ -81,13 +85,17 @@ def _check_language(scan: Scan, quotes: Sequence[Quote]) -> None:
 
 
 def _wholes(scan: Scan, parts: Sequence[tuple[int, int]]) -> dict[int, str]:
-    """The text of each option or answer that is just one word or number, by where that stands."""
-    wholes = {}
+    """The text of each option or answer of just words for places, by where each of them stands.
+
+    Such as "2", "the left one", "2-3", "1 < 2" and "Option 2".
+    """
+    wholes: dict[int, str] = {}
     for start, end in parts:
         if MASK in scan.text[start:end] or UNDERSTOOD in scan.text[start:end]:
             continue
         words = [token for token in tokens(scan.text[start:end]) if token.word[0].isalnum()]
         words = [token for token in words if token.word not in _FILLERS] or words
-        if len(words) == 1:
-            wholes[start + words[0].start] = scan.text[start:end]
+        numbers = all(token.word[0].isdigit() or token.word in CARDINALS for token in words)
+        if len(words) == 1 or numbers:
+            wholes |= {start + word.start: scan.text[start:end] for word in words}
     return wholes

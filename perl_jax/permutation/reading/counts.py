@@ -63,6 +63,11 @@ _NAMES_AN_IMAGE = re.compile(
     r"(?i)\b(?:number|index|position|place|label|id|digit)\s+of\s+(?:the|an?)\s+(?:\w+\s+){0,2}"
     r"(?:image|picture|photo|photograph|pic|img|one|frame|panel|figure)\b"
     r"|\b(?:image|picture|photo|pic|img|frame|panel|figure)\s+(?:number|index)"
+    r"|\b(?:number|index|position|label|id|digit)\s+of\s+the\s+(?:\w+(?:est|er)|(?:most|least|more|less)\s+\w+"
+    r"|odd|best|worst|other)(?:\s+one)?\s*(?:[.?!,]|$)"
+    r"|\b(?:give|tell|return|state|output|say|indicate|report|write|determine|locate|answer)\b[^.?!]{0,40}\b"
+    r"(?:image|picture|photo|photograph|pic|img)\b"
+    r"|\bwhich\s+(?:one\s+)?(?:\w+est|most|least)\b|\bgive\s+the\s+(?:\w+est|darker|brighter|odd)\b"
 )
 
 
@@ -92,6 +97,9 @@ def count(use: Use) -> str | None:
         return "a measure"
     if _is_marked_off(use):
         return None
+    in_another = rf"\s+(?:(?:is|are|was|were)\s+)?in\s+(?:the\s+)?(?:(?:{use.own})\s+)?\a"
+    if not use.facts.spelled and use.follows(r"\band\s+") and use.precedes(in_another):
+        return "a count"  # "two dogs in image 1 and one in image 2"
     if use.word == "one":
         return _one(use)
     if use.precedes(r"\s+of\s+(?:the|these|those|them|its|his|her)\b") or use.precedes(_COMPOUND):

@@ -6,8 +6,9 @@ one that concerns a moved image is not permuted.
 
 import re
 
+from perl_jax.permutation.reading.placeholders import UNDERSTOOD
 from perl_jax.permutation.reading.scan import Scan
-from perl_jax.permutation.reading.words import NUMBER, POSITION
+from perl_jax.permutation.reading.words import NUMBER, POSITION, misspells_a_place
 
 # Reasons and patterns of doubtful words. The token that names a slot may be a number, a position or
 # a side; with ``many``, or without a token, it is not known which images are meant.
@@ -37,7 +38,31 @@ _WORDS = (
         r"(?P<token>left|right|middle)(?:\s+side)?\s*[,)]",
     ),
     ("ambiguous_side", r"(?:^|[\n.;]\s*)(?P<token>left|right|middle)\s*[:=]"),  # "Left: a dog"
-    ("ambiguous_reference", r"\bthis\b[^.?!]{0,60}\bthat\s+(?:one|NOUN)\b"),
+    (
+        "ambiguous_reference",
+        r"\bthis\b[^.?!]{0,60}\b(?:that\s+(?:one|NOUN)\b|(?:than|to|from|as|like|or|with)\s+that\s*[?.!])",
+    ),
+    (
+        "layout_reference",  # "the image next to image 1"
+        r"\bNOUNs?\s+(?:(?:that|which)\s+)?(?:(?:is|are|lies|comes|stands|placed|shown|located)\s+)?"
+        r"(?:(?:right|just|directly|immediately)\s+)?(?:next\s+to|beside|besides|near|nearest|closest|between"
+        r"|in\s+between|adjacent|to\s+the\s+(?:left|right)\s+of|(?:left|right)\s+of)\s+(?:to\s+)?"
+        r"(?:the\s+)?(?:NOUN\s*#?)?\a",
+    ),
+    (
+        "layout_reference",
+        r"\b(?:neighbou?rs?|left|right|side)\s+of\s+(?:the\s+)?NOUN\s*#?\a+\s*(?:is|show)",
+    ),
+    (
+        "layout_reference",  # "the image in the first row"
+        rf"\bNOUNs?\s+(?:(?:is|are|shown)\s+)?(?:in|of|on)\s+(?:(?:the\s+)?{POSITION}\s+(?:row|column|line)\b"
+        r"|(?:row|column)\s+\d)",
+    ),
+    (
+        "ambiguous_side",  # "the photo most to the left"
+        r"\bNOUN\s+(?:most|furthest|farthest|closest|nearest|all\s+the\s+way)\s+(?:to|on|at)?\s*(?:the\s+)?"
+        r"(?:left|right)\b|\b(?:left|right)\s+most\s+NOUN\b",
+    ),
     (
         "named_image",
         r"\bNOUNs?\s+(?-i:[b-z\u03b1-\u03c9]|ii|iii|iv|vi{0,3}|ix)\b(?![-'\u2019])",
@@ -80,6 +105,30 @@ _SEQUENCE = (
     r"|\b(?:image|picture|photo)s\b[^.?!]{0,200}\bfrom\s+left\s+to\s+right\b"
     r"|\bfrom\s+left\s+to\s+right\b[^.?!]{0,200}\b(?:image|picture|photo)s\b"
 )
+# Words of change that leave open which image comes first.
+_CHANGE = (
+    r"\b(?:what|which|any|how\s+many|some)\s+new\s+\w+"
+    r"|\bone\s+(?:NOUN\s+)?(?:in)?to\s+(?:the\s+other|another)\b"
+    r"|\b(?:at|by)\s+the\s+(?:end|start|beginning)\b(?!\s+of\b)|\bin\s+the\s+(?:end|beginning)\b(?!\s+of\b)"
+    r"|\bat\s+first\b(?!\s+(?:glance|sight|look|light)\b)|\bin\s+between\b"
+    r"|\b(?:has|have|had)\s+(?:been\s+)?(?:moved|shifted|turned|rotated|gone|opened|closed|painted"
+    r"|repainted|cut|fallen|arrived|risen|melted|stopped|started|swapped|switched)\b"
+    r"|\b(?:has|have|had)\s+(?:the|any|an?|he|she|it|they)\b[^.?!\a]{0,60}\b(?:moved|shifted|turned|rotated"
+    r"|gone|opened|closed|fallen|arrived|risen|melted|left|stopped|started)\b"
+    r"|\b(?:how\s+)?did\s+(?:the|any|an?|he|she|it|they)\b[^.?!\a]{0,60}\b(?:turn|move|shift|rotate|open"
+    r"|close|fall|rise|leave|arrive|stop|melt|heal|get|go|develop)\b"
+    r"|\bstill\s+(?:there|here|visible|present)\b|\bnot\s+yet\b|\bwhat\s+(?:was|is)\s+the\s+outcome\b"
+)
+# Roles of images that their order gives them.
+_ROLE = (
+    r"\b(?:query|template|anchor|base|baseline|test|candidate|probe|positive|negative|main|support"
+    r"|gallery|master|front|back|rear|east|west|north|south|eastern|western|northern|southern)"
+    r"\s+(?:NOUN|one)s?\b(?!\s+(?:frames?|albums?|books?)\b)"
+    r"|\b(?:with|to|from|than|against|at|match(?:es)?)\s+(?:the\s+)?(?:baseline|query|template)\b"
+    r"|\bthe\s+(?:query|template)\b|\b(?:anchor|reference)\b[^.?!]{0,80}\b(?:query|positive|negative|template"
+    r"|candidates?|test|probe|hypothesis)\b"
+)
+_REFERENCE = r"\breference(?:\s+NOUN)?\b[^.?!]{0,80}\b(?:the\s+)?other\b"
 _OPTION = rf"\b(?:{POSITION}|top|bottom)\s+(?:option|choice|candidate|answer\s+choice)\b"
 _BARE_LIST = re.compile(
     r"(?<![\w.])\d{1,2}(?:\s*(?:,\s*(?:and|or)|,|\band|\bor)\s*\d{1,2}\b){1,20}"
@@ -102,10 +151,15 @@ def find_doubts(scan: Scan) -> None:
     scan.begin_pass()
     for reason, pattern in _WORDS:
         _find_words(scan, reason, pattern)
+    for named in scan.find(r"\b(?P<word>[^\W\d_]{3,8})\s+(?:NOUN|one)s?\b"):
+        if misspells_a_place(named["word"]):
+            scan.doubt("ambiguous_reference", named[0])
     if re.search(r"(?i)\b(?:which|what)\b", scan.text):
         _find_bare_lists(scan)
     if not scan.reader.sequences:
-        _find_words(scan, "sequence_word", _SEQUENCE)
+        _find_words(scan, "sequence_word", f"{_SEQUENCE}|{_CHANGE}|{_ROLE}")
+        if UNDERSTOOD not in scan.text:  # no image is said to be the reference
+            _find_words(scan, "sequence_word", _REFERENCE)
     if scan.reader.letters_follow:
         _find_words(scan, "ambiguous_reference", _OPTION)
     if scan.reader.strict_sides:

@@ -25,12 +25,16 @@ or be has have you not can than both each all any other one more same show shows
 _PICTURE_WORDS = frozenset(_PICTURES.split())
 _COMMON_WORDS = frozenset(_COMMON.split())
 _ENGLISH_WORDS = frozenset(_ENGLISH.split())
+# Sides, where they are the whole text; in an English one they mean something else.
+_ALONE = ("links", "dos", "deux", "zwei", "eins", "tres", "uno", "due", "trois", "primo", "terzo")
 _WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*")
 
 
 def foreign_word(text: str) -> str | None:
     """A word that shows that a text is not English; None where the text may be English."""
     words = _WORD.findall(text.lower())
+    if len(words) == 1 and words[0] in _ALONE:
+        return words[0]
     if found := next((word for word in words if word in _PICTURE_WORDS), None):
         return found
     foreign = [word for word in words if word in _COMMON_WORDS]

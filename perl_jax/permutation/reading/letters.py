@@ -49,7 +49,8 @@ def _is_label(use: Use) -> bool:
         )
     named = rf"\b(?:{_NAMED}|letter\s+is)\s*(?:[:#]\s*)?{_LETTERS}"
     formula = use.follows(r"[=+*/^<>(]\s*") and use.precedes(r"\s*[=+*/^<>)]")
-    in_formula = formula and not use.facts.refers
+    enclosed = use.follows(r"(?<!\w)\(\s*") and use.precedes(r"\s*\)")  # "(a)" is a label
+    in_formula = formula and not enclosed and not use.facts.refers
     return use.follows(named) or use.follows(_MARKED + _LETTERS) or in_formula
 
 

@@ -6,6 +6,7 @@ from perl_jax.permutation.reading.scan import (
     COMMA,
     GOES_ON,
     LISTED,
+    Account,
     Mention,
     Run,
     Scan,
@@ -19,6 +20,23 @@ _NUMBER = re.compile(rf"{NUMBER}\b", re.IGNORECASE)
 _NO_NUMBER = re.compile(r"(?i)\b(?:an?|another|every|each|one|no|per|single|same)\s+$")
 _MEASURE = re.compile(r"\s*[%°\xd7]|\s*x\s*\d|[.,]\w|[a-z]", re.IGNORECASE)
 _DEFINITE = re.compile(r"\b(?:the|this|that|these|both)\s+$", re.IGNORECASE)
+# Before a singular, these make the next number a part of its list, whatever follows.
+_PAIRING = re.compile(r"(?i)\b(?:between|both|either|neither|comparing|compare)\s+$")
+_OPENING = re.compile(
+    r"(?i)(?:^|[.?!;:\n\0])\s*(?:(?:are|is|do|does|did|were|was|can|if)\s+)?(?P<of>(?:in|on|from|for|of)\s+)?$"
+)
+_OF_A_SUBJECT = re.compile(
+    r"(?i)(?:^|[.?!;:\n\0])\s*(?:(?:are|is|do|does|did|were|was|can|if)\s+)?the\s+"
+    r"(?:[^\W\d_]+\s+){1,2}(?P<of>(?:in|on|from|of)\s+)$"
+)
+_ENDING = re.compile(r"\s*(?:$|[.?!;:\n)\]])")
+# After a number these show that it may count things: "and 1 in image 2", "and 2 are on the table".
+_COUNTED = re.compile(
+    r"(?i)\s+(?:(?:is|are|was|were|more)\s+)?(?:in|on|at|with|from|of|for|to|without|that|which|who)\b"
+)
+_COUNT_BEFORE = re.compile(rf"(?i)\b{NUMBER}\s+(?:[^\W\d_]+\s+){{1,3}}(?:in|on)\s+$")
+_IN_ANOTHER = rf"\s+(?:in|on)\s+(?:NOUN\s*#?{NUMBER}\b|the\s+\a)"
+_PLURAL = re.compile(r"(?i)\s+(?:[^\W\d_]+\s+)?(?:[^\W\d_]+s|people|men|women|children)\b")
 # A number without its noun, after a numbered reference: "than in 2", "and #2", "but 3 differs".
 _ELLIPTICAL = re.compile(
     r"(?i)(?:\b(?:in|of|on|from|to|with|against|than|and|or|vs\.?|versus|for)\s+(?P<a>\d{1,3})\b"
@@ -59,9 +77,10 @@ def _read_numbered(scan: Scan, match: re.Match[str], first: re.Match[str]) -> in
     if re.search(r"(?i)\bany\s+$", before):
         scan.doubt("ambiguous_reference", match[0], first[0])
         return first.end()
-    listed, gaps, end = read_list(text, first, _NUMBER)
+    listed, gaps = _of_one_list(*read_list(text, first, _NUMBER)[:2])
+    end = listed[-1].end()
     if match["plural"]:
-        return _read_plural(scan, listed, end)
+        return _read_plural(scan, listed, gaps)
     if re.match(r"[-\u2013~]\w", scan.after(first.end())):
         scan.doubt("ambiguous_reference", match[0])  # "image 1-3": a range or a panel
         return end
@@ -72,12 +91,46 @@ def _read_numbered(scan: Scan, match: re.Match[str], first: re.Match[str]) -> in
         return end
     joined, goes_on = any(not COMMA.fullmatch(gap) for gap in gaps), GOES_ON.match(text, end)
     if len(listed) > 1 and joined and goes_on:
-        return _claim_numbers(scan, listed, end)
+        if _counts(scan, before, listed):
+            scan.accounts.append(Account(*listed[1].span(), "a count of things"))
+            _claim_numbers(scan, listed[:1], first.end())
+            scan.claim(*listed[1].span())
+            return end
+        if _is_list(before, scan.after(end)):
+            return _claim_numbers(scan, listed, end)
     # "In image 1, 2 dogs ..." counts dogs, whereas "image 1 and 2 dogs ..." may do either.
     if len(listed) > 1 and (joined or goes_on):
         others = [item[0] for item in listed[1:]]
         scan.doubt("ambiguous_reference", text[match.start() : end], *others)
     return _claim_numbers(scan, listed[:1], first.end())
+
+
+def _of_one_list(
+    listed: list[re.Match[str]], gaps: list[str]
+) -> tuple[list[re.Match[str]], list[str]]:
+    """The items up to one of something else: "the one", "one" after 1, "3" after "1 and 2,"."""
+    joined = False
+    for index, (gap, item) in enumerate(zip(gaps, listed[1:], strict=True)):
+        comma = COMMA.fullmatch(gap) is not None
+        other = item[0].isdigit() != listed[0][0].isdigit() or gap.lower().endswith("the ")
+        if other or (joined and comma):
+            return listed[: index + 1], gaps[:index]
+        joined = joined or not comma
+    return listed, gaps
+
+
+def _counts(scan: Scan, before: str, listed: list[re.Match[str]]) -> bool:
+    """Whether the second number counts, as in "2 dogs in image 1 and 1 in image 2"."""
+    elsewhere = scan.match(_IN_ANOTHER, listed[-1].end())
+    return len(listed) == 2 and elsewhere is not None and _COUNT_BEFORE.search(before) is not None
+
+
+def _is_list(before: str, after: str) -> bool:
+    """Whether "image 1 and 2" names two images, so that the second number counts nothing."""
+    if _PAIRING.search(before) or _ENDING.match(after):
+        return True
+    opening = _OPENING.search(before) or _OF_A_SUBJECT.search(before)
+    return opening is not None and not (opening["of"] and _COUNTED.match(after))
 
 
 def _find_elliptical(scan: Scan) -> None:
@@ -96,15 +149,21 @@ def _claim_numbers(scan: Scan, numbers: list[re.Match[str]], end: int) -> int:
     return end
 
 
-def _read_plural(scan: Scan, listed: list[re.Match[str]], end: int) -> int:
+def _read_plural(scan: Scan, listed: list[re.Match[str]], gaps: list[str]) -> int:
     """Reads the numbers after a plural: a list, or a range."""
-    text, (first, *_) = scan.text, listed
+    text, first, end = scan.text, listed[0], listed[-1].end()
     through = _RANGE.match(text, end)
     last = through and _NUMBER.match(text, through.end())
     if last is None:
         if len(listed) == 1:  # "images 2" is no list: a count, or a slip
             scan.doubt("ambiguous_reference", text[max(0, first.start() - 8) : end])
             return end
+        joins = sum(not COMMA.fullmatch(gap) for gap in gaps)
+        counted = len(listed) - joins != 1 and _PLURAL.match(text, end)
+        goes_on = GOES_ON.match(text, end)
+        if (counted and not goes_on) or (joins > 1 and not _ENDING.match(text, end)):
+            # "In images 1, 2 and 3 dogs ...", "in images 1 and 2 and 1 in image 3"
+            scan.doubt("ambiguous_reference", text[first.start() : end], listed[-1][0])
         return _claim_numbers(scan, listed, end)
     ends = tuple(
         Mention(*token.span(), *read_number(token[0], scan.reader.base)) for token in (first, last)

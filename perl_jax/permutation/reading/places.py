@@ -21,7 +21,7 @@ _FUNCTION_WORD = re.compile(
 _DETERMINER = re.compile(r"\b(?:the|this|that|your|our|my)\s+$", re.IGNORECASE)
 _CHOOSING = re.compile(
     r"(?i)\b(?:choose|select|pick|find|identify|determine|guess|match|give|get|point|click|mark|is"
-    r"|what's)(?:\s+out)?\s+the\s+$"
+    r"|what's|this|that|it|these|those|which|not|have|got|was|are|be)(?:\s+out)?\s+the\s+$"
 )
 _PREPOSITION = re.compile(r"\b(?:on|to|at|in|toward|towards|from|of|far)\s+the\s+$", re.IGNORECASE)
 _PRONOUN = re.compile(
@@ -55,6 +55,22 @@ _DIRECT = (
 _PARTITIVE = (
     rf"\s+(?:one\s+)?of\s+(?:all\s+)?(?:the|these|those|all|our)\s+(?:{NUMBER}\s+)?"
     rf"(?:{_ADJECTIVE}\s+)?NOUNs\b"
+)
+# A picture in a picture, or in a layout: "the left picture in image 1", "the first image of row 2".
+_WITHIN = (
+    rf"\s+(?:in|inside|within|of|from|on)\s+(?:(?:the|this|that)\s+)?(?:NOUN\s*#?{NUMBER}\b"
+    rf"|\a|(?:{POSITION}|{SIDE}|other|same|whole|top|bottom)\s+(?:NOUN|row|column|line|page|half|side)\b"
+    r"|(?:row|column|wall|page|screen|table|desk|shelf|poster|newspaper|magazine|book|album|grid)\b"
+    r"|each\b|every\b|both\b)"
+)
+# "the first image to show a dog" is the earliest that does.
+_DOING = (
+    r"\s+(?:to\s+(?:show|contain|have|depict|feature|be|include|display|appear|portray)\b"
+    r"|(?:that|which)\s+(?:shows?|contains?|has|have|depicts?|features?|includes?|displays?)\b"
+    r"|(?:where|in\s+which)\b)"
+)
+_MATCHED = re.compile(
+    r"(?i)\s+(?:shows?|contains?|depicts?|displays?|features?|have|are|were)\b[^.?!]*\band\b"
 )
 _SET = r"(?:pairs?|sets?|groups?|rows?|columns?|half|batch|series|triplets?)"
 _GROUP = (
@@ -188,6 +204,8 @@ def _read_direct(scan: Scan, tokens: list[re.Match[str]], tail: re.Match[str], s
         INDEFINITE.search(before)
         or (words == ["right"] and _CHOOSING.search(before) and not _compared(scan, tail.end()))
         or (tail["side"] and not sides)
+        or scan.match(_WITHIN, tail.end())
+        or scan.match(_DOING, tail.end())
         # Among "secondary" and "tertiary" it is the first; alone it may be the main one.
         or words == ["primary"]
     )
@@ -199,6 +217,8 @@ def _read_direct(scan: Scan, tokens: list[re.Match[str]], tail: re.Match[str], s
         scan.doubt("group_reference", quote)
     elif unclear:
         scan.doubt("ambiguous_reference", quote, *words)
+    elif sides and len(tokens) > 1 and _MATCHED.match(scan.after(tail.end())):
+        scan.doubt("respectively", quote)
     elif len(tokens) == 1 or not sides or scan.reader.num_slots != 2:
         _mention_all(scan, tokens)  # "the left and right images" is the set of both: it stays
 

@@ -2,7 +2,7 @@
 
 import re
 
-from perl_jax.permutation.reading.words import NUMBER, compiled
+from perl_jax.permutation.reading.words import NUMBER, POSITION, SIDE, compiled
 
 _OF = (
     rf"(?:(?:of|the|these|those|all|following|given|shown|above|below|other|provided|{NUMBER})\s+)*"
@@ -13,6 +13,13 @@ _WHICH = (
     r"|\b(?:number|index|position)\s+of\s+the\s+(?:\w+\s+)?NOUN\b"
     rf"|\b(?:identify|select|choose|pick|find|name|list|point\s+out)\s+{_OF}(?:\w+\s+)?NOUNs?\b"
     r"|\bodd\s+one\s+out\b"
+)
+_ANY_OF = re.compile(
+    r"(?i)\bwhich\s+(?:ones?\b|is\b|are\b|has\b|have\b|of\s+(?:them|these|those)\b)[^.?!]*"
+)
+_IN_ONE = (
+    r"\b(?:in|on|of|from|inside|within)\s+(?:the\s+)?"
+    rf"(?:NOUN\s*#?{NUMBER}\b|(?:{POSITION}|{SIDE})\s+NOUN\b)"
 )
 _SET = (
     rf"\b(?:which|what)\s+(?:ones\s+)?{_OF}(?:\w+\s+)?NOUNs\b|\bwhich\s+(?:ones|two|three)\b"
@@ -39,3 +46,9 @@ def asks_for_a_set(question: str, nouns: tuple[str, ...]) -> bool:
     """Whether a question asks for images whose order does not matter."""
     asks = compiled(_SET, nouns).search(question) is not None
     return asks and _ORDERED.search(question) is None
+
+
+def asks_inside(question: str, nouns: tuple[str, ...]) -> bool:
+    """Whether a question asks for one of the things in an image: "which of these in image 2"."""
+    asked = _ANY_OF.search(question)
+    return asked is not None and compiled(_IN_ONE, nouns).search(asked[0]) is not None

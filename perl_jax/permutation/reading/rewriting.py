@@ -88,7 +88,8 @@ def _respelled(text: str, scan: Scan, mention: Mention, slot: int) -> dict[tuple
         raise CannotPermute("not_expressible", f"{original!r} as slot {slot}")
     suffix = ""
     if mention.style == "outer_side":  # "left-hand", "rightmost": the ending stays
-        suffix = original[len("left" if original.lower().startswith("left") else "right") :]
+        spelt = next(w for w in ("left", "right", "middle", "") if original.lower().startswith(w))
+        suffix = original[len(spelt) :]
     return {(mention.start, mention.end): like(original, word) + suffix}
 
 

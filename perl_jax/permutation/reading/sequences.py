@@ -6,6 +6,11 @@ _ASKED = (
     r"(?:questions?|statements?|options?|choices?|descriptions?|sentences?|problems?|tasks?|captions?"
     r"|words?|information|text|instructions?|format|list|conversation|rules?|dialogue|passage)\b"
 )
+_COMPARED_WORDS = """
+removed added deleted inserted erased replaced disappeared disappear disappears vanished vanish
+appeared emerged emerge increase increases increased decrease decreases decreased shrink shrinks
+shrank shrunk grew worsened improved expanded already anymore newly elapsed
+"""
 _NAMED = "a relation of images that are named"
 _LIGHT = r"\b(?:light|heat|power|energy|food|water|data|news|information|sound|open)[- ]"
 _GIVEN = (
@@ -52,6 +57,8 @@ def _follow(use: Use) -> str | None:
     """Proves "image 2 follows image 1", "follow the format" and "a dog followed by a man"."""
     if use.in_clause(r"\a.*[^\a]\a"):
         return _NAMED
+    if use.role != "question" and use.precedes(r"\s+by\b"):
+        return None  # "a dog followed by a cat" may list the images
     if use.precedes(rf"\s+(?:the|these|this)\s+(?:\w+\s+){{0,2}}?{_ASKED}"):
         return "a step of the instructions"
     behind = rf"\s+(?:by\s+)?(?:an?|his|her)\s+(?!(?:\w+\s+)?(?:{use.own})\b)"
@@ -85,6 +92,37 @@ def _changed(use: Use) -> str | None:
     if use.precedes(camera) and use.in_clause(r"\a"):
         return _NAMED
     return _NAMED if use.in_clause(r"\a.*[^\a]\a") else None
+
+
+def _compared(use: Use) -> str | None:
+    """Proves "what is missing in image 2", where the other image is the one to compare with."""
+    named = rf"\b(?:in|from|to|of)\s+(?:the\s+)?(?:(?:{use.own})\s+)?\a"
+    pair = use.facts.reader.num_slots == 2 and use.in_clause(named)
+    return _NAMED if pair else _changed(use)
+
+
+def _missing(use: Use) -> str | None:
+    """Proves "a dog with a missing leg" and "the missing side"."""
+    of_a_thing = use.follows(r"\b(?:an?|its|his|her)\s+") and use.precedes(r"\s+[^\W\d_]{3,}")
+    asked = r"\s+(?:part|piece|number|value|side|angle|length|word|letter|term|digit|label|leg)s?\b"
+    of_a_thing = of_a_thing or use.precedes(r"\s+(?:an?|its|his|her)\s")
+    if of_a_thing or use.precedes(asked):
+        return "a property of a thing"
+    return _compared(use)
+
+
+def _grow(use: Use) -> str | None:
+    return "what a thing does" if use.precedes(r"\s+(?:in|on|from|here|near)\b") else _compared(use)
+
+
+def _longer(use: Use) -> str | None:
+    return _compared(use) if use.follows(r"\b(?:no|any)\s+") else "a comparison"
+
+
+def _step(use: Use) -> str | None:
+    """Proves "finally, answer the question" and "now look at image 2"."""
+    told = use.role == "question" and use.precedes(rf"\s*,?\s*{IMPERATIVE}")
+    return "a step of the instructions" if told else None
 
 
 def _edited(use: Use) -> str | None:
@@ -142,6 +180,12 @@ _PROOFS = {
     **dict.fromkeys(("precede", "precedes", "preceded"), _changed),
     **dict.fromkeys(("start", "starting"), _start),
     **dict.fromkeys(("input", "output"), _input),
+    **dict.fromkeys(_COMPARED_WORDS.split(), _compared),
+    **dict.fromkeys(("grow", "grows", "grown"), _grow),
+    **dict.fromkeys(("finally", "lastly", "firstly", "secondly", "thirdly", "fourthly"), _step),
+    "now": lambda use: _step(use) or _compared(use),
+    "missing": _missing,
+    "longer": _longer,
     "next": _next,
     "following": _following,
     "then": _then,

@@ -105,9 +105,15 @@ def _place_inside(use: Use) -> str | None:
 def _is_set_against_the_other(use: Use) -> bool:
     """Whether left is set against right and no image named: they may be two images."""
     other = {"left": "right", "right": "left"}.get(use.word[:5].rstrip("m-"))
-    if other is None or use.in_clause(rf"\b(?:{use.own})s?\b"):
+    if other is None:
         return False
-    return use.in_clause(rf"\b(?:on|at|to|in)\s+(?:the\s+)?(?:far\s+)?{other}\b(?!\s+of\b)")
+    against = rf"\b(?:on|at|to|in)\s+(?:the\s+)?(?:far\s+)?{other}\b(?!\s+of\b)"
+    before = re.split(r"[.?!\n]", use.before)[-1]
+    after = re.split(r"[?!\n]", use.after)[0]
+    around = f"{before}{use.word}{after}"
+    if re.search(rf"(?i)\b(?:{use.own})s?\b|\a", around):
+        return False
+    return re.search(against, around, re.IGNORECASE) is not None
 
 
 def _is_of_several(use: Use) -> bool:

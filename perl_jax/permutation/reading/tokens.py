@@ -31,7 +31,12 @@ next following previous previously preceding prior subsequent subsequently forme
 later before after afterward afterwards then source target original edit edits edited modified
 altered change changes changed changing transform transforms transformed evolve evolves evolved
 become becomes became video videos clip clips movie film footage storyboard camera above below
-start starting input output follow follows followed precede precedes preceded
+start starting input output removed added missing deleted inserted erased replaced disappeared
+disappear disappears vanished vanish appeared emerged emerge increase increases increased decrease
+decreases decreased shrink shrinks shrank shrunk grow grows grew grown worsened improved expanded
+now already anymore longer elapsed initially originally eventually finally ultimately formerly
+meanwhile firstly secondly thirdly fourthly lastly newly follow follows followed precede precedes
+preceded
 """
 _KINDS: dict[str, Kind] = {
     **dict.fromkeys((*_FROM_END, *_EARLY), "ordinal"),

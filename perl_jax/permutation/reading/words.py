@@ -50,6 +50,35 @@ NUMBER = rf"(?:\d{{1,3}}|{'|'.join(CARDINALS)})"
 Reading = tuple[str, int]  # style and slot
 
 
+_MISSPELT = (*ORDINALS[:6], "left", "right", "middle", "last")
+# English words that differ from one of these in one letter.
+_ALIKE = """
+light night bright fight tight might sight eight wright lift loft list lost past fast cast vast
+mast east best lest least late lasts blast fifty sixty let lets lent deft lass lash riddle fiddle
+seconds thirds firs fits firm fins forth birth
+"""
+_SPELT_RIGHT = frozenset((*_ALIKE.split(), *ORDINALS, *_MISSPELT))
+
+
+@lru_cache(maxsize=4096)
+def misspells_a_place(word: str) -> bool:
+    """Whether a word is an ordinal or a side but for one letter, or two that are exchanged."""
+    word = word.lower()
+    return word not in _SPELT_RIGHT and any(_is_one_off(word, right) for right in _MISSPELT)
+
+
+def _is_one_off(word: str, right: str) -> bool:
+    if abs(len(word) - len(right)) > 1:
+        return False
+    start = next(
+        (i for i, (a, b) in enumerate(zip(word, right, strict=False)) if a != b),
+        min(len(word), len(right)),
+    )
+    rest, wanted = word[start:], right[start:]
+    changed = rest[1:] == wanted[1:] or rest[1:] == wanted or rest == wanted[1:]
+    return changed or (rest[2:] == wanted[2:] and rest[1::-1] == wanted[:2])
+
+
 @lru_cache(maxsize=1024)
 def compiled(pattern: str, nouns: tuple[str, ...]) -> re.Pattern[str]:
     """Compiles a pattern, for any letter case, with its NOUN and OTHER filled in.
