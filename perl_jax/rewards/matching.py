@@ -8,7 +8,7 @@ as a second value, a doubt or a denial, is different from every truth.
 import re
 from dataclasses import dataclass, replace
 
-from perl_jax.rewards.equations import Labelled, read_labelled
+from perl_jax.rewards.equations import Labelled, read_labelled, with_label_of_first
 from perl_jax.rewards.expressions import mathematics, split_unit
 from perl_jax.rewards.normalise import clean, is_prose, prose, without_preamble
 from perl_jax.rewards.numeric import Tolerance, read_number, same_number
@@ -102,30 +102,72 @@ def _system(rows: tuple[tuple[str, ...], ...]) -> Sequence:
 
 
 def _match_sequence(answer: str, truth: str, tolerance: Tolerance, depth: int) -> Match | None:
-    """Compares an answer with a true list; None if the truth or the answer is no list."""
+    """Compares an answer with a true list; None if the truth is no list."""
     true = read_sequence(truth) or read_letters(truth)
     # A bare 1,234 is a number; [1,234] is a list.
     if true is None or (not true.brackets and read_number(truth) is not None):
         return None
+    true = with_label_of_first(true)
     letters = all(read_true_option(item) for item in true.items)
     given = read_sequence(answer) or (read_letters(answer) if letters else None)
+    block = read_block(answer)
+    if given is None and block and block[0] == "cases":
+        given = _system(block[1])
     if given is None:
-        return None
+        return Match(False, "list") if letters else _match_whole(answer, truth, true)
     if letters and len({is_bare_option(item) for item in given.items}) == 2:
         # In "B, D. A", the text after the full stop is more than the text of an option.
         return Match(False, "list")
-    return _match_items(given, true, tolerance, depth)
+    return _match_items(with_label_of_first(given), true, tolerance, depth)
+
+
+def _match_whole(answer: str, truth: str, true: Sequence) -> Match:
+    r"""Compares an answer that is no list with all of a true list: ``\pm 2`` is 2 and -2."""
+    given, solutions = read_labelled(answer), _common_label(true)
+    if solutions is None or not given.is_value or len(given.values) > 1:
+        latex, true_latex = mathematics(answer), mathematics(truth) if true.brackets else None
+    elif given.label and solutions and given.label != solutions:
+        return Match(False, "list")
+    else:
+        latex = mathematics(given.values[0])
+        true_latex = _as_set(true) if solutions or not true.brackets else mathematics(truth)
+    if latex is None or true_latex is None or is_prose(answer) or is_prose(truth):
+        return Match(False, "list")
+    return Match(None, "symbolic", ((latex, true_latex),))
 
 
 def _match_items(given: Sequence, truth: Sequence, tolerance: Tolerance, depth: int) -> Match:
-    if len(given.items) != len(truth.items) or not compatible(given, truth):
-        return Match(False, "list")
-    if truth.joint == "and" and given.joint == "or":
-        # Whoever says "2 or 3" does not say that it is both.
+    if len(given.items) != len(truth.items) or not _compatible(given, truth):
         return Match(False, "list")
     if _any_order(given, truth):
         return _match_unordered(given, truth, tolerance, depth)
     return _in_order(given.items, truth.items, tolerance, depth)
+
+
+def _compatible(given: Sequence, truth: Sequence) -> bool:
+    """Whether brackets, joints and labels agree."""
+    label, true_label = _common_label(given), _common_label(truth)
+    if label and true_label and label != true_label:
+        return False
+    if given.joint == "or" and truth.joint != "or":
+        # Whoever says "2 or 3" does not say that it is both; "x = 2 or x = 3" has both solutions.
+        solutions = label and not _is_word(label) and true_label is not None
+        if not solutions or truth.joint != "comma" or truth.brackets not in ("", "\\{\\}"):
+            return False
+    if given.brackets in ("()", "[]") and (true_label or truth.joint == "or"):
+        # The point (2, 3) and the interval [2, 3] are not the solutions 2 and 3.
+        return False
+    return compatible(given, truth)
+
+
+def _is_word(label: str) -> bool:
+    return len(label) > 2 and label.replace(" ", "").isalpha()
+
+
+def _common_label(sequence: Sequence) -> str | None:
+    """The label that all items have, which may be none (empty); None if they differ."""
+    labels = {read_labelled(item).label for item in sequence.items}
+    return labels.pop() if len(labels) == 1 else None
 
 
 def _any_order(given: Sequence, truth: Sequence) -> bool:

@@ -70,6 +70,10 @@ DUE = {
         images 4 and 2 | 2 and 4
         Image 1 and Image 3 | 1 and 3
         \pm 2 | 2, -2
+        \pm 4 | t = 4 or t = -4
+        9 or 7 | t = 7 or 9
+        t = 7 or 9 | t = 9 or t = 7
+        t = 7 or t = 9 | \{7, 9\}
         ∅ | \{\}
     """,
     "orders": r"""
@@ -239,6 +243,46 @@ NOT_DUE = {
         B, D. A | B, D
         B, D) (6 | B, D
         [1, 2] | (1, 2)
+    """,
+    "one of several values": r"""
+        7 | t = 9 or t = 7
+        t = 7 | t = 9 or t = 7
+        -4 | t = 4, t = -4
+        7 | p = 9, q = 7
+        q = 7 | p = 9, q = 7
+        7 | p = 9 and q = 7
+        7 | p = 9; q = 7
+        7 | birds = 9, cows = 7
+        7 | p = 9 q = 7
+        7 | 9, 7
+        B | B, D
+        B | BD
+    """,
+    "other variables": r"""
+        s = 9 or s = 7 | t = 9 or t = 7
+        p = 9, r = 7 | p = 9, q = 7
+        \pm 4 | p = 4, q = -4
+        (9, 7) | t = 9 or t = 7
+        [7, 9] | t = 9 or t = 7
+    """,
+    "or where all are asked": r"""
+        B or D | BD
+        D or B | B, D
+        A, B or D | ABD
+        B/D | BD
+        B or D | B→D
+        5 or 9 | 5, 9
+        5 or 9 | [5, 9]
+        9 or 5 | 9→5
+        5 or 9 | \{5, 9\}
+        5 \text{ or } 9 | (5, 9)
+        p = 5 or q = 9 | p = 5, q = 9
+        p = 5 or p = 9 | 5 and 9
+        p = 5 or p = 9 | [5, 9]
+        image = 5 or image = 9 | 5, 9
+        red or blue | red, blue
+        Image 4 or Image 2 | Image 4, Image 2
+        x = 1 or y = 4 | \begin{cases} x=1 \\ y=4 \end{cases}
     """,
     "matrices": r"""
         \begin{pmatrix}1&2\end{pmatrix} | \begin{pmatrix}1\\2\end{pmatrix}
