@@ -19,9 +19,11 @@ from perl_jax.rewards.sequences import (
     compatible,
     read_block,
     read_letters,
+    read_order,
     read_sequence,
 )
 from perl_jax.rewards.units import same_unit
+from perl_jax.rewards.written import compare_written, read_written
 
 # Not the space between two digits, or between a command and a letter.
 _LOOSE_SPACE = re.compile(r"(?<!\w)\s+|\s+(?!\w)")
@@ -103,13 +105,15 @@ def _system(rows: tuple[tuple[str, ...], ...]) -> Sequence:
 
 def _match_sequence(answer: str, truth: str, tolerance: Tolerance, depth: int) -> Match | None:
     """Compares an answer with a true list; None if the truth is no list."""
-    true = read_sequence(truth) or read_letters(truth)
+    true = read_sequence(truth) or read_letters(truth) or read_order(truth)
     # A bare 1,234 is a number; [1,234] is a list.
     if true is None or (not true.brackets and read_number(truth) is not None):
         return None
     true = with_label_of_first(true)
     letters = all(read_true_option(item) for item in true.items)
     given = read_sequence(answer) or (read_letters(answer) if letters else None)
+    if given is None and not true.is_set:
+        given = read_order(answer)
     block = read_block(answer)
     if given is None and block and block[0] == "cases":
         given = _system(block[1])
@@ -216,7 +220,7 @@ def _match_unordered(given: Sequence, truth: Sequence, tolerance: Tolerance, dep
 
 def _as_set(sequence: Sequence) -> str | None:
     labelled = [read_labelled(item) for item in sequence.items]
-    if any(len(one.values) > 1 for one in labelled):
+    if any(len(one.values) > 1 or read_written(one.values[0]) for one in labelled):
         return None
     same = len({one.label for one in labelled}) == 1
     items = [
@@ -235,7 +239,9 @@ def _match_single(answer: str, truth: str, tolerance: Tolerance) -> Match:
         # y = 2x + 1 and x = (y - 1) / 2 are the same line.
         return _match_equations(answer, truth)
     value = true.values[-1]
-    if found := _match_numbers(given, value, tolerance) or _match_pictures(given, value):
+    if found := _match_written(given, value) or _match_numbers(given, value, tolerance):
+        return found
+    if found := _match_pictures(given, value):
         return found
     if _LOOSE_SPACE.sub("", answer) == _LOOSE_SPACE.sub("", truth) and not is_prose(truth):
         return Match(True, "text")
@@ -252,6 +258,18 @@ def _match_equations(answer: str, truth: str) -> Match:
     if given is None or true is None or ("=" in given) != ("=" in true):
         return Match(False, "text")
     return Match(None, "symbolic", ((given, true),))
+
+
+def _match_written(given: Labelled, truth: str) -> Match | None:
+    """Compares dates, times and ranges; None if neither text is one."""
+    true, true_unit = split_unit(truth)
+    alone = len(given.values) == 1
+    verdicts = []
+    for expression, unit in map(split_unit, given.values):
+        same = compare_written(expression, true, alone=alone)
+        fits = not unit or not true_unit or same_unit(unit, true_unit)
+        verdicts.append(same if same is None else same and fits)
+    return Match(all(verdicts), "text") if any(v is not None for v in verdicts) else None
 
 
 def _match_numbers(given: Labelled, truth: str, tolerance: Tolerance) -> Match | None:
