@@ -52,6 +52,8 @@ _IMAGINARY = re.compile(r"(?<=[0-9}])i(?![a-zA-Z])")
 _TRIGONOMETRY = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-zA-Z])")
 _DEGREES = re.compile(r"([0-9]+|\\frac\{[0-9]+\}\{[0-9]+\})\s*\^\s*(?:\{\s*\\circ\s*\}|\\circ)")
 _RATIO = re.compile(r"[^:]*[0-9A-Za-z}]\s*:\s*[0-9A-Za-z\\][^:=]*")
+# +-3 may be 3 and -3.
+_BOTH_SIGNS = re.compile(r"\+\s*-|-\s*\+")
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2}")
 _REPEATING = re.compile(r"[0-9]*\.[0-9]*\\(?:overline|bar|dot)\s*(?:\{[0-9]+\}|[0-9])")
 _MEMBER = re.compile(r"\s*[A-Za-z]\s*\\in ")
@@ -93,7 +95,12 @@ def mathematics(text: str) -> str | None:
         return None
     if "\\in " in text and not _MEMBER.match(text):
         return None
-    if _DOUBLE.search(text) or len(_equals(text)) > 1 or text.count("\\approx") > 1:
+    if (
+        _BOTH_SIGNS.search(text)
+        or _DOUBLE.search(text)
+        or len(_equals(text)) > 1
+        or text.count("\\approx") > 1
+    ):
         return None
     return _exact(text)
 

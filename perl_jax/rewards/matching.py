@@ -60,7 +60,7 @@ def _tidy(text: str) -> str:
 def _match(answer: str, truth: str, tolerance: Tolerance, depth: int) -> Match:
     if letter := read_true_option(truth):
         equal = option(answer) == letter.letter or bool(
-            letter.text and _same_words(answer, letter.text)
+            letter.text and (_same_words(answer, letter.text) or _same_words(answer, truth))
         )
         return Match(equal, "letter")
     if is_prose(truth) and _same_words(answer, truth):

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-from perl_jax.rewards.units import Unit, counted, read_unit, same_dimension
+from perl_jax.rewards.units import Unit, counted, may_be_left_out, read_unit, same_dimension
 from perl_jax.rewards.words import SCALES, is_counted_noun
 
 _DIGITS = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)"
@@ -118,10 +118,15 @@ def same_number(number: Number, true: Number, tolerance: Tolerance) -> bool:
     """Whether a number is the true one.
 
     A percent sign on one side only may be read either way: 50% is 0.5, and also answers 50 to a
-    question for a percentage (the published grader drops the sign). A unit on one side only is
-    dropped; of two units one must convert into the other.
+    question for a percentage (the published grader drops the sign). A percentage has no unit. A
+    unit on one side only is dropped; of two units one must convert into the other.
     """
     value = number.value
+    if (number.percent and true.unit) or (true.percent and number.unit):
+        return False
+    one_sided = (number.unit or true.unit) if not (number.unit and true.unit) else None
+    if one_sided and not may_be_left_out(one_sided):
+        return False
     if number.unit and true.unit:
         if not same_dimension(number.unit, true.unit):
             return False

@@ -13,6 +13,8 @@ DUE = {
         80 mm | 8 cm
         2 hours | 120 minutes
         40°C | 40 degrees
+        40 degrees | 40°
+        280 K | 280 kelvin
         18 \text{ square units} | 18
         2\sqrt{7} \text{ meters} | 2\sqrt{7}
         2\sqrt{7} | 2\sqrt{7} cm
@@ -23,6 +25,8 @@ DUE = {
     """,
     "counted things": r"""
         12 people | 12
+        12 differences | 12
+        12 moths | 12
         12 \text{ students} | 12
         6 birds | 6 \text{ birds}
         1 horse | 1
@@ -88,6 +92,9 @@ DUE = {
     """,
     "options": r"""
         Option (D) | D
+        D | D. False
+        D. False | D. false
+        D. -3 | D
         The final answer is D. | D
         \textbf{D. a horse} | D
         D) a horse | (D) a horse
@@ -128,6 +135,16 @@ DUE = {
         \sqrt{3} \approx 1.73 | \sqrt{3}
         \sqrt{3} \approx 1.73 | 1.73
     """,
+    "letter case": r"""
+        (Y+2)^2 | Y^2+4Y+4
+        \frac{P}{Q} | P/Q
+        Y + M | M + Y
+        E + 1 | 1 + E
+        e + 1 | 1 + e
+        2 + 3i | 3i + 2
+        A = 2\Pi | 2\Pi
+        \gamma + 1 | 1 + \gamma
+    """,
     "functions": r"""
         tan(x) | \tan x
         exp(x+1) | e^{x+1}
@@ -159,6 +176,14 @@ DUE = {
 
 NOT_DUE = {
     "multipliers": r"""
+        7 lakhs | 7
+        7 crores | 7
+        7 grosses | 7
+        7K | 7
+        7 | 7K
+        7k | 7
+        7 twentieths | 7
+        7 twelfths | 7
         5 million | 5
         5 | 5 thousand
         5 dozen eggs | 5
@@ -187,6 +212,24 @@ NOT_DUE = {
         5 \text{ or so} | 5
     """,
     "doubts and denials": r"""
+        lower bound = 8 | 8
+        upper bound = 8 | 8
+        one of = 8 | 8
+        the value of = 8 | 8
+        guess = 8 | 8
+        another value = 8 | 8
+        8 guesses | 8
+        8 doubts | 8
+        8 estimates | 8
+        D: false | D
+        D. wrong | D
+        D. Incorrect. | D
+        (D) excluded | D
+        D. - no | D
+        D. ? | D
+        +-4 | -4
+        -+4 | -4
+        7 +- 2 | 5
         not 5 | 5
         5? | 5
         5 \text{ is wrong} | 5
@@ -205,6 +248,15 @@ NOT_DUE = {
         5:30 | 5
     """,
     "other units": r"""
+        35 cm | 35\%
+        35 kg | 35\%
+        35 horses | 35\%
+        35\% | 35 kg
+        60\% | 60^\circ
+        60^\circ C | 60^\circ
+        60°F | 60°
+        8 M | 8 m
+        8 S | 8 s
         5 dollars | 5 euros
         5 cm^2 | 5 cm
         60 km | 60 km/h
@@ -332,6 +384,22 @@ NOT_DUE = {
         \begin{pmatrix}1&2\\3&4\end{pmatrix} | \begin{pmatrix}1&2\\4&3\end{pmatrix}
         \begin{vmatrix}1&2\\3&4\end{vmatrix} | \begin{pmatrix}1&2\\3&4\end{pmatrix}
         \begin{cases}x=4\\y=1\end{cases} | \begin{cases}x=1\\y=4\end{cases}
+    """,
+    "letter case": r"""
+        \Pi | \pi
+        \Omega | \omega
+        \gamma | \Gamma
+        (Y+2)^2 | y^2+4y+4
+        P/Q | \frac{p}{q}
+        E | e
+        e | E
+        E^2 | e^2
+        I | i
+        2+3I | 2+3i
+        \cos Y | \cos y
+        RT | rt
+        Rt+1 | rt+1
+        y = M + 2 | y = m + 2
     """,
     "small numbers": r"""
         1e-18 | 1e-19
