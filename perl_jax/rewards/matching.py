@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from perl_jax.rewards.equations import Labelled, read_labelled, with_label_of_first
 from perl_jax.rewards.expressions import mathematics, split_unit
-from perl_jax.rewards.normalise import clean, is_prose, prose, without_preamble
+from perl_jax.rewards.normalise import clean, is_prose, prose, unwrapped_text, without_preamble
 from perl_jax.rewards.numeric import Tolerance, read_number, same_number
 from perl_jax.rewards.options import is_bare_option, option, read_true_option
 from perl_jax.rewards.references import read_reference, same_picture
@@ -23,11 +23,14 @@ from perl_jax.rewards.sequences import (
     read_sequence,
 )
 from perl_jax.rewards.units import same_unit
+from perl_jax.rewards.words import words
 from perl_jax.rewards.written import compare_written, read_written
 
 # Not the space between two digits, or between a command and a letter.
 _LOOSE_SPACE = re.compile(r"(?<!\w)\s+|\s+(?!\w)")
 _BELOW = re.compile(r"_\{[^{}]*\}")
+_TWO_LETTERS = re.compile("[A-Za-z]{2}")
+_SHORT_WORDS = words("no up on in ok go us uk eu un tv pc it he me we at to by or is do ai id la")
 _MAX_NESTING = 4
 
 
@@ -72,6 +75,9 @@ def _match(answer: str, truth: str, tolerance: Tolerance, depth: int) -> Match:
 
 
 def _same_words(answer: str, truth: str) -> bool:
+    if _TWO_LETTERS.fullmatch(truth) and truth.casefold() not in _SHORT_WORDS:
+        # RT is a product of two variables.
+        return unwrapped_text(answer) == truth
     return prose(answer) == prose(truth)
 
 
@@ -296,8 +302,8 @@ def _match_expressions(values: tuple[str, ...], truth: str) -> Match:
     for value in values:
         expression, unit = split_unit(value)
         latex = mathematics(expression)
-        words = is_prose(expression) or is_prose(true)
-        if latex is None or true_latex is None or words or _equates(latex):
+        is_words = is_prose(expression) or is_prose(true)
+        if latex is None or true_latex is None or is_words or _equates(latex):
             return Match(False, "text")
         if unit and true_unit and not same_unit(unit, true_unit):
             return Match(False, "text")

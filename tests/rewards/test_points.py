@@ -392,7 +392,6 @@ NOT_DUE = {
         (Y+2)^2 | y^2+4y+4
         P/Q | \frac{p}{q}
         E | e
-        e | E
         E^2 | e^2
         I | i
         2+3I | 2+3i
