@@ -13,7 +13,7 @@ from perl_jax.rewards.expressions import mathematics, split_unit
 from perl_jax.rewards.normalise import clean, is_prose, prose, unwrapped_text, without_preamble
 from perl_jax.rewards.numeric import Tolerance, read_number, same_number
 from perl_jax.rewards.options import is_bare_option, option, read_true_option
-from perl_jax.rewards.references import read_reference, same_picture
+from perl_jax.rewards.references import read_reference, same_picture, with_noun_of_last
 from perl_jax.rewards.sequences import (
     Sequence,
     compatible,
@@ -128,7 +128,11 @@ def _match_sequence(answer: str, truth: str, tolerance: Tolerance, depth: int) -
     if letters and len({is_bare_option(item) for item in given.items}) == 2:
         # In "B, D. A", the text after the full stop is more than the text of an option.
         return Match(False, "list")
-    return _match_items(with_label_of_first(given), true, tolerance, depth)
+    given, true = (
+        replace(one, items=with_noun_of_last(one.items))
+        for one in (with_label_of_first(given), true)
+    )
+    return _match_items(given, true, tolerance, depth)
 
 
 def _match_whole(answer: str, truth: str, true: Sequence) -> Match:
@@ -136,7 +140,7 @@ def _match_whole(answer: str, truth: str, true: Sequence) -> Match:
     given, solutions = read_labelled(answer), _common_label(true)
     if solutions is None or not given.is_value or len(given.values) > 1:
         latex, true_latex = mathematics(answer), mathematics(truth) if true.brackets else None
-    elif given.label and solutions and given.label != solutions:
+    elif (given.label and solutions and given.label != solutions) or read_number(given.values[0]):
         return Match(False, "list")
     else:
         latex = mathematics(given.values[0])

@@ -190,12 +190,13 @@ def _replace_evaluator() -> None:
 def _keep_case() -> None:
     """Makes the reader of LaTeX tell x from X, and no longer take gamma for a constant."""
     from latex2sympy2_extended import latex2sympy2, symbols
-    from math_verify import parser
+    from math_verify import parse
 
     config = latex2sympy2.ConversionConfig(lowercase_symbols=False)
-    parser.latex2sympy = functools.partial(latex2sympy2.latex2sympy, conversion_config=config)
+    reader = functools.partial(latex2sympy2.latex2sympy, conversion_config=config)
+    vars(sys.modules[parse.__module__])["latex2sympy"] = reader
     for name in ("gamma", "Gamma"):
-        symbols.sympy_singleton_map.pop(name)
+        symbols.sympy_singleton_map.pop(name, None)
 
 
 def _read(text: str) -> Any:

@@ -32,6 +32,16 @@ ORDINALS = {
     for word in words.split()
 }  # fmt: skip
 
+_TO_NINETEEN = """
+    zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen
+    sixteen seventeen eighteen nineteen
+"""
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
+CARDINALS = {word: number for number, word in enumerate(_TO_NINETEEN.split())} | {
+    word: 10 * number for number, word in enumerate(_TENS.split(), 2)
+}
+"""Words for whole numbers."""
+
 # They end like a plural, but change, doubt or deny the number before them, or count in parts.
 _NO_NOUNS = words("""
     plus minus less times perhaps unless besides sometimes always is was has does as this thus

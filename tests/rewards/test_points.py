@@ -42,6 +42,18 @@ DUE = {
         75 \text{ percent} | 75\%
         12 1/2 \% | 12.5\%
     """,
+    "numbers in words": r"""
+        seven | 7
+        Zero | 0
+        seven birds | 7
+        8 | eight
+        4 birds | four birds
+        twenty-two | 22
+        one million | 1000000
+        minus 6 | -6
+        negative six | -6
+        the empty set | \emptyset
+    """,
     "fractions": r"""
         3 3/8 \text{ inches} | 27/8
         2 3/4 \text{ lb} | 2.75
@@ -109,6 +121,8 @@ DUE = {
     """,
     "pictures": r"""
         4 | Picture 4
+        Picture four | Image 4
+        the second and fourth pictures | 2 and 4
         Picture 4 | the fourth image
         #4 | Image 4
         Image 4 | 4
@@ -190,6 +204,22 @@ NOT_DUE = {
         5 pairs | 5
         5 halves | 5
         twice 5 | 10
+    """,
+    "numbers in words": r"""
+        seven | 8
+        seven or eight | 7
+        seven hundred fifty | 700
+        seven and a half | 7
+        seventy-one | 70
+        one third | 1
+        one of seven | 7
+        seven birds | 7 cows
+        minus 6 | 6
+        9 minus 6 | -6
+        five-six | 5
+        Picture four | Image 5
+        fourth and second | 2 and 3
+        the second or fourth pictures | 2 and 4
     """,
     "operators": r"""
         5 squared | 5
