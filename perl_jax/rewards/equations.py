@@ -31,7 +31,10 @@ _VARIABLES = re.compile("[A-Za-df-hj-z]")
 _RELATION = re.compile(
     r"[<>,]|\\(?:begin|in|ni|cup|cap|ne|neq|leq?|geq?|lt|gt|to|pm|mp)(?![A-Za-z])"
 )
-_RUN_ON = re.compile(r"(.*[0-9})])\s+[A-Za-z]", re.DOTALL)
+_RUN_ON = re.compile(
+    r"(.*[0-9})])(?:\s+(?:/\s+)?|\s*(?:\||\\\\|\\(?:mid|land|lor|wedge|vee)(?![A-Za-z]))\s*)[A-Za-z]",
+    re.DOTALL,
+)
 _CONSTANT = re.compile(r"(?:\\(?:frac|sqrt|cdot|times|pi|div|left|right)(?![A-Za-z])|[^A-Za-z\\])+")
 
 

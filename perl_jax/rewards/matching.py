@@ -284,6 +284,9 @@ def _match_written(given: Labelled, truth: str) -> Match | None:
 
 def _match_numbers(given: Labelled, truth: str, tolerance: Tolerance) -> Match | None:
     true = read_number(truth)
+    if given.label and any(value[:1].isalpha() for value in given.values):
+        # Behind an equals sign a number stands in digits: "red = two dogs" names two things.
+        return None
     numbers = [number for value in given.values if (number := read_number(value))]
     if true is None or len(numbers) < len(given.values):
         return None

@@ -37,7 +37,7 @@ _NAMES = re.compile(
 # Beside a letter alone, they say so of the letter. "No" is more often the text of an option.
 _REJECTION = re.compile(
     r"\W*(?:wrong|false|incorrect|untrue|mistaken|rejected|eliminated|excluded|invalid"
-    r"|ruled out)\W*",
+    r"|ruled out|nope|not|not this(?: one)?|unlikely|doubtful)\W*|[✗✘❌]",
     re.IGNORECASE,
 )
 

@@ -51,7 +51,7 @@ _NO_NOUNS = words("""
     thousandths percents ones tens answers options choices numbers values digits decimals
     equals exceeds makes powers factorials squares cubes roots multiples factors primes doubles
     triples wrongs mistakes errors lies falses negatives opposites inverses reciprocals
-    lakhs crores grosses myriads quadrillions quintillions googols kilos megas gigas mils
+    thous lakhs crores grosses myriads quadrillions quintillions googols kilos megas gigas mils
     quadruples quintuples multiplies logs logarithms exponents radicals complements remainders
     negations pluses minuses sums quotients percentages permilles basis tenfolds
     guesses doubts estimates approximations possibilities maybes alternatives candidates bounds
@@ -86,8 +86,8 @@ _HEDGE = re.compile(
 _DENIAL = re.compile(
     r"\b(?:not|no|never|isn't|wrong|incorrect|false|except|unless|if|nor|neither|without|or|and"
     r"|minus|maybe|perhaps|but|probably|possibly|guess|instead|at least|at most|more than|less than"
-    r"|lower bound|upper bound|bounds?|estimated?|lower limit|upper limit|rather|other|another"
-    r"|any|some|one of|different|unlike|opposite|negative|inverse|reciprocal|excluding|up to"
+    r"|bounds?|lower limit|upper limit|estimated?|previous|earlier|former|rather|other|another|any"
+    r"|some|one of|different|unlike|opposite|negative|inverse|reciprocal|excluding|up to"
     r"|unknown|unsure|uncertain|candidates?|alternatives?|false|error|mistaken?|assum\w*|suppos\w*"
     r"|guess\w*|almost|nearly|over|under|half|double|twice|times|plus|factorial|squared|cubed|percent)\b",
     re.IGNORECASE,

@@ -13,6 +13,9 @@ _HOUR = re.compile(rf"(?P<hour>[0-9]{{1,2}})\s*{_HALF}", re.IGNORECASE)
 _RANGE = re.compile(
     rf"-?\s*{_NUMBER}(?:\s*-{{1,3}}\s*{_NUMBER})+|{_NUMBER}\s+to\s+{_NUMBER}", re.IGNORECASE
 )
+_RANGE_IN_UNITS = re.compile(
+    rf"{_NUMBER}(?P<unit>[A-Za-z]{{1,2}})(?:\s*-{{1,3}}\s*{_NUMBER}(?P=unit))+"
+)
 _DATE = re.compile(r"[0-9]{1,4}\s*/\s*[0-9]{1,2}\s*/\s*[0-9]{1,4}")
 _YEAR_FIRST = re.compile(r"([0-9]{4})[-/]([0-9]{1,2})[-/]([0-9]{1,2})")
 _JOINT = re.compile(r"\s*-{1,3}\s*|\s+to\s+", re.IGNORECASE)
@@ -48,7 +51,7 @@ def read_written(text: str) -> Written | None:
         return Written("date", tuple(str(int(group)) for group in found.groups()))
     if _DATE.fullmatch(text):
         return Written("date", ("/", *(str(int(number)) for number in text.split("/"))))
-    if _RANGE.fullmatch(text):
+    if _RANGE.fullmatch(text) or _RANGE_IN_UNITS.fullmatch(text):
         minus = "-" if text.startswith("-") else ""
         parts = _JOINT.split(text.removeprefix("-").strip())
         return Written("range", (minus, *(part.replace(" ", "") for part in parts)))

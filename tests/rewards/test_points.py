@@ -256,6 +256,9 @@ NOT_DUE = {
         D. Incorrect. | D
         (D) excluded | D
         D. - no | D
+        D. unlikely | D
+        D. not this | D
+        D. ✗ | D
         D. ? | D
         +-4 | -4
         -+4 | -4
@@ -312,6 +315,7 @@ NOT_DUE = {
         -4 cm | 14-18 cm
         15-19 cm | 14-18 cm
         14-18 kg | 14-18 cm
+        15m-19m | 14m-18m
         18 to 14 | 14-18
         14-18 | -4
         3% - 5% | 4% - 6%
@@ -379,6 +383,10 @@ NOT_DUE = {
         7 | p = 9; q = 7
         7 | birds = 9, cows = 7
         7 | p = 9 q = 7
+        7 | p = 9 / q = 7
+        7 | p = 9 \mid q = 7
+        p = 9 \land q = 7 | 7
+        p = 9 \lor p = 7 | 7
         7 | 9, 7
         B | B, D
         B | BD
@@ -459,6 +467,8 @@ NOT_DUE = {
         silent | listen
         der | red
         yes = red | red
+        green = six cups | six cups
+        green \approx six cups | 6 cups
         the second picture = Image 1 | Image 1
         dog, cat | dog
     """,
