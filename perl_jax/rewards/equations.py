@@ -1,10 +1,11 @@
 r"""Splits ``x = 5``, ``\text{Area} = 24`` and ``2 + 3 = 5`` into a label and its values."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from perl_jax.rewards.expressions import mathematics
 from perl_jax.rewards.numeric import read_number
+from perl_jax.rewards.sequences import Sequence
 from perl_jax.rewards.words import denies
 
 _EQUALS = re.compile(r"(?<![<>!:=])=(?!=)")
@@ -29,6 +30,10 @@ _COMMAND = re.compile(r"\\[A-Za-z]+")
 _VARIABLES = re.compile("[A-Za-df-hj-z]")
 _RELATION = re.compile(
     r"[<>,]|\\(?:begin|in|ni|cup|cap|ne|neq|leq?|geq?|lt|gt|to|pm|mp)(?![A-Za-z])"
+)
+_RUN_ON = re.compile(
+    r"(.*[0-9})])(?:\s+(?:/\s+)?|\s*(?:\||\\\\|\\(?:mid|land|lor|wedge|vee)(?![A-Za-z]))\s*)[A-Za-z]",
+    re.DOTALL,
 )
 _CONSTANT = re.compile(r"(?:\\(?:frac|sqrt|cdot|times|pi|div|left|right)(?![A-Za-z])|[^A-Za-z\\])+")
 
@@ -70,8 +75,26 @@ def read_labelled(text: str) -> Labelled:
     return Labelled("", (text,), is_value=False)
 
 
+def with_label_of_first(sequence: Sequence) -> Sequence:
+    """The items of ``x = 2 or 3`` as x = 2 and x = 3; other sequences as they are."""
+    first, *others = sequence.items
+    name, sign, _ = first.partition("=")
+    if (
+        sequence.brackets
+        or sequence.joint not in ("and", "or")
+        or not _VARIABLE.fullmatch(name.strip())
+        or any("=" in item or read_number(item) is None for item in others)
+    ):
+        return sequence
+    return replace(sequence, items=(first, *(name + sign + " " + item for item in others)))
+
+
 def _valued(label: str, sides: list[str]) -> Labelled:
     """The values of the sides: formulas before a constant are none, but lead to it."""
+    # In "p = 9 q = 7" the constant 9 ends one equation, and q begins another.
+    ends = [found[1] for side in sides[:-1] if (found := _RUN_ON.fullmatch(side))]
+    if any(_CONSTANT.fullmatch(end) for end in ends):
+        return Labelled("", (f"{label} = {' = '.join(sides)}",), is_value=False)
     rounded = _ROUNDED.fullmatch(sides[-1])
     if rounded and not _CONSTANT.fullmatch(rounded[1]):
         sides = [*sides[:-1], rounded[1], rounded[2]]

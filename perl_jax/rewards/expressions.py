@@ -26,6 +26,7 @@ _COMMANDS = words("""
 # Words of two or three letters that are neither products of variables nor functions.
 _NO_PRODUCTS = words("""
     or and not no nor but is are if per pct inf yes than ft in cm mm km kg mg ml lb oz hr yd
+    am pm est jan feb mar apr may jun jul aug sep oct nov dec mon tue wed thu fri sat sun
 """)
 _ENVIRONMENT = re.compile(r"\\(begin|end)\s*\{([pbvBV]?matrix|cases|array)\}")
 _TOKEN = re.compile(
@@ -51,6 +52,9 @@ _IMAGINARY = re.compile(r"(?<=[0-9}])i(?![a-zA-Z])")
 _TRIGONOMETRY = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-zA-Z])")
 _DEGREES = re.compile(r"([0-9]+|\\frac\{[0-9]+\}\{[0-9]+\})\s*\^\s*(?:\{\s*\\circ\s*\}|\\circ)")
 _RATIO = re.compile(r"[^:]*[0-9A-Za-z}]\s*:\s*[0-9A-Za-z\\][^:=]*")
+# +-3 may be 3 and -3.
+_BOTH_SIGNS = re.compile(r"\+\s*-|-\s*\+")
+_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2}")
 _REPEATING = re.compile(r"[0-9]*\.[0-9]*\\(?:overline|bar|dot)\s*(?:\{[0-9]+\}|[0-9])")
 _MEMBER = re.compile(r"\s*[A-Za-z]\s*\\in ")
 _TEXT_UNIT = re.compile(r"\s*(\\(?:text|mathrm|mbox|textrm)\s*\{.*)$", re.DOTALL)
@@ -87,11 +91,16 @@ def mathematics(text: str) -> str | None:
         if (command and command not in _COMMANDS) or (word and not _is_product(word)):
             return None
         position = token.end()
-    if ":" in text and not _RATIO.fullmatch(text):
+    if ":" in text and (not _RATIO.fullmatch(text) or _WORD.search(text)):
         return None
     if "\\in " in text and not _MEMBER.match(text):
         return None
-    if _DOUBLE.search(text) or len(_equals(text)) > 1 or text.count("\\approx") > 1:
+    if (
+        _BOTH_SIGNS.search(text)
+        or _DOUBLE.search(text)
+        or len(_equals(text)) > 1
+        or text.count("\\approx") > 1
+    ):
         return None
     return _exact(text)
 

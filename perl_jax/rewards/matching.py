@@ -8,24 +8,29 @@ as a second value, a doubt or a denial, is different from every truth.
 import re
 from dataclasses import dataclass, replace
 
-from perl_jax.rewards.equations import Labelled, read_labelled
+from perl_jax.rewards.equations import Labelled, read_labelled, with_label_of_first
 from perl_jax.rewards.expressions import mathematics, split_unit
-from perl_jax.rewards.normalise import clean, is_prose, prose, without_preamble
+from perl_jax.rewards.normalise import clean, is_prose, prose, unwrapped_text, without_preamble
 from perl_jax.rewards.numeric import Tolerance, read_number, same_number
 from perl_jax.rewards.options import is_bare_option, option, read_true_option
-from perl_jax.rewards.references import read_reference, same_picture
+from perl_jax.rewards.references import read_reference, same_picture, with_noun_of_last
 from perl_jax.rewards.sequences import (
     Sequence,
     compatible,
     read_block,
     read_letters,
+    read_order,
     read_sequence,
 )
 from perl_jax.rewards.units import same_unit
+from perl_jax.rewards.words import words
+from perl_jax.rewards.written import compare_written, read_written
 
 # Not the space between two digits, or between a command and a letter.
 _LOOSE_SPACE = re.compile(r"(?<!\w)\s+|\s+(?!\w)")
 _BELOW = re.compile(r"_\{[^{}]*\}")
+_TWO_LETTERS = re.compile("[A-Za-z]{2}")
+_SHORT_WORDS = words("no up on in ok go us uk eu un tv pc it he me we at to by or is do ai id la")
 _MAX_NESTING = 4
 
 
@@ -58,7 +63,7 @@ def _tidy(text: str) -> str:
 def _match(answer: str, truth: str, tolerance: Tolerance, depth: int) -> Match:
     if letter := read_true_option(truth):
         equal = option(answer) == letter.letter or bool(
-            letter.text and _same_words(answer, letter.text)
+            letter.text and (_same_words(answer, letter.text) or _same_words(answer, truth))
         )
         return Match(equal, "letter")
     if is_prose(truth) and _same_words(answer, truth):
@@ -70,6 +75,9 @@ def _match(answer: str, truth: str, tolerance: Tolerance, depth: int) -> Match:
 
 
 def _same_words(answer: str, truth: str) -> bool:
+    if _TWO_LETTERS.fullmatch(truth) and truth.casefold() not in _SHORT_WORDS:
+        # RT is a product of two variables.
+        return unwrapped_text(answer) == truth
     return prose(answer) == prose(truth)
 
 
@@ -102,30 +110,78 @@ def _system(rows: tuple[tuple[str, ...], ...]) -> Sequence:
 
 
 def _match_sequence(answer: str, truth: str, tolerance: Tolerance, depth: int) -> Match | None:
-    """Compares an answer with a true list; None if the truth or the answer is no list."""
-    true = read_sequence(truth) or read_letters(truth)
+    """Compares an answer with a true list; None if the truth is no list."""
+    true = read_sequence(truth) or read_letters(truth) or read_order(truth)
     # A bare 1,234 is a number; [1,234] is a list.
     if true is None or (not true.brackets and read_number(truth) is not None):
         return None
+    true = with_label_of_first(true)
     letters = all(read_true_option(item) for item in true.items)
     given = read_sequence(answer) or (read_letters(answer) if letters else None)
+    if given is None and not true.is_set:
+        given = read_order(answer)
+    block = read_block(answer)
+    if given is None and block and block[0] == "cases":
+        given = _system(block[1])
     if given is None:
-        return None
+        return Match(False, "list") if letters else _match_whole(answer, truth, true)
     if letters and len({is_bare_option(item) for item in given.items}) == 2:
         # In "B, D. A", the text after the full stop is more than the text of an option.
         return Match(False, "list")
+    given, true = (
+        replace(one, items=with_noun_of_last(one.items))
+        for one in (with_label_of_first(given), true)
+    )
     return _match_items(given, true, tolerance, depth)
 
 
-def _match_items(given: Sequence, truth: Sequence, tolerance: Tolerance, depth: int) -> Match:
-    if len(given.items) != len(truth.items) or not compatible(given, truth):
+def _match_whole(answer: str, truth: str, true: Sequence) -> Match:
+    r"""Compares an answer that is no list with all of a true list: ``\pm 2`` is 2 and -2."""
+    given, solutions = read_labelled(answer), _common_label(true)
+    if solutions is None or not given.is_value or len(given.values) > 1:
+        latex, true_latex = mathematics(answer), mathematics(truth) if true.brackets else None
+    elif (given.label and solutions and given.label != solutions) or read_number(given.values[0]):
         return Match(False, "list")
-    if truth.joint == "and" and given.joint == "or":
-        # Whoever says "2 or 3" does not say that it is both.
+    else:
+        latex = mathematics(given.values[0])
+        true_latex = _as_set(true) if solutions or not true.brackets else mathematics(truth)
+    if latex is None or true_latex is None or is_prose(answer) or is_prose(truth):
+        return Match(False, "list")
+    return Match(None, "symbolic", ((latex, true_latex),))
+
+
+def _match_items(given: Sequence, truth: Sequence, tolerance: Tolerance, depth: int) -> Match:
+    if len(given.items) != len(truth.items) or not _compatible(given, truth):
         return Match(False, "list")
     if _any_order(given, truth):
         return _match_unordered(given, truth, tolerance, depth)
     return _in_order(given.items, truth.items, tolerance, depth)
+
+
+def _compatible(given: Sequence, truth: Sequence) -> bool:
+    """Whether brackets, joints and labels agree."""
+    label, true_label = _common_label(given), _common_label(truth)
+    if label and true_label and label != true_label:
+        return False
+    if given.joint == "or" and truth.joint != "or":
+        # Whoever says "2 or 3" does not say that it is both; "x = 2 or x = 3" has both solutions.
+        solutions = label and not _is_word(label) and true_label is not None
+        if not solutions or truth.joint != "comma" or truth.brackets not in ("", "\\{\\}"):
+            return False
+    if given.brackets in ("()", "[]") and (true_label or truth.joint == "or"):
+        # The point (2, 3) and the interval [2, 3] are not the solutions 2 and 3.
+        return False
+    return compatible(given, truth)
+
+
+def _is_word(label: str) -> bool:
+    return len(label) > 2 and label.replace(" ", "").isalpha()
+
+
+def _common_label(sequence: Sequence) -> str | None:
+    """The label that all items have, which may be none (empty); None if they differ."""
+    labels = {read_labelled(item).label for item in sequence.items}
+    return labels.pop() if len(labels) == 1 else None
 
 
 def _any_order(given: Sequence, truth: Sequence) -> bool:
@@ -174,7 +230,7 @@ def _match_unordered(given: Sequence, truth: Sequence, tolerance: Tolerance, dep
 
 def _as_set(sequence: Sequence) -> str | None:
     labelled = [read_labelled(item) for item in sequence.items]
-    if any(len(one.values) > 1 for one in labelled):
+    if any(len(one.values) > 1 or read_written(one.values[0]) for one in labelled):
         return None
     same = len({one.label for one in labelled}) == 1
     items = [
@@ -193,7 +249,9 @@ def _match_single(answer: str, truth: str, tolerance: Tolerance) -> Match:
         # y = 2x + 1 and x = (y - 1) / 2 are the same line.
         return _match_equations(answer, truth)
     value = true.values[-1]
-    if found := _match_numbers(given, value, tolerance) or _match_pictures(given, value):
+    if found := _match_written(given, value) or _match_numbers(given, value, tolerance):
+        return found
+    if found := _match_pictures(given, value):
         return found
     if _LOOSE_SPACE.sub("", answer) == _LOOSE_SPACE.sub("", truth) and not is_prose(truth):
         return Match(True, "text")
@@ -212,8 +270,23 @@ def _match_equations(answer: str, truth: str) -> Match:
     return Match(None, "symbolic", ((given, true),))
 
 
+def _match_written(given: Labelled, truth: str) -> Match | None:
+    """Compares dates, times and ranges; None if neither text is one."""
+    true, true_unit = split_unit(truth)
+    alone = len(given.values) == 1
+    verdicts = []
+    for expression, unit in map(split_unit, given.values):
+        same = compare_written(expression, true, alone=alone)
+        fits = not unit or not true_unit or same_unit(unit, true_unit)
+        verdicts.append(same if same is None else same and fits)
+    return Match(all(verdicts), "text") if any(v is not None for v in verdicts) else None
+
+
 def _match_numbers(given: Labelled, truth: str, tolerance: Tolerance) -> Match | None:
     true = read_number(truth)
+    if given.label and any(value[:1].isalpha() for value in given.values):
+        # Behind an equals sign a number stands in digits: "red = two dogs" names two things.
+        return None
     numbers = [number for value in given.values if (number := read_number(value))]
     if true is None or len(numbers) < len(given.values):
         return None
@@ -236,8 +309,8 @@ def _match_expressions(values: tuple[str, ...], truth: str) -> Match:
     for value in values:
         expression, unit = split_unit(value)
         latex = mathematics(expression)
-        words = is_prose(expression) or is_prose(true)
-        if latex is None or true_latex is None or words or _equates(latex):
+        is_words = is_prose(expression) or is_prose(true)
+        if latex is None or true_latex is None or is_words or _equates(latex):
             return Match(False, "text")
         if unit and true_unit and not same_unit(unit, true_unit):
             return Match(False, "text")

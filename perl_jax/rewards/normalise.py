@@ -37,6 +37,7 @@ _PREAMBLE = re.compile(
     re.IGNORECASE,
 )
 _INFINITY = re.compile(r"^([+-]?\s*)infinity$", re.IGNORECASE)
+_EMPTY_SET = re.compile(r"^(?:the\s+)?empty set$", re.IGNORECASE)
 _QUOTED = re.compile(r"^([\"'])([^\"']+)\1$|^“([^“”]+)”$")
 _PI = re.compile(r"(?<![\\a-zA-Z])pi(?![a-zA-Z])")
 
@@ -57,7 +58,8 @@ def clean(text: str) -> str:
     text = text.replace("{,}", ",").replace("\\$", "$").replace("\\%", "%")
     text = text.replace("\\varnothing", "\\emptyset")
     text = _THIN_SPACE.sub(lambda found: found[1] or " ", _LOOKS.sub("", text))
-    return _INFINITY.sub(r"\1\\infty", _undressed(text))
+    text = _INFINITY.sub(r"\1\\infty", _undressed(text))
+    return _EMPTY_SET.sub(r"\\emptyset", text)
 
 
 def prose(text: str) -> str:

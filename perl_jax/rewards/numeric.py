@@ -4,8 +4,8 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-from perl_jax.rewards.units import Unit, counted, read_unit, same_dimension
-from perl_jax.rewards.words import SCALES, is_counted_noun
+from perl_jax.rewards.units import Unit, counted, may_be_left_out, read_unit, same_dimension
+from perl_jax.rewards.words import CARDINALS, SCALES, is_counted_noun
 
 _DIGITS = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)"
 _DECIMAL = rf"(?:{_DIGITS}(?:\.[0-9]*)?|\.[0-9]+)"
@@ -30,6 +30,12 @@ _BRACKETED = re.compile(r"([+-]?)\s*\(([^()]*)\)(.*)", re.DOTALL)
 _TEXT = re.compile(r"\\(?:text|mathrm|mbox|textrm|rm)\s*\{([^{}]*)\}")
 _PERCENT = re.compile(r"\\?%|(?:percent|per cent|pct|percentage)\b", re.IGNORECASE)
 _SCALE = re.compile(rf"({'|'.join(SCALES)})\b", re.IGNORECASE)
+_MINUS = re.compile(r"(?:minus|negative)\s+(?=[a-zA-Z0-9.\\])", re.IGNORECASE)
+_CARDINAL = re.compile(
+    rf"(?:(?P<tens>[a-z]+ty)[- ](?P<ones>one|two|three|four|five|six|seven|eight|nine)"
+    rf"|(?P<word>{'|'.join(sorted(CARDINALS, key=len, reverse=True))}))(?![A-Za-z-])",
+    re.IGNORECASE,
+)
 _LONGEST_REST = 80
 _LONGEST_PERIOD = 40
 
@@ -71,7 +77,7 @@ def read_number(text: str) -> Number | None:
     sign, a unit or one counted noun may stand. Only digits are read, never an expression, and
     exponents have at most three digits: no text makes this slow.
     """
-    text = text.strip()
+    text = _in_digits(text.strip())
     if bracketed := _BRACKETED.fullmatch(text):
         return _in_brackets(*bracketed.groups())
     sign, currency, start = _prefix(text)
@@ -86,6 +92,18 @@ def read_number(text: str) -> Number | None:
     if rest.unit not in (None, unit):
         return None
     return Number(sign * value * rest.value, rest.percent, unit)
+
+
+def _in_digits(text: str) -> str:
+    """The text with the words of the number that it begins with in digits: ``-5 cats``."""
+    minus = _MINUS.match(text)
+    rest = text[minus.end() :] if minus else text
+    if found := _CARDINAL.match(rest):
+        parts = [part.casefold() for part in (found["tens"], found["ones"], found["word"]) if part]
+        if not all(part in CARDINALS for part in parts):
+            return text
+        rest = str(sum(CARDINALS[part] for part in parts)) + rest[found.end() :]
+    return "-" + rest if minus else rest
 
 
 def _prefix(text: str) -> tuple[int, str, int]:
@@ -118,10 +136,15 @@ def same_number(number: Number, true: Number, tolerance: Tolerance) -> bool:
     """Whether a number is the true one.
 
     A percent sign on one side only may be read either way: 50% is 0.5, and also answers 50 to a
-    question for a percentage (the published grader drops the sign). A unit on one side only is
-    dropped; of two units one must convert into the other.
+    question for a percentage (the published grader drops the sign). A percentage has no unit. A
+    unit on one side only is dropped; of two units one must convert into the other.
     """
     value = number.value
+    if (number.percent and true.unit) or (true.percent and number.unit):
+        return False
+    one_sided = (number.unit or true.unit) if not (number.unit and true.unit) else None
+    if one_sided and not may_be_left_out(one_sided):
+        return False
     if number.unit and true.unit:
         if not same_dimension(number.unit, true.unit):
             return False

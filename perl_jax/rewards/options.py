@@ -34,6 +34,14 @@ _NAMES = re.compile(
 )
 
 
+# Beside a letter alone, they say so of the letter. "No" is more often the text of an option.
+_REJECTION = re.compile(
+    r"\W*(?:wrong|false|incorrect|untrue|mistaken|rejected|eliminated|excluded|invalid"
+    r"|ruled out|nope|not|not this(?: one)?|unlikely|doubtful)\W*|[✗✘❌]",
+    re.IGNORECASE,
+)
+
+
 @dataclass(frozen=True)
 class TrueOption:
     """The letter of the right option, and its text if the truth has it."""
@@ -67,6 +75,8 @@ def option(answer: str) -> str:
     if found is None:
         return ""
     letter = (found["enclosed"] or found["bare"]).upper()
+    if found["text"] and _REJECTION.fullmatch(found["text"]):
+        return ""
     return letter if found["text"] is None or _describes(found["text"], letter) else ""
 
 

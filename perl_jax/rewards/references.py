@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from perl_jax.rewards.words import ORDINALS, PICTURE
+from perl_jax.rewards.words import CARDINALS, ORDINALS, PICTURE
 
 _PLACE = (
     r"(?:left|right|top|bottom|middle|center|centre|upper|lower|last)(?:[- ](?:left|right|center))?"
@@ -13,12 +13,15 @@ _REFERENCE = re.compile(
     rf"(?:the\s+)?(?:"
     rf"(?P<noun>{PICTURE})s?\s*(?:no\.?\s*|number\s*|#\s*)?\(?(?P<number>[0-9]{{1,3}})\)?"
     r"|(?:#|no\.?|number)\s*(?P<numbered>[0-9]{1,3})"
-    rf"|(?P<ordinal>{_ORDINAL})(?P<counted>\s+(?:{PICTURE}|one))?"
+    rf"|(?P<ordinal>{_ORDINAL})(?P<counted>\s+(?:{PICTURE}s?|one))?"
     rf"|(?P<place>{_PLACE})(?P<placed>\s+(?:{PICTURE}|one|side))?"
     rf"|(?:{PICTURE}|one)\s+(?:on|at|in|to)\s+the\s+(?P<where>{_PLACE})(?:\s+side)?"
     r"|(?:on|at|in)\s+the\s+(?P<there>left|right|middle|center|centre|top|bottom)"
     r"|(?P<bare>[0-9]{1,3}))"
 )
+_WORDED = re.compile(rf"((?:the\s+)?{PICTURE}\s+)([a-z]+)")
+_COUNTED = re.compile(rf"(?:the\s+)?(?:{_ORDINAL})\s+{PICTURE}s", re.IGNORECASE)
+_BARE_ORDINAL = re.compile(rf"(?:the\s+)?(?:{_ORDINAL})", re.IGNORECASE)
 _CENTER = re.compile("centre|middle")
 
 
@@ -37,6 +40,9 @@ class Reference:
 
 def read_reference(words: str) -> Reference | None:
     """Returns the picture that words in small letters name; None if they name none, or more."""
+    worded = _WORDED.fullmatch(words)
+    if worded and worded[2] in CARDINALS:
+        words = f"{worded[1]}{CARDINALS[worded[2]]}"
     found = _REFERENCE.fullmatch(words)
     if found is None:
         return None
@@ -48,6 +54,13 @@ def read_reference(words: str) -> Reference | None:
     if place := found["place"] or found["where"] or found["there"]:
         return Reference(_CENTER.sub("center", place).replace("-", " "), "place")
     return Reference(str(int(found["bare"])), "bare")
+
+
+def with_noun_of_last(items: tuple[str, ...]) -> tuple[str, ...]:
+    """The items of "the first and third images" as the first image and third images."""
+    if not _COUNTED.fullmatch(items[-1]):
+        return items
+    return tuple(item + " image" if _BARE_ORDINAL.fullmatch(item) else item for item in items)
 
 
 def same_picture(given: Reference, true: Reference) -> bool:

@@ -17,6 +17,7 @@ _BLOCK = re.compile(
 _ARRAY = re.compile(
     r"[(\[]\s*\\begin\{array\}\{[clr| ]*\}(?P<body>.*)\\end\{array\}\s*[)\]]", re.DOTALL
 )
+_ORDER = re.compile(r"[1-9][0-9]?(?:\s*-\s*[1-9][0-9]?){2,}|[A-J](?:\s*-\s*[A-J]){2,}")
 _LETTERS = re.compile(r"(?:\([A-J]\)\s*|[A-J]\s*){2,10}")
 
 
@@ -74,6 +75,14 @@ def read_letters(text: str) -> Sequence | None:
         return None
     in_order = letters == sorted(letters)
     return Sequence(tuple(letters), "\\{\\}" if in_order else "")
+
+
+def read_order(text: str) -> Sequence | None:
+    """Reads three or more places with hyphens between them, ``2-1-3`` or ``B-A-C``, as an order."""
+    places = tuple(re.split(r"\s*-\s*", text.strip()))
+    if not _ORDER.fullmatch(text.strip()) or len(set(places)) < len(places):
+        return None
+    return Sequence(places, "", "arrow")
 
 
 def read_block(text: str) -> tuple[str, tuple[tuple[str, ...], ...]] | None:

@@ -13,6 +13,7 @@ every way out of the process.
 
 import ast
 import ctypes
+import functools
 import importlib.abc
 import importlib.machinery
 import json
@@ -104,14 +105,40 @@ def compare(answer: str, truth: str, absolute: float, relative: float) -> str:
         return "malformed"
     if _is_undefined(expression):
         return "undefined"
+    if _lone_capitals(answer) != _lone_capitals(truth):
+        return "different"
     # It calls numbers equal that differ by less than 1e-15; this compares them exactly.
     vars(sys.modules[verify.__module__])["sympy_numeric_eq"] = _same
+    vars(sys.modules[verify.__module__])["sympy_compare_symbols"] = _same_names
     if _is_number(expression) and _is_number(true):
         equal = _same_number(expression, true)
     else:
         # Deadlines are enforced from outside: SIGALRM cannot interrupt work on big integers.
         equal = verify([true], [expression], timeout_seconds=None, raise_on_error=True)
     return "equal" if equal or _close(expression, true, absolute, relative) else "different"
+
+
+def _lone_capitals(text: str) -> set[str]:
+    """The capitals of a LaTeX text that its reader takes for constants: E for e, and I for i."""
+    return {"E", "I"} & set(re.sub(r"\\[A-Za-z]+", "", text))
+
+
+def _same_names(true: Any, given: Any) -> bool:
+    """Compares two symbols by name, in their case; the reader takes ab for one symbol or two."""
+    names = [_joined(expression) for expression in (true, given)]
+    if all(names):
+        return names[0] == names[1]
+    return str(true) == str(given)
+
+
+def _joined(expression: Any) -> str:
+    """The names of a product of symbols, side by side; empty for any other expression."""
+    import sympy
+
+    factors = expression.args if isinstance(expression, sympy.Mul) else (expression,)
+    if not all(factor == sympy.E or isinstance(factor, sympy.Symbol) for factor in factors):
+        return ""
+    return "".join("e" if factor == sympy.E else factor.name for factor in factors)
 
 
 def _compare_rounded(exact: str, rounded: str, truth: str) -> str:
@@ -158,6 +185,18 @@ def _replace_evaluator() -> None:
     sympy.parsing.sympy_parser.parse_expr = _digits
     sympy.parsing.parse_expr = _digits
     sympy.parse_expr = _digits
+
+
+def _keep_case() -> None:
+    """Makes the reader of LaTeX tell x from X, and no longer take gamma for a constant."""
+    from latex2sympy2_extended import latex2sympy2, symbols
+    from math_verify import parse
+
+    config = latex2sympy2.ConversionConfig(lowercase_symbols=False)
+    reader = functools.partial(latex2sympy2.latex2sympy, conversion_config=config)
+    vars(sys.modules[parse.__module__])["latex2sympy"] = reader
+    for name in ("gamma", "Gamma"):
+        symbols.sympy_singleton_map.pop(name, None)
 
 
 def _read(text: str) -> Any:
@@ -354,6 +393,7 @@ def main() -> None:
         logging.disable(logging.CRITICAL)
         sys.meta_path.insert(0, _FaithfulFinder())
         _replace_evaluator()
+        _keep_case()
         # Also fills the parser's caches, which every worker then inherits.
         for answer, truth in _WARM_UP:
             compare(answer, truth, 0.0, 0.0)

@@ -26,9 +26,11 @@ _UNITS: Mapping[str, Mapping[str, str]] = {
     },
     "volume": {"1": "L l liter litre", "1/1000": "mL ml milliliter millilitre cc"},
     "degree": {"1": "degree deg"},
+    "angle": {"1": "anglesign"},
     "celsius": {"1": "celsius"},
     "fahrenheit": {"1": "fahrenheit"},
-    "kelvin": {"1": "K kelvin"},
+    "kelvin": {"1": "kelvin"},
+    "K": {"1": "K"},
     "radian": {"1": "rad radian"},
     "force": {"1": "N newton", "1000": "kN"},
     "energy": {"1": "J joule", "1000": "kJ", "4184/1000": "cal calorie", "4184": "kcal"},
@@ -88,7 +90,7 @@ def read_unit(text: str) -> Unit | None:
     if len(text) > _LONGEST:
         return None
     text = _CELSIUS.sub(lambda match: " celsius" if match[1] == "C" else " fahrenheit", _bare(text))
-    text = re.sub(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ)", " degree ", text)
+    text = re.sub(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ)", " anglesign ", text)
     text = re.sub(r"\bper\b", "/", text, flags=re.IGNORECASE)
     text = re.sub(r"\\(?:cdot|times)\b", "*", text)
     text = re.sub(r"\b(?:square|sq)\b\.?\s*([A-Za-z]+)", r"\1^2", text, flags=re.IGNORECASE)
@@ -103,8 +105,14 @@ def same_dimension(one: Unit, other: Unit) -> bool:
     if one.dimensions == other.dimensions:
         return True
     kinds = {name for unit in (one, other) for name, _ in unit.dimensions}
-    # 30 degrees may mean degrees Celsius, and "units" any unit.
-    return kinds in ({"degree", "celsius"}, {"degree", "fahrenheit"}) or "bare" in kinds
+    # 30 degrees may mean degrees Celsius, 30° may not; "units" may be any unit.
+    degrees = kinds in ({"degree", other} for other in ("celsius", "fahrenheit", "angle"))
+    return degrees or kinds == {"K", "kelvin"} or "bare" in kinds
+
+
+def may_be_left_out(unit: Unit) -> bool:
+    """Whether a number without this unit may be the same: not for K, as 5K may be 5000."""
+    return unit != _names()["K"]
 
 
 def same_unit(one: Unit, other: Unit) -> bool:

@@ -32,6 +32,16 @@ ORDINALS = {
     for word in words.split()
 }  # fmt: skip
 
+_TO_NINETEEN = """
+    zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen
+    sixteen seventeen eighteen nineteen
+"""
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
+CARDINALS = {word: number for number, word in enumerate(_TO_NINETEEN.split())} | {
+    word: 10 * number for number, word in enumerate(_TENS.split(), 2)
+}
+"""Words for whole numbers."""
+
 # They end like a plural, but change, doubt or deny the number before them, or count in parts.
 _NO_NOUNS = words("""
     plus minus less times perhaps unless besides sometimes always is was has does as this thus
@@ -41,7 +51,17 @@ _NO_NOUNS = words("""
     thousandths percents ones tens answers options choices numbers values digits decimals
     equals exceeds makes powers factorials squares cubes roots multiples factors primes doubles
     triples wrongs mistakes errors lies falses negatives opposites inverses reciprocals
+    thous lakhs crores grosses myriads quadrillions quintillions googols kilos megas gigas mils
+    quadruples quintuples multiplies logs logarithms exponents radicals complements remainders
+    negations pluses minuses sums quotients percentages permilles basis tenfolds
+    guesses doubts estimates approximations possibilities maybes alternatives candidates bounds
+    limits minimums maximums minima maxima averages means ranges intervals uncertainties
+    unknowns corrections exceptions denials assumptions suggestions claims
+    believes thinks says supposes seems appears becomes contradicts fails lacks needs misses
+    differs changes follows works remains
 """)
+_PARTS = re.compile(r".*(?:ieths|nths|rths|fths|xths|hths|dths)")
+_NO_PARTS = words("months widths breadths")
 _PLURALS = words("people men women children feet teeth mice geese sheep fish deer oxen cattle")
 # After "1": nouns for what pictures show. A list, as a single word can be an operator as well.
 _SINGULARS = words("""
@@ -58,7 +78,7 @@ _SINGULARS = words("""
 _HEDGE = re.compile(
     r"\b(?:maybe|perhaps|possibly|probably|presumably|either|unsure|uncertain|guess"
     r"|alternatively|instead|not sure|or so|or not|not the|isn't the|is not|isn't|wasn't)\b"
-    r"|^\s*(?:or|and|but|is|are|was|nor)\b(?=\s+\S)"
+    r"|^\s*(?:or|and|but|is|are|was|nor)\b(?=\s+\S)|^\s*[?!]|^\s*-+\s+[A-Za-z]"
     r"|\b(?:is|are|was|be|not)\b.*\b(?:wrong|incorrect|false|correct|right|true)\b"
     r"|\b(?:answer|option|choice)s?\b",
     re.IGNORECASE,
@@ -66,7 +86,15 @@ _HEDGE = re.compile(
 _DENIAL = re.compile(
     r"\b(?:not|no|never|isn't|wrong|incorrect|false|except|unless|if|nor|neither|without|or|and"
     r"|minus|maybe|perhaps|but|probably|possibly|guess|instead|at least|at most|more than|less than"
-    r"|almost|nearly|over|under|half|double|twice|times|plus|factorial|squared|cubed|percent)\b",
+    r"|bounds?|lower limit|upper limit|estimated?|previous|earlier|former|rather|other|another|any"
+    r"|some|one of|different|unlike|opposite|negative|inverse|reciprocal|excluding|up to"
+    r"|unknown|unsure|uncertain|candidates?|alternatives?|false|error|mistaken?|assum\w*|suppos\w*"
+    r"|guess\w*|almost|nearly|over|under|half|double|twice|times|plus|factorial|squared|cubed|percent)\b",
+    re.IGNORECASE,
+)
+# "one of = 5" ends before it has named anything.
+_HANGING = re.compile(
+    r"\b(?:of|to|by|for|with|than|from|in|at|on|as|the|a|an|is|are|was|be|its|this|that|these)\s*:?$",
     re.IGNORECASE,
 )
 
@@ -81,7 +109,8 @@ def is_counted_noun(word: str, one: bool) -> bool:
     plural = re.fullmatch(r"[a-z]{2,}s", word) and not word.endswith(
         ("ss", "ness", "less", "wards")
     )
-    return bool(plural) and word not in _NO_NOUNS
+    is_part = _PARTS.fullmatch(word) and word not in _NO_PARTS
+    return bool(plural) and not is_part and word not in _NO_NOUNS
 
 
 def hedges(text: str) -> bool:
@@ -91,4 +120,4 @@ def hedges(text: str) -> bool:
 
 def denies(text: str) -> bool:
     """Whether the words before an equals sign could deny what follows."""
-    return _DENIAL.search(text) is not None
+    return _DENIAL.search(text) is not None or _HANGING.search(text) is not None

@@ -2,7 +2,8 @@
 
 import pytest
 
-from perl_jax.rewards.equations import read_labelled
+from perl_jax.rewards.equations import read_labelled, with_label_of_first
+from perl_jax.rewards.sequences import read_sequence
 
 
 @pytest.mark.parametrize(
@@ -32,3 +33,12 @@ def test_a_value_stands_behind_its_label(text, label, values):
 )  # fmt: skip
 def test_an_equation_that_is_no_label_and_value_is_none(text):
     assert not read_labelled(text).is_value
+
+
+@pytest.mark.parametrize(
+    ("text", "items"),
+    [("t = 7 or 9", ("t = 7", "t = 9")), ("t = 7 or t = 9", ("t = 7", "t = 9")),
+     ("t = 7, 9", ("t = 7", "9")), ("t = 7 or red", ("t = 7", "red"))],
+)  # fmt: skip
+def test_the_label_of_the_first_of_several_values_is_that_of_all(text, items):
+    assert with_label_of_first(read_sequence(text)).items == items

@@ -55,7 +55,7 @@ DIFFERENT = [
     ("(1,2]", "(1,2)", "list"), (r"\{1,2\}", r"\{1,3\}", "list"), (r"\{1,1\}", r"\{1,2\}", "list"),
     ("5, 100", "5,000", "text-or-symbolic"),
     ("silent", "listen", "text"), ("Image 2", "Image 3", "text"), ("yes", "no", "text"),
-    ("__import__('os').system('true')", "5", "text"), ("ten", "10", "text"),
+    ("__import__('os').system('true')", "5", "text"), ("tent", "10", "text"),
 ]  # fmt: skip
 
 SYMBOLIC = [

@@ -13,6 +13,8 @@ DUE = {
         80 mm | 8 cm
         2 hours | 120 minutes
         40°C | 40 degrees
+        40 degrees | 40°
+        280 K | 280 kelvin
         18 \text{ square units} | 18
         2\sqrt{7} \text{ meters} | 2\sqrt{7}
         2\sqrt{7} | 2\sqrt{7} cm
@@ -23,6 +25,8 @@ DUE = {
     """,
     "counted things": r"""
         12 people | 12
+        12 differences | 12
+        12 moths | 12
         12 \text{ students} | 12
         6 birds | 6 \text{ birds}
         1 horse | 1
@@ -37,6 +41,18 @@ DUE = {
         12.5 percent | \frac{1}{8}
         75 \text{ percent} | 75\%
         12 1/2 \% | 12.5\%
+    """,
+    "numbers in words": r"""
+        seven | 7
+        Zero | 0
+        seven birds | 7
+        8 | eight
+        4 birds | four birds
+        twenty-two | 22
+        one million | 1000000
+        minus 6 | -6
+        negative six | -6
+        the empty set | \emptyset
     """,
     "fractions": r"""
         3 3/8 \text{ inches} | 27/8
@@ -70,6 +86,10 @@ DUE = {
         images 4 and 2 | 2 and 4
         Image 1 and Image 3 | 1 and 3
         \pm 2 | 2, -2
+        \pm 4 | t = 4 or t = -4
+        9 or 7 | t = 7 or 9
+        t = 7 or 9 | t = 9 or t = 7
+        t = 7 or t = 9 | \{7, 9\}
         ∅ | \{\}
     """,
     "orders": r"""
@@ -77,9 +97,16 @@ DUE = {
         [2, 1, 3] | 2, 1, 3
         B → A → C | B, A, C
         BAC | B→A→C
+        4-2-9 | [4, 2, 9]
+        [4, 2, 9] | 4-2-9
+        4→2→9 | 4 - 2 - 9
+        B→D→A | B-D-A
     """,
     "options": r"""
         Option (D) | D
+        D | D. False
+        D. False | D. false
+        D. -3 | D
         The final answer is D. | D
         \textbf{D. a horse} | D
         D) a horse | (D) a horse
@@ -94,6 +121,8 @@ DUE = {
     """,
     "pictures": r"""
         4 | Picture 4
+        Picture four | Image 4
+        the second and fourth pictures | 2 and 4
         Picture 4 | the fourth image
         #4 | Image 4
         Image 4 | 4
@@ -120,6 +149,16 @@ DUE = {
         \sqrt{3} \approx 1.73 | \sqrt{3}
         \sqrt{3} \approx 1.73 | 1.73
     """,
+    "letter case": r"""
+        (Y+2)^2 | Y^2+4Y+4
+        \frac{P}{Q} | P/Q
+        Y + M | M + Y
+        E + 1 | 1 + E
+        e + 1 | 1 + e
+        2 + 3i | 3i + 2
+        A = 2\Pi | 2\Pi
+        \gamma + 1 | 1 + \gamma
+    """,
     "functions": r"""
         tan(x) | \tan x
         exp(x+1) | e^{x+1}
@@ -131,6 +170,17 @@ DUE = {
         3 + 2.0i | 3+2i
         -infinity | -\infty
     """,
+    "dates, times and ranges": r"""
+        7:45 p.m. | 7:45 pm
+        07:45 PM | 7:45 pm
+        7 PM | 7:00 p.m.
+        2019/7/4 | 2019-07-04
+        14 to 18 | 14-18
+        14 – 18 cm | 14-18
+        6-11 | 6 - 11
+        2:10 | 1:5
+        9 - 2 = 7 | 7
+    """,
     "words": r"""
         a red car | The red car.
         "blue" | Blue
@@ -140,12 +190,36 @@ DUE = {
 
 NOT_DUE = {
     "multipliers": r"""
+        7 lakhs | 7
+        7 crores | 7
+        7 grosses | 7
+        7K | 7
+        7 | 7K
+        7k | 7
+        7 twentieths | 7
+        7 twelfths | 7
         5 million | 5
         5 | 5 thousand
         5 dozen eggs | 5
         5 pairs | 5
         5 halves | 5
         twice 5 | 10
+    """,
+    "numbers in words": r"""
+        seven | 8
+        seven or eight | 7
+        seven hundred fifty | 700
+        seven and a half | 7
+        seventy-one | 70
+        one third | 1
+        one of seven | 7
+        seven birds | 7 cows
+        minus 6 | 6
+        9 minus 6 | -6
+        five-six | 5
+        Picture four | Image 5
+        fourth and second | 2 and 3
+        the second or fourth pictures | 2 and 4
     """,
     "operators": r"""
         5 squared | 5
@@ -168,6 +242,27 @@ NOT_DUE = {
         5 \text{ or so} | 5
     """,
     "doubts and denials": r"""
+        lower bound = 8 | 8
+        upper bound = 8 | 8
+        one of = 8 | 8
+        the value of = 8 | 8
+        guess = 8 | 8
+        another value = 8 | 8
+        8 guesses | 8
+        8 doubts | 8
+        8 estimates | 8
+        D: false | D
+        D. wrong | D
+        D. Incorrect. | D
+        (D) excluded | D
+        D. - no | D
+        D. unlikely | D
+        D. not this | D
+        D. ✗ | D
+        D. ? | D
+        +-4 | -4
+        -+4 | -4
+        7 +- 2 | 5
         not 5 | 5
         5? | 5
         5 \text{ is wrong} | 5
@@ -186,12 +281,50 @@ NOT_DUE = {
         5:30 | 5
     """,
     "other units": r"""
+        35 cm | 35\%
+        35 kg | 35\%
+        35 horses | 35\%
+        35\% | 35 kg
+        60\% | 60^\circ
+        60^\circ C | 60^\circ
+        60°F | 60°
+        8 M | 8 m
+        8 S | 8 s
         5 dollars | 5 euros
         5 cm^2 | 5 cm
         60 km | 60 km/h
         5 dogs | 5 cats
         2\sqrt{3} cm | 2\sqrt{3} mm
         2\sqrt{3} million | 2\sqrt{3}
+    """,
+    "dates, times and ranges": r"""
+        2008 | 2019-07-04
+        2019-04-07 | 2019-07-04
+        7/4/2020 | 4/7/2020
+        7.75 | 7:45
+        6:105 | 7:45
+        15:90 | 7:45
+        7:45 am | 7:45 pm
+        2:15 | 2:15 pm
+        11:30 pm | 5:15 pm
+        8:30 EST | 4:15 EST
+        -1 | 1998-1999
+        2010-2011 | 1998-1999
+        -4 | 14-18
+        15-19 | 14-18
+        -4 cm | 14-18 cm
+        15-19 cm | 14-18 cm
+        14-18 kg | 14-18 cm
+        15m-19m | 14m-18m
+        18 to 14 | 14-18
+        14-18 | -4
+        3% - 5% | 4% - 6%
+        May 3 - May 5 | May 4 - May 6
+        444-9998 | 445-9999
+        5-2-8 | 4-2-9
+        4-9-2 | 4-2-9
+        B-A-D | B-D-A
+        1-2-3 | 1, 2 and 3
     """,
     "several options": r"""
         B/C | B
@@ -240,11 +373,70 @@ NOT_DUE = {
         B, D) (6 | B, D
         [1, 2] | (1, 2)
     """,
+    "one of several values": r"""
+        7 | t = 9 or t = 7
+        t = 7 | t = 9 or t = 7
+        -4 | t = 4, t = -4
+        7 | p = 9, q = 7
+        q = 7 | p = 9, q = 7
+        7 | p = 9 and q = 7
+        7 | p = 9; q = 7
+        7 | birds = 9, cows = 7
+        7 | p = 9 q = 7
+        7 | p = 9 / q = 7
+        7 | p = 9 \mid q = 7
+        p = 9 \land q = 7 | 7
+        p = 9 \lor p = 7 | 7
+        7 | 9, 7
+        B | B, D
+        B | BD
+    """,
+    "other variables": r"""
+        s = 9 or s = 7 | t = 9 or t = 7
+        p = 9, r = 7 | p = 9, q = 7
+        \pm 4 | p = 4, q = -4
+        (9, 7) | t = 9 or t = 7
+        [7, 9] | t = 9 or t = 7
+    """,
+    "or where all are asked": r"""
+        B or D | BD
+        D or B | B, D
+        A, B or D | ABD
+        B/D | BD
+        B or D | B→D
+        5 or 9 | 5, 9
+        5 or 9 | [5, 9]
+        9 or 5 | 9→5
+        5 or 9 | \{5, 9\}
+        5 \text{ or } 9 | (5, 9)
+        p = 5 or q = 9 | p = 5, q = 9
+        p = 5 or p = 9 | 5 and 9
+        p = 5 or p = 9 | [5, 9]
+        image = 5 or image = 9 | 5, 9
+        red or blue | red, blue
+        Image 4 or Image 2 | Image 4, Image 2
+        x = 1 or y = 4 | \begin{cases} x=1 \\ y=4 \end{cases}
+    """,
     "matrices": r"""
         \begin{pmatrix}1&2\end{pmatrix} | \begin{pmatrix}1\\2\end{pmatrix}
         \begin{pmatrix}1&2\\3&4\end{pmatrix} | \begin{pmatrix}1&2\\4&3\end{pmatrix}
         \begin{vmatrix}1&2\\3&4\end{vmatrix} | \begin{pmatrix}1&2\\3&4\end{pmatrix}
         \begin{cases}x=4\\y=1\end{cases} | \begin{cases}x=1\\y=4\end{cases}
+    """,
+    "letter case": r"""
+        \Pi | \pi
+        \Omega | \omega
+        \gamma | \Gamma
+        (Y+2)^2 | y^2+4y+4
+        P/Q | \frac{p}{q}
+        E | e
+        E^2 | e^2
+        I | i
+        2+3I | 2+3i
+        \cos Y | \cos y
+        RT | rt
+        Rt+1 | rt+1
+        y = M + 2 | y = m + 2
     """,
     "small numbers": r"""
         1e-18 | 1e-19
@@ -275,6 +467,8 @@ NOT_DUE = {
         silent | listen
         der | red
         yes = red | red
+        green = six cups | six cups
+        green \approx six cups | 6 cups
         the second picture = Image 1 | Image 1
         dog, cat | dog
     """,

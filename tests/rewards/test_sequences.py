@@ -2,7 +2,13 @@
 
 import pytest
 
-from perl_jax.rewards.sequences import read_block, read_items, read_letters, read_sequence
+from perl_jax.rewards.sequences import (
+    read_block,
+    read_items,
+    read_letters,
+    read_order,
+    read_sequence,
+)
 
 
 @pytest.mark.parametrize(
@@ -37,6 +43,13 @@ def test_letters_side_by_side_are_a_set_if_they_ascend(text, items, is_set):
 @pytest.mark.parametrize("text", ["A", "AA", "AZ", "ab", "A,C", "ABCA", ""])
 def test_other_letters_are_no_options(text):
     assert read_letters(text) is None
+
+
+def test_three_places_with_hyphens_are_an_order():
+    assert read_order("2-1 - 3").items == ("2", "1", "3")
+    assert read_order("B-A-C").items == ("B", "A", "C")
+    for text in ("1-2", "2019-07-04", "1-1-2", "x-y-z", "1-2-x", ""):
+        assert read_order(text) is None
 
 
 def test_a_matrix_is_read_by_rows_and_a_system_by_equations():

@@ -1,0 +1,72 @@
+"""Reads what is written in digits but never computed: dates, times of day, ranges, scores."""
+
+import re
+from dataclasses import dataclass
+
+_NUMBER = r"[$€£]?\s?[0-9]+(?:[.,][0-9]+)*\s?%?"
+_HALF = r"(?P<half>[ap])\s?\.?\s?m\.?"
+_TIME = re.compile(
+    rf"(?P<hour>[0-9]{{1,2}}):(?P<minute>[0-5][0-9])(?::(?P<second>[0-5][0-9]))?(?:\s*{_HALF})?",
+    re.IGNORECASE,
+)
+_HOUR = re.compile(rf"(?P<hour>[0-9]{{1,2}})\s*{_HALF}", re.IGNORECASE)
+_RANGE = re.compile(
+    rf"-?\s*{_NUMBER}(?:\s*-{{1,3}}\s*{_NUMBER})+|{_NUMBER}\s+to\s+{_NUMBER}", re.IGNORECASE
+)
+_RANGE_IN_UNITS = re.compile(
+    rf"{_NUMBER}(?P<unit>[A-Za-z]{{1,2}})(?:\s*-{{1,3}}\s*{_NUMBER}(?P=unit))+"
+)
+_DATE = re.compile(r"[0-9]{1,4}\s*/\s*[0-9]{1,2}\s*/\s*[0-9]{1,4}")
+_YEAR_FIRST = re.compile(r"([0-9]{4})[-/]([0-9]{1,2})[-/]([0-9]{1,2})")
+_JOINT = re.compile(r"\s*-{1,3}\s*|\s+to\s+", re.IGNORECASE)
+_RATIO = re.compile(r"[0-9.]+\s*:\s*[0-9.]+")
+
+
+@dataclass(frozen=True)
+class Written:
+    """A text that is compared part by part.
+
+    Attributes:
+        kind: ``time``, ``date`` or ``range``.
+        parts: What must agree.
+    """
+
+    kind: str
+    parts: tuple[str, ...]
+
+
+def read_written(text: str) -> Written | None:
+    """Returns a cleaned text as a date, a time or a range; None if it is none.
+
+    Ranges are all numbers with a hyphen between them: years, scores, codes. As expressions,
+    5-7 would be -2, and 2024-03-01 the number 2020.
+    """
+    text = text.strip()
+    if found := _TIME.fullmatch(text) or _HOUR.fullmatch(text):
+        part = found.groupdict()
+        minute, second = part.get("minute") or "00", part.get("second") or ""
+        half = (part["half"] or "").casefold()
+        return Written("time", (str(int(part["hour"])), minute, second, half))
+    if found := _YEAR_FIRST.fullmatch(text):
+        return Written("date", tuple(str(int(group)) for group in found.groups()))
+    if _DATE.fullmatch(text):
+        return Written("date", ("/", *(str(int(number)) for number in text.split("/"))))
+    if _RANGE.fullmatch(text) or _RANGE_IN_UNITS.fullmatch(text):
+        minus = "-" if text.startswith("-") else ""
+        parts = _JOINT.split(text.removeprefix("-").strip())
+        return Written("range", (minus, *(part.replace(" ", "") for part in parts)))
+    return None
+
+
+def compare_written(given: str, true: str, *, alone: bool) -> bool | None:
+    """Whether two texts are the same date, time or range; None if neither has to be one.
+
+    A side of an equation, which is not ``alone``, may be computed: 9 - 2 = 7. So may 2:10, if
+    the truth is a ratio that is no time.
+    """
+    written, true_written = read_written(given), read_written(true)
+    if true_written is not None:
+        return written == true_written
+    if written is None or not alone or (written.kind == "time" and _RATIO.fullmatch(true.strip())):
+        return None
+    return False
