@@ -141,7 +141,7 @@ def _without_rule(
         except ValueError as error:
             if str(error) not in told:
                 told.add(str(error))
-                yield Finding(field, f"example {example.id!r}: {error}")
+                yield Finding(field, f"example {example.id!r}: {error} (permutation.rules)")
 
 
 def _ladder_faults(config: RunConfig, rows: Rows) -> Iterator[Finding]:

@@ -63,6 +63,8 @@ def test_own_rows_rule_and_reward_are_read_as_pasted(tmp_path, processor, monkey
     assert (path, command) == ("mine", "train")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path / path)
+    # Another test may have imported a module of that name.
+    monkeypatch.delitem(sys.modules, "my_rewards", raising=False)
     overrides, (file, workdir) = split_overrides(arguments)
     assert workdir == "--workdir=runs/mine"
     config = read_config(TrainConfig, load_config(file.removeprefix("--config="), overrides))

@@ -107,7 +107,8 @@ def learning_rate_schedule(config: OptimizerConfig, total_updates: int) -> optax
         raise ValueError(f"total_updates: expected at least 1; got {total_updates!r}")
     if warmup >= total_updates:
         raise ValueError(
-            f"warmup_updates: expected fewer than the run's {total_updates} updates; got {warmup}"
+            f"optimizer.warmup_updates: expected fewer than the run's {total_updates} updates; "
+            f"got {warmup}"
         )
     rest = total_updates - warmup
     if config.schedule == "linear":

@@ -183,6 +183,8 @@ def test_any_number_of_sigterms_is_one_request():
 
 
 def test_the_first_interrupt_asks_and_the_second_interrupts():
+    # Whatever started the tests may have it ignored.
+    original = signal.signal(signal.SIGINT, signal.default_int_handler)
     before = handlers()
     with Preemption() as preemption:
         signal.raise_signal(signal.SIGINT)
@@ -193,6 +195,7 @@ def test_the_first_interrupt_asks_and_the_second_interrupts():
             signal.raise_signal(signal.SIGINT)
     assert preemption.requested
     assert handlers() == before
+    signal.signal(signal.SIGINT, original)
 
 
 def test_handlers_of_others_come_back():
@@ -225,7 +228,9 @@ def test_signals_are_received_by_the_main_thread_only():
 
 
 WAITING = """
-import sys, time
+import signal, sys, time
+# Whatever started the tests may have it ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from perl_jax.training.workdir import Interrupted, Preemption
 with Preemption(answers=True) as preemption:
     print("ready", flush=True)

@@ -131,8 +131,8 @@ class Lease(AbstractContextManager["Lease"]):
             raise
         except Exception as error:
             raise LeaseError(
-                f"{self._directory}: expected a directory of checkpoints to write to; the lease "
-                f"{LEASE} cannot be written: {type(error).__name__}: {error}"
+                f"checkpoint.directory: expected a directory to write to; got {self._directory}, "
+                f"where {LEASE} cannot be written: {type(error).__name__}: {error}"
             ) from error
         self._thread.start()
         return self
