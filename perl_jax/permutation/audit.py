@@ -13,7 +13,7 @@ class Accounted:
     """A word of an example and what it was taken for.
 
     Attributes:
-        field: ``question``, ``option 1`` and so on, or ``answer``.
+        field: ``user turn`` and the like, ``question``, ``option 1`` and so on, or ``answer``.
         span: Where it begins and ends in the text of the field.
         text: The word itself.
         taken_for: The image that it names, as in ``image 2`` (counted from 1), or the use that
@@ -39,7 +39,9 @@ def account(example: Example, rule: Rule) -> tuple[Accounted, ...]:
     for slot, old in zip(movable, (*movable[1:], movable[0]), strict=True):
         order[slot] = old
     texts, scans = read(lay_out(example, tuple(order), rule))
-    names = ["question", *(f"option {n}" for n in range(1, len(texts) - 1)), "answer"]
+    said = [f"{turn.role} turn" for turn in example.turns]
+    options = [f"option {n}" for n in range(1, len(example.options) + 1)]
+    names = [*said, "question", *options, "answer"]
     found = []
     for name, text, scan in zip(names, texts, scans, strict=True):
         mentions = [*scan.mentions, *(end for run in scan.runs for end in run.ends)]

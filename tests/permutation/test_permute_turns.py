@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from perl_jax.permutation import CannotPermute, Rule, lint, movable_slots, permute
+from perl_jax.permutation.audit import account
 from perl_jax.types import Example, Turn
 
 REFERENCE = Rule(answer="reference")
@@ -115,3 +116,13 @@ def test_lint_shows_what_becomes_of_the_turns():
     assert rewrite.after == "Compare the last image with the first image. Think step by step."
     assert report.permuted == 1
     assert lint([conversation(said("2"), user("<image><image>Which?"))], rules={"mine": Rule()})
+
+
+def test_an_account_names_the_turn_that_a_word_stands_in():
+    own = conversation(SYSTEM, question="<image><image>Is image 2 dark?", answer="yes")
+    found = [(one.field, one.text, one.taken_for) for one in account(own, Rule())]
+    assert found == [
+        ("system turn", "first", "image 1"),
+        ("system turn", "last", "image 2"),
+        ("question", "2", "image 2"),
+    ]
