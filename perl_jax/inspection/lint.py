@@ -185,7 +185,7 @@ def _audit(
     if endpoint is None:
         return None
     opinions = second_opinions(source, rows, look, endpoint)
-    print(legible(opinions.table()))
+    print(legible(f"\n{opinions.table()}"))
     return opinions
 
 

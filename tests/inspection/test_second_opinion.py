@@ -5,8 +5,12 @@ import re
 
 import pytest
 
+from perl_jax.data.sources.parquet import ParquetSource
+from perl_jax.inspection.cards import Look, draw
 from perl_jax.inspection.lint import main
-from perl_jax.inspection.second_opinion import opened, read_verdict
+from perl_jax.inspection.second_opinion import opened, read_verdict, second_opinions
+from perl_jax.inspection.show import permuted_rows
+from perl_jax.permutation import rule_for, rules_from_config
 from tests.data.sources.parquet_files import write_verl
 from tests.inspection.multi_image_rows import GREYS, row
 from tests.preparation.preparing import chat_server
@@ -53,6 +57,26 @@ def test_the_endpoint_is_told_the_order_and_both_texts(audit):
     assert "The right image is number " in after
     assert before.endswith("\nAnswer: A")
     assert "\nAnswer: A\n" in after
+
+
+def test_the_order_that_is_told_is_that_of_the_pictures(tmp_path):
+    question = "<image><image><image>Which is brighter?\n(A) Image 1\n(B) Image 2"
+    rows = [row(n, "mine", f"{question} ({n}{n})", GREYS[:3], "A") for n in range(8)]
+    rule = rules_from_config({"mine": {"movable": "all"}}, "rules")
+    look, orders = Look(permuted=True, rules=rule), set()
+    with chat_server() as chat, opened(chat.config()) as endpoint:
+        source = ParquetSource(write_verl(tmp_path / "rows.parquet", rows))
+        for number in permuted_rows(source, look, 8):
+            own = source[number]
+            second_opinions(source, [number], look, endpoint)
+            prompt = chat.requests[-1][1]["messages"][0]["content"]
+            told = re.findall(r"new image (\d) is old image (\d)\n", prompt)
+            order, permuted = draw(own, rule_for(own, rules=rule), look.seed)
+            for new, old in told:
+                assert permuted.images[int(new) - 1] == own.images[int(old) - 1]
+            orders.add(order)
+            assert len(told) == 3
+    assert orders & {(1, 2, 0), (2, 0, 1)}  # these are not their own inverses
 
 
 def test_agreement_is_counted(audit, capsys):
