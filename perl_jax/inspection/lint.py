@@ -7,7 +7,8 @@ Also counts rows that a run could not use, by reason; the exit code is 1 if they
 --max_bad_fraction. Of a configuration, the rows are those of data.train. No model is loaded, so too
 long prompts are not found; images are only checked with --decode_images. With --audit=PAGE, a
 sample of permuted rows is written as a page that shows what each word that could bear on the order
-of the images was taken for.
+of the images was taken for. With --audit_url and --audit_model, an OpenAI-compatible endpoint
+compares each row of that sample before and after; disagreements do not change the exit code.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import sys
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,15 +27,18 @@ from perl_jax.data.config import open_source
 from perl_jax.data.pipeline.preparer import check_text
 from perl_jax.data.pipeline.rows import Filtered, RowReader, Skipped
 from perl_jax.data.sources.source import BadRow, Source
+from perl_jax.endpoint import Endpoint, EndpointConfig
 from perl_jax.files import write_whole
 from perl_jax.inspection.cards import Look
 from perl_jax.inspection.naming import (
+    Named,
     at_least_one,
     open_named,
     parse,
     prints_config,
     source_parser,
 )
+from perl_jax.inspection.second_opinion import SecondOpinions, opened, second_opinions
 from perl_jax.inspection.show import page, permuted_rows, render
 from perl_jax.legible import legible
 from perl_jax.main import one_line_errors
@@ -111,12 +116,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--audit", type=page, metavar="PAGE", help="write what words were taken for, PAGE.html"
     )
     parser.add_argument("--audit_rows", type=at_least_one, default=20, help="default: 20")
+    url = "an endpoint's, before /chat/completions: it compares the rows before and after"
+    parser.add_argument("--audit_url", metavar="URL", help=url)
+    parser.add_argument("--audit_model", metavar="NAME", help="the endpoint's name for its model")
+    key = "the environment variable with the endpoint's API key; default: no key"
+    parser.add_argument("--audit_api_key_env", metavar="VARIABLE", help=key)
     args = parse(parser, arguments, renamed={"--json": "--out"})
+    config = _auditor(parser, args)
     with one_line_errors(debug=args.debug):
-        return 0 if prints_config(args, "lint") else _lint(args)
+        if prints_config(args, "lint"):
+            return 0
+        # Opened first: a key that is not set is found before the rows are read.
+        with opened(config) if config else nullcontext() as endpoint:
+            return _lint(args, endpoint)
 
 
-def _lint(args: argparse.Namespace) -> int:
+def _auditor(parser: argparse.ArgumentParser, args: argparse.Namespace) -> EndpointConfig | None:
+    if (args.audit_url is None) != (args.audit_model is None):
+        parser.error("--audit_url and --audit_model go together")
+    if args.audit_url is None:
+        if args.audit_api_key_env is not None:
+            parser.error("--audit_api_key_env goes with --audit_url")
+        return None
+    try:
+        return EndpointConfig(args.audit_url, args.audit_model, args.audit_api_key_env)
+    except ValueError as error:
+        parser.error(f"--audit_url: {error}")
+
+
+def _lint(args: argparse.Namespace, endpoint: Endpoint | None) -> int:
     named = open_named(args)
     check_value(Fraction, args.max_bad_fraction, "max_bad_fraction")
     report, bad = lint_source(
@@ -127,12 +155,7 @@ def _lint(args: argparse.Namespace) -> int:
         decode_images=args.decode_images,
     )
     print(legible(f"{report.table()}\n\n{bad.table()}"))
-    if args.audit:
-        look = Look(permuted=True, rules=named.rules, seed=named.seed)
-        source = open_source(named.source)
-        rows = permuted_rows(source, look, args.audit_rows)
-        write_whole(args.audit, render(args.name, source, rows, look)[0])
-        print(f"{len(rows)} permuted rows to audit: {args.audit.resolve()}")
+    opinions = _audit(args, named, endpoint) if args.audit or endpoint else None
     if args.out:
         found = {
             "name": args.name,
@@ -140,6 +163,7 @@ def _lint(args: argparse.Namespace) -> int:
             "bad": dict(bad.reasons),
             "bad_samples": plain(bad.samples),
             "share": report.fraction,
+            "second_opinions": plain(opinions),
             **plain(report),
         }
         write_whole(args.out, json.dumps(found, indent=2) + "\n")
@@ -147,6 +171,22 @@ def _lint(args: argparse.Namespace) -> int:
         most = f"max_bad_fraction = {args.max_bad_fraction}"
         print(f"error: more rows cannot be used than {most}", file=sys.stderr)
     return int(bad.fraction > args.max_bad_fraction)
+
+
+def _audit(
+    args: argparse.Namespace, named: Named, endpoint: Endpoint | None
+) -> SecondOpinions | None:
+    look = Look(permuted=True, rules=named.rules, seed=named.seed)
+    source = open_source(named.source)
+    rows = permuted_rows(source, look, args.audit_rows)
+    if args.audit:
+        write_whole(args.audit, render(args.name, source, rows, look)[0])
+        print(f"{len(rows)} permuted rows to audit: {args.audit.resolve()}")
+    if endpoint is None:
+        return None
+    opinions = second_opinions(source, rows, look, endpoint)
+    print(legible(f"\n{opinions.table()}"))
+    return opinions
 
 
 def _good_rows(
