@@ -46,9 +46,11 @@ def last_words(config: RunConfig, workdir: Path, export: Path, outcome: Outcome)
     best = best_evaluation(read_metrics(workdir / METRICS_FILE))
     if best is not None:
         lines.append(f"best held-out accuracy: {best[1]:.3f}, after step {best[0]}")
+    # Without evaluations there is no best one.
+    step = "latest" if best is None else "best"
     lines.append(
         f"to export a checkpoint: perl-jax export --workdir={shlex.quote(str(workdir))} "
-        "--out=DIR --step=best"
+        f"--out=DIR --step={step}"
     )
     if config.export:
         lines.append(

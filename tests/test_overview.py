@@ -187,4 +187,6 @@ def test_the_end_tells_the_time_the_best_step_and_what_to_do_next(tmp_path):
     ]
     (workdir / "metrics.jsonl").write_text("")
     told = overview.last_words(replace(config, export=False), workdir, workdir, outcome)
-    assert len(told) == 2
+    assert told[1:] == [
+        f"to export a checkpoint: perl-jax export --workdir='{workdir}' --out=DIR --step=latest"
+    ]

@@ -283,10 +283,7 @@ def _is_undefined(expression: Any) -> bool:
 
 def _close(expression: Any, true: Any, absolute: float, relative: float) -> bool:
     """Whether two constants agree within the tolerance of numbers."""
-    import sympy
-
-    numbers = all(isinstance(e, sympy.Expr) and not e.free_symbols for e in (expression, true))
-    if not numbers or not (absolute or relative):
+    if not (absolute or relative) or not (_is_number(expression) and _is_number(true)):
         return False
     value, true_value = complex(expression.evalf()), complex(true.evalf())
     return abs(value - true_value) <= max(absolute, relative * abs(true_value))
