@@ -181,8 +181,7 @@ class Loop:
         self.console("waiting for the checkpoint to be written")
         self.checkpoints.wait()
         # A request that came during the last step changes nothing.
-        finished = ended or step >= self.steps or not asked
-        return Outcome(state, step, finished, progression)
+        return Outcome(state, step, ended or step >= self.steps, progression)
 
     def _step(
         self,
