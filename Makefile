@@ -1,6 +1,7 @@
 # make demo     trains a tiny policy on questions about handwritten digits and shows what it learned
 # make test     lint, formatting, types, import ranks and the test suite
 # make stories  whole runs of real processes, on several hosts or killed and resumed
+# make soak     these and the long ones, which no change has to wait for
 #
 # All make their own environment in .venv; they need make and Python >= 3.11 and nothing else.
 # FULL=1      also installs torch and libtpu: the parity tests against transformers and the
@@ -17,7 +18,7 @@ STAMP := $(VENV)/.installed-test$(if $(FULL),-full)
 WORKDIR ?= runs/demo
 PYTEST_ARGS ?= -n auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test stories check setup format clean
+.PHONY: demo test stories soak check setup format clean
 
 # uv needs seconds where pip needs a minute. pip stands in where uv is not to be had, or where only
 # pip's configuration knows the index.
@@ -31,10 +32,13 @@ demo: $(RUNS)
 	$(BIN)/python -m perl_jax.train --config=configs/demo.py --workdir=$(WORKDIR) $(ARGS)
 
 test: check
-	$(BIN)/python -m pytest $(PYTEST_ARGS) -m "not story"
+	$(BIN)/python -m pytest $(PYTEST_ARGS) -m "not story and not soak"
 
 stories: $(STAMP)
 	$(BIN)/python -m pytest $(PYTEST_ARGS) -m story
+
+soak: $(STAMP)
+	$(BIN)/python -m pytest $(PYTEST_ARGS) -m "story or soak"
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -131,6 +131,7 @@ def make_step(config: TrainConfig, processor, groups: list[Group]) -> Callable[[
             tokens=rollouts.tokens,
             lengths=rollouts.lengths,
             logprobs=rollouts.logprobs,
+            rewards=np.zeros(rollouts.lengths.shape, np.float32),
             advantages=np.random.default_rng(number).standard_normal(rollouts.lengths.shape),
             mask=rollouts.mask,
         )

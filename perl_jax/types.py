@@ -107,9 +107,11 @@ class Group:
     Attributes:
         id: Names the example. With the sampler's key it fixes the random streams of its rollouts,
             in any batch and at any place in it.
-        prompts: K prompts, the identity order first.
+        prompts: The distinct prompts, the identity order first.
         images: The I distinct images that the prompts show.
         slots: For each prompt, which of ``images`` stands in each of its slots.
+        asked: For each of the K orders, the number of its prompt. An example that keeps its order
+            asks the same prompt K times; it is read once.
         feed: The feed (see `perl_jax.mesh.BatchSharding`) whose hosts hold the patches of the
             images. On the hosts of other feeds the patches are empty arrays, and everything else
             is the same. None: every host holds them.
@@ -119,24 +121,40 @@ class Group:
     prompts: tuple[Prompt, ...]
     images: tuple[ImagePatches, ...]
     slots: tuple[tuple[int, ...], ...]
+    asked: tuple[int, ...]
     feed: int | None = None
 
+    @property
+    def num_orders(self) -> int:
+        """K, the number of orders that responses are drawn to."""
+        return len(self.asked)
+
     @classmethod
-    def of(cls, id: str, prompts: Sequence[Prompt]) -> "Group":
-        """Makes a group; an image that is shown several times counts once, by its ``key``.
+    def of(cls, id: str, orders: Sequence[Prompt]) -> "Group":
+        """Makes a group of the prompts of K orders.
+
+        A prompt that is given several times is read once, and so is an image, by its ``key``.
 
         Raises:
             ValueError: There are no prompts.
         """
-        if not prompts:
+        if not orders:
             raise ValueError(f"group {id!r}: expected at least one prompt, got none")
+        numbers = {same: n for n, same in enumerate(dict.fromkeys(map(_identity, orders)))}
+        asked = tuple(numbers[_identity(prompt)] for prompt in orders)
+        prompts = [orders[asked.index(n)] for n in range(len(numbers))]
         images: dict[str, ImagePatches] = {}
         for prompt in prompts:
             for image in prompt.images:
                 images.setdefault(image.key, image)
         number = {key: n for n, key in enumerate(images)}
         slots = tuple(tuple(number[image.key] for image in prompt.images) for prompt in prompts)
-        return cls(id, tuple(prompts), tuple(images.values()), slots)
+        return cls(id, tuple(prompts), tuple(images.values()), slots, asked)
+
+
+def _identity(prompt: Prompt) -> int:
+    """Tells the objects apart: ``id`` is a field of `Group`."""
+    return id(prompt)
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,19 +233,22 @@ class TrainBatch:
     """What one step learns from: B groups of up to K orders of N rollouts of up to R tokens.
 
     Attributes:
-        groups: B groups.
+        groups: The informative groups in the order drawn, at least one. There may be fewer than a
+            step asks for, and any number: the learner deals them over its updates.
         tokens: As of `Responses`.
         lengths: As of `Responses`.
         logprobs: float32 ``[B, K, N, R]``, as the sampler reported them.
-        advantages: float32 ``[B, K, N]``.
-        mask: bool ``[B, K, N, R]``: the tokens that count in the loss. Rollouts without a grade,
-            and groups that only fill the batch up, have none.
+        rewards: float32 ``[B, K, N]``; 0 without a grade.
+        advantages: float32 ``[B, K, N]``, of these rewards.
+        mask: bool ``[B, K, N, R]``: the tokens that count in the loss. Rollouts without a grade
+            have none.
     """
 
     groups: tuple[Group, ...]
     tokens: np.ndarray
     lengths: np.ndarray
     logprobs: np.ndarray
+    rewards: np.ndarray
     advantages: np.ndarray
     mask: np.ndarray
 

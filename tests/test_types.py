@@ -86,3 +86,11 @@ def test_texts_leave_out_padding_and_the_orders_that_a_group_does_not_have(rollo
         [["0 1 2", "3"], ["6 7", "9 10"]],
         [["12", "15 16 17"]],
     ]
+
+
+def test_a_prompt_that_is_given_several_times_is_read_once():
+    first, second = (Prompt(np.zeros(3, np.int32), np.zeros((3, 3), np.int32), 0) for _ in "ab")
+    group = Group.of("a", [first, second, first])
+    assert group.prompts == (first, second)
+    assert group.asked == (0, 1, 0)
+    assert group.num_orders == 3

@@ -211,15 +211,14 @@ def batch_of(
     """
     rollouts, reward = drawn.rollouts, drawn.rewards.reward[indices]
     counts = drawn.rewards.scored[indices] & real[:, None, None]
-    advantages = objective.advantages(
-        jax.device_put(_pooled(reward)), jax.device_put(_pooled(counts))
-    )
+    advantages = objective.advantages(jax.device_put(reward), jax.device_put(counts))
     return TrainBatch(
         groups=tuple(drawn.groups[n] for n in indices),
         tokens=rollouts.tokens[indices],
         lengths=rollouts.lengths[indices],
         logprobs=rollouts.logprobs[indices],
-        advantages=np.asarray(advantages).reshape(reward.shape),
+        rewards=reward,
+        advantages=np.asarray(advantages),
         mask=rollouts.mask[indices] & counts[..., None],
     )
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, assert_never
 
 import jax
+import jax.numpy as jnp
 from annotated_types import Gt
 from jax.typing import ArrayLike
 
@@ -28,6 +29,8 @@ class Objective(Checked):
 
     Attributes:
         surrogate: Which loss: ``clipped`` is `policy_loss`, ``cispo`` is `cispo_loss`.
+        pool_orders: Whether a rollout is compared with those to its example under all orders, as
+            in PeRL, or with those under its own order.
         baseline: `group_advantages`.
         scale: `group_advantages`.
         ddof: `group_advantages`.
@@ -42,6 +45,7 @@ class Objective(Checked):
     """
 
     surrogate: Surrogate = "clipped"
+    pool_orders: bool = True
     baseline: Baseline = "mean"
     scale: Scale = "std"
     ddof: Annotated[CountOrZero, Expects("a number >= 0")] = 1
@@ -61,11 +65,24 @@ class Objective(Checked):
                 f"does not have; got cispo with level={self.level!r}, dual_clip={self.dual_clip}"
             )
 
-    def advantages(self, rewards_BxG: ArrayLike, mask_BxG: ArrayLike | None = None) -> jax.Array:
-        """`group_advantages` with these settings."""
-        return group_advantages(
-            rewards_BxG, mask_BxG, baseline=self.baseline, scale=self.scale, ddof=self.ddof
+    def advantages(
+        self, rewards_BxKxN: ArrayLike, mask_BxKxN: ArrayLike | None = None
+    ) -> jax.Array:
+        """`group_advantages` with these settings; float32, of the shape of the rewards.
+
+        Rewards ``[B, G]`` hold one order each.
+        """
+        rewards = jnp.asarray(rewards_BxKxN)
+        mask = jnp.ones(rewards.shape, bool) if mask_BxKxN is None else jnp.asarray(mask_BxKxN)
+        groups = (len(rewards), -1) if self.pool_orders else rewards.shape
+        advantages = group_advantages(
+            rewards.reshape(groups),
+            mask.reshape(groups),
+            baseline=self.baseline,
+            scale=self.scale,
+            ddof=self.ddof,
         )
+        return advantages.reshape(rewards.shape)
 
     def token_loss(
         self, logprobs: ArrayLike, old_logprobs: ArrayLike, advantages: ArrayLike, mask: ArrayLike

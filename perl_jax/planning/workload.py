@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -96,7 +96,8 @@ def _group(number: int, step: Step, workload: Workload, model: PolicyConfig) -> 
     tokens[: workload.images * patches // model.patches_per_unit] = model.image_token
     positions = np.broadcast_to(np.arange(step.prompt, dtype=np.int32), (3, step.prompt))
     prompt = Prompt(tokens, positions, 0, images)
-    return Group.of(str(number), [prompt] * step.orders_of_group)
+    # Other objects: a prompt that is given several times is read once.
+    return Group.of(str(number), [replace(prompt) for _ in range(step.orders_of_group)])
 
 
 def make_batch(config: TrainConfig, groups: tuple[Group, ...], step: Step) -> TrainBatch:
@@ -108,6 +109,7 @@ def make_batch(config: TrainConfig, groups: tuple[Group, ...], step: Step) -> Tr
         tokens=np.broadcast_to(np.int32(0), of_token),
         lengths=np.full(shape, step.longest, np.int32),
         logprobs=np.broadcast_to(np.float32(0), of_token),
+        rewards=np.zeros(shape, np.float32),
         advantages=np.zeros(shape, np.float32),
         mask=np.broadcast_to(np.bool_(True), of_token),
     )

@@ -75,6 +75,7 @@ def _pack(told: Sequence[tuple[Group, Any]]) -> bytes:
             "note": note,
             "images": [[image.key, list(image.grid)] for image in group.images],
             "slots": [list(slots) for slots in group.slots],
+            "asked": list(group.asked),
             "prompts": [[p.tokens, p.positions, int(p.rope_delta)] for p in group.prompts],
         }
         for group, note in told
@@ -87,7 +88,8 @@ def _unpack(data: bytes) -> list[tuple[Group, Any]]:
     for row in msgpack_restore(data):
         images = [ImagePatches(no_patches, tuple(grid), key) for key, grid in row["images"]]
         prompts = tuple(Prompt(*prompt) for prompt in row["prompts"])
-        group = Group(row["id"], prompts, (), tuple(map(tuple, row["slots"])))
+        slots = tuple(map(tuple, row["slots"]))
+        group = Group(row["id"], prompts, (), slots, tuple(row["asked"]))
         found.append((_showing(group, images), row["note"]))
     return found
 

@@ -102,3 +102,11 @@ def test_a_wrong_field_is_an_error_where_the_objective_is_made(field, value, mes
 def test_cispo_has_no_settings_of_the_clipped_loss(changes):
     with pytest.raises(ValueError, match=r"surrogate: expected clipped .* got cispo with"):
         Objective(surrogate="cispo", **changes)
+
+
+def test_rollouts_are_compared_over_all_orders_or_under_their_own():
+    rewards = jnp.array([[[1.0, 0.0], [1.0, 1.0]]])
+    pooled = Objective(scale="none").advantages(rewards)
+    np.testing.assert_allclose(pooled, [[[0.25, -0.75], [0.25, 0.25]]])
+    apart = Objective(scale="none", pool_orders=False).advantages(rewards)
+    np.testing.assert_allclose(apart, [[[0.5, -0.5], [0.0, 0.0]]])

@@ -19,7 +19,7 @@ def image(num_patches):
 
 
 def showing(*images, feed=None):
-    return Group("a", (), images, (), feed)
+    return Group("a", (), images, (), (), feed)
 
 
 def sizes(plan):

@@ -90,7 +90,8 @@ def make_batch(groups, banned, *, num_rollouts, longest, seed=0, unscored=()) ->
     for where in unscored:
         mask[where] = False
     advantages = np.where(mask.any(-1), rng.normal(0, 1, shape), 0).astype(np.float32)
-    return TrainBatch(tuple(groups), tokens, lengths, logprobs, advantages, mask)
+    rewards = advantages + 1
+    return TrainBatch(tuple(groups), tokens, lengths, logprobs, rewards, advantages, mask)
 
 
 def perturbed(model, seed, scale=0.06):

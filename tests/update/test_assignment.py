@@ -12,7 +12,7 @@ TWO_HOSTS = BatchSharding(((0, 1), (2, 3)), (0, 1), host=0)
 
 
 def groups_of(*feeds):
-    return [Group(str(n), (PROMPT,), (), ((),), feed) for n, feed in enumerate(feeds)]
+    return [Group(str(n), (PROMPT,), (), ((),), (0,), feed) for n, feed in enumerate(feeds)]
 
 
 def test_groups_that_all_hosts_hold_are_dealt_out_equally():

@@ -81,6 +81,7 @@ def test_loss_and_gradients_of_a_step_are_those_of_torch(tied, tmp_path):
         rollouts.tokens,
         rollouts.lengths,
         rollouts.logprobs,
+        np.where(scored, grades, 0).astype(np.float32),
         np.asarray(advantages).reshape(scored.shape),
         rollouts.mask & scored[..., None],
     )
