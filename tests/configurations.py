@@ -13,6 +13,7 @@ from tests.data.sources.parquet_files import verl_row, write_verl
 QUESTION = "<image><image> Does the first image show a larger digit?\nA. Yes\nB. No"
 STEP = {
     "steps": 1,
+    "optimizer.warmup_updates": 0,
     "data.pipeline.workers": 1,
     "checkpoint.every": 1,
     "logging.tensorboard": False,
