@@ -22,6 +22,7 @@ from perl_jax.data.survey import (
 from perl_jax.permutation import Rules, rule_for, rules_from_config
 from perl_jax.rewards import Grader, RewardConfig, load_reward
 from perl_jax.types import Example
+from perl_jax.update.optimizer import learning_rate_schedule
 
 logger = logging.getLogger(__name__)
 
@@ -100,6 +101,7 @@ def findings(
     """
     found = [*_row_faults(config, rows), *_rule_faults(config, rows)]
     found += _ladder_faults(config, rows)
+    found += _schedule_faults(config)
     found += _reward_faults(reward, rows.surveyed)
     # One host tells all of them.
     if hosts.is_main():
@@ -183,6 +185,15 @@ def _ladder_faults(config: RunConfig, rows: Rows) -> Iterator[Finding]:
                     f"expected at least {size(largest)}, for {many}example "
                     f"{largest.example.id!r}; the largest is {rungs[-1]} ('auto' fits it)",
                 )
+
+
+def _schedule_faults(config: RunConfig) -> Iterator[Finding]:
+    """A warm-up that is longer than the run."""
+    updates = config.learner.updates_per_batch if isinstance(config, TrainConfig) else 1
+    try:
+        learning_rate_schedule(config.optimizer, config.steps * updates)
+    except ValueError as error:
+        yield Finding("optimizer.warmup_updates", str(error).partition(": ")[2])
 
 
 def _reward_faults(config: RewardConfig, rows: Sequence[SurveyedRow]) -> Iterator[Finding]:

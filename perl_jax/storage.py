@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePath
+from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, TypeVar
 
 import fsspec
@@ -157,6 +158,33 @@ def open_file(path: str) -> BinaryIO:
 def open_ranges(url: str) -> io.RawIOBase:
     """Opens a file in a bucket to read it at any place; no more is fetched than is read."""
     return _RemoteFile(url)
+
+
+@contextmanager
+def new_directory(path: str) -> Iterator[Path]:
+    """Where to write a new directory: the path itself, or a place from which it is copied to a URL.
+
+    ``config.json`` is copied last: until it is there, the URL is no model.
+
+    Raises:
+        FileExistsError: There are files at the URL.
+        StorageError: The bucket does not take a file.
+    """
+    if not is_url(path):
+        yield Path(path)
+        return
+    system, place = _system(path.rstrip("/"))
+    if _retried(path, lambda: _run(system, "find", place, maxdepth=1)):
+        raise FileExistsError(f"{path}: expected a new or empty directory")
+    with TemporaryDirectory() as temporary:
+        directory = Path(temporary) / "new"
+        yield directory
+        for file in sorted(directory.iterdir(), key=lambda file: file.name == "config.json"):
+            try:
+                system.put_file(str(file), f"{place}/{file.name}")
+            # Each bucket's client has its own errors.
+            except Exception as error:
+                raise StorageError(f"{path}/{file.name}: cannot be written: {error}") from error
 
 
 class _RemoteFile(io.RawIOBase):
