@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import fsspec
@@ -139,10 +140,12 @@ def test_a_new_directory_is_copied_to_a_url_and_a_model_only_when_whole(bucket, 
         return 403 if method == "POST" else None
 
     bucket.fault = refuse
-    with pytest.raises(StorageError, match=f"{url}-2/a: cannot be written: "):
-        with storage.new_directory(f"{url}-2") as directory:
-            directory.mkdir()
-            (directory / "a").touch()
+    with ExitStack() as stack:
+        directory = stack.enter_context(storage.new_directory(f"{url}-2"))
+        directory.mkdir()
+        (directory / "a").touch()
+        with pytest.raises(StorageError, match=f"{url}-2/a: cannot be written: "):
+            stack.close()
 
 
 def test_rows_in_s3_are_those_on_the_disk(rows, monkeypatch):
