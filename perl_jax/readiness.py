@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import math
-import os
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from etils import epath
 
 from perl_jax import hosts
 from perl_jax.config import RunConfig, TrainConfig
-from perl_jax.data.sources.source import BadRow
+from perl_jax.data.sources.source import BadRow, Source
 from perl_jax.data.survey import (
     Rows,
     SurveyedRow,
@@ -22,10 +22,13 @@ from perl_jax.data.survey import (
 from perl_jax.permutation import Rules, rule_for, rules_from_config
 from perl_jax.rewards import Grader, RewardConfig, load_reward
 from perl_jax.types import Example
+from perl_jax.update.optimizer import learning_rate_schedule
 
 logger = logging.getLogger(__name__)
 
 _SHOWN = 3
+# Rows whose sources are looked at where they are not surveyed.
+_LOOKED_AT = 128
 # The share of bad rows among those looked at varies by chance.
 _DEVIATIONS = 3.0
 _DUMMY = "<think>A response that checks the reward.</think>\\boxed{0}"
@@ -68,11 +71,16 @@ def check_ready(
     for one in together:
         if not one.ends:
             logger.warning("%s", one)
-    if faults := [str(one) for one in together if one.ends]:
+    refuse(list(together), "run")
+
+
+def refuse(found: Sequence[Finding], what: str) -> None:
+    """Raises NotReadyError for all findings that end a run, in one message about ``what``."""
+    if faults := [str(one) for one in found if one.ends]:
         if len(faults) == 1:
             raise NotReadyError(faults[0])
         listed = "".join(f"\n  {fault}" for fault in faults)
-        raise NotReadyError(f"this run has {len(faults)} faults:{listed}")
+        raise NotReadyError(f"this {what} has {len(faults)} faults:{listed}")
 
 
 def findings(
@@ -80,7 +88,7 @@ def findings(
     rows: Rows,
     reward: RewardConfig,
     grader: Grader,
-    checkpoints: epath.Path,
+    checkpoints: epath.Path | None,
 ) -> list[Finding]:
     """The faults of a run that show before its weights are read.
 
@@ -89,16 +97,18 @@ def findings(
         rows: The rows of the run.
         reward: The settings of rewards.
         grader: Grades the responses of the run.
-        checkpoints: The directory of checkpoints.
+        checkpoints: The directory of checkpoints; None: not looked at.
     """
     found = [*_row_faults(config, rows), *_rule_faults(config, rows)]
     found += _ladder_faults(config, rows)
+    found += _schedule_faults(config)
     found += _reward_faults(reward, rows.surveyed)
     # One host tells all of them.
     if hosts.is_main():
         if isinstance(config, TrainConfig):
             found += _truth_faults(rows, grader, config.data.pipeline.max_bad_fraction)
-        found += _place_faults(checkpoints)
+        if checkpoints is not None:
+            found += place_faults(checkpoints)
     return found
 
 
@@ -177,6 +187,15 @@ def _ladder_faults(config: RunConfig, rows: Rows) -> Iterator[Finding]:
                 )
 
 
+def _schedule_faults(config: RunConfig) -> Iterator[Finding]:
+    """A warm-up that is longer than the run."""
+    updates = config.learner.updates_per_batch if isinstance(config, TrainConfig) else 1
+    try:
+        learning_rate_schedule(config.optimizer, config.steps * updates)
+    except ValueError as error:
+        yield Finding("optimizer.warmup_updates", str(error).partition(": ")[2])
+
+
 def _reward_faults(config: RewardConfig, rows: Sequence[SurveyedRow]) -> Iterator[Finding]:
     """Calls every function of the user once, as a run does."""
     for name, path in config.functions.items():
@@ -208,9 +227,10 @@ def _truth_faults(rows: Rows, grader: Grader, fraction: float) -> Iterator[Findi
     )
 
 
-def _place_faults(checkpoints: epath.Path) -> Iterator[Finding]:
+def place_faults(checkpoints: epath.Path) -> Iterator[Finding]:
     """Whether checkpoints can be written; the work directory is locked already."""
-    probe = checkpoints.parent / f".{checkpoints.name}.{os.getpid()}.probe"
+    # Nobody else's file has this name.
+    probe = checkpoints.parent / f".{checkpoints.name}.{secrets.token_hex(8)}.probe"
     try:
         probe.parent.mkdir(parents=True, exist_ok=True)
         probe.write_text("")
@@ -221,3 +241,16 @@ def _place_faults(checkpoints: epath.Path) -> Iterator[Finding]:
             "checkpoint.directory",
             f"expected a directory that can be written; got {checkpoints}: {error}",
         )
+
+
+def unruled_sources(config: RunConfig, train: Source) -> Iterator[Finding]:
+    """Sources without a permutation rule, among rows as they are, where there is no processor."""
+    if isinstance(config, TrainConfig) and config.permutation.unknown == "error":
+        rules = rules_from_config(config.permutation.rules)
+        yield from _without_rule("data.train", _first_examples(train), rules)
+
+
+def _first_examples(source: Source) -> Iterator[Example]:
+    for number in [*first_of_every_source(source).values(), *range(min(len(source), _LOOKED_AT))]:
+        with contextlib.suppress(BadRow):
+            yield read_example(source, number)

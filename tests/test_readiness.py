@@ -199,6 +199,14 @@ def test_training_rows_must_be_usable(grader, tmp_path):
     assert "perl-jax lint" in fault.message
 
 
+def test_the_warm_up_must_end_before_the_run(grader, tmp_path):
+    fault = only(found(grader, tmp_path, optimizer={"warmup_updates": 2}))
+    assert fault.field == "optimizer.warmup_updates"
+    assert fault.message == "expected fewer than the run's 2 updates; got 2"
+    more = {"learner": {"updates_per_batch": 2}, "optimizer": {"warmup_updates": 3}}
+    assert found(grader, tmp_path, **more) == []
+
+
 def test_checkpoints_must_have_a_place(grader, tmp_path):
     file = tmp_path / "file"
     file.write_text("")
