@@ -262,7 +262,7 @@ class _Compiler:
 
 
 def _in_words(config: TrainConfig, step: Step, workload: Workload, shards: int) -> list[str]:
-    rollout, updates = config.rollout, config.learner.updates_per_batch
+    rollout, updates = config.rollout, config.learner.updates_of_step
     at_once, micro_batches = num_micro_batches(config, shards)
     lies_on, on = "on the same mesh", rollout.mesh
     if on:

@@ -95,7 +95,7 @@ def calls_of_step(call: Call, config: TrainConfig, step: Step, shards: int) -> i
 
 def num_micro_batches(config: TrainConfig, shards: int) -> tuple[int, int]:
     """The number of groups of a shard in a micro-batch, and of micro-batches in an update."""
-    groups = ceil_div(config.rollout.groups // config.learner.updates_per_batch, shards)
+    groups = ceil_div(ceil_div(config.rollout.groups, config.learner.updates_per_batch), shards)
     at_once = min(groups, ceil_div(config.learner.packing.micro_groups, shards))
     return at_once, ceil_div(groups, at_once)
 

@@ -110,7 +110,8 @@ def make_batch(config: TrainConfig, groups: tuple[Group, ...], step: Step) -> Tr
         lengths=np.full(shape, step.longest, np.int32),
         logprobs=np.broadcast_to(np.float32(0), of_token),
         rewards=np.zeros(shape, np.float32),
-        advantages=np.zeros(shape, np.float32),
+        # Groups without a gradient would make no update.
+        advantages=np.ones(shape, np.float32),
         mask=np.broadcast_to(np.bool_(True), of_token),
     )
 
