@@ -58,13 +58,13 @@ def work_of(call: Call, config: TrainConfig, shards: int, *, vision_trained: boo
         return Work(steps * given["state"].tokens.size / shards, passes=steps, steps=steps)
     if call.name in ("score", "reference", "update"):
         batch = given["batch"]
-        (orders, length), (_, n, own) = batch.prompts.tokens.shape, batch.tokens.shape
+        (prompts, length), (orders, n, own) = batch.prompts.tokens.shape, batch.tokens.shape
         images = batch.prompts.images
         again = 0 if config.learner.remat == "none" else 1
         more = _BACKWARD + again if call.name == "update" else 0
         return Work(
-            tokens=orders * (length + n * own) / shards,
-            pairs=orders * (length**2 + n * own * (length + own)) / shards,
+            tokens=(prompts * length + orders * n * own) / shards,
+            pairs=(prompts * length**2 + orders * n * own * (length + own)) / shards,
             patches=0 if images is None else images.patches.shape[1],
             passes=1 + more,
             image_passes=1 + more * vision_trained,
