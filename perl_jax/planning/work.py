@@ -80,6 +80,9 @@ def calls_of_step(call: Call, config: TrainConfig, step: Step, shards: int) -> i
     given, num_rollouts = arguments_of(call), config.rollout.num_rollouts
     if call.name in ("start", "copy"):
         return 0  # Called once in a run.
+    if call.name == "encode":
+        # Recorded for a full batch.
+        return ceil_div(call.count * step.draws.drawn, step.draws.wanted)
     if call.name == "prefill":
         return ceil_div(step.orders, len(given["prompts"].tokens))
     if call.name == "admit":
