@@ -23,7 +23,7 @@ def plan(*arguments):
 
 def test_every_topology_gets_a_plan_on_paper_and_as_json(tmp_path):
     file = tmp_path / "plans.json"
-    run = plan("--topology=cpu:2", "--topology=h100:4", f"--json={file}", *SMALL)
+    run = plan("--topology=cpu:2", "--topology=h100:4", f"--json={file}", "--pass_rate=0.8", *SMALL)
     assert run.returncode == 0, run.stderr
     virtual = (
         "tiny_policy on cpu:2: 2 virtual devices, each with the figures of one h100 of 80 GiB, "
@@ -32,13 +32,13 @@ def test_every_topology_gets_a_plan_on_paper_and_as_json(tmp_path):
     assert virtual in run.stdout
     assert "tiny_policy on h100:4: 4 x h100" in run.stdout
     assert run.stdout.count("Verdict: fits. prefill needs") == 2
-    # 16 / 0.5 = 32, and twice sqrt(16 x 0.5) / 0.5 = 5.7.
-    drawn = "At a pass rate of 0.5, 32 groups hold 16 that inform on average. 44 are drawn"
+    # 16 / 0.8 = 20, and two deviations of sqrt(16 x 0.2) / 0.8 = 2.2.
+    drawn = "At a pass rate of 0.8, 20 groups hold 16 that inform on average. 25 are drawn"
     assert run.stdout.count(drawn) == 2
     assert run.stdout.count("s if every group informed. Groups drawn ahead count whole.") == 2
     two, four = (answer["plan"] for answer in json.loads(file.read_text()))
     assert [one["name"] for one in two["programs"]] == ["prefill"]
-    assert (two["draws"]["kept"], two["draws"]["needed"], two["draws"]["drawn"]) == (16, 32, 44)
+    assert (two["draws"]["kept"], two["draws"]["needed"], two["draws"]["drawn"]) == (16, 20, 25)
     prefill = two["programs"][0]
     assert prefill["calls"] > prefill["calls_unfiltered"] > 0
     parameters = [answer["programs"][0]["memory"]["parameters"] for answer in (two, four)]

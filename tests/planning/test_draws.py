@@ -18,10 +18,14 @@ def test_the_cap_ends_the_draw_and_leaves_fewer():
     # 128 / 0.2 = 640 groups are more than 512, of which 102 inform.
     few = Draws.of(128, 0.2, 512)
     assert (few.kept, few.needed, few.drawn, few.surplus) == (102, 512, 512, 0)
-    assert (
-        "The cap of 512 groups (filtering.max_draws) ends a step with 102 of the 128"
-        in (few.lines(10)[1])
+    assert few.lines(10)[0].endswith(
+        "512 are drawn, 0 of them ahead (0% surplus): the most that filtering.max_draws allows, "
+        "which leaves a batch of 102 in place of 128 groups."
     )
+    # 16 / 0.5 = 32 are just enough, and none may be drawn ahead.
+    just = Draws.of(16, 0.5, 32)
+    assert (just.kept, just.drawn, just.surplus) == (16, 32, 0)
+    assert just.lines(10)[0].endswith("(0% surplus): the most that filtering.max_draws allows.")
 
 
 @pytest.mark.parametrize("draws", [Draws.of(16, 1.0, 64), Draws.unfiltered(16)])
@@ -33,6 +37,5 @@ def test_where_every_group_informs_none_is_drawn_in_vain(draws):
 def test_tokens_drawn_and_kept_are_told():
     lines = Draws.of(128, 0.5, 512).lines(1000)
     assert lines[0].startswith("At a pass rate of 0.5, 256 groups hold 128 that inform on average.")
-    assert "288 are drawn: 32 ahead" in lines[0]
-    assert lines[0].endswith("(11% surplus).")
-    assert lines[2] == "Tokens of responses: 288,000 drawn, 128,000 kept (44%)."
+    assert "288 are drawn, 32 of them ahead (11% surplus): two deviations" in lines[0]
+    assert lines[1] == "Tokens of responses: 288,000 drawn, 128,000 kept (44%)."
