@@ -30,10 +30,10 @@ def groups_with_gradient(
     A rollout has one if it has a token in the mask, and an advantage other than 0 or a term of the
     loss that any token has (``of_any_token``): a penalty or a bonus.
     """
-    counts = mask_BxKxNxR.any(axis=-1)
+    counts = np.asarray(mask_BxKxNxR.any(axis=-1))
     if not of_any_token:
         counts = counts & (advantages_BxKxN != 0)
-    return counts.reshape(len(counts), -1).any(axis=-1)
+    return np.asarray(counts.reshape(len(counts), -1).any(axis=-1))
 
 
 def deal(has_gradient_B: np.ndarray, updates: int) -> list[Part]:
