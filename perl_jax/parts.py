@@ -180,7 +180,7 @@ def make_learner(
         banned,
         config=config.learner,
         optimizer=config.optimizer,
-        total_updates=config.steps * config.learner.updates_per_batch,
+        total_updates=config.steps * config.learner.updates_of_step,
         objective=config.objective,
         length=config.rollout.max_new_tokens,
         temperature=config.rollout.temperature,

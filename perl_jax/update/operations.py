@@ -18,7 +18,7 @@ class Operations:
 
     Attributes:
         vision: For encoding every distinct image of a group once.
-        text: For reading every order once, and every response after it.
+        text: For reading every prompt once, and every response after it.
     """
 
     vision: int
@@ -49,14 +49,15 @@ def forward_operations(
         if not lengths_KxN.any():
             continue
         vision += sum(config.image_operations(image.grid) for image in group.images)
-        for prompt, lengths_N in zip(group.prompts, lengths_KxN.astype(np.int64), strict=False):
-            start = len(prompt.tokens)
+        asked, lengths = np.array(group.asked), lengths_KxN[: group.num_orders].astype(np.int64)
+        for number, prompt in enumerate(group.prompts):
+            start, of_prompt = len(prompt.tokens), lengths[asked == number]
             # The last token of a response is predicted but never read.
-            read = np.maximum(lengths_N - 1, 0)
+            read = np.maximum(of_prompt - 1, 0)
             text += config.text_operations(
                 tokens=start + int(read.sum()),
                 pairs=_triangle(start) + int((read * start + _triangle(read)).sum()),
-                predicted=int(lengths_N.sum()),
+                predicted=int(of_prompt.sum()),
             )
     return Operations(vision, text)
 

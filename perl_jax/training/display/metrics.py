@@ -47,6 +47,7 @@ METRICS: dict[str, Metric] = {
         "weight that corrects for the gap between sampler and trainer", "1"
     ),
     "policy/importance_weight_truncated": Metric("tokens whose weight was cut to its cap", "share"),
+    "update/applied": Metric("updates that were made", "updates"),
     "optimizer/learning_rate": Metric("learning rate of the last update", "1", "last"),
     "optimizer/grad_norm": Metric("global norm of the gradient before clipping", "1"),
     "optimizer/update_norm": Metric("global norm of what was added to the parameters", "1"),
