@@ -122,7 +122,8 @@ COMPONENTS: Mapping[str, Component] = {
         overlong, "penalty for length of the scored rollouts drawn, from 0 to -1", "reward"
     ),
     "agreement": Component(
-        agreement, "scored rollouts drawn that are right, and so are those of the other orders"
+        agreement,
+        "scored rollouts drawn that are right, times the share that is under the other orders",
     ),
     "length": Component(
         length, "reward of the scored rollouts drawn for being short in their group", "reward"

@@ -4,6 +4,7 @@ import importlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from functools import cached_property
 from inspect import Parameter
 from numbers import Real
 from typing import Any
@@ -61,13 +62,20 @@ class RewardFunction:
 
     path: str  # package.module:function, its name in messages
     function: Callable[..., Sequence[float]]
-    positional: tuple[str, ...] = POSITIONAL  # what it is called with; see `load_reward`
-    named: tuple[str, ...] = ()
+
+    @cached_property
+    def arguments(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The columns that it takes by position and by name.
+
+        Raises:
+            ValueError: It needs a parameter that is none of `COLUMNS`.
+        """
+        return _arguments(self.path, self.function)
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """All that it takes."""
-        return (*self.positional, *self.named)
+        """All columns that it takes."""
+        return (*self.arguments[0], *self.arguments[1])
 
     def __call__(
         self,
@@ -86,6 +94,10 @@ class RewardFunction:
         if metadata is None:
             metadata = [{}] * len(responses)
         given = {"responses": responses, "answers": answers, "metadata": metadata, **columns}
+        if unknown := [name for name in columns if name not in COLUMNS]:
+            raise ValueError(
+                f"reward {self.path}: expected columns of {_CHOICES}; got {unknown[0]!r}"
+            )
         if missing := [name for name in self.columns if name not in given]:
             raise ValueError(f"reward {self.path}: it takes {', '.join(missing)}; got none")
         rewards, faults = self.returned(given)
@@ -98,12 +110,12 @@ class RewardFunction:
 
     def returned(self, columns: Mapping[str, Sequence[Any]]) -> tuple[np.ndarray, list[Fault]]:
         """The rewards, float32, 0 where there is none, and the reasons for that."""
+        positional, named = self.arguments
         count = len(columns["responses"])
         rewards = np.zeros(count, np.float32)
         try:
             values = self.function(
-                *(columns[name] for name in self.positional),
-                **{name: columns[name] for name in self.named},
+                *(columns[name] for name in positional), **{name: columns[name] for name in named}
             )
             listed = _listed(values)
         except Exception as error:
@@ -152,7 +164,10 @@ def load_reward(path: str) -> RewardFunction:
     if not callable(function):
         hint = suggestion(name, [key for key, value in vars(module).items() if callable(value)])
         raise ValueError(f"reward {path}: {module_name} has no function {name!r}{hint}")
-    return RewardFunction(path, function, *_arguments(path, function))
+    reward = RewardFunction(path, function)
+    # What cannot be called is told now.
+    _ = reward.arguments
+    return reward
 
 
 def _arguments(path: str, function: Callable[..., Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -112,9 +112,9 @@ class TestRewardFunctions:
     def test_a_function_is_given_what_its_signature_asks_for(self, name, positional, named):
         reward = load_reward(f"my_rewards:{name}")
         columns = dict(zip(COLUMNS, "ramqiolg", strict=True))
+        by_position, by_name = reward.arguments
         given, by_name = reward.function(
-            *(columns[name] for name in reward.positional),
-            **{name: columns[name] for name in reward.named},
+            *(columns[name] for name in by_position), **{name: columns[name] for name in by_name}
         )
         assert (list(given), by_name) == (positional, named)
         assert set(reward.columns) == set(columns) & (set(COLUMNS[: len(given)]) | set(by_name))
@@ -138,6 +138,8 @@ class TestRewardFunctions:
         reward = load_reward("my_rewards:some")
         with pytest.raises(ValueError, match="my_rewards:some: it takes groups; got none"):
             reward(["a"], ["1"])
+        with pytest.raises(ValueError, match="expected columns of responses, .*; got 'group'"):
+            reward(["a"], ["1"], group=[0])
         # It returns no numbers, but was called.
         with pytest.raises(ValueError, match="expected 1 numbers; got 2"):
             reward(["a"], ["1"], groups=[0])
