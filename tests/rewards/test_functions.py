@@ -138,7 +138,7 @@ class TestRewardFunctions:
         reward = load_reward("my_rewards:some")
         with pytest.raises(ValueError, match="my_rewards:some: it takes groups; got none"):
             reward(["a"], ["1"])
-        with pytest.raises(ValueError, match="expected columns of responses, .*; got 'group'"):
+        with pytest.raises(ValueError, match=r"expected columns of responses, .*; got 'group'"):
             reward(["a"], ["1"], group=[0])
         # It returns no numbers, but was called.
         with pytest.raises(ValueError, match="expected 1 numbers; got 2"):
