@@ -53,7 +53,11 @@ class ResponseRows:
     groups: np.ndarray
 
     def columns(self, rows: Sequence[int] | np.ndarray) -> dict[str, list[Any]]:
-        """What functions of the user may take, of some rows, as plain data."""
+        """What functions of the user may take, of some rows, as plain data.
+
+        Groups are numbered from 0 in the order in which they come.
+        """
+        groups = list(dict.fromkeys(self.groups[rows].tolist()))
         return {
             "responses": [self.texts[row] for row in rows],
             "answers": [self.answers[row] for row in rows],
@@ -62,7 +66,7 @@ class ResponseRows:
             "ids": [self.ids[row] for row in rows],
             "orders": [self.orders[row] for row in rows],
             "lengths": [int(self.lengths[row]) for row in rows],
-            "groups": [int(self.groups[row]) for row in rows],
+            "groups": [groups.index(self.groups[row]) for row in rows],
         }
 
 

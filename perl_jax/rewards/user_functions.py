@@ -43,6 +43,7 @@ class UserFunctions(AbstractContextManager["UserFunctions"]):
         self._log = log
         self._lock = threading.Lock()
         self._process: FunctionProcess | None = None
+        self._closed = False
         self._told: set[tuple[str, str]] = set()
         # The numbers of failures and of responses of each call.
         self._calls: dict[str, deque[tuple[int, int]]] = {name: deque() for name in self.paths}
@@ -51,7 +52,10 @@ class UserFunctions(AbstractContextManager["UserFunctions"]):
         self.close()
 
     def close(self) -> None:
-        """Ends the process; may be called twice."""
+        """Ends the process, also during a call of another thread; may be called twice."""
+        self._closed = True
+        if (process := self._process) is not None:
+            process.kill()
         with self._lock:
             if self._process is not None:
                 self._process.end()
@@ -74,7 +78,7 @@ class UserFunctions(AbstractContextManager["UserFunctions"]):
             columns: All of `COLUMNS`, plain data that can be pickled.
 
         Raises:
-            GradingError: The function cannot be called at all.
+            GradingError: The function cannot be called at all, or this is closed.
         """
         nothing = np.zeros(len(columns["responses"]), np.float32)
         with self._lock:
@@ -145,6 +149,8 @@ class UserFunctions(AbstractContextManager["UserFunctions"]):
         return "" if self._log is None else f" (its output is in {self._log})"
 
     def _started(self) -> FunctionProcess:
+        if self._closed:
+            raise GradingError("reward functions are closed: call them within the `with` block")
         if self._process is not None and not self._process.is_alive:
             self._process.end()
             self._process = None

@@ -264,6 +264,32 @@ def test_a_call_that_is_interrupted_leaves_no_late_answer_to_the_next(called):
     assert functions.rewards("counted", columns("a"))[0].tolist() == [1]
 
 
+def test_closing_ends_a_call_of_another_thread_at_once(called, tmp_path):
+    functions, mark = called("marks", deadline=PATIENT), tmp_path / "mark"
+    reasons = []
+    thread = threading.Thread(
+        target=lambda: reasons.extend(functions.rewards("marks", columns(str(mark)))[1])
+    )
+    thread.start()
+    assert eventually(lambda: mark.exists() and mark.read_text())
+    functions.close()
+    thread.join()
+    assert reasons == ["crashed"]
+    assert not alive(int(mark.read_text()))
+    with pytest.raises(GradingError, match="reward functions are closed"):
+        functions.rewards("marks", columns("a"))
+
+
+def test_the_process_starts_again_when_the_program_that_forked_it_is_killed(called, descendants):
+    before, functions = descendants(os.getpid()), called("process", deadline=PATIENT)
+    worker = int(functions.rewards("process", columns("a"))[0][0])
+    (program,) = descendants(os.getpid()) - before - {worker}
+    os.kill(program, signal.SIGKILL)
+    # Nothing could kill the worker any more, so it does not outlive the program.
+    assert eventually(lambda: not alive(worker))
+    assert functions.rewards("process", columns("a"))[1] == [""]
+
+
 def test_no_process_starts_before_it_is_needed_or_is_left_after_closing(called, descendants):
     before = descendants(os.getpid())
     with called("process", deadline=PATIENT) as functions:
