@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from etils import epath
 
 from perl_jax import hosts
@@ -20,8 +21,8 @@ from perl_jax.data.survey import (
     row_name,
 )
 from perl_jax.permutation import Rules, rule_for, rules_from_config
-from perl_jax.rewards import Grader, RewardConfig, load_reward
-from perl_jax.types import Example
+from perl_jax.rewards import Grader, ResponseRows, RewardConfig, UserFunctions
+from perl_jax.types import Example, conversation_text
 from perl_jax.update.optimizer import learning_rate_schedule
 
 logger = logging.getLogger(__name__)
@@ -59,13 +60,14 @@ def check_ready(
     reward: RewardConfig,
     grader: Grader,
     checkpoints: epath.Path,
+    functions: UserFunctions | None = None,
 ) -> None:
     """Checks a run on all hosts together; the arguments are those of `findings`.
 
     Raises:
         NotReadyError: The run would fail; names all faults, of every host.
     """
-    found = findings(config, rows, reward, grader, checkpoints)
+    found = findings(config, rows, reward, grader, checkpoints, functions)
     told = hosts.gather([[one.field, one.message, one.ends] for one in found], "the checks")
     together = dict.fromkeys(Finding(*one) for of_host in told for one in of_host)
     for one in together:
@@ -89,6 +91,7 @@ def findings(
     reward: RewardConfig,
     grader: Grader,
     checkpoints: epath.Path | None,
+    functions: UserFunctions | None = None,
 ) -> list[Finding]:
     """The faults of a run that show before its weights are read.
 
@@ -98,11 +101,14 @@ def findings(
         reward: The settings of rewards.
         grader: Grades the responses of the run.
         checkpoints: The directory of checkpoints; None: not looked at.
+        functions: Calls the functions of ``reward``; None: one that ends with the checks.
     """
     found = [*_row_faults(config, rows), *_rule_faults(config, rows)]
     found += _ladder_faults(config, rows)
     found += _schedule_faults(config)
-    found += _reward_faults(reward, rows.surveyed)
+    with contextlib.ExitStack() as stack:
+        called = functions or stack.enter_context(UserFunctions(reward))
+        found += _reward_faults(called, rows.surveyed)
     # One host tells all of them.
     if hosts.is_main():
         if isinstance(config, TrainConfig):
@@ -189,22 +195,38 @@ def _ladder_faults(config: RunConfig, rows: Rows) -> Iterator[Finding]:
 
 def _schedule_faults(config: RunConfig) -> Iterator[Finding]:
     """A warm-up that is longer than the run."""
-    updates = config.learner.updates_per_batch if isinstance(config, TrainConfig) else 1
+    updates = config.learner.updates_of_step if isinstance(config, TrainConfig) else 1
     try:
         learning_rate_schedule(config.optimizer, config.steps * updates)
     except ValueError as error:
         yield Finding("optimizer.warmup_updates", str(error).partition(": ")[2])
 
 
-def _reward_faults(config: RewardConfig, rows: Sequence[SurveyedRow]) -> Iterator[Finding]:
+def _reward_faults(functions: UserFunctions, rows: Sequence[SurveyedRow]) -> Iterator[Finding]:
     """Calls every function of the user once, as a run does."""
-    for name, path in config.functions.items():
-        try:
-            function = load_reward(path)
-            for row in rows[:1]:
-                function([_DUMMY], [row.example.answer], [row.example.metadata])
-        except (ImportError, RuntimeError, ValueError) as error:
-            yield Finding(f"reward.functions.{name}", str(error))
+    problems = functions.problems()
+    for name in functions.paths:
+        field = f"reward.functions.{name}"
+        if name in problems:
+            yield Finding(field, problems[name])
+        elif rows and not problems:
+            _, faults = functions.call(name, _dummy_response(rows[0].example).columns([0]))
+            for fault in faults:
+                yield Finding(field, f"{functions.paths[name]}: {fault.message}")
+
+
+def _dummy_response(example: Example) -> ResponseRows:
+    return ResponseRows(
+        texts=[_DUMMY],
+        answers=[example.answer],
+        metadata=[example.metadata],
+        lengths=np.array([len(_DUMMY)]),
+        stopped=np.array([True]),
+        questions=[conversation_text(example)],
+        ids=[example.id],
+        orders=[tuple(range(len(example.images)))],
+        groups=np.array([0]),
+    )
 
 
 def _truth_faults(rows: Rows, grader: Grader, fraction: float) -> Iterator[Finding]:

@@ -146,10 +146,11 @@ def test_a_fresh_model_is_known_by_what_was_asked_for(model):
 
 def test_the_rewarder_of_a_run_knows_what_the_template_of_its_model_opens():
     config = SimpleNamespace(reward=RewardConfig(), rollout=RolloutConfig(max_new_tokens=77))
-    parts = SimpleNamespace(grader="grader", processor=SimpleNamespace(opening="<think>\\n"))
+    processor = SimpleNamespace(opening="<think>\\n")
+    parts = SimpleNamespace(grader="grader", processor=processor, functions="functions")
     rewarder = make_rewarder(config, parts)
     assert (rewarder.opening, rewarder.max_new_tokens) == ("<think>\\n", 77)
-    assert rewarder.grader == "grader"
+    assert (rewarder.grader, rewarder.functions) == ("grader", "functions")
 
 
 def test_a_schedule_counts_every_update_of_every_epoch(monkeypatch):

@@ -52,15 +52,17 @@ def concatenate(draws: Sequence[Draw]) -> Draw:
     names = rewards[0].components
     components = {name: np.concatenate([one.components[name] for one in rewards]) for name in names}
     stats: Counter[str] = Counter()
+    failed: Counter[str] = Counter()
     seconds: Counter[str] = Counter()
     for draw in draws:
         stats.update(draw.rollouts.stats)
+        failed.update(draw.rewards.failed)
         seconds.update(draw.seconds)
     return Draw(
         [one for draw in draws for one in draw.orders],
         [one for draw in draws for one in draw.groups],
         Rollouts(tokens, logprobs, lengths, stopped, stats),
-        Rewards(reward, accuracy, scored, components),
+        Rewards(reward, accuracy, scored, components, failed),
         np.concatenate([draw.texts for draw in draws]),
         seconds,
     )
@@ -79,6 +81,7 @@ def rollout_metrics(drawn: Draw) -> dict[str, float]:
         "reward/mean": _mean(rewards.reward[scored]),
         **{f"reward/{name}": _mean(of[scored]) for name, of in rewards.components.items()},
         "reward/unscored": _mean(~scored[real]),
+        **{f"reward/failed/{reason}": float(count) for reason, count in rewards.failed.items()},
         "rollout/length": _mean(rollouts.lengths[real]),
         "rollout/length_max": float(rollouts.lengths.max()),
         "rollout/truncated": _mean(~rollouts.stopped[real]),
