@@ -4,7 +4,7 @@ import numpy as np
 
 from perl_jax.experience.draws import Draw, concatenate, rollout_metrics
 from perl_jax.rewards import Rewards
-from perl_jax.types import Rollouts
+from perl_jax.types import Group, Rollouts
 
 
 def draw(failed):
@@ -14,7 +14,8 @@ def draw(failed):
     tokens = np.zeros((1, 1, 2, 3), np.int32)
     rollouts = Rollouts(tokens, tokens.astype(np.float32), zeros.astype(np.int32), scored)
     rewards = Rewards(zeros, zeros, scored, {}, failed)
-    return Draw([None], [None], rollouts, rewards, np.full((1, 1, 2), ""), {})
+    group = Group("p", (), (), (), ())
+    return Draw([None], [group], rollouts, rewards, np.full((1, 1, 2), ""), {})
 
 
 def test_responses_that_got_no_reward_are_counted_by_reason_over_all_draws():

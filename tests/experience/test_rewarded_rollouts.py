@@ -7,7 +7,7 @@ import pytest
 
 from perl_jax.experience import rewarded
 from perl_jax.permutation import Orders
-from perl_jax.rewards import RewardConfig, Rewarder, Rewards
+from perl_jax.rewards import RewardConfig, Rewarder, Rewards, UserFunctions
 from tests.experience.scripted import Grader, Processor, Sampler, example
 
 
@@ -121,6 +121,34 @@ def test_a_rewarder_sees_what_was_asked_in_which_order_and_what_belongs_together
     assert rows.orders == [own] * 4 + [swapped] * 2
     assert rows.groups.tolist() == [0, 0, 1, 1, 1, 1]
     assert found.failed == {"raised": 2}
+
+
+FUNCTION = """
+import os
+def length_of(responses, ids, lengths):
+    if ids[0] == "q":
+        os._exit(1)
+    return [float(length) for length in lengths]
+"""
+
+
+def test_a_function_that_crashes_for_one_group_leaves_that_group_alone_unscored(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "crashing_reward.py").write_text(FUNCTION)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    config = RewardConfig(
+        {"mine": 1.0}, {"mine": "crashing_reward:length_of"}, function_deadline=0.5
+    )
+    words = {"p": ["1.", "41."], "q": ["1.", "0."], "r": ["441.", "1."]}
+    with UserFunctions(config) as functions:
+        rewarder = Rewarder(config, Grader(), max_new_tokens=4, functions=functions)
+        here = np.array([True, True, True])
+        found = rewarded_by(rewarder, [in_order(name) for name in words], rollouts_of(words), here)
+    assert found.scored.tolist() == [[[True, True]], [[False, False]], [[True, True]]]
+    assert found.reward.tolist() == [[[2, 3]], [[0, 0]], [[4, 2]]]
+    assert found.accuracy.tolist() == [[[1, 1]], [[0, 0]], [[1, 1]]]
+    assert found.failed == {"crashed": 2}
 
 
 def test_the_failures_of_functions_on_all_hosts_are_added(monkeypatch):

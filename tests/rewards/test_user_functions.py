@@ -49,7 +49,7 @@ def has_children(responses):
     for text in responses:
         child = subprocess.Popen(["sleep", "3600"])
         open(text, "w").write(str(child.pid))
-    time.sleep(3600)
+    os._exit(1)
 def marks(responses):
     open(responses[0], "w").write(str(os.getpid()))
     time.sleep(3600)
@@ -241,10 +241,10 @@ def test_a_process_that_is_killed_between_calls_costs_nothing(called):
     assert (values[0] != first, reasons) == (True, [""])
 
 
-def test_the_children_of_a_function_that_hangs_are_killed_with_it(called, tmp_path):
+def test_the_children_of_a_process_that_ends_are_killed_with_it(called, tmp_path):
     mark = tmp_path / "child"
-    functions = called("has_children", deadline=2.0)
-    assert functions.rewards("has_children", columns(str(mark)))[1] == ["deadline"]
+    functions = called("has_children", deadline=PATIENT)
+    assert functions.rewards("has_children", columns(str(mark)))[1] == ["crashed"]
     assert eventually(lambda: not alive(int(mark.read_text())))
 
 
