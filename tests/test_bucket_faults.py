@@ -136,15 +136,19 @@ def test_a_new_directory_is_copied_to_a_url_and_a_model_only_when_whole(bucket, 
     with storage.new_directory(str(tmp_path / "near")) as directory:
         assert directory == tmp_path / "near"
 
-    def refuse(method, path):
-        return 403 if method == "POST" else None
+    posts = []
 
-    bucket.fault = refuse
+    def refuse_the_last(method, path):
+        posts.extend([path] * (method == "POST"))
+        return 403 if method == "POST" and len(posts) == 3 else None
+
+    bucket.fault = refuse_the_last
     with ExitStack() as stack:
         directory = stack.enter_context(storage.new_directory(f"{url}-2"))
         directory.mkdir()
-        (directory / "a").touch()
-        with pytest.raises(StorageError, match=f"{url}-2/a: cannot be written: "):
+        for name in ("config.json", "model.safetensors", "tokenizer.json"):
+            (directory / name).touch()
+        with pytest.raises(StorageError, match=f"{url}-2/config.json: cannot be written: "):
             stack.close()
 
 
