@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 
 from perl_jax import storage
 from perl_jax.data.sources.parquet import ParquetSource
+from perl_jax.main import one_line_errors
 from perl_jax.storage import StorageError, read_range
 from tests.bucket import NAME
 from tests.data.sources.parquet_files import verl_row, write_verl
@@ -21,16 +21,25 @@ from tests.s3_bucket import running_s3_bucket
 
 ROOT = Path(__file__).parents[1]
 URL = f"gs://{NAME}/rows.parquet"
-# Its interpreter ends slowly, so that threads that are still in Python are seen there.
-ENDS_SLOWLY = """
-import sys, time
+# Ends while a thread of pyarrow reads; its interpreter takes its time, so that the thread meets it.
+ENDS_WHILE_READING = """
+import sys, threading, time
+import pyarrow.parquet as pq
+from perl_jax import storage
+
 class Late:
     def __del__(self, sleep=time.sleep):
         sleep(1.5)
-import perl_jax
-perl_jax.late = Late()
-from perl_jax.__main__ import main
-sys.exit(main(sys.argv[1:]))
+
+storage.late = Late()
+file = pq.ParquetFile(storage.open_ranges(sys.argv[1]), pre_buffer=True)
+print("opened", flush=True)
+sys.stdin.readline()
+storage._under_way.clear()
+threading.Thread(target=file.read_row_group, args=(0,), daemon=True).start()
+while not storage._under_way:
+    time.sleep(0.01)
+sys.exit(3)
 """
 
 
@@ -96,28 +105,27 @@ def test_a_bucket_that_refuses_or_does_not_answer_is_told_by_the_url_in_time(
     assert ("no answer within 0.2 s" if fault == SILENCE else "Forbidden") in str(caught.value)
 
 
-def test_a_command_ends_with_its_message_while_other_threads_still_read(bucket):
-    """The first thread finds nothing, the others hear nothing."""
-    asked = []
+def test_a_process_ends_with_its_own_status_while_threads_of_pyarrow_read(bucket):
+    """Or else the interpreter is aborted, with ``terminate called without an active exception``."""
+    with subprocess.Popen(
+        [sys.executable, "-c", ENDS_WHILE_READING, URL],
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdout.readline() == "opened\n"
+        bucket.fault = lambda method, path: 1.0
+        _, err = process.communicate("go on\n", timeout=120)
+    assert process.returncode == 3, err
 
-    def fault(method, path):
-        if method != "GET" or "/download/" not in path:
-            return None
-        asked.append(path)
-        return None if len(asked) < 3 else 404 if len(asked) == 3 else SILENCE
 
-    bucket.fault = fault
-    began = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-c", ENDS_SLOWLY, "lint", f"--data={URL}"],
-        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
-        timeout=120,
-    )  # fmt: skip
-    assert (done.returncode, done.stdout) == (1, ""), done
-    (line,) = done.stderr.splitlines()
-    assert line.startswith(f"error: {URL}: ")
-    # Not the 60 s that a try may take.
-    assert time.monotonic() - began < 50
+def test_a_command_tells_a_failing_bucket_in_one_line(bucket, caplog, capsys):
+    failing(bucket, 409, 100)
+    with pytest.raises(SystemExit), one_line_errors():
+        read_range(URL, 0, 4)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {URL}: cannot be read, at 3 tries: HttpError: ")
+    # No tracebacks of the client for what is told here.
+    assert {record.name for record in caplog.records} == {"perl_jax.storage"}
 
 
 def test_a_new_directory_is_copied_to_a_url_and_a_model_only_when_whole(bucket, tmp_path):
@@ -136,15 +144,19 @@ def test_a_new_directory_is_copied_to_a_url_and_a_model_only_when_whole(bucket, 
     with storage.new_directory(str(tmp_path / "near")) as directory:
         assert directory == tmp_path / "near"
 
-    def refuse(method, path):
-        return 403 if method == "POST" else None
+    posts = []
 
-    bucket.fault = refuse
+    def refuse_the_last(method, path):
+        posts.extend([path] * (method == "POST"))
+        return 403 if method == "POST" and len(posts) == 3 else None
+
+    bucket.fault = refuse_the_last
     with ExitStack() as stack:
         directory = stack.enter_context(storage.new_directory(f"{url}-2"))
         directory.mkdir()
-        (directory / "a").touch()
-        with pytest.raises(StorageError, match=f"{url}-2/a: cannot be written: "):
+        for name in ("config.json", "model.safetensors", "tokenizer.json"):
+            (directory / name).touch()
+        with pytest.raises(StorageError, match=f"{url}-2/config.json: cannot be written: "):
             stack.close()
 
 

@@ -143,7 +143,7 @@ class Lease(AbstractContextManager["Lease"]):
     def __exit__(self, *error: object) -> None:
         self._stop.set()
         # A bucket that does not answer must not keep the process.
-        self._thread.join(self._renewal)
+        self._thread.join(max(self._renewal, 4 * _POLL_SECONDS))
         try:
             # Only if it is still this one.
             self._answer(self._store.write(LEASE, None, if_equal=self._generation), self._renewal)
