@@ -60,16 +60,22 @@ class Programs:
         optimizer: optax.GradientTransformation,
         schedule: optax.Schedule,
         sharding: BatchSharding,
+        kl_coefficient: float | None = None,
         compile: Compile = jit,
     ) -> None:
+        """Binds the arguments; ``kl_coefficient`` is the first one of a state that has any."""
         like_params, replicated = shardings_of(params), sharding.replicated
         shapes = jax.eval_shape(optimizer.init, params)
-        like_state: Any = state_shardings(shapes, params, replicated)
+        adaptive = kl_coefficient is not None
+        like_state: Any = state_shardings(shapes, params, replicated, adaptive=adaptive)
         # A backward pass that goes layer by layer can add up gradients on its way.
         in_place = policy.text_layers if head.remat == "layers" else ()
         options = _compiler_options(params)
         self.start = compile(
-            "start", partial(start, optimizer), static_argnums=2, out_shardings=like_state
+            "start",
+            partial(start, optimizer, kl_coefficient),
+            static_argnums=2,
+            out_shardings=like_state,
         )
         self.copy = compile("copy", copy_as, static_argnums=1, out_shardings=like_params)
         self.zeros = compile("zeros", partial(zero_gradients, params), out_shardings=like_params)
@@ -99,7 +105,11 @@ def _compiler_options(params: Params) -> dict[str, bool] | None:
 
 
 def start(
-    optimizer: optax.GradientTransformation, params: Params, key_data: jax.Array, key_impl: str
+    optimizer: optax.GradientTransformation,
+    kl_coefficient: float | None,
+    params: Params,
+    key_data: jax.Array,
+    key_impl: str,
 ) -> TrainState:
     """The state before the first update, of copies, as updates donate it."""
     return TrainState(
@@ -107,6 +117,7 @@ def start(
         optimizer=optimizer.init(params),
         key=jax.random.wrap_key_data(key_data, impl=key_impl),
         skipped_in_a_row=jnp.zeros((), jnp.int32),
+        kl_coefficient=None if kl_coefficient is None else jnp.float32(kl_coefficient),
     )
 
 
@@ -155,7 +166,7 @@ def apply(
         optimizer, state.params, state.optimizer, gradients
     )
     skipped = jnp.where(stats["optimizer/skipped"] > 0, state.skipped_in_a_row + 1, 0)
-    state = TrainState(params, optimizer_state, state.key, skipped)
+    state = TrainState(params, optimizer_state, state.key, skipped, state.kl_coefficient)
     return state, stats | {"optimizer/learning_rate": rate}
 
 

@@ -31,6 +31,7 @@ METRICS: dict[str, Metric] = {
     "policy/loss": Metric("what the update minimises", "1"),
     "policy/entropy": Metric("entropy of the policy at a response's tokens", "nats per token"),
     "policy/kl": Metric("penalty against the reference policy", "nats per token"),
+    "policy/kl_coefficient": Metric("factor of this penalty, if it adapts", "1", "last"),
     "policy/approx_kl": Metric("divergence of the policy from the one sampled", "nats per token"),
     "policy/clip_fraction": Metric("tokens that either clip holds back", "share"),
     "policy/clip_fraction_high": Metric("tokens that the upper clip holds back", "share"),
@@ -47,6 +48,7 @@ METRICS: dict[str, Metric] = {
         "weight that corrects for the gap between sampler and trainer", "1"
     ),
     "policy/importance_weight_truncated": Metric("tokens whose weight was cut to its cap", "share"),
+    "policy/importance_weight_masked": Metric("tokens left out for their weight", "share"),
     "optimizer/learning_rate": Metric("learning rate of the last update", "1", "last"),
     "optimizer/grad_norm": Metric("global norm of the gradient before clipping", "1"),
     "optimizer/update_norm": Metric("global norm of what was added to the parameters", "1"),
