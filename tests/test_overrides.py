@@ -10,7 +10,7 @@ import pytest
 
 from perl_jax.config import TrainConfig
 from perl_jax.mesh import MeshConfig
-from perl_jax.objectives import PRESETS
+from perl_jax.objectives import ObjectiveConfig
 from perl_jax.overrides import (
     find_config,
     load_config,
@@ -141,9 +141,9 @@ def test_a_wrong_flag_names_the_field_and_what_was_expected(file, flag, message)
 
 
 def test_an_opened_section_keeps_the_defaults_of_its_other_fields(file):
-    assert read(file).objective == PRESETS["perl"]
+    assert read(file).objective == ObjectiveConfig()
     opened = read(file, "--config.objective.clip_high=0.3").objective
-    assert opened == dataclasses.replace(PRESETS["perl"], clip_high=0.3)
+    assert opened == ObjectiveConfig(clip_high=0.3)
 
 
 def test_a_value_with_a_dash_may_stand_apart(file):

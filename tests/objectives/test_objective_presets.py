@@ -13,8 +13,12 @@ from perl_jax.objectives import PRESETS, Objective, aggregate
 def loss(objective, logprobs, old, reference, rewards_BxG, mask):
     """The loss of B groups of G responses, as `perl_jax.update.losses` puts it together."""
     advantages = objective.advantages(rewards_BxG)
+    if objective.penalises_rewards:
+        penalties = objective.penalty(old, reference, mask)
+        advantages = objective.penalised_advantages(rewards_BxG, penalties, mask)
     per_token, _ = objective.token_loss(logprobs, old, advantages, mask)
-    per_token += objective.kl_coefficient * objective.penalty(logprobs, reference, mask)
+    if objective.kl_in == "loss":
+        per_token += objective.kl_coefficient * objective.penalty(logprobs, reference, mask)
     return aggregate(per_token, mask, objective.aggregation, length=4)
 
 
@@ -39,8 +43,13 @@ BY_HAND = {
     "gspo": (-1.0004 * 0.7071068 + 0.7071068) / 2,
     # -1.25 * 0.70711 * -1 and 0.70711 * -1 twice, over three tokens.
     "cispo": (1.25 - 2) * 0.7071068 / 3,
-    # Leave-one-out: 1 - 0 and 0 - 1; sums of tokens, mean of two responses.
-    "rloo": (-1.2 * 1 + 2 * 1) / 2,
+    # Before the batch the first token was 2.5 times less likely than under the reference: k1 is
+    # -log 2.5, and its reward is 1 + 0.05 log 2.5. Leave-one-out: that minus 0, and 0 minus that;
+    # sums of tokens, mean of two responses.
+    "rloo": (-1.2 + 2) * (1 + 0.05 * 0.9162907) / 2,
+    # Returns x, 0 and 0, of any x: minus their mean and over their population deviation these are
+    # sqrt 2, -sqrt 1/2 and -sqrt 1/2.
+    "reinforce_pp": (-1.2 * 1.4142136 + 2 * 0.7071068) / 3,
     # As grpo, over tokens, with a coefficient of 0.01.
     "perl": (-1.2 * 0.7071068 + 0.01 * 0.3068528 + 2 * 0.7071068) / 3,
 }
@@ -82,7 +91,7 @@ def test_a_preset_is_frozen_and_changed_by_making_another():
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("baseline", "average", "baseline: expected one of mean, leave_one_out, none"),
+        ("baseline", "average", "baseline: expected one of mean, leave_one_out, batch_mean, none"),
         ("scale", "stdd", r"scale: .* \(did you mean 'std'\?\)"),
         ("level", "word", "level: expected one of token, sequence"),
         ("aggregation", "mean", "aggregation: expected one of token_mean"),
