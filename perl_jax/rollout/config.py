@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from annotated_types import Gt, MinLen
+from annotated_types import Interval, MinLen
 
 from perl_jax.buckets import AutoRungs
 from perl_jax.rollout.strategies import Strategy
@@ -23,7 +23,7 @@ Temperature = Annotated[
 ]
 
 
-_TopP = Annotated[Fraction, Gt(0), Expects("a share above 0, up to 1")]
+_TopP = Annotated[float, Interval(gt=0, le=1), Expects("a share above 0, up to 1")]
 _Stop = Annotated[str, MinLen(1), Expects("a text of at least one character")]
 
 

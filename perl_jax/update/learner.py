@@ -150,11 +150,6 @@ class Learner:
                 importance_cap=config.importance_cap,
                 importance=config.importance,
             )
-        kl_coefficient: float | None = None
-        if objective is not None and objective.kl_target is not None:
-            kl_coefficient, replicated = objective.kl_coefficient, self.sharding.replicated
-            adapt = objective.next_kl_coefficient
-            self._adapt = compile("adapt", adapt, out_shardings=replicated)
         self.programs = Programs(
             self.policy,
             params,
@@ -163,7 +158,7 @@ class Learner:
             optimizer=make_optimizer(optimizer, total_updates, params),
             schedule=learning_rate_schedule(optimizer, total_updates),
             sharding=self.sharding,
-            kl_coefficient=kl_coefficient,
+            objective=objective,
             compile=compile,
         )
         self.reference: Params | None = None
@@ -292,7 +287,9 @@ class Learner:
         used = state.kl_coefficient
         assert used is not None
         rollouts = self.sharding.replicate(np.array(batch.mask.any(-1).sum(), np.float32))
-        state = replace(state, kl_coefficient=self._adapt(used, stats["policy/kl"], rollouts))
+        state = replace(
+            state, kl_coefficient=self.programs.adapt(used, stats["policy/kl"], rollouts)
+        )
         return state, stats | {"policy/kl_coefficient": used}
 
     def _mini_batches(self, batch: TrainBatch) -> list[MiniBatch]:

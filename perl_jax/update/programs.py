@@ -10,6 +10,7 @@ import optax
 
 from perl_jax.mesh import BatchSharding
 from perl_jax.models import Policy
+from perl_jax.objectives import Objective
 from perl_jax.update.forward import Head, response_logprobs
 from perl_jax.update.optimizer import applied_updates, apply_gradients
 from perl_jax.update.packing import MicroBatch
@@ -45,6 +46,8 @@ _COMPILER_OPTIONS = {
 class Programs:
     """The compiled programs of one learner: the functions below with their first arguments bound.
 
+    ``adapt``, of an objective that changes its KL coefficient, is its ``next_kl_coefficient``.
+
     ``add`` donates the gradients, ``apply`` the state. The shardings of results are fixed: the
     compiler could otherwise hold gradients whole on every device, and the optimizer's first
     moments, which depend on no input, whole on one.
@@ -60,10 +63,14 @@ class Programs:
         optimizer: optax.GradientTransformation,
         schedule: optax.Schedule,
         sharding: BatchSharding,
-        kl_coefficient: float | None = None,
+        objective: Objective | None = None,
         compile: Compile = jit,
     ) -> None:
-        """Binds the arguments; ``kl_coefficient`` is the first one of a state that has any."""
+        kl_coefficient: float | None = None
+        if objective is not None and objective.kl_target is not None:
+            kl_coefficient = objective.kl_coefficient
+            adapt = objective.next_kl_coefficient
+            self.adapt = compile("adapt", adapt, out_shardings=sharding.replicated)
         like_params, replicated = shardings_of(params), sharding.replicated
         shapes = jax.eval_shape(optimizer.init, params)
         adaptive = kl_coefficient is not None

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from perl_jax.objectives import PRESETS, Objective, aggregate
+from perl_jax.objectives import PRESETS, Objective, ObjectiveConfig, aggregate
+from perl_jax.settings import read_config
 
 
 @partial(jax.jit, static_argnums=0)
@@ -105,6 +106,35 @@ def test_a_preset_is_frozen_and_changed_by_making_another():
 def test_a_wrong_field_is_an_error_where_the_objective_is_made(field, value, message):
     with pytest.raises(ValueError, match=message):
         Objective(**{field: value})
+
+
+def test_a_section_has_the_values_of_its_preset_but_for_those_that_it_gives():
+    for name, preset in PRESETS.items():
+        read = read_config(ObjectiveConfig, {"preset": name})
+        assert dataclasses.asdict(read) == {**dataclasses.asdict(preset), "preset": name}
+    assert read_config(ObjectiveConfig, {}) == ObjectiveConfig()
+    assert dataclasses.asdict(ObjectiveConfig()) == {
+        **dataclasses.asdict(PRESETS["perl"]), "preset": "perl",
+    }  # fmt: skip
+    alone = read_config(ObjectiveConfig, {"clip_high": 0.28})
+    assert (alone.clip_high, alone.dual_clip, alone.kl_coefficient) == (0.28, 3.0, 0.01)
+    given = read_config(ObjectiveConfig, {"preset": "perl", "dual_clip": None})
+    assert given.dual_clip is None
+
+
+def test_an_unknown_preset_is_one_line_with_the_choices():
+    with pytest.raises(ValueError, match=r"preset: expected one of grpo, .*, perl; got 'dappo' "):
+        read_config(ObjectiveConfig, {"preset": "dappo"})
+
+
+def test_an_adaptive_coefficient_begins_above_0():
+    with pytest.raises(ValueError, match="kl_target: expected a kl_coefficient above 0"):
+        Objective(kl_target=0.1)
+
+
+def test_a_penalty_of_the_loss_is_in_no_advantage():
+    with pytest.raises(ValueError, match="kl_in: expected reward or token_reward; got loss"):
+        PRESETS["grpo"].penalised_advantages(REWARDS, LOGPROBS, MASK)
 
 
 @pytest.mark.parametrize("changes", [{"level": "sequence"}, {"dual_clip": 3.0}])
