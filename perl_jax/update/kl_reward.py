@@ -75,8 +75,8 @@ def with_penalty(
     old: np.ndarray | None,
     reference: np.ndarray | None,
     coefficient: float | None = None,
-) -> tuple[TrainBatch, float]:
-    """The batch with advantages of penalised rewards, and the mean penalty of its tokens.
+) -> tuple[TrainBatch, dict[str, float]]:
+    """The batch with advantages of penalised rewards, and metrics by their names in the logs.
 
     Args:
         objective: Has the penalty in the reward.
@@ -85,13 +85,17 @@ def with_penalty(
         reference: Those of the reference; None as well then.
         coefficient: In place of the objective's, if it changes over the run.
     """
-    mask, penalties = batch.mask, np.zeros(batch.mask.shape, np.float32)
+    mask, metrics = batch.mask, {}
+    penalties = np.zeros(mask.shape, np.float32)
     if old is not None and reference is not None:
         scores = jax.device_put((old, reference, mask))
         penalties = jax.device_get(objective.penalty(*scores))
-    mean = float(penalties.sum(dtype=np.float64) / max(mask.sum(), 1))
+        metrics["policy/kl"] = float(penalties.sum(dtype=np.float64) / max(mask.sum(), 1))
     # A rollout that does not count may have any reward, NaN too.
     rewards = np.where(mask.any(-1), batch.rewards, 0).astype(np.float32)
     rewards, penalties, mask = jax.device_put((rewards, penalties, mask))
     advantages = objective.penalised_advantages(rewards, penalties, mask, coefficient)
-    return replace(batch, advantages=np.asarray(jax.device_get(advantages)), old=old), mean
+    made = replace(batch, advantages=np.asarray(jax.device_get(advantages)), old=old)
+    counted = batch.mask if made.advantages.ndim == 4 else batch.mask.any(-1)
+    metrics["advantage/std"] = float(made.advantages[counted].std()) if counted.any() else 0.0
+    return made, metrics

@@ -265,11 +265,12 @@ class Learner:
     def _penalised(
         self, state: TrainState, batch: TrainBatch, activity: Activity
     ) -> tuple[TrainBatch, Stats]:
-        """The batch with advantages of penalised rewards, and the statistic of the penalty."""
+        """The batch with advantages of penalised rewards, and statistics."""
         assert self.objective is not None
         fetch, reference = self.sharding.fetch, self.reference
         if reference is None:
-            return with_penalty(self.objective, batch, None, None)[0], {}
+            batch, metrics = with_penalty(self.objective, batch, None, None)
+            return batch, self._on_devices(metrics)
         (tell,) = _told(activity, "scoring", 1)
         groups = move_images(batch.groups, self.sharding)
         responses, values = Responses(batch.tokens, batch.lengths), {PLACE: place_numbers(batch)}
@@ -277,8 +278,12 @@ class Learner:
         passes = [partial(self._score, params) for params in (state.params, reference)]
         old, before = score_all(batch, micro_batches, passes, fetch)
         factor = None if state.kl_coefficient is None else float(fetch(state.kl_coefficient))
-        batch, mean = with_penalty(self.objective, batch, old, before, factor)
-        return batch, {"policy/kl": self.sharding.replicate(np.array(mean, np.float32))}
+        batch, metrics = with_penalty(self.objective, batch, old, before, factor)
+        return batch, self._on_devices(metrics)
+
+    def _on_devices(self, metrics: Mapping[str, float]) -> Stats:
+        replicate = self.sharding.replicate
+        return {name: replicate(np.array(value, np.float32)) for name, value in metrics.items()}
 
     def _adapted(
         self, state: TrainState, stats: Stats, batch: TrainBatch
@@ -287,10 +292,8 @@ class Learner:
         used = state.kl_coefficient
         assert used is not None
         rollouts = self.sharding.replicate(np.array(batch.mask.any(-1).sum(), np.float32))
-        state = replace(
-            state, kl_coefficient=self.programs.adapt(used, stats["policy/kl"], rollouts)
-        )
-        return state, stats | {"policy/kl_coefficient": used}
+        adapted = self.programs.adapt(used, stats["policy/kl"], rollouts)
+        return replace(state, kl_coefficient=adapted), stats | {"policy/kl_coefficient": used}
 
     def _mini_batches(self, batch: TrainBatch) -> list[MiniBatch]:
         """Checks the batch and cuts it into equal parts, one for each update."""
