@@ -28,7 +28,7 @@ def get_config() -> ConfigDict:
     }
     config.steps = 20
     config.seed = 0
-    config.objective = {"aggregation": "token_mean", "kl_coefficient": 0.0}
+    config.objective = {"preset": "perl", "kl_coefficient": 0.0}
     config.rollout = {
         "groups": GROUPS,
         "num_rollouts": 6,

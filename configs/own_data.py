@@ -25,7 +25,7 @@ def get_config() -> ConfigDict:
     config.data = {"train": {"parquet": {"paths": ("mine/train.parquet",)}}}
     config.data.max_prompt_tokens = 256
     config.steps = 10
-    config.objective = {"aggregation": "token_mean", "kl_coefficient": 0.0}
+    config.objective = {"preset": "perl", "kl_coefficient": 0.0}
     config.rollout = {
         "groups": 4,
         "num_rollouts": 4,

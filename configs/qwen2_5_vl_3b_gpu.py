@@ -25,7 +25,7 @@ def get_config() -> ConfigDict:
         "pipeline": {"workers": 4},
     }
     config.steps = 200
-    config.objective = {"dual_clip": 3.0, "aggregation": "token_mean", "kl_coefficient": 0.0}
+    config.objective = {"preset": "perl", "kl_coefficient": 0.0}
     config.rollout = {
         "groups": 32,
         "num_rollouts": 6,

@@ -30,12 +30,7 @@ def get_config() -> ConfigDict:
     }
     config.steps = STEPS
     # GRPO with one pooled baseline an example, clip 0.2, mean over tokens, KL 0.01 in the loss.
-    config.objective = {
-        "dual_clip": 3.0,
-        "aggregation": "token_mean",
-        "kl": "k3",
-        "kl_coefficient": 0.01,
-    }
+    config.objective = {"preset": "perl"}
     config.rollout = {
         "groups": 128,
         "num_rollouts": 6,

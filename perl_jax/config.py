@@ -17,7 +17,7 @@ from perl_jax.hosts import HostsConfig
 from perl_jax.mesh import MeshConfig
 from perl_jax.models.fresh import FreshModel
 from perl_jax.models.opening import ModelConfig
-from perl_jax.objectives import PRESETS, Objective
+from perl_jax.objectives import ObjectiveConfig
 from perl_jax.rewards import RewardConfig
 from perl_jax.settings import Checked, Count
 from perl_jax.training.checkpoint import CheckpointConfig
@@ -97,7 +97,7 @@ class TrainConfig(RunConfig):
         reward: What a response is rewarded for.
     """
 
-    objective: Objective = field(default_factory=lambda: PRESETS["perl"])
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     filtering: GroupFilterConfig = field(default_factory=GroupFilterConfig)
     reward: RewardConfig = field(default_factory=RewardConfig)
 

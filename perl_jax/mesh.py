@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
 
 from perl_jax.settings import Checked, Count
@@ -277,6 +278,12 @@ class BatchSharding:
     def replicate(self, array: np.ndarray) -> jax.Array:
         """Puts an array on every device."""
         return jax.device_put(array, self.replicated)
+
+    def fetch(self, array: jax.Array) -> np.ndarray:
+        """The whole of an array of the devices, on every host; all hosts must call it."""
+        if array.is_fully_addressable:
+            return np.asarray(jax.device_get(array))
+        return np.asarray(multihost_utils.process_allgather(array, tiled=True))
 
     def shapes(self, one: Tree, axes: Callable[[Tree], Tree] = first_axes) -> Tree:
         """The shapes and shardings of the result of `put`, from the arrays of one shard."""

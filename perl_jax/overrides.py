@@ -218,7 +218,18 @@ def _with(config: Any, keys: Sequence[str | int], value: Any, path: str, kind: A
 def _by_default(kind: type, name: str) -> Any:
     """What a field holds that a file lacks; an empty section if it is closed, or must be given."""
     default = default_of(kind, name)
-    return {} if default in (None, REQUIRED) else as_fields(default)
+    if default in (None, REQUIRED) or default == _empty(type(default)):
+        # What such a section lacks may depend on what the other flags set.
+        return {}
+    return as_fields(default)
+
+
+def _empty(kind: type[Any]) -> Any:
+    """What an empty section is read as; None if it must give fields, or is none."""
+    if not dataclasses.is_dataclass(kind):
+        return None
+    needed = any(default_of(kind, item.name) is REQUIRED for item in dataclasses.fields(kind))
+    return None if needed else read_config(kind, {})
 
 
 def as_fields(config: Any) -> Any:

@@ -78,6 +78,11 @@ class Checked:
     def _check_together(self) -> None:
         """Raises ValueError if fields that are valid alone do not fit together."""
 
+    @classmethod
+    def _unset(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The values of fields that a mapping leaves out, where they depend on those it gives."""
+        return {}
+
 
 def suggestion(value: object, choices: Collection[str]) -> str:
     """`` (did you mean 'x'?)`` if one of the choices is close to the value, else ``""``."""
@@ -327,8 +332,9 @@ def read_config(kind: type[T], config: Mapping[str, Any], path: str = "config") 
     ]
     if missing:
         raise ValueError(f"{path}: expected {', '.join(missing)}; got only {', '.join(read)}")
+    unset = kind._unset(read) if issubclass(kind, Checked) else {}
     try:
-        return kind(**read)
+        return kind(**{**unset, **read})
     except (TypeError, ValueError) as error:
         raise type(error)(f"{path}.{error}") from error
 

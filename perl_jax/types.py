@@ -239,9 +239,12 @@ class TrainBatch:
         lengths: As of `Responses`.
         logprobs: float32 ``[B, K, N, R]``, as the sampler reported them.
         rewards: float32 ``[B, K, N]``; 0 without a grade.
-        advantages: float32 ``[B, K, N]``, of these rewards.
+        advantages: float32 ``[B, K, N]``, of these rewards; ``[B, K, N, R]`` if tokens have their
+            own.
         mask: bool ``[B, K, N, R]``: the tokens that count in the loss. Rollouts without a grade
             have none.
+        old: float32 ``[B, K, N, R]``, log-probabilities of the policy before the batch, if they
+            are known already.
     """
 
     groups: tuple[Group, ...]
@@ -251,6 +254,7 @@ class TrainBatch:
     rewards: np.ndarray
     advantages: np.ndarray
     mask: np.ndarray
+    old: np.ndarray | None = None
 
 
 PROMPT_SUFFIX = "prompt_suffix"

@@ -118,3 +118,14 @@ def test_what_is_replicated_is_whole_on_every_device():
     assert sharding.along(2).spec == P(None, None, ("data", "fsdp"))
     array = jax.device_put(np.arange(3), sharding.replicated)
     assert [piece.data.tolist() for piece in array.addressable_shards] == [[0, 1, 2]] * 8
+
+
+@pytest.mark.parametrize("mesh", [None, (4, 2, 1)])
+def test_what_is_fetched_is_whole_on_the_host(mesh):
+    sharding = BatchSharding.of(mesh and make_mesh(*mesh))
+    rows = sharding.num_shards
+    split = sharding.put(lambda shard: np.full((2, 3), shard))
+    fetched = sharding.fetch(split)
+    assert isinstance(fetched, np.ndarray)
+    np.testing.assert_array_equal(fetched, np.repeat(np.arange(rows), 2)[:, None] * np.ones((1, 3)))
+    assert sharding.fetch(sharding.replicate(np.array(7))) == 7

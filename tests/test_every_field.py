@@ -32,6 +32,11 @@ WRONG = ("(", "many words", "3", "-7", "{'mine': 3}")
 # What must be set too, for a field that only goes with others.
 TOGETHER = {
     "evaluation.num_rollouts": {"evaluation.temperature": "1"},
+    "evaluation.top_k": {"evaluation.temperature": "1"},
+    "evaluation.top_p": {"evaluation.temperature": "1"},
+    "evaluation.min_p": {"evaluation.temperature": "1"},
+    "learner.importance": {"learner.importance_cap": "2"},
+    "objective.kl_target": {"objective.kl_coefficient": "0.1"},
     "objective.surrogate": {"objective.dual_clip": "None"},
     "fresh": {"model.path": "''"},
     "reward.functions": {"reward.weights": "{'mine': 1.0}"},

@@ -1,6 +1,5 @@
 """Flags override any field of a configuration, whether its file lists it or not."""
 
-import dataclasses
 import re
 import subprocess
 import sys
@@ -10,7 +9,7 @@ import pytest
 
 from perl_jax.config import TrainConfig
 from perl_jax.mesh import MeshConfig
-from perl_jax.objectives import PRESETS
+from perl_jax.objectives import PRESETS, ObjectiveConfig
 from perl_jax.overrides import (
     find_config,
     load_config,
@@ -141,9 +140,27 @@ def test_a_wrong_flag_names_the_field_and_what_was_expected(file, flag, message)
 
 
 def test_an_opened_section_keeps_the_defaults_of_its_other_fields(file):
-    assert read(file).objective == PRESETS["perl"]
+    assert read(file).objective == ObjectiveConfig()
     opened = read(file, "--config.objective.clip_high=0.3").objective
-    assert opened == dataclasses.replace(PRESETS["perl"], clip_high=0.3)
+    assert opened == ObjectiveConfig(clip_high=0.3)
+
+
+def test_a_flag_and_a_file_override_fields_of_the_preset(file, tmp_path):
+    """Not of the default preset, whichever of them is given first."""
+    for flags in (("preset=dapo", "kl=k1"), ("kl=k1", "preset=dapo")):
+        opened = read(file, *(f"--config.objective.{flag}" for flag in flags)).objective
+        assert opened == ObjectiveConfig(**{**vars(PRESETS["dapo"]), "kl": "k1", "preset": "dapo"})
+    other, objective = (
+        tmp_path / "other.py",
+        '    config.objective = {"preset": "dapo", "clip_high": 0.3}',
+    )
+    other.write_text(FILE.replace("    return", f"{objective}\n    return"), encoding="utf-8")
+    opened = read(str(other), "--config.objective.clip_low=0.1").objective
+    assert (opened.clip_low, opened.clip_high, opened.dual_clip) == (0.1, 0.3, None)
+    # Printed and read again, each value is the same.
+    printed = tmp_path / "printed.py"
+    printed.write_text(written(read(str(other))), encoding="utf-8")
+    assert read(str(printed)) == read(str(other))
 
 
 def test_a_value_with_a_dash_may_stand_apart(file):

@@ -44,7 +44,8 @@ FREE_TEXTS = {
     "answer", "api_key_env", "base_url", "cache", "directory", "frozen[0]", "functions.x", "id[0]",
     "image_root", "images[0]", "metadata[0]", "metadata_json", "model", "name", "no_decay[0]",
     "options", "path", "paths[0]", "prompt", "prompt_suffix", "question", "question_types[0]",
-    "source", "sources[0]", "system", "template", "trainable[0]", "wandb_project", "words[0]",
+    "source", "sources[0]", "stop[0]", "system", "template", "trainable[0]", "wandb_project",
+    "words[0]",
 }  # fmt: skip
 # A split of files may have any name; that of the digits is a choice.
 FREE_TEXTS |= {"split"}
@@ -208,7 +209,7 @@ CHOICES = [leaf for leaf in leaves() if typing.get_origin(leaf.kind) is Literal]
 
 def test_every_configuration_is_reached_and_checked():
     names = {kind.__name__ for kind in configurations()}
-    assert {"PackingConfig", "SamplerConfig", "RowFilter", "Bounds", "Objective"} <= names
+    assert {"PackingConfig", "SamplerConfig", "RowFilter", "Bounds", "ObjectiveConfig"} <= names
     assert len(names) > 30
     unchecked = [kind for kind in configurations() if not issubclass(kind, Checked)]
     assert not unchecked, "derive these from perl_jax.settings.Checked"
@@ -280,7 +281,7 @@ def test_only_true_and_false_are_truth_values(leaf):
 
 @of_kind(str)
 def test_a_number_is_no_text(leaf):
-    words = () if leaf.path in ("no_decay[0]", "cache") else ("got int 7",)
+    words = () if leaf.path in ("no_decay[0]", "cache", "stop[0]") else ("got int 7",)
     assert_refused(leaf, 7, *words)
 
 

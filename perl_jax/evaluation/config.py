@@ -3,13 +3,15 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from perl_jax.settings import Checked, Count, CountOrZero, Expects, PositiveOrZero
+from perl_jax.rollout import Strategy
+from perl_jax.rollout.config import StrategyConfig
+from perl_jax.settings import Count, CountOrZero, Expects, PositiveOrZero
 
 _Count = Annotated[Count, Expects("a whole number of at least 1")]
 
 
 @dataclass(frozen=True)
-class EvaluationConfig(Checked):
+class EvaluationConfig(StrategyConfig):
     """Evaluation on held-out examples.
 
     Attributes:
@@ -36,3 +38,12 @@ class EvaluationConfig(Checked):
                 "num_rollouts: expected 1 at temperature 0, where all responses are the same; "
                 f"got {self.num_rollouts}"
             )
+        if self.temperature == 0 and self.truncated_by:
+            raise ValueError(
+                f"{self.truncated_by[0]}: expected a temperature above 0 with it, as the most "
+                "probable token is taken at 0; got temperature=0"
+            )
+
+    def strategy(self) -> Strategy:
+        """How the tokens of answers are drawn."""
+        return self.strategy_at(self.temperature)

@@ -14,7 +14,7 @@ from perl_jax.models import Policy
 from perl_jax.permutation import Rule, Rules, rule_for
 from perl_jax.processing import Processor
 from perl_jax.rewards import Grader, answer_text, asked_answer, last_boxed
-from perl_jax.rollout import Group, Rollouts, Sampler, Strategy
+from perl_jax.rollout import Group, Rollouts, Sampler
 from perl_jax.types import Example, ImagePatches, prompt_of
 
 KIND_COLUMN = "question_type"
@@ -80,7 +80,7 @@ def evaluate(
             [task.group for task in tasks],
             num_rollouts=config.num_rollouts,
             max_new_tokens=config.max_new_tokens,
-            strategy=Strategy(temperature=config.temperature),
+            strategy=config.strategy(),
             key=seed,
             most_orders=min(config.batch, len(named)) * (1 + config.num_orders),
             activity=_counting_examples(activity, first, len(tasks), len(named)),

@@ -32,7 +32,7 @@ from perl_jax.permutation import (
 )
 from perl_jax.processing import Processor
 from perl_jax.rewards import Rewarder
-from perl_jax.rollout import Group, Sampler, Strategy
+from perl_jax.rollout import Group, Sampler
 from perl_jax.types import (
     Example,
     ImagePatches,
@@ -180,7 +180,7 @@ class Collector:
             groups,
             num_rollouts=self.rollout.num_rollouts,
             max_new_tokens=self.rollout.max_new_tokens,
-            strategy=Strategy(temperature=self.rollout.temperature),
+            strategy=self.rollout.strategy(),
             key=key,
             most_orders=self.rollout.groups * (1 + self.permutation.num_orders),
             activity=self.activity,

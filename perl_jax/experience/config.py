@@ -7,14 +7,18 @@ from typing import Annotated, Any, Literal
 from perl_jax.filtering import Bounds, Refill
 from perl_jax.mesh import MeshConfig
 from perl_jax.permutation import Schedule, rules_from_config
-from perl_jax.rollout import SamplerConfig
-from perl_jax.rollout.config import Temperature
+from perl_jax.rollout import SamplerConfig, Strategy
+from perl_jax.rollout.config import StrategyConfig, Temperature
 from perl_jax.settings import Checked, Count, CountOrZero, Expects
 
 
 @dataclass(frozen=True)
-class RolloutConfig(Checked):
+class RolloutConfig(StrategyConfig):
     """Sampling settings.
+
+    With ``top_k``, ``top_p`` or ``min_p``, rollouts are off-policy: not draws of the policy that is
+    updated. All log-probabilities, the sampler's too, stay those of the whole policy, so neither
+    ratios nor importance weights correct for it; see docs/objectives.md.
 
     Attributes:
         groups: B, the informative groups of a step.
@@ -33,6 +37,10 @@ class RolloutConfig(Checked):
     temperature: Temperature = 1.0
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     mesh: MeshConfig | None = None
+
+    def strategy(self) -> Strategy:
+        """How the tokens of rollouts are drawn."""
+        return self.strategy_at(self.temperature)
 
 
 @dataclass(frozen=True)

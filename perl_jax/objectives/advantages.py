@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 from perl_jax.objectives import checks
 from perl_jax.objectives.checks import keep
 
-Baseline = Literal["mean", "leave_one_out", "none"]
+Baseline = Literal["mean", "leave_one_out", "batch_mean", "none"]
 Scale = Literal["std", "batch_std", "none"]
 BASELINES: tuple[Baseline, ...] = get_args(Baseline)
 SCALES: tuple[Scale, ...] = get_args(Scale)
@@ -33,6 +33,8 @@ def group_advantages(
     =================  ==============================================================
     ``mean``           the group's mean reward (GRPO, arXiv 2402.03300)
     ``leave_one_out``  the mean of the other n - 1 rewards (RLOO, arXiv 2402.14740)
+    ``batch_mean``     the mean of all rewards of the batch, groups mixed (REINFORCE++, arXiv
+                       2501.03262)
     ``none``           0
     =================  ==============================================================
 
@@ -83,20 +85,63 @@ def group_advantages(
 
     rewards = keep(rewards, mask)
     advantages = _minus_baseline(rewards, mask, baseline)
-    axes: tuple[int, ...]
-    match scale:
-        case "none":
-            return advantages
-        case "std":
-            axes = (-1,)
-        case "batch_std":
-            axes = tuple(range(rewards.ndim))
-        case _:
-            assert_never(scale)
-    std = _std(rewards, mask, axes, ddof)
-    # The two selects keep 0 / 0 out when epsilon is 0.
-    divisor = jnp.where(std > 0, std + epsilon, jnp.ones_like(std))
-    return jnp.where(std > 0, advantages / divisor, jnp.zeros_like(advantages))
+    return _scaled(advantages, rewards, mask, scale, (-1,), ddof, epsilon)
+
+
+def token_advantages(
+    rewards_BxG: ArrayLike,
+    penalties_BxGxR: ArrayLike,
+    mask_BxGxR: ArrayLike,
+    *,
+    baseline: Baseline = "batch_mean",
+    scale: Scale = "batch_std",
+    ddof: int = 1,
+    epsilon: float = 1e-6,
+) -> jax.Array:
+    r"""Advantages per token: a reward at the end of a response, and a penalty at each token.
+
+    A token answers for what comes after it: its return is the reward minus the penalties from this
+    token on, ``q_it = r_i - sum_{u >= t} p_iu`` (REINFORCE++, arXiv 2501.03262; the discount is 1).
+    ``A_it = (q_it - b_i) / (s + epsilon)``, with the baselines and scales of `group_advantages`.
+    The baselines of a group are those of its rewards, without penalties. ``batch_mean`` and the
+    scales are over the returns of all unmasked tokens of the batch or group, so that a long
+    response counts for more than a short one.
+
+    Args:
+        rewards_BxG: Real numbers ``[..., G]``.
+        penalties_BxGxR: Real numbers ``[..., G, R]``, such as a coefficient times `kl_penalty`.
+        mask_BxGxR: Bool, or 0 and 1, ``[..., G, R]``; which tokens count. A rollout without any
+            counts nowhere.
+        baseline: What is subtracted.
+        scale: What divides.
+        ddof: As in `group_advantages`.
+        epsilon: As in `group_advantages`.
+
+    Returns:
+        float32 ``[..., G, R]``, 0 outside the mask.
+
+    Raises:
+        ValueError: For an unknown baseline or scale, or shapes that do not fit.
+    """
+    checks.choice("baseline", baseline, BASELINES)
+    checks.choice("scale", scale, SCALES)
+    checks.at_least("ddof", ddof, 0)
+    checks.at_least("epsilon", epsilon, 0)
+    penalties = checks.real("penalties_BxGxR", penalties_BxGxR)
+    checks.min_rank("penalties_BxGxR", penalties, 2, "[..., G, R]")
+    mask = checks.boolean("mask_BxGxR", mask_BxGxR, penalties.shape)
+    rewards, counts = checks.real("rewards_BxG", rewards_BxG), jnp.any(mask, axis=-1)
+    checks.same_shape("rewards_BxG", rewards, counts.shape)
+
+    rewards = keep(rewards, counts)
+    later = jax.lax.cumsum(keep(penalties, mask), axis=mask.ndim - 1, reverse=True)
+    returns = keep(rewards[..., None] - later, mask)
+    if baseline == "batch_mean":
+        advantages = _centred(returns, mask, tuple(range(mask.ndim)))
+    else:
+        centred = _minus_baseline(rewards, counts, baseline)
+        advantages = keep(centred[..., None] - later, mask)
+    return _scaled(advantages, returns, mask, scale, (-2, -1), ddof, epsilon)
 
 
 def _minus_baseline(rewards: jax.Array, mask: jax.Array, baseline: Baseline) -> jax.Array:
@@ -106,12 +151,40 @@ def _minus_baseline(rewards: jax.Array, mask: jax.Array, baseline: Baseline) -> 
             return rewards
         case "mean":
             return _centred(rewards, mask, (-1,))
+        case "batch_mean":
+            return _centred(rewards, mask, tuple(range(rewards.ndim)))
         case "leave_one_out":
             # r_i - (sum - r_i) / (n - 1) is n / (n - 1) times r_i minus the mean.
             count = _count(rewards, mask, (-1,))
             return _centred(rewards, mask, (-1,)) * count / jnp.maximum(count - 1, 1)
         case _:
             assert_never(baseline)
+
+
+def _scaled(
+    advantages: jax.Array,
+    values: jax.Array,
+    mask: jax.Array,
+    scale: Scale,
+    group: tuple[int, ...],
+    ddof: int,
+    epsilon: float,
+) -> jax.Array:
+    """Advantages divided by the deviation of values, over the axes of a group or over all."""
+    axes: tuple[int, ...]
+    match scale:
+        case "none":
+            return advantages
+        case "std":
+            axes = group
+        case "batch_std":
+            axes = tuple(range(values.ndim))
+        case _:
+            assert_never(scale)
+    std = _std(values, mask, axes, ddof)
+    # The two selects keep 0 / 0 out when epsilon is 0.
+    divisor = jnp.where(std > 0, std + epsilon, jnp.ones_like(std))
+    return jnp.where(std > 0, advantages / divisor, jnp.zeros_like(advantages))
 
 
 def _centred(values: jax.Array, mask: jax.Array, axes: tuple[int, ...]) -> jax.Array:

@@ -16,6 +16,10 @@ MAX_LOG_RATIO = 20.0
 MAX_K3 = 10.0
 
 
+# The most that a single step moves an adaptive coefficient by, in shares of its target.
+MAX_KL_ERROR = 0.2
+
+
 def kl_penalty(
     logprobs: ArrayLike,
     reference_logprobs: ArrayLike,
@@ -76,3 +80,30 @@ def kl_penalty(
             return jnp.minimum(jnp.expm1(-bounded) + bounded, MAX_K3)
         case _:
             assert_never(kind)
+
+
+def adapted_kl_coefficient(
+    coefficient: ArrayLike, kl: ArrayLike, rollouts: ArrayLike, *, target: float, horizon: float
+) -> jax.Array:
+    r"""The next coefficient of a penalty that holds the KL divergence near a target.
+
+    ``c (1 + clip(kl / target - 1, -0.2, 0.2) rollouts / horizon)``: Ziegler et al., arXiv
+    1909.08593, section 2.2, whose ``K`` is ``rollouts / horizon``, so that batches of another size
+    move it as far over the same number of rollouts.
+
+    Args:
+        coefficient: The present one.
+        kl: The divergence that was measured with it, in the units of the target.
+        rollouts: The number of rollouts of the step.
+        target: The divergence to hold, more than 0.
+        horizon: The number of rollouts over which the coefficient changes by at most a fifth.
+
+    Returns:
+        A float32 scalar. A measure that is not finite changes nothing.
+    """
+    checks.at_least("target", target, 0, exclusive=True)
+    checks.at_least("horizon", horizon, 0, exclusive=True)
+    now, measured = checks.real("coefficient", coefficient), checks.real("kl", kl)
+    error = jnp.clip(measured / target - 1, -MAX_KL_ERROR, MAX_KL_ERROR)
+    error = jnp.where(jnp.isfinite(measured), error, jnp.zeros_like(error))
+    return now * (1 + error * checks.real("rollouts", rollouts) / horizon)

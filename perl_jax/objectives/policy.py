@@ -162,8 +162,67 @@ def truncated_importance_weights(
     stats = {
         "weight_mean": masked_mean(weights, keep_mask),
         "truncated_fraction": _fraction(ratio > cap, keep_mask),
-        "logprob_gap_mean": masked_mean(jnp.abs(gap), keep_mask),
-        "logprob_gap_max": masked_max(jnp.abs(gap), keep_mask, empty=0.0),
+        **_gap_stats(gap, keep_mask),
+    }
+    return weights, stats
+
+
+def masked_importance_weights(
+    logprobs: ArrayLike,
+    sampler_logprobs: ArrayLike,
+    mask: ArrayLike,
+    *,
+    bound: float = 2.0,
+    level: Level = "token",
+) -> tuple[jax.Array, Stats]:
+    r"""Weights that leave out what sampler and trainer disagree on, instead of cutting them.
+
+    With ``r_t = exp(logprobs - sampler_logprobs)``, as in `truncated_importance_weights`,
+
+    - ``token``: ``r_t`` within ``[1 / bound, bound]``, else 0 (IcePop of Ring-1T, arXiv
+      2510.18855). A single token that the two see differently is left out.
+    - ``sequence``: 1 for all tokens of a response if the geometric mean of its r_t is within
+      ``[1 / bound, bound]``, else 0 (the geometric rejection of verl's rollout correction). The
+      mean, unlike the product, needs no other bound for long responses; it is near 1, so a useful
+      bound is too, such as 1.01.
+
+    A weight of 0 takes a token out of the sum of the loss, not out of the number of tokens that it
+    is divided by.
+
+    Arguments and results are those of `truncated_importance_weights`, with ``masked_fraction``, the
+    tokens of weight 0, in place of ``truncated_fraction``.
+
+    Args:
+        logprobs: As there.
+        sampler_logprobs: As there.
+        mask: As there.
+        bound: The largest ratio that is kept, more than 1.
+        level: What is left out.
+
+    Raises:
+        ValueError: For shapes that differ, an unknown level or a bound of at most 1.
+    """
+    checks.choice("level", level, LEVELS)
+    checks.at_least("bound", bound, 1, exclusive=True)
+    new, sampler, keep_mask = _enter_pair("sampler_logprobs", logprobs, sampler_logprobs, mask)
+    gap = jax.lax.stop_gradient(new) - sampler
+    match level:
+        case "token":
+            bounded = gap
+            weights = jnp.exp(jnp.clip(gap, -MAX_LOG_RATIO, MAX_LOG_RATIO))
+        case "sequence":
+            count = jnp.sum(keep_mask, axis=-1, keepdims=True, dtype=gap.dtype)
+            mean = jnp.sum(gap, axis=-1, keepdims=True) / jnp.maximum(count, 1)
+            bounded, weights = jnp.broadcast_to(mean, gap.shape), jnp.ones_like(gap)
+        case _:
+            assert_never(level)
+    # A NaN is not within the bounds.
+    kept = keep_mask & (jnp.abs(bounded) <= jnp.log(jnp.asarray(bound, gap.dtype)))
+    weights = keep(weights, kept)
+    stats = {
+        "weight_mean": masked_mean(weights, keep_mask),
+        "masked_fraction": _fraction(~kept, keep_mask),
+        **_gap_stats(gap, keep_mask),
     }
     return weights, stats
 
@@ -220,6 +279,13 @@ def _ratio_stats(ratio: jax.Array, log_ratio: jax.Array, mask: jax.Array) -> Sta
         "ratio_min": -masked_max(-ratio, mask, empty=-1.0),
         "ratio_max": masked_max(ratio, mask, empty=1.0),
         "approx_kl": masked_mean(jnp.expm1(bounded) - bounded, mask),
+    }
+
+
+def _gap_stats(gap: jax.Array, mask: jax.Array) -> Stats:
+    return {
+        "logprob_gap_mean": masked_mean(jnp.abs(gap), mask),
+        "logprob_gap_max": masked_max(jnp.abs(gap), mask, empty=0.0),
     }
 
 

@@ -23,7 +23,7 @@ from perl_jax.models import Policy
 from perl_jax.parts import make_learner, make_rollout_copy
 from perl_jax.planning.workload import EndlessProcessor, Step, Workload, make_batch, make_groups
 from perl_jax.processing import Processor
-from perl_jax.rollout import Strategy, decode_state
+from perl_jax.rollout import decode_state
 from perl_jax.rollout.run import SampleRequest, SamplerRun
 from perl_jax.rollout.schedule import OrderRollouts, Table
 from perl_jax.rollout.stopping import Response
@@ -163,6 +163,10 @@ class ShapeSharding(BatchSharding):
     def replicate(self, array: np.ndarray) -> Any:
         """The shape of the array, replicated on every device."""
         return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=self.replicated)
+
+    def fetch(self, array: Any) -> np.ndarray:
+        """Zeros of the array's shape."""
+        return np.zeros(array.shape, array.dtype)
 
 
 def recorded_program(
@@ -312,7 +316,7 @@ def rehearse(
     request = SampleRequest(
         config.rollout.num_rollouts,
         config.rollout.max_new_tokens,
-        Strategy(temperature=config.rollout.temperature),
+        config.rollout.strategy(),
         jax.random.key(config.seed),
         None,
     )

@@ -3,8 +3,11 @@
 from dataclasses import dataclass
 from typing import Annotated
 
+from annotated_types import Interval, MinLen
+
 from perl_jax.buckets import AutoRungs
-from perl_jax.settings import Checked, Count, Expects, Positive
+from perl_jax.rollout.strategies import Strategy
+from perl_jax.settings import Checked, Count, Expects, Fraction, Positive
 
 # The sizes for rows that are not known. Steps of up to 1.5 in length and 2 in patches.
 _ANY: dict[str, tuple[int, ...]] = {
@@ -18,6 +21,43 @@ _ANY: dict[str, tuple[int, ...]] = {
 Temperature = Annotated[
     Positive, Expects("a positive number, as greedy rollouts of a prompt are all the same")
 ]
+
+
+_TopP = Annotated[float, Interval(gt=0, le=1), Expects("a share above 0, up to 1")]
+_Stop = Annotated[str, MinLen(1), Expects("a text of at least one character")]
+
+
+@dataclass(frozen=True)
+class StrategyConfig(Checked):
+    """Which tokens may be drawn, and where a response ends besides the end of a turn.
+
+    Attributes:
+        top_k: Draws from this many of the most probable tokens; None: from all.
+        top_p: Draws from the fewest most probable tokens that reach this probability together.
+        min_p: Draws from tokens at least this many times as probable as the most probable one.
+        stop: A response ends as soon as its text holds one of these.
+    """
+
+    top_k: Count | None = None
+    top_p: _TopP = 1.0
+    min_p: Fraction = 0.0
+    stop: tuple[_Stop, ...] = ()
+
+    @property
+    def truncated_by(self) -> tuple[str, ...]:
+        """The fields by which some tokens are never drawn; with any, draws are not the policy's."""
+        given = {"top_k": self.top_k is not None, "top_p": self.top_p < 1, "min_p": self.min_p > 0}
+        return tuple(name for name, acts in given.items() if acts)
+
+    def strategy_at(self, temperature: float) -> Strategy:
+        """How tokens are drawn at a temperature."""
+        return Strategy(
+            temperature=temperature,
+            top_k=self.top_k,
+            top_p=self.top_p,
+            min_p=self.min_p,
+            stop=self.stop,
+        )
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ FREE = (
     "mesh", "rollout.mesh", "rollout.sampler", "reward.workers", "learner.packing",
     "learner.remat", "learner.logprob_chunk", "data.pipeline.workers", "data.pipeline.prefetch",
     "compilation",
-    # The model is known by its content.
-    "model.path",
+    # The model is known by its content, and the objective by its fields.
+    "model.path", "objective.preset",
 )  # fmt: skip
 """Sections and fields that may differ between a checkpoint and the run that goes on from it."""
 

@@ -23,16 +23,18 @@ class Part:
 
 
 def groups_with_gradient(
-    advantages_BxKxN: np.ndarray, mask_BxKxNxR: np.ndarray, *, of_any_token: bool
+    advantages: np.ndarray, mask_BxKxNxR: np.ndarray, *, of_any_token: bool
 ) -> np.ndarray:
     """Which groups have a gradient, bool ``[B]``.
 
     A rollout has one if it has a token in the mask, and an advantage other than 0 or a term of the
     loss that any token has (``of_any_token``): a penalty or a bonus.
+    Advantages are ``[B, K, N]`` or ``[B, K, N, R]``.
     """
     counts = np.asarray(mask_BxKxNxR.any(axis=-1))
     if not of_any_token:
-        counts = counts & (advantages_BxKxN != 0)
+        of_token = advantages if advantages.ndim == 4 else advantages[..., None]
+        counts = ((of_token != 0) & mask_BxKxNxR).any(axis=-1)
     return np.asarray(counts.reshape(len(counts), -1).any(axis=-1))
 
 

@@ -23,7 +23,8 @@ from perl_jax.update.assignment import assign_groups
 from perl_jax.update.dealing import deal, groups_with_gradient, turns
 from perl_jax.update.exchange import move_images
 from perl_jax.update.forward import Head
-from perl_jax.update.losses import policy_gradient_loss, supervised_loss
+from perl_jax.update.kl_reward import PLACE, place_numbers, score_all, with_penalty
+from perl_jax.update.losses import Importance, policy_gradient_loss, supervised_loss
 from perl_jax.update.operations import forward_operations
 from perl_jax.update.optimizer import OptimizerConfig, learning_rate_schedule, make_optimizer
 from perl_jax.update.packing import MicroBatch, PackingConfig, Sizes, pack
@@ -45,8 +46,12 @@ class UpdateConfig(Checked):
         frozen: Patterns of parameters that are not trained even if ``trainable`` matches them.
         recompute_old: Whether a separate pass computes the log-probabilities before the batch's
             first update even with a single update, which computes the same ones.
-        importance_cap: Cap on the tokens' weights, the trainer's probability over the sampler's;
-            None: no weights. See `truncated_importance_weights`.
+        importance_cap: The largest weight of a token, the trainer's probability over the sampler's;
+            None: no weights.
+        importance: What happens to a weight above ``importance_cap``, or below its inverse where
+            tokens or responses are left out: ``truncate`` cuts it to the cap, see
+            `truncated_importance_weights`; ``mask_token`` leaves out the token, ``mask_sequence``
+            the response, see `masked_importance_weights`.
         max_logprob_gap: The run stops if sampler and trainer differ by more on a token.
         remat: What the backward pass recomputes: ``none``, ``activations`` or ``layers``.
         logprob_chunk: Rows of the vocabulary that log-probabilities read at a time.
@@ -60,6 +65,7 @@ class UpdateConfig(Checked):
     frozen: tuple[str, ...] = ()
     recompute_old: bool = False
     importance_cap: Positive | None = None
+    importance: Importance = "truncate"
     max_logprob_gap: Positive | None = None
     remat: Remat = "none"
     logprob_chunk: Count = 2048
@@ -70,6 +76,14 @@ class UpdateConfig(Checked):
     def updates_of_step(self) -> int:
         """The most updates on one batch."""
         return self.updates_per_batch * self.epochs_per_batch
+
+    def _check_together(self) -> None:
+        cap = self.importance_cap
+        if self.importance != "truncate" and (cap is None or cap <= 1):
+            raise ValueError(
+                f"importance: expected an importance_cap of more than 1 with {self.importance}; "
+                f"got {cap}"
+            )
 
 
 # Log-probabilities of the responses of each micro-batch.
@@ -144,6 +158,7 @@ class Learner:
                 head=head,
                 objective=objective,
                 importance_cap=config.importance_cap,
+                importance=config.importance,
             )
         self.programs = Programs(
             self.policy,
@@ -153,10 +168,11 @@ class Learner:
             optimizer=make_optimizer(optimizer, total_updates, params),
             schedule=learning_rate_schedule(optimizer, total_updates),
             sharding=self.sharding,
+            objective=objective,
             compile=compile,
         )
         self.reference: Params | None = None
-        if objective is not None and objective.kl_coefficient > 0:
+        if objective is not None and objective.needs_reference:
             self.reference = self.programs.copy(params, jnp.dtype(config.reference_dtype))
 
     def init(self, model: Policy, key: jax.Array) -> TrainState:
@@ -184,11 +200,14 @@ class Learner:
         Raises:
             ValueError: The mask holds padding.
         """
+        of_penalty: Stats = {}
+        if self.objective is not None and self.objective.penalises_rewards:
+            batch, of_penalty = self._penalised(state, batch, activity)
         parts = self._mini_batches(batch)
         if not parts:
-            return state, {}
+            return state, of_penalty
         old: list[Scores | None] = [None] * len(parts)
-        if self._scores_old:  # all of them before the first update
+        if self._scores_old and batch.old is None:  # all of them before the first update
             old = [
                 self._scores(state.params, self._micro_batches(*part, tell=tell))
                 for part, tell in zip(parts, _told(activity, "scoring", len(parts)), strict=True)
@@ -198,7 +217,12 @@ class Learner:
             micro_batches = self._micro_batches(*parts[turn], tell=tell)
             state, of_one = self._update(state, self._with_scores(micro_batches, old[turn]))
             stats.append(of_one)
-        return state, self.programs.of_batch(stats)
+        of_batch = self.programs.of_batch(stats)
+        if of_penalty:
+            of_batch = of_batch | of_penalty
+        if self.objective is not None and self.objective.kl_target is not None:
+            return self._adapted(state, of_batch, batch)
+        return state, of_batch
 
     def supervise(
         self,
@@ -254,15 +278,50 @@ class Learner:
     @property
     def _scores_old(self) -> bool:
         """Whether a separate pass computes the log-probabilities before the first update."""
-        several = self.config.updates_of_step > 1
-        return self.objective is not None and (several or self.config.recompute_old)
+        several = self.config.updates_of_step > 1 or self.config.recompute_old
+        first = self.objective is not None and self.objective.penalises_rewards
+        return self.objective is not None and (several or (first and self.reference is not None))
+
+    def _penalised(
+        self, state: TrainState, batch: TrainBatch, activity: Activity
+    ) -> tuple[TrainBatch, Stats]:
+        """The batch with advantages of penalised rewards, and statistics."""
+        assert self.objective is not None
+        fetch, reference = self.sharding.fetch, self.reference
+        if reference is None:
+            batch, metrics = with_penalty(self.objective, batch, None, None)
+            return batch, self._on_devices(metrics)
+        (tell,) = _told(activity, "scoring", 1)
+        groups = move_images(batch.groups, self.sharding)
+        responses, values = Responses(batch.tokens, batch.lengths), {PLACE: place_numbers(batch)}
+        micro_batches = self._micro_batches(groups, responses, values, tell=tell)
+        passes = [partial(self._score, params) for params in (state.params, reference)]
+        old, before = score_all(batch, micro_batches, passes, fetch)
+        factor = None if state.kl_coefficient is None else float(fetch(state.kl_coefficient))
+        batch, metrics = with_penalty(self.objective, batch, old, before, factor)
+        return batch, self._on_devices(metrics)
+
+    def _on_devices(self, metrics: Mapping[str, float]) -> Stats:
+        replicate = self.sharding.replicate
+        return {name: replicate(np.array(value, np.float32)) for name, value in metrics.items()}
+
+    def _adapted(
+        self, state: TrainState, stats: Stats, batch: TrainBatch
+    ) -> tuple[TrainState, Stats]:
+        """The state with its next KL coefficient; the statistics tell the one of this batch."""
+        used = state.kl_coefficient
+        assert used is not None
+        rollouts = self.sharding.replicate(np.array(batch.mask.any(-1).sum(), np.float32))
+        adapted = self.programs.adapt(used, stats["policy/kl"], rollouts)
+        return replace(state, kl_coefficient=adapted), stats | {"policy/kl_coefficient": used}
 
     def _has_gradient(self, batch: TrainBatch) -> np.ndarray:
         """Which groups of a batch have a gradient, bool ``[B]``."""
         objective = self.objective
         if objective is None:
             raise ValueError("reinforce: expected a learner with an objective; got objective=None")
-        of_any_token = self.reference is not None or objective.entropy_coefficient != 0
+        in_loss = self.reference is not None and objective.kl_in == "loss"
+        of_any_token = in_loss or objective.entropy_coefficient != 0
         return groups_with_gradient(batch.advantages, batch.mask, of_any_token=of_any_token)
 
     def _mini_batches(self, batch: TrainBatch) -> list[MiniBatch]:
@@ -280,6 +339,8 @@ class Learner:
                 "advantages": batch.advantages[part.worked],
                 "sampled": batch.logprobs[part.worked],
             }
+            if batch.old is not None:
+                values["old"] = batch.old[part.worked]
             groups = move_images([batch.groups[n] for n in part.worked], self.sharding)
             found.append((groups, responses[part.worked], values))
         return found
@@ -289,6 +350,9 @@ class Learner:
     ) -> tuple[TrainState, Stats]:
         gradients, parts = self.programs.zeros(), []
         for micro in micro_batches:
+            if state.kl_coefficient is not None:
+                values = {**micro.values, "kl_coefficient": state.kl_coefficient}
+                micro = replace(micro, values=values)
             gradients, stats = self.programs.add(
                 gradients, state.params, self.policy.frozen, micro, self._banned
             )
@@ -312,11 +376,12 @@ class Learner:
         self, micro_batches: Iterable[MicroBatch], old: Scores | None
     ) -> Iterator[MicroBatch]:
         """Adds the log-probabilities that the loss compares with."""
+        in_loss = self.objective is not None and self.objective.kl_in == "loss"
         for number, micro in enumerate(micro_batches):
             values = dict(micro.values)
             if old is not None:
                 values["old"] = old[number]
-            if self.reference is not None:
+            if in_loss and self.reference is not None:
                 values["reference"] = self._score(self.reference, micro)
             yield replace(micro, values=values)
 

@@ -10,6 +10,7 @@ import optax
 
 from perl_jax.mesh import BatchSharding
 from perl_jax.models import Policy
+from perl_jax.objectives import Objective
 from perl_jax.update.forward import Head, response_logprobs
 from perl_jax.update.optimizer import applied_updates, apply_gradients
 from perl_jax.update.packing import MicroBatch
@@ -45,6 +46,8 @@ _COMPILER_OPTIONS = {
 class Programs:
     """The compiled programs of one learner: the functions below with their first arguments bound.
 
+    ``adapt``, of an objective that changes its KL coefficient, is its ``next_kl_coefficient``.
+
     ``add`` donates the gradients, ``apply`` the state. The shardings of results are fixed: the
     compiler could otherwise hold gradients whole on every device, and the optimizer's first
     moments, which depend on no input, whole on one.
@@ -60,16 +63,26 @@ class Programs:
         optimizer: optax.GradientTransformation,
         schedule: optax.Schedule,
         sharding: BatchSharding,
+        objective: Objective | None = None,
         compile: Compile = jit,
     ) -> None:
+        kl_coefficient: float | None = None
+        if objective is not None and objective.kl_target is not None:
+            kl_coefficient = objective.kl_coefficient
+            adapt = objective.next_kl_coefficient
+            self.adapt = compile("adapt", adapt, out_shardings=sharding.replicated)
         like_params, replicated = shardings_of(params), sharding.replicated
         shapes = jax.eval_shape(optimizer.init, params)
-        like_state: Any = state_shardings(shapes, params, replicated)
+        adaptive = kl_coefficient is not None
+        like_state: Any = state_shardings(shapes, params, replicated, adaptive=adaptive)
         # A backward pass that goes layer by layer can add up gradients on its way.
         in_place = policy.text_layers if head.remat == "layers" else ()
         options = _compiler_options(params)
         self.start = compile(
-            "start", partial(start, optimizer), static_argnums=2, out_shardings=like_state
+            "start",
+            partial(start, optimizer, kl_coefficient),
+            static_argnums=2,
+            out_shardings=like_state,
         )
         self.copy = compile("copy", copy_as, static_argnums=1, out_shardings=like_params)
         self.zeros = compile("zeros", partial(zero_gradients, params), out_shardings=like_params)
@@ -99,7 +112,11 @@ def _compiler_options(params: Params) -> dict[str, bool] | None:
 
 
 def start(
-    optimizer: optax.GradientTransformation, params: Params, key_data: jax.Array, key_impl: str
+    optimizer: optax.GradientTransformation,
+    kl_coefficient: float | None,
+    params: Params,
+    key_data: jax.Array,
+    key_impl: str,
 ) -> TrainState:
     """The state before the first update, of copies, as updates donate it."""
     return TrainState(
@@ -107,6 +124,7 @@ def start(
         optimizer=optimizer.init(params),
         key=jax.random.wrap_key_data(key_data, impl=key_impl),
         skipped_in_a_row=jnp.zeros((), jnp.int32),
+        kl_coefficient=None if kl_coefficient is None else jnp.float32(kl_coefficient),
     )
 
 
@@ -155,7 +173,7 @@ def apply(
         optimizer, state.params, state.optimizer, gradients
     )
     skipped = jnp.where(stats["optimizer/skipped"] > 0, state.skipped_in_a_row + 1, 0)
-    state = TrainState(params, optimizer_state, state.key, skipped)
+    state = TrainState(params, optimizer_state, state.key, skipped, state.kl_coefficient)
     made = 1 - stats["optimizer/skipped"]
     return state, stats | {"optimizer/learning_rate": rate, "update/applied": made}
 

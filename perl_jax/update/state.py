@@ -25,12 +25,14 @@ class TrainState:
         optimizer: The optimizer's state.
         key: The run's PRNG key; a step folds its number in.
         skipped_in_a_row: int32, updates skipped since the last applied one.
+        kl_coefficient: float32, the factor of the penalty; None if it is constant.
     """
 
     params: Params
     optimizer: Any
     key: jax.Array
     skipped_in_a_row: jax.Array
+    kl_coefficient: jax.Array | None = None
 
 
 def shardings_of(params: Mapping[str, jax.Array]) -> dict[str, Sharding]:
@@ -39,9 +41,15 @@ def shardings_of(params: Mapping[str, jax.Array]) -> dict[str, Sharding]:
 
 
 def state_shardings(
-    optimizer_state: Any, params: Mapping[str, jax.Array], replicated: Sharding
+    optimizer_state: Any,
+    params: Mapping[str, jax.Array],
+    replicated: Sharding,
+    *,
+    adaptive: bool = False,
 ) -> TrainState:
     """The shardings of a `TrainState`, from the optimizer's arrays or their shapes.
+
+    ``adaptive``: it has a ``kl_coefficient``.
 
     Arrays of a parameter's path and shape are split as the parameter is; others are replicated.
     """
@@ -54,7 +62,7 @@ def state_shardings(
     like_params: Any = shardings_of(params)
     optimizer = jax.tree_util.tree_map_with_path(place, optimizer_state)
     scalar: Any = replicated
-    return TrainState(like_params, optimizer, scalar, scalar)
+    return TrainState(like_params, optimizer, scalar, scalar, scalar if adaptive else None)
 
 
 class SplitPolicy:

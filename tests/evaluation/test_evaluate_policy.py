@@ -184,6 +184,13 @@ def test_responses_that_are_cut_off_are_counted_and_have_no_answer(constant, exa
     assert {(r.prediction, r.grade.detail) for r in found.records} == {(None, "unclosed_box")}
 
 
+def test_answers_are_drawn_as_configured(constant, examples, grader):
+    config = dataclasses.replace(GREEDY, stop=("A",))
+    found = evaluate(*constant, examples[:2], rules=RULES, grader=grader, config=config)
+    assert {record.response for record in found.records} == {r"\boxed{A"}
+    assert found.truncated == 0
+
+
 def test_the_first_examples_are_asked_and_no_more(constant, examples, grader):
     config = dataclasses.replace(GREEDY, examples=3, num_orders=2)
     found = evaluate(*constant, iter(examples), rules=RULES, grader=grader, config=config, seed=7)

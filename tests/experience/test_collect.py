@@ -31,6 +31,7 @@ from perl_jax.experience.config import GroupFilterConfig, PermutationConfig, Rol
 from perl_jax.objectives import Objective
 from perl_jax.permutation import Schedule, orders_for, rules_from_config
 from perl_jax.rewards import RewardConfig, Rewarder
+from perl_jax.rollout import Strategy
 from tests.experience.scripted import SOURCE, Grader, Sampler, example
 
 RULES = {SOURCE: {"text": "keep"}}
@@ -251,3 +252,12 @@ def test_the_digest_of_a_record_is_that_of_the_tokens_without_their_padding():
 
     assert digest("41.", 6) == digest("41.", 8)
     assert len({digest(one, 6) for one in ("41.", "31.", "411", "417")}) == 3  # 417 is 41.
+
+
+def test_rollouts_are_drawn_as_configured():
+    drawn = RolloutConfig(
+        groups=2, num_rollouts=2, max_new_tokens=4, temperature=0.5, top_k=3, stop=("x",)
+    )
+    made = collector(P_AND_Q, {"p": ["1.", "0."], "q": ["1.", "0."]}, rollout=drawn)
+    collect(made)
+    assert made.sampler.calls[0]["strategy"] == Strategy(temperature=0.5, top_k=3, stop=("x",))

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from perl_jax.objectives import group_advantages
+from perl_jax.objectives import group_advantages, token_advantages
 
 
 def reference(rewards, mask, baseline, scale, ddof, epsilon):
@@ -20,6 +20,8 @@ def reference(rewards, mask, baseline, scale, ddof, epsilon):
                 value -= group.mean()
             elif baseline == "leave_one_out":
                 value = value - others.mean() if len(others) else 0.0
+            elif baseline == "batch_mean":
+                value -= everything.mean()
             if spread is not None:
                 flat = len(spread) <= ddof or spread.max() == spread.min()
                 value = 0.0 if flat else value / (spread.std(ddof=ddof) + epsilon)
@@ -151,3 +153,52 @@ def test_scalars_complex_rewards_and_a_negative_ddof_are_refused():
         group_advantages(jnp.ones((1, 2), jnp.complex64))
     with pytest.raises(ValueError, match="ddof: expected a number >= 0; got -1"):
         group_advantages(jnp.ones((1, 2)), ddof=-1)
+
+
+def test_the_batch_mean_is_that_of_all_groups():
+    # Mean 3 / 4, and with the population deviation sqrt(3) / 4: 1 / sqrt(3) and -sqrt(3).
+    advantages = group_advantages(
+        jnp.array([[1.0, 1], [1, 0]]), baseline="batch_mean", scale="batch_std", ddof=0, epsilon=0.0
+    )
+    np.testing.assert_allclose(advantages, [[0.57735, 0.57735], [0.57735, -1.73205]], 1e-5)
+
+
+REWARDS = jnp.array([[2.0, jnp.nan], [0.0, 1.0]])
+PENALTIES = jnp.array([[[0.5, 0.25, jnp.nan], [0, 0, 0]], [[0, 0, 0], [1.0, 0, 0.5]]])
+TOKENS = jnp.array([[[1, 1, 0], [0, 0, 0]], [[1, 0, 0], [1, 0, 1]]])
+
+
+def test_a_token_answers_for_the_penalties_from_it_on():
+    advantages = token_advantages(REWARDS, PENALTIES, TOKENS, baseline="none", scale="none")
+    # 2 - 0.75, 2 - 0.25; 0; 1 - 1.5, and 1 - 0.5 behind a token that does not count.
+    want = [[[1.25, 1.75, 0], [0, 0, 0]], [[0, 0, 0], [-0.5, 0, 0.5]]]
+    np.testing.assert_allclose(advantages, want, atol=1e-6)
+
+
+def test_the_batch_of_tokens_is_normalised():
+    advantages = token_advantages(REWARDS, PENALTIES, TOKENS, ddof=0, epsilon=0.0)
+    returns = np.array([1.25, 1.75, 0, -0.5, 0.5])
+    want = (returns - returns.mean()) / returns.std()
+    np.testing.assert_allclose(advantages[TOKENS == 1], want, rtol=1e-5)
+    assert (advantages[TOKENS == 0] == 0).all()
+
+
+def test_baselines_of_a_group_are_those_of_its_rewards_alone():
+    settings = {"baseline": "mean", "scale": "std", "ddof": 0, "epsilon": 0.0}
+    advantages = token_advantages(REWARDS, PENALTIES, TOKENS, **settings)
+    # The second group's rewards have the mean 0.5; its returns 0, -0.5 and 0.5 the deviation
+    # sqrt(1 / 6). The first group's only rollout has its own mean, 2, and the deviation 0.25.
+    np.testing.assert_allclose(advantages[0, 0], [-3, -1, 0], atol=1e-5)
+    np.testing.assert_allclose(advantages[1, 0, 0], -0.5 * 6**0.5, rtol=1e-5)
+    np.testing.assert_allclose(advantages[1, 1], [-1 * 6**0.5, 0, 0], atol=1e-5)
+
+
+def test_equal_returns_have_no_advantage():
+    zeros = jnp.zeros((1, 3, 2))
+    advantages = token_advantages(jnp.full((1, 3), 0.9), zeros, jnp.ones((1, 3, 2)))
+    np.testing.assert_array_equal(advantages, zeros)
+
+
+def test_rewards_that_are_not_those_of_the_responses_are_an_error():
+    with pytest.raises(ValueError, match=r"rewards_BxG: expected shape \[2, 2\]; got \[2\]"):
+        token_advantages(jnp.zeros(2), PENALTIES, TOKENS)

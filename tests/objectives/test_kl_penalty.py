@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from perl_jax.objectives import kl_penalty
+from perl_jax.objectives import Objective, adapted_kl_coefficient, kl_penalty
 
 KINDS = ["k1", "k2", "k3", "abs"]
 
@@ -84,3 +84,31 @@ def test_an_unknown_kind_and_unequal_shapes_are_refused():
         kl_penalty(jnp.ones(2), jnp.ones(2), "k4")
     with pytest.raises(ValueError, match=r"reference_logprobs: expected shape \[2\]; got \[1\]"):
         jax.eval_shape(kl_penalty, jnp.ones(2), jnp.ones(1))
+
+
+@pytest.mark.parametrize(
+    ("kl", "factor"),
+    [
+        # 10 % above the target of 0.5; 50 rollouts of 100.
+        (0.55, 1 + 0.1 / 2),
+        (0.45, 1 - 0.1 / 2),
+        # No further than by a fifth.
+        (5.0, 1 + 0.2 / 2),
+        (-1.0, 1 - 0.2 / 2),
+        (0.5, 1.0),
+        (np.nan, 1.0),
+        (np.inf, 1.0),
+    ],
+)
+def test_an_adaptive_coefficient_moves_with_the_error_up_to_a_fifth(kl, factor):
+    moved = adapted_kl_coefficient(0.04, kl, 50, target=0.5, horizon=100)
+    np.testing.assert_allclose(moved, 0.04 * factor, rtol=1e-6)
+    objective = Objective(kl_coefficient=0.04, kl_target=0.5, kl_horizon=100)
+    np.testing.assert_array_equal(objective.next_kl_coefficient(0.04, kl, 50), moved)
+    assert Objective(kl_coefficient=0.04).next_kl_coefficient(0.04, kl, 50) == np.float32(0.04)
+
+
+@pytest.mark.parametrize("settings", [{"target": 0, "horizon": 1}, {"target": 1, "horizon": 0}])
+def test_a_target_and_a_horizon_are_positive(settings):
+    with pytest.raises(ValueError, match="expected a number > 0; got 0"):
+        adapted_kl_coefficient(0.1, 0.1, 1, **settings)

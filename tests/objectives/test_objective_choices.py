@@ -34,6 +34,8 @@ BY_HAND = {
     "baseline": {
         "mean": -GAIN / 7,
         "leave_one_out": -(2.2 * 1 - 0.5 - 0.5) / 7,
+        # The mean of one reward of 1 and five of 0 is 1/6.
+        "batch_mean": -(2.2 * 5 / 6 - 5 / 6) / 7,
         "none": -2.2 / 7,
     },
     "scale": {
@@ -49,6 +51,13 @@ BY_HAND = {
         "sequence_mean_token_mean": -(1.1 * 2 / 3 - 2 / 3) / 6,
         "sequence_mean_token_sum": -GAIN / 6,
         "constant_length": -GAIN / 6 / LENGTH,
+    },
+    # Of k1. In the loss, 0.5 and -0.5 add up to 0. Before the batch the first token was half as
+    # likely: 0.5 - log 2 and -0.5 add up to -log 2, and -0.5 is to come at the second token.
+    "kl_in": {
+        "loss": -GAIN / 7,
+        "reward": -GAIN * (1 + np.log(2)) / 7,
+        "token_reward": -(1.2 * (2 / 3 + np.log(2)) + (2 / 3 + 0.5) - 2 / 3) / 7,
     },
     # Differences of 0.5 and -0.5.
     "kl": {
@@ -76,12 +85,16 @@ def minimised(monkeypatch, objective):
     """What the update makes of these arrays, whatever policy they are from."""
     entropy = jnp.zeros(LOGPROBS.shape)
     monkeypatch.setattr(losses, "response_logprobs", lambda *_: (jnp.asarray(LOGPROBS), entropy))
+    advantages, in_loss = objective.advantages(REWARDS), objective.kl_in == "loss"
+    if not in_loss:
+        penalties = objective.penalty(OLD, REFERENCE, MASK)
+        advantages = objective.penalised_advantages(REWARDS, penalties, MASK)
     values = {
         "weights": token_weights(MASK, objective.aggregation, LENGTH),
-        "advantages": np.asarray(objective.advantages(REWARDS)),
+        "advantages": np.asarray(advantages),
         "old": OLD,
         "sampled": OLD,
-        **({"reference": REFERENCE} if objective.kl_coefficient else {}),
+        **({"reference": REFERENCE} if objective.kl_coefficient and in_loss else {}),
     }
     batch = MicroBatch(*[None] * 4, values=values)
     return losses.policy_gradient_loss(
@@ -93,7 +106,9 @@ def minimised(monkeypatch, objective):
     ("field", "choice"), [(field, one) for field, choices in CHOICES.items() for one in choices]
 )
 def test_the_update_minimises_the_loss_by_hand(monkeypatch, field, choice):
-    settings = {**PLAIN, "kl_coefficient": float(field == "kl"), field: choice}
+    settings = {**PLAIN, "kl_coefficient": float(field.startswith("kl")), field: choice}
+    if field == "kl_in":
+        settings["kl"] = "k1"
     loss, stats = minimised(monkeypatch, Objective(**settings))
     np.testing.assert_allclose(loss, BY_HAND[field][choice], rtol=1e-5)
     np.testing.assert_allclose(stats["sum/policy/loss"], loss)

@@ -6,15 +6,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from perl_jax.objectives import PRESETS, Objective, aggregate
+from perl_jax.objectives import PRESETS, Objective, ObjectiveConfig, aggregate
+from perl_jax.settings import read_config
 
 
 @partial(jax.jit, static_argnums=0)
 def loss(objective, logprobs, old, reference, rewards_BxG, mask):
     """The loss of B groups of G responses, as `perl_jax.update.losses` puts it together."""
     advantages = objective.advantages(rewards_BxG)
+    if objective.penalises_rewards:
+        penalties = objective.penalty(old, reference, mask)
+        advantages = objective.penalised_advantages(rewards_BxG, penalties, mask)
     per_token, _ = objective.token_loss(logprobs, old, advantages, mask)
-    per_token += objective.kl_coefficient * objective.penalty(logprobs, reference, mask)
+    if objective.kl_in == "loss":
+        per_token += objective.kl_coefficient * objective.penalty(logprobs, reference, mask)
     return aggregate(per_token, mask, objective.aggregation, length=4)
 
 
@@ -39,8 +44,13 @@ BY_HAND = {
     "gspo": (-1.0004 * 0.7071068 + 0.7071068) / 2,
     # -1.25 * 0.70711 * -1 and 0.70711 * -1 twice, over three tokens.
     "cispo": (1.25 - 2) * 0.7071068 / 3,
-    # Leave-one-out: 1 - 0 and 0 - 1; sums of tokens, mean of two responses.
-    "rloo": (-1.2 * 1 + 2 * 1) / 2,
+    # Before the batch the first token was 2.5 times less likely than under the reference: k1 is
+    # -log 2.5, and its reward is 1 + 0.05 log 2.5. Leave-one-out: that minus 0, and 0 minus that;
+    # sums of tokens, mean of two responses.
+    "rloo": (-1.2 + 2) * (1 + 0.05 * 0.9162907) / 2,
+    # Returns x, 0 and 0, of any x: minus their mean and over their population deviation these are
+    # sqrt 2, -sqrt 1/2 and -sqrt 1/2.
+    "reinforce_pp": (-1.2 * 1.4142136 + 2 * 0.7071068) / 3,
     # As grpo, over tokens, with a coefficient of 0.01.
     "perl": (-1.2 * 0.7071068 + 0.01 * 0.3068528 + 2 * 0.7071068) / 3,
 }
@@ -82,7 +92,7 @@ def test_a_preset_is_frozen_and_changed_by_making_another():
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("baseline", "average", "baseline: expected one of mean, leave_one_out, none"),
+        ("baseline", "average", "baseline: expected one of mean, leave_one_out, batch_mean, none"),
         ("scale", "stdd", r"scale: .* \(did you mean 'std'\?\)"),
         ("level", "word", "level: expected one of token, sequence"),
         ("aggregation", "mean", "aggregation: expected one of token_mean"),
@@ -96,6 +106,35 @@ def test_a_preset_is_frozen_and_changed_by_making_another():
 def test_a_wrong_field_is_an_error_where_the_objective_is_made(field, value, message):
     with pytest.raises(ValueError, match=message):
         Objective(**{field: value})
+
+
+def test_a_section_has_the_values_of_its_preset_but_for_those_that_it_gives():
+    for name, preset in PRESETS.items():
+        read = read_config(ObjectiveConfig, {"preset": name})
+        assert dataclasses.asdict(read) == {**dataclasses.asdict(preset), "preset": name}
+    assert read_config(ObjectiveConfig, {}) == ObjectiveConfig()
+    assert dataclasses.asdict(ObjectiveConfig()) == {
+        **dataclasses.asdict(PRESETS["perl"]), "preset": "perl",
+    }  # fmt: skip
+    alone = read_config(ObjectiveConfig, {"clip_high": 0.28})
+    assert (alone.clip_high, alone.dual_clip, alone.kl_coefficient) == (0.28, 3.0, 0.01)
+    given = read_config(ObjectiveConfig, {"preset": "perl", "dual_clip": None})
+    assert given.dual_clip is None
+
+
+def test_an_unknown_preset_is_one_line_with_the_choices():
+    with pytest.raises(ValueError, match=r"preset: expected one of grpo, .*, perl; got 'dappo' "):
+        read_config(ObjectiveConfig, {"preset": "dappo"})
+
+
+def test_an_adaptive_coefficient_begins_above_0():
+    with pytest.raises(ValueError, match="kl_target: expected a kl_coefficient above 0"):
+        Objective(kl_target=0.1)
+
+
+def test_a_penalty_of_the_loss_is_in_no_advantage():
+    with pytest.raises(ValueError, match="kl_in: expected reward or token_reward; got loss"):
+        PRESETS["grpo"].penalised_advantages(REWARDS, LOGPROBS, MASK)
 
 
 @pytest.mark.parametrize("changes", [{"level": "sequence"}, {"dual_clip": 3.0}])

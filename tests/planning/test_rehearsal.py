@@ -102,7 +102,8 @@ def test_every_program_of_a_run_is_planned(config, mesh, step, shapes, model):
     learner = replace(config.learner, updates_per_batch=2)
     sampler = replace(config.rollout.sampler, rows=4)
     rollout = replace(config.rollout, sampler=sampler, mesh=MeshConfig(4, 1, 2))
-    config = replace(config, learner=learner, rollout=rollout)
+    objective = replace(config.objective, kl_target=0.1)
+    config = replace(config, learner=learner, rollout=rollout, objective=objective)
     recorded = rehearse(config, shapes, mesh, mesh.devices.flat[0], step, WORKLOAD).calls
     banned = np.zeros(model.config.vocab_size, bool)
     held = jitted(make_learner(config, model, banned, mesh).programs)
@@ -123,6 +124,10 @@ def test_only_what_a_configuration_asks_for_is_scored(config, mesh, step, shapes
     assert scored(several) == {"score": 2, "reference": 2, "update": 2}
     plain = replace(config, objective=replace(config.objective, kl_coefficient=0.0))
     assert scored(plain) == {"update": 1}
+    changes = {"kl_in": "reward", "kl_target": 0.1}
+    rewarded = replace(several, objective=replace(config.objective, **changes))
+    # All of the batch before its first update.
+    assert scored(rewarded) == {"score": 1, "reference": 1, "update": 2}
 
 
 def test_gradients_lie_beside_the_scores_of_the_reference(recorder):

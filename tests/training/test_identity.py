@@ -281,3 +281,13 @@ def test_hosts_may_differ_in_what_is_their_own_only():
     for path, value in (("evaluation.every", 7), ("seed", 1), ("learner.packing.images", [8])):
         assert identity(changed(path, value)).fixed() != one
     assert replace(identity(), kind="warmstart").fixed() != one
+
+
+def test_an_objective_is_known_by_its_fields_not_by_the_name_of_its_preset():
+    fields = {"preset": "dapo", "clip_high": 0.2}
+    saved, now = identity(settings(objective=fields)), identity(settings(objective={
+        "preset": "grpo", "aggregation": "token_mean", "kl_coefficient": 0.0,
+    }))  # fmt: skip
+    assert compare(saved, now) == ["objective.preset: saved as dapo, now grpo"]
+    other = identity(settings(objective={"preset": "dapo"}))
+    assert "objective.clip_high: saved as 0.2, now 0.28" in refusal(saved, other)

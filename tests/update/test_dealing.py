@@ -127,7 +127,7 @@ class Scripted(Learner):
     def apply(self, state, gradients):
         self.updates.append((tuple(self.now), gradients))
         self.now = []
-        return SimpleNamespace(params=state.params + 1), {}
+        return SimpleNamespace(params=state.params + 1, kl_coefficient=None), {}
 
 
 def batch_of(advantages):
@@ -149,7 +149,7 @@ def batch_of(advantages):
 
 
 def reinforced(learner, batch):
-    state, made = learner.reinforce(SimpleNamespace(params=0), batch)
+    state, made = learner.reinforce(SimpleNamespace(params=0, kl_coefficient=None), batch)
     assert state.params == len(learner.updates) == (made or 0)
     assert learner.num_updates(batch) == len(learner.updates)
     return learner.updates
@@ -202,7 +202,7 @@ def test_a_full_batch_has_the_parts_that_follow_one_another():
 )
 def test_with_a_penalty_or_a_bonus_every_group_with_tokens_is_worked_on(objective):
     learner = Scripted(2, 1, objective)
-    learner.reinforce(SimpleNamespace(params=0), batch_of([0, 1, 0, 0]))
+    learner.reinforce(SimpleNamespace(params=0, kl_coefficient=None), batch_of([0, 1, 0, 0]))
     assert [ids for ids, _ in learner.updates] == [("0", "1"), ("2", "3")]
 
 

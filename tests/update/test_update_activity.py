@@ -50,7 +50,7 @@ def batch_of(count):
 
 def told_by(updates, groups):
     told = []
-    state = SimpleNamespace(params={})
+    state = SimpleNamespace(params={}, kl_coefficient=None)
     Scripted(updates).reinforce(state, batch_of(groups), lambda *what: told.append(what))
     return told
 
