@@ -24,7 +24,7 @@ FILES = {
 # Of each type at least one is valid for every field: sizes that others divide, ladders that hold
 # any length, names that exist.
 VALUES = (
-    False, True, 0.25, 0.5, 2.5, 8, 4, 3, (2**20,), (2, 3), "http://{question}", ("text",), ("A",),
+    False, True, 0.25, 0.5, 2.5, 8, 4, 3, (2**20,), (2, 3), "a text", "http://{question}", ("text",), ("A",),
     {"mine": {"movable": "none"}}, {"accuracy": 0.25}, {"mine": "package.module:function"},
     {"mine": ("text",)},
 )  # fmt: skip
