@@ -28,6 +28,8 @@ VALUES = (
     {"mine": {"movable": "none"}}, {"accuracy": 0.25}, {"mine": "package.module:function"},
     {"mine": ("text",)},
 )  # fmt: skip
+# Texts of fields that take no address but that of a bucket.
+PLACES = {"checkpoint.directory": "gs://bucket/run"}
 WRONG = ("(", "many words", "3", "-7", "{'mine': 3}")
 # What must be set too, for a field that only goes with others.
 TOGETHER = {
@@ -72,7 +74,8 @@ def another(field, current):
     kind, _, _ = taken_apart(field.annotation)
     items = [item for one in (alternatives(kind) or (kind,)) for item in typing.get_args(one)]
     choices = [*choices_of(kind), *((one,) for item in items for one in choices_of(item))]
-    found = [one for one in (*choices, *VALUES) if one != current and fits(field, one)]
+    own = [PLACES[field.path]] if field.path in PLACES else []
+    found = [one for one in (*own, *choices, *VALUES) if one != current and fits(field, one)]
     assert found, f"{field.path}: add a value to VALUES"
     return found[0]
 
