@@ -206,6 +206,15 @@ def test_a_table_that_shrank_grows_again(devices, checkpoint, model, processor, 
     assert {name for name, _, _ in sampler.calls} >= {"compact", "lengthen"}
 
 
+def test_responses_that_end_at_their_first_token_cost_no_step(model, processor, named):
+    """The devices see it before the host does."""
+    every = tuple(range(model.config.vocab_size))
+    short = Sampler(dataclasses.replace(processor, stop_tokens=every), CONFIG)
+    got = short.sample(model, named[:3], **DRAWN)
+    assert got.stats["decode_steps"] == 0
+    assert got.lengths.max() == 1
+
+
 # What is refused.
 
 
