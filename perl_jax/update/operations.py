@@ -49,14 +49,17 @@ def forward_operations(
         if not lengths_KxN.any():
             continue
         vision += sum(config.image_operations(image.grid) for image in group.images)
-        for prompt, lengths_N in zip(group.prompts, lengths_KxN.astype(np.int64), strict=False):
+        asked = np.array(group.asked)
+        for number, prompt in enumerate(group.prompts):
             start = len(prompt.tokens)
+            # A prompt is read once, under however many orders it is asked.
+            lengths = lengths_KxN[: len(asked)][asked == number].astype(np.int64)
             # The last token of a response is predicted but never read.
-            read = np.maximum(lengths_N - 1, 0)
+            read = np.maximum(lengths - 1, 0)
             text += config.text_operations(
                 tokens=start + int(read.sum()),
                 pairs=_triangle(start) + int((read * start + _triangle(read)).sum()),
-                predicted=int(lengths_N.sum()),
+                predicted=int(lengths.sum()),
             )
     return Operations(vision, text)
 
