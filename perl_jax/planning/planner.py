@@ -30,8 +30,8 @@ from perl_jax.planning.workload import Step, Workload
 # In the order in which a run calls them.
 PROGRAMS = (
     "copy", "start", "reshard", "encode", "join_features", "empty_state", "prefill", "admit",
-    "decode", "resize", "compact", "drop_slots", "score", "zeros", "reference", "update",
-    "of_update", "apply", "of_batch",
+    "decode", "resize", "lengthen", "compact", "drop_slots", "score", "zeros", "reference",
+    "update", "of_update", "apply", "of_batch",
 )  # fmt: skip
 # Programs that run on the mesh of rollouts.
 _OF_ROLLOUTS = PROGRAMS[PROGRAMS.index("encode") : PROGRAMS.index("score")]

@@ -16,17 +16,20 @@ import numpy as np
 from flax import nnx
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, Sharding, SingleDeviceSharding
 
-from perl_jax.buckets import Ladder
 from perl_jax.config import TrainConfig
 from perl_jax.mesh import BatchSharding, Tree, first_axes
 from perl_jax.models import Policy
+from perl_jax.models.cache import PromptCache
 from perl_jax.parts import make_learner, make_rollout_copy
 from perl_jax.planning.workload import EndlessProcessor, Step, Workload, make_batch, make_groups
 from perl_jax.processing import Processor
-from perl_jax.rollout import Strategy, decode_state
-from perl_jax.rollout.run import SampleRequest, SamplerRun
+from perl_jax.rollout import SamplerConfig, Sampling, Strategy, decode_state
+from perl_jax.rollout.decoding import Decoder
+from perl_jax.rollout.runner import Runner
+from perl_jax.rollout.sampling import SampleRequest
 from perl_jax.rollout.schedule import OrderRollouts, Table
 from perl_jax.rollout.stopping import Response
+from perl_jax.types import Group
 from perl_jax.update.programs import jit
 from perl_jax.update.state import TrainState
 
@@ -195,51 +198,16 @@ def recorded_program(
     return call
 
 
-class ShapeRun(SamplerRun):
-    """A call of the sampler whose responses all have the maximum length."""
+class ShapeRunner(Runner):
+    """Records the programs of the sampler; ``largest`` is the largest state that it made."""
 
-    def __init__(self, recorder: Recorder, device: Any, *arguments: Any) -> None:
-        super().__init__(*arguments)
+    def __init__(self, recorder: Recorder, device: Any, model: Policy) -> None:
+        super().__init__(model, Counter())
         self.recorder, self.sharding = recorder, ShapeSharding.on(self.mesh, device, recorder)
         self.largest: decode_state.DecodeState | None = None
 
-    def shrink(self, orders: Sequence[OrderRollouts]) -> None:
-        """Ends responses of a full batch one after the other until the sampler shrinks it."""
-        table, state = self._full(orders)
-        by_order = [response for order in table.active for response in order.responses]
-        # With one order in each shard, the batch only gets narrower.
-        alone = table.shape[0] == self.sharding.num_shards
-        columns = zip(*(order.responses for order in table.active), strict=True)
-        for response in [one for column in columns for one in column] if alone else by_order:
-            response.done = True
-            table.release()
-            if not table.active or self._compact(state, table) is not state:
-                return
-
-    def slide(self, orders: Sequence[OrderRollouts]) -> None:
-        """Fills the caches when all orders started late, so that the sampler compacts them.
-
-        Orders start late only where they wait for the places of others.
-        """
-        table, state = self._full(orders, time=self.config.chunk)
-        table.time = state.cache.keys.shape[1]
-        if len(orders) > len(state.tokens):
-            self._make_room(state, table, waiting=True)
-
-    def _full(
-        self, orders: Sequence[OrderRollouts], time: int = 0
-    ) -> tuple[Table, decode_state.DecodeState]:
-        """The largest batch: every place holds an order, and all responses are running."""
-        assert self.largest is not None
-        self.recorder.keep("caches", self.largest)
-        places, num_rollouts = self.largest.tokens.shape
-        table = Table(places, num_rollouts, self.sharding.num_shards)
-        table.time = time
-        fresh = (replace(o, responses=[Response() for _ in o.responses]) for o in orders)
-        table.admit(deque(fresh), places)
-        return table, self.largest
-
-    def _run(self, program: Any, *arguments: Any) -> Any:
+    def run(self, program: Any, *arguments: Any) -> Any:
+        """Records a call; what the host reads of the results are zeros."""
         name = program.__name__
         results = self.recorder.call(name, program, *arguments)
         if name in ("encode", "join_features"):
@@ -250,10 +218,12 @@ class ShapeRun(SamplerRun):
             results = self._keep(results)
         elif name in ("resize", "drop_slots"):
             results = self._keep(self.recorder.kept["caches"]._replace(cache=results)).cache
+        elif name == "lengthen":
+            results = self._keep(self.recorder.kept["caches"]._replace(prefix=results)).prefix
         else:
             # The host reads the rest: tokens, log-probabilities and the number of steps.
             state, *read = results
-            steps = [np.int32(self.config.chunk)] if name == "decode" else []
+            steps = [np.int32(arguments[3])] if name == "decode" else []
             read = [np.zeros(leaf.shape, leaf.dtype) for leaf in read[:2]]
             results = (self._keep(state), *read, *steps)
         return results
@@ -271,6 +241,90 @@ class ShapeRun(SamplerRun):
         self.recorder.keep("caches", state)
         self.largest = max(self.largest or state, state, key=_bytes)
         return state
+
+
+def draw(
+    runner: ShapeRunner, sampling: Sampling, groups: Sequence[Group], config: SamplerConfig
+) -> None:
+    """Draws responses of the maximum length, and does all that the sampler may have to do."""
+    sampling.add(groups)
+    decoder, orders = sampling.decoder, list(sampling.decoder.queue)
+    while sampling.busy:
+        sampling.launch()
+        sampling.collect()
+    if config.refill:
+        _shrink(runner, decoder, orders)
+        _slide(runner, decoder, orders, config.chunk)
+    _lengthen(runner, config.rungs("prompt_lengths"))
+    # The images of groups that are added later are encoded beside the caches.
+    for name in ("encode", "join_features"):
+        runner.recorder.calls[name].beside["caches"] = runner.largest
+
+
+def _shrink(runner: ShapeRunner, decoder: Decoder, orders: Sequence[OrderRollouts]) -> None:
+    """Ends responses of a full batch one after the other until the sampler shrinks it."""
+    state = _fill(runner, decoder, orders)
+    table = decoder.table
+    by_order = [response for order in table.active for response in order.responses]
+    # With one order in each shard, the batch only gets narrower.
+    alone = table.shape[0] == runner.sharding.num_shards
+    columns = zip(*(order.responses for order in table.active), strict=True)
+    for response in [one for column in columns for one in column] if alone else by_order:
+        response.done = True
+        table.release()
+        if table.active:
+            decoder.compact()
+        if not table.active or decoder.state is not state:
+            return
+
+
+def _slide(
+    runner: ShapeRunner, decoder: Decoder, orders: Sequence[OrderRollouts], chunk: int
+) -> None:
+    """Fills the caches when all orders started late, so that the sampler compacts them.
+
+    Orders start late only where they wait for the places of others.
+    """
+    state = _fill(runner, decoder, orders, time=chunk)
+    decoder.table.time = state.cache.keys.shape[1]
+    if len(orders) > len(state.tokens):
+        # While others wait, the batch does not shrink.
+        decoder.queue.append(orders[0])
+        decoder.make_room()
+        decoder.queue.clear()
+
+
+def _fill(
+    runner: ShapeRunner, decoder: Decoder, orders: Sequence[OrderRollouts], time: int = 0
+) -> decode_state.DecodeState:
+    """The largest batch: every place holds an order, and all responses are running."""
+    assert runner.largest is not None
+    runner.recorder.keep("caches", runner.largest)
+    places, num_rollouts = runner.largest.tokens.shape
+    decoder.state = runner.largest
+    decoder.table = Table(places, num_rollouts, runner.sharding.num_shards)
+    decoder.table.time = time
+    fresh = (replace(o, responses=[Response() for _ in o.responses]) for o in orders)
+    decoder.table.admit(deque(fresh), places)
+    return runner.largest
+
+
+def _lengthen(runner: ShapeRunner, rungs: Sequence[int]) -> None:
+    """Makes prompts of the next smaller padded length longer, if there is one."""
+    assert runner.largest is not None
+    prefix = runner.largest.prefix
+    length = prefix.keys.shape[3]
+    shorter = max((rung for rung in rungs if rung < length), default=None)
+    if shorter is None:
+        return
+
+    def cut(leaf: Any, axis: int) -> Any:
+        shape = (*leaf.shape[:axis], shorter, *leaf.shape[axis + 1 :])
+        return jax.ShapeDtypeStruct(shape, leaf.dtype, sharding=leaf.sharding)
+
+    old = PromptCache(cut(prefix.keys, 3), cut(prefix.values, 3), cut(prefix.valid, 1))
+    runner.recorder.keep("caches", runner.largest._replace(prefix=old))
+    runner.call(decode_state.lengthen, runner.mesh, length, old)
 
 
 def rehearse(
@@ -314,19 +368,10 @@ def rehearse(
         config.rollout.max_new_tokens,
         Strategy(temperature=config.rollout.temperature),
         jax.random.key(config.seed),
-        None,
     )
+    runner = ShapeRunner(recorder, device, policy)
     sampler = config.rollout.sampler
-    run = ShapeRun(
-        recorder, device, policy, cast(Processor, processor), sampler, request, Counter()
-    )
-    orders = run.encode(groups)
-    run.decode(
-        orders, Ladder("prompt_lengths", sampler.rungs("prompt_lengths")).fit(step.prompt, "prompt")
-    )
-    if sampler.refill:
-        run.shrink(orders)
-        run.slide(orders)
+    draw(runner, Sampling(runner, cast(Processor, processor), sampler, request), groups, sampler)
     for kind in ("copy", "features", "caches"):
         recorder.kept.pop(kind, None)
     learner.reinforce(state, make_batch(config, groups, step))

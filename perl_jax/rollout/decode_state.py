@@ -74,27 +74,44 @@ def constrain(state: DecodeState, mesh: Mesh | None) -> DecodeState:
 def put_prompts(
     mesh: Mesh | None, prefix: PromptCache, new: PromptCache, slots: jax.Array
 ) -> PromptCache:
-    """Writes the caches of new orders into their slots."""
+    """Writes the caches of new orders into their slots; they may have fewer tokens."""
+    length = new.keys.shape[3]
 
     def of_layer(number: jax.Array, parts: Any) -> Any:
         def put(old: jax.Array, new: jax.Array) -> jax.Array:
             # Any device may need any order.
             layer = _fix(new[number], mesh, PartitionSpec(None, *_OF_PREFIX[2:]))
-            return _fix(old.at[number, slots].set(layer, mode="drop"), mesh, _OF_PREFIX)
+            # What lies beyond is not valid.
+            written = old.at[number, slots, :, :length].set(layer, mode="drop")
+            return _fix(written, mesh, _OF_PREFIX)
 
         return [put(*pair) for pair in zip(parts, (new.keys, new.values), strict=True)]
 
     # Layer by layer, so that no device holds all new caches at once.
     parts = [prefix.keys, prefix.values]
     keys, values = jax.lax.fori_loop(0, len(prefix.keys), of_layer, parts)
-    return PromptCache(keys, values, prefix.valid.at[slots].set(new.valid, mode="drop"))
+    valid = jnp.pad(new.valid, [(0, 0), (0, prefix.valid.shape[1] - length)])
+    return PromptCache(keys, values, prefix.valid.at[slots].set(valid, mode="drop"))
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def lengthen(mesh: Mesh | None, length: int, prefix: PromptCache) -> PromptCache:
+    """Copies prompts into a cache that holds ``length`` tokens of each."""
+    more = length - prefix.keys.shape[3]
+
+    def longer(part: jax.Array) -> jax.Array:
+        padded = jnp.pad(part, [(0, 0)] * 3 + [(0, more), (0, 0)])
+        return _fix(padded, mesh, _OF_PREFIX)
+
+    valid = _fix(jnp.pad(prefix.valid, [(0, 0), (0, more)]), mesh, _OF_ROW)
+    return PromptCache(longer(prefix.keys), longer(prefix.values), valid)
 
 
 @partial(jax.jit, static_argnums=0)
 def compact(
     mesh: Mesh | None, state: DecodeState, orders: jax.Array, rollouts: jax.Array
 ) -> DecodeState:
-    """Keeps some orders, each on its device, and some of their rollouts.
+    """Moves some orders, each on its device, and some of their rollouts to a state of another size.
 
     ``orders``, int32 ``[O']``, are the old places of the kept orders within their shards, and
     ``rollouts``, int32 ``[O', N']``, the old columns of their kept rollouts.

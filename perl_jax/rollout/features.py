@@ -1,7 +1,7 @@
 """Plans the calls that encode distinct images, and the rows of each image's features."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,17 +19,19 @@ class EncodingPlan:
         place: The shard and the first row of an image, by its key.
         num_rows: Rows of a shard's table, padding within calls included.
         unit: Patches that become one feature.
+        least_rows: Tables are padded to as many rows at least.
     """
 
     calls: list[tuple[list[list[ImagePatches]], int]]
     place: dict[str, tuple[int, int]]
     num_rows: int
     unit: int
+    least_rows: int = 0
 
     @property
     def padded_rows(self) -> int:
         """The padded rows of a table, at least one more: batches without images have one too."""
-        return bucket(self.num_rows + 1)
+        return bucket(max(self.num_rows, self.least_rows) + 1)
 
     def rows_of(self, image: ImagePatches) -> np.ndarray:
         """The rows of an image in the concatenated tables of all shards."""
@@ -38,14 +40,19 @@ class EncodingPlan:
 
 
 def plan_encoding(
-    groups: Sequence[Group], ladder: Ladder, unit: int, sharding: BatchSharding | None = None
+    groups: Sequence[Group],
+    ladder: Ladder,
+    unit: int,
+    sharding: BatchSharding | None = None,
+    *,
+    least_rows: int = 0,
 ) -> EncodingPlan:
     """Assigns each distinct image to a shard and a call, in order.
 
     An image goes to the shard with the fewest patches so far, among those of its feed. The plan
     depends on keys, grids and feeds only, so all hosts make the same one. ``ladder`` has the padded
     numbers of patches of a shard in one call; ``unit`` patches become one feature. Without
-    ``sharding`` there is one shard.
+    ``sharding`` there is one shard. A table has ``least_rows`` rows at least.
 
     Raises:
         ValueError: An image has more patches than the largest call.
@@ -71,7 +78,7 @@ def plan_encoding(
             queues[shard][-1].append(image)
             filled[shard] += size
             total[shard] += size
-    return _placed(queues, ladder, unit)
+    return replace(_placed(queues, ladder, unit), least_rows=least_rows)
 
 
 def _placed(queues: Sequence[list[list[ImagePatches]]], ladder: Ladder, unit: int) -> EncodingPlan:

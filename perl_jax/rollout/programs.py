@@ -26,13 +26,13 @@ class Rows(NamedTuple):
     Attributes:
         start: int32 ``[O]``, the slot of the first response token.
         position: int32 ``[O]``, the position of that token.
-        streams: uint32 ``[O, N, 2]``, key data.
+        names: uint32 ``[O, N, 3]``, of the rollouts' streams.
         done: bool ``[O, N]``.
     """
 
     start: Array
     position: Array
-    streams: Array
+    names: Array
     done: Array
 
 
@@ -44,12 +44,14 @@ class Drawing(NamedTuple):
         banned: bool ``[V]``, tokens that are never drawn.
         stops: int32 ``[E]``, the tokens that end a response.
         limit: int32, the most tokens of a response.
+        key: uint32 ``[2]``, key data.
     """
 
     parameters: StrategyParameters
     banned: Array
     stops: Array
     limit: Array
+    key: Array
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -98,20 +100,21 @@ def admit(
     logits: jax.Array,
     prefix: PromptCache,
     slots: jax.Array,
-    streams: jax.Array,
+    names: jax.Array,
     prompt_tokens: jax.Array,
     drawing: Drawing,
 ) -> tuple[DecodeState, jax.Array, jax.Array]:
     """Puts P prefilled orders into the state and draws the first token of each rollout.
 
     The state is donated. ``logits`` are float32 ``[P, V]``; ``slots``, int32 ``[P]``, are the
-    orders' places, O (out of bounds) for padding; ``streams``, uint32 ``[P, N, 2]``, are key data;
-    ``prompt_tokens``, int32 ``[P, T]``, are for the repetition penalty.
+    orders' places, O (out of bounds) for padding; ``names``, uint32 ``[P, N, 3]``, are those of the
+    rollouts' streams; ``prompt_tokens``, int32 ``[P, T]``, are for the repetition penalty. Prompts
+    may be padded to fewer tokens than those of the state.
 
     Returns:
         The state; tokens and log-probabilities ``[P, N]``.
     """
-    count, n = streams.shape[:2]
+    count, n = names.shape[:2]
     logits = jnp.broadcast_to(logits[:, None], (count, n, logits.shape[-1]))
     seen = all_seen = None
     if state.seen is not None:
@@ -120,7 +123,7 @@ def admit(
         in_prompt = in_prompt.at[rows, prompt_tokens].max(prefix.valid)
         seen = jnp.broadcast_to(in_prompt[:, None], logits.shape)
     index = jnp.zeros((count, n), jnp.int32)
-    tokens, logprobs = _draw(ranked, logits, streams, index, drawing, seen)
+    tokens, logprobs = _draw(ranked, logits, _streams(names, drawing), index, drawing, seen)
     if state.seen is not None and seen is not None:
         all_seen = state.seen.at[slots].set(_mark(seen, tokens), mode="drop")
     state = DecodeState(
@@ -156,6 +159,10 @@ def decode(
     model = nnx.merge(definition, parameters)
     shape = (*state.tokens.shape, steps)
     slots = jnp.arange(state.cache.keys.shape[1])
+    streams = _streams(rows.names, drawing)
+    # The host may not have seen yet that a response ended at its first token.
+    ended = jnp.isin(state.tokens, drawing.stops)
+    ended |= (time - rows.start + 1 >= drawing.limit)[:, None]
 
     def step(carry: Any) -> Any:
         number, state, done, tokens, logprobs = carry
@@ -171,7 +178,7 @@ def decode(
             now,
         )
         logits = model.unembed(hidden)
-        drawn, logprob = _draw(ranked, logits, rows.streams, index + 1, drawing, state.seen)
+        drawn, logprob = _draw(ranked, logits, streams, index + 1, drawing, state.seen)
         seen = None if state.seen is None else _mark(state.seen, drawn)
         state = constrain(DecodeState(state.prefix, cache, drawn, seen), mesh)
         done |= jnp.isin(drawn, drawing.stops) | (index + 2 >= drawing.limit)
@@ -180,24 +187,38 @@ def decode(
         return number + 1, state, done, tokens, logprobs
 
     empty = (jnp.zeros(shape, jnp.int32), jnp.zeros(shape, jnp.float32))
-    carry = (jnp.int32(0), state, jnp.asarray(rows.done), *empty)
+    carry = (jnp.int32(0), state, rows.done | ended, *empty)
     number, state, _, tokens, logprobs = jax.lax.while_loop(
         lambda carry: (carry[0] < steps) & ~jnp.all(carry[2]), step, carry
     )
     return state, whole(tokens, mesh), whole(logprobs, mesh), number
 
 
+def _streams(names: Array, drawing: Drawing) -> jax.Array:
+    """The keys of all rollouts ``[O, N]``.
+
+    A name is the hash of the group's id, the number of the order and the number of the rollout.
+    """
+
+    def of_rollout(name: jax.Array) -> jax.Array:
+        key = jax.random.wrap_key_data(jnp.asarray(drawing.key))
+        for part in name:
+            key = jax.random.fold_in(key, part)
+        return key
+
+    return jax.vmap(jax.vmap(of_rollout))(jnp.asarray(names))
+
+
 def _draw(
     ranked: bool,
     logits: jax.Array,
-    streams: Array,
+    streams: jax.Array,
     index: jax.Array,
     drawing: Drawing,
     seen: jax.Array | None,
 ) -> tuple[jax.Array, jax.Array]:
     """Draws token number ``index`` of each rollout from the rollout's own stream."""
-    keys = jax.random.wrap_key_data(jnp.asarray(streams))
-    keys = jax.vmap(jax.vmap(jax.random.fold_in))(keys, index)
+    keys = jax.vmap(jax.vmap(jax.random.fold_in))(streams, index)
     return draw(logits, keys, drawing.parameters, ranked=ranked, banned=drawing.banned, seen=seen)
 
 

@@ -11,27 +11,43 @@ import numpy as np
 
 from perl_jax.rollout.programs import Rows
 from perl_jax.rollout.stopping import Response
+from perl_jax.rollout.waves import Wave
 from perl_jax.types import Prompt
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """A prompt as it is read: once for all orders that ask it and are admitted together.
+
+    Attributes:
+        prompt: The prompt.
+        feature_rows: int32 ``[T]``, the row of the image feature at each token, or -1.
+        length: Its padded length.
+        wave: The images that it is read with.
+    """
+
+    prompt: Prompt
+    feature_rows: np.ndarray
+    length: int
+    wave: Wave
 
 
 @dataclass(eq=False)
 class OrderRollouts:
-    """One prompt and its N rollouts.
+    """One order of a group and its N rollouts.
 
     Attributes:
-        group: The group's number in the batch.
+        group: The group's number.
         order: The order's number in the group.
-        prompt: The prompt.
-        feature_rows: int32 ``[T]``, the row of the image feature at each token, or -1.
-        streams: uint32 ``[N, 2]``, key data.
+        reading: What it asks.
+        names: uint32 ``[N, 3]``, what the random streams of the rollouts depend on besides the key.
         responses: The rollouts.
     """
 
     group: int
     order: int
-    prompt: Prompt
-    feature_rows: np.ndarray
-    streams: np.ndarray
+    reading: Reading
+    names: np.ndarray
     responses: list[Response]
 
     @property
@@ -132,17 +148,17 @@ class Table:
         """The arguments of `programs.decode` about every rollout."""
         done = np.ones(self.shape, bool)
         position = np.zeros(len(self._orders), np.int32)
-        streams = np.zeros((*self.shape, 2), np.uint32)
+        names = np.zeros((*self.shape, 3), np.uint32)
         for place, order in enumerate(self._orders):
             if order is not None:
-                position[place] = order.prompt.next_position
-                streams[place] = order.streams[np.maximum(self._columns[place], 0)]
+                position[place] = order.reading.prompt.next_position
+                names[place] = order.names[np.maximum(self._columns[place], 0)]
         for place, column, _, _ in self.responses():
             done[place, column] = False
-        return Rows(self._start.copy(), position, streams, done)
+        return Rows(self._start.copy(), position, names, done)
 
     def compact(self, num_places: int, num_columns: int) -> Kept:
-        """Moves the running rollouts to the front of each shard of a table that is not larger."""
+        """Moves the running rollouts to the front of each shard of a table of another size."""
         of_shard = len(self._orders) // self._num_shards
         new_of_shard = num_places // self._num_shards
         orders = np.zeros(num_places, np.int32)

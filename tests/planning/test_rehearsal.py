@@ -45,8 +45,17 @@ def sampler(config, model, groups):
     """A sampler that has drawn what a step draws."""
     sampler = Sampler(load_processor(config.model.path), config.rollout.sampler)
     sampler.sample(model, groups, num_rollouts=2, max_new_tokens=8)
-    # The last of these leave half of the places empty.
-    sampler.sample(model, groups[: 3 * len(groups) // 4], num_rollouts=2, max_new_tokens=8)
+    # Half of the places run a little longer than the others, and are then moved together.
+    sampling, half = sampler.start(model, num_rollouts=2, max_new_tokens=8), 4
+    sampling.add(groups)
+    sampling.launch()
+    sampling.collect()
+    kept = half // groups[0].num_orders
+    sampling.drop(range(kept, len(groups)))
+    sampling.add([replace(group, id=f"late {group.id}") for group in groups[:kept]])
+    for _ in range(2):
+        sampling.launch()
+        sampling.collect()
     return sampler
 
 
@@ -100,7 +109,7 @@ def jitted(holder):
 def test_every_program_of_a_run_is_planned(config, mesh, step, shapes, model):
     """Whatever the learner and the sampler may call has a line in some plan."""
     learner = replace(config.learner, updates_per_batch=2)
-    sampler = replace(config.rollout.sampler, rows=4)
+    sampler = replace(config.rollout.sampler, rows=4, prompt_lengths=(20, 40))
     rollout = replace(config.rollout, sampler=sampler, mesh=MeshConfig(4, 1, 2))
     config = replace(config, learner=learner, rollout=rollout)
     recorded = rehearse(config, shapes, mesh, mesh.devices.flat[0], step, WORKLOAD).calls

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from perl_jax.rollout import Strategy
-from perl_jax.rollout.run import _stable_hash
+from perl_jax.rollout.sampling import stable_hash
 from perl_jax.rollout.strategies import draw
 from perl_jax.types import Group, Prompt
 
@@ -29,10 +29,10 @@ def sample_alone(
 ) -> tuple[list[int], list[float]]:
     """The tokens of one rollout, and their log-probabilities."""
     banned = processor.banned_rows(model.config.vocab_size)
-    for number in (_stable_hash(group.id), order, rollout):
+    for number in (stable_hash(group.id), order, rollout):
         key = jax.random.fold_in(key, number)
     draw_one = jax.jit(partial(draw, ranked=strategy.ranked))
-    sequence = group.prompts[order]
+    sequence = group.prompts[group.asked[order]]
     tokens, logprobs = [], []
     for index in range(max_new_tokens):
         logits = model.logits(sequence)[-1:]

@@ -5,19 +5,29 @@ from collections import deque
 import numpy as np
 import pytest
 
-from perl_jax.rollout.schedule import OrderRollouts, Table
+from perl_jax.buckets import Ladder
+from perl_jax.rollout.features import plan_encoding
+from perl_jax.rollout.schedule import OrderRollouts, Reading, Table
 from perl_jax.rollout.stopping import Response
+from perl_jax.rollout.waves import Wave
 from perl_jax.types import Prompt
+
+NO_IMAGES = Wave(plan_encoding([], Ladder("patches", (4,)), 4))
 
 
 def order(number, num_rollouts=2, *, length=3, rope_delta=0):
-    """OrderRollouts ``number``; the stream of its rollout n is (number, n)."""
+    """OrderRollouts ``number``; the name of its rollout n is (number, 0, n)."""
+    prompt = Prompt(np.zeros(length, np.int32), np.zeros((3, length), np.int32), rope_delta)
     return OrderRollouts(
         group=number,
         order=0,
-        prompt=Prompt(np.zeros(length, np.int32), np.zeros((3, length), np.int32), rope_delta),
-        feature_rows=np.full(length, -1, np.int32),
-        streams=np.array([[number, n] for n in range(num_rollouts)], np.uint32),
+        reading=Reading(
+            prompt,
+            np.full(length, -1, np.int32),
+            length,
+            Wave(plan_encoding([], Ladder("patches", (4,)), 4)),
+        ),
+        names=np.array([[number, 0, n] for n in range(num_rollouts)], np.uint32),
         responses=[Response() for _ in range(num_rollouts)],
     )
 
@@ -40,8 +50,8 @@ def where(table):
 
 
 def test_an_orders_first_response_token_follows_its_prompt_on_the_rope():
-    assert order(0, length=10).prompt.next_position == 10
-    assert order(0, length=10, rope_delta=-4).prompt.next_position == 6
+    assert order(0, length=10).reading.prompt.next_position == 10
+    assert order(0, length=10, rope_delta=-4).reading.prompt.next_position == 6
 
 
 def test_the_running_rollouts_are_those_that_are_not_done():
@@ -117,14 +127,14 @@ def test_a_place_is_free_again_when_the_last_rollout_of_its_order_is_done():
 # What the device is told.
 
 
-def test_rows_tell_positions_streams_and_who_is_done():
+def test_rows_tell_positions_names_and_who_is_done():
     table = Table(3, 2)
     queue = deque([order(7, length=10, rope_delta=-4), order(8, length=5)])
     end(queue[0], 1)
     table.admit(queue, 2)
     rows = table.rows()
     assert rows.position.tolist() == [6, 5, 0]
-    assert rows.streams[:2].tolist() == [[[7, 0], [7, 1]], [[8, 0], [8, 1]]]
+    assert rows.names[:2].tolist() == [[[7, 0, 0], [7, 0, 1]], [[8, 0, 0], [8, 0, 1]]]
     assert rows.done.tolist() == [[False, True], [False, False], [True, True]]
     assert [part.dtype for part in rows] == [np.int32, np.int32, np.uint32, bool]
 
@@ -178,11 +188,11 @@ def test_compacting_keeps_running_rollouts_in_their_order(mixed):
     assert where(mixed) == {(1, 1): (0, 0), (1, 3): (0, 1), (3, 0): (1, 0)}
 
 
-def test_streams_starts_and_done_follow_the_rollouts_that_were_moved(mixed):
+def test_names_starts_and_done_follow_the_rollouts_that_were_moved(mixed):
     mixed.compact(2, 2)
     rows = mixed.rows()
-    assert rows.streams[0].tolist() == [[1, 1], [1, 3]]
-    assert rows.streams[1, 0].tolist() == [3, 0]
+    assert rows.names[0].tolist() == [[1, 0, 1], [1, 0, 3]]
+    assert rows.names[1, 0].tolist() == [3, 0, 0]
     assert rows.done.tolist() == [[False, False], [False, True]]
     assert (rows.start.tolist(), mixed.time) == ([2, 6], 9)
 
@@ -244,7 +254,7 @@ def test_an_order_admitted_after_compacting_has_all_its_columns(mixed):
     late = order(9, 4)
     assert mixed.admit(deque([late]), 1) == ([late], [2])
     rows = mixed.rows()
-    assert rows.streams[2].tolist() == [[9, 0], [9, 1], [9, 2], [9, 3]]
+    assert rows.names[2].tolist() == [[9, 0, n] for n in range(4)]
     assert not rows.done[2].any()
     assert rows.start[2] == mixed.time == 9
 
@@ -312,9 +322,9 @@ def step(table, device, lengths):
     """One token for every running rollout, after which each finds all of its own."""
     marks = np.full(table.shape, -1)
     running = table.responses()
-    streams = table.rows().streams
+    names = table.rows().names
     for place, column, order, n in running:
-        assert streams[place, column].tolist() == [order.group, n]
+        assert names[place, column].tolist() == [order.group, 0, n]
         marks[place, column] = mark(order.group, n, len(order.responses[n].tokens))
         order.responses[n].tokens.append(0)
     device.write(table.time, marks)

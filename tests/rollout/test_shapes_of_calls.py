@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from perl_jax.rollout import SamplerConfig, Strategy
-from perl_jax.rollout.run import SampleRequest, SamplerRun
+from perl_jax.rollout.runner import Runner
+from perl_jax.rollout.sampling import SampleRequest, Sampling
 from perl_jax.types import Group, ImagePatches, Prompt
 
 CONFIG = SamplerConfig(
@@ -17,14 +18,14 @@ CONFIG = SamplerConfig(
 GROUPS, ROLLOUTS, ORDERS = 16, 4, 2
 
 
-class ScriptedRun(SamplerRun):
-    """A call of the sampler whose programs only have shapes; every chunk ends some responses."""
+class ScriptedRunner(Runner):
+    """Programs that only have shapes; every chunk ends some responses."""
 
-    def __init__(self, *arguments, ends=lambda place, n: True):
-        super().__init__(*arguments)
+    def __init__(self, model, calls, ends=lambda place, n: True):
+        super().__init__(model, calls)
         self.ends, self.tables = ends, []
 
-    def _run(self, program, *arguments):
+    def run(self, program, *arguments):
         name = program.__name__
         shape = jax.ShapeDtypeStruct
         if name == "encode":
@@ -36,24 +37,24 @@ class ScriptedRun(SamplerRun):
             return jax.eval_shape(lambda: program(*arguments))
         if name == "prefill":
             rows = len(arguments[4].tokens)
-            return shape((rows, self.model_config.vocab_size), jnp.float32), None
+            return shape((rows, self.config.vocab_size), jnp.float32), None
         if name == "admit":
-            return arguments[2], *self._drawn(len(arguments[5]), self.num_rollouts, ())
+            return arguments[2], *self._drawn(len(arguments[5]), ROLLOUTS, (), arguments[-1])
         if name == "decode":
             state = arguments[5]
             self.tables.append(state.tokens.shape)
-            return state, *self._drawn(*state.tokens.shape, (16,)), np.int32(16)
+            return state, *self._drawn(*state.tokens.shape, (16,), arguments[-1]), np.int32(16)
         if name == "compact":
             return jax.eval_shape(lambda state: program(None, state, *arguments[2:]), arguments[1])
         return jax.eval_shape(lambda *given: program(*arguments[:2], *given), *arguments[2:])
 
-    def _drawn(self, places, columns, more):
+    def _drawn(self, places, columns, more, drawing):
         tokens = np.full((places, columns, *more), 5, np.int32)
         if more:
             for place in range(places):
                 for n in range(columns):
                     if self.ends(place, n):
-                        tokens[place, n, -1] = self.drawing.stops[0]
+                        tokens[place, n, -1] = drawing.stops[0]
         return tokens, np.zeros(tokens.shape, np.float32)
 
 
@@ -69,11 +70,22 @@ def group(number, model):
 
 def draw(model, processor, calls, count, most_orders, **scripted):
     """The sizes of the tables that the call decodes, in turn: places and columns."""
-    request = SampleRequest(ROLLOUTS, 30, Strategy(), jax.random.key(0), None, most_orders)
-    run = ScriptedRun(model, processor, CONFIG, request, calls, **scripted)
-    orders = run.encode([group(number, model) for number in range(count)])
-    run.decode(orders, 32)
-    return run.tables
+    runner, sampling = start(model, processor, calls, most_orders, **scripted)
+    sampling.add([group(number, model) for number in range(count)])
+    finish(sampling)
+    return runner.tables
+
+
+def start(model, processor, calls, most_orders, **scripted):
+    request = SampleRequest(ROLLOUTS, 30, Strategy(), jax.random.key(0), most_orders=most_orders)
+    runner = ScriptedRunner(model, calls, **scripted)
+    return runner, Sampling(runner, processor, CONFIG, request)
+
+
+def finish(sampling):
+    while sampling.busy:
+        sampling.launch()
+        sampling.collect()
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +104,10 @@ def test_all_numbers_of_groups_use_the_shapes_of_a_few(model, processor, most):
     assert set(seen) == {(32, 4), (16, 4), (8, 4), (4, 4), (2, 4)}
     assert set(calls) == known
     of_program = Counter(name for name, _, _ in known)
-    assert of_program["admit"] == of_program["encode"] == 2
-    assert of_program["prefill"] == 3
+    assert of_program["encode"] == 2
+    # Into a table of 32 places or of 8; a prompt that two orders ask is read once.
+    assert of_program["admit"] == 3
+    assert of_program["prefill"] == 2
     assert of_program["decode"] == 5
 
 
