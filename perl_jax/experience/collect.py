@@ -176,7 +176,7 @@ class _Drawing:
             self._groups[:count],
             self._of.response_lengths,
             {
-                "perf/decode_steps": self._sampling.stats["decode_steps"],
+                "perf/decode_steps": self._sampling.stats.get("decode_steps", 0),
                 "perf/rollout_seconds": seconds - self._reward_seconds,
                 "perf/reward_seconds": self._reward_seconds,
             },

@@ -80,8 +80,12 @@ def in_order(
     longest = int(lengths.max())
     padding = Ladder("response_lengths", response_lengths).fit(longest, "response length") - longest
 
+    real = np.arange(longest) < lengths[..., None]
+
     def of_tokens(arrays: Sequence[np.ndarray]) -> np.ndarray:
-        return np.pad(joined(arrays)[..., :longest], [(0, 0)] * 3 + [(0, padding)])
+        # Parts differ in their padding.
+        values = np.where(real, joined(arrays)[..., :longest], 0)
+        return np.pad(values, [(0, 0)] * 3 + [(0, padding)])
 
     return Draw(
         orders,
