@@ -18,7 +18,7 @@ class Operations:
 
     Attributes:
         vision: For encoding every distinct image of a group once.
-        text: For reading every order once, and every response after it.
+        text: For reading every prompt once, and every response after it.
     """
 
     vision: int
@@ -49,17 +49,15 @@ def forward_operations(
         if not lengths_KxN.any():
             continue
         vision += sum(config.image_operations(image.grid) for image in group.images)
-        asked = np.array(group.asked)
+        asked, lengths = np.array(group.asked), lengths_KxN[: group.num_orders].astype(np.int64)
         for number, prompt in enumerate(group.prompts):
-            start = len(prompt.tokens)
-            # A prompt is read once, under however many orders it is asked.
-            lengths = lengths_KxN[: len(asked)][asked == number].astype(np.int64)
+            start, of_prompt = len(prompt.tokens), lengths[asked == number]
             # The last token of a response is predicted but never read.
-            read = np.maximum(lengths - 1, 0)
+            read = np.maximum(of_prompt - 1, 0)
             text += config.text_operations(
                 tokens=start + int(read.sum()),
                 pairs=_triangle(start) + int((read * start + _triangle(read)).sum()),
-                predicted=int(lengths.sum()),
+                predicted=int(of_prompt.sum()),
             )
     return Operations(vision, text)
 
