@@ -108,7 +108,9 @@ class Collector:
         refill = drawing.run(past)
         self.put_back(refill.surplus)
         drawn = drawing.result(refill.drawn)
-        batch = batch_of(drawn, refill.indices, self.objective) if refill.kept else None
+        batch = None
+        if refill.kept:
+            batch = batch_of(drawn, refill.indices, self.objective, self.rollout.groups)
         metrics = {
             "permutation/rate": drawing.rate,
             **permutation_metrics(drawn.orders),
@@ -205,8 +207,8 @@ class _Drawing:
         return refill.judge(numbers, _pooled(rewards.accuracy), _pooled(rewards.scored))
 
 
-def batch_of(drawn: Draw, indices: Sequence[int], objective: Objective) -> TrainBatch:
-    """The batch of the drawn groups with these indices.
+def batch_of(drawn: Draw, indices: Sequence[int], objective: Objective, most: int) -> TrainBatch:
+    """The batch of the drawn groups with these indices, at most ``most``.
 
     Rollouts without a grade have no tokens in the mask and do not count in the advantages of their
     group.
@@ -214,14 +216,17 @@ def batch_of(drawn: Draw, indices: Sequence[int], objective: Objective) -> Train
     chosen = list(indices)
     rollouts, rewards = drawn.rollouts, drawn.rewards.reward[chosen]
     scored = drawn.rewards.scored[chosen]
-    advantages = objective.advantages(jax.device_put(rewards), jax.device_put(scored))
+    # Of one shape, whatever the number of groups, so that this compiles once.
+    padding = [(0, most - len(chosen)), (0, 0), (0, 0)]
+    padded = (jax.device_put(np.pad(array, padding)) for array in (rewards, scored))
+    advantages = np.asarray(objective.advantages(*padded))[: len(chosen)]
     return TrainBatch(
         groups=tuple(drawn.groups[number] for number in chosen),
         tokens=rollouts.tokens[chosen],
         lengths=rollouts.lengths[chosen],
         logprobs=rollouts.logprobs[chosen],
         rewards=rewards,
-        advantages=np.asarray(advantages),
+        advantages=advantages,
         mask=rollouts.mask[chosen] & scored[..., None],
     )
 
