@@ -105,9 +105,9 @@ class TrainConfig(RunConfig):
         if not self.model.path:
             raise ValueError("model.path: expected a model directory or a hub id; got ''")
         groups, updates = self.rollout.groups, self.learner.updates_per_batch
-        if groups % updates:
+        if updates > groups:
             raise ValueError(
-                f"learner.updates_per_batch: expected a divisor of rollout.groups = {groups}; "
+                f"learner.updates_per_batch: expected at most rollout.groups = {groups}; "
                 f"got {updates}"
             )
         if (1 + self.permutation.num_orders) * self.rollout.num_rollouts < 2:

@@ -12,13 +12,14 @@ from pathlib import Path
 from perl_jax.main import command_parser, one_line_errors, parse
 from perl_jax.mesh import find_devices
 from perl_jax.runs import CONFIG, RUN_ERRORS, export
+from perl_jax.storage import new_directory
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line."""
     parser = command_parser("export", __doc__)
     parser.add_argument("--workdir", type=Path, metavar="DIR", help="the directory of the run")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="a new or empty directory")
+    parser.add_argument("--out", metavar="DIR", help="a new or empty directory, or a URL: gs://...")
     parser.add_argument("--step", default="latest", help="a step's number, latest, or best")
     args = parse(parser, arguments, required=("workdir", "out"))
     if args.step not in ("latest", "best") and not args.step.isdigit():
@@ -26,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with one_line_errors(*RUN_ERRORS, debug=args.debug):
         settings = json.loads((args.workdir / CONFIG).read_text(encoding="utf-8"))
         find_devices()
-        step = export(settings, args.workdir, args.out, args.step)
+        with new_directory(args.out) as directory:
+            step = export(settings, args.workdir, directory, args.step)
         print(f"step {step} is in {args.out}")
 
 

@@ -5,7 +5,8 @@ import re
 from pathlib import Path
 
 # What a model directory is made of. Nothing else is fetched: no pickles, no code.
-_PATTERNS = ["*.json", "*.safetensors", "*.jinja", "merges.txt", "LICENSE*", "README.md"]
+_SMALL = ["*.json", "*.jinja", "merges.txt", "LICENSE*", "README.md"]
+_PATTERNS = [*_SMALL, "*.safetensors"]
 _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*(@[\w./-]+)?")
 
 
@@ -35,6 +36,22 @@ def resolve_directory(path: str | Path) -> Path:
     return _whole_model(_download(str(path)))
 
 
+def resolve_without_weights(path: str | Path) -> Path:
+    """Like `resolve_directory`, but fetches everything except the weights from the hub.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError, ValueError: As `resolve_directory` does.
+    """
+    if is_hub_id(path):
+        return _whole_model(_download(str(path), _SMALL))
+    return resolve_directory(path)
+
+
+def is_hub_id(path: str | Path) -> bool:
+    """Whether a path is no file here, and has the form of a hub id."""
+    return not Path(path).expanduser().exists() and bool(_HUB_ID.fullmatch(str(path)))
+
+
 def _whole_model(directory: Path) -> Path:
     adapter = directory / "adapter_config.json"
     if not adapter.is_file() or (directory / "config.json").is_file():
@@ -57,13 +74,13 @@ def revision_of(directory: Path) -> str | None:
     return directory.name if directory.parent.name == "snapshots" else None
 
 
-def _download(hub_id: str) -> Path:
+def _download(hub_id: str, patterns: list[str] = _PATTERNS) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     name, _, revision = hub_id.partition("@")
     try:
-        return Path(snapshot_download(name, revision=revision or None, allow_patterns=_PATTERNS))
+        return Path(snapshot_download(name, revision=revision or None, allow_patterns=patterns))
     except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
         raise FileNotFoundError(
             f"{hub_id}: no such directory, and the model hub did not give it "

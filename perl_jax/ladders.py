@@ -82,8 +82,9 @@ def choose_ladders(demand: Demand, sampler: SamplerConfig, packing: PackingConfi
     A ladder of an update has at most three sizes that hold the micro-batches of rows like the
     surveyed ones (``images`` one, ``orders`` three), and then sizes up to the largest micro-batch
     that the filters let through. The latter are compiled only if such a micro-batch comes. So rows
-    of any sizes need at most 3 x 3 x 3 programs per length of responses, and rows of one kind one.
-    The result depends on the arguments only.
+    of any sizes need at most 3 x 3 x 3 programs per length of responses, and rows of one kind one;
+    micro-batches with a prompt of several orders, whose prompts ``orders`` counts too, need
+    programs of their own. The result depends on the arguments only.
     """
     if not demand.rows:
         return Ladders(sampler, packing)

@@ -24,6 +24,8 @@ def one_line_errors(*errors: type[Exception], debug: bool = False) -> Iterator[N
 
     With ``debug`` they are raised.
     """
+    # It logs a traceback for every request that fails, which is tried again or told in that line.
+    logging.getLogger("gcsfs").setLevel(logging.DEBUG if debug else logging.CRITICAL)
     try:
         yield
     except _ERRORS + errors as error:

@@ -345,6 +345,19 @@ def split_first_axis(x: jax.Array, mesh: Mesh | None) -> jax.Array:
     return jax.lax.with_sharding_constraint(x, fit_sharding(x.shape, spec, mesh))
 
 
+def take_within_shards(x: jax.Array, rows: jax.Array, mesh: Mesh | None) -> jax.Array:
+    """Rows ``[O, ...]`` of an array ``[P, ...]`` by their numbers, int ``[O]``, within a shard.
+
+    Both first axes are split over the mesh: every device takes rows of its own part.
+    """
+    shards = num_shards(mesh)
+    parts = x.reshape(shards, -1, *x.shape[1:])
+    taken = jax.vmap(lambda part, numbers: part.at[numbers].get(mode="promise_in_bounds"))(
+        parts, rows.reshape(shards, -1)
+    )
+    return split_first_axis(taken.reshape(-1, *x.shape[1:]), mesh)
+
+
 def whole(x: jax.Array, mesh: Mesh | None) -> jax.Array:
     """Constrains an array in a program to be whole on every device, if there is a mesh.
 

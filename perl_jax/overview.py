@@ -109,7 +109,7 @@ def _step_lines(config: RunConfig) -> list[str]:
     lines = [
         f"a step       {rollout.groups:,} groups x up to {orders} orders x {rollout.num_rollouts} "
         f"rollouts = {responses:,} responses of up to {rollout.max_new_tokens:,} tokens, "
-        f"{_counted(config.learner.updates_per_batch, 'update')}"
+        f"{_counted(config.learner.updates_of_step, 'update')}"
     ]
     bounds, filtering = config.filtering.bounds, config.filtering
     if filtering.enabled:

@@ -31,7 +31,7 @@ from perl_jax.models.fingerprint import fingerprint_of_model
 from perl_jax.models.opening import load_policy, open_processor
 from perl_jax.permutation import orders_for, permutation_rate, rule_for, rules_from_config
 from perl_jax.processing import Processor
-from perl_jax.rewards import Grader, Rewarder
+from perl_jax.rewards import Grader, Rewarder, UserFunctions
 from perl_jax.rollout import Sampler
 from perl_jax.training.identity import CODE, DATA, MODEL, Identity
 from perl_jax.training.workdir import fingerprint_of_code
@@ -58,6 +58,7 @@ class Parts:
     pipeline: Pipeline
     sampler: Sampler
     grader: Grader
+    functions: UserFunctions | None = None
 
     @property
     def processor(self) -> Processor:
@@ -130,7 +131,12 @@ def fit_ladders(config: Run, rows: Rows) -> Run:
 
 
 def open_parts(
-    config: RunConfig, rows: Rows, grader: Grader, workdir: Path, stack: ExitStack
+    config: RunConfig,
+    rows: Rows,
+    grader: Grader,
+    workdir: Path,
+    stack: ExitStack,
+    functions: UserFunctions | None = None,
 ) -> Parts:
     """Opens the pipeline and the model; ``stack`` closes them.
 
@@ -151,7 +157,7 @@ def open_parts(
     )
     model = load_policy(config.model, mesh)
     sampler = Sampler(rows.prepare.processor, config.rollout.sampler)
-    return Parts(mesh, model, rows, pipeline, sampler, grader)
+    return Parts(mesh, model, rows, pipeline, sampler, grader, functions)
 
 
 def _mesh(config: MeshConfig | None) -> Mesh | None:
@@ -180,7 +186,7 @@ def make_learner(
         banned,
         config=config.learner,
         optimizer=config.optimizer,
-        total_updates=config.steps * config.learner.updates_per_batch,
+        total_updates=config.steps * config.learner.updates_of_step,
         objective=config.objective,
         length=config.rollout.max_new_tokens,
         temperature=config.rollout.temperature,
@@ -197,6 +203,7 @@ def make_rewarder(config: TrainConfig, parts: Parts) -> Rewarder:
         parts.grader,
         config.rollout.max_new_tokens,
         opening=parts.processor.opening,
+        functions=parts.functions,
     )
 
 

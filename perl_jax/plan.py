@@ -3,8 +3,9 @@
     perl-jax plan --config=configs/qwen2_5_vl_7b_perl.py --topology=v5p:2x4x4
     perl-jax plan --config=configs/qwen2_5_vl_3b_gpu.py --topology=gpu:8 --chip=h100
 
-Prints, for every ``--topology``, the memory of a chip by kind, seconds by roofline, what chips send
-each other, and whether it fits; if not, the nearest setting that does. TPU slices need libtpu and
+Prints, for every ``--topology``, what a step draws and keeps at a ``--pass_rate``, the memory of a
+chip by kind, seconds by roofline, what chips send each other, and whether it fits; if not, the
+nearest setting that does. TPU slices need libtpu and
 no TPU; ``--topology=gpu:8 --chip=h100`` compiles for eight virtual CPU devices and takes the
 figures of the chip. Weights are not read. Exits with 1 where something does not fit.
 """
@@ -44,7 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _plan(args: argparse.Namespace, config: TrainConfig, command: str) -> int:
-    workload = Workload(args.images, args.pixels, args.text_tokens, args.response_tokens)
+    workload = Workload(
+        args.images, args.pixels, args.text_tokens, args.response_tokens, args.pass_rate
+    )
     shares = Assumptions(args.compute, args.memory, args.links, args.reserve)
     topologies = [parse_topology(name, args.chip) for name in args.topology]
     more, answers = (command, args.tries, args.programs), []
@@ -83,6 +86,9 @@ def _parser() -> argparse.ArgumentParser:
     text = "text tokens of a prompt"
     work.add_argument("--text_tokens", type=int, default=Workload.text_tokens, help=text)
     work.add_argument("--response_tokens", type=int, help="mean tokens of a response")
+    rate = Workload.pass_rate
+    text = f"share of the groups drawn that inform; default: {rate}"
+    work.add_argument("--pass_rate", type=float, default=rate, help=text)
     shares = parser.add_argument_group("what is reached of a chip's figures")
     for name, text in (
         ("compute", "share of the peak"),

@@ -3,15 +3,16 @@
 import contextlib
 import logging
 import math
-import os
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from etils import epath
 
 from perl_jax import hosts
 from perl_jax.config import RunConfig, TrainConfig
-from perl_jax.data.sources.source import BadRow
+from perl_jax.data.sources.source import BadRow, Source
 from perl_jax.data.survey import (
     Rows,
     SurveyedRow,
@@ -20,12 +21,15 @@ from perl_jax.data.survey import (
     row_name,
 )
 from perl_jax.permutation import Rules, rule_for, rules_from_config
-from perl_jax.rewards import Grader, RewardConfig, load_reward
-from perl_jax.types import Example
+from perl_jax.rewards import Grader, ResponseRows, RewardConfig, UserFunctions
+from perl_jax.types import Example, conversation_text
+from perl_jax.update.optimizer import learning_rate_schedule
 
 logger = logging.getLogger(__name__)
 
 _SHOWN = 3
+# Rows whose sources are looked at where they are not surveyed.
+_LOOKED_AT = 128
 # The share of bad rows among those looked at varies by chance.
 _DEVIATIONS = 3.0
 _DUMMY = "<think>A response that checks the reward.</think>\\boxed{0}"
@@ -56,23 +60,29 @@ def check_ready(
     reward: RewardConfig,
     grader: Grader,
     checkpoints: epath.Path,
+    functions: UserFunctions | None = None,
 ) -> None:
     """Checks a run on all hosts together; the arguments are those of `findings`.
 
     Raises:
         NotReadyError: The run would fail; names all faults, of every host.
     """
-    found = findings(config, rows, reward, grader, checkpoints)
+    found = findings(config, rows, reward, grader, checkpoints, functions)
     told = hosts.gather([[one.field, one.message, one.ends] for one in found], "the checks")
     together = dict.fromkeys(Finding(*one) for of_host in told for one in of_host)
     for one in together:
         if not one.ends:
             logger.warning("%s", one)
-    if faults := [str(one) for one in together if one.ends]:
+    refuse(list(together), "run")
+
+
+def refuse(found: Sequence[Finding], what: str) -> None:
+    """Raises NotReadyError for all findings that end a run, in one message about ``what``."""
+    if faults := [str(one) for one in found if one.ends]:
         if len(faults) == 1:
             raise NotReadyError(faults[0])
         listed = "".join(f"\n  {fault}" for fault in faults)
-        raise NotReadyError(f"this run has {len(faults)} faults:{listed}")
+        raise NotReadyError(f"this {what} has {len(faults)} faults:{listed}")
 
 
 def findings(
@@ -80,7 +90,8 @@ def findings(
     rows: Rows,
     reward: RewardConfig,
     grader: Grader,
-    checkpoints: epath.Path,
+    checkpoints: epath.Path | None,
+    functions: UserFunctions | None = None,
 ) -> list[Finding]:
     """The faults of a run that show before its weights are read.
 
@@ -89,16 +100,21 @@ def findings(
         rows: The rows of the run.
         reward: The settings of rewards.
         grader: Grades the responses of the run.
-        checkpoints: The directory of checkpoints.
+        checkpoints: The directory of checkpoints; None: not looked at.
+        functions: Calls the functions of ``reward``; None: one that ends with the checks.
     """
     found = [*_row_faults(config, rows), *_rule_faults(config, rows)]
     found += _ladder_faults(config, rows)
-    found += _reward_faults(reward, rows.surveyed)
+    found += _schedule_faults(config)
+    with contextlib.ExitStack() as stack:
+        called = functions or stack.enter_context(UserFunctions(reward))
+        found += _reward_faults(called, rows.surveyed)
     # One host tells all of them.
     if hosts.is_main():
         if isinstance(config, TrainConfig):
             found += _truth_faults(rows, grader, config.data.pipeline.max_bad_fraction)
-        found += _place_faults(checkpoints)
+        if checkpoints is not None:
+            found += place_faults(checkpoints)
     return found
 
 
@@ -185,15 +201,40 @@ def _orders_of_every_group(config: RunConfig) -> int:
     return 1
 
 
-def _reward_faults(config: RewardConfig, rows: Sequence[SurveyedRow]) -> Iterator[Finding]:
+def _schedule_faults(config: RunConfig) -> Iterator[Finding]:
+    """A warm-up that is longer than the run."""
+    updates = config.learner.updates_of_step if isinstance(config, TrainConfig) else 1
+    try:
+        learning_rate_schedule(config.optimizer, config.steps * updates)
+    except ValueError as error:
+        yield Finding("optimizer.warmup_updates", str(error).partition(": ")[2])
+
+
+def _reward_faults(functions: UserFunctions, rows: Sequence[SurveyedRow]) -> Iterator[Finding]:
     """Calls every function of the user once, as a run does."""
-    for name, path in config.functions.items():
-        try:
-            function = load_reward(path)
-            for row in rows[:1]:
-                function([_DUMMY], [row.example.answer], [row.example.metadata])
-        except (ImportError, RuntimeError, ValueError) as error:
-            yield Finding(f"reward.functions.{name}", str(error))
+    problems = functions.problems()
+    for name in functions.paths:
+        field = f"reward.functions.{name}"
+        if name in problems:
+            yield Finding(field, problems[name])
+        elif rows and not problems:
+            _, faults = functions.call(name, _dummy_response(rows[0].example).columns([0]))
+            for fault in faults:
+                yield Finding(field, f"{functions.paths[name]}: {fault.message}")
+
+
+def _dummy_response(example: Example) -> ResponseRows:
+    return ResponseRows(
+        texts=[_DUMMY],
+        answers=[example.answer],
+        metadata=[example.metadata],
+        lengths=np.array([len(_DUMMY)]),
+        stopped=np.array([True]),
+        questions=[conversation_text(example)],
+        ids=[example.id],
+        orders=[tuple(range(len(example.images)))],
+        groups=np.array([0]),
+    )
 
 
 def _truth_faults(rows: Rows, grader: Grader, fraction: float) -> Iterator[Finding]:
@@ -216,9 +257,10 @@ def _truth_faults(rows: Rows, grader: Grader, fraction: float) -> Iterator[Findi
     )
 
 
-def _place_faults(checkpoints: epath.Path) -> Iterator[Finding]:
+def place_faults(checkpoints: epath.Path) -> Iterator[Finding]:
     """Whether checkpoints can be written; the work directory is locked already."""
-    probe = checkpoints.parent / f".{checkpoints.name}.{os.getpid()}.probe"
+    # Nobody else's file has this name.
+    probe = checkpoints.parent / f".{checkpoints.name}.{secrets.token_hex(8)}.probe"
     try:
         probe.parent.mkdir(parents=True, exist_ok=True)
         probe.write_text("")
@@ -229,3 +271,16 @@ def _place_faults(checkpoints: epath.Path) -> Iterator[Finding]:
             "checkpoint.directory",
             f"expected a directory that can be written; got {checkpoints}: {error}",
         )
+
+
+def unruled_sources(config: RunConfig, train: Source) -> Iterator[Finding]:
+    """Sources without a permutation rule, among rows as they are, where there is no processor."""
+    if isinstance(config, TrainConfig) and config.permutation.unknown == "error":
+        rules = rules_from_config(config.permutation.rules)
+        yield from _without_rule("data.train", _first_examples(train), rules)
+
+
+def _first_examples(source: Source) -> Iterator[Example]:
+    for number in [*first_of_every_source(source).values(), *range(min(len(source), _LOOKED_AT))]:
+        with contextlib.suppress(BadRow):
+            yield read_example(source, number)

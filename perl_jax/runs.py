@@ -40,7 +40,7 @@ from perl_jax.parts import (
     open_rows,
 )
 from perl_jax.readiness import check_ready
-from perl_jax.rewards import Grader, GradingError, RewardConfig, make_grader
+from perl_jax.rewards import Grader, GradingError, RewardConfig, UserFunctions, make_grader
 from perl_jax.settings import plain, read_config
 from perl_jax.training.checkpoint import CheckpointConfig, CheckpointError, Checkpoints
 from perl_jax.training.display.console import Console
@@ -70,6 +70,7 @@ logger = logging.getLogger(__name__)
 
 EXPORT = "export"
 CURVES = "curves.png"
+FUNCTION_LOG = "reward_functions.log"
 
 _AS_IT_IS = Start()
 
@@ -156,13 +157,14 @@ def _run(
         rows, grader = _open_early(config, reward, stack)
         identity = identify(given, config, rows.source)
         fitted = fit_ladders(config, rows)
-        check_ready(fitted, rows, reward, grader, directory)
+        functions = stack.enter_context(UserFunctions(reward, workdir / FUNCTION_LOG))
+        check_ready(fitted, rows, reward, grader, directory, functions)
         ladders = repr((fitted.rollout.sampler, fitted.learner.packing))
         hosts.check_same({**identity.fixed(), "ladders": ladders}, "what the hosts run")
         # Every host checks the record that one of them writes.
         record = hosts.gather(identity.record(), "the record of the run")[0]
         console.say(f"loading {config.model.path}")
-        parts = open_parts(fitted, rows, grader, workdir, stack)
+        parts = open_parts(fitted, rows, grader, workdir, stack, functions)
         album = _open_album(config, parts, workdir, stack)
         stepper = make_stepper(fitted, parts, album, console)
         checkpoints = stack.enter_context(

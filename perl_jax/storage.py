@@ -4,16 +4,22 @@ A path is local, a ``file://`` URL, or a URL that fsspec knows, such as ``gs://`
 addresses are refused: their content may change during a run.
 """
 
+import asyncio
+import atexit
+import functools
 import glob
 import io
 import itertools
 import logging
 import os
 import re
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePath
-from typing import BinaryIO, TypeVar
+from tempfile import TemporaryDirectory
+from typing import Any, BinaryIO, TypeVar
 
 import fsspec
 from fsspec.registry import known_implementations
@@ -25,6 +31,11 @@ _log = logging.getLogger(__name__)
 _URL = re.compile(r"(?!https?:)[A-Za-z][A-Za-z0-9+.-]*://")
 # Seconds before each further try: an overloaded bucket recovers within a minute.
 _DELAYS = (1.0, 2.0, 4.0, 8.0, 16.0)
+# A try without an answer ends after the first of these, and none begins after the second: of a
+# bucket that is silent one hears within three minutes.
+_TRY_SECONDS = 60.0
+_PATIENCE_SECONDS = 120.0
+_POLL_SECONDS = 0.5
 # Another try does not help against these.
 _LASTING = (
     FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError, ImportError,
@@ -34,6 +45,9 @@ _BUFFER_BYTES = 2**20
 # The extras of this package that install a client of a bucket.
 _EXTRAS = {"gcs": "gcsfs", "s3": "s3fs"}
 _failures = itertools.count(1)
+# The process ends: reads of other threads end too, see `_watch_the_end`.
+_ending = threading.Event()
+_under_way: set[int] = set()
 
 
 class StorageError(OSError):
@@ -69,7 +83,7 @@ def find_directory(path: str | Path) -> Path | str:
     found: Path | str
     if is_url(path):
         found = str(path).rstrip("/")
-        there = _asked(found, lambda system, inner: system.isdir(inner))
+        there = _asked(found, lambda system, inner: _run(system, "isdir", inner))
     else:
         found = Path(str(path).removeprefix("file://")).absolute()
         there = found.is_dir()
@@ -146,6 +160,33 @@ def open_ranges(url: str) -> io.RawIOBase:
     return _RemoteFile(url)
 
 
+@contextmanager
+def new_directory(path: str) -> Iterator[Path]:
+    """Where to write a new directory: the path itself, or a place from which it is copied to a URL.
+
+    ``config.json`` is copied last: until it is there, the URL is no model.
+
+    Raises:
+        FileExistsError: There are files at the URL.
+        StorageError: The bucket does not take a file.
+    """
+    if not is_url(path):
+        yield Path(path)
+        return
+    system, place = _system(path.rstrip("/"))
+    if _retried(path, lambda: _run(system, "find", place, maxdepth=1)):
+        raise FileExistsError(f"{path}: expected a new or empty directory")
+    with TemporaryDirectory() as temporary:
+        directory = Path(temporary) / "new"
+        yield directory
+        for file in sorted(directory.iterdir(), key=lambda file: file.name == "config.json"):
+            try:
+                system.put_file(str(file), f"{place}/{file.name}")
+            # Each bucket's client has its own errors.
+            except Exception as error:
+                raise StorageError(f"{path}/{file.name}: cannot be written: {error}") from error
+
+
 class _RemoteFile(io.RawIOBase):
     """A file in a bucket. Every read is a separate request, so that it can be retried."""
 
@@ -181,9 +222,9 @@ def _find_local(path: str) -> list[str]:
 
 def _find_remote(url: str) -> list[str]:
     system, inner = _system(url)
-    if _retried(url, lambda: system.isfile(inner)):
+    if _retried(url, lambda: _run(system, "isfile", inner)):
         return [str(system.unstrip_protocol(inner))]
-    matches = _retried(url, lambda: system.glob(inner, detail=True))
+    matches = _retried(url, lambda: _run(system, "glob", inner, detail=True))
     files = sorted(path for path, info in matches.items() if info["type"] == "file")
     return [str(system.unstrip_protocol(path)) for path in files]
 
@@ -203,14 +244,14 @@ def _system(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
 
 
 def _size(system: fsspec.AbstractFileSystem, path: str) -> int:
-    info = system.info(path)
+    info = _run(system, "info", path)
     if info["type"] != "file":
         raise IsADirectoryError(f"{path} is not a file")
     return info["size"]
 
 
 def _fetch(system: fsspec.AbstractFileSystem, path: str, start: int, stop: int) -> bytes:
-    data = system.cat_file(path, start=start, end=stop)
+    data = _run(system, "cat_file", path, start=start, end=stop)
     if len(data) != stop - start:
         raise OSError(f"expected {stop - start} bytes from {start} on; got {len(data)}")
     return data
@@ -222,23 +263,77 @@ def _asked(url: str, operation: Callable[[fsspec.AbstractFileSystem, str], T]) -
     return _retried(url, lambda: operation(system, inner))
 
 
+def _run(system: fsspec.AbstractFileSystem, name: str, *arguments: Any, **options: Any) -> Any:
+    """Calls a method of a file system; TimeoutError if a bucket does not answer in time."""
+    if not system.async_impl:
+        return getattr(system, name)(*arguments, **options)
+    coroutine = getattr(system, f"_{name}")(*arguments, **options)
+    future = asyncio.run_coroutine_threadsafe(coroutine, system.loop)
+    began = time.monotonic()
+    while True:
+        try:
+            return future.result(_POLL_SECONDS)
+        except TimeoutError:
+            if future.done():
+                raise
+            if _ending.is_set() or time.monotonic() - began > _TRY_SECONDS:
+                future.cancel()
+                raise TimeoutError(f"no answer within {_TRY_SECONDS:g} s") from None
+
+
 def _retried(url: str, operation: Callable[[], T]) -> T:
     """Runs an operation, again after failures that may pass; StorageError if all tries fail."""
-    for delay in (*_DELAYS, None):
-        try:
-            return operation()
-        except _LASTING:
-            raise
-        # Each bucket's client has its own errors, and many are not OSErrors.
-        except Exception as error:
-            cause = f"{type(error).__name__}: {error}"
-            count = next(_failures)
-            if delay is None:
-                tries = len(_DELAYS) + 1
-                raise StorageError(f"{url}: cannot be read, at {tries} tries: {cause}") from error
-            _log.warning(
-                "%s: a read failed (the %d. failure of this process), next try in %g s: %s",
-                url, count, delay, cause,
-            )  # fmt: skip
-            time.sleep(delay)
+    began = time.monotonic()
+    with _told_of_the_end():
+        for tries, delay in enumerate((*_DELAYS, None), 1):
+            try:
+                return operation()
+            except (FileNotFoundError, PermissionError) as error:
+                # Clients of buckets name an address of their own.
+                raise type(error)(f"{url}: {error}") from error
+            except _LASTING:
+                raise
+            # Each bucket's client has its own errors, and many are not OSErrors.
+            except Exception as error:
+                cause = f"{type(error).__name__}: {error}"
+                count = next(_failures)
+                late = time.monotonic() - began > _PATIENCE_SECONDS
+                if delay is None or late or _ending.is_set():
+                    raise StorageError(
+                        f"{url}: cannot be read, at {tries} tries: {cause}"
+                    ) from error
+                _log.warning(
+                    "%s: a read failed (the %d. failure of this process), next try in %g s: %s",
+                    url, count, delay, cause,
+                )  # fmt: skip
+                _ending.wait(delay)
     raise AssertionError
+
+
+@contextmanager
+def _told_of_the_end() -> Iterator[None]:
+    """Threads that read, such as those of pyarrow, are waited for at the end of the process."""
+    _watch_the_end()
+    me = threading.get_ident()
+    _under_way.add(me)
+    try:
+        yield
+    finally:
+        _under_way.discard(me)
+
+
+@functools.cache
+def _watch_the_end() -> None:
+    """Lets no thread of C++ be in Python when the interpreter ends.
+
+    It would be unwound on its way back, and ``terminate called without an active exception`` would
+    end the process instead of its own status.
+    """
+
+    def end() -> None:
+        _ending.set()
+        deadline = time.monotonic() + 10 * _POLL_SECONDS
+        while _under_way and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS / 50)
+
+    atexit.register(end)

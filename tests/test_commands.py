@@ -22,6 +22,7 @@ CONFIGURED = {
     "train": ("demo", TrainConfig, ["--workdir={tmp}/run"]),
     "warmstart": ("tiny_warmstart", WarmstartConfig, ["--workdir={tmp}/run"]),
     "plan": ("demo", TrainConfig, ["--topology=cpu:2"]),
+    "check": ("demo", TrainConfig, []),
     "lint": ("demo", TrainConfig, []),
     "show": ("demo", TrainConfig, ["--out={tmp}/page.html"]),
     "prepare": ("prepare_mantis", PrepareConfig, ["--workdir={tmp}/run"]),

@@ -56,7 +56,10 @@ def test_lists_become_tuples_and_whole_numbers_floats():
         ({"reward": {"weights": {"acc": 1.0}}}, "config.reward.weights: expected some of accuracy"),
         ({"data": {"train": {}}}, "config.data.train.source: expected exactly one of digits"),
         ({"model": {}}, "config.model.path: expected a model directory or a hub id"),
-        ({"learner": {"updates_per_batch": 5}}, "config.learner.updates_per_batch: expected a div"),
+        (
+            {"learner": {"updates_per_batch": 5}, "rollout": {"groups": 4}},
+            "config.learner.updates_per_batch: expected at most rollout.groups = 4; got 5",
+        ),
         (
             {"rollout": {"num_rollouts": 1}, "permutation": {"num_orders": 0}},
             "expected a group of at least 2 rollouts",

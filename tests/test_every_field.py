@@ -34,6 +34,7 @@ TOGETHER = {
     "evaluation.num_rollouts": {"evaluation.temperature": "1"},
     "objective.surrogate": {"objective.dual_clip": "None"},
     "fresh": {"model.path": "''"},
+    "reward.functions": {"reward.weights": "{'mine': 1.0}"},
 }
 # Texts that are not free: an address, and what must hold {question}.
 OF_A_FORM = ("base_url", "template")

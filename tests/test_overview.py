@@ -79,7 +79,7 @@ def test_a_step_is_told_with_its_numbers():
     told = lines(
         rollout={"groups": 128, "num_rollouts": 6, "max_new_tokens": 2048},
         permutation={"num_orders": 1, "schedule": {"kind": "constant", "peak": 0.5}},
-        learner={"updates_per_batch": 4},
+        learner={"updates_per_batch": 2, "epochs_per_batch": 2},
         filtering={"bounds": {"low": 0.1, "high": 0.9, "inclusive": True}, "max_draws": 3},
     )
     assert starting(told, "a step") == [

@@ -6,10 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from perl_jax import parts
 from perl_jax.config import TrainConfig, WarmstartConfig
 from perl_jax.experience.config import RolloutConfig
 from perl_jax.mesh import MeshConfig
-from perl_jax.parts import fit_ladders, identify, make_rewarder, open_rows
+from perl_jax.parts import fit_ladders, identify, make_learner, make_rewarder, open_rows
 from perl_jax.rewards import RewardConfig
 from perl_jax.settings import plain, read_config
 from perl_jax.training.checkpoint import FingerprintError
@@ -145,7 +146,15 @@ def test_a_fresh_model_is_known_by_what_was_asked_for(model):
 
 def test_the_rewarder_of_a_run_knows_what_the_template_of_its_model_opens():
     config = SimpleNamespace(reward=RewardConfig(), rollout=RolloutConfig(max_new_tokens=77))
-    parts = SimpleNamespace(grader="grader", processor=SimpleNamespace(opening="<think>\\n"))
+    processor = SimpleNamespace(opening="<think>\\n")
+    parts = SimpleNamespace(grader="grader", processor=processor, functions="functions")
     rewarder = make_rewarder(config, parts)
     assert (rewarder.opening, rewarder.max_new_tokens) == ("<think>\\n", 77)
-    assert rewarder.grader == "grader"
+    assert (rewarder.grader, rewarder.functions) == ("grader", "functions")
+
+
+def test_a_schedule_counts_every_update_of_every_epoch(monkeypatch):
+    monkeypatch.setattr(parts, "Learner", lambda model, banned, **settings: settings)
+    learner = {"updates_per_batch": 3, "epochs_per_batch": 4}
+    given = config(steps=5, learner=learner, rollout={"max_new_tokens": 48})
+    assert make_learner(given, None, None, None)["total_updates"] == 5 * 3 * 4

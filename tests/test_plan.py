@@ -23,7 +23,7 @@ def plan(*arguments):
 
 def test_every_topology_gets_a_plan_on_paper_and_as_json(tmp_path):
     file = tmp_path / "plans.json"
-    run = plan("--topology=cpu:2", "--topology=h100:4", f"--json={file}", *SMALL)
+    run = plan("--topology=cpu:2", "--topology=h100:4", f"--json={file}", "--pass_rate=0.8", *SMALL)
     assert run.returncode == 0, run.stderr
     virtual = (
         "tiny_policy on cpu:2: 2 virtual devices, each with the figures of one h100 of 80 GiB, "
@@ -32,8 +32,15 @@ def test_every_topology_gets_a_plan_on_paper_and_as_json(tmp_path):
     assert virtual in run.stdout
     assert "tiny_policy on h100:4: 4 x h100" in run.stdout
     assert run.stdout.count("Verdict: fits. prefill needs") == 2
+    # 16 / 0.8 = 20, and two deviations of sqrt(16 x 0.2) / 0.8 = 2.2.
+    drawn = "At a pass rate of 0.8, 20 groups hold 16 that inform on average. 25 are drawn"
+    assert run.stdout.count(drawn) == 2
+    assert run.stdout.count("s if every group informed. Groups drawn ahead count whole.") == 2
     two, four = (answer["plan"] for answer in json.loads(file.read_text()))
     assert [one["name"] for one in two["programs"]] == ["prefill"]
+    assert (two["draws"]["kept"], two["draws"]["needed"], two["draws"]["drawn"]) == (16, 20, 25)
+    prefill = two["programs"][0]
+    assert prefill["calls"] > prefill["calls_unfiltered"] > 0
     parameters = [answer["programs"][0]["memory"]["parameters"] for answer in (two, four)]
     assert parameters[0] > parameters[1]
 
@@ -43,6 +50,7 @@ def test_every_topology_gets_a_plan_on_paper_and_as_json(tmp_path):
     [
         (("--topology=v5:4x4",), "error: topology: v5:4x4: expected one of v4, v5e"),
         (("--topology=cpu:2", "--images=0"), "error: images: expected at least 1; got 0"),
+        (("--topology=cpu:2", "--pass_rate=0"), "error: pass_rate: expected a share from above 0"),
         (("--topology=cpu:2", "--images=9"), "at most data.max_prompt_tokens = 80; got one of"),
     ],
 )

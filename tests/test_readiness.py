@@ -3,6 +3,7 @@
 import contextlib
 import json
 import logging
+from types import SimpleNamespace
 
 import pytest
 from etils import epath
@@ -13,17 +14,27 @@ from perl_jax.config import TrainConfig, WarmstartConfig
 from perl_jax.models import opening
 from perl_jax.parts import fit_ladders, open_rows
 from perl_jax.readiness import Finding, NotReadyError, check_ready, findings
-from perl_jax.rewards import Grader
+from perl_jax.rewards import Grader, RewardConfig
+from perl_jax.rewards.functions import Fault
 from perl_jax.settings import read_config
+from perl_jax.types import Example
 from tests.update.real_runs import POLICY
 
+FUNCTIONS = """
+def zero(responses, answers, metadata): return [0.0] * len(responses)
+def wants_a_column(responses, answers, metadata): return [row["weight"] for row in metadata]
+def misspelt(responses, question): return [0.0]
+def wrong_number(responses): return []
+def shown(responses, questions, ids, orders, groups):
+    raise ValueError(f"{len(responses)} {len(questions[0]) > 9} {bool(ids[0])} {orders} {groups}")
+"""
 
-def zero(responses, answers, metadata):
-    return [0.0] * len(responses)
 
-
-def wants_a_column(responses, answers, metadata):
-    return [float(row["weight"]) for row in metadata]
+@pytest.fixture
+def own_rewards(tmp_path, monkeypatch):
+    """A module of the user, which only the process of the functions imports."""
+    (tmp_path / "own_rewards.py").write_text(FUNCTIONS)
+    monkeypatch.syspath_prepend(str(tmp_path))
 
 
 @pytest.fixture(scope="module")
@@ -137,19 +148,46 @@ def test_all_values_of_a_parquet_source_column_are_looked_at(grader, tmp_path):
     assert "rows.parquet:1777" in fault.message
 
 
+@pytest.mark.usefixtures("own_rewards")
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("tests.test_readiness:zeros", "no function 'zeros' (did you mean 'zero'?)"),
-        ("tests.no_such:zero", "cannot import tests.no_such"),
-        ("tests.test_readiness:wants_a_column", "raised KeyError('weight')"),
+        ("own_rewards:zeros", "no function 'zeros' (did you mean 'zero'?)"),
+        ("own_no_rewards:zero", "cannot import own_no_rewards"),
+        ("own_rewards:wants_a_column", "own_rewards:wants_a_column: raised KeyError('weight')"),
+        ("own_rewards:misspelt", "got 'question' (did you mean 'questions'?)"),
+        ("own_rewards:wrong_number", "expected 1 numbers; got 0"),
+        ("own_rewards:shown", "1 True True [(0, 1, 2, 3)] [0]"),
     ],
 )
 def test_reward_functions_are_called_once_with_a_row(grader, tmp_path, path, message):
     reward = {"functions": {"mine": path}, "weights": {"mine": 1.0}}
-    fault = only(found(grader, tmp_path, reward=reward))
+    fault = only(found(grader, tmp_path / "run", reward=reward))
     assert fault.field == "reward.functions.mine"
     assert message in fault.message
+
+
+def test_functions_are_called_in_the_process_that_the_run_then_uses(monkeypatch):
+    class Scripted:
+        def __init__(self):
+            self.paths = {"one": "my:one", "two": "my:two"}
+            self.asked = []
+
+        def problems(self):
+            return {}
+
+        def call(self, name, columns):
+            self.asked.append(name)
+            return None, [Fault("raised", f"raised {name}")] if name == "two" else []
+
+    functions = Scripted()
+    others = ("_row_faults", "_rule_faults", "_ladder_faults", "_schedule_faults", "_truth_faults")
+    for name in others:
+        monkeypatch.setattr(f"perl_jax.readiness.{name}", lambda *_: [])
+    rows = SimpleNamespace(surveyed=[SimpleNamespace(example=Example("p", "s", "q", (), "A"))])
+    (fault,) = findings(None, rows, RewardConfig(), None, None, functions)
+    assert str(fault) == "reward.functions.two: my:two: raised two"
+    assert functions.asked == ["one", "two"]
 
 
 def test_truths_that_match_nothing_are_told_with_file_row_and_id(grader, tmp_path):
@@ -199,6 +237,14 @@ def test_training_rows_must_be_usable(grader, tmp_path):
     assert "perl-jax lint" in fault.message
 
 
+def test_the_warm_up_must_end_before_the_run(grader, tmp_path):
+    fault = only(found(grader, tmp_path, optimizer={"warmup_updates": 2}))
+    assert fault.field == "optimizer.warmup_updates"
+    assert fault.message == "expected fewer than the run's 2 updates; got 2"
+    more = {"learner": {"updates_per_batch": 2}, "optimizer": {"warmup_updates": 3}}
+    assert found(grader, tmp_path, **more) == []
+
+
 def test_checkpoints_must_have_a_place(grader, tmp_path):
     file = tmp_path / "file"
     file.write_text("")
@@ -242,7 +288,7 @@ def test_a_run_finds_its_faults_before_it_reads_weights(tmp_path, monkeypatch):
         raise AssertionError("the weights were read")
 
     monkeypatch.setattr(opening, "load_model", read)
-    reward = {"functions": {"mine": "tests.test_readiness:none"}, "weights": {"mine": 1.0}}
+    reward = {"functions": {"mine": "own_no_rewards:none"}, "weights": {"mine": 1.0}}
     packing = {"packing": {"micro_groups": 4, "patches": (32,)}}
     config = read_config(TrainConfig, settings(reward=reward, learner=packing))
     with pytest.raises(NotReadyError, match="2 faults") as error:

@@ -1,5 +1,6 @@
 """Graded rollouts of a step: put in order, measured and recorded."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -79,7 +80,6 @@ def in_order(
     lengths = joined([one.lengths for one in rollouts])
     longest = int(lengths.max())
     padding = Ladder("response_lengths", response_lengths).fit(longest, "response length") - longest
-
     real = np.arange(longest) < lengths[..., None]
 
     def of_tokens(arrays: Sequence[np.ndarray]) -> np.ndarray:
@@ -104,6 +104,7 @@ def in_order(
                 name: joined([one.components[name] for one in rewards])
                 for name in rewards[0].components
             },
+            sum((Counter(one.failed) for one in rewards), Counter[str]()),
         ),
         joined([part.texts for part in parts]),
         seconds,
@@ -123,6 +124,7 @@ def rollout_metrics(drawn: Draw) -> dict[str, float]:
         "reward/mean": _mean(rewards.reward[scored]),
         **{f"reward/{name}": _mean(of[scored]) for name, of in rewards.components.items()},
         "reward/unscored": _mean(~scored[real]),
+        **{f"reward/failed/{reason}": float(count) for reason, count in rewards.failed.items()},
         "rollout/length": _mean(rollouts.lengths[real]),
         "rollout/length_max": float(rollouts.lengths.max()),
         "rollout/truncated": _mean(~rollouts.stopped[real]),

@@ -9,7 +9,8 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from perl_jax.attention import KeyValues, attend
-from perl_jax.mesh import num_shards, split_first_axis
+from perl_jax.mesh import num_shards, split_first_axis, take_within_shards
+from perl_jax.models.beside import Beside
 from perl_jax.models.cache import PromptCache, ResponseCache, of_layer
 from perl_jax.models.layers import Rotary, scan_layers, scan_layers_adding
 from perl_jax.models.policy import Remat
@@ -79,42 +80,42 @@ class Decoder(nnx.Module):
         remat: Remat = "none",
         mesh: Mesh | None = None,
         running: Sequence[jax.Array] | None = None,
+        prompt_of: jax.Array | None = None,
     ) -> tuple[jax.Array, jax.Array]:
         """As `perl_jax.models.policy.Policy.read_with_responses`, with normalised hidden states.
 
-        Embeddings ``[B, T + N * R, D]`` and positions ``[3, B, T + N * R]`` hold the prompt, then
-        its responses one after the other. All tokens pass a layer together: each of its matrices is
+        Embeddings ``[blocks, tokens, D]`` and positions ``[3, blocks, tokens]`` hold prompts and
+        responses as `Beside` joins them. All tokens pass a layer together: each of its matrices is
         gathered from other devices once, and its gradient is complete when the layer is done.
         """
-        shards = num_shards(mesh)
-        (b, t), (_, n, r) = prompt_valid.shape, valid.shape
+        shards, beside = num_shards(mesh), Beside.of(prompt_valid, valid, prompt_of, mesh)
+        (p, t), r = prompt_valid.shape, valid.shape[-1]
         rotary = self.rotary(positions, embeddings.dtype)
-        prompt_slots = jnp.broadcast_to(jnp.arange(t)[None, None], (b, 1, t))
+        prompt_slots = jnp.broadcast_to(jnp.arange(t)[None, None], (p, 1, t))
         slots = jnp.broadcast_to(jnp.arange(r)[None, None], valid.shape)
 
         def apply(layer: DecoderLayer, x: jax.Array, context: Any) -> jax.Array:
-            rotary, prompt_slots, slots, prompt_valid, valid = context
-            parts = layer.project(x, rotary)
-            q, k, v = (part[:, t:].reshape(b, n, r, *part.shape[2:]) for part in parts)
-            prompt_q, prompt_k, prompt_v = (part[:, :t] for part in parts)
+            rotary, prompt_slots, slots, prompt_valid, valid, prompt_of = context
+            parts = (beside.split(part) for part in layer.project(x, rotary))
+            (prompt_q, q), (prompt_k, k), (prompt_v, v) = parts
             read = KeyValues(prompt_k[:, None], prompt_v[:, None], prompt_valid[:, None])
             prefix = KeyValues(prompt_k, prompt_v, prompt_valid)
+            if prompt_of is not None:
+                prefix = KeyValues(*(take_within_shards(part, prompt_of, mesh) for part in prefix))
             of_prompt = attend(prompt_q[:, None], read, query_slots=prompt_slots, shards=shards)
             own = attend(q, KeyValues(k, v, valid), prefix, query_slots=slots, shards=shards)
-            heads = own.shape[-2:]
-            attended = [of_prompt.reshape(b, t, *heads), own.reshape(b, n * r, *heads)]
-            return split_first_axis(layer.finish(x, jnp.concatenate(attended, axis=1)), mesh)
+            attended = beside.join(of_prompt[:, 0], own)
+            return split_first_axis(layer.finish(x, attended), mesh)
 
         x = split_first_axis(embeddings, mesh)
-        context = (rotary, prompt_slots, slots, prompt_valid, valid)
+        context = (rotary, prompt_slots, slots, prompt_valid, valid, prompt_of)
         if running is None:
             x, _ = scan_layers(
                 self.layers, lambda layer, x, _: (apply(layer, x, context), None), x, None, remat
             )
         else:
             x = scan_layers_adding(self.layers, apply, x, context, running)
-        x = self.norm(x)
-        return x[:, :t], x[:, t:].reshape(b, n, r, x.shape[-1])
+        return beside.split(self.norm(x))
 
     def extend(
         self,

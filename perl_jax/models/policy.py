@@ -203,18 +203,21 @@ class Policy(Protocol):
         remat: Remat = "none",
         mesh: Mesh | None = None,
         running: Sequence[jax.Array] | None = None,
+        prompt_of: Array | None = None,
     ) -> tuple[jax.Array, jax.Array]:
-        """Reads B prompts and N whole responses to each: ``[B, T, D]`` and ``[B, N, R, D]``.
+        """Reads P prompts and O rows of N whole responses: ``[P, T, D]`` and ``[O, N, R, D]``.
 
         Args:
             prompts: Their ``images`` have a leading axis of shards; see `encode_shards`.
-            tokens: int ``[B, N, R]``.
-            start: int ``[B]``, the position of a response's first token.
-            valid: bool ``[B, N, R]``, False at padding.
+            tokens: int ``[O, N, R]``.
+            start: int ``[O]``, the position of a response's first token.
+            valid: bool ``[O, N, R]``, False at padding.
             remat: What the backward pass recomputes.
-            mesh: The devices over which B is split.
+            mesh: The devices over which P and O are split.
             running: Arrays to which the gradients of the text layers' parameters are added; see
                 `perl_jax.models.layers.scan_layers_adding`.
+            prompt_of: int ``[O]``, the prompt that a row responds to, counted within its shard.
+                None: O is P, and each row responds to the prompt of its number.
         """
 
     def decode(

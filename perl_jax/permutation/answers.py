@@ -116,6 +116,11 @@ def find_orders(text: str, reader: Reader, whole: bool, offset: int = 0) -> list
     return mentions
 
 
+def has_arrows(text: str) -> bool:
+    """Whether a text holds an order with arrows, which can be nothing else: "2→1→3"."""
+    return _ORDERS[0].search(text) is not None
+
+
 def looks_like_order(text: str, num_slots: int) -> bool:
     """Whether the whole text orders all images, counted from 0 or from 1."""
     if not (_BARE_ORDER.fullmatch(text) or any(order.fullmatch(text.strip()) for order in _ORDERS)):

@@ -6,10 +6,15 @@ from dataclasses import replace
 
 from perl_jax.permutation import answers
 from perl_jax.permutation.layout import Layout, said_before
-from perl_jax.permutation.reading import placeholders
+from perl_jax.permutation.reading import placeholders, unnamed
 from perl_jax.permutation.reading.accounting import account_for
 from perl_jax.permutation.reading.options import inline_options, question_field
-from perl_jax.permutation.reading.questions import asks_for_a_set, asks_inside, asks_which
+from perl_jax.permutation.reading.questions import (
+    asks_for_a_set,
+    asks_for_an_order,
+    asks_inside,
+    asks_which,
+)
 from perl_jax.permutation.reading.references import read_references
 from perl_jax.permutation.reading.rewriting import (
     check_doubts,
@@ -41,6 +46,7 @@ def rewritten(layout: Layout) -> list[str]:
     _check_lists(scans, layout)
     _check_answers(texts, scans, layout)
     _check_things(texts, scans, layout)
+    _check_unnamed(texts, scans, layout)
     _check_explained(scans, layout)
     pair_first_and_last(scans, layout.new_slot)
     sets, new = asks_for_a_set(layout.example.question, layout.rule.nouns), []
@@ -162,19 +168,26 @@ def _check_lists(scans: Sequence[Scan], layout: Layout) -> None:
 
 
 _DIFFERENCE = re.compile(
-    r"(?i)\bwhat\b[^.?!]{0,40}\bdiffer\w*|\bhow\s+(?:do|does|are)\b[^.?!]{0,60}\bdiffer\w*"
+    r"(?i)\b(?:same|identical|alike|compare|comparison|contrast|different|match|matching)\b|"
+    r"\bwhat\b[^.?!]{0,40}\bdiffer\w*|\bhow\s+(?:do|does|are)\b[^.?!]{0,60}\bdiffer\w*"
     r"|\b(?:describe|list|name|find|spot|state|explain|identify|summari[sz]e|compare)\b[^.?!]{0,60}\bdifferen\w*"
 )
 _STATES = re.compile(
-    r"(?i)\b(?:there\s+(?:is|are)|is|are|was|were|has|have|had|more|fewer|less|no|not|\w{3,}er)\b"
+    r"(?i)\b(?:there\s+(?:is|are)|is|are|was|were|has|have|had|got|became|went|turned|more|fewer|less|no|not|\w{3,}er)\b"
 )
-_SYMMETRIC = re.compile(r"(?i)\bone\b.{0,200}\b(?:other|another)\b|\bboth\b|\bneither\b")
+_SYMMETRIC = re.compile(
+    r"(?i)\bone\b.{0,200}\b(?:other|another)\b|\bboth\b|\bneither\b"
+    r"|\b(?:they|these|those|the\s+(?:two\s+)?(?:images|pictures|photos))\s+(?:are|do|have|show|look|match|differ)\b"
+)
 _SHARED = re.compile(r"(?i)\b(?:common|share|shared|both|all|alike|similar\w*)\b")
 _EACH = (
     r"\b(?:each|every|per)\s+(?:one\s+)?(?:of\s+(?:the|these|those)\s+)?(?:\w+\s+)?NOUNs?\b"
     r"|\beach\s+(?:one|of\s+(?:them|these|those))\b|\bNOUNs\s+respectively\b|\beach\s*[.?!]"
 )
-_RATIO = r"\bratio\b[^.?!]{0,80}\bNOUNs\b"
+_RATIO = re.compile(r"(?i)\bratio\b")
+_DESCRIBES = (
+    r"\b(?:describe|caption|label|title|narrate|summari[sz]e)\b[^.?!]{0,40}\b(?:NOUNs|these|them)\b"
+)
 
 
 def _check_answers(texts: Sequence[str], scans: Sequence[Scan], layout: Layout) -> None:
@@ -183,7 +196,8 @@ def _check_answers(texts: Sequence[str], scans: Sequence[Scan], layout: Layout) 
     if rule.text == "keep" or rule.answer in ("remap_letter", "relabel_order"):
         return
     asked = compiled(_EACH, rule.nouns).search(question) is not None
-    ratio = compiled(_RATIO, rule.nouns).search(question) is not None
+    ratio = _RATIO.search(question) is not None
+    described = compiled(_DESCRIBES, rule.nouns).search(question) is not None
     for field, start, text in _parts(texts, layout):
         spans = [m.start for m in scans[field].mentions] + [
             e.start for r in scans[field].runs for e in r.ends
@@ -192,7 +206,7 @@ def _check_answers(texts: Sequence[str], scans: Sequence[Scan], layout: Layout) 
             continue
         items = [item for item in re.split(r"\s*[,;\n]\s*|\.\s+", text.strip(" .")) if item]
         tells = _DIFFERENCE.search(question) and _STATES.search(text)
-        lists = (asked and _LISTS.search(text.strip())) or (len(items) > 1 and asked)
+        lists = (asked and _LISTS.search(text.strip())) or (len(items) > 1 and (asked or described))
         by_place = len(items) == len(layout.new_slot) and (
             ";" in text or all(_SHORT.fullmatch(item) for item in items)
         )
@@ -236,6 +250,28 @@ def _check_things(texts: Sequence[str], scans: Sequence[Scan], layout: Layout) -
                 raise CannotPermute("ambiguous_reference", f"{word} {thing}")
 
 
+def _check_unnamed(texts: Sequence[str], scans: Sequence[Scan], layout: Layout) -> None:
+    """Refuses sentences that depend on the order of the images although they name none."""
+    rule, asked = layout.rule, question_field(layout.example)
+    if rule.text == "keep":
+        return
+    said = [text for text, _ in zip(texts, scans, strict=True)]
+    named = any(scan.mentions or scan.runs for scan in scans)
+    sequences = scans[0].reader.sequences
+    for field, text in enumerate(said):
+        if row := unnamed.find_rows(text, rule.nouns, sequences=sequences):
+            raise CannotPermute(*row)
+        if not named and not sequences and (change := unnamed.tells_a_change(text)):
+            raise CannotPermute("sequence_word", change)
+        if not named and (pointed := unnamed.points_at_an_image(text, rule.nouns)):
+            raise CannotPermute("ambiguous_reference", pointed)
+        if field > asked and unnamed.is_pointing(text, rule.nouns):
+            raise CannotPermute("ambiguous_answer", text.strip())
+    for _, _, text in _parts(texts, layout):
+        if unnamed.lists_verdicts(text):
+            raise CannotPermute("ambiguous_answer", text.strip())
+
+
 def _check_explained(scans: list[Scan], layout: Layout) -> None:
     """Refuses rows whose text does not show what their columns and answers say."""
     rule, refers = layout.rule, any(scan.mentions or scan.runs for scan in scans)
@@ -262,6 +298,9 @@ def _orders(texts: Sequence[str], layout: Layout, reader: Reader) -> dict[int, l
             if answers.looks_like_order(part, reader.num_slots):
                 raise CannotPermute("undeclared_order", part.strip())
         return {}
+    asked = "\n".join((*said_before(layout.example), *texts[: question_field(layout.example) + 1]))
+    if not asks_for_an_order(asked) and not any(answers.has_arrows(part) for _, _, part in parts):
+        raise CannotPermute("no_order", "the question asks for no order")
     found: dict[int, dict[int, Mention]] = {}
     for field, offset, text, whole in [
         *((field, offset, text, True) for field, offset, text in parts),

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from perl_jax.planning.collectives import Collective, merged, received_bytes
+from perl_jax.planning.draws import Draws
 from perl_jax.planning.roofline import Seconds
 from perl_jax.planning.topology import Topology
 
@@ -23,6 +24,7 @@ class ProgramPlan:
         seconds: The time of a call.
         compile_seconds: The time of tracing and compiling.
         refused: Whether the compiler found no room for it; then its collectives are unknown.
+        calls_unfiltered: The number of calls if every group informed; None: the same.
     """
 
     name: str
@@ -34,6 +36,7 @@ class ProgramPlan:
     seconds: Seconds
     compile_seconds: float
     refused: bool = False
+    calls_unfiltered: float | None = None
 
     @property
     def total(self) -> int:
@@ -49,6 +52,12 @@ class ProgramPlan:
     def seconds_of_step(self) -> float:
         """The time of all its calls in a step, in seconds."""
         return self.calls * self.seconds.total
+
+    @property
+    def seconds_unfiltered(self) -> float:
+        """The time of its calls if every group informed, in seconds."""
+        calls = self.calls if self.calls_unfiltered is None else self.calls_unfiltered
+        return calls * self.seconds.total
 
 
 @dataclass(frozen=True)
@@ -66,6 +75,8 @@ class Plan:
         usable: Bytes of a chip's HBM that may be used.
         notes: Changes that fit the configuration to the chips, and a note on the compiler.
         advice: Suggested changes if the run does not fit.
+        draws: The groups that a step draws; None: unknown.
+        filtering: What is drawn and kept, and what that costs, in words.
     """
 
     command: str
@@ -78,6 +89,8 @@ class Plan:
     usable: int
     notes: Sequence[str] = ()
     advice: Sequence[str] = ()
+    draws: Draws | None = None
+    filtering: Sequence[str] = ()
 
     @property
     def largest(self) -> ProgramPlan:

@@ -120,6 +120,7 @@ def make_plan(request: PlanConfig, devices: Sequence[Any]) -> Plan:
     model = sharded_model(config.model, sizes, mesh, devices[0])
     recorder = rehearse(config, model, mesh, devices[0], step, request.workload)
     compiler = _Compiler(replace(request, config=config), recorder, mesh_config, sizes, step)
+    programs = [compiler.plan(name) for name in recorder.calls if request.wants(name)]
     return Plan(
         command=request.command,
         model=_name(config.model.path),
@@ -127,9 +128,11 @@ def make_plan(request: PlanConfig, devices: Sequence[Any]) -> Plan:
         mesh=vars(mesh_config),
         step=_in_words(config, step, request.workload, num_shards(mesh)),
         assumptions=request.assumptions.lines(),
-        programs=[compiler.plan(name) for name in recorder.calls if request.wants(name)],
+        programs=programs,
         usable=int(topology.chip.memory * (1 - request.assumptions.reserve)),
         notes=[*notes, _compiler(topology)],
+        draws=step.draws,
+        filtering=_filtering(config, step, programs),
     )
 
 
@@ -212,6 +215,7 @@ class _Compiler:
         return ProgramPlan(
             name=call.name,
             calls=calls_of_step(call, config, self.step, shards),
+            calls_unfiltered=calls_of_step(call, config, self.step.without_filter(), shards),
             memory=memory_by_kind(own, beside, needed),
             flops=flops,
             traffic=traffic,
@@ -262,7 +266,7 @@ class _Compiler:
 
 
 def _in_words(config: TrainConfig, step: Step, workload: Workload, shards: int) -> list[str]:
-    rollout, updates = config.rollout, config.learner.updates_per_batch
+    rollout, updates = config.rollout, config.learner.updates_of_step
     at_once, micro_batches = num_micro_batches(config, shards)
     lies_on, on = "on the same mesh", rollout.mesh
     if on:
@@ -271,8 +275,23 @@ def _in_words(config: TrainConfig, step: Step, workload: Workload, shards: int) 
         f"A step: {rollout.groups} groups x {step.orders_of_group} orders x "
         f"{rollout.num_rollouts} rollouts; {workload.images} images of {step.grid[0]} x "
         f"{step.grid[1]} patches; prompts of {step.prompt} tokens; responses of {step.mean} tokens "
-        f"on average, {step.longest} at most; every group informs.",
+        f"on average, {step.longest} at most.",
         f"Rollouts: {lies_on}, {rollout.sampler.rows} at once.",
         f"Updates: {updates} of {micro_batches} micro-batch(es), {at_once} group(s) "
         f"a shard in each, responses padded to the longest; remat {config.learner.remat}.",
     ]
+
+
+def _filtering(config: TrainConfig, step: Step, programs: Sequence[ProgramPlan]) -> list[str]:
+    """What is drawn, what is kept, and the time that filtering costs."""
+    lines = step.draws.lines(step.orders_of_group * config.rollout.num_rollouts * step.mean)
+    of_rollouts = [one for one in programs if one.name in _OF_ROLLOUTS]
+    if of_rollouts and step.draws.drawn > step.draws.wanted:
+        drawn = sum(one.seconds_of_step for one in of_rollouts)
+        unfiltered = sum(one.seconds_unfiltered for one in of_rollouts)
+        which = "Rollouts" if len(of_rollouts) > 1 else of_rollouts[0].name
+        lines.append(
+            f"{which}: {drawn:.3g} s a step; {unfiltered:.3g} s if every group informed. Groups "
+            "drawn ahead count whole."
+        )
+    return lines

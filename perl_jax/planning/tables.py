@@ -28,6 +28,7 @@ def as_text(plan: Plan) -> str:
             *plan.step,
             *plan.notes,
         ],
+        *([["Filtering", *plan.filtering]] if plan.filtering else []),
         ["Memory of a chip while a program runs, GiB", *_memory_table(plan)],
         ["Time, and what a chip does in a call", *_time_table(plan)],
         ["Collectives that send most: bytes received by a chip in a call", *_collectives(plan)],

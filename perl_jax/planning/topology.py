@@ -3,7 +3,7 @@
 import importlib.util
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,12 @@ class Topology:
     def devices(self) -> int:
         """The number of chips."""
         return math.prod(self.shape)
+
+    @property
+    def one_host(self) -> bool:
+        """Whether one machine has all of the chips."""
+        most = self.chip.per_node or {2: 8, 3: 4}[self.chip.axes]
+        return self.devices <= most
 
     def in_words(self) -> str:
         """The number and kind of the devices."""
@@ -76,6 +82,63 @@ def parse_topology(name: str, chip: str | None = None) -> Topology:
             f"topology: {name}: expected {axes} positive number(s), such as {kind}:{example}"
         )
     return Topology(name, figures, shape, kind in VIRTUAL or not figures.is_tpu)
+
+
+def parse_type(name: str) -> Topology:
+    """Reads the name of an accelerator type: of ``gcloud``, of a GPU, or of a topology.
+
+    Args:
+        name: ``v5litepod-16``, ``v6e-32``: N chips; ``v4-32``, ``v5p-32``: N cores, two a chip, in
+            the shape that Cloud TPU gives a type of this size unless another is asked for;
+            ``h100-8``: N GPUs; ``v5p:2x2x4``: see `parse_topology`.
+
+    Raises:
+        ValueError: There is no such type; the message says what is expected.
+    """
+    if ":" in name:
+        return parse_topology(name)
+    match = re.fullmatch(r"(\w+)-(\d+)", name)
+    kind = "" if match is None else {"v5litepod": "v5e"}.get(match[1], match[1])
+    names = ["v5litepod" if chip == "v5e" else chip for chip in CHIPS]
+    if match is None or kind not in CHIPS:
+        hint = "" if match is None else suggestion(match[1], names)
+        raise ValueError(
+            f"type: expected KIND-N, such as v5litepod-16, v5p-32 or h100-8, with KIND one of "
+            f"{', '.join(names)}, or a topology such as v5e:4x4; got {name!r}{hint}"
+        )
+    number, axes = int(match[2]), CHIPS[kind].axes
+    shape = _SHAPES[axes](number)
+    if shape is None:
+        sizes = {1: "1 or more", 2: ", ".join(map(str, _SQUARES)), 3: "8, 16, 32, 64 or 128 x N"}
+        raise ValueError(f"type: {name}: expected {match[1]}-N with N one of {sizes[axes]}")
+    return parse_topology(f"{kind}:{'x'.join(map(str, shape))}")
+
+
+# https://cloud.google.com/tpu/docs/v5e, .../v6e: the slices that there are.
+_SQUARES = {
+    1: (1, 1), 4: (2, 2), 8: (2, 4), 16: (4, 4), 32: (4, 8), 64: (8, 8), 128: (8, 16),
+    256: (16, 16),
+}  # fmt: skip
+# https://cloud.google.com/tpu/docs/v4, .../v5p: slices smaller than a cube of 4 x 4 x 4, by chips.
+_PARTS_OF_A_CUBE = {4: (2, 2, 1), 8: (2, 2, 2), 16: (2, 2, 4), 32: (2, 4, 4)}
+
+
+def _of_cores(cores: int) -> tuple[int, ...] | None:
+    """The shape of a slice of v4 or v5p: whole cubes are arranged as evenly as they can be."""
+    chips, odd = divmod(cores, 2)
+    cubes, rest = divmod(chips, 64)
+    if odd or cores == 0 or rest:
+        return None if odd or cubes else _PARTS_OF_A_CUBE.get(chips)
+    divisors = [n for n in range(1, cubes + 1) if cubes % n == 0]
+    shapes = [(a, b, cubes // (a * b)) for a in divisors for b in divisors if cubes % (a * b) == 0]
+    return tuple(4 * side for side in sorted(min(shapes, key=lambda one: (max(one), sum(one)))))
+
+
+_SHAPES: dict[int, Callable[[int], tuple[int, ...] | None]] = {
+    1: lambda gpus: (gpus,) if gpus else None,
+    2: _SQUARES.get,
+    3: _of_cores,
+}
 
 
 def _chip(name: str) -> Chip:

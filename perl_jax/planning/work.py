@@ -58,13 +58,13 @@ def work_of(call: Call, config: TrainConfig, shards: int, *, vision_trained: boo
         return Work(steps * given["state"].tokens.size / shards, passes=steps, steps=steps)
     if call.name in ("score", "reference", "update"):
         batch = given["batch"]
-        (orders, length), (_, n, own) = batch.prompts.tokens.shape, batch.tokens.shape
+        (prompts, length), (orders, n, own) = batch.prompts.tokens.shape, batch.tokens.shape
         images = batch.prompts.images
         again = 0 if config.learner.remat == "none" else 1
         more = _BACKWARD + again if call.name == "update" else 0
         return Work(
-            tokens=orders * (length + n * own) / shards,
-            pairs=orders * (length**2 + n * own * (length + own)) / shards,
+            tokens=(prompts * length + orders * n * own) / shards,
+            pairs=(prompts * length**2 + orders * n * own * (length + own)) / shards,
             patches=0 if images is None else images.patches.shape[1],
             passes=1 + more,
             image_passes=1 + more * vision_trained,
@@ -80,6 +80,9 @@ def calls_of_step(call: Call, config: TrainConfig, step: Step, shards: int) -> i
     given, num_rollouts = arguments_of(call), config.rollout.num_rollouts
     if call.name in ("start", "copy"):
         return 0  # Called once in a run.
+    if call.name == "encode":
+        # Recorded for a full batch.
+        return ceil_div(call.count * step.draws.drawn, step.draws.wanted)
     if call.name == "prefill":
         return ceil_div(step.orders, len(given["prompts"].tokens))
     if call.name == "admit":
@@ -95,7 +98,7 @@ def calls_of_step(call: Call, config: TrainConfig, step: Step, shards: int) -> i
 
 def num_micro_batches(config: TrainConfig, shards: int) -> tuple[int, int]:
     """The number of groups of a shard in a micro-batch, and of micro-batches in an update."""
-    groups = ceil_div(config.rollout.groups // config.learner.updates_per_batch, shards)
+    groups = ceil_div(ceil_div(config.rollout.groups, config.learner.updates_per_batch), shards)
     at_once = min(groups, ceil_div(config.learner.packing.micro_groups, shards))
     return at_once, ceil_div(groups, at_once)
 

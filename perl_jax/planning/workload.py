@@ -3,15 +3,19 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Interval
 
 from perl_jax.config import TrainConfig
 from perl_jax.models import PolicyConfig
-from perl_jax.settings import Checked, Count
+from perl_jax.planning.draws import Draws
+from perl_jax.settings import Checked, Count, Expects
 from perl_jax.types import Group, ImagePatches, Prompt, TrainBatch
 
 _PIXELS = 512 * 512
+_Share = Annotated[float, Interval(gt=0, le=1), Expects("a share from above 0 to 1")]
 
 
 @dataclass(frozen=True)
@@ -24,12 +28,14 @@ class Workload(Checked):
         text_tokens: Tokens of a prompt besides its images.
         response_tokens: The mean length of responses; None: a quarter of
             ``rollout.max_new_tokens``. Shapes hold the longest, ``rollout.max_new_tokens``.
+        pass_rate: The share of the groups drawn that inform; without filtering, all are kept.
     """
 
     images: Count = 3
     pixels: Count = _PIXELS
     text_tokens: Count = 192
     response_tokens: Count | None = None
+    pass_rate: _Share = 0.5
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,7 @@ class Step:
     """The numbers of one training step.
 
     Attributes:
-        orders: The number of prompts that are read for rollouts.
+        draws: The groups that are drawn.
         orders_of_group: K, the number of orders in a group.
         grid: Rows and columns of an image, in patches.
         prompt: Tokens of a prompt.
@@ -45,7 +51,7 @@ class Step:
         mean: Mean number of tokens of a response.
     """
 
-    orders: int
+    draws: Draws
     orders_of_group: int
     grid: tuple[int, int]
     prompt: int
@@ -71,14 +77,27 @@ class Step:
                 f"images, pixels, text_tokens: expected a prompt of at most data.max_prompt_tokens "
                 f"= {config.data.max_prompt_tokens}; got one of {prompt}"
             )
+        groups, filtering = config.rollout.groups, config.filtering
+        draws = Draws.unfiltered(groups)
+        if filtering.enabled:
+            draws = Draws.of(groups, workload.pass_rate, filtering.max_draws * groups)
         return cls(
-            orders=config.rollout.groups * orders_of_group,
+            draws=draws,
             orders_of_group=orders_of_group,
             grid=(units * model.merge_size,) * 2,
             prompt=prompt,
             longest=longest,
             mean=mean,
         )
+
+    @property
+    def orders(self) -> int:
+        """The number of orders that are read for rollouts."""
+        return self.draws.drawn * self.orders_of_group
+
+    def without_filter(self) -> "Step":
+        """The step if every group informed."""
+        return replace(self, draws=Draws.unfiltered(self.draws.wanted))
 
 
 def make_groups(
@@ -110,7 +129,8 @@ def make_batch(config: TrainConfig, groups: tuple[Group, ...], step: Step) -> Tr
         lengths=np.full(shape, step.longest, np.int32),
         logprobs=np.broadcast_to(np.float32(0), of_token),
         rewards=np.zeros(shape, np.float32),
-        advantages=np.zeros(shape, np.float32),
+        # Groups without a gradient would make no update.
+        advantages=np.ones(shape, np.float32),
         mask=np.broadcast_to(np.bool_(True), of_token),
     )
 

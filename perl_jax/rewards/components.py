@@ -18,6 +18,7 @@ from perl_jax.settings import (
     Count,
     CountOrZero,
     Expects,
+    Fraction,
     Positive,
     PositiveOrZero,
     suggestion,
@@ -25,16 +26,57 @@ from perl_jax.settings import (
 
 
 @dataclass(frozen=True, eq=False)
-class RewardInput:
-    """The arguments of components: n responses and their context."""
+class ResponseRows:
+    """n responses, and what they answer.
+
+    Attributes:
+        texts: The responses.
+        answers: The ground truths under the order of each response's prompt.
+        metadata: Of the examples.
+        lengths: int ``[n]``, in tokens.
+        stopped: bool ``[n]``, False if a response was cut off at the limit.
+        questions: All that was asked, under the order of each response's prompt.
+        ids: Of the examples.
+        orders: The order of the images in each response's prompt: slot j shows the image that is
+            in slot ``orders[row][j]`` of the example.
+        groups: int ``[n]``, the same for the responses to one example.
+    """
 
     texts: Sequence[str]
-    answers: Sequence[str]  # the ground truths
-    metadata: Sequence[Mapping[str, Any]]  # of the examples
-    lengths: np.ndarray  # int [n], in tokens
-    stopped: np.ndarray  # bool [n], False if a response was cut off at the limit
+    answers: Sequence[str]
+    metadata: Sequence[Mapping[str, Any]]
+    lengths: np.ndarray
+    stopped: np.ndarray
+    questions: Sequence[str]
+    ids: Sequence[str]
+    orders: Sequence[tuple[int, ...]]
+    groups: np.ndarray
+
+    def columns(self, rows: Sequence[int] | np.ndarray) -> dict[str, list[Any]]:
+        """What functions of the user may take, of some rows, as plain data.
+
+        Groups are numbered from 0 in the order in which they come.
+        """
+        groups = list(dict.fromkeys(self.groups[rows].tolist()))
+        return {
+            "responses": [self.texts[row] for row in rows],
+            "answers": [self.answers[row] for row in rows],
+            "metadata": [dict(self.metadata[row]) for row in rows],
+            "questions": [self.questions[row] for row in rows],
+            "ids": [self.ids[row] for row in rows],
+            "orders": [self.orders[row] for row in rows],
+            "lengths": [int(self.lengths[row]) for row in rows],
+            "groups": [groups.index(self.groups[row]) for row in rows],
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class RewardInput:
+    """The arguments of components: n responses, their grades, and the settings."""
+
+    rows: ResponseRows
     grades: Sequence[Grade]
-    max_new_tokens: int  # the limit
+    max_new_tokens: int  # the limit of responses
     overlong_buffer: int  # as in `RewardConfig`
     opening: str = ""  # what the chat template wrote before each response, such as "<think>"
 
@@ -55,15 +97,26 @@ def accuracy(inputs: RewardInput) -> np.ndarray:
 
 def response_format(inputs: RewardInput) -> np.ndarray:
     """`format_reward` of every text, with what the template opened for it."""
-    return np.array([format_reward(inputs.opening + text) for text in inputs.texts], np.float32)
+    texts = [inputs.opening + text for text in inputs.rows.texts]
+    return np.array([format_reward(text) for text in texts], np.float32)
 
 
 def overlong(inputs: RewardInput) -> np.ndarray:
     """`overlong_penalty` of every length."""
     # DAPO counts a response that was cut off as one token longer than the limit.
-    lengths = inputs.lengths + ~inputs.stopped
+    lengths = inputs.rows.lengths + ~inputs.rows.stopped
     limit, buffer = inputs.max_new_tokens, inputs.overlong_buffer
     return overlong_penalty(lengths, max_length=limit, buffer=buffer)
+
+
+def agreement(inputs: RewardInput) -> np.ndarray:
+    """`order_agreement` of the grades."""
+    return order_agreement(*grade_arrays(inputs.grades), inputs.rows.groups, inputs.rows.orders)
+
+
+def length(inputs: RewardInput) -> np.ndarray:
+    """`length_reward` of every length."""
+    return length_reward(inputs.rows.lengths, *grade_arrays(inputs.grades), inputs.rows.groups)
 
 
 COMPONENTS: Mapping[str, Component] = {
@@ -71,6 +124,13 @@ COMPONENTS: Mapping[str, Component] = {
     "format": Component(response_format, "scored rollouts drawn whose format is right"),
     "overlong": Component(
         overlong, "penalty for length of the scored rollouts drawn, from 0 to -1", "reward"
+    ),
+    "agreement": Component(
+        agreement,
+        "scored rollouts drawn that are right, times the share that is under the other orders",
+    ),
+    "length": Component(
+        length, "reward of the scored rollouts drawn for being short in their group", "reward"
     ),
 }
 """The components, by their names in weights and metrics (``reward/<name>``)."""
@@ -85,12 +145,16 @@ class RewardConfig(Checked):
     Attributes:
         weights: Weight per component (a name of `COMPONENTS` or of ``functions``). The reward is
             the weighted sum.
-        functions: The user's own components: name -> ``package.module:function``.
+        functions: The user's own components: name -> ``package.module:function``. Each needs a
+            weight; a weight of 0 measures it only.
         overlong_buffer: The last tokens before the limit, over which ``overlong`` falls to -1.
         absolute_tolerance: Numbers may differ from the right answer by this much ...
         relative_tolerance: ... or by this share of it.
         workers: Grading processes; None: one per processor, at most 8.
         deadline: Seconds for one symbolic comparison.
+        function_deadline: Seconds for one call of a function, with the responses of one group.
+        max_failed: The share of the responses of a function that may be without its reward, as it
+            failed. If more are, the run stops.
     """
 
     weights: _Weights = field(default_factory=lambda: {"accuracy": 0.9, "format": 0.1})
@@ -100,9 +164,21 @@ class RewardConfig(Checked):
     relative_tolerance: PositiveOrZero = 0.0
     workers: Count | None = None
     deadline: Positive = 2.0
+    function_deadline: Positive = 60.0
+    max_failed: Fraction = 0.1
 
     def _check_together(self) -> None:
         check_weights(self.weights, [*COMPONENTS, *self.functions])
+        for name in self.functions:
+            if name in COMPONENTS:
+                raise ValueError(
+                    f"functions: expected names other than {', '.join(COMPONENTS)}; got {name!r}"
+                )
+            if name not in self.weights:
+                raise ValueError(
+                    f"weights: expected one for the function {name!r}, which may be 0 to measure "
+                    f"it only; got weights of {', '.join(self.weights)}"
+                )
 
 
 def check_weights(weights: Mapping[str, float], names: Collection[str]) -> None:
@@ -182,3 +258,61 @@ def overlong_penalty(
     n = np.asarray(lengths, dtype=np.float32)
     soft = (max_length - buffer - n) / max(buffer, 1)
     return np.where(n > max_length, -1.0, np.minimum(soft, 0.0)).astype(np.float32)
+
+
+def order_agreement(
+    accuracy: np.ndarray,
+    scored: np.ndarray,
+    groups: np.ndarray,
+    orders: Sequence[tuple[int, ...]],
+) -> np.ndarray:
+    """Returns how far the other orders of a group agree with each right response, float32 ``[n]``.
+
+    A response that is right is worth the mean, over the other orders of its group, of the share of
+    right responses there; a wrong one is worth 0. As every order has its own ground truth, an
+    answer under another order agrees with a right one, up to what the orders change, exactly if it
+    is right too. Responses without a grade and orders without a graded response are left out. If
+    no other order is left, nothing disagrees, and a right response is worth 1.
+
+    Args:
+        accuracy: ``[n]``, 1 if right.
+        scored: bool ``[n]``, False for responses without a grade.
+        groups: int ``[n]``, the same for the responses to one example.
+        orders: The order of the images of each response; those of equal orders stand together.
+    """
+    total: dict[tuple[int, tuple[int, ...]], list[float]] = {}
+    keys = [(int(group), tuple(order)) for group, order in zip(groups, orders, strict=True)]
+    for key, value, known in zip(keys, accuracy, scored, strict=True):
+        if known:
+            total.setdefault(key, []).append(float(value))
+    shares: dict[int, dict[tuple[int, ...], float]] = {}
+    for (group, order), values in total.items():
+        shares.setdefault(group, {})[order] = sum(values) / len(values)
+    agreed = np.zeros(len(keys), np.float32)
+    for row in np.flatnonzero(scored & (accuracy > 0)):
+        group, own = keys[row]
+        others = [share for order, share in shares[group].items() if order != own]
+        agreed[row] = sum(others) / len(others) if others else 1.0
+    return agreed
+
+
+def length_reward(
+    lengths: np.ndarray, accuracy: np.ndarray, scored: np.ndarray, groups: np.ndarray
+) -> np.ndarray:
+    """Returns the length reward of Kimi k1.5 (arXiv 2501.12599, section 2.3.3), float32 ``[n]``.
+
+    With the shortest and the longest response of a group, of n tokens each::
+
+        l = 0.5 - (n - shortest) / (longest - shortest)
+
+    A right response is worth ``l``, from 0.5 to -0.5, and a wrong one ``min(0, l)``. If all are of
+    one length, all are worth 0. Responses without a grade are worth 0 and left out.
+    """
+    rewards = np.zeros(len(lengths), np.float32)
+    for group in np.unique(groups[scored]):
+        rows = scored & (groups == group)
+        shortest, longest = lengths[rows].min(), lengths[rows].max()
+        if longest > shortest:
+            short = 0.5 - (lengths[rows] - shortest) / (longest - shortest)
+            rewards[rows] = np.where(accuracy[rows] > 0, short, np.minimum(short, 0.0))
+    return rewards

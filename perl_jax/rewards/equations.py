@@ -46,17 +46,23 @@ class Labelled:
         label: The words or the variable before the first equals sign; empty if there are none.
         values: The sides: all must be the truth, so formulas before a constant are left out. A side
             may be a constant and its rounding, as in ``\sqrt{2} \approx 1.41``.
+        is_rounded: Whether "about" or the like stands before it.
         is_value: False for an equation that is no label and value, such as ``2x + y = 1``.
     """
 
     label: str
     values: tuple[str, ...]
     is_value: bool = True
+    is_rounded: bool = False
 
 
 def read_labelled(text: str) -> Labelled:
     """Splits a cleaned text at the equals signs outside brackets."""
     about = _ABOUT.match(text)
+    return replace(_read_labelled(text, about), is_rounded=about is not None)
+
+
+def _read_labelled(text: str, about: re.Match[str] | None) -> Labelled:
     first, *others = _sides(text[about.end() :] if about else text)
     if not all((first, *others)) or text.count("\\approx") > 1:
         return Labelled("", (text,), is_value=bool(about and first and not others))

@@ -10,6 +10,7 @@ MAX_CHARACTERS = 2000
 _BOX = re.compile(r"\\boxed\s*\{")
 # An escaped character is one token, so that the braces of a set, \{1, 2\}, group nothing.
 _ESCAPE_OR_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+_MOST_LAYERS = 4
 _SPACES = "\t\n\r"
 _UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn")
 
@@ -32,17 +33,38 @@ def last_boxed(response: str) -> Boxed:
     Takes linear time. If the last box is never closed, that is a problem, and no earlier box
     counts: the response was cut off, or hides its answer.
     """
-    start = -1
-    for match in _BOX.finditer(response):
-        start = match.end()
-    if start < 0:
+    starts = [match.end() for match in _BOX.finditer(response)]
+    if not starts:
         return Boxed(problem="no_box")
-    depth = 1
-    for match in _ESCAPE_OR_BRACE.finditer(response, start):
-        depth += {"{": 1, "}": -1}.get(match.group(), 0)
-        if depth == 0:
-            return _checked(response[start : match.start()].strip())
-    return Boxed(problem="unclosed_box")
+    ends = _ends(response, starts)
+    if starts[-1] not in ends:
+        return Boxed(problem="unclosed_box")
+    # A box in a box is only a part of what the outer one says: "\boxed{\boxed{B} or C}".
+    closed = [start for start in starts if ends.get(start, 0) >= ends[starts[-1]]]
+    return _checked(_without_box(response[closed[0] : ends[closed[0]]].strip()))
+
+
+def _ends(response: str, starts: list[int]) -> dict[int, int]:
+    """Where the boxes that begin at ``starts`` end, as far as they are closed."""
+    begin, open_braces, ends = set(starts), [starts[0]], dict[int, int]()
+    for match in _ESCAPE_OR_BRACE.finditer(response, starts[0]):
+        if match.group() == "{":
+            open_braces.append(match.end())
+        elif match.group() == "}" and open_braces:
+            start = open_braces.pop()
+            if start in begin:
+                ends[start] = match.start()
+    return ends
+
+
+def _without_box(text: str) -> str:
+    """A text without boxes around all of it."""
+    for _ in range(_MOST_LAYERS):
+        box = _BOX.match(text)
+        if box is None or _ends(text, [box.end()]).get(box.end()) != len(text) - 1:
+            break
+        text = text[box.end() : -1].strip()
+    return text
 
 
 def has_invisible_characters(text: str) -> bool:

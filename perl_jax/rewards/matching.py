@@ -12,19 +12,21 @@ from perl_jax.rewards.equations import Labelled, read_labelled, with_label_of_fi
 from perl_jax.rewards.expressions import mathematics, split_unit
 from perl_jax.rewards.normalise import clean, is_prose, prose, unwrapped_text, without_preamble
 from perl_jax.rewards.numeric import Tolerance, read_number, same_number
-from perl_jax.rewards.options import is_bare_option, option, read_true_option
+from perl_jax.rewards.options import Option, is_bare_option, read_option, read_true_option
 from perl_jax.rewards.references import read_reference, same_picture, with_noun_of_last
 from perl_jax.rewards.sequences import (
     Sequence,
     compatible,
     read_block,
+    read_enclosed,
     read_letters,
     read_order,
     read_sequence,
 )
-from perl_jax.rewards.units import same_unit
+from perl_jax.rewards.units import counts_other_things, same_unit
 from perl_jax.rewards.words import words
 from perl_jax.rewards.written import compare_written, read_written
+from perl_jax.rewards.yes_no import verdict
 
 # Not the space between two digits, or between a command and a letter.
 _LOOSE_SPACE = re.compile(r"(?<!\w)\s+|\s+(?!\w)")
@@ -61,17 +63,27 @@ def _tidy(text: str) -> str:
 
 
 def _match(answer: str, truth: str, tolerance: Tolerance, depth: int) -> Match:
-    if letter := read_true_option(truth):
-        equal = option(answer) == letter.letter or bool(
-            letter.text and (_same_words(answer, letter.text) or _same_words(answer, truth))
-        )
-        return Match(equal, "letter")
-    if is_prose(truth) and _same_words(answer, truth):
+    if true := read_true_option(truth):
+        return _match_option(answer, true, truth, tolerance)
+    if is_prose(truth) and (_same_words(answer, truth) or verdict(answer) == prose(truth)):
         return Match(True, "text")
     found = _match_block(answer, truth, tolerance, depth) if depth < _MAX_NESTING else None
     if found is None and depth < _MAX_NESTING:
         found = _match_sequence(answer, truth, tolerance, depth)
+    if found is None and read_enclosed(answer):
+        return Match(False, "list")
     return found or _match_single(answer, truth, tolerance)
+
+
+def _match_option(answer: str, true: Option, truth: str, tolerance: Tolerance) -> Match:
+    """Compares an answer with an option: its letter, its text, or both, which must then agree."""
+    given = read_option(answer)
+    if given is None or given.letter != true.letter:
+        equal = bool(true.text) and (_same_words(answer, true.text) or _same_words(answer, truth))
+        return Match(equal, "letter")
+    if given.has_words_of(true):
+        return Match(True, "letter")
+    return _match(_tidy(given.text), _tidy(true.text), tolerance, _MAX_NESTING)
 
 
 def _same_words(answer: str, truth: str) -> bool:
@@ -118,6 +130,7 @@ def _match_sequence(answer: str, truth: str, tolerance: Tolerance, depth: int) -
     true = with_label_of_first(true)
     letters = all(read_true_option(item) for item in true.items)
     given = read_sequence(answer) or (read_letters(answer) if letters else None)
+    given = given or read_enclosed(answer)
     if given is None and not true.is_set:
         given = read_order(answer)
     block = read_block(answer)
@@ -249,6 +262,8 @@ def _match_single(answer: str, truth: str, tolerance: Tolerance) -> Match:
         # y = 2x + 1 and x = (y - 1) / 2 are the same line.
         return _match_equations(answer, truth)
     value = true.values[-1]
+    if given.is_rounded and read_number(value) is None and mathematics(value) is None:
+        return Match(False, "text")  # "about Image 2"
     if found := _match_written(given, value) or _match_numbers(given, value, tolerance):
         return found
     if found := _match_pictures(given, value):
@@ -290,6 +305,8 @@ def _match_numbers(given: Labelled, truth: str, tolerance: Tolerance) -> Match |
     numbers = [number for value in given.values if (number := read_number(value))]
     if true is None or len(numbers) < len(given.values):
         return None
+    if true.unit and counts_other_things(given.label, true.unit):
+        return Match(False, "number")
     return Match(all(same_number(number, true, tolerance) for number in numbers), "number")
 
 

@@ -49,6 +49,8 @@ def clean(text: str) -> str:
     becomes ``\frac``. Math delimiters, bold marks and a full stop around the answer are removed.
     """
     text = text.translate(_TRANSLATION)
+    if text.lstrip().startswith("~"):
+        text = text.replace("~", r"\sim ", 1)  # elsewhere it is a space
     if not text.isascii():
         text = "".join(str(unicodedata.decimal(character, character)) for character in text)
     text = _ARROW.sub("→", text)
@@ -64,7 +66,9 @@ def clean(text: str) -> str:
 
 def prose(text: str) -> str:
     r"""Returns a cleaned text as words: no ``\text{}``, capitals, outer punctuation or article."""
-    words = " ".join(_TEXT.sub(r"\1", text).split()).strip(" .,;:!\"'`*").casefold()
+    # A mark before a word may deny it: "!cat".
+    words = " ".join(_TEXT.sub(r"\1", text).split()).lstrip(" .,;:\"'`*").rstrip(" .,;:!\"'`*")
+    words = words.casefold()
     return re.sub(r"^(?:the|an|a)\s+(?=\S)", "", words)
 
 

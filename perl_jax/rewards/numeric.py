@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-from perl_jax.rewards.units import Unit, counted, may_be_left_out, read_unit, same_dimension
+from perl_jax.rewards.units import DECADE, Unit, counted, may_be_left_out, read_unit, same_dimension
 from perl_jax.rewards.words import CARDINALS, SCALES, is_counted_noun
 
 _DIGITS = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)"
@@ -34,6 +34,13 @@ _MINUS = re.compile(r"(?:minus|negative)\s+(?=[a-zA-Z0-9.\\])", re.IGNORECASE)
 _CARDINAL = re.compile(
     rf"(?:(?P<tens>[a-z]+ty)[- ](?P<ones>one|two|three|four|five|six|seven|eight|nine)"
     rf"|(?P<word>{'|'.join(sorted(CARDINALS, key=len, reverse=True))}))(?![A-Za-z-])",
+    re.IGNORECASE,
+)
+_DECADE = re.compile(r"(?:1[0-9]|20)[0-9]0s")
+_PARTS = {"half": 2, "halves": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6,
+          "seventh": 7, "eighth": 8, "ninth": 9, "tenth": 10}  # fmt: skip
+_FRACTION_IN_WORDS = re.compile(
+    rf"(?:(?P<count>a|an|{'|'.join(CARDINALS)})[- ])?(?P<part>{'|'.join(_PARTS)})s?",
     re.IGNORECASE,
 )
 _LONGEST_REST = 80
@@ -78,6 +85,8 @@ def read_number(text: str) -> Number | None:
     exponents have at most three digits: no text makes this slow.
     """
     text = _in_digits(text.strip())
+    if _DECADE.fullmatch(text):
+        return Number(Fraction(text[:-1]), unit=DECADE)
     if bracketed := _BRACKETED.fullmatch(text):
         return _in_brackets(*bracketed.groups())
     sign, currency, start = _prefix(text)
@@ -98,7 +107,12 @@ def _in_digits(text: str) -> str:
     """The text with the words of the number that it begins with in digits: ``-5 cats``."""
     minus = _MINUS.match(text)
     rest = text[minus.end() :] if minus else text
-    if found := _CARDINAL.match(rest):
+    if (found := _FRACTION_IN_WORDS.fullmatch(rest)) and (
+        found["count"] or found["part"] == "half"
+    ):
+        count = CARDINALS.get((found["count"] or "one").casefold(), 1)
+        rest = f"{count}/{_PARTS[found['part'].casefold()]}"
+    elif found := _CARDINAL.match(rest):
         parts = [part.casefold() for part in (found["tens"], found["ones"], found["word"]) if part]
         if not all(part in CARDINALS for part in parts):
             return text

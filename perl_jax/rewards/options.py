@@ -3,7 +3,7 @@ r"""Reads the letter of an option: ``B``, ``(B)``, ``Option B``, ``B. the left i
 import re
 from dataclasses import dataclass
 
-from perl_jax.rewards.normalise import unwrapped_text
+from perl_jax.rewards.normalise import prose, unwrapped_text
 from perl_jax.rewards.words import OPTION, PICTURE, hedges
 
 _TRUE_LETTER = re.compile(rf"(?:(?i:{OPTION}|{PICTURE})\s+)?\(?([A-Z])\)?[.:]?")
@@ -43,19 +43,24 @@ _REJECTION = re.compile(
 
 
 @dataclass(frozen=True)
-class TrueOption:
-    """The letter of the right option, and its text if the truth has it."""
+class Option:
+    """The letter of an option, and its text if that stands beside it."""
 
     letter: str
     text: str = ""
 
+    def has_words_of(self, other: "Option") -> bool:
+        """Whether the texts say the same, as far as both go: "a dog" is "the brown dog", no cat."""
+        own, others = (_content(option.text) for option in (self, other))
+        return not own or not others or own <= others or others <= own
 
-def read_true_option(truth: str) -> TrueOption | None:
+
+def read_true_option(truth: str) -> Option | None:
     """Reads ``B``, ``(B)``, ``Option B`` or ``(B) cat``; None if the truth is anything else."""
     if found := _TRUE_LETTER.fullmatch(truth):
-        return TrueOption(found[1])
+        return Option(found[1])
     if (found := _TRUE_OPTION.fullmatch(truth)) and _describes(found["text"], found["letter"]):
-        return TrueOption(found["letter"], found["text"])
+        return Option(found["letter"], found["text"])
     return None
 
 
@@ -67,17 +72,24 @@ def is_bare_option(item: str) -> bool:
     )
 
 
-def option(answer: str) -> str:
-    """The capital letter of the one option that an answer names; empty if it is not one."""
+def read_option(answer: str) -> Option | None:
+    """The one option that an answer names, by a letter of any case; None if it is not one."""
     answer = _DRESSED.sub(r"\1", unwrapped_text(answer)).strip()
     word = _WORD.match(answer)
     found = _LETTER.fullmatch(answer[word.end() :] if word else answer)
     if found is None:
-        return ""
-    letter = (found["enclosed"] or found["bare"]).upper()
-    if found["text"] and _REJECTION.fullmatch(found["text"]):
-        return ""
-    return letter if found["text"] is None or _describes(found["text"], letter) else ""
+        return None
+    letter, text = (found["enclosed"] or found["bare"]).upper(), found["text"] or ""
+    if text and (_REJECTION.fullmatch(text) or not _describes(text, letter)):
+        return None
+    return Option(letter, text)
+
+
+def _content(text: str) -> frozenset[str]:
+    """The words of an option's text that say what it is."""
+    found = re.findall(r"[^\W_]+(?:[.,/'][^\W_]+)*", prose(text))
+    singular = (word.removesuffix("s") if len(word) > 3 else word for word in found)
+    return frozenset(singular) - {"a", "an", "the"}
 
 
 def _describes(text: str, letter: str) -> bool:

@@ -57,8 +57,12 @@ def read_reference(words: str) -> Reference | None:
 
 
 def with_noun_of_last(items: tuple[str, ...]) -> tuple[str, ...]:
-    """The items of "the first and third images" as the first image and third images."""
-    if not _COUNTED.fullmatch(items[-1]):
+    """The items of "the first and third images" as the first image and third images.
+
+    So too where the noun is left out: several ordinals are those of pictures.
+    """
+    bare = len(items) > 1 and all(map(_BARE_ORDINAL.fullmatch, items))
+    if not bare and not _COUNTED.fullmatch(items[-1]):
         return items
     return tuple(item + " image" if _BARE_ORDINAL.fullmatch(item) else item for item in items)
 

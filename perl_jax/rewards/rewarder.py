@@ -1,15 +1,21 @@
 """Computes accuracy and reward of responses."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from perl_jax.rewards.answers import asked_answer
-from perl_jax.rewards.components import COMPONENTS, RewardConfig, RewardInput, weighted_sum
-from perl_jax.rewards.functions import load_reward
+from perl_jax.rewards.components import (
+    COMPONENTS,
+    ResponseRows,
+    RewardConfig,
+    RewardInput,
+    weighted_sum,
+)
 from perl_jax.rewards.grader import Grader, grade_arrays
+from perl_jax.rewards.user_functions import UserFunctions
 
 
 def make_grader(config: RewardConfig) -> Grader:
@@ -28,51 +34,67 @@ class Rewards:
 
     reward: np.ndarray  # float32 [n], to be optimised
     accuracy: np.ndarray  # float32 [n], the raw grade
-    scored: np.ndarray  # bool [n], False where grading failed
+    scored: np.ndarray  # bool [n], False where grading or a function of the user failed
     components: Mapping[str, np.ndarray]  # float32 [n] each, including those without a weight
+    # How many responses a function of the user gave no reward, by the reason; see `REASONS`.
+    failed: Mapping[str, int] = field(default_factory=dict)
 
 
 class Rewarder:
     """Computes the rewards of responses of at most ``max_new_tokens`` tokens.
 
-    The chat template wrote ``opening`` before each response; the format counts it.
+    The chat template wrote ``opening`` before each response; the format counts it. ``functions``
+    calls the functions of the configuration; None: the rewarder makes one of its own.
     """
 
     def __init__(
-        self, config: RewardConfig, grader: Grader, max_new_tokens: int, *, opening: str = ""
+        self,
+        config: RewardConfig,
+        grader: Grader,
+        max_new_tokens: int,
+        *,
+        opening: str = "",
+        functions: UserFunctions | None = None,
     ) -> None:
         self.opening = opening
         self.config = config
         self.grader = grader
         self.max_new_tokens = max_new_tokens
-        self.functions = {name: load_reward(path) for name, path in config.functions.items()}
+        self.functions = UserFunctions(config) if functions is None else functions
 
-    def __call__(
-        self,
-        responses: Sequence[str],
-        answers: Sequence[str],
-        metadata: Sequence[Mapping[str, Any]],
-        lengths: np.ndarray,
-        stopped: np.ndarray,
-    ) -> Rewards:
-        """Grades and rewards n responses; for the arguments see `RewardInput`."""
-        asked = [asked_answer(*row) for row in zip(answers, metadata, strict=True)]
-        grades = self.grader.grade(responses, asked)
+    def __call__(self, rows: ResponseRows) -> Rewards:
+        """Grades and rewards responses, with whole groups at a time."""
+        asked = [asked_answer(*row) for row in zip(rows.answers, rows.metadata, strict=True)]
+        grades = self.grader.grade(rows.texts, asked)
         budget, buffer = self.max_new_tokens, self.config.overlong_buffer
-        inputs = RewardInput(
-            responses,
-            answers,
-            metadata,
-            lengths,
-            stopped,
-            grades,
-            budget,
-            buffer,
-            self.opening,
-        )
+        inputs = RewardInput(rows, grades, budget, buffer, self.opening)
         components = {name: component.of(inputs) for name, component in COMPONENTS.items()}
-        for name, function in self.functions.items():
-            components[name] = function(responses, answers, metadata)
-        accuracy, scored = grade_arrays(grades)
+        reasons = np.full(len(rows.texts), "", object)
+        for name in self.config.functions:
+            components[name], failed = self._called(name, rows)
+            reasons = np.where(reasons == "", failed, reasons)
+        accuracy, graded = grade_arrays(grades)
+        scored = graded & (reasons == "")
         reward = np.where(scored, weighted_sum(components, self.config.weights), 0.0)
-        return Rewards(reward.astype(np.float32), accuracy, scored, components)
+        return Rewards(
+            reward.astype(np.float32),
+            np.where(scored, accuracy, 0.0).astype(np.float32),
+            scored,
+            components,
+            Counter(reasons[reasons != ""].tolist()),
+        )
+
+    def _called(self, name: str, rows: ResponseRows) -> tuple[np.ndarray, np.ndarray]:
+        """The values of a function of the user, and why there is none, "" elsewhere.
+
+        It is called with one group at a time. So a value depends on nothing but its group, whatever
+        else is drawn at the time and wherever, and a failure costs one group.
+        """
+        values, reasons = (
+            np.zeros(len(rows.texts), np.float32),
+            np.full(len(rows.texts), "", object),
+        )
+        for group in dict.fromkeys(rows.groups.tolist()):
+            (members,) = np.nonzero(rows.groups == group)
+            values[members], reasons[members] = self.functions.rewards(name, rows.columns(members))
+        return values, reasons

@@ -17,7 +17,11 @@ _BLOCK = re.compile(
 _ARRAY = re.compile(
     r"[(\[]\s*\\begin\{array\}\{[clr| ]*\}(?P<body>.*)\\end\{array\}\s*[)\]]", re.DOTALL
 )
-_ORDER = re.compile(r"[1-9][0-9]?(?:\s*-\s*[1-9][0-9]?){2,}|[A-J](?:\s*-\s*[A-J]){2,}")
+_ORDER = re.compile(
+    r"[1-9][0-9]?(?:(?:\s*-\s*[1-9][0-9]?){2,}|(?:\s*>\s*[1-9][0-9]?){2,})"
+    r"|[A-J](?:(?:\s*-\s*[A-J]){2,}|(?:\s*>\s*[A-J]){2,})"
+)
+_ENCLOSED = re.compile(r"\([0-9]{1,3}\)(?:\s*\([0-9]{1,3}\))+")
 _LETTERS = re.compile(r"(?:\([A-J]\)\s*|[A-J]\s*){2,10}")
 
 
@@ -77,9 +81,15 @@ def read_letters(text: str) -> Sequence | None:
     return Sequence(tuple(letters), "\\{\\}" if in_order else "")
 
 
+def read_enclosed(text: str) -> Sequence | None:
+    """Reads numbers that each stand in brackets, ``(1)(3)``, as a set: they are no product."""
+    numbers = tuple(re.findall("[0-9]+", text))
+    return Sequence(numbers, "\\{\\}") if _ENCLOSED.fullmatch(text.strip()) else None
+
+
 def read_order(text: str) -> Sequence | None:
-    """Reads three or more places with hyphens between them, ``2-1-3`` or ``B-A-C``, as an order."""
-    places = tuple(re.split(r"\s*-\s*", text.strip()))
+    """Reads three or more places as an order: ``2-1-3``, ``B-A-C`` or ``2 > 1 > 3``."""
+    places = tuple(re.split(r"\s*[->]\s*", text.strip()))
     if not _ORDER.fullmatch(text.strip()) or len(set(places)) < len(places):
         return None
     return Sequence(places, "", "arrow")

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 
+from perl_jax.rewards.words import is_counted_noun
+
 # By dimension: the size of each unit in a common one, and its names (a plural s is understood).
 _UNITS: Mapping[str, Mapping[str, str]] = {
     "length": {
@@ -76,10 +78,21 @@ class Unit:
     size: Fraction = Fraction(1)
 
 
+DECADE = Unit((("decade", 1),))
+"""What ``1990s`` is read in."""
+
+
 def counted(noun: str) -> Unit:
     """The unit of a number of things."""
     noun = noun.casefold()
     return Unit((("things: " + noun.removesuffix("s"), 1),))
+
+
+def counts_other_things(label: str, unit: Unit) -> bool:
+    """Whether a label such as "number of dogs" counts other things than a unit such as cats."""
+    things = [name for name, _ in unit.dimensions if name.startswith("things: ")]
+    last = label.rpartition(" ")[2]
+    return bool(things) and is_counted_noun(last, False) and counted(last) != unit
 
 
 def read_unit(text: str) -> Unit | None:
@@ -111,8 +124,11 @@ def same_dimension(one: Unit, other: Unit) -> bool:
 
 
 def may_be_left_out(unit: Unit) -> bool:
-    """Whether a number without this unit may be the same: not for K, as 5K may be 5000."""
-    return unit != _names()["K"]
+    """Whether a number without this unit may be the same: not for K, as 5K may be 5000.
+
+    Nor for a decade: 1990s is more than the year 1990.
+    """
+    return unit not in (_names()["K"], DECADE)
 
 
 def same_unit(one: Unit, other: Unit) -> bool:

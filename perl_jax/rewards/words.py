@@ -48,7 +48,8 @@ _NO_NOUNS = words("""
     its yes afterwards otherwise guess others us ours yours hers nevertheless nonetheless
     regardless dozens hundreds thousands millions billions trillions pairs couples scores
     halves thirds quarters fourths fifths sixths sevenths eighths ninths tenths hundredths
-    thousandths percents ones tens answers options choices numbers values digits decimals
+    thousandths percents zeros zeroes ones twos threes fours fives sixes sevens eights nines tens
+    answers options choices numbers values digits decimals
     equals exceeds makes powers factorials squares cubes roots multiples factors primes doubles
     triples wrongs mistakes errors lies falses negatives opposites inverses reciprocals
     thous lakhs crores grosses myriads quadrillions quintillions googols kilos megas gigas mils

@@ -1,4 +1,4 @@
-"""Reads what is written in digits but never computed: dates, times of day, ranges, scores."""
+"""Reads what is written in digits but never computed: dates, times, ranges, scores, versions."""
 
 import re
 from dataclasses import dataclass
@@ -19,6 +19,8 @@ _RANGE_IN_UNITS = re.compile(
 _DATE = re.compile(r"[0-9]{1,4}\s*/\s*[0-9]{1,2}\s*/\s*[0-9]{1,4}")
 _YEAR_FIRST = re.compile(r"([0-9]{4})[-/]([0-9]{1,2})[-/]([0-9]{1,2})")
 _JOINT = re.compile(r"\s*-{1,3}\s*|\s+to\s+", re.IGNORECASE)
+_VERSION = re.compile(r"[A-Za-z]{1,10}\s?[0-9]+(?:\.[0-9]+)+|[0-9]+(?:\.[0-9]+){2,}")
+_PLAIN = re.compile(r"[0-9.,\s]+")
 _RATIO = re.compile(r"[0-9.]+\s*:\s*[0-9.]+")
 
 
@@ -27,7 +29,7 @@ class Written:
     """A text that is compared part by part.
 
     Attributes:
-        kind: ``time``, ``date`` or ``range``.
+        kind: ``time``, ``date``, ``range`` or ``version``.
         parts: What must agree.
     """
 
@@ -51,6 +53,8 @@ def read_written(text: str) -> Written | None:
         return Written("date", tuple(str(int(group)) for group in found.groups()))
     if _DATE.fullmatch(text):
         return Written("date", ("/", *(str(int(number)) for number in text.split("/"))))
+    if _VERSION.fullmatch(text):
+        return Written("version", (text.replace(" ", "").casefold(),))
     if _RANGE.fullmatch(text) or _RANGE_IN_UNITS.fullmatch(text):
         minus = "-" if text.startswith("-") else ""
         parts = _JOINT.split(text.removeprefix("-").strip())
@@ -65,6 +69,8 @@ def compare_written(given: str, true: str, *, alone: bool) -> bool | None:
     the truth is a ratio that is no time.
     """
     written, true_written = read_written(given), read_written(true)
+    if _RATIO.fullmatch(given.strip()) and _PLAIN.fullmatch(true.strip()):
+        return False  # 10:2 names two numbers, and neither is 5
     if true_written is not None:
         return written == true_written
     if written is None or not alone or (written.kind == "time" and _RATIO.fullmatch(true.strip())):

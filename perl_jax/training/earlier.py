@@ -23,7 +23,7 @@ ROLLOUTS = "rollouts.jsonl"
 # Patterns of what a run writes into its work directory; other files there are left alone.
 _LOGS = (
     CONFIG, METRICS_FILE, "rollouts.*", "skipped_rows*.jsonl", "tensorboard", "wandb*",
-    "evaluations", "images",
+    "evaluations", "images", "reward_functions.log",
 )  # fmt: skip
 _ALL = (*_LOGS, SUMMARY, "curves.png", "export*", "fresh_model", CHECKPOINTS)
 

@@ -1,5 +1,6 @@
 """A step of reinforcement learning: collect a batch, update on it."""
 
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,8 +16,11 @@ from perl_jax.experience.past import Past
 from perl_jax.experience.rollout_copy import RolloutCopy
 from perl_jax.models import Policy
 from perl_jax.training.loop import Stepper, StepResult
+from perl_jax.types import TrainBatch
 from perl_jax.update.learner import Learner
 from perl_jax.update.state import TrainState
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
@@ -36,6 +40,7 @@ class Reinforce(Stepper):
     copy: RolloutCopy | None = None
     activity: Activity = silent
     past: Past = field(default_factory=Past)
+    _told_of_fewer: bool = field(default=False, init=False)
 
     def policy(self, state: TrainState) -> Policy:
         """The policy of a state, on the mesh of rollouts."""
@@ -43,7 +48,7 @@ class Reinforce(Stepper):
         return model if self.copy is None else self.copy(model)
 
     def step(self, number: int, state: TrainState) -> StepResult:
-        """Collects a batch and updates on it; a batch without information changes nothing."""
+        """Collects a batch and updates on it; a batch without a gradient changes nothing."""
         policy, seconds = self._timed_policy(state)
         key = jax.random.fold_in(state.key, number)
         collected = self.collector.collect(policy, number, key, self.past)
@@ -54,8 +59,11 @@ class Reinforce(Stepper):
         operations = collected.operations
         if collected.batch is not None:
             operations += self.learner.operations(collected.batch)
+            self._tell_of_fewer(number, collected.batch)
             state, stats = self.learner.reinforce(state, collected.batch, self.activity)
         metrics = collected.metrics | seconds | self.pipeline.metrics()
+        if not stats:
+            metrics["update/applied"] = 0.0
         return StepResult(state, metrics, stats, operations, collected.records)
 
     def check(self) -> None:
@@ -80,3 +88,16 @@ class Reinforce(Stepper):
         policy = self.policy(state)
         jax.block_until_ready(nnx.state(policy))
         return policy, {"perf/reshard_seconds": time.perf_counter() - start}
+
+    def _tell_of_fewer(self, number: int, batch: TrainBatch) -> None:
+        """Says, the first time, that a batch makes fewer updates than were asked for."""
+        made, asked = self.learner.num_updates(batch), self.learner.config.updates_of_step
+        if made < asked and not self._told_of_fewer:
+            self._told_of_fewer = True
+            logger.info(
+                "step %d: %d of %d updates, as so few of its groups have a gradient; "
+                "update/applied counts them, and this is said once",
+                number + 1,
+                made,
+                asked,
+            )

@@ -1,7 +1,7 @@
 """The shared-prefix forward pass: log-probabilities of all responses of a micro-batch.
 
-Every distinct image is encoded once, every order read once, and its N responses beside it. Logits
-and gradients equal those of the O * N separate sequences.
+Every distinct image is encoded once, every prompt read once, and the responses to it beside it.
+Logits and gradients equal those of the O * N separate sequences.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
-from perl_jax.mesh import SHARD_AXES, fit_sharding
+from perl_jax.mesh import SHARD_AXES, fit_sharding, take_within_shards
 from perl_jax.models import Policy
 from perl_jax.models.policy import Array, Remat
 from perl_jax.objectives import token_logprobs
@@ -51,10 +51,19 @@ def response_logprobs(
     # Token r is predicted where token r - 1 was read, the first one at the prompt's end.
     tokens = jnp.asarray(batch.tokens)
     hidden, own = model.read_with_responses(
-        prompts, tokens[..., :-1], batch.start, valid[..., :-1], head.remat, head.mesh, running
+        prompts,
+        tokens[..., :-1],
+        batch.start,
+        valid[..., :-1],
+        head.remat,
+        head.mesh,
+        running,
+        batch.prompt_of,
     )
     end = jnp.maximum(jnp.sum(prompts.valid, axis=-1) - 1, 0)
-    end = jnp.take_along_axis(hidden, end[:, None, None], axis=1)[:, None]  # [O, 1, 1, D]
+    end = jnp.take_along_axis(hidden, end[:, None, None], axis=1)[:, None]  # [P, 1, 1, D]
+    if batch.prompt_of is not None:
+        end = take_within_shards(end, jnp.asarray(batch.prompt_of), head.mesh)
     hidden = jnp.broadcast_to(end, (*tokens.shape[:2], 1, end.shape[-1]))
     hidden, unembedding = _split_for_slices(
         jnp.concatenate([hidden, own], axis=2), model.unembedding, head.mesh

@@ -20,6 +20,7 @@ from perl_jax.objectives.aggregation import check_aggregation, token_weights
 from perl_jax.settings import Checked, Count, Dtype, Positive
 from perl_jax.types import Group, Responses, TrainBatch
 from perl_jax.update.assignment import assign_groups
+from perl_jax.update.dealing import deal, groups_with_gradient, turns
 from perl_jax.update.exchange import move_images
 from perl_jax.update.forward import Head
 from perl_jax.update.losses import policy_gradient_loss, supervised_loss
@@ -36,7 +37,10 @@ class UpdateConfig(Checked):
     """How a batch becomes updates.
 
     Attributes:
-        updates_per_batch: Optimizer updates on each batch, on equal parts of its groups.
+        updates_per_batch: Optimizer updates on each batch, over which its groups are dealt evenly.
+            A batch with fewer groups that have a gradient makes fewer.
+        epochs_per_batch: How often each batch is used. Every epoch makes the same parts of it, and
+            begins with another one. Old log-probabilities are those before the first update.
         trainable: Patterns of the trained parameters; each must match the whole path.
         frozen: Patterns of parameters that are not trained even if ``trainable`` matches them.
         recompute_old: Whether a separate pass computes the log-probabilities before the batch's
@@ -51,6 +55,7 @@ class UpdateConfig(Checked):
     """
 
     updates_per_batch: Count = 1
+    epochs_per_batch: Count = 1
     trainable: tuple[str, ...] = (".*",)
     frozen: tuple[str, ...] = ()
     recompute_old: bool = False
@@ -60,6 +65,11 @@ class UpdateConfig(Checked):
     logprob_chunk: Count = 2048
     reference_dtype: Dtype = "bfloat16"
     packing: PackingConfig = field(default_factory=PackingConfig)
+
+    @property
+    def updates_of_step(self) -> int:
+        """The most updates on one batch."""
+        return self.updates_per_batch * self.epochs_per_batch
 
 
 # Log-probabilities of the responses of each micro-batch.
@@ -168,23 +178,25 @@ class Learner:
 
         Returns:
             The state, and statistics as scalars on the devices (reading one waits for it). See
-            `perl_jax.update.stats.of_batch`.
+            `perl_jax.update.stats.of_batch`. If no group has a gradient, the state as it was, and
+            no statistics.
 
         Raises:
-            ValueError: The mask holds padding, or ``updates_per_batch`` does not divide the groups.
+            ValueError: The mask holds padding.
         """
         parts = self._mini_batches(batch)
+        if not parts:
+            return state, {}
         old: list[Scores | None] = [None] * len(parts)
         if self._scores_old:  # all of them before the first update
             old = [
                 self._scores(state.params, self._micro_batches(*part, tell=tell))
                 for part, tell in zip(parts, _told(activity, "scoring", len(parts)), strict=True)
             ]
-        stats = []
-        told = _told(activity, "update", len(parts))
-        for part, scores, tell in zip(parts, old, told, strict=True):
-            micro_batches = self._with_scores(self._micro_batches(*part, tell=tell), scores)
-            state, of_one = self._update(state, micro_batches)
+        stats, order = [], turns(len(parts), self.config.epochs_per_batch)
+        for turn, tell in zip(order, _told(activity, "update", len(order)), strict=True):
+            micro_batches = self._micro_batches(*parts[turn], tell=tell)
+            state, of_one = self._update(state, self._with_scores(micro_batches, old[turn]))
             stats.append(of_one)
         return state, self.programs.of_batch(stats)
 
@@ -220,46 +232,56 @@ class Learner:
 
     def operations(self, batch: TrainBatch) -> int:
         """The least floating-point operations of `reinforce`, for rollouts in the mask."""
+        worked = np.flatnonzero(self._has_gradient(batch)).tolist()
         lengths = np.where(batch.mask.any(-1), batch.lengths, 0)
-        return self.operations_of(batch.groups, Responses(batch.tokens, lengths))
+        groups = [batch.groups[number] for number in worked]
+        return self.operations_of(groups, Responses(batch.tokens, lengths)[worked])
 
     def operations_of(self, groups: Sequence[Group], responses: Responses) -> int:
         """As `operations`, for given responses; also for `supervise`."""
         once = forward_operations(self.model_config, groups, responses)
-        scored = self._scores_old + (self.reference is not None)
+        epochs = 1 if self.objective is None else self.config.epochs_per_batch
+        scored = self._scores_old + (self.reference is not None) * epochs
         vision = [within(path, VISION) for path in self.policy.paths]
         update = once.update(vision_trained=any(vision), text_trained=not all(vision))
-        return update + scored * once.forward()
+        return update * epochs + scored * once.forward()
+
+    def num_updates(self, batch: TrainBatch) -> int:
+        """The number of updates that `reinforce` makes of a batch."""
+        parts = min(self.config.updates_per_batch, int(self._has_gradient(batch).sum()))
+        return parts * self.config.epochs_per_batch
 
     @property
     def _scores_old(self) -> bool:
         """Whether a separate pass computes the log-probabilities before the first update."""
-        several = self.config.updates_per_batch > 1 or self.config.recompute_old
-        return self.objective is not None and several
+        several = self.config.updates_of_step > 1
+        return self.objective is not None and (several or self.config.recompute_old)
 
-    def _mini_batches(self, batch: TrainBatch) -> list[MiniBatch]:
-        """Checks the batch and cuts it into equal parts, one for each update."""
-        objective, parts = self.objective, self.config.updates_per_batch
+    def _has_gradient(self, batch: TrainBatch) -> np.ndarray:
+        """Which groups of a batch have a gradient, bool ``[B]``."""
+        objective = self.objective
         if objective is None:
             raise ValueError("reinforce: expected a learner with an objective; got objective=None")
-        responses = Responses(batch.tokens, batch.lengths)
+        of_any_token = self.reference is not None or objective.entropy_coefficient != 0
+        return groups_with_gradient(batch.advantages, batch.mask, of_any_token=of_any_token)
+
+    def _mini_batches(self, batch: TrainBatch) -> list[MiniBatch]:
+        """Checks the batch and cuts it into parts, one for each update of an epoch."""
+        dealt = deal(self._has_gradient(batch), self.config.updates_per_batch)
+        objective, responses = self.objective, Responses(batch.tokens, batch.lengths)
+        assert objective is not None
         if (batch.mask & ~responses.valid).any():
             raise ValueError("mask: expected tokens of responses only; got padding among them")
-        size, rest = divmod(len(batch.groups), parts)
-        if rest:
-            raise ValueError(
-                f"updates_per_batch: expected a divisor of the {len(batch.groups)} groups of a "
-                f"batch; got {parts}"
-            )
         found: list[MiniBatch] = []
-        for rows in (slice(n * size, (n + 1) * size) for n in range(parts)):
+        for part in dealt:
+            weights = token_weights(batch.mask[part.counted], objective.aggregation, self.length)
             values = {
-                "weights": token_weights(batch.mask[rows], objective.aggregation, self.length),
-                "advantages": batch.advantages[rows],
-                "sampled": batch.logprobs[rows],
+                "weights": weights[np.isin(part.counted, part.worked)],
+                "advantages": batch.advantages[part.worked],
+                "sampled": batch.logprobs[part.worked],
             }
-            groups = move_images(batch.groups[rows], self.sharding)
-            found.append((groups, responses[rows], values))
+            groups = move_images([batch.groups[n] for n in part.worked], self.sharding)
+            found.append((groups, responses[part.worked], values))
         return found
 
     def _update(

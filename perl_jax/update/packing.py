@@ -1,7 +1,8 @@
 """Packs groups and their responses into the padded arrays of a micro-batch, on the host.
 
 A micro-batch holds whole groups, each in one shard, so that every distinct image is encoded once
-for all orders and rollouts that show it. The orders of a shard are concatenated.
+for all orders and rollouts that show it, and every prompt read once for all orders that ask it. The
+prompts of a shard are concatenated, and so are its orders.
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,7 +44,8 @@ class PackingConfig(Checked):
         response_lengths: Padded response lengths, in tokens.
         patches: Padded numbers of patches of a shard's distinct images.
         images: Padded numbers of a shard's distinct images; empty: these follow from the batch.
-        orders: Padded numbers of a shard's orders; empty: these follow from the batch.
+        orders: Padded numbers of a shard's orders, and of its prompts where these are fewer;
+            empty: they follow from the batch.
     """
 
     micro_groups: Count = 4
@@ -65,12 +67,14 @@ class MicroBatch:
     """O orders and N responses to each, padded on the right, as S concatenated equal shards.
 
     Attributes:
-        prompts: The orders. ``images`` are the distinct images of each shard, ``[S, ...]``;
+        prompts: P prompts. ``images`` are the distinct images of each shard, ``[S, ...]``;
             ``feature_rows`` count within the shard.
         start: int32 ``[O]``, the position of a response's first token.
         tokens: int32 ``[O, N, R]``, the responses.
         valid: bool ``[O, N, R]``, True at response tokens.
         values: float32 by name, what a loss needs: ``[O, N]`` or ``[O, N, R]``, 0 at padding.
+        prompt_of: int32 ``[O]``, the prompt of an order, counted within its shard. None where no
+            prompt is asked under several orders: prompt o is that of order o.
     """
 
     prompts: PromptInputs
@@ -78,6 +82,7 @@ class MicroBatch:
     tokens: Array
     valid: Array
     values: Mapping[str, Array]
+    prompt_of: Array | None = None
 
     def shard_axes(self) -> "MicroBatch":
         """The axis along which shards are concatenated, in place of every array."""
@@ -87,9 +92,18 @@ class MicroBatch:
 
 @dataclass(frozen=True)
 class Sizes:
-    """The padded sizes of one shard; ``images`` is None if no shard has any."""
+    """The padded sizes of one shard.
+
+    Attributes:
+        orders: The number of orders.
+        prompts: The number of prompts; None: every order of all shards has a prompt of its own.
+        prompt: The length of a prompt.
+        response: The length of a response.
+        images: Those of the images; None if no shard has any.
+    """
 
     orders: int
+    prompts: int | None
     prompt: int
     response: int
     images: ImageSizes | None
@@ -112,13 +126,17 @@ class Sizes:
             rungs = config.rungs(ladder)
             return Ladder(ladder, rungs).fit(size, what) if rungs else bucket(size)
 
-        prompts = max(
+        prompt = max(
             fit("prompt_lengths", len(prompt.tokens), f"group {group.id!r}: prompt length")
             for groups in shards
             for group in groups
             for prompt in group.prompts
         )
-        orders = max(sum(len(group.prompts) for group in groups) for groups in shards)
+        orders = max(sum(group.num_orders for group in groups) for groups in shards)
+        prompts = None
+        if not all(_asks_each_once(group) for groups in shards for group in groups):
+            most = max(sum(len(group.prompts) for group in groups) for groups in shards)
+            prompts = fit("orders", most, "prompts of a micro-batch")
         images, image_sizes = [_distinct(groups) for groups in shards], None
         if any(images):
             patches = max(sum(image.num_patches for image in of_shard) for of_shard in images)
@@ -130,7 +148,8 @@ class Sizes:
             )
         return cls(
             orders=fit("orders", orders, "orders of a micro-batch"),
-            prompt=prompts,
+            prompts=prompts,
+            prompt=prompt,
             response=fit("response_lengths", max(1, int(lengths.max())), "response length"),
             images=image_sizes,
         )
@@ -151,7 +170,7 @@ def pack(
     Raises:
         ValueError: Groups, responses and images do not fit each other; names the group if any.
     """
-    where = [(g, k) for g, group in enumerate(groups) for k in range(len(group.prompts))]
+    where = [(g, k) for g, group in enumerate(groups) for k in range(group.num_orders)]
     _check_orders(groups, responses.lengths)
     index = tuple(np.array(where, int).reshape(-1, 2).T)
 
@@ -163,7 +182,7 @@ def pack(
             rows = np.pad(rows, [(0, 0), (0, 0), (0, sizes.response - rows.shape[-1])])
         return np.pad(rows, [(0, sizes.orders - len(rows)), *[(0, 0)] * (rows.ndim - 1)])
 
-    prompts, start = _pack_prompts(groups, sizes, model)
+    prompts, prompt_of, start = _pack_prompts(groups, sizes, model)
     held = {3: gather(responses.lengths) > 0, 4: gather(responses.valid)}
     return MicroBatch(
         prompts=prompts,
@@ -174,14 +193,19 @@ def pack(
             name: np.where(held[array.ndim], gather(array), 0).astype(np.float32)
             for name, array in values.items()
         },
+        prompt_of=prompt_of,
     )
+
+
+def _asks_each_once(group: Group) -> bool:
+    return group.asked == tuple(range(len(group.prompts)))
 
 
 def _check_orders(groups: Sequence[Group], lengths: np.ndarray) -> None:
     if len(groups) != len(lengths):
         raise ValueError(f"responses: expected them to {len(groups)} groups; got {len(lengths)}")
     for group, of_group in zip(groups, lengths, strict=True):
-        count = len(group.prompts)
+        count = group.num_orders
         if count > len(of_group) or of_group[count:].any():
             raise ValueError(
                 f"group {group.id!r}: expected responses to its {count} orders; got them to "
@@ -191,8 +215,8 @@ def _check_orders(groups: Sequence[Group], lengths: np.ndarray) -> None:
 
 def _pack_prompts(
     groups: Sequence[Group], sizes: Sizes, model: PolicyConfig
-) -> tuple[PromptInputs, np.ndarray]:
-    """The concatenated orders of all groups, and the positions where responses start."""
+) -> tuple[PromptInputs, np.ndarray | None, np.ndarray]:
+    """The concatenated prompts, those of the orders, and the positions where responses start."""
     images, rows_of, first = _distinct(groups), {}, 0
     for image in images:
         stop = first + image.num_patches // model.patches_per_unit
@@ -204,17 +228,24 @@ def _pack_prompts(
             prompt,
             model,
             [rows_of[group.images[slot].key] for slot in slots],
-            f"group {group.id!r}, order {k}",
+            f"group {group.id!r}, order {group.asked.index(number)}",
         )
         for group in groups
-        for k, (prompt, slots) in enumerate(zip(group.prompts, group.slots, strict=True))
+        for number, (prompt, slots) in enumerate(zip(group.prompts, group.slots, strict=True))
     ]
+    asked, before = [], 0
+    for group in groups:
+        asked += [before + number for number in group.asked]
+        before += len(group.prompts)
+    padded = np.pad(np.array(asked, np.int32), (0, sizes.orders - len(asked)))
     start = np.zeros(sizes.orders, np.int32)
-    start[: len(prompts)] = [prompt.next_position for prompt in prompts]
+    start[: len(asked)] = [prompts[number].next_position for number in asked]
+    prompt_of = None if sizes.prompts is None else padded
+    count = sizes.orders if sizes.prompts is None else sizes.prompts
     packed = None
     if sizes.images is not None:
         packed = jax.tree.map(lambda part: part[None], sizes.images.pack(images))
-    return pad_prompts(prompts, rows, (sizes.orders, sizes.prompt), packed), start
+    return pad_prompts(prompts, rows, (count, sizes.prompt), packed), prompt_of, start
 
 
 def _distinct(groups: Sequence[Group]) -> list[ImagePatches]:

@@ -156,7 +156,8 @@ def apply(
     )
     skipped = jnp.where(stats["optimizer/skipped"] > 0, state.skipped_in_a_row + 1, 0)
     state = TrainState(params, optimizer_state, state.key, skipped)
-    return state, stats | {"optimizer/learning_rate": rate}
+    made = 1 - stats["optimizer/skipped"]
+    return state, stats | {"optimizer/learning_rate": rate, "update/applied": made}
 
 
 def score(

@@ -15,7 +15,7 @@ Stats = dict[str, jax.Array]
 _COMBINE = {"max": jnp.max, "min": jnp.min}
 # Over the updates of a batch these are summed or taken from the last; the others are averaged, or
 # extremes if their name says so.
-_SUMMED = ("tokens", "optimizer/skipped")
+_SUMMED = ("tokens", "optimizer/skipped", "update/applied")
 _LAST = ("optimizer/learning_rate", "optimizer/param_norm")
 
 

@@ -8,6 +8,7 @@ import pytest
 from perl_jax.experience import groups as making
 from perl_jax.experience.config import GroupFilterConfig, RolloutConfig
 from perl_jax.permutation import Orders
+from perl_jax.rewards import COMPONENTS
 from perl_jax.types import Example, ImagePatches
 from tests.experience.scripted import SOURCE, example
 from tests.experience.test_collect import PERMUTED, collect, collector
@@ -44,7 +45,7 @@ def test_a_group_that_was_kept_has_all_that_was_asked_said_and_earned(rows):
     assert row["responses"] == [["1", "440"]]
     assert (row["lengths"], row["stopped"]) == ([[2, 4]], [[True, True]])
     assert row["accuracy"] == row["reward"] == row["rewards"]["accuracy"] == [[1.0, 0.0]]
-    assert row["rewards"].keys() == {"accuracy", "format", "overlong"}
+    assert row["rewards"].keys() == COMPONENTS.keys()
     np.testing.assert_allclose(row["advantages"], [[0.7071, -0.7071]], atol=1e-4)
 
 

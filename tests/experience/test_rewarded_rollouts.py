@@ -7,7 +7,7 @@ import pytest
 
 from perl_jax.experience import rewarded
 from perl_jax.permutation import Orders
-from perl_jax.rewards import RewardConfig, Rewarder
+from perl_jax.rewards import RewardConfig, Rewarder, Rewards, UserFunctions
 from tests.experience.scripted import Grader, Processor, Sampler, example
 
 
@@ -89,20 +89,75 @@ def test_orders_without_rollouts_are_neither_graded_nor_scored():
     assert found.scored.tolist() == [[[True, True], [False, False]]]
 
 
-def test_functions_of_the_user_see_text_answer_and_metadata():
-    found = rewards(
-        {"p": ["1.", "41."], "q": ["1.", "0."]},
-        [in_order("p", metadata={"worth": 2}), in_order("q", metadata={"worth": 3})],
-        weights={"worth": 1.0},
-        functions={"worth": f"{__name__}:worth"},
+class Recorder:
+    """In place of a rewarder: remembers the rows."""
+
+    def __call__(self, rows):
+        self.rows = rows
+        nothing = np.zeros(len(rows.texts), np.float32)
+        return Rewards(nothing, nothing, nothing > 0, {}, {"raised": 2})
+
+
+def test_a_rewarder_sees_what_was_asked_in_which_order_and_what_belongs_together():
+    first = example("q", metadata={"worth": 3})
+    other = replace(first, question=first.question + "Other.", answer="2")
+    both = Orders(np.array([[0, 1, 2, 3], [1, 0, 2, 3]]), (first, other), drawn=True)
+    sampler = Sampler({"p": ["1.", "41."], "q": ["1.", "0.", "441.", "40."]})
+    groups = [_Group("0/p"), _Group("1/q")]
+    groups[1].prompts = (None, None)
+    rollouts = sampler.sample(None, groups, num_rollouts=2, max_new_tokens=4)
+    recorder = Recorder()
+    here = np.array([True, True])
+    found = rewarded_by(recorder, [in_order("p", metadata={"worth": 2}), both], rollouts, here)
+    rows = recorder.rows
+    own, swapped = (0, 1, 2, 3), (1, 0, 2, 3)
+    assert rows.texts == ["1", "41", "1", "0", "441", "40"]
+    assert rows.answers == ["1", "1", "1", "1", "2", "2"]
+    assert [one["worth"] for one in rows.metadata] == [2, 2, 3, 3, 3, 3]
+    assert rows.lengths.tolist() == [2, 3, 2, 2, 4, 3]
+    assert rows.stopped.all()
+    assert rows.questions == [first.question] * 4 + [other.question] * 2
+    assert rows.ids == ["p", "p", "q", "q", "q", "q"]
+    assert rows.orders == [own] * 4 + [swapped] * 2
+    assert rows.groups.tolist() == [0, 0, 1, 1, 1, 1]
+    assert found.failed == {"raised": 2}
+
+
+FUNCTION = """
+import os
+def length_of(responses, ids, lengths):
+    if ids[0] == "q":
+        os._exit(1)
+    return [float(length) for length in lengths]
+"""
+
+
+def test_a_function_that_crashes_for_one_group_leaves_that_group_alone_unscored(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "crashing_reward.py").write_text(FUNCTION)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    config = RewardConfig(
+        {"mine": 1.0}, {"mine": "crashing_reward:length_of"}, function_deadline=0.5
     )
-    np.testing.assert_array_equal(found.components["worth"], [[[2, 4]], [[3, 3]]])
-    np.testing.assert_array_equal(found.reward, found.components["worth"])
+    words = {"p": ["1.", "41."], "q": ["1.", "0."], "r": ["441.", "1."]}
+    with UserFunctions(config) as functions:
+        rewarder = Rewarder(config, Grader(), max_new_tokens=4, functions=functions)
+        here = np.array([True, True, True])
+        found = rewarded_by(rewarder, [in_order(name) for name in words], rollouts_of(words), here)
+    assert found.scored.tolist() == [[[True, True]], [[False, False]], [[True, True]]]
+    assert found.reward.tolist() == [[[2, 3]], [[0, 0]], [[4, 2]]]
+    assert found.accuracy.tolist() == [[[1, 1]], [[0, 0]], [[1, 1]]]
+    assert found.failed == {"crashed": 2}
 
 
-def worth(responses, answers, metadata):
-    assert set(answers) == {"1"}
-    return [len(text) * row["worth"] for text, row in zip(responses, metadata, strict=True)]
+def test_the_failures_of_functions_on_all_hosts_are_added(monkeypatch):
+    other = {"where": [[], [], []], "reward": [], "accuracy": [], "scored": [], "components": {}}
+    other["failed"] = {"raised": 1, "deadline": 4}
+    monkeypatch.setattr(rewarded.hosts, "gather", lambda told, what: [told, other])
+    rollouts = rollouts_of({"p": ["1.", "1."]})
+    found = rewarded_by(Recorder(), [in_order("p")], rollouts, np.array([True]))
+    assert found.failed == {"raised": 3, "deadline": 4}
 
 
 def test_a_host_grades_its_own_examples_and_takes_the_others_from_their_hosts(monkeypatch):
@@ -119,6 +174,7 @@ def test_a_host_grades_its_own_examples_and_takes_the_others_from_their_hosts(mo
                 "accuracy": [0.75, 0.0],
                 "scored": [True, False],
                 "components": {"overlong": [0.125, 0.0]},
+                "failed": {},
             },
         ],
     )
@@ -136,7 +192,7 @@ def test_a_host_without_examples_grades_nothing_and_knows_all(monkeypatch):
     def gather(told, what):
         told_by_this.append(told)
         other = {"where": [[0], [0], [0]], "reward": [1.0], "accuracy": [1.0], "scored": [True]}
-        return [told, {**other, "components": {"format": [0.5]}}]
+        return [told, {**other, "components": {"format": [0.5]}, "failed": {}}]
 
     monkeypatch.setattr(rewarded.hosts, "gather", gather)
     grader = Grader()

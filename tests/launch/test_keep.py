@@ -4,6 +4,7 @@ import importlib.util
 
 import pytest
 
+from tests.bucket import NAME, running_bucket
 from tests.launch.conftest import ROOT
 
 spec = importlib.util.spec_from_file_location("keep", ROOT / "launch" / "keep.py")
@@ -61,3 +62,18 @@ def test_stores_other_than_files_do(workdir, tmp_path):
     keep.save(workdir, "memory://bucket/run")
     assert keep.restore(tmp_path / "new", "memory://bucket/run") == 2
     assert names(tmp_path / "new") == {"metrics.jsonl", "tensorboard/events"}
+
+
+def test_a_bucket_of_google_keeps_it_for_a_new_host(workdir, tmp_path, monkeypatch):
+    with running_bucket() as variables:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        url = f"gs://{NAME}/run/workdir"
+        assert keep.save(workdir, url) == 3
+        assert keep.save(workdir, url) == 0
+        with (workdir / "metrics.jsonl").open("a") as file:
+            file.write("more")
+        assert keep.save(workdir, url) == 1
+        assert keep.restore(tmp_path / "new", url) == 2
+    assert names(tmp_path / "new") == {"metrics.jsonl", "tensorboard/events"}
+    assert (tmp_path / "new" / "metrics.jsonl").read_text() == "metrics.jsonlmore"

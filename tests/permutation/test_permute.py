@@ -126,7 +126,7 @@ def test_orders_are_relabelled_everywhere_and_the_letter_stays():
 )  # fmt: skip
 def test_orders_in_every_notation(answer, base, expected):
     rule = Rule(answer="relabel_order", index_base=base)
-    assert permute(example(answer=answer), (1, 2, 0), rule).answer == expected
+    assert permute(example("Sort them.", answer=answer), (1, 2, 0), rule).answer == expected
 
 
 def test_text_that_is_to_be_kept_is_kept_whatever_it_says():
@@ -204,7 +204,7 @@ def test_a_refusal_gives_its_reason(reason):
 MORE_REFUSALS = [
     ("placeholder_mismatch", example("<image1> <image4>"), (1, 0, 2), Rule()),
     ("placeholder_mismatch", example("<image> <image1>"), (1, 0, 2), Rule()),
-    ("malformed_order", example(answer="[1, 2, 3]"), (1, 0, 2),
+    ("malformed_order", example("Sort them.", answer="[1, 2, 3]"), (1, 0, 2),
      Rule(answer="relabel_order", index_base=0)),
     ("malformed_order", example(options=("A. 1→2→3", "B. 0→1→2")), (1, 0, 2), ORDERS),
     ("options_ambiguous", example(options=("A. <image>", "A. <image>")), (1, 0, 2), REMAP),

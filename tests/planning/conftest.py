@@ -11,7 +11,7 @@ from perl_jax.planning.workload import Step, Workload
 from perl_jax.settings import read_config
 from tests.update.cases import write_small_checkpoint
 
-WORKLOAD = Workload(images=2, pixels=56 * 56, text_tokens=20)
+WORKLOAD = Workload(images=2, pixels=56 * 56, text_tokens=20, pass_rate=1.0)
 
 
 @pytest.fixture(scope="package")

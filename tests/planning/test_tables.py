@@ -90,6 +90,18 @@ def test_equal_collectives_are_one_line(plan):
     assert "72 x  all-gather  bf16[11008,2048]  of 16  gather" in line
 
 
+def test_what_is_drawn_and_kept_has_a_block_of_its_own(plan):
+    assert "Filtering" not in as_text(plan)
+    shown = as_text(replace(plan, filtering=["32 of 64 groups inform."]))
+    assert "\n\nFiltering\n32 of 64 groups inform.\n\nMemory" in shown
+
+
+def test_calls_that_filtering_adds_cost_their_time(plan):
+    decode, update = plan.programs
+    assert replace(decode, calls_unfiltered=4).seconds_unfiltered == 4 * 0.5
+    assert update.seconds_unfiltered == update.seconds_of_step
+
+
 def test_long_names_are_cut(plan):
     long = replace(GATHER, where="x" * 80, shape="(" + "f32[], " * 40)
     text = as_text(replace(plan, programs=[replace(plan.programs[0], collectives=[long])]))

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from perl_jax.chips import CHIPS, GIB, chip_of
-from perl_jax.planning.topology import devices_of, parse_topology
+from perl_jax.planning.topology import devices_of, parse_topology, parse_type
 from perl_jax.training.display.throughput import peak_of
 
 
@@ -39,6 +39,44 @@ def test_virtual_devices_have_the_figures_of_the_chip_asked_for():
 def test_a_topology_that_cannot_be_read_says_what_could(name, message):
     with pytest.raises(ValueError, match=message):
         parse_topology(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "topology", "devices", "one_host"),
+    [
+        # N chips.
+        ("v5litepod-1", "v5e:1x1", 1, True), ("v5litepod-8", "v5e:2x4", 8, True),
+        ("v5litepod-16", "v5e:4x4", 16, False), ("v6e-32", "v6e:4x8", 32, False),
+        ("v5litepod-256", "v5e:16x16", 256, False),
+        # N cores, two a chip.
+        ("v4-8", "v4:2x2x1", 4, True), ("v5p-16", "v5p:2x2x2", 8, False),
+        ("v5p-32", "v5p:2x2x4", 16, False), ("v4-64", "v4:2x4x4", 32, False),
+        ("v5p-128", "v5p:4x4x4", 64, False), ("v5p-256", "v5p:4x4x8", 128, False),
+        ("v5p-512", "v5p:4x8x8", 256, False), ("v5p-384", "v5p:4x4x12", 192, False),
+        ("v5p-1536", "v5p:8x8x12", 768, False),
+        ("h100-8", "h100:8", 8, True), ("h200-16", "h200:16", 16, False),
+        ("v5p:2x4x4", "v5p:2x4x4", 32, False),
+    ],
+)  # fmt: skip
+def test_an_accelerator_type_is_the_slice_that_it_gets(name, topology, devices, one_host):
+    found = parse_type(name)
+    assert (found.name, found.devices, found.one_host) == (topology, devices, one_host)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("v5-16", r"KIND one of v4, v5litepod, .* got 'v5-16' \(did you mean 'v5p'"),
+        ("v5litepod", "expected KIND-N, such as v5litepod-16"),
+        ("v5litepod-12", "expected v5litepod-N with N one of 1, 4, 8, 16"),
+        ("v5p-4", "expected v5p-N with N one of 8, 16, 32, 64 or 128 x N"),
+        ("v5p-192", "expected v5p-N with N one of 8"),
+        ("h100-0", "expected h100-N with N one of 1 or more"),
+    ],
+)
+def test_an_accelerator_type_that_there_is_not_says_what_there_is(name, message):
+    with pytest.raises(ValueError, match=message):
+        parse_type(name)
 
 
 def test_a_chip_is_not_taken_for_another():

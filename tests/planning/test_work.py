@@ -19,9 +19,27 @@ def test_a_step_reads_every_order_and_decodes_until_the_longest_ends(recorder, c
     # 8 places take 2 waves of 2 tokens on average, and 6 more of the longest: 10 steps of 4 a call.
     assert calls["decode"] == 3
     # However often the recorded step called it.
-    assert calls_of_step(recorder.calls["prefill"], config, replace(step, orders=17), SHARDS) == 3
+    more = replace(step, draws=replace(step.draws, drawn=9))
+    assert calls_of_step(recorder.calls["prefill"], config, more, SHARDS) == 3
     # Once in a run, not in a step.
     assert calls["start"] == calls["copy"] == 0
+
+
+def test_a_step_draws_and_reads_more_groups_than_inform(recorder, config, step):
+    draws = replace(step.draws, drawn=20)
+    half = replace(step, draws=draws)
+
+    def calls(name, step):
+        return calls_of_step(recorder.calls[name], config, step, SHARDS)
+
+    # 40 orders in places for 8, and 5 waves of 2 tokens on average before the longest end.
+    assert calls("prefill", half) == calls("admit", half) == 5
+    assert calls("decode", half) == 4
+    # Images of 20 groups in place of 8.
+    assert calls("encode", half) == -(-20 * recorder.calls["encode"].count // 8)
+    # The update works on those that are kept.
+    assert calls("update", half) == calls("update", step)
+    assert half.without_filter().orders == step.orders
 
 
 def test_work_of_a_chip_is_that_of_its_shard(recorder, config):

@@ -20,7 +20,7 @@ def test_images_are_reduced_as_the_configuration_says(config):
         learner=UpdateConfig(),
         rollout=RolloutConfig(groups=8, max_new_tokens=8),
     )
-    step = Step.of(big, sizes, Workload(images=3, pixels=10**7, text_tokens=192))
+    step = Step.of(big, sizes, Workload(images=3, pixels=10**7, text_tokens=192, pass_rate=1.0))
     # 504 x 504 pixels: 36 x 36 patches, 18 x 18 tokens between a start and an end token.
     assert step.grid == (36, 36)
     assert step.prompt == 3 * (18 * 18 + 2) + 192

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from perl_jax.rewards import load_reward
+from perl_jax.rewards.functions import COLUMNS
 
 MODULE = """
 import math
@@ -13,7 +14,26 @@ def none_inside(responses, answers, metadata): return [1.0, None]
 def nan_inside(responses, answers, metadata): return [1.0, math.nan]
 def words(responses, answers, metadata): return ["1.0", "2.0"]
 def raises(responses, answers, metadata): raise KeyError("column")
+def huge(responses, answers, metadata): return [1.0, 1e300]
+def unordered(responses, answers, metadata): return {1.0, 2.0}
+def text(responses, answers, metadata): return "12"
 constant = 3
+
+def echo(*given, **named): return [given, named]
+def today(texts, truths, rows): return echo(texts, truths, rows)
+def more(texts, truths, rows, lengths): return echo(texts, truths, rows, lengths=lengths)
+def some(responses, groups, scale=2.0): return echo(responses=responses, groups=groups, scale=scale)
+def only(*, ids, orders=None): return echo(ids=ids, orders=orders)
+def all_of_them(responses, **columns): return echo(responses=responses, **columns)
+def by_place(a, b, c, /, *, questions): return echo(a, b, c, questions=questions)
+def any_number(*columns): return echo(*columns)
+def misspelt(responses, lenghts): pass
+def other_places(responses, lengths, truths): pass
+def four(texts, truths, rows, more): pass
+def nothing_at_all(): pass
+class Scorer:
+    def __call__(self, responses, metadata): return echo(responses=responses, metadata=metadata)
+scorer = Scorer()
 """
 
 
@@ -40,6 +60,9 @@ class TestRewardFunctions:
             ("none_inside", "my_rewards:none_inside, row 1.*None"),
             ("nan_inside", "my_rewards:nan_inside, row 1.*nan"),
             ("words", "my_rewards:words, row 0"),
+            ("huge", r"my_rewards:huge, row 1.*1e\+300"),
+            ("unordered", "my_rewards:unordered: expected 2 numbers; got set"),
+            ("text", "my_rewards:text: expected 2 numbers; got str"),
         ],
     )
     def test_what_is_no_reward_names_the_function_and_the_row(self, name, message):
@@ -67,3 +90,65 @@ class TestRewardFunctions:
     def test_a_path_that_leads_nowhere_is_an_error(self, path, message):
         with pytest.raises(ValueError, match=message):
             load_reward(path)
+
+    @pytest.mark.parametrize(
+        ("name", "positional", "named"),
+        [
+            ("today", ["r", "a", "m"], {}),
+            ("more", ["r", "a", "m"], {"lengths": "l"}),
+            ("some", [], {"responses": "r", "groups": "g", "scale": 2.0}),
+            ("only", [], {"ids": "i", "orders": "o"}),
+            ("by_place", ["r", "a", "m"], {"questions": "q"}),
+            ("any_number", ["r", "a", "m"], {}),
+            ("scorer", [], {"responses": "r", "metadata": "m"}),
+            (
+                "all_of_them",
+                [],
+                {"responses": "r", "answers": "a", "metadata": "m", "questions": "q", "ids": "i",
+                 "orders": "o", "lengths": "l", "groups": "g"},
+            ),
+        ],
+    )  # fmt: skip
+    def test_a_function_is_given_what_its_signature_asks_for(self, name, positional, named):
+        reward = load_reward(f"my_rewards:{name}")
+        columns = dict(zip(COLUMNS, "ramqiolg", strict=True))
+        by_position, by_name = reward.arguments
+        given, by_name = reward.function(
+            *(columns[name] for name in by_position), **{name: columns[name] for name in by_name}
+        )
+        assert (list(given), by_name) == (positional, named)
+        assert set(reward.columns) == set(columns) & (set(COLUMNS[: len(given)]) | set(by_name))
+
+    @pytest.mark.parametrize(
+        ("name", "message"),
+        [
+            ("misspelt", r"expected parameters of responses, .*, groups; got 'lenghts'.*'lengths'"),
+            ("other_places", "got 'truths'"),
+            ("four", "got 'more'"),
+            ("nothing_at_all", "got none"),
+        ],
+    )
+    def test_parameters_that_cannot_be_given_are_an_error_that_names_the_choices(
+        self, name, message
+    ):
+        with pytest.raises(ValueError, match=f"my_rewards:{name}: .*{message}"):
+            load_reward(f"my_rewards:{name}")
+
+    def test_outside_of_a_run_columns_are_given_by_name(self):
+        reward = load_reward("my_rewards:some")
+        with pytest.raises(ValueError, match="my_rewards:some: it takes groups; got none"):
+            reward(["a"], ["1"])
+        with pytest.raises(ValueError, match=r"expected columns of responses, .*; got 'group'"):
+            reward(["a"], ["1"], group=[0])
+        # It returns no numbers, but was called.
+        with pytest.raises(ValueError, match="expected 1 numbers; got 2"):
+            reward(["a"], ["1"], groups=[0])
+
+    def test_rows_without_a_number_leave_the_others_their_rewards(self):
+        columns = {"responses": ["a", "b"], "answers": ["1", "2"], "metadata": [{}, {}]}
+        rewards, faults = load_reward("my_rewards:nan_inside").returned(columns)
+        assert rewards.tolist() == [1, 0]
+        assert [(fault.reason, fault.row) for fault in faults] == [("no_number", 1)]
+        rewards, faults = load_reward("my_rewards:short").returned(columns)
+        assert rewards.tolist() == [0, 0]
+        assert [(fault.reason, fault.row) for fault in faults] == [("count", None)]

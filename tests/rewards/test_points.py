@@ -3,6 +3,46 @@ r"""The point that is due and the point that is not, by kinds: ``answer | truth`
 import pytest
 
 DUE = {
+    "options with their text": r"""
+        B. dogs | B. the dog
+        B. the brown dog | (B) a dog
+        B. \frac{1}{2} | B. 0.5
+        the dog | B. the dog
+    """,
+    "fractions in words": r"""
+        one half | 1/2
+        half | 0.5
+        two-thirds | 2/3
+        three quarters | 0.75
+        minus one half | -1/2
+    """,
+    "several ordinals": r"""
+        first and third | 1 and 3
+        third and first | 1 and 3
+        first, third | Image 1, Image 3
+    """,
+    "chains": r"""
+        2 > 1 > 3 | 2, 1, 3
+        B > A > C | B→A→C
+        (1)(3) | 1 and 3
+    """,
+    "yes and no with a reason": r"""
+        Yes, they match | Yes
+        yes they are the same | Yes
+        No, they do not match. | no
+        No: the window is open | No
+    """,
+    "nested boxes": r"""
+        \boxed{5} | 5
+    """,
+    "roundings and versions": r"""
+        ~5 | 5
+        v1.10 | V 1.10
+        1:2 | \frac{1}{2}
+        10:2 | 5:1
+        90s | 90 seconds
+        dogs = 5 | 5 dogs
+    """,
     "units": r"""
         7\text{cm} | 7
         7\;\mathrm{cm}^{2} | 7 square centimeters
@@ -189,6 +229,55 @@ DUE = {
 }  # fmt: skip
 
 NOT_DUE = {
+    "another text beside the letter": r"""
+        B. the cat | B. the dog
+        (B) yes | B. no
+        B: 5 | B. 6
+    """,
+    "several numbers in brackets": r"""
+        (1)(2) | 2
+        (1) (2) | 2
+        (1)(2) | 1 and 3
+    """,
+    "other things": r"""
+        dogs = 5 | 5 cats
+        number of dogs = 5 | 5 cats
+    """,
+    "roundings of what is no number": r"""
+        about Image 2 | Image 2
+        \approx Image 2 | Image 2
+        roughly the cat | the cat
+        ~B | B
+    """,
+    "marks that deny": r"""
+        !cat | cat
+        !!yes | yes
+        ~cat | cat
+        ¬cat | cat
+    """,
+    "decades, ratios, versions and digits": r"""
+        1990s | 1990
+        2020s | 2020
+        10:2 | 5
+        4:2 | 2.0
+        v1.10 | v1.1
+        1.2.30 | 1.2.3
+        5 zeros | 5
+        5 nines | 5
+    """,
+    "verdicts that are taken back": r"""
+        Yes, no | Yes
+        Yes, but only in part | Yes
+        Yes, they don't match | Yes
+        Yes, or maybe they differ | Yes
+        No, that is right | No
+        no, yes | no
+        yes, sometimes | yes
+    """,
+    "nested boxes": r"""
+        \boxed{B} or C | B
+        not \boxed{5} | 5
+    """,
     "multipliers": r"""
         7 lakhs | 7
         7 crores | 7

@@ -18,7 +18,9 @@ from perl_jax.rewards import (
     asked_answer,
     check_truth,
     format_reward,
+    order_agreement,
 )
+from perl_jax.rewards.functions import COLUMNS, REASONS
 from perl_jax.rewards.grader import Grade, Outcome
 from perl_jax.settings import read_config
 
@@ -111,6 +113,26 @@ def test_the_page_lists_every_setting_with_its_default():
     assert {row[0]: ast.literal_eval(row[1]) for row in rows} == defaults
 
 
+def test_the_page_lists_all_that_a_function_may_take_and_every_way_to_fail():
+    assert [row[0] for row in table("parameter", "entry for each response")] == list(COLUMNS)
+    ways = table("reason", "what happened", "responses left out")
+    assert [row[0] for row in ways] == list(REASONS)
+
+
+def test_the_agreement_of_the_page_is_computed_as_it_says():
+    rows = table(
+        "order", "first response", "second response", "right", "agreement of the right ones"
+    )
+    truths = {(0, 1, 2): "first image", (1, 0, 2): "second image", (0, 2, 1): "first image"}
+    orders = [ast.literal_eval(row[0]) for row in rows for _ in range(2)]
+    said = [cell for row in rows for cell in row[1:3]]
+    right = np.array([truths[order] == text for order, text in zip(orders, said, strict=True)])
+    found = order_agreement(right, np.ones(6, bool), np.zeros(6, int), orders)
+    np.testing.assert_array_equal(found, [0.5, 0, 0.25, 0.25, 0, 0])
+    told = [row[4].rpartition("= ")[2] for row in rows]
+    assert told == ["0.5", "0.25", "none"]
+
+
 def documented(text):
     return set(re.findall(r"``(\w+)``", text))
 
@@ -147,6 +169,8 @@ def test_the_programs_of_the_page_run(capsys):
     np.testing.assert_allclose(
         names["brevity"](["a" * 500, "a" * 500], ["A", "A"], [{}, {"limit": 1000}]), [0.75, 0.5]
     )
-    assert "'zero/no_box': 1" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "'zero/no_box': 1" in out
+    assert "[1. 0. 1.]" in out
     assert names["problems"][0] == ""
     assert "does not match itself" in names["problems"][1]

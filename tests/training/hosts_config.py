@@ -1,6 +1,5 @@
 """The run that is spread over devices and hosts: the one that is killed and resumed, on a mesh."""
 
-import jax
 from ml_collections import ConfigDict
 
 from tests.training import resume_config
@@ -16,8 +15,9 @@ def get_config() -> ConfigDict:
     return config
 
 
-def fragile(responses, answers, metadata):
-    """A reward that fails on one host."""
-    if jax.process_index() == 1:
-        raise RuntimeError("the grader of host 1 is out of order")
+def sound(responses):
     return [0.0] * len(responses)
+
+
+def broken(responses):
+    raise RuntimeError("the reward of host 1 is out of order")

@@ -134,7 +134,8 @@ def test_a_lease_is_no_sign_of_a_save(workdir, directory):
 def test_a_restart_moves_everything_of_the_run_aside_and_nothing_else(workdir, directory):
     write(workdir, 12)
     save(directory)
-    for name in ("summary.json", "export", "export-until-1", "skipped_rows.jsonl", "fresh_model"):
+    exports, logs = ("export", "export-until-1"), ("skipped_rows.jsonl", "reward_functions.log")
+    for name in ("summary.json", "fresh_model", *exports, *logs):
         (workdir / name).mkdir()
     (directory / ".lease").touch()
     (workdir / ".lock").touch()

@@ -106,7 +106,11 @@ def paths_of(value, prefix=""):
         ("model.max_pixels", 1000, "model.max_pixels: saved as null, now 1000"),
         ("learner.frozen", ["a.*"], 'learner.frozen: saved as [], now ["a.*"]'),
         ("objective.clip_high", 0.5, "objective.clip_high: saved as 0.2, now 0.5"),
-        ("reward.functions", {"a": "b:c"}, "reward.functions.a: saved as nothing, now b:c"),
+        (
+            "reward.weights",
+            {"accuracy": 0.9, "format": 0.1, "length": 0.5},
+            "reward.weights.length: saved as nothing, now 0.5",
+        ),
     ],
 )
 def test_everything_else_is_refused_with_both_values_and_the_flag(path, value, line):

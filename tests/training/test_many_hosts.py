@@ -137,11 +137,10 @@ def test_a_host_with_another_configuration_is_refused_by_all(place, variables):
 
 
 def test_a_reward_that_fails_on_one_host_ends_all_of_them(place, variables):
-    flags = (
-        "--config.reward.functions={'fragile': 'tests.training.hosts_config:fragile'}",
-        "--config.reward.weights={'fragile': 1.0}",
-    )
-    run = Hosts(place / "fragile", variables, TWO_HOSTS[:3], 2, *flags)
+    function = "--config.reward.functions.mine=tests.training.hosts_config:{}".format
+    weights = "--config.reward.weights={'mine': 1.0}"
+    hosts = (place / "fragile", variables, TWO_HOSTS[:3], 2)
+    run = Hosts(*hosts, weights, function("sound"), flags_of_last=(function("broken"),))
     assert run.end() == [1, 1]
     for said in run.said():
-        assert "hosts_config:fragile raised RuntimeError('the grader of host 1 is out" in said
+        assert "hosts_config:broken: raised RuntimeError('the reward of host 1 is out" in said

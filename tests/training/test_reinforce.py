@@ -15,6 +15,7 @@ from perl_jax.experience.config import GroupFilterConfig
 from perl_jax.experience.past import Past
 from perl_jax.filtering import PassRate
 from perl_jax.training.reinforce import Reinforce
+from perl_jax.update.learner import UpdateConfig
 from perl_jax.update.state import TrainState
 
 
@@ -27,6 +28,7 @@ class Learner:
     """Adds 1 to the parameter; remembers the batches."""
 
     def __init__(self):
+        self.config = UpdateConfig(updates_per_batch=2)
         self.batches = []
         self.before_update = lambda: None
 
@@ -36,10 +38,15 @@ class Learner:
     def operations(self, batch):
         return 1000
 
+    def num_updates(self, batch):
+        return {"fewer": 1, "none": 0}.get(batch, 2)
+
     def reinforce(self, state, batch, activity):
         activity("update", 1, 2)
         self.before_update()
         self.batches.append(batch)
+        if batch == "none":
+            return state, {}
         return state_of(float(state.params["weight"]) + 1), {"policy/loss": jnp.float32(2)}
 
 
@@ -113,6 +120,24 @@ def test_a_step_without_an_informative_group_changes_nothing():
     result = stepper.step(0, state)
     assert result.state is state
     assert (result.stats, result.operations, stepper.learner.batches) == ({}, 10, [])
+    assert result.metrics["update/applied"] == 0
+
+
+def test_a_batch_without_a_gradient_counts_as_no_update():
+    stepper, _ = stepper_of("none")
+    result = stepper.step(0, state_of(3))
+    assert float(result.state.params["weight"]) == 3
+    assert (result.stats, result.metrics["update/applied"]) == ({}, 0)
+
+
+def test_a_batch_that_makes_fewer_updates_than_asked_for_is_told_once(caplog):
+    stepper, _ = stepper_of("full", "fewer", "none", "fewer")
+    state = state_of(0)
+    with caplog.at_level("INFO", "perl_jax"):
+        for number in range(4):
+            state = stepper.step(number, state).state
+    (line,) = caplog.messages
+    assert line.startswith("step 2: 1 of 2 updates, as so few of its groups have a gradient")
 
 
 def test_the_copy_for_rollouts_is_drawn_with_and_gone_before_the_update():

@@ -78,12 +78,12 @@ def make_group(processor, id, sizes, orders, text="Which is the largest digit?")
 def make_batch(groups, banned, *, num_rollouts, longest, seed=0, unscored=()) -> TrainBatch:
     """Random responses of very different lengths, some of them without a grade."""
     rng = np.random.default_rng(seed)
-    orders = max(len(group.prompts) for group in groups)
+    orders = max(group.num_orders for group in groups)
     shape = (len(groups), orders, num_rollouts)
     lengths = rng.integers(1, longest + 1, shape).astype(np.int32)
     lengths[0, 0, :2] = 1, longest
     for number, group in enumerate(groups):
-        lengths[number, len(group.prompts) :] = 0
+        lengths[number, group.num_orders :] = 0
     mask = np.arange(longest) < lengths[..., None]
     tokens = rng.choice(np.flatnonzero(~banned), (*shape, longest)).astype(np.int32)
     logprobs = np.where(mask, rng.normal(-2, 1, tokens.shape), 0).astype(np.float32)
@@ -146,7 +146,7 @@ class Plain:
         self.where = [tuple(w) for w in np.argwhere(batch.lengths > 0)]
         rows, self.at = [], np.zeros((len(self.where), batch.tokens.shape[-1]), np.int32)
         for row, (b, k, n) in enumerate(self.where):
-            prompt, count = groups[b].prompts[k], batch.lengths[b, k, n]
+            prompt, count = groups[b].prompts[groups[b].asked[k]], batch.lengths[b, k, n]
             rows.append(joined(prompt, batch.tokens[b, k, n, :count]))
             self.at[row, :count] = len(prompt.tokens) - 1 + np.arange(count)
         self.inputs = pack_prompts(rows, model.config, length=length)

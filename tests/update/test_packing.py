@@ -145,6 +145,58 @@ def test_all_shards_have_the_shapes_of_the_largest_and_rows_of_their_own(groups,
     assert not micros[2].prompts.images.images.valid.any()
 
 
+def test_a_prompt_of_several_orders_is_there_once_and_each_order_names_it(processor, model):
+    own, other = make_group(processor, "two", [(56, 84), (56, 56)], [[0, 1], [1, 0]]).prompts
+    (text,) = make_group(processor, "text", [], [[]]).prompts
+    groups = [
+        Group.of("mixed", [own, other, own]),
+        Group.of("text", [text] * 3),
+    ]
+    lengths = np.ones((2, 3, 2), np.int32)
+    tokens = np.arange(12, dtype=np.int32).reshape(2, 3, 2, 1)
+    config = dataclasses.replace(CONFIG, orders=(2, 4, 8))
+    micro = packed(groups, Responses(tokens, lengths), {}, config, model)
+    # Three prompts in a rung of four, six orders in one of eight.
+    assert micro.prompts.tokens.shape[0] == 4
+    assert micro.prompts.valid.any(-1).tolist() == [True, True, True, False]
+    assert micro.prompt_of.tolist() == [0, 1, 0, 2, 2, 2, 0, 0]
+    assert micro.tokens.shape == (8, 2, 4)
+    np.testing.assert_array_equal(micro.tokens[:6, :, 0].ravel(), np.arange(12))
+    assert not micro.valid[6:].any()
+    starts = [groups[0].prompts[0], other, own, text, text, text]
+    assert micro.start.tolist() == [*(prompt.next_position for prompt in starts), 0, 0]
+    # An order has the images of its prompt.
+    rows = [row[row >= 0].tolist() for row in micro.prompts.feature_rows]
+    assert rows == [[*range(10)], [6, 7, 8, 9, *range(6)], [], []]
+
+
+def test_shards_of_prompts_that_are_asked_once_follow_those_that_are_not(groups, model):
+    """All shards have the same shapes, so one of them decides for all."""
+    kept = Group.of("kept", [groups[1].prompts[0]] * 3)
+    members, lengths = [[groups[0]], [kept], []], np.ones((3, 3, 2), np.int32)
+    sizes = Sizes.of(members, lengths, dataclasses.replace(CONFIG, orders=(3,)), model)
+    responses = Responses(np.ones((1, 3, 2, 1), np.int32), lengths[:1])
+    of_none = Responses(np.ones((0, 3, 2, 1), np.int32), lengths[:0])
+    micros = [
+        pack(of_shard, responses if of_shard else of_none, {}, model, sizes) for of_shard in members
+    ]
+    assert [micro.prompt_of.tolist() for micro in micros] == [[0, 1, 2], [0, 0, 0], [0, 0, 0]]
+    assert sizes.prompts == 3
+
+
+def test_a_micro_batch_that_is_not_full_has_the_shapes_of_a_full_one(groups, responses, model):
+    """What remains of a part that micro-batches do not divide compiles nothing."""
+    config = dataclasses.replace(CONFIG, patches=(512,), images=(8,), orders=(10,))
+
+    def shapes(numbers):
+        chosen = [groups[number] for number in numbers]
+        return jax.tree.map(np.shape, packed(chosen, responses[numbers], {}, config, model))
+
+    assert shapes([0, 1, 2]) == shapes([0, 1])
+    # Of the largest image alone.
+    assert shapes([0, 1]) == shapes([1, 2])
+
+
 def test_a_ladder_of_orders_fixes_their_number(groups, responses, model):
     config = dataclasses.replace(CONFIG, orders=(4, 10))
     assert packed(groups, responses, {}, config, model).tokens.shape[0] == 10

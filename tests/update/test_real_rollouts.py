@@ -1,6 +1,7 @@
 """What the objectives promise, on rollouts of a real policy that real rewards were given to."""
 
-from dataclasses import replace
+import copy
+from dataclasses import fields, replace
 
 import jax
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from perl_jax.experience.config import GroupFilterConfig
 from perl_jax.rewards import Grader, RewardConfig
+from perl_jax.types import TrainBatch
 from tests.update.cases import largest_error, quick_compilation, quiet_gradients
 from tests.update.real_runs import GROUPS, ROLLOUTS, Demo, arrays
 
@@ -77,8 +79,76 @@ def test_groups_whose_rewards_are_all_equal_change_nothing(demo, learner, collec
     assert not equal.batch.advantages.any()
     assert equal.batch.mask.sum() == collected.batch.mask.sum() > 0
     state, stats = learner.reinforce(state, equal.batch)
-    assert float(stats["optimizer/grad_norm"]) == 0
+    assert stats == {}
+    assert learner.num_updates(equal.batch) == learner.operations(equal.batch) == 0
     assert all(np.array_equal(before[path], leaf) for path, leaf in arrays(state).items())
+
+
+def dealt(learner, updates, epochs=1):
+    """The learner with other numbers of updates and epochs, and the same programs."""
+    other = copy.copy(learner)
+    other.config = replace(
+        learner.config, updates_per_batch=updates, epochs_per_batch=epochs, recompute_old=True
+    )
+    return other
+
+
+def informing(batch, groups):
+    """The batch in which only these groups have advantages, of either sign."""
+    drawn = np.random.default_rng(0).normal(size=batch.advantages.shape).astype(np.float32)
+    informs = np.isin(np.arange(GROUPS), groups)[:, None, None]
+    return replace(batch, advantages=np.where(informs, drawn, 0))
+
+
+def norms_of(learner, demo, batch):
+    """The norms of the gradient and of what was added to the parameters, of every update."""
+    norms, real = [], learner.programs.apply
+
+    def apply(state, gradients):
+        state, stats = real(state, gradients)
+        norms.append([float(stats[f"optimizer/{name}_norm"]) for name in ("grad", "update")])
+        return state, stats
+
+    learner.programs.apply = apply
+    try:
+        state = learner.init(demo.model, jax.random.key(0))
+        _, stats = learner.reinforce(state, batch)
+    finally:
+        learner.programs.apply = real
+    assert len(norms) == float(stats["update/applied"]) == learner.num_updates(batch)
+    return np.array(norms)
+
+
+def test_one_group_of_four_that_informs_makes_one_update_where_four_are_asked_for(
+    demo, learner, collected
+):
+    batch = informing(collected.batch, [2])
+    ((gradient, update),) = norms_of(dealt(learner, 4), demo, batch)
+    assert gradient > 0
+    assert update > 0
+    # Its tokens are a part of all: the others make the gradient smaller.
+    alone = TrainBatch(
+        batch.groups[2:3], *(getattr(batch, field.name)[2:3] for field in fields(batch)[1:])
+    )
+    of_all, _ = gradients_of(learner, demo, batch)
+    of_one, _ = gradients_of(learner, demo, alone)
+    share = alone.mask.sum() / batch.mask.sum()
+    scaled = {path: share * leaf for path, leaf in of_one.items()}
+    error, where = largest_error(of_all, scaled)
+    assert error < 1e-5, where
+
+
+@pytest.mark.parametrize(
+    ("groups", "updates", "epochs", "made"),
+    [([1], 2, 2, 2), ([0, 1, 3], 2, 1, 2), ([0, 1, 2, 3], 3, 2, 6)],
+)
+def test_every_update_of_a_real_policy_has_a_gradient(
+    groups, updates, epochs, made, demo, learner, collected
+):
+    learner = dealt(learner, updates, epochs)
+    norms = norms_of(learner, demo, informing(collected.batch, groups))
+    assert len(norms) == made
+    assert norms.min() > 0
 
 
 def test_a_shift_of_all_rewards_changes_nothing(demo, learner, collected, gradients):

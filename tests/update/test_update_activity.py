@@ -43,7 +43,7 @@ def batch_of(count):
         lengths=np.full(shape, 4, np.int32),
         logprobs=np.zeros((*shape, 4), np.float32),
         rewards=np.zeros(shape, np.float32),
-        advantages=np.zeros(shape, np.float32),
+        advantages=np.ones(shape, np.float32),
         mask=np.ones((*shape, 4), bool),
     )
 

@@ -123,6 +123,11 @@ class RowFiles(Source):
         """Bytes that change with the content of a file."""
         return sample(self._paths[file])
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files, as absolute paths or URLs."""
+        return tuple(self._paths)
+
     def _where(self) -> str:
         """The name of all files in messages."""
         return ", ".join(self._paths)

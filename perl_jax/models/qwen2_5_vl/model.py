@@ -10,6 +10,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from perl_jax.mesh import SHARD_AXES, split_first_axis
+from perl_jax.models.beside import Beside
 from perl_jax.models.cache import PromptCache, ResponseCache
 from perl_jax.models.layers import Linear
 from perl_jax.models.policy import Array, ImageInputs, PromptInputs, Remat
@@ -110,24 +111,26 @@ class Qwen2_5_VL(nnx.Module):
         remat: Remat = "none",
         mesh: Mesh | None = None,
         running: Sequence[jax.Array] | None = None,
+        prompt_of: Array | None = None,
     ) -> tuple[jax.Array, jax.Array]:
-        """Reads B prompts and N responses to each: ``[B, T, D]`` and ``[B, N, R, D]``."""
+        """Reads P prompts and O rows of N responses: ``[P, T, D]`` and ``[O, N, R, D]``."""
         features = None
         if prompts.images is not None:
             features = self.encode_shards(prompts.images, remat, mesh)
-        count, width = len(tokens), tokens.shape[1] * tokens.shape[2]
+        beside = Beside.of(prompts.valid, valid, prompt_of, mesh)
         follow = jnp.asarray(start)[:, None, None] + jnp.arange(tokens.shape[-1])[None, None]
-        follow = jnp.broadcast_to(follow[None], (3, *tokens.shape)).reshape(3, count, width)
-        no_rows = jnp.full((count, width), -1, jnp.int32)
+        follow = jnp.broadcast_to(follow[None], (3, *tokens.shape))
+        no_rows = jnp.full(tokens.shape, -1, jnp.int32)
         # One look-up for all: the gradient of the embeddings is then added up once.
         x = self.embed(
-            jnp.concatenate([jnp.asarray(prompts.tokens), tokens.reshape(count, width)], axis=1),
+            beside.join(jnp.asarray(prompts.tokens), tokens),
             features,
-            jnp.concatenate([jnp.asarray(prompts.feature_rows), no_rows], axis=1),
+            beside.join(jnp.asarray(prompts.feature_rows), no_rows),
         )
-        positions = jnp.concatenate([jnp.asarray(prompts.positions), follow], axis=2)
+        positions = jax.vmap(beside.join)(jnp.asarray(prompts.positions), follow)
         masks = (jnp.asarray(prompts.valid), jnp.asarray(valid))
-        return self.text.read_with_responses(x, positions, *masks, remat, mesh, running)
+        asked = None if prompt_of is None else jnp.asarray(prompt_of)
+        return self.text.read_with_responses(x, positions, *masks, remat, mesh, running, asked)
 
     def decode(
         self,

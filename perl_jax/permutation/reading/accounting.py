@@ -22,6 +22,9 @@ _PROOFS: dict[Kind, tuple[Callable[[Use], str | None], str]] = {
 }
 """The proofs that a word of a kind is harmless, and the reason to refuse it where none holds."""
 
+MAX_WORDS = 2000
+"""The most words of a text that are accounted for."""
+
 _FILLER_WORDS = """
 the number no nr ones boxed answer is and or option choice text mathrm mathbf textbf only
 """
@@ -44,11 +47,15 @@ def account_for(
     quotes = list(quotes_of(text))
     _check_quotes(scan, text, quotes)
     _check_language(scan, quotes)
-    wholes = _wholes(scan, parts)
+    wholes, bearing = _wholes(scan, parts), 0
     for token in tokens(scan.text):
         kind = kind_of(token, scan.text, scan.reader)
         if kind is None or (kind == "sequence" and scan.reader.sequences):
             continue
+        bearing += 1
+        if bearing > MAX_WORDS:
+            scan.doubt("text_too_long", f"more than {MAX_WORDS} words that could bear on the order")
+            return
         quote = quote_at(quotes, token.start)
         if quote and quote.seen:
             scan.accounts.append(Account(token.start, token.end, "words that a picture shows"))

@@ -29,7 +29,18 @@ _ORDERED = re.compile(
     r"(?i)\b(?:order|sort|sorted|rank|ranked|ranking|arrange|arranged|sequence|respectively)\b"
     r"|\bfrom\b[^.?!]{0,60}\bto\b|\bfollowed\s+by\b|\bthen\b"
 )
-_COUNTS = re.compile(r"(?i)\bhow\s+(?:many|much)\b")
+_COUNTS = re.compile(
+    r"(?i)\bhow\s+(?:many|much)\b|\bwhat\s+(?:is|are)\s+the\s+(?:\w+\s+)?(?:number|count|sum|total)\s+of\b(?!\s+the\s+image)|\b(?:with|give|state|output|write|report)\s+(?:\w+\s+){0,2}(?:count|sum|total)\b"
+    r"|\b(?:largest|biggest|smallest|highest|lowest|maximum|minimum|total|greatest)\s+(?:number|digit|value|count|sum)\b"
+)
+_ASKS_ORDER = re.compile(
+    r"(?i)\b(?:order|ordering|ordered|sort|sorted|rank|ranked|ranking|arrange|arranged|rearrange|sequence"
+    r"|sequencing|chronolog\w+|permutation|reorder|logical|timeline)\b"
+)
+_COMPOUND = (
+    r"\b(?:which|what)\s+NOUN\s+(?:sides?|halves|half|number|index|color|colour|size|type|format|style"
+    r"|quality|title|name|caption|area|part|corner|region|border|edge|element|frame|source|content)\b"
+)
 
 
 def names_images(question: str, nouns: tuple[str, ...]) -> bool:
@@ -39,7 +50,13 @@ def names_images(question: str, nouns: tuple[str, ...]) -> bool:
 
 def asks_which(question: str, nouns: tuple[str, ...]) -> bool:
     """Whether a question asks for one image or several, rather than for a thing or a number."""
-    return names_images(question, nouns) and _COUNTS.search(question) is None
+    named = names_images(question, nouns) and _COUNTS.search(question) is None
+    return named and compiled(_COMPOUND, nouns).search(question) is None
+
+
+def asks_for_an_order(question: str) -> bool:
+    """Whether a question asks for an order of the images."""
+    return _ASKS_ORDER.search(question) is not None
 
 
 def asks_for_a_set(question: str, nouns: tuple[str, ...]) -> bool:

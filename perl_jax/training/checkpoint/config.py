@@ -30,6 +30,14 @@ class CheckpointConfig(Checked):
     keep_every: _Count | None = None
     asynchronous: bool = True
 
+    def _check_together(self) -> None:
+        if "://" in (self.directory or "") and not str(self.directory).startswith("gs://"):
+            raise ValueError(
+                f"directory: expected a path, or gs://BUCKET/FOLDER, as Orbax writes to no other "
+                f"bucket; got {self.directory!r}: give the path of a file system that all hosts "
+                "share, or mount the bucket"
+            )
+
 
 def rank_by_metric(metrics: Mapping[int, float | None]) -> list[int]:
     """The steps with a metric, the highest first; among equal metrics the newest first."""

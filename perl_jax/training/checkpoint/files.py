@@ -28,6 +28,17 @@ def absolute(directory: str | os.PathLike[str]) -> epath.Path:
     return path if "://" in os.fspath(path) else path.expanduser().absolute()
 
 
+def limit_silence() -> None:
+    """Lets TensorStore take a bucket that sends nothing for a while for one that failed.
+
+    It then repeats the request, at most 32 times; by itself it would wait for ever. Variables that
+    are set already stay as they are.
+    """
+    os.environ.setdefault("TENSORSTORE_CURL_CONNECT_TIMEOUT_SECONDS", "30")
+    os.environ.setdefault("TENSORSTORE_CURL_LOW_SPEED_TIME_SECONDS", "30")
+    os.environ.setdefault("TENSORSTORE_CURL_LOW_SPEED_LIMIT_BYTES", "1")
+
+
 class StepFiles:
     """The steps in a directory, each a directory named by its number.
 
@@ -38,6 +49,7 @@ class StepFiles:
     """
 
     def __init__(self, directory: epath.Path, *, asynchronous: bool = True) -> None:
+        limit_silence()
         self.directory = directory
         self._asynchronous = asynchronous
         self._manager: ocp.CheckpointManager | None = None

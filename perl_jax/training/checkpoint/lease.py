@@ -6,9 +6,9 @@ that was preempted comes back under another name, and waits no longer than that.
 this very machine and is dead, its lease is taken over at once.
 
 Every write states the generation of the file that it replaces, and the storage refuses it if there
-is another one by now (TensorStore's conditional writes, on ``file``, ``gs://`` and ``s3://``). So
-of two jobs that find the directory free, one gets it. Clocks of machines are not compared, except
-to tell a lease that is minutes old.
+is another one by now (TensorStore's conditional writes, on ``file`` and ``gs://``). So of two jobs
+that find the directory free, one gets it. Clocks of machines are not compared, except to tell a
+lease that is minutes old.
 """
 
 import json
@@ -26,6 +26,7 @@ from typing import Any, Self
 import tensorstore
 from etils import epath
 
+from perl_jax.training.checkpoint.files import limit_silence
 from perl_jax.training.checkpoint.record import CheckpointError
 
 logger = logging.getLogger(__name__)
@@ -36,6 +37,8 @@ RENEWAL_SECONDS = 10.0
 # A lease of this age is stale whatever the clocks of two machines may differ by.
 _OLD_SECONDS = EXPIRY_SECONDS + 600.0
 _POLL_SECONDS = 0.5
+# A storage that has not answered a request by then has failed.
+_ANSWER_SECONDS = 60.0
 
 
 class LeaseError(CheckpointError):
@@ -140,10 +143,10 @@ class Lease(AbstractContextManager["Lease"]):
     def __exit__(self, *error: object) -> None:
         self._stop.set()
         # A bucket that does not answer must not keep the process.
-        self._thread.join(self._renewal)
+        self._thread.join(max(self._renewal, 4 * _POLL_SECONDS))
         try:
             # Only if it is still this one.
-            self._store.write(LEASE, None, if_equal=self._generation).result()
+            self._answer(self._store.write(LEASE, None, if_equal=self._generation), self._renewal)
         except Exception as failure:
             logger.warning("%s: the lease stays: %s", self._directory, failure)
 
@@ -168,7 +171,7 @@ class Lease(AbstractContextManager["Lease"]):
         first: bytes | None = None
         began = time.monotonic()
         while True:
-            found = self._store.read(LEASE).result()
+            found = self._answer(self._store.read(LEASE))
             generation = found.stamp.generation
             owner = Owner.read(found.value) if found.state == "value" else None
             if found.state != "value" or self._is_stale(owner, began, first == generation):
@@ -206,7 +209,8 @@ class Lease(AbstractContextManager["Lease"]):
         """Writes the lease in place of this generation; False if another one is there."""
         owner = asdict(self._owner) | {"renewed": time.time()}
         content = json.dumps(owner).encode()
-        generation = self._store.write(LEASE, content, if_equal=replaced).result().generation
+        written = self._store.write(LEASE, content, if_equal=replaced)
+        generation = self._answer(written).generation
         if generation:
             self._generation = generation
         return bool(generation)
@@ -214,7 +218,7 @@ class Lease(AbstractContextManager["Lease"]):
     def _renew(self) -> None:
         if self._write(self._generation):
             return
-        found = self._store.read(LEASE).result()
+        found = self._answer(self._store.read(LEASE))
         owner = Owner.read(found.value) if found.state == "value" else None
         # A write may have been repeated although it had succeeded.
         if owner is not None and owner.token == self._owner.token:
@@ -222,6 +226,21 @@ class Lease(AbstractContextManager["Lease"]):
         # Somebody may have emptied the directory.
         elif found.state == "value" or not self._write(found.stamp.generation):
             self._taken_by = str(owner or "another job")
+
+    def _answer(self, future: Any, seconds: float | None = None) -> Any:
+        """What the storage answers; TimeoutError if it does not, or if the lease is given back.
+
+        No thread may wait in TensorStore when the interpreter ends: that would abort the process.
+        """
+        patience = _ANSWER_SECONDS if seconds is None else seconds
+        ends = time.monotonic() + patience
+        renews = threading.current_thread() is self._thread
+        while True:
+            try:
+                return future.result(timeout=min(_POLL_SECONDS, patience))
+            except TimeoutError:
+                if time.monotonic() >= ends or (renews and self._stop.is_set()):
+                    raise TimeoutError(f"no answer within {patience:g} s") from None
 
     def _renew_until_stopped(self) -> None:
         while not self._stop.wait(self._renewal):
@@ -237,6 +256,7 @@ class Lease(AbstractContextManager["Lease"]):
 
 
 def _open(directory: epath.Path) -> Any:
+    limit_silence()
     path = os.fspath(directory)
     spec: Any = f"{path.rstrip('/')}/" if "://" in path else {"driver": "file", "path": f"{path}/"}
     return tensorstore.KvStore.open(spec).result()

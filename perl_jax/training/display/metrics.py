@@ -25,7 +25,10 @@ class Metric:
 METRICS: dict[str, Metric] = {
     "reward/mean": Metric("reward of the scored rollouts drawn, before the filter", "reward"),
     **{f"reward/{name}": Metric(part.meaning, part.unit) for name, part in COMPONENTS.items()},
-    "reward/unscored": Metric("rollouts drawn that could not be graded", "share"),
+    "reward/unscored": Metric("rollouts drawn that could not be graded or rewarded", "share"),
+    "reward/failed/<reason>": Metric(
+        "rollouts drawn that a reward function gave no reward", "rollouts", "sum"
+    ),
     "reward/<component>": Metric("one reward function, over the scored rollouts drawn", "reward"),
     "advantage/std": Metric("standard deviation of the advantages trained on", "1"),
     "policy/loss": Metric("what the update minimises", "1"),
@@ -47,6 +50,7 @@ METRICS: dict[str, Metric] = {
         "weight that corrects for the gap between sampler and trainer", "1"
     ),
     "policy/importance_weight_truncated": Metric("tokens whose weight was cut to its cap", "share"),
+    "update/applied": Metric("updates that were made", "updates"),
     "optimizer/learning_rate": Metric("learning rate of the last update", "1", "last"),
     "optimizer/grad_norm": Metric("global norm of the gradient before clipping", "1"),
     "optimizer/update_norm": Metric("global norm of what was added to the parameters", "1"),

@@ -1,0 +1,44 @@
+"""The least memory that a run needs on a chip, known without compiling anything."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+from jax.sharding import AbstractMesh, AxisType
+
+from perl_jax.config import RunConfig
+from perl_jax.mesh import AXES, MeshConfig
+from perl_jax.models import Policy, PolicyConfig, abstract_model
+from perl_jax.planning.shapes import bytes_on_chip
+from perl_jax.update.state import SplitPolicy
+
+
+def least_bytes(config: RunConfig, sizes: PolicyConfig) -> int:
+    """Bytes of a chip for the parameters and the optimizer's moments, and for what joins them.
+
+    Gradients join them in an update, and the copy of the policy on ``rollout.mesh`` in rollouts:
+    the larger one counts. Batches, caches, and what programs need while they run come on top, and
+    so do the moments of optimizers other than AdamW.
+
+    Args:
+        config: The run.
+        sizes: The sizes of its policy.
+    """
+    mesh, wanted = config.mesh or MeshConfig(), config.rollout.mesh
+    model = _model(sizes, mesh, config.model.dtype)
+    learner = config.learner
+    trained = SplitPolicy(model, learner.trainable, learner.frozen).split(model)
+    gradients = bytes_on_chip(trained)
+    held = bytes_on_chip(nnx.state(model))
+    if config.optimizer.name == "adamw":
+        moments = 4 + jnp.dtype(config.optimizer.state_dtype).itemsize
+        held += gradients // jnp.dtype(config.model.dtype).itemsize * moments
+    copy = 0
+    if wanted is not None and wanted != mesh:
+        copy = bytes_on_chip(nnx.state(_model(sizes, wanted, config.model.compute_dtype)))
+    return held + max(gradients, copy)
+
+
+def _model(sizes: PolicyConfig, mesh: MeshConfig, dtype: Any) -> Policy:
+    on: Any = AbstractMesh(mesh.shape, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+    return abstract_model(sizes, dtype=dtype, mesh=on)
