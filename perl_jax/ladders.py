@@ -31,6 +31,8 @@ _SELDOM = 0.1
 _DEVIATIONS = 4.0
 # Shorter responses than these are not worth a program of their own.
 _SHORTEST_RESPONSE = 128
+# Nor are calls of the vision tower with fewer patches.
+_FEWEST_PATCHES = 1024
 # Memory limits the patches of one call of the vision tower.
 _MOST_PATCHES = 65536
 
@@ -184,16 +186,18 @@ def _binomial(count: int, share: float, most: int) -> float:
 
 
 def _call_sizes(demand: Demand) -> tuple[int, ...]:
-    """Patches of one call of the vision tower: of a full draw, a quarter of one, an evaluation.
+    """Patches of one call of the vision tower: of a full draw, parts of one, an evaluation.
 
-    The sampler cuts what a call does not hold into several, so only single images need more.
+    The sampler cuts what a call does not hold into several, so only single images need more. The
+    groups that replace others come a few at a time, so a sixteenth of a large draw has a size too.
     """
     unit, wanted = demand.unit, list[int]()
     parts = ((demand.rows, demand.groups), (demand.held_out, demand.evaluated))
     for rows, count in parts:
         if rows and count:
             full = int(_Trials(rows, count).sums([row.patches for row in rows])[-1])
-            wanted += [full] if wanted else [full, -(-full // 4)]
+            few = [-(-full // 16)] if full >= 16 * _FEWEST_PATCHES else []
+            wanted += [full] if wanted else [full, -(-full // 4), *few]
     rungs: list[int] = []
     for size in sorted(_rounded(min(size, _MOST_PATCHES), unit) for size in wanted):
         if not rungs or size >= _NEXT * rungs[-1]:

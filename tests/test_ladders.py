@@ -104,6 +104,12 @@ def test_calls_of_the_vision_tower_hold_a_draw_a_quarter_of_one_and_an_evaluatio
     assert found.patches == (8 * 128 // 4, 8 * 128, 32 * 128)
 
 
+def test_the_few_groups_that_replace_others_of_a_large_draw_have_a_call_of_their_size():
+    large = [row([4000], [8 * 128])] * 9
+    found = choose(large, groups=16, patches=1024).sampler
+    assert found.patches == (1024, 4 * 1024, 16 * 1024)
+
+
 def test_supervised_training_without_an_evaluation_samples_nothing():
     assert choose(ALIKE, groups=0).sampler.patches[-1] >= 128
 

@@ -123,6 +123,8 @@ class Decoder:
             if order.group in groups:
                 for response in order.responses:
                     response.done = True
+        if self._in_flight is None:
+            self._release()
 
     def _release(self) -> None:
         self.table.release()

@@ -45,7 +45,8 @@ class Sampler:
     ) -> Sampling:
         """Starts to sample groups that are added later. The arguments are those of `sample`.
 
-        The model is kept until the `Sampling` is given up.
+        ``most_orders`` is the most orders that wait and run at a time. The model is kept until the
+        `Sampling` is given up.
 
         Raises:
             ValueError: An argument is out of range.

@@ -150,8 +150,12 @@ class Sampling:
         return complete
 
     def drop(self, numbers: Iterable[int]) -> None:
-        """Ends groups that nobody wants any more; those that are complete stay so."""
-        dropped = self._open & set(numbers)
+        """Ends groups that nobody wants any more; those that are complete stay so.
+
+        Raises:
+            ValueError: There is no such group.
+        """
+        dropped = self._open & set(self._known(numbers))
         self._open -= dropped
         self._dropped |= dropped
         running = sum(len(order.running) for n in dropped for order in self._groups[n])
@@ -166,13 +170,18 @@ class Sampling:
         """
         if not numbers:
             raise ValueError("numbers: expected at least one group, got none")
-        for number in numbers:
-            if not 0 <= number < len(self._groups):
-                raise ValueError(f"group number {number}: expected one of {len(self._groups)}")
+        for number in self._known(numbers):
             if number in self._open or number in self._dropped:
                 state = "dropped" if number in self._dropped else "incomplete"
                 raise ValueError(f"group number {number}: expected a complete group; it is {state}")
         return self._rollouts([self._groups[number] for number in numbers])
+
+    def _known(self, numbers: Iterable[int]) -> list[int]:
+        numbers = list(numbers)
+        for number in numbers:
+            if not 0 <= number < len(self._groups):
+                raise ValueError(f"group number {number}: expected less than {len(self._groups)}")
+        return numbers
 
     def _orders(
         self, number: int, group: Group, lengths: Sequence[int], wave: Wave

@@ -32,7 +32,8 @@ class Sizes:
 
     def table(self, orders: int) -> int:
         """The places of a table in which so many orders are to be decoded."""
-        return self._share(min(orders, self._at_once))
+        least = self.config.rows // _SMALLEST_SHARE // self.num_rollouts + 1
+        return self._share(min(orders, self._at_once), least)
 
     def prompts(self, count: int, length: int) -> int:
         """The rows of a call that reads so many prompts of a padded length."""
@@ -55,7 +56,7 @@ class Sizes:
     def _at_once(self) -> int:
         return max(1, self.config.rows // self.num_rollouts)
 
-    def _share(self, count: int) -> int:
+    def _share(self, count: int, least: int = 1) -> int:
         """Places for so many orders: the most of all calls, or a quarter of them, a sixteenth, ...
 
         Without a number of orders that calls share, padding is worth less than a program.
@@ -63,7 +64,7 @@ class Sizes:
         places = self.places(count)
         if self.most_orders is None:
             return places
-        least = max(places, self.config.rows // _SMALLEST_SHARE // self.num_rollouts + 1)
+        least = max(places, least)
         size = max(self.places(min(self.most_orders, self._at_once)), places)
         while size // 4 >= least and size % (4 * self.shards) == 0:
             size //= 4

@@ -43,7 +43,8 @@ def test_rollouts_of_7b_on_sixteen_chips_hold_the_caches_once(topology, tensor):
     assert sizes["drop_slots"]["alias"] >= own
     assert sizes["resize"]["results"] < 2.01 * own
     assert sizes["compact"]["results"] < 0.51 * caches
-    for program in ("drop_slots", "resize", "compact"):
+    assert sizes["lengthen"]["results"] < 2.01 * (caches - own)
+    for program in ("drop_slots", "resize", "lengthen", "compact"):
         # One layer at a time.
         assert sizes[program]["temporary"] < caches / 28
         assert not sizes[program]["collectives"]
@@ -63,7 +64,7 @@ def sizes_of_rollouts(topology, tensor):
     rows = programs.Rows(
         start=shape((orders,), jnp.int32),
         position=shape((orders,), jnp.int32),
-        streams=shape((orders, ROLLOUTS, 2), jnp.uint32),
+        names=shape((orders, ROLLOUTS, 3), jnp.uint32),
         done=shape((orders, ROLLOUTS), bool),
     )
     drawing = programs.Drawing(
@@ -71,6 +72,7 @@ def sizes_of_rollouts(topology, tensor):
         banned=shape((config.vocab_size,), bool),
         stops=shape((2,), jnp.int32),
         limit=shape((), jnp.int32),
+        key=shape((2,), jnp.uint32),
     )
     arguments = (parameters, state, shape((), jnp.int32), rows, drawing)
     integers = partial(shape, dtype=jnp.int32)
@@ -82,6 +84,7 @@ def sizes_of_rollouts(topology, tensor):
         ),
         "drop_slots": decode_state.drop_slots.lower(mesh, state.cache, number),
         "resize": decode_state.resize.lower(mesh, 2 * SLOTS, state.cache, number),
+        "lengthen": decode_state.lengthen.lower(mesh, 2 * PROMPT, state.prefix),
         "compact": decode_state.compact.lower(
             mesh, state, integers((half,)), integers((half, ROLLOUTS))
         ),
@@ -103,7 +106,7 @@ def described(program):
 
 
 def admitted(config, mesh, orders):
-    """Logits, caches, places, streams and tokens of so many orders that were read."""
+    """Logits, caches, places, names and tokens of so many orders that were read."""
 
     def of(shape, dtype, *spec):
         sharding = NamedSharding(mesh, PartitionSpec(*spec))
@@ -117,7 +120,7 @@ def admitted(config, mesh, orders):
         of((orders, config.vocab_size), jnp.float32, SHARD_AXES),
         prefix,
         of((orders,), jnp.int32),
-        of((orders, ROLLOUTS, 2), jnp.uint32),
+        of((orders, ROLLOUTS, 3), jnp.uint32),
         of((orders, PROMPT), jnp.int32),
     )
 

@@ -391,7 +391,7 @@ def test_empty_groups_and_repeated_ids_are_named(sample, groups):
         Group.of("none", [])
     with pytest.raises(ValueError, match="group 'none': expected at least one prompt, got none"):
         sample([Group("none", (), (), (), ())])
-    with pytest.raises(ValueError, match="expected different ids, got 'one' 2 times"):
+    with pytest.raises(ValueError, match="expected different ids, got 'one' again"):
         sample([groups[1], groups[1]])
     empty = Prompt(np.zeros(0, np.int32), np.zeros((3, 0), np.int32), 0)
     with pytest.raises(ValueError, match="group 'e': expected prompts of at least one token"):

@@ -197,6 +197,19 @@ def test_names_starts_and_done_follow_the_rollouts_that_were_moved(mixed):
     assert (rows.start.tolist(), mixed.time) == ([2, 6], 9)
 
 
+def test_orders_move_into_a_larger_table_beside_which_others_have_all_their_columns(mixed):
+    mixed.compact(2, 2)
+    kept = mixed.compact(6, 4)
+    assert kept.orders[:2].tolist() == [0, 1]
+    assert where(mixed) == {(1, 1): (0, 0), (1, 3): (0, 1), (3, 0): (1, 0)}
+    assert mixed.free == [2, 3, 4, 5]
+    late = order(9, 4)
+    mixed.admit(deque([late]), 1)
+    assert [at for (group, _), at in where(mixed).items() if group == 9] == [
+        (2, n) for n in range(4)
+    ]
+
+
 def test_compacting_into_a_table_with_room_leaves_the_rest_empty(mixed):
     kept = mixed.compact(4, 4)
     assert kept.orders.shape == (4,)
@@ -304,8 +317,11 @@ def test_every_rollout_finds_its_own_marks_whatever_was_moved(seed):
     queue, table = deque(orders), Table(places, num_rollouts, shards)
     device = Device(8, places, num_rollouts)
     while queue or table.active:
+        if queue and (table.shape[1] < num_rollouts or rng.random() < 0.2):
+            larger = table.shape[0] + shards * int(rng.integers(0, 3))
+            device.compact(table.compact(larger, num_rollouts), shards)
         table.admit(queue, int(rng.integers(1, 4)))
-        if not queue and rng.random() < 0.5:
+        if table.active and rng.random() < 0.4:
             widest = max(len(o.running) for o in table.active)
             device.compact(table.compact(table.busiest * shards, widest), shards)
         if table.time + chunk > len(device.cache) or rng.random() < 0.2:

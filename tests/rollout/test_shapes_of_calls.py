@@ -1,61 +1,21 @@
 """Calls of other numbers of groups use shapes that were compiled already."""
 
 from collections import Counter
+from dataclasses import replace
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from perl_jax.rollout import SamplerConfig, Strategy
-from perl_jax.rollout.runner import Runner
 from perl_jax.rollout.sampling import SampleRequest, Sampling
 from perl_jax.types import Group, ImagePatches, Prompt
+from tests.rollout.scripted import PendingRunner, ScriptedRunner
 
 CONFIG = SamplerConfig(
     prompt_lengths=(32,), response_lengths=(16,), patches=(64, 256), rows=256, chunk=16
 )
 GROUPS, ROLLOUTS, ORDERS = 16, 4, 2
-
-
-class ScriptedRunner(Runner):
-    """Programs that only have shapes; every chunk ends some responses."""
-
-    def __init__(self, model, calls, ends=lambda place, n: True):
-        super().__init__(model, calls)
-        self.ends, self.tables = ends, []
-
-    def run(self, program, *arguments):
-        name = program.__name__
-        shape = jax.ShapeDtypeStruct
-        if name == "encode":
-            patches = arguments[3].patches
-            return shape((1, patches.shape[1] // 4, 8), jnp.float32)
-        if name == "join_features":
-            return shape(arguments[1], jnp.float32)
-        if name == "empty_state":
-            return jax.eval_shape(lambda: program(*arguments))
-        if name == "prefill":
-            rows = len(arguments[4].tokens)
-            return shape((rows, self.config.vocab_size), jnp.float32), None
-        if name == "admit":
-            return arguments[2], *self._drawn(len(arguments[5]), ROLLOUTS, (), arguments[-1])
-        if name == "decode":
-            state = arguments[5]
-            self.tables.append(state.tokens.shape)
-            return state, *self._drawn(*state.tokens.shape, (16,), arguments[-1]), np.int32(16)
-        if name == "compact":
-            return jax.eval_shape(lambda state: program(None, state, *arguments[2:]), arguments[1])
-        return jax.eval_shape(lambda *given: program(*arguments[:2], *given), *arguments[2:])
-
-    def _drawn(self, places, columns, more, drawing):
-        tokens = np.full((places, columns, *more), 5, np.int32)
-        if more:
-            for place in range(places):
-                for n in range(columns):
-                    if self.ends(place, n):
-                        tokens[place, n, -1] = drawing.stops[0]
-        return tokens, np.zeros(tokens.shape, np.float32)
 
 
 def group(number, model):
@@ -76,10 +36,10 @@ def draw(model, processor, calls, count, most_orders, **scripted):
     return runner.tables
 
 
-def start(model, processor, calls, most_orders, **scripted):
+def start(model, processor, calls, most_orders, kind=ScriptedRunner, config=CONFIG, **scripted):
     request = SampleRequest(ROLLOUTS, 30, Strategy(), jax.random.key(0), most_orders=most_orders)
-    runner = ScriptedRunner(model, calls, **scripted)
-    return runner, Sampling(runner, processor, CONFIG, request)
+    runner = kind(model, calls, **scripted)
+    return runner, Sampling(runner, processor, config, request)
 
 
 def finish(sampling):
@@ -105,10 +65,63 @@ def test_all_numbers_of_groups_use_the_shapes_of_a_few(model, processor, most):
     assert set(calls) == known
     of_program = Counter(name for name, _, _ in known)
     assert of_program["encode"] == 2
-    # Into a table of 32 places or of 8; a prompt that two orders ask is read once.
-    assert of_program["admit"] == 3
-    assert of_program["prefill"] == 2
+    # 32 prompts, 8 or 2 at a time, into a table of 32 places or of 8.
+    assert of_program["prefill"] == 3
+    assert of_program["admit"] == 4
     assert of_program["decode"] == 5
+
+
+def in_waves(model, processor, calls, sizes, most_orders):
+    """Draws waves of so many groups, each of which comes while the one before still runs."""
+    _, sampling = start(model, processor, calls, most_orders, ends=lambda place, n: place % 3 > 0)
+    number = 0
+    for size in sizes:
+        sampling.add([group(number + n, model) for n in range(size)])
+        number += size
+        sampling.launch()
+        sampling.collect()
+    finish(sampling)
+
+
+def test_waves_of_all_sizes_use_the_shapes_of_a_few(model, processor, most):
+    """Reading and encoding have few sizes; batches halve as ever, and grow back to few places."""
+    calls, rng = Counter(), np.random.default_rng(0)
+
+    def draw(count):
+        for _ in range(count):
+            sizes = [*rng.integers(1, GROUPS + 1, 2), *rng.integers(1, 6, 4)]
+            in_waves(model, processor, calls, sizes, 4 * most)
+
+    draw(40)
+    of_program = Counter(name for name, _, _ in calls)
+    assert of_program["encode"] == 2
+    assert of_program["prefill"] == 3
+    # Of 64 to 1 places, and two sizes of their caches.
+    assert of_program["decode"] <= 14
+
+
+def test_a_launch_waits_for_nothing_that_the_devices_compute(model, processor, most):
+    runner, sampling = start(model, processor, Counter(), most, kind=PendingRunner)
+    for number in range(0, 12, 2):
+        runner.may_wait = False
+        sampling.add([group(number, model)])
+        sampling.launch()
+        sampling.add([group(number + 1, model)])
+        sampling.drop([number // 2])
+        runner.may_wait = True
+        sampling.collect()
+    assert len(runner.tables) == 6
+
+
+def test_a_prompt_is_read_once_though_places_become_free_one_after_the_other(model, processor):
+    runner, sampling = start(
+        model, processor, Counter(), None,
+        config=replace(CONFIG, rows=16), ends=lambda place, n: place % 2 == 0,
+    )  # fmt: skip
+    sampling.add([group(number, model) for number in range(8)])
+    finish(sampling)
+    assert set(runner.tables) == {(4, 4), (2, 4)}
+    assert sampling.stats["prompt_tokens"] == 8 * 8
 
 
 def test_without_a_common_number_of_orders_tables_are_as_small_as_they_can_be(model, processor):
