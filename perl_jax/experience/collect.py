@@ -176,6 +176,7 @@ class _Drawing:
             self._graded,
             self._orders[:count],
             self._groups[:count],
+            1 + self._of.permutation.num_orders,
             self._of.response_lengths,
             {
                 "perf/decode_steps": self._sampling.stats.get("decode_steps", 0),

@@ -46,68 +46,59 @@ def in_order(
     parts: Sequence[Graded],
     orders: Sequence[Orders],
     groups: Sequence[Group],
+    num_orders: int,
     response_lengths: tuple[int, ...],
     seconds: Mapping[str, float],
 ) -> Draw:
     """Puts the rollouts of the ``groups`` in the order drawn, in whatever order they finished.
 
-    Those of later groups are left out. Responses are padded to a size of the ladder, and orders to
-    the most of any part, so that a draw depends on its own groups alone.
+    Those of later groups are left out. Groups are padded to ``num_orders`` orders, and responses to
+    a size of the ladder, with zeros.
     """
     numbers = np.concatenate([part.numbers for part in parts])
     index = np.argsort(numbers)[: len(groups)]
     assert numbers[index].tolist() == list(range(len(groups)))
-    most = max(part.rollouts.tokens.shape[1] for part in parts)
+    rollouts, rewards = [part.rollouts for part in parts], [part.rewards for part in parts]
 
     def joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
-        """Concatenates arrays ``[b, K, ...]``."""
-        width = max(array.shape[-1] for array in arrays)
-        padded = [
-            np.pad(
-                array,
-                [
-                    (0, 0),
-                    (0, most - array.shape[1]),
-                    *[(0, 0)] * (array.ndim - 3),
-                    (0, width - array.shape[-1]),
-                ],
-            )
-            for array in arrays
-        ]
-        return np.concatenate(padded)[index]
+        return _concatenated(arrays, num_orders)[index]
 
-    rollouts, rewards = [part.rollouts for part in parts], [part.rewards for part in parts]
     lengths = joined([one.lengths for one in rollouts])
     longest = int(lengths.max())
-    padding = Ladder("response_lengths", response_lengths).fit(longest, "response length") - longest
+    padded = Ladder("response_lengths", response_lengths).fit(longest, "response length")
     real = np.arange(longest) < lengths[..., None]
 
     def of_tokens(arrays: Sequence[np.ndarray]) -> np.ndarray:
         # Parts differ in their padding.
         values = np.where(real, joined(arrays)[..., :longest], 0)
-        return np.pad(values, [(0, 0)] * 3 + [(0, padding)])
+        return np.pad(values, [(0, 0)] * 3 + [(0, padded - longest)])
 
-    return Draw(
-        orders,
-        groups,
-        Rollouts(
-            of_tokens([one.tokens for one in rollouts]),
-            of_tokens([one.logprobs for one in rollouts]),
-            lengths,
-            joined([one.stopped for one in rollouts]),
-        ),
-        Rewards(
-            joined([one.reward for one in rewards]),
-            joined([one.accuracy for one in rewards]),
-            joined([one.scored for one in rewards]),
-            {
-                name: joined([one.components[name] for one in rewards])
-                for name in rewards[0].components
-            },
-            sum((Counter(one.failed) for one in rewards), Counter[str]()),
-        ),
-        joined([part.texts for part in parts]),
-        seconds,
+    tokens = of_tokens([one.tokens for one in rollouts])
+    logprobs = of_tokens([one.logprobs for one in rollouts])
+    stopped = joined([one.stopped for one in rollouts])
+    names = rewards[0].components
+    graded = Rewards(
+        joined([one.reward for one in rewards]),
+        joined([one.accuracy for one in rewards]),
+        joined([one.scored for one in rewards]),
+        {name: joined([one.components[name] for one in rewards]) for name in names},
+        sum((Counter(one.failed) for one in rewards), Counter[str]()),
+    )
+    texts = joined([part.texts for part in parts])
+    drawn = Rollouts(tokens, logprobs, lengths, stopped)
+    return Draw(orders, groups, drawn, graded, texts, seconds)
+
+
+def _concatenated(arrays: Sequence[np.ndarray], num_orders: int) -> np.ndarray:
+    """Concatenates arrays ``[b, K, ...]``, padded to so many orders and the longest responses."""
+    shape = np.max([array.shape[1:] for array in arrays], axis=0)
+    shape[0] = num_orders
+    missing = [shape - array.shape[1:] for array in arrays]
+    return np.concatenate(
+        [
+            np.pad(array, [(0, 0), *((0, int(count)) for count in of_array)])
+            for array, of_array in zip(arrays, missing, strict=True)
+        ]
     )
 
 

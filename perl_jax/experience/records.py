@@ -15,7 +15,7 @@ KEPT = "kept"
 
 def outcomes_of(refill: Refill) -> list[str]:
     """What became of each group: ``kept``, or the last part of the name of a ``filter/`` metric."""
-    verdicts = [Verdict(verdict) for verdict in refill.verdicts[: refill.drawn]]
+    verdicts = [one for one in refill.verdicts[: refill.drawn] if one is not None]
     return [KEPT if one == Verdict.INFORMATIVE else one.name.lower() for one in verdicts]
 
 

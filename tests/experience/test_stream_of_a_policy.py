@@ -1,5 +1,7 @@
 """The steps of a real policy do not depend on how sampling is cut and how far ahead is drawn."""
 
+import gc
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -69,3 +71,14 @@ def test_how_many_are_drawn_ahead_changes_nothing(demo, steps, monkeypatch):
     ahead = [sum(one.metrics["filter/surplus"] for one in run) for run in (found, steps)]
     assert ahead[0] > ahead[1]
     assert_same(found, steps)
+
+
+def test_a_session_is_gone_with_its_last_use(demo):
+    gc.disable()
+    try:
+        session = demo.sampler.start(demo.model, num_rollouts=1, max_new_tokens=1)
+        alive = weakref.ref(session)
+        del session
+        assert alive() is None
+    finally:
+        gc.enable()
