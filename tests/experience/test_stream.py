@@ -186,7 +186,7 @@ def test_no_chunk_is_decoded_that_no_group_of_the_batch_needs():
 
 def test_a_batch_has_room_for_every_order_whichever_groups_are_in_it():
     one_image = [example(name, "a") for name in "pqrs"]
-    responses = dict.fromkeys("pqrs", ["1.", "0."])
+    responses = {name: ["1.", "0."] for name in "pqrs"}
     smaller = replace(PERMUTED, constant_groups=False)
     collected = collect(collector(one_image, responses, permutation=smaller))
     assert collected.batch.tokens.shape == (2, 2, 2, 6)
