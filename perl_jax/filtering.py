@@ -5,8 +5,10 @@ functions judge raw accuracy, before any other reward is mixed in. They are pure
 same accuracies decide alike, so gather the accuracies of all hosts first. NumPy only.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from functools import cached_property
 from typing import Annotated
 
 import numpy as np
@@ -103,47 +105,92 @@ def judge_groups(
     return verdicts
 
 
+# The estimate before anything is judged: half of the groups inform, as sure as of this many.
+_PRIOR_RATE, _PRIOR_GROUPS = 0.5, 16.0
+# What a step has judged counts this much less after each later step.
+_DECAY = 0.75
+# More groups are drawn when the informative ones are expected to exceed a batch by fewer standard
+# deviations than the first number, and then as many as exceed it by the second.
+_LEAST_MARGIN, _MARGIN = 0.0, 1.0
+
+
+@dataclass(frozen=True)
+class PassRate:
+    """How many of the groups that past steps judged inform; each step counts less as others follow.
+
+    Attributes:
+        informative: The groups that inform.
+        judged: All groups.
+    """
+
+    informative: float = 0.0
+    judged: float = 0.0
+
+    @property
+    def mean(self) -> float:
+        """The estimate, which starts at a half."""
+        return (self.informative + _PRIOR_RATE * _PRIOR_GROUPS) / self.weight
+
+    @property
+    def weight(self) -> float:
+        """How many groups the estimate is worth."""
+        return self.judged + _PRIOR_GROUPS
+
+    def after(self, informative: int, judged: int) -> "PassRate":
+        """The estimate after another step."""
+        return PassRate(_DECAY * self.informative + informative, _DECAY * self.judged + judged)
+
+
 @dataclass(frozen=True)
 class Refill:
     """The state of one step's draw: groups are drawn until enough of them inform.
 
         refill = Refill(target=B, max_groups=4 * B)
         while not refill.done:
-            accuracy, mask = roll_out_and_grade(next_examples(refill.next_draw))
+            accuracy, mask = roll_out_and_grade(next_examples(refill.next_draw()))
             refill = refill.add(accuracy, mask)
-        slots, real = refill.batch()
+        batch = [groups[number] for number in refill.indices]
 
-    Groups are numbered in the order in which they are drawn, from 0, over all rounds. The batch
-    is made of the first ``target`` informative ones. Further ones (``surplus``) are dropped, as a
-    later step's policy did not sample them. When the cap ends the draw early, the batch keeps its
-    shape: see `batch`.
+    Groups are numbered in the order in which they are drawn, from 0. The batch is made of the first
+    ``target`` informative ones in this order. With `draw` and `judge` in place of `add`, they are
+    drawn while others are still sampled, and judged in any order: the draw is done when every group
+    up to the last one of the batch is judged. Later ones (`surplus`) are dropped, as a later step's
+    policy did not sample them; draw their examples again. So a batch depends neither on what
+    finishes first nor on how many are drawn ahead. When the cap ends the draw, it is smaller.
 
     Attributes:
         target: B, how many informative groups make a batch.
         max_groups: The cap on groups drawn. At least ``target``.
         bounds: Which groups inform.
-        indices: Numbers of the groups kept, in the order drawn, at most ``target``.
-        drawn: How many groups were drawn: how far to move the data iterator.
-        too_easy: How many were dropped with this `Verdict`; ``too_hard`` and ``unscored`` likewise.
-        surplus: How many informative groups were dropped because the batch was already full.
-        rounds: How many draws there were.
+        verdicts: That on each group which was drawn; None: it is not judged yet.
+        draws: How many draws there were.
     """
 
     target: int
     max_groups: int
     bounds: Bounds = Bounds()
-    indices: tuple[int, ...] = ()
-    drawn: int = 0
-    too_easy: int = 0
-    too_hard: int = 0
-    unscored: int = 0
-    surplus: int = 0
-    rounds: int = 0
+    verdicts: tuple[Verdict | None, ...] = ()
+    draws: int = 0
 
     def __post_init__(self) -> None:
         for name, least in (("target", 1), ("max_groups", self.target)):
             if (value := getattr(self, name)) < least:
                 raise ValueError(f"{name}: expected at least {least}; got {value!r}")
+
+    @cached_property
+    def drawn(self) -> int:
+        """How many groups the batch is chosen from: those up to its last one.
+
+        All groups so far, while fewer than ``target`` are known to inform. It never grows after.
+        """
+        informative = self._informative
+        full = len(informative) >= self.target
+        return informative[self.target - 1] + 1 if full else len(self.verdicts)
+
+    @property
+    def indices(self) -> tuple[int, ...]:
+        """The numbers of the groups of the batch, ascending; all of them once `done`."""
+        return tuple(self._informative[: self.target])
 
     @property
     def kept(self) -> int:
@@ -151,84 +198,124 @@ class Refill:
         return len(self.indices)
 
     @property
-    def refills(self) -> int:
-        """Draws after the first."""
-        return max(self.rounds - 1, 0)
+    def surplus(self) -> int:
+        """How many groups were drawn in vain, as the batch is full without them."""
+        return len(self.verdicts) - self.drawn
 
     @property
-    def missing(self) -> int:
-        """How many informative groups the batch still lacks."""
-        return self.target - self.kept
+    def waiting(self) -> tuple[int, ...]:
+        """The numbers of the groups that are still to be judged."""
+        return tuple(n for n, one in enumerate(self.verdicts[: self.drawn]) if one is None)
 
     @property
     def cap_reached(self) -> bool:
         """Whether the cap ended the draw before the batch was full."""
-        return self.missing > 0 and self.drawn >= self.max_groups
+        return self.done and self.kept < self.target
 
-    @property
+    @cached_property
     def done(self) -> bool:
-        """Whether to stop drawing: the batch is full, or the cap is reached."""
-        return self.missing == 0 or self.cap_reached
+        """Whether the batch is known: it is full or at the cap, and no group is waiting."""
+        complete = len(self._informative) >= self.target or len(self.verdicts) == self.max_groups
+        return complete and not self.waiting
 
-    @property
-    def next_draw(self) -> int:
-        """How many groups to draw now: those missing, within the cap; 0 when done."""
-        return min(self.missing, self.max_groups - self.drawn)
+    def count(self, verdict: Verdict) -> int:
+        """How many of the groups that the batch is chosen from have this verdict."""
+        return self.verdicts[: self.drawn].count(verdict)
 
-    def add(self, accuracy_BxG: ArrayLike, mask_BxG: ArrayLike | None = None) -> "Refill":
-        """The state after one more draw.
+    def next_draw(self, past: PassRate = PassRate()) -> int:
+        """How many groups to draw now, within the cap; 0 if those on their way probably do.
+
+        It follows from the share of groups that inform, as those judged so far and ``past`` say:
+        the informative groups are expected to fill the batch with a margin of some standard
+        deviations. There are few draws: each is as large as that needs.
+        """
+        found, waiting = len(self._informative), len(self.waiting)
+        room = 0 if found >= self.target else self.max_groups - len(self.verdicts)
+        judged = len(self.verdicts) - waiting
+        weight = past.weight + judged
+        rate = (past.mean * past.weight + found) / weight
+        # Of so many groups, which inform at a rate that is known from ``weight`` groups.
+        count = waiting + np.arange(room + 1)
+        deviation = np.sqrt(count * rate * (1 - rate) * (weight + count) / (weight + 1))
+        expected = found + count * rate
+        if room == 0 or expected[0] - _LEAST_MARGIN * deviation[0] >= self.target:
+            return 0
+        enough = expected - _MARGIN * deviation >= self.target
+        return int(np.argmax(enough)) if enough.any() else room
+
+    def draw(self, count: int) -> "Refill":
+        """The state with ``count`` more groups on their way.
+
+        Raises:
+            ValueError: There are none, or more than the cap allows.
+        """
+        room = self.max_groups - len(self.verdicts)
+        if not 1 <= count <= room:
+            raise ValueError(f"draw: expected 1 to {room} groups; got {count}")
+        return replace(self, verdicts=self.verdicts + (None,) * count, draws=self.draws + 1)
+
+    def judge(
+        self,
+        numbers: Sequence[int],
+        accuracy_bxG: ArrayLike,
+        mask_bxG: ArrayLike | None = None,
+    ) -> "Refill":
+        """The state with the verdicts on some of the groups that were drawn.
 
         Args:
-            accuracy_BxG: ``[b, G]``, b groups in the order drawn, pooled over orders. b may differ
-                from `next_draw`, since a data set can end.
-            mask_BxG: Bool of the same shape, as for `informative_groups`.
+            numbers: The b groups.
+            accuracy_bxG: ``[b, G]``, pooled over orders.
+            mask_bxG: Bool of the same shape, as for `informative_groups`.
 
         Raises:
-            ValueError: For arrays of the wrong shape, no groups, or more than the cap allows.
+            ValueError: For arrays of the wrong shape, or groups that are not waiting.
         """
-        accuracy = np.asarray(accuracy_BxG)
-        if accuracy.ndim != 2:
-            raise ValueError(f"accuracy_BxG: expected axes [b, G]; got shape {[*accuracy.shape]}")
-        room = self.max_groups - self.drawn
-        if not 1 <= len(accuracy) <= room:
-            raise ValueError(f"accuracy_BxG: expected 1 to {room} groups; got {len(accuracy)}")
-        verdicts = judge_groups(accuracy, mask_BxG, self.bounds)
-        found = (self.drawn + np.flatnonzero(verdicts == Verdict.INFORMATIVE)).tolist()
-        return replace(
-            self,
-            indices=self.indices + tuple(found[: self.missing]),
-            drawn=self.drawn + len(accuracy),
-            too_easy=self.too_easy + int(np.sum(verdicts == Verdict.TOO_EASY)),
-            too_hard=self.too_hard + int(np.sum(verdicts == Verdict.TOO_HARD)),
-            unscored=self.unscored + int(np.sum(verdicts == Verdict.UNSCORED)),
-            surplus=self.surplus + max(len(found) - self.missing, 0),
-            rounds=self.rounds + 1,
-        )
+        accuracy = np.asarray(accuracy_bxG)
+        if accuracy.ndim != 2 or len(accuracy) != len(numbers):
+            raise ValueError(
+                f"accuracy_bxG: expected axes [b, G] with b = {len(numbers)}; got shape "
+                f"{[*accuracy.shape]}"
+            )
+        verdicts = list(self.verdicts)
+        found = judge_groups(accuracy, mask_bxG, self.bounds).tolist()
+        for number, verdict in zip(numbers, found, strict=True):
+            if not 0 <= number < len(verdicts) or verdicts[number] is not None:
+                raise ValueError(
+                    f"numbers: expected groups that were drawn and are not judged; got {number}"
+                )
+            verdicts[number] = Verdict(verdict)
+        return replace(self, verdicts=tuple(verdicts))
 
-    def batch(self) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Which groups make the batch, always ``target`` of them, so that no shape changes.
+    def add(self, accuracy_bxG: ArrayLike, mask_bxG: ArrayLike | None = None) -> "Refill":
+        """The state after a draw of b groups that are judged at once; see `draw` and `judge`."""
+        first = len(self.verdicts)
+        count = len(np.asarray(accuracy_bxG))
+        return self.draw(count).judge(range(first, first + count), accuracy_bxG, mask_bxG)
 
-        Returns:
-            ``(indices, real)``, ``[target]`` each: the numbers of the groups, in the order drawn,
-            and which slots hold a group of their own. A slot that is not real repeats the first
-            group of the batch (or group 0 if none was kept): mask it out of advantages and loss.
-            Skip the update of a batch without any real slot: its gradient is zero, but momentum
-            and weight decay would still move the parameters.
-
-        Raises:
-            ValueError: Before anything was drawn.
-        """
-        if self.drawn == 0:
-            raise ValueError("batch: expected at least one draw before it; got none")
-        filler = self.indices[0] if self.indices else 0
-        indices = np.array(self.indices + (filler,) * self.missing, np.int64)
-        return indices, np.arange(self.target) < self.kept
+    def may_end_with(self, numbers: Sequence[int]) -> bool:
+        """Whether the batch could be known once these groups are judged."""
+        verdicts = list(self.verdicts)
+        for number in numbers:
+            verdicts[number] = Verdict.INFORMATIVE
+        # With every other verdict as many groups have to be judged, or more.
+        return replace(self, verdicts=tuple(verdicts)).done
 
     def metrics(self) -> dict[str, int]:
         """The bookkeeping, by the names in the logs."""
-        names = ("drawn", "kept", "too_easy", "too_hard", "unscored", "surplus", "refills")
-        counts = {f"filter/{name}": getattr(self, name) for name in names}
-        return counts | {"filter/cap_reached": int(self.cap_reached)}
+        others = (Verdict.TOO_EASY, Verdict.TOO_HARD, Verdict.UNSCORED)
+        return {
+            "filter/drawn": self.drawn,
+            "filter/kept": self.kept,
+            **{f"filter/{one.name.lower()}": self.count(one) for one in others},
+            "filter/surplus": self.surplus,
+            "filter/refills": max(self.draws - 1, 0),
+            "filter/cap_reached": int(self.cap_reached),
+        }
+
+    @cached_property
+    def _informative(self) -> list[int]:
+        """The groups that are known to inform, ascending."""
+        return [n for n, one in enumerate(self.verdicts) if one == Verdict.INFORMATIVE]
 
 
 def _mean_accuracy(accuracy: ArrayLike, mask: ArrayLike | None) -> NDArray[np.float64]:

@@ -165,7 +165,10 @@ def _response_lengths(longest: int) -> tuple[int, ...]:
 
 
 def _order_counts(demand: Demand) -> tuple[int, ...]:
-    """The orders of a micro-batch: of permuted groups only, of half as many, of none."""
+    """The orders of a micro-batch: of permuted groups only, of half as many, of none.
+
+    Groups of constant size always ask as many orders; their prompts, each read once, are fewer.
+    """
     groups = demand.micro_groups
     share = demand.permuted * np.mean([len(row.prompts) > 1 for row in demand.rows])
     counts = [groups * demand.orders]

@@ -166,12 +166,13 @@ def _ladder_faults(config: RunConfig, rows: Rows) -> Iterator[Finding]:
     sampler, packing = config.rollout.sampler, config.learner.packing
     trained, asked = rows.surveyed, rows.surveyed_held_out
     groups = -(-packing.micro_groups // shards)
+    asked = _orders_of_every_group(config)
     drawn = [*(trained if isinstance(config, TrainConfig) else ()), *asked]
     of_update: dict[str, Callable[[SurveyedRow], int]] = {
         "prompt_lengths": lambda row: max(row.prompts),
         "patches": lambda row: groups * row.patches,
         "images": lambda row: groups * len(row.images),
-        "orders": lambda row: groups * len(row.prompts),
+        "orders": lambda row: groups * max(asked, len(row.prompts)),
     }
     of_sampler: dict[str, Callable[[SurveyedRow], int]] = {
         "prompt_lengths": lambda row: max(row.prompts),
@@ -191,6 +192,13 @@ def _ladder_faults(config: RunConfig, rows: Rows) -> Iterator[Finding]:
                     f"expected at least {size(largest)}, for {many}example "
                     f"{largest.example.id!r}; the largest is {rungs[-1]} ('auto' fits it)",
                 )
+
+
+def _orders_of_every_group(config: RunConfig) -> int:
+    """The orders that every group is asked under, or more."""
+    if isinstance(config, TrainConfig) and config.permutation.constant_groups:
+        return 1 + config.permutation.num_orders
+    return 1
 
 
 def _schedule_faults(config: RunConfig) -> Iterator[Finding]:

@@ -94,7 +94,8 @@ def train(config: TrainConfig, workdir: str | Path, start: Start = _AS_IT_IS) ->
         )
         collector = Collector(
             parts.sampler,
-            parts.pipeline.take,
+            parts.pipeline.take_ahead,
+            parts.pipeline.put_back,
             make_rewarder(config, parts),
             lambda groups, responses: forward_operations(model, groups, responses).forward(),
             rollout=config.rollout,

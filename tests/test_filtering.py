@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from perl_jax.filtering import Refill, Verdict, informative_groups, judge_groups
+from perl_jax.filtering import PassRate, Refill, Verdict, informative_groups, judge_groups
 
 RIGHT, WRONG, MIXED = [1, 1, 1, 1], [0, 0, 0, 0], [1, 0, 0, 0]
 
@@ -91,14 +91,12 @@ def test_wrong_shapes_and_bounds_are_named():
 
 
 def test_a_refill_goes_on_until_the_batch_is_full():
-    refill = Refill(target=3, max_groups=12)
-    assert (refill.next_draw, refill.done) == (3, False)
-    refill = refill.add([MIXED, RIGHT, WRONG])  # groups 0, 1, 2
-    assert (refill.next_draw, refill.missing, refill.done) == (2, 2, False)
+    refill = Refill(target=3, max_groups=12).add([MIXED, RIGHT, WRONG])  # groups 0, 1, 2
+    assert (refill.kept, refill.done) == (1, False)
     refill = refill.add([WRONG, MIXED])  # groups 3, 4
-    assert (refill.next_draw, refill.done) == (1, False)
+    assert (refill.kept, refill.done) == (2, False)
     refill = refill.add([MIXED])  # group 5
-    assert (refill.next_draw, refill.done, refill.cap_reached) == (0, True, False)
+    assert (refill.next_draw(), refill.done, refill.cap_reached) == (0, True, False)
     assert refill.indices == (0, 4, 5)
     assert refill.metrics() == {
         "filter/drawn": 6,
@@ -110,27 +108,23 @@ def test_a_refill_goes_on_until_the_batch_is_full():
         "filter/refills": 2,
         "filter/cap_reached": 0,
     }
-    indices, real = refill.batch()
-    np.testing.assert_array_equal(indices, [0, 4, 5])
-    np.testing.assert_array_equal(real, [True, True, True])
 
 
-def test_the_surplus_is_dropped_in_the_order_drawn():
+def test_groups_after_the_last_one_of_the_batch_are_surplus_and_count_nowhere():
     refill = Refill(target=3, max_groups=8).add([MIXED, WRONG, MIXED, WRONG])
-    assert refill.next_draw == 1
-    refill = refill.add([RIGHT, MIXED, MIXED, MIXED])
+    refill = refill.add([RIGHT, MIXED, MIXED, RIGHT])
     assert refill.indices == (0, 2, 5)
-    assert (refill.surplus, refill.too_easy, refill.too_hard, refill.refills) == (2, 1, 2, 1)
+    assert (refill.drawn, refill.surplus) == (6, 2)
+    metrics = refill.metrics()
+    assert (metrics["filter/too_easy"], metrics["filter/too_hard"]) == (1, 2)
 
 
-def test_the_cap_ends_the_draw_and_the_batch_keeps_its_shape():
+def test_the_cap_ends_the_draw_with_a_smaller_batch():
     refill = Refill(target=3, max_groups=4).add([WRONG, MIXED, RIGHT])
-    assert refill.next_draw == 1  # two are missing, but the cap leaves one
+    assert refill.next_draw() == 1  # Two are missing, but the cap leaves one.
     refill = refill.add([WRONG])
-    assert (refill.cap_reached, refill.done, refill.next_draw) == (True, True, 0)
-    indices, real = refill.batch()
-    np.testing.assert_array_equal(indices, [1, 1, 1])
-    np.testing.assert_array_equal(real, [True, False, False])
+    assert (refill.cap_reached, refill.done, refill.next_draw()) == (True, True, 0)
+    assert (refill.indices, refill.drawn, refill.surplus) == ((1,), 4, 0)
     assert refill.metrics()["filter/cap_reached"] == 1
 
 
@@ -139,45 +133,128 @@ def test_a_full_batch_at_the_cap_is_no_reached_cap():
     assert (refill.done, refill.cap_reached) == (True, False)
 
 
-def test_without_any_informative_group_no_slot_is_real():
+def test_a_batch_can_be_empty():
     refill = Refill(target=2, max_groups=2).add([WRONG, RIGHT])
-    indices, real = refill.batch()
-    np.testing.assert_array_equal(indices, [0, 0])
-    np.testing.assert_array_equal(real, [False, False])
+    assert (refill.done, refill.kept, refill.indices) == (True, 0, ())
 
 
 def test_unscored_groups_are_counted_apart():
     refill = Refill(target=1, max_groups=4).add([MIXED, MIXED], [[0] * 4, [1] * 4])
-    assert (refill.unscored, refill.too_hard, refill.indices) == (1, 0, (1,))
+    assert (refill.count(Verdict.UNSCORED), refill.indices) == (1, (1,))
+    assert refill.count(Verdict.TOO_HARD) == 0
 
 
-def test_the_groups_drawn_are_all_accounted_for_in_random_runs():
+# Groups that are judged while others are sampled.
+
+
+def test_the_batch_waits_for_every_group_before_its_last():
+    refill = Refill(target=2, max_groups=8).draw(4).judge([3, 1], [MIXED, MIXED])
+    # Groups 0 and 2 could still inform, and then take the place of group 3.
+    assert (refill.waiting, refill.drawn, refill.done) == ((0, 2), 4, False)
+    refill = refill.judge([2], [MIXED])
+    assert (refill.waiting, refill.drawn, refill.done) == ((0,), 3, False)
+    refill = refill.judge([0], [WRONG])
+    assert (refill.done, refill.indices, refill.surplus) == (True, (1, 2), 1)
+
+
+def test_groups_after_as_many_as_inform_are_not_waited_for():
+    refill = Refill(target=2, max_groups=8).draw(6).judge([0, 1], [MIXED, MIXED])
+    assert (refill.done, refill.drawn, refill.surplus) == (True, 2, 4)
+
+
+def test_a_batch_is_the_same_in_whatever_order_groups_are_judged_and_drawn():
     rng = np.random.default_rng(1)
     for _ in range(50):
         target = int(rng.integers(1, 9))
         cap = target + int(rng.integers(0, 20))
-        refill, seen = Refill(target, cap), []
-        while not refill.done:
-            # Now and then more than were asked for.
-            count = min(refill.next_draw + int(rng.integers(0, 3)), cap - refill.drawn)
-            accuracy = rng.integers(0, 2, (count, 3))
-            mask = rng.random(accuracy.shape) < 0.8
-            seen.append((accuracy, mask))
-            refill = refill.add(accuracy, mask)
-        accuracy, mask = (np.concatenate(parts) for parts in zip(*seen, strict=True))
-        informative = np.flatnonzero(informative_groups(accuracy, mask))
-        assert refill.indices == tuple(informative[:target].tolist())
-        dropped = refill.too_easy + refill.too_hard + refill.unscored + refill.surplus
-        assert refill.kept + dropped == refill.drawn == len(accuracy) <= cap
-        assert refill.kept == target or refill.cap_reached
+        accuracy = rng.integers(0, 2, (cap, 3))
+        mask = rng.random(accuracy.shape) < 0.8
+        informative = np.flatnonzero(informative_groups(accuracy, mask))[:target]
+        full = len(informative) == target
+        drawn = informative[-1] + 1 if full else cap
+        verdicts = judge_groups(accuracy, mask)[:drawn]
+        for _ in range(3):
+            refill = Refill(target, cap)
+            while not refill.done:
+                more = refill.next_draw() + int(rng.integers(0, 3))
+                if count := min(more, cap - len(refill.verdicts)):
+                    refill = refill.draw(count)
+                chosen = rng.permutation(refill.waiting)[: int(rng.integers(1, 4))].tolist()
+                refill = refill.judge(chosen, accuracy[chosen], mask[chosen])
+            assert refill.indices == tuple(informative.tolist())
+            assert (refill.drawn, refill.cap_reached) == (drawn, not full)
+            for verdict in Verdict:
+                assert refill.count(verdict) == np.sum(verdicts == verdict)
 
 
-def test_adding_makes_a_new_state_and_leaves_the_old_one():
+def test_a_draw_may_end_with_some_groups_if_all_others_before_its_end_are_judged():
+    refill = Refill(target=2, max_groups=8).draw(4).judge([0], [MIXED])
+    assert not refill.may_end_with([3])  # 1 and 2 come first.
+    assert refill.may_end_with([1])
+    assert not refill.judge([1], [WRONG]).may_end_with([3])
+    assert refill.judge([1, 2], [WRONG, RIGHT]).may_end_with([3])
+    assert Refill(target=2, max_groups=2).draw(2).may_end_with([1, 0])
+
+
+# How many to draw.
+
+
+def test_the_first_draw_is_larger_the_fewer_groups_informed_before():
+    draws = []
+    for rate in (1.0, 0.9, 0.5, 0.2):
+        past = PassRate()
+        for _ in range(20):
+            past = past.after(round(rate * 400), 400)
+        draws.append(Refill(target=100, max_groups=1000).next_draw(past))
+    # 100 / rate, and a deviation of about sqrt(100 (1 - rate)) / rate more.
+    assert draws == sorted(draws)
+    np.testing.assert_allclose(draws, [101, 117, 217, 555], rtol=0.04)
+
+
+def test_more_are_drawn_when_those_on_their_way_will_not_do_and_few_times():
+    past = PassRate().after(500, 1000)
+    refill = Refill(target=100, max_groups=1000)
+    first = refill.next_draw(past)
+    refill = refill.draw(first)
+    assert refill.next_draw(past) == 0
+    # As expected, half of them inform.
+    half = list(range(100))
+    assert refill.judge(half, [MIXED, WRONG] * 50).next_draw(past) == 0
+    worse = refill.judge(half, [MIXED, WRONG, WRONG, WRONG] * 25)
+    assert worse.next_draw(past) > 40
+    assert worse.draw(worse.next_draw(past)).next_draw(past) == 0
+
+
+def test_nothing_is_drawn_while_enough_are_known_to_inform():
+    refill = Refill(target=2, max_groups=8).draw(4).judge([2, 3], [MIXED, MIXED])
+    assert refill.next_draw(PassRate(0, 1000)) == 0
+
+
+def test_a_draw_that_cannot_go_beyond_its_target_takes_all_at_once():
+    assert Refill(target=5, max_groups=5).next_draw(PassRate(1000, 1000)) == 5
+    assert Refill(target=5, max_groups=5).next_draw(PassRate(0, 1000)) == 5
+
+
+def test_the_estimate_starts_at_a_half_and_follows_the_last_steps():
+    rate = PassRate()
+    assert rate.mean == 0.5
+    rate = rate.after(8, 16)
+    assert (rate.informative, rate.judged, rate.mean) == (8, 16, 0.5)
+    rate = rate.after(16, 16)
+    # 3/4 of the step before count: (6 + 16 + 8) of (12 + 16 + 16).
+    assert (rate.informative, rate.judged) == (22, 28)
+    assert rate.mean == pytest.approx(30 / 44)
+
+
+# What is refused.
+
+
+def test_judging_makes_a_new_state_and_leaves_the_old_one():
     before = Refill(target=2, max_groups=4)
     after = before.add([MIXED])
     assert (before.drawn, after.drawn) == (0, 1)
     with pytest.raises(dataclasses.FrozenInstanceError):
-        after.drawn = 7
+        after.draws = 7
 
 
 def test_draws_that_the_loop_should_not_have_made_are_refused():
@@ -186,10 +263,12 @@ def test_draws_that_the_loop_should_not_have_made_are_refused():
         refill.add([MIXED] * 3)
     with pytest.raises(ValueError, match="expected 1 to 2 groups; got 0"):
         refill.add(np.zeros((0, 4)))
-    with pytest.raises(ValueError, match=r"expected axes \[b, G\]; got shape \[4\]"):
-        refill.add(MIXED)
-    with pytest.raises(ValueError, match="batch: expected at least one draw before it"):
-        refill.batch()
+    with pytest.raises(ValueError, match=r"expected axes \[b, G\] with b = 4; got shape \[4\]"):
+        Refill(target=1, max_groups=8).add(MIXED)
+    drawn = refill.draw(1).judge([0], [MIXED])
+    for number in (0, 1, -1):
+        with pytest.raises(ValueError, match=f"drawn and are not judged; got {number}"):
+            drawn.judge([number], [MIXED])
 
 
 def test_a_target_beyond_the_cap_is_refused():

@@ -1,64 +1,50 @@
 """Collects a step's batch: draws, permutes, samples, grades and filters until it is full."""
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import jax
 import numpy as np
 
 from perl_jax.activity import Activity, silent
-from perl_jax.buckets import Ladder
 from perl_jax.data.pipeline.pipeline import Taken
 from perl_jax.experience.album import Album
 from perl_jax.experience.config import GroupFilterConfig, PermutationConfig, RolloutConfig
-from perl_jax.experience.draws import Draw, concatenate, padded, rollout_metrics
-from perl_jax.experience.records import digests, outcomes_of, records_of
+from perl_jax.experience.draws import Draw, Graded, in_order, rollout_metrics
+from perl_jax.experience.groups import GroupMaker
+from perl_jax.experience.past import Past
+from perl_jax.experience.records import outcomes_of, records_of
 from perl_jax.experience.rewarded import decode_rollouts, reward_rollouts
+from perl_jax.experience.stream import run_stream
+from perl_jax.filtering import Refill
 from perl_jax.mesh import BatchSharding
 from perl_jax.models import Policy
 from perl_jax.objectives import Objective
-from perl_jax.permutation import (
-    Orders,
-    Rules,
-    orders_for,
-    permutation_metrics,
-    permutation_rate,
-    rule_for,
-    rules_from_config,
-)
-from perl_jax.processing import Processor
+from perl_jax.permutation import Orders, permutation_metrics, permutation_rate
 from perl_jax.rewards import Rewarder
-from perl_jax.rollout import Group, Sampler
-from perl_jax.types import (
-    Example,
-    ImagePatches,
-    Responses,
-    TrainBatch,
-    conversation_text,
-    prompt_of,
-)
-from perl_jax.update.exchange import gather_groups
+from perl_jax.rollout import Group, Rollouts, Sampler
+from perl_jax.types import Responses, TrainBatch
 
 
 @dataclass(frozen=True, eq=False)
 class Collected:
-    """The result of one step's draws.
+    """The result of one step's draw.
 
     Attributes:
-        batch: The batch for the update; None if no group informs.
+        batch: The batch for the update, of the groups that inform; None if there is none.
         metrics: Metrics by their names in the logs.
-        operations: The least floating-point operations of the draws.
+        operations: The least floating-point operations of the draw, without surplus.
         records: What was asked and said, as JSON: a row for each group.
+        past: What the next step has to know.
     """
 
     batch: TrainBatch | None
     metrics: dict[str, float]
     operations: int
     records: list[dict[str, Any]]
+    past: Past
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +53,8 @@ class Collector:
 
     Attributes:
         sampler: Draws responses; has the processor.
-        take: Gives the next n prepared examples, see `Pipeline.take`.
+        take: Gives the next n prepared examples, see `Pipeline.take_ahead`.
+        put_back: Gives back the last n of them, see `Pipeline.put_back`.
         rewarder: Computes rewards.
         operations: Counts the operations of a forward pass over groups and responses.
         rollout: Sampling settings.
@@ -86,6 +73,7 @@ class Collector:
 
     sampler: Sampler
     take: Callable[[int], Taken]
+    put_back: Callable[[int], None]
     rewarder: Rewarder
     operations: Callable[[Sequence[Group], Responses], int]
     rollout: RolloutConfig
@@ -101,153 +89,149 @@ class Collector:
     pictured: int | None = None
     activity: Activity = silent
 
-    @cached_property
-    def _rules(self) -> Rules:
-        return rules_from_config(self.permutation.rules)
+    def collect(
+        self, model: Policy, step: int, key: jax.Array, past: Past | None = None
+    ) -> Collected:
+        """Draws groups until enough of them inform; the next step begins after the last of these.
 
-    def collect(self, model: Policy, step: int, key: jax.Array) -> Collected:
-        """Draws groups until enough of them inform. The key is the step's; steps count from 0."""
-        rate = permutation_rate(step, self.total_steps, self.permutation.schedule)
-        refill = self.filtering.refill(self.rollout.groups)
-        draws: list[Draw] = []
-        while not refill.done:
-            self.activity("waiting for rows")
-            taken = self.take(refill.next_draw)
-            draw = self._draw(model, step, rate, key, refill.drawn, taken)
-            refill = refill.add(_pooled(draw.rewards.accuracy), _pooled(draw.rewards.scored))
-            draws.append(draw)
-        drawn = concatenate(draws)
-        indices, real = refill.batch()
-        batch = batch_of(drawn, indices, real, self.objective) if real.any() else None
+        The result is a function of the arguments, the data and the seed; only the times, the decode
+        steps and the surplus depend on how the work is cut.
+
+        Args:
+            model: The policy.
+            step: The number of the step, from 0.
+            key: The step's key.
+            past: What the steps before found; None: there were none.
+        """
+        past = past or Past()
+        drawing = _Drawing(self, model, step, key)
+        refill = drawing.run(past)
+        self.put_back(refill.surplus)
+        drawn = drawing.result(refill.drawn)
+        batch = None
+        if refill.kept:
+            batch = batch_of(drawn, refill.indices, self.objective, self.rollout.groups)
         metrics = {
-            "permutation/rate": rate,
+            "permutation/rate": drawing.rate,
             **permutation_metrics(drawn.orders),
             **refill.metrics(),
+            "filter/pass_rate": past.pass_rate.mean,
+            "filter/empty": float(batch is None),
             **rollout_metrics(drawn),
         }
+        advantages = {}
         if batch is not None:
             metrics["advantage/std"] = float(batch.advantages[batch.mask.any(-1)].std())
-        advantages = (
-            {} if batch is None else dict(zip(indices[real], batch.advantages, strict=False))
-        )
-        outcomes, decode = outcomes_of(drawn, refill), self.sampler.processor.decode
+            advantages = dict(zip(refill.indices, batch.advantages, strict=True))
+        outcomes, decode = outcomes_of(refill), self.sampler.processor.decode
         records = records_of(drawn, outcomes, advantages, decode, self.recorded)
         if self.album is not None:
             self.album.write()
         responses = Responses(drawn.rollouts.tokens, drawn.rollouts.lengths)
-        return Collected(batch, metrics, self.operations(drawn.groups, responses), records)
+        operations = self.operations(drawn.groups, responses)
+        return Collected(batch, metrics, operations, records, past.after(refill))
 
-    def _groups(
-        self, step: int, rate: float, first: int, taken: Taken
-    ) -> tuple[list[Orders], list[Group]]:
-        """The orders and prompts of all examples of a draw, on all hosts.
 
-        ``first`` is the number of examples that the step has drawn before.
-        """
-        held = [None if one is None else self._orders(step, rate, one) for one in taken.examples]
-        # An example may come twice in one step; its number keeps its streams apart.
-        encoded = [
-            None
-            if one is None
-            else encode_group(f"{first + n}/{one.examples[0].id}", one, self.sampler.processor)
-            for n, one in enumerate(held)
-        ]
-        told = [None if one is None else _note(one) for one in held]
-        groups, notes = gather_groups(encoded, told, self.sharding, taken.feeds)
-        return [one or _of_note(note) for one, note in zip(held, notes, strict=True)], groups
+class _Drawing:
+    """The groups of one step, on their way through a collector's parts."""
 
-    def _orders(self, step: int, rate: float, example: Example) -> Orders:
-        return orders_for(
-            example,
-            rule_for(example, rules=self._rules, unknown=self.permutation.unknown),
-            seed=self.seed,
-            step=step,
-            rate=rate if self.permutation.num_orders else 0.0,
-            num_orders=self.permutation.num_orders,
+    def __init__(self, collector: Collector, model: Policy, step: int, key: jax.Array) -> None:
+        self._of, self._start = collector, time.perf_counter()
+        rollout, permutation = collector.rollout, collector.permutation
+        self.rate = permutation_rate(step, collector.total_steps, permutation.schedule)
+        self._make = GroupMaker(
+            collector.sampler.processor,
+            permutation,
+            collector.sharding,
+            collector.seed,
+            step,
+            self.rate,
         )
-
-    def _draw(
-        self, model: Policy, step: int, rate: float, key: jax.Array, first: int, taken: Taken
-    ) -> Draw:
-        start = time.perf_counter()
-        orders, groups = self._groups(step, rate, first, taken)
-        if self.album is not None:
-            pictured = len(groups) if self.pictured is None else max(0, self.pictured - first)
-            for group in groups[:pictured]:
-                self.album.add(group.images)
-        rollouts = self.sampler.sample(
+        self._sampling = collector.sampler.start(
             model,
-            groups,
-            num_rollouts=self.rollout.num_rollouts,
-            max_new_tokens=self.rollout.max_new_tokens,
-            strategy=self.rollout.strategy(),
+            num_rollouts=rollout.num_rollouts,
+            max_new_tokens=rollout.max_new_tokens,
+            strategy=rollout.strategy(),
             key=key,
-            most_orders=self.rollout.groups * (1 + self.permutation.num_orders),
-            activity=self.activity,
+            most_orders=rollout.groups * (1 + permutation.num_orders),
+            activity=collector.activity,
         )
-        ladder = Ladder("response_lengths", self.response_lengths)
-        length = ladder.fit(rollouts.tokens.shape[-1], "response length")
-        rollouts = padded(rollouts, 1 + self.permutation.num_orders, length)
-        sampled = time.perf_counter()
-        sharding = self.sharding
-        here = [sharding.is_leader and group.feed in (None, sharding.own_feed) for group in groups]
-        self.activity("grading")
-        texts = decode_rollouts(self.sampler.processor.decode, rollouts, np.array(here))
-        rewards = reward_rollouts(self.rewarder, orders, rollouts, texts)
-        seconds = {
-            "perf/rollout_seconds": sampled - start,
-            "perf/reward_seconds": time.perf_counter() - sampled,
-        }
-        return Draw(orders, groups, rollouts, rewards, texts, seconds)
+        self._orders: list[Orders] = []
+        self._groups: list[Group] = []
+        self._graded: list[Graded] = []
+        self._reward_seconds = 0.0
+
+    def run(self, past: Past) -> Refill:
+        """Draws until the batch is known."""
+        one = self._of
+        refill = one.filtering.refill(one.rollout.groups)
+        return run_stream(
+            self._sampling, self._draw, self._judge, refill, past.pass_rate, one.activity
+        )
+
+    def result(self, count: int) -> Draw:
+        """The first ``count`` groups; the others are surplus."""
+        seconds = time.perf_counter() - self._start
+        return in_order(
+            self._graded,
+            self._orders[:count],
+            self._groups[:count],
+            1 + self._of.permutation.num_orders,
+            self._of.response_lengths,
+            {
+                "perf/decode_steps": self._sampling.stats.get("decode_steps", 0),
+                "perf/rollout_seconds": seconds - self._reward_seconds,
+                "perf/reward_seconds": self._reward_seconds,
+            },
+        )
+
+    def _draw(self, first: int, count: int) -> Sequence[Group]:
+        orders, groups = self._make(first, self._of.take(count))
+        album, pictured = self._of.album, self._of.pictured
+        if album is not None:
+            shown = len(groups) if pictured is None else max(0, pictured - first)
+            for group in groups[:shown]:
+                album.add(group.images)
+        self._orders += orders
+        self._groups += groups
+        return groups
+
+    def _judge(self, refill: Refill, numbers: Sequence[int], rollouts: Rollouts) -> Refill:
+        start, sharding = time.perf_counter(), self._of.sharding
+        feeds = [self._groups[number].feed for number in numbers]
+        here = [sharding.is_leader and feed in (None, sharding.own_feed) for feed in feeds]
+        texts = decode_rollouts(self._of.sampler.processor.decode, rollouts, np.array(here))
+        orders = [self._orders[number] for number in numbers]
+        rewards = reward_rollouts(self._of.rewarder, orders, rollouts, texts)
+        self._graded.append(Graded(numbers, rollouts, rewards, texts))
+        self._reward_seconds += time.perf_counter() - start
+        return refill.judge(numbers, _pooled(rewards.accuracy), _pooled(rewards.scored))
 
 
-def batch_of(
-    drawn: Draw, indices: np.ndarray, real: np.ndarray, objective: Objective
-) -> TrainBatch:
-    """The batch of the drawn groups with these indices, int ``[B]``.
+def batch_of(drawn: Draw, indices: Sequence[int], objective: Objective, most: int) -> TrainBatch:
+    """The batch of the drawn groups with these indices, at most ``most``.
 
-    Groups that are not ``real``, bool ``[B]``, and rollouts without a grade have no tokens in the
-    mask and do not count in the advantages of their group.
+    Rollouts without a grade have no tokens in the mask and do not count in the advantages of their
+    group.
     """
-    rollouts, reward = drawn.rollouts, drawn.rewards.reward[indices]
-    counts = drawn.rewards.scored[indices] & real[:, None, None]
-    advantages = objective.advantages(jax.device_put(reward), jax.device_put(counts))
+    chosen = list(indices)
+    rollouts, rewards = drawn.rollouts, drawn.rewards.reward[chosen]
+    scored = drawn.rewards.scored[chosen]
+    # Of one shape, whatever the number of groups, so that this compiles once.
+    padding = [(0, most - len(chosen)), (0, 0), (0, 0)]
+    padded = (jax.device_put(np.pad(array, padding)) for array in (rewards, scored))
+    advantages = np.asarray(objective.advantages(*padded))[: len(chosen)]
     return TrainBatch(
-        groups=tuple(drawn.groups[n] for n in indices),
-        tokens=rollouts.tokens[indices],
-        lengths=rollouts.lengths[indices],
-        logprobs=rollouts.logprobs[indices],
-        rewards=reward,
-        advantages=np.asarray(advantages),
-        mask=rollouts.mask[indices] & counts[..., None],
+        groups=tuple(drawn.groups[number] for number in chosen),
+        tokens=rollouts.tokens[chosen],
+        lengths=rollouts.lengths[chosen],
+        logprobs=rollouts.logprobs[chosen],
+        rewards=rewards,
+        advantages=advantages,
+        mask=rollouts.mask[chosen] & scored[..., None],
     )
 
 
 def _pooled(values: np.ndarray) -> np.ndarray:
     """Flattens ``[b, K, N]`` to ``[b, G]``."""
     return values.reshape(len(values), -1)
-
-
-def encode_group(id: str, orders: Orders, processor: Processor) -> Group:
-    """Encodes an example under its orders."""
-    prompts = [processor.encode(prompt_of(one), one.images) for one in orders.examples]
-    return Group.of(id, prompts)
-
-
-def _note(one: Orders) -> str:
-    """The facts about an example that all hosts need besides prompts, as JSON.
-
-    The texts are for the record, and shorter than the prompts that are sent with them.
-    """
-    own = one.examples[0]
-    asked = [[conversation_text(example), example.answer] for example in one.examples]
-    facts = [own.id, own.source, digests(own), asked, one.orders.tolist(), one.drawn, one.reason]
-    return json.dumps(facts)
-
-
-def _of_note(note: str) -> Orders:
-    """The orders of an example of another host; its images have names alone."""
-    id, source, names, asked, orders, drawn, reason = json.loads(note)
-    images = tuple(ImagePatches(np.empty((0, 0), np.float32), (0, 0), digest=n) for n in names)
-    examples = tuple(Example(id, source, text, images, answer) for text, answer in asked)
-    return Orders(np.array(orders, np.int64), examples, drawn, reason)

@@ -51,12 +51,15 @@ class PermutationConfig(Checked):
         num_orders: Permuted orders beside an example's own; 0 is plain GRPO.
         schedule: The share of permuted examples over the run.
         rules: Your rules by source, see `rules_from_config`; they precede the built-in ones.
+        constant_groups: Whether an example that keeps its order has as many responses as one that
+            is shown in others, as in the paper; otherwise it has ``num_rollouts``.
         unknown: ``error``, or ``keep`` to leave examples of a source without a rule in order.
     """
 
     num_orders: CountOrZero = 1
     schedule: Schedule = field(default_factory=Schedule)
     rules: Mapping[str, Any] = field(default_factory=dict)
+    constant_groups: bool = True
     unknown: Annotated[Literal["error", "keep"], Expects("error or keep")] = "error"
 
     def _check_together(self) -> None:
@@ -71,13 +74,15 @@ class GroupFilterConfig(Checked):
         enabled: Whether other groups are dropped and replaced.
         bounds: The mean accuracies that are kept.
         max_draws: The most groups drawn for a step, as a multiple of ``rollout.groups``.
+        max_empty_steps: The run ends after so many steps in a row without an informative group.
     """
 
     enabled: bool = True
     bounds: Bounds = field(default_factory=Bounds)
     max_draws: Count = 4
+    max_empty_steps: Count = 10
 
     def refill(self, groups: int) -> Refill:
-        """The initial state of a step's draws."""
+        """The initial state of a step's draws; without the filter, it draws ``groups`` once."""
         bounds = self.bounds if self.enabled else Bounds(0.0, 1.0, inclusive=True)
         return Refill(groups, self.max_draws * groups if self.enabled else groups, bounds)

@@ -1,4 +1,4 @@
-"""Graded rollouts: concatenated, measured and recorded."""
+"""Graded rollouts of a step: put in order, measured and recorded."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -6,17 +6,32 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from perl_jax.buckets import Ladder
 from perl_jax.permutation import Orders
 from perl_jax.rewards import Rewards
 from perl_jax.types import Group, Rollouts
 
 
 @dataclass(frozen=True, eq=False)
-class Draw:
-    """Graded rollouts of b examples; arrays are ``[b, K, N]`` and ``[b, K, N, R]``.
+class Graded:
+    """Graded rollouts of some groups of a step; arrays are ``[b, K, N]`` and ``[b, K, N, R]``.
 
-    ``texts`` are the responses' texts, ``[b, K, N]``, None where this host has not decoded them.
-    ``seconds`` are durations by their names in the logs.
+    Attributes:
+        numbers: The numbers of the groups, in the order drawn.
+        texts: The responses' texts, ``[b, K, N]``, None where this host has not decoded them.
+    """
+
+    numbers: Sequence[int]
+    rollouts: Rollouts
+    rewards: Rewards
+    texts: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Draw:
+    """The groups that the batch of a step is chosen from, in the order drawn.
+
+    Attributes are those of `Graded`; ``seconds`` are durations by their names in the logs.
     """
 
     orders: Sequence[Orders]
@@ -27,55 +42,74 @@ class Draw:
     seconds: Mapping[str, float]
 
 
-def padded(rollouts: Rollouts, orders: int, length: int) -> Rollouts:
-    """Pads rollouts to K orders and R tokens, so that later programs see few shapes."""
-    _, k, _, r = rollouts.tokens.shape
-    rows = [(0, 0), (0, orders - k), (0, 0)]
-    return Rollouts(
-        tokens=np.pad(rollouts.tokens, [*rows, (0, length - r)]),
-        logprobs=np.pad(rollouts.logprobs, [*rows, (0, length - r)]),
-        lengths=np.pad(rollouts.lengths, rows),
-        stopped=np.pad(rollouts.stopped, rows),
-        stats=rollouts.stats,
-    )
+def in_order(
+    parts: Sequence[Graded],
+    orders: Sequence[Orders],
+    groups: Sequence[Group],
+    num_orders: int,
+    response_lengths: tuple[int, ...],
+    seconds: Mapping[str, float],
+) -> Draw:
+    """Puts the rollouts of the ``groups`` in the order drawn, in whatever order they finished.
 
+    Those of later groups are left out. Groups are padded to ``num_orders`` orders, and responses to
+    a size of the ladder, with zeros.
+    """
+    numbers = np.concatenate([part.numbers for part in parts])
+    index = np.argsort(numbers)[: len(groups)]
+    assert numbers[index].tolist() == list(range(len(groups)))
+    rollouts, rewards = [part.rollouts for part in parts], [part.rewards for part in parts]
 
-def concatenate(draws: Sequence[Draw]) -> Draw:
-    """Concatenates the draws of a step; responses are padded to the longest."""
-    longest = max(draw.rollouts.tokens.shape[-1] for draw in draws)
-    drawn = [padded(d.rollouts, d.rollouts.tokens.shape[1], longest) for d in draws]
-    rewards = [draw.rewards for draw in draws]
-    sampled = [(one.tokens, one.logprobs, one.lengths, one.stopped) for one in drawn]
-    graded = [(one.reward, one.accuracy, one.scored) for one in rewards]
-    tokens, logprobs, lengths, stopped = map(np.concatenate, zip(*sampled, strict=True))
-    reward, accuracy, scored = map(np.concatenate, zip(*graded, strict=True))
+    def joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
+        return _concatenated(arrays, num_orders)[index]
+
+    lengths = joined([one.lengths for one in rollouts])
+    longest = int(lengths.max())
+    padded = Ladder("response_lengths", response_lengths).fit(longest, "response length")
+    real = np.arange(longest) < lengths[..., None]
+
+    def of_tokens(arrays: Sequence[np.ndarray]) -> np.ndarray:
+        # Parts differ in their padding.
+        values = np.where(real, joined(arrays)[..., :longest], 0)
+        return np.pad(values, [(0, 0)] * 3 + [(0, padded - longest)])
+
+    tokens = of_tokens([one.tokens for one in rollouts])
+    logprobs = of_tokens([one.logprobs for one in rollouts])
+    stopped = joined([one.stopped for one in rollouts])
     names = rewards[0].components
-    components = {name: np.concatenate([one.components[name] for one in rewards]) for name in names}
-    stats: Counter[str] = Counter()
-    failed: Counter[str] = Counter()
-    seconds: Counter[str] = Counter()
-    for draw in draws:
-        stats.update(draw.rollouts.stats)
-        failed.update(draw.rewards.failed)
-        seconds.update(draw.seconds)
-    return Draw(
-        [one for draw in draws for one in draw.orders],
-        [one for draw in draws for one in draw.groups],
-        Rollouts(tokens, logprobs, lengths, stopped, stats),
-        Rewards(reward, accuracy, scored, components, failed),
-        np.concatenate([draw.texts for draw in draws]),
-        seconds,
+    graded = Rewards(
+        joined([one.reward for one in rewards]),
+        joined([one.accuracy for one in rewards]),
+        joined([one.scored for one in rewards]),
+        {name: joined([one.components[name] for one in rewards]) for name in names},
+        sum((Counter(one.failed) for one in rewards), Counter[str]()),
+    )
+    texts = joined([part.texts for part in parts])
+    drawn = Rollouts(tokens, logprobs, lengths, stopped)
+    return Draw(orders, groups, drawn, graded, texts, seconds)
+
+
+def _concatenated(arrays: Sequence[np.ndarray], num_orders: int) -> np.ndarray:
+    """Concatenates arrays ``[b, K, ...]``, padded to so many orders and the longest responses."""
+    shape = np.max([array.shape[1:] for array in arrays], axis=0)
+    shape[0] = num_orders
+    missing = [shape - array.shape[1:] for array in arrays]
+    return np.concatenate(
+        [
+            np.pad(array, [(0, 0), *((0, int(count)) for count in of_array)])
+            for array, of_array in zip(arrays, missing, strict=True)
+        ]
     )
 
 
 def rollout_metrics(drawn: Draw) -> dict[str, float]:
-    """Metrics over all drawn rollouts, of kept and of dropped groups."""
+    """Metrics over all rollouts of a draw, of kept and of dropped groups."""
     rollouts, rewards, scored = drawn.rollouts, drawn.rewards, drawn.rewards.scored
     real = rollouts.lengths > 0
     prompts = sum(
-        len(prompt.tokens) * int((rollouts.lengths[b, k] > 0).sum())
+        len(group.prompts[number].tokens) * int((rollouts.lengths[b, k] > 0).sum())
         for b, group in enumerate(drawn.groups)
-        for k, prompt in enumerate(group.prompts)
+        for k, number in enumerate(group.asked)
     )
     return {
         "reward/mean": _mean(rewards.reward[scored]),

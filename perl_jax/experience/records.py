@@ -7,24 +7,16 @@ from typing import Any
 import numpy as np
 
 from perl_jax.experience.draws import Draw
-from perl_jax.filtering import Refill, Verdict, judge_groups
+from perl_jax.filtering import Refill, Verdict
 from perl_jax.types import Example, ImagePatches, conversation_text
 
-KEPT, SURPLUS = "kept", "surplus"
+KEPT = "kept"
 
 
-def outcomes_of(drawn: Draw, refill: Refill) -> list[str]:
+def outcomes_of(refill: Refill) -> list[str]:
     """What became of each group: ``kept``, or the last part of the name of a ``filter/`` metric."""
-    accuracy, scored = (
-        values.reshape(len(values), -1) for values in (drawn.rewards.accuracy, drawn.rewards.scored)
-    )
-    kept = set(refill.indices)
-    return [
-        (KEPT if number in kept else SURPLUS)
-        if verdict == Verdict.INFORMATIVE
-        else Verdict(verdict).name.lower()
-        for number, verdict in enumerate(judge_groups(accuracy, scored, refill.bounds))
-    ]
+    verdicts = [one for one in refill.verdicts[: refill.drawn] if one is not None]
+    return [KEPT if one == Verdict.INFORMATIVE else one.name.lower() for one in verdicts]
 
 
 def records_of(

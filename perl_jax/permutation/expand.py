@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,7 +20,8 @@ class Orders:
     """The orders of one example at one step.
 
     Attributes:
-        orders: int64 ``[K, S]``; row 0 is the identity.
+        orders: int64 ``[K, S]``; row 0 is the identity. A group of constant size may ask under the
+            same order several times.
         examples: The example under each of the K orders.
         drawn: Whether the gate chose this example to be permuted.
         reason: The reason code if it was chosen but has only its own order.
@@ -30,6 +31,17 @@ class Orders:
     examples: tuple[Example, ...]
     drawn: bool
     reason: str | None = None
+
+    @property
+    def distinct(self) -> int:
+        """The number of different orders."""
+        return len({tuple(order) for order in self.orders.tolist()})
+
+    def in_turns(self, count: int) -> "Orders":
+        """The same orders, in turns until there are ``count``: for a group of constant size."""
+        turns = [k % len(self.examples) for k in range(count)]
+        examples = tuple(self.examples[k] for k in turns)
+        return replace(self, orders=self.orders[turns], examples=examples)
 
 
 def orders_for(
@@ -66,14 +78,14 @@ def permutation_metrics(batch: Collection[Orders]) -> dict[str, float]:
     Returns:
         ``permutation/rate_drawn``: the share of examples that the gate chose; it follows the
         schedule. ``permutation/rate_realised``: the share that was really shown in another order.
-        ``permutation/orders``: the mean number of orders, including the example's own. And
+        ``permutation/orders``: the mean number of different orders, with the example's own. And
         ``permutation/kept/<reason>`` for every reason that occurred: the share kept in order.
     """
     total = max(len(batch), 1)
     metrics = {
         "permutation/rate_drawn": sum(item.drawn for item in batch) / total,
-        "permutation/rate_realised": sum(len(item.orders) > 1 for item in batch) / total,
-        "permutation/orders": sum(len(item.orders) for item in batch) / total,
+        "permutation/rate_realised": sum(item.distinct > 1 for item in batch) / total,
+        "permutation/orders": sum(item.distinct for item in batch) / total,
     }
     reasons = Counter(item.reason for item in batch if item.reason is not None)
     return metrics | {

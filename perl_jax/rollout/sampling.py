@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from weakref import WeakMethod
 
 import jax
 import numpy as np
@@ -85,7 +86,15 @@ class Sampling:
             request.most_orders,
         )
         self._encoder = Encoder(runner, config, shared=request.most_orders is not None)
-        self.decoder = Decoder(runner, self._encoder, sizes, strategy, drawing, self._take)
+        # A cycle of references would keep the model's memory after the last use of this object.
+        taking = WeakMethod(self._take)
+
+        def take(order: OrderRollouts, n: int, tokens: np.ndarray, logprobs: np.ndarray) -> None:
+            taken = taking()
+            assert taken is not None
+            taken(order, n, tokens, logprobs)
+
+        self.decoder = Decoder(runner, self._encoder, sizes, strategy, drawing, take)
         self._ids: set[str] = set()
         self._groups: list[list[OrderRollouts]] = []
         # Groups that are not complete, and those that nobody wants.

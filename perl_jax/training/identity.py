@@ -22,6 +22,7 @@ FREE = (
     "evaluation", "early_stop", "checkpoint", "logging", "export", "hosts", "data.held_out",
     "data.pipeline.max_bad_fraction", "permutation.unknown", "learner.max_logprob_gap",
     "optimizer.max_skipped", "reward.max_failed", "reward.function_deadline",
+    "filtering.max_empty_steps",
     # Where and how the work is done: none of it changes the results, except for rounding.
     "mesh", "rollout.mesh", "rollout.sampler", "reward.workers", "learner.packing",
     "learner.remat", "learner.logprob_chunk", "data.pipeline.workers", "data.pipeline.prefetch",

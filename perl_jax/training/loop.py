@@ -77,6 +77,10 @@ class Stepper(Protocol):
         """Does step ``number``, from 0; ``state`` is donated."""
         raise NotImplementedError
 
+    def check(self) -> None:
+        """Raises an error if the run must end after this step, which is logged and not saved."""
+        return
+
     def host_state(self) -> dict[str, Any]:
         """The part of a checkpoint besides the state, JSON-able: the position in the data."""
         return {"data": self.pipeline.state()}
@@ -157,7 +161,8 @@ class Loop:
 
         Raises:
             FloatingPointError: Too many updates in a row were not finite.
-            ValueError: Sampler and trainer disagree by more than allowed.
+            ValueError: Sampler and trainer disagree by more than allowed, or the stepper's `check`
+                fails.
         """
         with CompilationCounter() as compilations:
             if self.evaluate and progression.evaluated < 0:
@@ -252,6 +257,7 @@ class Loop:
                 f"step {step}: sampler and trainer disagree on a token's log-probability by {gap}, "
                 f"more than learner.max_logprob_gap = {self.max_logprob_gap}"
             )
+        self.stepper.check()
 
     def _speed(self, result: StepResult, seconds: float) -> dict[str, float]:
         tokens = result.metrics["rollout/tokens"]

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import jax
 from flax import nnx
@@ -11,6 +12,7 @@ from flax import nnx
 from perl_jax.activity import Activity, silent
 from perl_jax.data.pipeline.pipeline import Pipeline
 from perl_jax.experience.collect import Collector
+from perl_jax.experience.past import Past
 from perl_jax.experience.rollout_copy import RolloutCopy
 from perl_jax.models import Policy
 from perl_jax.training.loop import Stepper, StepResult
@@ -29,6 +31,7 @@ class Reinforce(Stepper):
         pipeline: The source of the collector's examples.
         copy: Copies the policy to the mesh of rollouts; None if they use the update's mesh.
         activity: Hears what the update is at.
+        past: What the steps so far tell the next one.
     """
 
     learner: Learner
@@ -36,6 +39,7 @@ class Reinforce(Stepper):
     pipeline: Pipeline
     copy: RolloutCopy | None = None
     activity: Activity = silent
+    past: Past = field(default_factory=Past)
     _told_of_fewer: bool = field(default=False, init=False)
 
     def policy(self, state: TrainState) -> Policy:
@@ -47,7 +51,8 @@ class Reinforce(Stepper):
         """Collects a batch and updates on it; a batch without a gradient changes nothing."""
         policy, seconds = self._timed_policy(state)
         key = jax.random.fold_in(state.key, number)
-        collected = self.collector.collect(policy, number, key)
+        collected = self.collector.collect(policy, number, key, self.past)
+        self.past = collected.past
         # Frees the copy's memory for the update.
         del policy
         stats: Mapping[str, jax.Array] = {}
@@ -60,6 +65,19 @@ class Reinforce(Stepper):
         if not stats:
             metrics["update/applied"] = 0.0
         return StepResult(state, metrics, stats, operations, collected.records)
+
+    def check(self) -> None:
+        """Raises ValueError if too many steps in a row had no informative group."""
+        self.past.check(self.collector.filtering)
+
+    def host_state(self) -> dict[str, Any]:
+        """The position in the data, and what the next step has to know of the last ones."""
+        return {**super().host_state(), "past": self.past.state()}
+
+    def restore(self, host: dict[str, Any]) -> None:
+        """Resumes from a `host_state`; an older checkpoint may lack the past."""
+        super().restore(host)
+        self.past = Past.of(host["past"]) if "past" in host else Past()
 
     def _timed_policy(self, state: TrainState) -> tuple[Policy, dict[str, float]]:
         """The policy for rollouts, and the time of its copy."""

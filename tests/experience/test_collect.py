@@ -4,7 +4,7 @@ Faults that two runs do not show when they are compared with each other, and the
 
 =====================================================  =============================================
 rollouts without a grade in the loss mask              test_rollouts_without_a_grade_have_no_weight
-fillers not masked                                     test_groups_that_only_fill_the_batch_up_...
+fillers in place of missing groups                     test_a_batch_at_the_cap_has_fewer_groups
 step 0 given to the order sampler at every step        test_an_example_is_shown_in_other_orders_...
 one stream for an example that comes twice in a step   test_an_example_that_comes_twice_has_...
 =====================================================  =============================================
@@ -20,6 +20,8 @@ a stale metric attached to a checkpoint                test_a_checkpoint_has_the
 ``>`` for ``>=`` at ``max_skipped``                    test_a_run_fails_when_the_updates_skipped_...
 =====================================================  =============================================
 """
+
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -40,13 +42,25 @@ PERMUTED = PermutationConfig(num_orders=1, schedule=Schedule("constant"), rules=
 UNFILTERED = GroupFilterConfig(enabled=False)
 
 
-def collector(examples, responses, **changes):
+class Rows:
+    """Examples in this order; ``place`` is the number of the next one."""
+
+    def __init__(self, examples):
+        self.examples, self.place = examples, 0
+
+    def take(self, count):
+        taken = self.examples[self.place : self.place + count]
+        assert len(taken) == count
+        self.place += count
+        return Taken(taken, [0] * count)
+
+    def put_back(self, count):
+        self.place -= count
+
+
+def collector(examples, responses, sampler=None, **changes):
     """A collector of two rollouts of up to four tokens; examples come in this order."""
-    rows = iter(examples)
-
-    def take(count):
-        return Taken([next(rows) for _ in range(count)], [0] * count)
-
+    rows = Rows(examples)
     settings = {
         "rollout": RolloutConfig(groups=2, num_rollouts=2, max_new_tokens=4),
         "permutation": IN_ORDER,
@@ -57,8 +71,9 @@ def collector(examples, responses, **changes):
         "total_steps": 100,
     }
     return Collector(
-        Sampler(responses),
-        take,
+        sampler or Sampler(responses),
+        rows.take,
+        rows.put_back,
         Rewarder(RewardConfig(weights={"accuracy": 1.0}, workers=1), Grader(), 4),
         lambda groups, responses: 10 * len(groups) + int(responses.lengths.sum()),
         **{**settings, **changes},
@@ -73,8 +88,13 @@ def orders_in(collected):
     return [row["orders"] for row in collected.records]
 
 
-def collect(collector, step=0, seed=0):
-    return collector.collect("policy", step, jax.random.key(seed))
+def collect(collector, step=0, seed=0, past=None):
+    return collector.collect("policy", step, jax.random.key(seed), past)
+
+
+def adds(made):
+    """The ids of the groups that were added at once, of all steps."""
+    return [ids for session in made.sampler.sessions for ids in session.adds]
 
 
 MIXED = {name: ["1.", "0.", "0.", "1."] for name in "pqrstu"}
@@ -115,14 +135,15 @@ def test_rollouts_without_a_grade_have_no_weight():
     np.testing.assert_allclose(batch.advantages[0], [[0.7071, 0.0, -0.7071]], atol=1e-4)
 
 
-def test_groups_that_only_fill_the_batch_up_have_no_weight():
+def test_a_batch_at_the_cap_has_fewer_groups():
     responses = {"p": ["1.", "1."], "q": ["0.", "1."]}
     made = collector(P_AND_Q, responses, filtering=GroupFilterConfig(max_draws=1))
     collected = collect(made)
     batch = collected.batch
-    assert [group.id for group in batch.groups] == ["1/q", "1/q"]
-    assert batch.mask.any(-1).tolist() == [[[True, True]], [[False, False]]]
-    assert batch.advantages[1].tolist() == [[0.0, 0.0]]
+    assert [group.id for group in batch.groups] == ["1/q"]
+    assert batch.mask.any(-1).tolist() == [[[True, True]]]
+    assert batch.rewards.tolist() == [[[0, 1]]]
+    np.testing.assert_allclose(batch.advantages, [[[-0.7071, 0.7071]]], atol=1e-4)
     assert outcomes(collected) == ["too_easy", "kept"]
     counts = ("filter/drawn", "filter/kept", "filter/too_easy", "filter/cap_reached")
     assert [collected.metrics[name] for name in counts] == [2, 1, 1, 1]
@@ -131,7 +152,8 @@ def test_groups_that_only_fill_the_batch_up_have_no_weight():
 def test_an_order_that_an_example_does_not_have_has_no_weight():
     fixed = example("q", "a")  # One image has no other order.
     responses = {"p": ["1.", "0.", "1.", "0."], "q": ["1.", "0."]}
-    batch = collect(collector([example("p"), fixed], responses, permutation=PERMUTED)).batch
+    smaller = replace(PERMUTED, constant_groups=False)
+    batch = collect(collector([example("p"), fixed], responses, permutation=smaller)).batch
     assert batch.lengths.tolist() == [[[2, 2], [2, 2]], [[2, 2], [0, 0]]]
     assert batch.mask.any(-1).tolist() == [[[True] * 2] * 2, [[True] * 2, [False] * 2]]
     assert batch.advantages[1, 1].tolist() == [0.0, 0.0]
@@ -156,29 +178,25 @@ def test_there_is_no_batch_where_no_group_informs():
 
 
 def test_groups_that_do_not_inform_are_replaced_by_the_next_examples():
-    examples = [example(name) for name in "pqrs"]
-    responses = {"p": ["1.", "1."], "q": ["1.", "0."], "r": ["0.", "0."], "s": ["0.", "1."]}
+    examples = [example(name) for name in "pqrstu"]
+    responses = {**MIXED, "p": ["1.", "1."], "q": ["1.", "0."], "r": ["0.", "0."]}
     made = collector(examples, responses, filtering=GroupFilterConfig(max_draws=3))
     collected = collect(made)
-    assert [[group.id for group in call["groups"]] for call in made.sampler.calls] == [
-        ["0/p", "1/q"], ["2/r"], ["3/s"],
-    ]  # fmt: skip
     assert [group.id for group in collected.batch.groups] == ["1/q", "3/s"]
     assert [row["id"] for row in collected.records] == ["p", "q", "r", "s"]
     assert outcomes(collected) == ["too_easy", "kept", "too_hard", "kept"]
-    assert collected.metrics["filter/refills"] == 2
+    assert collected.metrics["filter/drawn"] == 4
 
 
-def test_every_draw_of_a_step_has_the_policy_and_the_key_of_the_step():
-    examples = [example(name) for name in "pqr"]
-    responses = {**MIXED, "p": ["1.", "1."]}
-    made = collector(examples, responses, filtering=GroupFilterConfig(max_draws=2))
+def test_a_step_draws_with_the_policy_and_the_key_of_the_step():
+    made = collector(P_AND_Q, MIXED)
     collect(made, seed=5)
-    assert len(made.sampler.calls) == 2
-    for call in made.sampler.calls:
-        assert call["model"] == "policy"
-        assert call["key"] == jax.random.key(5)
-        assert (call["num_rollouts"], call["max_new_tokens"]) == (2, 4)
+    (session,) = made.sampler.sessions
+    arguments = session.arguments
+    assert arguments["model"] == "policy"
+    assert arguments["key"] == jax.random.key(5)
+    assert (arguments["num_rollouts"], arguments["max_new_tokens"]) == (2, 4)
+    assert arguments["most_orders"] == 2
 
 
 def test_an_example_that_comes_twice_has_streams_of_its_own():
@@ -186,9 +204,14 @@ def test_an_example_that_comes_twice_has_streams_of_its_own():
     always_right = {"p": ["1.", "1."]}
     made = collector([example("p")] * 4, always_right, filtering=GroupFilterConfig(max_draws=2))
     collect(made)
-    assert len(made.sampler.calls) == 2
-    ids = [group.id for call in made.sampler.calls for group in call["groups"]]
+    ids = [id for at_once in adds(made) for id in at_once]
     assert len(set(ids)) == len(ids) == 4
+
+
+def test_without_the_filter_exactly_the_batch_is_drawn_at_once():
+    made = collector([example(name) for name in "pqrs"], MIXED)
+    assert collect(made).metrics["filter/surplus"] == 0
+    assert adds(made) == [["0/p", "1/q"]]
 
 
 # Orders.
@@ -212,8 +235,8 @@ def test_an_example_is_shown_in_other_orders_at_another_step():
 def test_prompts_show_the_images_in_the_orders_of_the_record():
     made = collector(P_AND_Q, MIXED, permutation=PERMUTED)
     orders = orders_in(collect(made, step=1))
-    (call,) = made.sampler.calls
-    for group, of_example in zip(call["groups"], orders, strict=True):
+    (session,) = made.sampler.sessions
+    for group, of_example in zip(session.groups, orders, strict=True):
         assert of_example[0] == [0, 1, 2, 3]
         shown = [[chr(token) for token in prompt.tokens] for prompt in group.prompts]
         assert shown == [["abcd"[slot] for slot in order] for order in of_example]

@@ -28,13 +28,16 @@ class Stepper:
     Attributes:
         stats: What a step's update says, by the number of the step from 0.
         skipped: How many updates in a row were skipped after it.
+        fails_after: The steps after which its check fails.
     """
 
     def __init__(
         self,
         stats: Mapping[int, Mapping[str, float]] | None = None,
         skipped: Mapping[int, int] | None = None,
+        fails_after: int | None = None,
     ) -> None:
+        self.fails_after = fails_after
         self.stats, self.skipped = stats or {}, skipped or {}
         self.steps: list[int] = []
 
@@ -48,6 +51,10 @@ class Stepper:
         metrics = {"rollout/tokens": 10.0, "reward/mean": 0.5, "perf/rollout_seconds": 0.0}
         after = state_of(number + 1, self.skipped.get(number, 0))
         return StepResult(after, metrics, stats, 100, [{"id": str(number)}])
+
+    def check(self) -> None:
+        if len(self.steps) == self.fails_after:
+            raise ValueError(f"{len(self.steps)} steps are enough")
 
     def host_state(self) -> dict[str, Any]:
         return {"data": len(self.steps)}

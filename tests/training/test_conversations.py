@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from perl_jax.evaluation.evaluate import _task
-from perl_jax.experience.collect import encode_group
+from perl_jax.experience.groups import encode_group
 from perl_jax.permutation import Rule, orders_for
 from perl_jax.training.supervised import Supervised
 from perl_jax.types import PROMPT_TEMPLATE, SYSTEM_PROMPT, Example, ImagePatches, Prompt, Turn

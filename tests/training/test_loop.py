@@ -177,6 +177,14 @@ def test_a_run_goes_on_where_they_agree_as_far_as_is_asked(gap, allowed):
     assert run(scripted, max_logprob_gap=allowed).finished
 
 
+def test_a_run_fails_when_the_stepper_says_so_after_the_step_is_logged_and_before_it_is_saved():
+    scripted = Scripted(Stepper(fails_after=3))
+    with pytest.raises(ValueError, match="3 steps are enough"):
+        run(scripted)
+    assert list(scripted.rows) == [1, 2, 3]
+    assert scripted.saved.steps == [1, 2]
+
+
 # What the run says.
 
 

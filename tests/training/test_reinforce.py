@@ -1,6 +1,7 @@
 """A step of reinforcement learning, of scripted parts: keys, policies, and what it reports."""
 
 import gc
+import json
 import weakref
 from types import SimpleNamespace
 
@@ -10,6 +11,9 @@ import pytest
 from flax import nnx
 
 from perl_jax.experience.collect import Collected
+from perl_jax.experience.config import GroupFilterConfig
+from perl_jax.experience.past import Past
+from perl_jax.filtering import PassRate
 from perl_jax.training.reinforce import Reinforce
 from perl_jax.update.learner import UpdateConfig
 from perl_jax.update.state import TrainState
@@ -49,17 +53,22 @@ class Learner:
 class Collector:
     """Collects the batches that are given, and remembers what it was asked for."""
 
+    filtering = GroupFilterConfig(max_empty_steps=2)
+
     def __init__(self, *batches):
-        self.batches = list(batches)
+        self.batches, self.pasts = list(batches), []
         self.weights, self.numbers, self.keys = [], [], []
         self.models = []
 
-    def collect(self, model, number, key):
+    def collect(self, model, number, key, past):
+        self.pasts.append(past)
         self.weights.append(float(model.weight[...]))
         self.models.append(weakref.ref(model))
         self.numbers.append(number)
         self.keys.append(key)
-        return Collected(self.batches.pop(0), {"reward/mean": 0.5}, 10, [{"id": "p"}])
+        batch = self.batches.pop(0)
+        after = Past(PassRate(1.0, number + 2.0), past.empty_steps + (batch is None))
+        return Collected(batch, {"reward/mean": 0.5}, 10, [{"id": "p"}], after)
 
 
 def state_of(weight):
@@ -154,11 +163,36 @@ def test_the_copy_for_rollouts_is_drawn_with_and_gone_before_the_update():
 @pytest.mark.parametrize("older", [{}, {"filter": {"filter/drawn": 8}}])
 def test_a_checkpoint_holds_the_position_in_the_data(older):
     stepper, places = stepper_of()
-    assert stepper.host_state() == {"data": {"rows": 3}}
-    # Older checkpoints have counts of the filter besides.
+    assert stepper.host_state()["data"] == {"rows": 3}
+    # Older checkpoints lack the past, and have counts of the filter besides.
     stepper.restore({"data": {"rows": 5}, **older})
     # Another order, which the run was allowed, begins.
     assert places == [({"rows": 5}, True)]
+
+
+def test_every_step_knows_the_past_and_so_does_a_resumed_run():
+    stepper, _ = stepper_of("a", None, "c")
+    for number in (0, 1):
+        stepper.step(number, state_of(0))
+    resumed, _ = stepper_of("c")
+    resumed.restore(json.loads(json.dumps(stepper.host_state())))
+    for one in (stepper, resumed):
+        one.step(2, state_of(0))
+    assert stepper.collector.pasts == [
+        Past(),
+        Past(PassRate(1, 2)),
+        Past(PassRate(1, 3), empty_steps=1),
+    ]
+    assert resumed.collector.pasts == stepper.collector.pasts[2:]
+
+
+def test_too_many_steps_without_an_informative_group_end_the_run():
+    stepper, _ = stepper_of(None, None)
+    stepper.step(0, state_of(0))
+    stepper.check()
+    stepper.step(1, state_of(0))
+    with pytest.raises(ValueError, match="no group informed in 2 steps in a row"):
+        stepper.check()
 
 
 def test_the_records_are_what_was_collected():

@@ -11,6 +11,7 @@ from perl_jax.data import Pipeline, PipelineConfig, Preparer
 from perl_jax.data.sources.digits import Digits, DigitsConfig
 from perl_jax.experience.collect import Collected, Collector
 from perl_jax.experience.config import GroupFilterConfig, PermutationConfig, RolloutConfig
+from perl_jax.experience.past import Past
 from perl_jax.models import Policy, load_model
 from perl_jax.objectives import Objective
 from perl_jax.permutation import Schedule
@@ -53,12 +54,19 @@ class Demo:
 
     def collect(self, *, filtering=None, reward=None, seed=0, skew=None) -> Collected:
         """The first step's rollouts of a run."""
+        return self.collect_steps(1, filtering, reward, seed, skew)[0]
+
+    def collect_steps(
+        self, steps, filtering=None, reward=None, seed=0, skew=None, sampler=SAMPLER
+    ) -> list[Collected]:
+        """The rollouts of the first steps of a run whose policy stays as it is."""
         prepare = Preparer(self.processor, max_prompt_tokens=80)
         source = Digits(DigitsConfig(rows=64, seed=1, skew=skew))
         with Pipeline(source, prepare, PipelineConfig(), seed=seed) as pipeline:
             collector = Collector(
-                self.sampler,
-                pipeline.take,
+                self.sampler if sampler is SAMPLER else Sampler(self.processor, sampler),
+                pipeline.take_ahead,
+                pipeline.put_back,
                 Rewarder(reward or RewardConfig(), self.grader, TOKENS),
                 lambda groups, responses: 0,
                 rollout=RolloutConfig(groups=GROUPS, num_rollouts=ROLLOUTS, max_new_tokens=TOKENS),
@@ -69,7 +77,12 @@ class Demo:
                 seed=seed,
                 total_steps=10,
             )
-            return collector.collect(self.model, 0, jax.random.key(seed))
+            past, found = Past(), list[Collected]()
+            for step in range(steps):
+                key = jax.random.key(seed + 100 * step)
+                found.append(collector.collect(self.model, step, key, past))
+                past = found[-1].past
+            return found
 
     def learner(self) -> Learner:
         """A learner whose optimizer has no weight decay."""

@@ -187,7 +187,7 @@ def test_the_filter_keeps_informative_groups_alone_and_counts_the_others(demo):
     assert all(0 < accuracy.mean() < 1 for accuracy in kept)
     counts = {name.split("/")[1]: value for name, value in collected.metrics.items()
               if name.startswith("filter/")}  # fmt: skip
-    dropped = sum(counts[name] for name in ("too_easy", "too_hard", "unscored", "surplus"))
+    dropped = sum(counts[name] for name in ("too_easy", "too_hard", "unscored"))
     assert counts["kept"] + dropped == counts["drawn"] == len(collected.records)
     assert counts["kept"] == len(kept)
 

@@ -133,6 +133,10 @@ class Pipeline(AbstractContextManager["Pipeline"]):
         self._iterator = _iterate(rows, read if self._pool is None else self._pool, config)
         # The next rows, whose outcome all hosts know.
         self._known: deque[Example | Skipped | None] = deque()
+        # Those that `put_back` may give back, each with the rows of its part skipped before it.
+        self._ahead: list[tuple[Example | Skipped | None, int]] = []
+        # Rows before this place have been told of.
+        self._told = 0
 
     @property
     def skipped(self) -> Counter[str]:
@@ -176,6 +180,13 @@ class Pipeline(AbstractContextManager["Pipeline"]):
             RuntimeError: A worker was killed or failed, or hosts disagree.
             OSError: Reading failed, without workers.
         """
+        self._ahead.clear()
+        taken = self.take_ahead(count)
+        self._ahead.clear()
+        return taken
+
+    def take_ahead(self, count: int) -> Taken:
+        """Takes examples as `take` does, so that the last of them can be put back."""
         if count < 1:
             raise ValueError(f"count: expected at least 1; got {count}")
         if self._closed:
@@ -202,11 +213,38 @@ class Pipeline(AbstractContextManager["Pipeline"]):
                 facts = {"row": row.row, **id, "reason": row.reason, "message": row.message}
                 self._log.add(place + 1, facts)
             mine = self._sharding.is_leader and self._sharding.is_own_row(place)
-            self._count.add(row, self._order.part(place), log=mine)
+            part = self._order.part(place)
+            self._ahead.append((row, self._count.in_a_row(part)))
+            self._count.add(row, part, log=mine and place >= self._told)
+            self._told = max(self._told, place + 1)
             if not isinstance(row, Skipped):
                 taken.examples.append(row)
                 taken.feeds.append(self._sharding.feed_of_row(place))
         return taken
+
+    def put_back(self, count: int) -> None:
+        """Puts back the last ``count`` examples taken with `take_ahead`; the others are used.
+
+        The place, the counts and the log of bad rows become those of a pipeline that took the used
+        ones alone. What was put back stays prepared, and is taken next. All hosts must call it.
+
+        Raises:
+            ValueError: Fewer were taken ahead since the last call.
+        """
+        taken = sum(not isinstance(row, Skipped) for row, _ in self._ahead)
+        if not 0 <= count <= taken:
+            raise ValueError(f"count: expected 0 to {taken} examples taken ahead; got {count}")
+        skipped = False
+        # Rows skipped after the last example that is used come again, too.
+        while self._ahead and (count or isinstance(self._ahead[-1][0], Skipped)):
+            row, in_a_row = self._ahead.pop()
+            count -= not isinstance(row, Skipped)
+            skipped |= isinstance(row, Skipped)
+            self._known.appendleft(row)
+            self._count.take_back(row, self._order.part(self.rows - 1), in_a_row)
+        self._ahead.clear()
+        if self._log and skipped:
+            self._log.take_back(self.rows)
 
     def _look(self, wanted: int) -> list[Example | Skipped | None]:
         """Reads the next rows, of which about ``wanted`` are usable."""
@@ -277,6 +315,8 @@ class Pipeline(AbstractContextManager["Pipeline"]):
         # Grain's iterator only knows how many rows it gave.
         self._iterator.set_state({"next_index": self._sharding.own_rows_before(state["rows"])})
         self._known.clear()
+        self._ahead.clear()
+        self._told = 0
         self._count.restore(state["rows"], state["skipped"], state["filtered"])
         if self._log:
             self._log.take_back(state["rows"])

@@ -136,6 +136,21 @@ class SkipCount:
                 f"max_bad_fraction = {self._max_fraction}:\n{self._table()}"
             )
 
+    def in_a_row(self, part: str) -> int:
+        """How many rows of a part were skipped since its last usable one."""
+        return self._in_a_row[part]
+
+    def take_back(self, row: Example | Skipped | None, part: str, in_a_row: int) -> None:
+        """Un-counts the last row, of a part of which ``in_a_row`` were skipped before it."""
+        self.rows -= 1
+        self._in_a_row[part] = in_a_row
+        if isinstance(row, Skipped):
+            counts = self.filtered if isinstance(row, Filtered) else self.skipped
+            counts[row.reason] -= 1
+            # A reason that is not counted has no entry, in states as in logs.
+            if not counts[row.reason]:
+                del counts[row.reason]
+
     @property
     def _wanted(self) -> int:
         return self.rows - self.filtered.total()

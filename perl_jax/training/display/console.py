@@ -33,7 +33,6 @@ _DROPPED = {
     "filter/too_easy": "too easy",
     "filter/too_hard": "too hard",
     "filter/unscored": "unscored",
-    "filter/surplus": "surplus",
 }
 
 

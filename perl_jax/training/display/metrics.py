@@ -61,6 +61,7 @@ METRICS: dict[str, Metric] = {
     "rollout/length": Metric("length of a response", "tokens"),
     "rollout/length_max": Metric("length of the longest response", "tokens", "max"),
     "rollout/truncated": Metric("responses cut off at the token limit", "share"),
+    "perf/decode_steps": Metric("decode steps of the rollouts, one after another", "steps"),
     "rollout/tokens": Metric("prompt and response tokens of all rollouts drawn", "tokens"),
     "permutation/rate": Metric("scheduled probability that an example is permuted", "share"),
     "permutation/rate_drawn": Metric("examples that the gate chose to permute", "share"),
@@ -68,13 +69,19 @@ METRICS: dict[str, Metric] = {
     "permutation/orders": Metric("orders of an example, its own among them", "orders"),
     "permutation/kept/<reason>": Metric("examples that it kept from being permuted", "share"),
     "filter/kept": Metric("informative groups that were trained on", "groups"),
-    "filter/drawn": Metric("groups drawn until the batch was full", "groups"),
+    "filter/drawn": Metric(
+        "groups drawn, up to the last one of the batch; their examples are used", "groups"
+    ),
     "filter/too_easy": Metric("groups dropped because nearly all is right", "groups"),
     "filter/too_hard": Metric("groups dropped because nearly all is wrong", "groups"),
     "filter/unscored": Metric("groups dropped because nothing could be graded", "groups"),
-    "filter/surplus": Metric("informative groups dropped because the batch was full", "groups"),
+    "filter/surplus": Metric(
+        "groups drawn ahead of those; their examples come again in the next step", "groups"
+    ),
     "filter/refills": Metric("draws after the first", "draws"),
+    "filter/pass_rate": Metric("groups that inform, as the steps before it let expect", "share"),
     "filter/cap_reached": Metric("steps whose batch stayed incomplete", "steps", "sum"),
+    "filter/empty": Metric("steps that no group informed, and that were skipped", "steps", "sum"),
     "data/epoch": Metric("passes over the data so far", "epochs", "last"),
     "skipped/<reason>": Metric(
         "rows of the data that could not be used since the run began", "rows", "last"
@@ -83,8 +90,8 @@ METRICS: dict[str, Metric] = {
         "rows of the data that its filters left out since the run began", "rows", "last"
     ),
     "perf/step_seconds": Metric("the whole step", "seconds"),
-    "perf/rollout_seconds": Metric("sampling", "seconds"),
-    "perf/reward_seconds": Metric("grading", "seconds"),
+    "perf/rollout_seconds": Metric("sampling, without the grading beside it", "seconds"),
+    "perf/reward_seconds": Metric("grading, most of it while others are sampled", "seconds"),
     "perf/update_seconds": Metric("log-probabilities, gradients and updates", "seconds"),
     "perf/reshard_seconds": Metric(
         "copying the policy to the mesh of the rollouts, where it has one", "seconds"

@@ -91,8 +91,9 @@ def test_supervised_training_shows_its_loss():
 def test_a_step_says_how_many_groups_it_kept_and_why_others_were_dropped():
     counts = {"kept": 8, "drawn": 1200, "too_easy": 1100, "too_hard": 89, "unscored": 1}
     metrics = {f"filter/{name}": count for name, count in counts.items()}
+    # What was drawn ahead is not among the 1,200.
     metrics["filter/surplus"] = 2
-    told = "8 of 1,200 (1,100 too easy, 89 too hard, 1 unscored, 2 surplus)"
+    told = "8 of 1,200 (1,100 too easy, 89 too hard, 1 unscored)"
     assert groups_kept(metrics) == told
     assert groups_kept({"filter/kept": 4, "filter/drawn": 4, "filter/too_easy": 0}) == "4 of 4"
     console, stream, _ = console_of(1)
