@@ -46,8 +46,9 @@ def test_a_copied_folder_is_whole_and_files_keep_their_names(tmp_path):
         ["git", "ls-files", "perl_jax", "configs", "launch"],
         cwd=ROOT, capture_output=True, text=True, check=True,
     ).stdout.split()  # fmt: skip
-    assert [name for name in listed if (ROOT / name).is_file() and not (tmp_path / name).is_file()]\
-        == []
+    assert [
+        name for name in listed if (ROOT / name).is_file() and not (tmp_path / name).is_file()
+    ] == []
 
 
 class Image:
@@ -104,9 +105,12 @@ class Image:
         return ended.stdout
 
 
-@pytest.mark.story
 @pytest.mark.parametrize(
-    "downloads", [False, pytest.param(True, marks=pytest.mark.soak)], ids=["borrowed", "downloaded"]
+    "downloads",
+    [
+        pytest.param(False, marks=pytest.mark.story, id="borrowed"),
+        pytest.param(True, marks=pytest.mark.soak, id="downloaded"),
+    ],
 )
 def test_the_steps_of_the_dockerfile_make_an_image_that_trains(tmp_path, downloads):
     image = Image(tmp_path, downloads)

@@ -31,7 +31,9 @@ def get_config() -> ConfigDict:
     return config
 
 
-def gated(responses: Sequence[str], answers: Sequence[str], metadata: Sequence[dict]) -> list[float]:
+def gated(
+    responses: Sequence[str], answers: Sequence[str], metadata: Sequence[dict]
+) -> list[float]:
     """A reward of the text alone, once the story lets it come.
 
     The directory $STORY_GATE says in the file ``open`` how many calls may come through on a host,

@@ -84,7 +84,7 @@ class JobSet:
         failure = self._until_job_ends()
         if failure is None:
             return "Completed", ""
-        if not self._starts_again(*failure):
+        if not self.starts_again(*failure):
             return "Failed", failure[1]
         self.start()
         return "Restarted", failure[1]
@@ -110,7 +110,7 @@ class JobSet:
             statuses = [pod.process.poll() for pod in self.pods]
             failed = [pod for pod in self.pods if pod.process.returncode not in (None, 0)]
             if failed:
-                failure = self._failure(failed[0])
+                failure = self.failure_of(failed[0])
                 self.end()
                 return failure
             if None not in statuses:
@@ -118,7 +118,8 @@ class JobSet:
             assert time.monotonic() < deadline, self.log(0, self.starts)
             time.sleep(0.05)
 
-    def _failure(self, pod: Pod) -> tuple[str, str]:
+    def failure_of(self, pod: Pod) -> tuple[str, str]:
+        """The reason and message of the failure of a Job with a pod that has failed."""
         status = pod.process.returncode
         # As of a shell, for those that a signal has ended.
         status = 128 - status if status < 0 else status
@@ -139,7 +140,8 @@ class JobSet:
         assert self._job["backoffLimit"] == 0
         return "BackoffLimitExceeded", "Job has reached the specified backoff limit"
 
-    def _starts_again(self, reason: str, message: str) -> bool:
+    def starts_again(self, reason: str, message: str) -> bool:
+        """What the JobSet does after a failure of its Job; counts the restart."""
         policy = self.manifest["spec"]["failurePolicy"]
         action = "RestartJobSet"
         for rule in policy["rules"]:

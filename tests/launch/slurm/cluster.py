@@ -91,6 +91,11 @@ class Cluster:
         )
         return found
 
+    def is_on_nodes(self, number: str) -> bool:
+        """Whether a daemon of a node still looks after a job."""
+        commands = (" ".join(_command(process)) for process in self.processes())
+        return any(command.startswith(f"slurmstepd: [{number}.") for command in commands)
+
     def processes(self) -> Iterator[int]:
         """All that the daemons of this cluster have started, and they themselves."""
         wanted = f"SLURM_CONF={self.environment['SLURM_CONF']}"
@@ -112,9 +117,7 @@ def _command(process: int) -> list[str]:
 
 
 @contextmanager
-def running_cluster(
-    directory: Path, nodes: int, variables: dict[str, str]
-) -> Iterator[Cluster]:
+def running_cluster(directory: Path, nodes: int, variables: dict[str, str]) -> Iterator[Cluster]:
     """Starts a cluster, and ends all of its processes."""
     cluster = Cluster(directory, variables)
     names = [f"node{number}" for number in range(nodes)]
