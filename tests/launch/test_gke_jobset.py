@@ -130,7 +130,7 @@ def validated(resource):
 
 
 def test_arguments_arrive_as_they_were_given(machine):
-    hostile = r"""--config.data.train.parquet.paths=("gs://b/\*.parquet",'x & y: #z','$(HOME)','$$x',"$y")"""
+    hostile = r"""--config.data.train.parquet.paths=("b/\*",'x & y: #z','$(HOME)','$$x',"$y")"""
     manifest = rendered(machine, "--type=v5e", "--topology=4x4", hostile, "--", "--debug")
     arguments = container_of(manifest)["args"]
     assert [as_kubernetes_reads(word) for word in arguments[-2:]] == [hostile, "--debug"]

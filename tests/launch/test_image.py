@@ -78,7 +78,8 @@ class Image:
         """What the tests have installed counts as installed, so that pip only compares."""
         (packages,) = (place / "venv" / "lib").glob("python*/site-packages")
         (packages / "tests.pth").write_text(sysconfig.get_path("purelib"))
-        # 0, as pip reads it: the wheel is built with the setuptools that is there.
+        # Wheels are built with the tests' setuptools: 0 is how pip wants to be told.
+        self.run("pip", "uninstall", "--yes", "setuptools")
         self.variables["PIP_NO_BUILD_ISOLATION"] = "0"
 
     def _take(self, instruction):

@@ -1,4 +1,4 @@
-"""The container of launch/gke_jobset.yaml, run with the real program and a bucket: all that follows."""
+"""The container of launch/gke_jobset.yaml, with the real program and a bucket, to its end."""
 
 import json
 import os

@@ -86,11 +86,11 @@ def bring_near_the_time_limit(job):
 
 
 def go_on_from_the_queue(job):
-    # Slurm lets a job that it puts back into the queue wait for two minutes, so that what is left of
-    # it has ended. A job that starts while its daemons still report the earlier end has failed.
+    # Slurm lets a job that it puts back into the queue wait for two minutes. One that starts in the
+    # second in which the nodes have revoked its credential would fail.
     job.wait(lambda: job.fields()["JobState"] == "PENDING")
     job.wait(lambda: not job.cluster.is_on_nodes(job.number))
-    job.call("scontrol", "update", f"JobId={job.number}", "StartTime=now", "TimeLimit=60")
+    job.call("scontrol", "update", f"JobId={job.number}", "StartTime=now+5", "TimeLimit=60")
 
 
 @pytest.fixture(scope="module")
