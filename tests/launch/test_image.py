@@ -17,6 +17,7 @@ STEP = (
     "--config.rollout.groups=2", "--config.rollout.num_rollouts=2",
     "--config.rollout.max_new_tokens=16", "--config.learner.packing.micro_groups=2",
     "--config.filtering.enabled=False", "--config.logging.tensorboard=False",
+    "--config.optimizer.warmup_updates=0",
 )  # fmt: skip
 
 
@@ -66,6 +67,8 @@ class Image:
             "PATH": f"{place / 'venv' / 'bin'}:/usr/bin:/bin",
             "HOME": str(place),
             "JAX_PLATFORMS": "cpu",
+            "JAX_COMPILATION_CACHE_DIR": os.environ["JAX_COMPILATION_CACHE_DIR"],
+            "XLA_FLAGS": "--xla_backend_optimization_level=0",
             **{name: value for name, value in os.environ.items() if name.startswith("PIP_")},
         }
         if not downloads:
