@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from tests.training import resume_config
 
-_DEADLINE_SECONDS = 300.0
+_DEADLINE_SECONDS = 1200.0
 
 
 def get_config() -> ConfigDict:

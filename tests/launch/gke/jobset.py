@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-_DEADLINE_SECONDS = 240.0
+_DEADLINE_SECONDS = 600.0
 
 
 def missing() -> str:

@@ -126,10 +126,13 @@ class Kept:
             found = json.load(answer).get("items", [])
         return {item["name"].removeprefix(self.prefix) for item in found}
 
-    def rows(self, name):
+    def bytes(self, name):
         quoted = urllib.parse.quote(self.prefix + name, safe="")
         with urllib.request.urlopen(f"{self.address}/{quoted}?alt=media") as answer:
-            return [json.loads(line) for line in answer.read().splitlines()]
+            return answer.read()
+
+    def rows(self, name):
+        return [json.loads(line) for line in self.bytes(name).splitlines()]
 
 
 @pytest.mark.story
@@ -161,7 +164,9 @@ def test_an_error_of_the_program_ends_the_jobset_with_its_message_and_status(sta
 
 
 @pytest.mark.soak
-def test_a_host_that_dies_restarts_all_and_counts(start, bucket):
+def test_a_host_that_dies_restarts_all_which_counts_and_the_result_is_the_same(start, bucket):
+    undisturbed, _ = start("undisturbed", steps=3)
+    assert undisturbed.end_of_job() == ("Completed", "")
     jobset, gate = start("dying")
     jobset.until(lambda: gate.waits(2, hosts=2))
     os.killpg(jobset.pods[1].process.pid, signal.SIGKILL)
@@ -169,5 +174,7 @@ def test_a_host_that_dies_restarts_all_and_counts(start, bucket):
     assert (outcome, jobset.restarts, jobset.restarts_towards_max) == ("Restarted", 1, 1)
     gate.open()
     assert jobset.end_of_job() == ("Completed", "")
-    rows = Kept(bucket, "dying").rows("workdir/metrics.jsonl")
-    assert [row["step"] for row in rows] == [1, 2, 3]
+    kept, other = Kept(bucket, "dying"), Kept(bucket, "undisturbed")
+    assert kept.rows("workdir/rollouts.jsonl") == other.rows("workdir/rollouts.jsonl")
+    exported = "workdir/export/model.safetensors"
+    assert kept.bytes(exported) == other.bytes(exported)

@@ -17,7 +17,7 @@ from pathlib import Path
 from tests.launch.conftest import ROOT
 
 _PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "unshare")
-_DEADLINE_SECONDS = 240.0
+_DEADLINE_SECONDS = 600.0
 
 
 def missing() -> str:
