@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.launch.conftest import ROOT
 
-_PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "unshare")
+_PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "unshare", "setpriv")
 _DEADLINE_SECONDS = 600.0
 
 
@@ -140,8 +140,9 @@ def running_cluster(directory: Path, nodes: int, variables: dict[str, str]) -> I
         for name, command in commands.items():
             with (directory / f"{name}.out").open("w") as output:
                 daemons.append(
+                    # A daemon does not outlive tests that were killed.
                     subprocess.Popen(
-                        command,
+                        ["setpriv", "--pdeathsig", "KILL", *command],
                         env=cluster.environment,
                         stdout=output,
                         stderr=subprocess.STDOUT,
