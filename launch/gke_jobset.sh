@@ -7,8 +7,9 @@ usage="usage: launch/gke_jobset.sh --name=NAME --type=TYPE --topology=TOPOLOGY -
            [-- more of the program's flags]
 
 Submits a JobSet: one pod on each host of the slice. Kubernetes starts all of them again from the
-last checkpoint when a node is preempted; a program that fails is tried again --max-restarts times.
-The cluster needs a node pool of that type and topology, and JobSet.
+last checkpoint when a node is preempted, and --max-restarts times when a host is lost or a program
+is killed. A program that ends with an error is not tried again. The cluster needs a node pool of
+that type and topology, and JobSet 0.10.
 
   --type=TYPE            v4, v5e, v5p or v6e
   --topology=TOPOLOGY    chips along each side: 4x4 (v5e, v6e), 2x2x4 (v4, v5p)
@@ -65,6 +66,8 @@ json_list() {
   local word list='' backslash="\\" quote='"'
   for word in "$@"; do
     [[ $word != *$'\n'* ]] || die "expected arguments without line breaks; got '$word'"
+    # Kubernetes takes $(NAME) for a variable, and $$ for one $.
+    word=${word//'$'/'$$'}
     word=${word//"$backslash"/"$backslash$backslash"}
     list+="${list:+, }\"${word//$quote/$backslash$quote}\""
   done

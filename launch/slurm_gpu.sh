@@ -60,7 +60,11 @@ gpus=${SLURM_GPUS_ON_NODE:-8}
 # them: a host has one process then, which prepares and grades for all its GPUs.
 devices=$(seq -s, 0 $((gpus - 1)))
 # One task on a node may use all its cores: rows are prepared and answers graded by many processes.
-command=(srun --kill-on-bad-exit=1 --ntasks-per-node=1 --cpu-bind=none
+# srun ends with the highest status, and ends tasks by a signal when one has failed, which counts more
+# than most. So the first task that fails notes its own. SIGTERM goes to the shell too, which waits.
+failed=$workdir/.failed
+task="trap : TERM; \"\$@\" || { s=\$?; (set -C; echo \"\$s\" >\"\$0\") 2>/dev/null; exit \"\$s\"; }"
+command=(srun --kill-on-bad-exit=1 --ntasks-per-node=1 --cpu-bind=none bash -c "$task" "$failed"
   "$python" -m perl_jax.train --config="$config" --workdir="$workdir" --distributed=on
   ${overrides[@]+"${overrides[@]}"})
 environment=(JAX_LOCAL_DEVICE_IDS="$devices" XLA_PYTHON_CLIENT_MEM_FRACTION="$memory")
@@ -76,11 +80,12 @@ out_of_time=''
 on_time_limit() {
   out_of_time=yes
   say "Slurm wants the nodes back soon: asking the program to save and stop"
-  # Signals the tasks and not this script.
-  scancel --signal=TERM "$SLURM_JOB_ID"
+  # Signals the tasks and not this script; fails if they have just ended.
+  scancel --signal=TERM "$SLURM_JOB_ID" || true
 }
 
 mkdir -p "$workdir"
+rm -f "$failed"
 # By the clock of the file system that summary.json gets its time from.
 touch "$workdir/.launched"
 trap on_time_limit USR1
@@ -88,6 +93,9 @@ trap on_time_limit USR1
 trap : TERM
 "${command[@]}" &
 await "$!"
+((status == 0)) || [[ ! -s $failed ]] || status=$(<"$failed")
+# Ended by the signal before it listened to it: nothing was done yet that could be saved.
+[[ -z $out_of_time || $status != 143 ]] || status=0
 if ((status != 0)); then
   say "the program failed with status $status; it is not tried again"
   exit "$status"

@@ -31,6 +31,8 @@ _FAILURE = f"{_PREFIX}/failure"
 _POLL_SECONDS = 1.0
 # The main host serves the failure message to the others, so it waits for them before it ends.
 _LAST_WORDS_SECONDS = 5.0
+# How much longer than a heartbeat's timeout the coordinator may need to say that a host is lost.
+_LATE_WORD_SECONDS = 5.0
 _MAX_CAUSE = 2000
 
 
@@ -85,6 +87,8 @@ def connect(
     # JAX's preemption service would catch every SIGTERM from here on, and lose one that comes
     # before the run listens (`Preemption`). Until then there is nothing to save.
     jax.config.update("jax_enable_preemption_service", False)
+    global _heartbeat
+    _heartbeat = heartbeat_seconds
     try:
         jax.distributed.initialize(
             coordinator,
@@ -133,6 +137,8 @@ def expects_others(environment: Mapping[str, str]) -> bool:
 # The number of the next meeting; all hosts must hold the same meetings in the same order.
 _numbers = itertools.count()
 _deadline = HostsConfig.deadline
+# Seconds of silence after which the coordinator takes a host for lost.
+_heartbeat = 30
 
 
 def set_deadline(seconds: float) -> None:
@@ -244,6 +250,10 @@ def end_together() -> Iterator[None]:
         yield
     except BaseException as error:
         traceback.print_exception(error)
+        if isinstance(error, jax.errors.JaxRuntimeError):
+            # A collective fails when another host ends. That host's own error, or the coordinator,
+            # ends this process meanwhile, with the status of a lost host and not of an error.
+            time.sleep(_heartbeat + _LATE_WORD_SECONDS)
         host = f"host {jax.process_index()} ({socket.gethostname()})"
         cause = f"{host}: {type(error).__name__}: {error}"[:_MAX_CAUSE]
         with contextlib.suppress(jax.errors.JaxRuntimeError):

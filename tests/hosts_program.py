@@ -5,6 +5,7 @@ import signal
 import sys
 import time
 
+import jax
 import numpy as np
 import pytest
 from jax.experimental import multihost_utils
@@ -55,6 +56,13 @@ def killed():
     if INDEX == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     multihost_utils.process_allgather(np.zeros(1))
+
+
+def echo():
+    hosts.gather(None, "first")
+    if INDEX == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    raise jax.errors.JaxRuntimeError("a collective: Connection closed by peer")
 
 
 def killed_main():

@@ -2,12 +2,16 @@
 
 import copy
 import json
+import subprocess
+import warnings
 from pathlib import Path
 
+import kubernetes_validate
 import pytest
 import yaml
 
 from tests.launch.conftest import ROOT
+from tests.launch.gke.jobset import JobSet, Pod, as_kubernetes_reads
 from tests.launch.schemas import violations
 
 SCHEMA = json.loads((Path(__file__).parent / "jobset_schema.json").read_text())
@@ -61,23 +65,75 @@ def test_spot_nodes_are_selected_if_asked(machine):
     assert pod["nodeSelector"]["cloud.google.com/gke-spot"] == "true"
 
 
-def test_an_interrupted_host_restarts_all_and_a_failing_program_so_many_times(machine):
+def test_what_follows_the_end_of_a_host_depends_on_why_it_ended(machine):
     manifest = rendered(machine, "--type=v5e", "--topology=4x4", "--max-restarts=2")
     policy, job = manifest["spec"]["failurePolicy"], job_of(manifest)
     assert policy["maxRestarts"] == 2
-    assert policy["rules"][0]["action"] == "RestartJobSetAndIgnoreMaxRestarts"
-    assert policy["rules"][0]["onJobFailureReasons"] == ["PodFailurePolicy"]
-    conditions, codes = job["podFailurePolicy"]["rules"]
+    interrupted, error = policy["rules"]
+    assert interrupted["action"] == "RestartJobSetAndIgnoreMaxRestarts"
+    assert error["action"] == "FailJobSet"
+    for rule in (interrupted, error):
+        assert rule["onJobFailureReasons"] == ["PodFailurePolicy"]
+    assert "onJobFailureMessagePatterns" not in error
+    conditions, asked, failed = job["podFailurePolicy"]["rules"]
     assert conditions["onPodConditions"][0]["type"] == "DisruptionTarget"
-    assert codes["onExitCodes"] == {"containerName": "train", "operator": "In", "values": [75]}
+    assert asked["onExitCodes"] == {"containerName": "train", "operator": "In", "values": [75]}
+    assert failed["onExitCodes"] == {"containerName": "train", "operator": "In", "values": [1, 2]}
     assert job["backoffLimit"] == 0
 
 
+@pytest.mark.parametrize(
+    ("status", "is_disrupted", "starts_again", "counted"),
+    [
+        (75, False, True, 0),
+        (143, True, True, 0),
+        # The coordinator ended it, as another host was lost; or the kernel, for want of memory.
+        (134, False, True, 1),
+        (137, False, True, 1),
+        (-9, False, True, 1),
+        (1, False, False, 0),
+        (2, False, False, 0),
+        # Told to end by the failure of another host, whose node went away.
+        (1, True, True, 0),
+    ],
+)
+def test_a_jobset_starts_again_unless_its_program_ended_with_an_error(
+    machine, status, is_disrupted, starts_again, counted
+):
+    manifest = rendered(machine, "--type=v5e", "--topology=2x4", "--max-restarts=1")
+    jobset = JobSet(manifest, machine.directory, machine.directory, {})
+    process = subprocess.Popen(["true"])
+    process.wait()
+    process.returncode = status
+    failure = jobset.failure_of(Pod(1, process, is_disrupted))
+    assert jobset.starts_again(*failure) is starts_again
+    assert jobset.restarts_towards_max == counted
+    if counted:
+        assert not jobset.starts_again(*failure)
+
+
+def test_the_parts_of_kubernetes_are_as_its_own_schemas_want_them(machine):
+    manifest = rendered(machine, "--type=v5e", "--topology=4x4", "--spot")
+    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "x"}}
+    job["spec"] = job_of(manifest)
+    validated(job)
+    misspelt = copy.deepcopy(job)
+    misspelt["spec"]["template"]["spec"]["nodeSelectr"] = {}
+    with pytest.raises(kubernetes_validate.ValidationError, match="nodeSelectr"):
+        validated(misspelt)
+
+
+def validated(resource):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        kubernetes_validate.validate(resource, "1.31", strict=True)
+
+
 def test_arguments_arrive_as_they_were_given(machine):
-    hostile = r"""--config.data.train.parquet.paths=("gs://b/\*.parquet",'x & y: #z')"""
+    hostile = r"""--config.data.train.parquet.paths=("b/\*",'x & y: #z','$(HOME)','$$x',"$y")"""
     manifest = rendered(machine, "--type=v5e", "--topology=4x4", hostile, "--", "--debug")
     arguments = container_of(manifest)["args"]
-    assert arguments[-2:] == [hostile, "--debug"]
+    assert [as_kubernetes_reads(word) for word in arguments[-2:]] == [hostile, "--debug"]
     assert arguments[:4] == [
         "run", "--workdir=/scratch/run", "--keep=gs://b/runs/run1/workdir", "--python=python"
     ]  # fmt: skip

@@ -80,6 +80,35 @@ def test_a_program_that_fails_is_not_requeued(machine, job):
     assert not machine.calls("scontrol")
 
 
+def program(machine, text):
+    """A flag for a Python that is this script."""
+    file = machine.directory / "program"
+    file.write_text(f"#!/bin/sh\n{text}\n")
+    file.chmod(0o700)
+    return f"--python={file}"
+
+
+def test_the_status_is_that_of_the_task_that_failed_first(machine, job):
+    (machine.directory / "run").mkdir()
+    (machine.directory / "run" / ".failed").write_text("9\n")
+    text = "[ $SLURM_PROCID = 1 ] && exit 3; while [ ! -s $0.told ]; do sleep 0.1; done; exit 143"
+    process = job(program(machine, text))
+    machine.wait_for("run/.failed", "3")
+    (machine.directory / "program.told").write_text("now")
+    ended = machine.end(process)
+    assert ended.returncode == 3
+    assert "failed with status 3; it is not tried again" in ended.stderr
+
+
+def test_a_job_that_is_out_of_time_before_its_program_listens_is_requeued(machine, job):
+    process = job(program(machine, "echo $SLURM_PROCID >>$0.ready; exec sleep 600"))
+    machine.wait_until(lambda: len(machine.read("program.ready").split()) == 2)
+    process.send_signal(signal.SIGUSR1)
+    ended = machine.end(process)
+    assert ended.returncode == 0, ended.stderr
+    assert machine.calls("scontrol") == ["scontrol requeue 42"]
+
+
 def test_a_job_that_its_user_cancels_is_not_requeued(machine, job):
     machine.plan("wait")
     process = job()
