@@ -143,7 +143,7 @@ def test_an_interrupted_wait_tells_what_is_left_or_deletes_it(machine, flags, de
 
 @pytest.fixture
 def laptop(machine):
-    """A copy of what a launcher needs, in a place without perl_jax; a python3 that has it or not."""
+    """A copy of the launcher in a place without perl_jax; the python3 there has it or not."""
     for name in ("launch", "configs"):
         shutil.copytree(ROOT / name, machine.directory / name)
     bin_directory = machine.directory / "bin"

@@ -14,7 +14,7 @@ from pathlib import Path
 import jax
 
 from tests.launch.cloud import nodes
-from tests.launch.cloud.hosts import Host
+from tests.launch.cloud.hosts import IMAGE, Host
 from tests.launch.cloud.metadata import metadata_servers
 from tests.launch.cloud.records import Records
 
@@ -80,20 +80,22 @@ class Cloud:
         self.records = Records(folder)
         given = {"common": _variables_of_hosts() | dict(variables), "metadata": metadata}
         nodes.variables_file(folder).write_text(json.dumps(given))
+        self.gcloud = Path(__file__).parent / "bin" / "gcloud"
+        self.image = IMAGE
+        self.environment = {
+            "PATH": f"{self.gcloud.parent}:{os.environ['PATH']}",
+            "HOME": str(self.laptop),
+            "TMPDIR": str(self.laptop),
+            "STAND_IN_CLOUD": str(folder),
+            "STAND_IN_PYTHON": sys.executable,
+        }
         self._launches: list[Launch] = []
 
     def launch(self, *flags: str) -> Launch:
         """Starts launch/tpu_pod.sh."""
-        environment = {
-            "PATH": f"{Path(__file__).parent / 'bin'}:{os.environ['PATH']}",
-            "HOME": str(self.laptop),
-            "TMPDIR": str(self.laptop),
-            "STAND_IN_CLOUD": str(self.folder),
-            "STAND_IN_PYTHON": sys.executable,
-        }
         output = self.laptop / f"terminal-{len(self._launches)}.txt"
         command = [str(ROOT / "launch" / "tpu_pod.sh"), *flags]
-        self._launches.append(Launch(command, environment, output))
+        self._launches.append(Launch(command, self.environment, output))
         return self._launches[-1]
 
     def set(self, **changes: object) -> None:
@@ -115,6 +117,15 @@ class Cloud:
     def preempt(self, name: str, *, grace: float = 0.5) -> None:
         """Takes a VM away; its processes get so many seconds between SIGTERM and SIGKILL."""
         nodes.preempt(self.records, name, grace)
+
+    def signal(self, name: str, number: signal.Signals) -> None:
+        """To all processes on all hosts of a VM."""
+        for host in self.hosts(name):
+            host.signal(number)
+
+    def reboot(self, name: str, number: int) -> None:
+        """Ends all processes of a host; its disk stays."""
+        self.hosts(name)[number].end()
 
     def kill_program(self, name: str, number: int) -> None:
         """Kills the program on a host, as the kernel does when memory is short."""

@@ -77,14 +77,14 @@ class Host:
     def end(self, grace: float = 0.0) -> None:
         """Ends all processes: SIGTERM, so many seconds, SIGKILL."""
         if grace:
-            self._signal(signal.SIGTERM)
+            self.signal(signal.SIGTERM)
             deadline = time.monotonic() + grace
             while self.processes() and time.monotonic() < deadline:
                 time.sleep(0.02)
         deadline = time.monotonic() + 30
         while self.processes():
             assert time.monotonic() < deadline, f"{self.folder}: {self.processes()} do not end"
-            self._signal(signal.SIGKILL)
+            self.signal(signal.SIGKILL)
             time.sleep(0.01)
 
     def wipe(self) -> None:
@@ -94,7 +94,8 @@ class Host:
         self.end()
         shutil.rmtree(gone)
 
-    def _signal(self, number: signal.Signals) -> None:
+    def signal(self, number: signal.Signals) -> None:
+        """To all processes."""
         for process in self.processes():
             with suppress(ProcessLookupError):
                 os.kill(process, number)
@@ -106,7 +107,7 @@ def _with_home(home: str) -> Iterator[tuple[int, str]]:
     for place in Path("/proc").iterdir():
         if not place.name.isdigit():
             continue
-        # It ended meanwhile, or belongs to somebody else; one that only waits to be reaped has none.
+        # It has ended meanwhile, or belongs to somebody else.
         with suppress(OSError):
             if wanted in (place / "environ").read_bytes().split(b"\0"):
                 line = (place / "cmdline").read_bytes().decode(errors="replace")

@@ -1,4 +1,4 @@
-"""What the stories on the cloud train, and what they compare: the shipped 3B configuration, shrunk."""
+"""What the stories on the cloud train: the shipped 3B configuration, shrunk; and their bucket."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
