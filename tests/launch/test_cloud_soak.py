@@ -59,7 +59,7 @@ def test_a_run_preempted_in_a_save_ends_as_one_that_was_not(
     times = preempt_in_a_save(cloud, bucket, launch, name)
     assert launch.end().count("finished; results are in") == 1
     assert len(cloud.calls(f"create {name}")) == times + 1
-    assert_same_run(bucket.fetch(name, tmp_path / name), undisturbed)
+    assert_same_run(bucket.fetch(name, tmp_path / name), undisturbed, logs=False)
 
 
 def test_a_vm_that_is_taken_away_with_notice_saves_first(cloud, bucket, undisturbed, tmp_path):

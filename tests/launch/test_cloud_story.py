@@ -63,6 +63,7 @@ def test_a_run_by_a_queued_resource_is_preempted_and_ends_as_the_other(
 ):
     launch = cloud.launch(*pod("two", "--queued-resource", "--spot", "--delete"))
     launch.until(lambda: bucket.has("runs/two/checkpoints/1/commit_success.txt"))
+    launch.until(lambda: bucket.has("runs/two/workdir/metrics.jsonl"))
     # The rollout of the second step.
     cloud.preempt("two")
     shown = launch.end()

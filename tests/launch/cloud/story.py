@@ -120,9 +120,13 @@ def _rows(count: int) -> list[dict]:
     ]
 
 
-def assert_same_run(one: Path, other: Path) -> None:
-    """Two finished runs: the same records, metrics, checkpoint and exported model, bit by bit."""
-    found = differences(one, other)
+def assert_same_run(one: Path, other: Path, *, logs: bool = True) -> None:
+    """Two finished runs: the same records, metrics, checkpoint and exported model, bit by bit.
+
+    Without ``logs``, records and metrics are not compared: a host that is gone without notice may
+    take those of its last seconds with it.
+    """
+    found = [name for name in differences(one, other) if logs or not name.startswith("step")]
     assert found == [], found
     models = [run / "export" / "model.safetensors" for run in (one, other)]
     assert models[0].read_bytes() == models[1].read_bytes()
