@@ -66,8 +66,7 @@ where=(--zone="$zone")
 [[ -z $project ]] || where+=(--project="$project")
 where+=(--quiet)
 archive=${TMPDIR:-/tmp}/perl_jax-$name.tar.gz
-settings=(--config="$config" --config.checkpoint.directory="$keep/checkpoints"
-  ${overrides[@]+"${overrides[@]}"})
+settings=(--config.checkpoint.directory="$keep/checkpoints" ${overrides[@]+"${overrides[@]}"})
 
 on_tpu() { run gcloud compute tpus tpu-vm "$@" "${where[@]}"; }
 on_queue() { run gcloud compute tpus queued-resources "$@" "${where[@]}"; }
@@ -130,13 +129,13 @@ check() {
   local python
   [[ -z $no_check ]] || return 0
   if [[ -n $dry_run ]]; then
-    run perl-jax check --type="$type" "${settings[@]}"
+    run perl-jax check --type="$type" --config="$config" "${settings[@]}"
     return
   fi
   for python in python3 "$root/.venv/bin/python"; do
     if (cd "$root" && "$python" -m perl_jax check --help) >/dev/null 2>&1; then
       say "checking that the run can start (--no-check asks for the TPU without)"
-      (cd "$root" && "$python" -m perl_jax check --type="$type" "${settings[@]}") ||
+      (cd "$root" && "$python" -m perl_jax check --type="$type" --config="$config" "${settings[@]}") ||
         die "the check failed with status $?, see above; no TPU was asked for"
       return 0
     fi
@@ -206,7 +205,8 @@ worker() { # worker ACTION [ARGUMENT...]
 
 start() {
   worker start --keep="$keep/workdir" --python=.venv/bin/python -- \
-    .venv/bin/python -m perl_jax.train "${settings[@]}" --workdir="$workdir" --distributed=on
+    .venv/bin/python -m perl_jax.train --config="$config" --workdir="$workdir" --distributed=on \
+    "${settings[@]}"
 }
 
 # What the hosts say together, the first of: running, finished, lost, failed STATUS, stopped.
