@@ -5,11 +5,13 @@ set -euo pipefail
 usage="usage: launch/tpu_pod.sh --name=NAME --zone=ZONE --type=TYPE --bucket=gs://BUCKET
            --config=configs/X.py [flags] [--config.a.b=c ...] [-- more of the program's flags]
 
-Creates the TPU VM or queued resource NAME, or takes the one that is there; waits until it is ready;
-installs this working tree on all its hosts and runs perl_jax.train on them; shows their log. The
-program runs on when the connection ends: the same command goes back to it. When the TPU is preempted
-it is deleted, created again, and the run goes on from its last checkpoint. Ctrl-C asks the program
-to save and stop, and waits for it; a second one leaves it running.
+Checks that the run can start and fits (perl-jax check, where perl_jax is installed); creates the TPU
+VM or queued resource NAME, or takes the one that is there; waits until it is ready; installs this
+working tree on all its hosts and runs perl_jax.train on them; shows their log. The program runs on
+when the connection ends: the same command goes back to it. When the TPU is preempted it is deleted,
+created again, and the run goes on from its last checkpoint. When the program fails, the log of the
+host that failed first is shown before those of the others. Ctrl-C asks the program to save and stop,
+and waits for it; a second one leaves it running.
 
   --type=TYPE        such as v5litepod-16, v5p-32, v6e-32
   --bucket=gs://B    holds checkpoints in B/NAME/checkpoints, and in B/NAME/workdir a copy of the work
@@ -24,11 +26,13 @@ to save and stop, and waits for it; a second one leaves it running.
   --wait=120         minutes to wait for the TPU each time
   --attempts=20      times that the program is started in all, before preemptions count as failure
   --poll=30          seconds between looks
-  --delete           deletes the TPU at the end, however the run ended
-  --dry-run          prints the commands, one a line, and runs nothing
+  --delete           deletes the TPU at the end, however the run ended; not if it is left running
+  --no-check         asks for the TPU without the check
+  --dry-run          prints the commands, one a line, and runs nothing; a line with # shows a command
+                     as the hosts get it
 
 Exit status: 0 finished; that of the program if it failed; 130 stopped by Ctrl-C; 1 no TPU, or it was
-lost too often; 2 wrong flags."
+lost too often, or the check failed; 2 wrong flags."
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=launch/common.sh
@@ -36,9 +40,9 @@ source "$root/launch/common.sh"
 
 name='' zone='' type='' bucket='' config='' project='' version='' create_flags='' workdir=''
 wait=120 attempts=20 poll=30
-queued_resource='' spot='' delete='' dry_run='' overrides=()
+queued_resource='' spot='' delete='' no_check='' dry_run='' overrides=()
 parse_flags "name zone type bucket config project version create-flags workdir wait attempts poll" \
-  "queued-resource spot delete dry-run" "$@"
+  "queued-resource spot delete no-check dry-run" "$@"
 require name zone type bucket
 require_match --name "$name" "[a-z]([-a-z0-9]{0,61}[a-z0-9])?" "small letters, digits and -"
 require_match --bucket "$bucket" "gs://.+" "gs://BUCKET or gs://BUCKET/FOLDER"
@@ -62,13 +66,16 @@ where=(--zone="$zone")
 [[ -z $project ]] || where+=(--project="$project")
 where+=(--quiet)
 archive=${TMPDIR:-/tmp}/perl_jax-$name.tar.gz
+settings=(--config.checkpoint.directory="$keep/checkpoints" ${overrides[@]+"${overrides[@]}"})
 
 on_tpu() { run gcloud compute tpus tpu-vm "$@" "${where[@]}"; }
 on_queue() { run gcloud compute tpus queued-resources "$@" "${where[@]}"; }
 
 remote() { # remote COMMAND: on all hosts; a dead connection is noticed within two minutes
+  local command="cd perl_jax 2>/dev/null; $1"
+  [[ -z $dry_run ]] || printf '# every host runs: %s\n' "$command"
   on_tpu ssh "$name" --worker=all --ssh-flag=-oServerAliveInterval=30 \
-    --ssh-flag=-oServerAliveCountMax=4 --command="cd perl_jax 2>/dev/null; $1"
+    --ssh-flag=-oServerAliveCountMax=4 --command="$command"
 }
 
 ask() { # ask tpu|queue
@@ -117,9 +124,30 @@ create() {
   fi
 }
 
+# Ends if the run could not start or does not fit. Whoever launches need not have perl_jax installed.
+check() {
+  local python
+  [[ -z $no_check ]] || return 0
+  if [[ -n $dry_run ]]; then
+    run perl-jax check --type="$type" --config="$config" "${settings[@]}"
+    return
+  fi
+  for python in python3 "$root/.venv/bin/python"; do
+    if (cd "$root" && "$python" -m perl_jax check --help) >/dev/null 2>&1; then
+      say "checking that the run can start (--no-check asks for the TPU without)"
+      (cd "$root" && "$python" -m perl_jax check --type="$type" --config="$config" "${settings[@]}") ||
+        die "the check failed with status $?, see above; no TPU was asked for"
+      return 0
+    fi
+  done
+  say "not checked, as perl_jax is not installed here (perl-jax check)"
+}
+
 # Fails where there is no capacity now, which is a reason to wait; ends where anything else is wrong.
 try_to_create() {
   local output
+  [[ -n $checked ]] || check
+  checked=yes
   say "creating $name ($type in $zone)"
   output=$(create 2>&1) && return
   case $output in
@@ -139,6 +167,7 @@ delete_tpu() {
   fi
 }
 
+checked=''
 wait_until_ready() {
   local state='' before='' deadline=$((SECONDS + wait * 60))
   while true; do
@@ -147,7 +176,7 @@ wait_until_ready() {
     before=$state
     [[ $state != READY ]] || return 0
     ((SECONDS < deadline)) ||
-      die "$name: expected READY within $wait minutes (--wait); it is $state"
+      finish 1 "error: $name: expected READY within $wait minutes (--wait); it is $state"
     case $state in
       MISSING) try_to_create && continue ;;
       PREEMPTED | TERMINATED | SUSPENDED) delete_tpu && continue ;;
@@ -177,7 +206,7 @@ worker() { # worker ACTION [ARGUMENT...]
 start() {
   worker start --keep="$keep/workdir" --python=.venv/bin/python -- \
     .venv/bin/python -m perl_jax.train --config="$config" --workdir="$workdir" --distributed=on \
-    --config.checkpoint.directory="$keep/checkpoints" ${overrides[@]+"${overrides[@]}"}
+    "${settings[@]}"
 }
 
 # What the hosts say together, the first of: running, finished, lost, failed STATUS, stopped.
@@ -208,7 +237,10 @@ follow() { # in the background, so that a signal is heard at once
 asked='' attending=''
 # shellcheck disable=SC2329  # a trap calls it
 on_signal() {
-  [[ -n $attending ]] || exit 130
+  if [[ -z $attending ]]; then
+    trap - INT TERM
+    finish 130 "interrupted; the same command goes on"
+  fi
   if [[ -n $asked ]]; then
     say "left running; the same command goes back to it"
     exit 130
@@ -226,7 +258,7 @@ bring_up() { # new hosts may refuse the first connections
     sleep "$poll"
     [[ $(tpu_state) == READY ]] || return 1
   done
-  die "$name is READY, but installing or starting the program failed; see above"
+  finish 1 "error: $name is READY, but installing or starting the program failed; see above"
 }
 
 # Starts the program or goes back to it, and sees it to its end: sets `ended` to what run_state says,
@@ -254,21 +286,41 @@ attend() {
       break
     else
       # The network is down here, or the TPU is being preempted, which its state does not say yet.
-      ((++silent <= 20)) || die "$name ($state) did not answer $silent times in a row"
+      ((++silent <= 20)) ||
+        die "$name ($state) did not answer $silent times in a row; it may run on, and costs"
     fi
     sleep "$poll"
   done
   attending=''
-  if [[ $ended == failed* ]]; then
-    # Hosts of a TPU that is being preempted do not all end at once.
+  if [[ $ended != finished && $ended != preempted ]]; then
+    # Hosts of a TPU that is being preempted do not all end at once, and its state says it late.
     sleep "$poll"
     [[ $(tpu_state) == READY ]] || ended=preempted
   fi
 }
 
+# Shows how the program ended on the hosts where it failed, the first of them first; sets `ended` to
+# what is said of that one.
+show_failures() {
+  local told order host failed first='' tab=$'\t'
+  told=$(worker report 2>/dev/null) || true
+  order=$(grep -E "^[0-9]+${tab}failed${tab}" <<<"$told" | sort -t "$tab" -k 3,3n -k 4,4n) || return 0
+  while IFS=$tab read -r host _ _ _ failed; do
+    say "host $host failed with status $failed; the end of its log:"
+    grep "^$host${tab}log${tab}" <<<"$told" | cut -f 3- |
+      if [[ -z $first ]]; then cat; else tail -n 3; fi
+    [[ -n $first ]] || ended="failed $failed"
+    first=yes
+  done <<<"$order"
+}
+
 finish() { # finish STATUS MESSAGE
+  local state
   say "$2"
-  if [[ -n $delete ]]; then
+  state=$(tpu_state) || state=UNKNOWN
+  if [[ $state == MISSING ]]; then
+    exit "$1"
+  elif [[ -n $delete ]]; then
     delete_tpu || say "could not delete $name: it goes on costing"
   else
     say "$name is still there and costs; --delete, or: $(dry_run=yes delete_tpu)"
@@ -279,6 +331,7 @@ finish() { # finish STATUS MESSAGE
 if [[ -n $dry_run ]]; then
   [[ -z $queued_resource ]] || ask queue
   ask tpu
+  check
   create
   install
   start
@@ -295,10 +348,12 @@ for ((attempt = 1; attempt <= attempts; attempt++)); do
   attend
   case $ended in
     finished) finish 0 "finished; results are in $keep/workdir" ;;
-    failed*) finish "${ended#failed }" "the program failed with status ${ended#failed }; see above" ;;
+    failed*)
+      show_failures
+      finish "${ended#failed }" "the program failed with status ${ended#failed }; see above"
+      ;;
   esac
   [[ -z $asked ]] || finish 130 "stopped as asked; the same command goes on"
   say "$ended ($attempt of $attempts)"
-  [[ $ended == preempted ]] || sleep "$poll"
 done
 finish 1 "the TPU was lost or the program stopped $attempts times (--attempts)"

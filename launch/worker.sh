@@ -2,7 +2,7 @@
 # Runs the program on one host, and says how it ended; tpu_pod.sh and gke_jobset.yaml start it.
 set -euo pipefail
 
-usage="usage: launch/worker.sh run|start|follow|state|stop --workdir=DIR [flags] [-- COMMAND...]
+usage="usage: launch/worker.sh run|start|follow|state|report|stop --workdir=DIR [flags] [-- COMMAND...]
 
   run      runs COMMAND in the foreground: hands SIGTERM and SIGINT on as SIGTERM, waits for the
            end, keeps a copy of the work directory
@@ -10,12 +10,13 @@ usage="usage: launch/worker.sh run|start|follow|state|stop --workdir=DIR [flags]
            already or has finished
   follow   shows log.txt of the work directory until the program ends, and ends with its exit status
   state    prints one of: none, running, lost, finished, ended, stopped, failed STATUS
+  report   if the program failed, prints when, and the end of its log; see the function
   stop     asks the program to save and stop (SIGTERM)
 
   --workdir=DIR     work directory of the run on this host
   --keep=URL        where host 0 keeps a copy of the work directory, without checkpoints: brought
-                    back when the directory is new, written every --every seconds and at the end
-  --every=300
+                    back when the directory is new, written after every step and at the end
+  --every=10        seconds between copies, at least
   --python=python3  has fsspec, and gcsfs for gs://
 
 Exit status of run and follow: that of COMMAND; but 75 on host 0 if COMMAND ended well without
@@ -31,8 +32,9 @@ STOPPED=75 # EX_TEMPFAIL of sysexits.h
 host_number() {
   local number=${TPU_WORKER_ID:-${JOB_COMPLETION_INDEX:-}}
   if [[ -z $number ]]; then
-    number=$(curl --silent --fail --max-time 3 --header "Metadata-Flavor: Google" \
-      "http://metadata.google.internal/computeMetadata/v1/instance/attributes/agent-worker-number") ||
+    # The server's other addresses are named as for JAX.
+    number=$(curl --silent --fail --max-time 3 --retry 2 --header "Metadata-Flavor: Google" \
+      "http://${GCE_METADATA_IP:-metadata.google.internal}/computeMetadata/v1/instance/attributes/agent-worker-number") ||
       number=0
   fi
   printf '%s\n' "$number"
@@ -44,14 +46,13 @@ keep() { # keep save|restore: a copy that fails must not end the run
     say "could not $1 $workdir and $keep; going on"
 }
 
-save_now_and_then() {
-  local nap=''
-  trap 'kill "$nap" 2>/dev/null; exit' TERM
-  while true; do
-    sleep "$every" &
-    nap=$!
-    wait "$nap"
-    keep save
+# shellcheck disable=SC2329  # a trap calls it
+on_signal() {
+  local process
+  asked=yes
+  # The copy is brought up to date at once: a host that is taken away has little time.
+  for process in $child $saver; do
+    kill -TERM "$process" 2>/dev/null || true
   done
 }
 
@@ -62,15 +63,20 @@ run_here() {
   rm -f "$notes/exit"
   [[ -f $workdir/metrics.jsonl ]] || keep restore
   touch "$notes/started"
-  trap 'asked=yes; [[ -z $child ]] || kill -TERM "$child" 2>/dev/null || true' TERM INT
+  trap on_signal TERM INT
   "${overrides[@]}" &
   child=$!
   [[ -z $asked ]] || kill -TERM "$child"
-  save_now_and_then &
-  saver=$!
+  if [[ -n $keep && $host == 0 ]]; then
+    "$python" "$root/launch/keep.py" follow "$workdir" "$keep" "$every" &
+    saver=$!
+  fi
   await "$child"
-  kill "$saver" 2>/dev/null || true
-  wait "$saver" || true
+  date +%s.%N >"$notes/ended"
+  if [[ -n $saver ]]; then
+    kill "$saver" 2>/dev/null || true
+    wait "$saver" || true
+  fi
   keep save
   # Ended by the signal before it listened to it: nothing was done yet that could be saved.
   [[ -z $asked || $status != 143 ]] || status=0
@@ -97,11 +103,24 @@ state() {
     esac
   elif [[ ! -f $notes/pid ]]; then
     echo none
-  elif tr '\0' ' ' <"/proc/$(<"$notes/pid")/cmdline" 2>/dev/null | grep -q launch/worker.sh; then
+  elif grep -qs launch/worker.sh "/proc/$(<"$notes/pid")/cmdline"; then
     echo running
   else
     echo lost
   fi
+}
+
+# Of a program that failed, lines with tabs: HOST failed LATER TIME STATUS, and HOST log LINE for each
+# of the last lines. LATER is 1 if it only ended because of another host, and 0 if not: the host that
+# tells the others of its failure may itself end after them.
+report() {
+  local host later=0 status
+  status=$(state)
+  [[ $status == failed* ]] || return 0
+  host=$(host_number)
+  if tail -n 20 "$workdir/log.txt" | grep -q "^error: ended with the others"; then later=1; fi
+  printf '%s\tfailed\t%s\t%s\t%s\n' "$host" "$later" "$(<"$notes/ended")" "${status#failed }"
+  tail -n 40 "$workdir/log.txt" | sed "s/^/$host\tlog\t/"
 }
 
 start() {
@@ -128,11 +147,12 @@ follow() {
   esac
 }
 
-workdir='' keep='' every=300 python=python3
+workdir='' keep='' every=10 python=python3
 overrides=()
 action=${1:-}
 [[ $action == --help || $action == -h ]] && printf '%s\n' "$usage" && exit 0
-require_match action "$action" "run|start|follow|state|stop" "run, start, follow, state or stop"
+require_match action "$action" "run|start|follow|state|report|stop" \
+  "run, start, follow, state, report or stop"
 parse_flags "workdir keep every python" "" "${@:2}"
 require workdir
 require_match --every "$every" "[0-9]+(\.[0-9]+)?" "seconds"
@@ -146,5 +166,6 @@ case $action in
   start) start ;;
   follow) follow ;;
   state) state ;;
+  report) report ;;
   stop) if [[ $(state) == running ]]; then kill -TERM "$(<"$notes/pid")"; fi ;;
 esac

@@ -1,6 +1,10 @@
 """launch/keep.py: a copy of the work directory outlives the host."""
 
 import importlib.util
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -52,6 +56,48 @@ def test_what_is_missing_is_restored_but_for_exported_models(workdir, tmp_path):
     assert keep.restore(new, bucket) == 1
     assert names(new) == {"metrics.jsonl", "tensorboard/events"}
     assert (new / "metrics.jsonl").read_text() == "mine"
+
+
+def wait_for(file, text):
+    deadline = time.monotonic() + 60
+    while not file.exists() or file.read_text() != text:
+        assert time.monotonic() < deadline, file
+        time.sleep(0.02)
+
+
+def test_every_logged_step_is_saved_and_the_end_too(workdir, tmp_path):
+    bucket = tmp_path / "bucket"
+    command = [sys.executable, ROOT / "launch" / "keep.py", "follow", workdir, bucket, "0.05"]
+    with subprocess.Popen(command) as process:
+        try:
+            for text in ("step 1", "step 1, step 2"):
+                (workdir / "metrics.jsonl").write_text(text)
+                wait_for(bucket / "metrics.jsonl", text)
+            (workdir / "log.txt").write_text("the end")
+            time.sleep(0.2)
+            assert not (bucket / "log.txt").exists()
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
+    assert (bucket / "log.txt").read_text() == "the end"
+
+
+def test_a_store_that_fails_is_told_and_asked_again(workdir, tmp_path, monkeypatch, capfd):
+    asked = []
+
+    def fail(directory, url):
+        asked.append(url)
+        (workdir / "metrics.jsonl").write_text("x" * len(asked))
+        raise OSError("no route")
+
+    comes = iter([None, None, signal.SIGTERM])
+    monkeypatch.setattr(keep, "save", fail)
+    monkeypatch.setattr(signal, "pthread_sigmask", lambda *_: None)
+    monkeypatch.setattr(signal, "sigtimedwait", lambda *_: next(comes))
+    keep.follow(workdir, "gs://b", 0.0)
+    assert len(asked) == 3
+    assert capfd.readouterr().err.count("going on: no route") == 3
 
 
 def test_nothing_is_restored_from_a_place_that_is_not_there(tmp_path):

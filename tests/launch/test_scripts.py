@@ -95,7 +95,7 @@ def test_a_dry_run_prints_the_commands_and_runs_none(machine, name):
         (("local_gpu.sh", "--config=/tmp/x.py", "--workdir=x"), "--config: expected a file below"),
         (("slurm_gpu.sh", *RUN, "--max-requeues=-1"), "--max-requeues: expected a whole number"),
         (("slurm_gpu.sh", "--config=configs/demo.py"), "--workdir: expected a value"),
-        (("worker.sh", "rnu"), "action: expected run, start, follow, state or stop; got 'rnu'"),
+        (("worker.sh", "rnu"), "action: expected run, start, follow, state, report or stop;"),
         (("worker.sh", "run", "--workdir=x"), "--: expected a command after it; got ''"),
         (("pack.sh", "x"), "FILE: expected one name that ends in .tar.gz; got 'x'"),
     ],

@@ -1,12 +1,19 @@
 """launch/tpu_pod.sh against a stand-in for gcloud whose two hosts really run launch/worker.sh."""
 
 import os
+import shutil
 import signal
+import subprocess
 
 import pytest
 
-FLAGS = ("--name=run1", "--zone=us-west4-a", "--type=v5litepod-16", "--bucket=gs://b",
+from tests.launch.conftest import ROOT
+
+CHECKED = ("--name=run1", "--zone=us-west4-a", "--type=v5litepod-16", "--bucket=gs://b",
          "--config=configs/demo.py", "--poll=0.1")  # fmt: skip
+
+
+FLAGS = (*CHECKED, "--no-check")
 
 
 def test_a_run_is_created_installed_and_finished(machine):
@@ -70,6 +77,22 @@ def test_a_program_that_fails_is_not_tried_again(machine):
     assert not machine.calls("delete")
 
 
+def test_the_log_of_the_host_that_failed_first_comes_first(machine):
+    machine.plan("together 3")
+    ended = machine.run("tpu_pod.sh", *FLAGS)
+    assert ended.returncode == 3
+    assert "the program failed with status 3" in ended.stderr
+    hosts = [line for line in ended.stderr.splitlines() if "the end of its log" in line]
+    assert hosts == [
+        "launch/tpu_pod.sh: host 1 failed with status 3; the end of its log:",
+        "launch/tpu_pod.sh: host 0 failed with status 1; the end of its log:",
+    ]
+    assert ended.stdout.splitlines()[-4:] == [
+        "host 1 trains", "error: host 1: the cause",
+        "host 0 trains", "error: ended with the others, since host 1 failed",
+    ]  # fmt: skip
+
+
 def test_capacity_is_waited_for(machine):
     (machine.directory / "troubles").write_text(
         'There is no more capacity in the zone "us-west4-a"\nRESOURCE_EXHAUSTED: later\n'
@@ -96,6 +119,75 @@ def test_a_tpu_that_does_not_become_ready_ends_the_wait(machine):
     (machine.directory / "state").write_text("CREATING")
     ended = machine.run("tpu_pod.sh", *FLAGS, "--wait=0")
     assert "it is CREATING" in ended.stderr
+
+
+def test_what_never_became_ready_is_deleted_if_asked(machine):
+    flags = (*FLAGS, "--queued-resource", "--delete", "--wait=0")
+    (machine.directory / "queue").write_text("WAITING_FOR_RESOURCES")
+    assert machine.run("tpu_pod.sh", *flags).returncode == 1
+    assert len(machine.calls("queued-resources delete run1 --force")) == 1
+
+
+@pytest.mark.parametrize(("flags", "deletions"), [((), 0), (("--delete",), 1)])
+def test_an_interrupted_wait_tells_what_is_left_or_deletes_it(machine, flags, deletions):
+    (machine.directory / "state").write_text("CREATING")
+    process = machine.start("tpu_pod.sh", *FLAGS, *flags)
+    machine.wait_until(lambda: len(machine.calls("describe")) > 2)
+    process.send_signal(signal.SIGINT)
+    ended = machine.end(process)
+    assert ended.returncode == 130
+    assert "interrupted; the same command goes on" in ended.stderr
+    assert ("run1 is still there and costs" in ended.stderr) == (deletions == 0)
+    assert len(machine.calls("tpu-vm delete run1")) == deletions
+
+
+@pytest.fixture
+def laptop(machine):
+    """A copy of the launcher in a place without perl_jax; the python3 there has it or not."""
+    for name in ("launch", "configs"):
+        shutil.copytree(ROOT / name, machine.directory / name)
+    bin_directory = machine.directory / "bin"
+    bin_directory.mkdir()
+
+    def start(*python):
+        (bin_directory / "python3").write_text("\n".join(["#!/usr/bin/env bash", *python, ""]))
+        (bin_directory / "python3").chmod(0o755)
+        ended = subprocess.run(
+            [machine.directory / "launch" / "tpu_pod.sh", *CHECKED, "--config.seed=3"],
+            env=machine.environment | {"PATH": f"{bin_directory}:{machine.environment['PATH']}"},
+            capture_output=True,
+            text=True,
+        )
+        return ended.returncode, ended.stderr
+
+    return start
+
+
+def test_no_tpu_is_asked_for_if_the_check_finds_that_the_run_cannot_start(machine, laptop):
+    checks = (
+        '[[ $* == *--help ]] || { echo "$@" >>"$FAKE_CLOUD/checks"; echo "error: no rows" >&2; }'
+    )
+    status, said = laptop(checks, "[[ $* == *--help ]] || exit 2")
+    assert status == 1
+    assert "error: no rows\nlaunch/tpu_pod.sh: error: the check failed with status 2" in said
+    assert machine.read("checks") == (
+        "-m perl_jax check --type=v5litepod-16 --config=configs/demo.py "
+        "--config.checkpoint.directory=gs://b/run1/checkpoints --config.seed=3\n"
+    )
+    assert not machine.calls("create")
+
+
+def test_a_run_is_checked_once_before_a_tpu_is_asked_for(machine, laptop):
+    (machine.directory / "troubles").write_text("There is no more capacity\n")
+    laptop('[[ $* == *--help ]] || echo "$@" >>"$FAKE_CLOUD/checks"')
+    assert machine.read("checks").count("-m perl_jax check") == 1
+    assert machine.calls("create")
+
+
+def test_a_laptop_without_perl_jax_asks_for_a_tpu_unchecked(machine, laptop):
+    _, said = laptop("exit 1")
+    assert "not checked, as perl_jax is not installed here" in said
+    assert machine.calls("create")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+import time
 
 import pytest
 
@@ -80,6 +81,20 @@ def test_the_status_of_a_program_that_fails_is_passed_on(machine, worker):
     assert state(machine, worker) == "failed 7"
 
 
+@pytest.mark.parametrize(("said", "later"), [("error: host 1: x", "0"),
+                         ("error: ended with the others, since host 0: x", "1")])  # fmt: skip
+def test_a_failure_is_reported_with_its_time_and_the_end_of_the_log(machine, worker, said, later):
+    program = ("--", "bash", "-c", f"echo '{said}'; exit 7")
+    assert machine.end(worker("report", host=1)).stdout == ""
+    assert machine.end(worker("start", *program, host=1)).returncode == 0
+    machine.wait_for("run/.launch/exit", "7")
+    told = machine.end(worker("report", host=1)).stdout.splitlines()
+    assert [line.split("\t") for line in told[1:]] == [["1", "log", said]]
+    host, kind, is_later, ended, status = told[0].split("\t")
+    assert (host, kind, is_later, status) == ("1", "failed", later, "7")
+    assert abs(float(ended) - time.time()) < 300
+
+
 def test_a_program_in_the_background_is_followed_and_stopped(machine, worker):
     machine.plan("wait")
     assert state(machine, worker) == "none"
@@ -102,7 +117,8 @@ def test_a_program_that_vanished_is_lost(machine, worker):
     gone = subprocess.Popen(["true"])
     gone.wait()
     (notes / "pid").write_text(f"{gone.pid}\n")
-    assert state(machine, worker) == "lost"
+    ended = machine.end(worker("state"))
+    assert (ended.stdout, ended.stderr) == ("lost\n", "")
     ended = machine.end(worker("follow"))
     assert ended.returncode == 1
     assert "gone without an exit status" in ended.stderr
