@@ -26,7 +26,7 @@ def bucket(variables, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def cloud(variables, tmp_path_factory):
+def cloud(variables, bucket, tmp_path_factory):
     with cloud_in(tmp_path_factory.mktemp("cloud"), variables) as cloud:
         yield cloud
 
