@@ -166,13 +166,13 @@ def _ladder_faults(config: RunConfig, rows: Rows) -> Iterator[Finding]:
     sampler, packing = config.rollout.sampler, config.learner.packing
     trained, asked = rows.surveyed, rows.surveyed_held_out
     groups = -(-packing.micro_groups // shards)
-    asked = _orders_of_every_group(config)
+    every = _orders_of_every_group(config)
     drawn = [*(trained if isinstance(config, TrainConfig) else ()), *asked]
     of_update: dict[str, Callable[[SurveyedRow], int]] = {
         "prompt_lengths": lambda row: max(row.prompts),
         "patches": lambda row: groups * row.patches,
         "images": lambda row: groups * len(row.images),
-        "orders": lambda row: groups * max(asked, len(row.prompts)),
+        "orders": lambda row: groups * max(every, len(row.prompts)),
     }
     of_sampler: dict[str, Callable[[SurveyedRow], int]] = {
         "prompt_lengths": lambda row: max(row.prompts),
