@@ -1,6 +1,6 @@
 """What filtering costs: decode steps and surplus of the real collector with scripted rollouts.
 
-    python benchmarks/collecting.py [--steps 20] [--seeds 3]
+    python benchmarks/collecting.py [--steps 10] [--seeds 2]
 
 A step wants 128 groups that inform, of 12 rollouts each, whose lengths are log-normal with a mean
 of 512 tokens and a coefficient of variation of 1, at most 2,048. The collector knows the share of
@@ -292,8 +292,8 @@ def table(results: Mapping[tuple[int, float], Sequence[Simulated]], steps: int) 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--seeds", type=int, default=2)
     options = parser.parse_args()
     results = {
         (rows, rate): [
