@@ -32,7 +32,8 @@ def arguments_of_train(machine, script, *flags):
     ended = machine.run(script, shows, *flags)
     assert ended.returncode == 0, ended.stderr
     if script == "gke_jobset.sh":
-        words = container_of(yaml.safe_load(ended.stdout))["args"]
+        given = container_of(yaml.safe_load(ended.stdout))["args"]
+        words = [word.replace("$$", "$") for word in given]  # as Kubernetes does
     else:
         (line,) = (
             line
