@@ -1,5 +1,6 @@
 """Collects a step's batch: draws, permutes, samples, grades and filters until it is full."""
 
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -89,6 +90,11 @@ class Collector:
     pictured: int | None = None
     activity: Activity = silent
 
+    @property
+    def most_pictured(self) -> int:
+        """The most groups of a step whose pictures are kept."""
+        return sys.maxsize if self.pictured is None else self.pictured
+
     def collect(
         self, model: Policy, step: int, key: jax.Array, past: Past | None = None
     ) -> Collected:
@@ -126,6 +132,8 @@ class Collector:
         outcomes, decode = outcomes_of(refill), self.sampler.processor.decode
         records = records_of(drawn, outcomes, advantages, decode, self.recorded)
         if self.album is not None:
+            for group in drawn.groups[: self.most_pictured]:
+                self.album.add(group.images)
             self.album.write()
         responses = Responses(drawn.rollouts.tokens, drawn.rollouts.lengths)
         operations = self.operations(drawn.groups, responses)
@@ -187,11 +195,11 @@ class _Drawing:
 
     def _draw(self, first: int, count: int) -> Sequence[Group]:
         orders, groups = self._make(first, self._of.take(count))
-        album, pictured = self._of.album, self._of.pictured
-        if album is not None:
-            shown = len(groups) if pictured is None else max(0, pictured - first)
-            for group in groups[:shown]:
-                album.add(group.images)
+        if self._of.album is not None:
+            # Those that no draw ends before; their pictures are copied beside the decoding.
+            sure = min(self._of.rollout.groups, self._of.most_pictured)
+            for group in groups[: max(0, sure - first)]:
+                self._of.album.add(group.images)
         self._orders += orders
         self._groups += groups
         return groups
