@@ -128,8 +128,8 @@ def make_batch(config: TrainConfig, groups: tuple[Group, ...], step: Step) -> Tr
         tokens=np.broadcast_to(np.int32(0), of_token),
         lengths=np.full(shape, step.longest, np.int32),
         logprobs=np.broadcast_to(np.float32(0), of_token),
-        rewards=np.zeros(shape, np.float32),
-        # Groups without a gradient would make no update.
+        # Groups of equal rewards, or without advantages, have no gradient and make no update.
+        rewards=np.broadcast_to(np.arange(shape[-1], dtype=np.float32), shape),
         advantages=np.ones(shape, np.float32),
         mask=np.broadcast_to(np.bool_(True), of_token),
     )

@@ -34,6 +34,7 @@ from perl_jax.objectives import Objective
 from perl_jax.permutation import Schedule, orders_for, rules_from_config
 from perl_jax.rewards import RewardConfig, Rewarder
 from perl_jax.rollout import Strategy
+from perl_jax.types import ImagePatches
 from tests.experience.scripted import SOURCE, Grader, Sampler, example
 
 RULES = {SOURCE: {"text": "keep"}}
@@ -214,6 +215,37 @@ def test_without_the_filter_exactly_the_batch_is_drawn_at_once():
     assert adds(made) == [["0/p", "1/q"]]
 
 
+class Pictures:
+    """An album that only lists the images that it is given."""
+
+    def __init__(self):
+        self.held, self.written = [], []
+
+    def add(self, images):
+        self.held += [image.digest for image in images if image.digest not in self.held]
+
+    def write(self):
+        self.written.append(sorted(self.held))
+
+
+@pytest.mark.parametrize(("pictured", "shown"), [(None, "pqrs"), (3, "pqr"), (1, "p"), (0, "")])
+def test_pictures_are_kept_of_the_groups_of_the_step_and_not_of_surplus(pictured, shown):
+    examples = [example(name, images=name) for name in "pqrstu"]
+    responses = {**MIXED, "p": ["1.", "1."], "r": ["0.", "0."]}
+    album = Pictures()
+    wide = GroupFilterConfig(max_draws=3)
+    made = collector(examples, responses, filtering=wide, album=album, pictured=pictured)
+    encode = made.sampler.processor.encode
+
+    def with_pictures(text, images):
+        patches = (ImagePatches(np.ones((4, 2), np.float32), (2, 2), digest=one) for one in images)
+        return replace(encode(text, images), images=tuple(patches))
+
+    made.sampler.processor.encode = with_pictures
+    collect(made)
+    assert album.written == [list(shown)]
+
+
 # Orders.
 
 
@@ -283,4 +315,6 @@ def test_rollouts_are_drawn_as_configured():
     )
     made = collector(P_AND_Q, {"p": ["1.", "0."], "q": ["1.", "0."]}, rollout=drawn)
     collect(made)
-    assert made.sampler.calls[0]["strategy"] == Strategy(temperature=0.5, top_k=3, stop=("x",))
+    assert made.sampler.sessions[0].arguments["strategy"] == Strategy(
+        temperature=0.5, top_k=3, stop=("x",)
+    )
