@@ -33,8 +33,8 @@ class Found:
 class S3Store:
     """Small files in a folder on ``s3://``, with the methods of TensorStore's ``KvStore``.
 
-    A store that speaks S3's protocol and ignores ``If-Match`` and ``If-None-Match`` would take
-    every write.
+    A store that speaks S3's protocol may ignore ``If-Match`` and ``If-None-Match``, so a write
+    first looks whether the generation is still there.
     """
 
     def __init__(self, url: str) -> None:
@@ -47,10 +47,9 @@ class S3Store:
 
     def write(self, name: str, value: bytes | None, *, if_equal: bytes) -> Future[Stamp]:
         """Replaces this generation of a file, or deletes it if the value is None."""
-        written = (
-            self._delete(name, if_equal) if value is None else self._put(name, value, if_equal)
+        return asyncio.run_coroutine_threadsafe(
+            self._write(name, value, if_equal), self._system.loop
         )
-        return asyncio.run_coroutine_threadsafe(written, self._system.loop)
 
     def _place(self, name: str) -> dict[str, str]:
         return {"Bucket": self._bucket, "Key": f"{self._folder}/{name}".lstrip("/")}
@@ -66,6 +65,17 @@ class S3Store:
             return Found("missing", b"", Stamp(_MISSING))
         return Found("value", await answer["Body"].read(), Stamp(answer["ETag"].encode()))
 
+    async def _write(self, name: str, value: bytes | None, replaced: bytes) -> Stamp:
+        if (await self._read(name)).stamp.generation != replaced:
+            return Stamp(b"")
+        if value is not None:
+            return await self._put(name, value, replaced)
+        # Not every store can delete on a condition. Only the holder of a lease deletes it, and no
+        # other job takes one that was just renewed.
+        client = await self._client()
+        await client.delete_object(**self._place(name))
+        return Stamp(_MISSING)
+
     async def _put(self, name: str, value: bytes, replaced: bytes) -> Stamp:
         client = await self._client()
         condition = {"IfNoneMatch": "*"} if replaced == _MISSING else {"IfMatch": replaced.decode()}
@@ -78,12 +88,3 @@ class S3Store:
             found = await self._read(name)
             return found.stamp if found.value == value else Stamp(b"")
         return Stamp(answer["ETag"].encode())
-
-    async def _delete(self, name: str, replaced: bytes) -> Stamp:
-        # Not every store can delete on a condition. Only the holder of a lease deletes it, and no
-        # other job takes one that was just renewed.
-        if (await self._read(name)).stamp.generation != replaced:
-            return Stamp(b"")
-        client = await self._client()
-        await client.delete_object(**self._place(name))
-        return Stamp(_MISSING)
