@@ -3,7 +3,7 @@
 import http.server
 import json
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import fsspec
 import pytest
@@ -15,8 +15,11 @@ from perl_jax.storage import RemoteFolder, StorageError
 from perl_jax.training.checkpoint import CheckpointConfig, CheckpointError, Checkpoints
 from perl_jax.training.checkpoint import lease as lease_module
 from perl_jax.training.checkpoint.lease import Lease, LeaseError
-from perl_jax.training.checkpoint.mirror import COMPLETE
+from perl_jax.training.checkpoint.mirror import COMPLETE, open_steps
+from perl_jax.training.checkpoint.s3_store import Found, S3Store, Stamp
 from perl_jax.training.earlier import settle
+from perl_jax.training.places import open_place
+from perl_jax.training.start import Start
 from tests.s3_bucket import NAME, running_s3_bucket
 from tests.training.checkpoint.checkpoint_states import abstract, assert_same, simple_state
 
@@ -114,6 +117,7 @@ def test_a_step_without_its_last_file_does_not_count_and_goes_at_the_next_save(u
         save(checkpoints, 1)
     leave_uncopied(url, staging, 2, "write")
     assert steps_in(url) == {1, 2}
+    assert open_steps(epath.Path(url)).seen() == [1]
     with opened(url) as checkpoints:
         assert checkpoints.steps() == [1]
     assert_restores(url, 1)
@@ -242,6 +246,34 @@ def test_two_jobs_do_not_write_to_one_folder(url):
             lease.check()
     # Another job's lease is left alone.
     assert list(RemoteFolder(url).sizes()) == [".lease"]
+
+
+def test_of_two_writes_at_once_the_bucket_takes_one_and_a_repeated_one_counts(url, monkeypatch):
+    store = S3Store(url)
+    missing = store.read("a").result().stamp.generation
+    written = store.write("a", b"1", if_equal=missing).result().generation
+    read = store._read
+    unseen = []
+
+    async def too_early(name):
+        """Each write looks before another one came."""
+        if unseen:
+            return unseen.pop()
+        return await read(name)
+
+    monkeypatch.setattr(store, "_read", too_early)
+    for generation in (missing, b'"another"'):
+        for value, answer in ((b"2", b""), (b"1", written)):
+            unseen.append(Found("value", b"", Stamp(generation)))
+            assert store.write("a", value, if_equal=generation).result().generation == answer
+    assert store.read("a").result().value == b"1"
+
+
+def test_several_hosts_are_refused(url, tmp_path, monkeypatch):
+    monkeypatch.setattr("jax.process_count", lambda: 2)
+    config = CheckpointConfig(directory=url)
+    with ExitStack() as stack, pytest.raises(ValueError, match=f"got {url} and 2 hosts"):
+        open_place(config, tmp_path, Start(), stack)
 
 
 def test_a_lease_is_given_back(url):
