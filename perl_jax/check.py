@@ -46,6 +46,7 @@ from perl_jax.readiness import Finding, findings, place_faults, refuse, unruled_
 from perl_jax.rewards import GradingError, RewardConfig, make_grader
 from perl_jax.storage import is_url
 from perl_jax.training.checkpoint.files import absolute
+from perl_jax.training.checkpoint.mirror import is_mirrored
 from perl_jax.training.identity import check_names
 from perl_jax.training.start_flags import add_start_flags, start_of
 
@@ -111,6 +112,14 @@ class _Check:
         else:
             faults = list(place_faults(absolute(directory)))
             self.found += faults
+            if is_mirrored(absolute(directory)) and self.topology and not self.topology.one_host:
+                self.found.append(
+                    Finding(
+                        "checkpoint.directory",
+                        f"expected gs://BUCKET/FOLDER or a directory that all hosts share, as "
+                        f"s3:// is for one host; got {directory}",
+                    )
+                )
             if not faults:
                 print(f"checkpoints: {directory} can be written")
         if self._is_elsewhere and not (directory and is_url(directory)):

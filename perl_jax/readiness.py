@@ -22,6 +22,8 @@ from perl_jax.data.survey import (
 )
 from perl_jax.permutation import Rules, rule_for, rules_from_config
 from perl_jax.rewards import Grader, ResponseRows, RewardConfig, UserFunctions
+from perl_jax.storage import RemoteFolder
+from perl_jax.training.checkpoint.mirror import is_mirrored
 from perl_jax.types import Example, conversation_text
 from perl_jax.update.optimizer import learning_rate_schedule
 
@@ -262,6 +264,11 @@ def place_faults(checkpoints: epath.Path) -> Iterator[Finding]:
     # Nobody else's file has this name.
     probe = checkpoints.parent / f".{checkpoints.name}.{secrets.token_hex(8)}.probe"
     try:
+        if is_mirrored(checkpoints):
+            folder = RemoteFolder(str(probe.parent))
+            folder.write(probe.name, b"")
+            folder.delete([probe.name])
+            return
         probe.parent.mkdir(parents=True, exist_ok=True)
         probe.write_text("")
         probe.unlink()

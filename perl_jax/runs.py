@@ -51,6 +51,7 @@ from perl_jax.training.display.throughput import Throughput, peak_of
 from perl_jax.training.display.writers import METRICS_FILE
 from perl_jax.training.earlier import (
     CONFIG,
+    STAGING,
     SUMMARY,
     checkpoint_directory,
 )
@@ -168,7 +169,13 @@ def _run(
         album = _open_album(config, parts, workdir, stack)
         stepper = make_stepper(fitted, parts, album, console)
         checkpoints = stack.enter_context(
-            Checkpoints(directory, config.checkpoint, fingerprint=record, lease=lease)
+            Checkpoints(
+                directory,
+                config.checkpoint,
+                fingerprint=record,
+                lease=lease,
+                staging=workdir / STAGING,
+            )
         )
         key = jax.random.key(config.seed)
         state, step, progression = start_or_resume(

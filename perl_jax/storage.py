@@ -142,7 +142,7 @@ def read_start(directory: str, name: str, limit: int) -> bytes:
     Raises FileNotFoundError, IsADirectoryError, or StorageError if the bucket does not answer.
     """
     # The name is not parsed as part of a URL: fsspec's may lead anywhere, as in "a::file://b".
-    system, root = _system(directory)
+    system, root = open_system(directory)
     path, url = f"{root}/{name}", f"{directory}/{name}"
     stop = min(limit, _retried(url, lambda: _size(system, path)))
     return _retried(url, lambda: _fetch(system, path, 0, stop)) if stop else b""
@@ -173,7 +173,7 @@ def new_directory(path: str) -> Iterator[Path]:
     if not is_url(path):
         yield Path(path)
         return
-    system, place = _system(path.rstrip("/"))
+    system, place = open_system(path.rstrip("/"))
     if _retried(path, lambda: _run(system, "find", place, maxdepth=1)):
         raise FileExistsError(f"{path}: expected a new or empty directory")
     with TemporaryDirectory() as temporary:
@@ -185,6 +185,67 @@ def new_directory(path: str) -> Iterator[Path]:
             # Each bucket's client has its own errors.
             except Exception as error:
                 raise StorageError(f"{path}/{file.name}: cannot be written: {error}") from error
+
+
+class RemoteFolder:
+    """The files below a folder in a bucket, to read and to write; names are relative to the folder.
+
+    Reading is tried again like everywhere here. Writing is not, beyond what the bucket's client
+    does, and raises StorageError if the bucket refuses or does not answer in time.
+    """
+
+    def __init__(self, url: str):
+        self.url = url.rstrip("/")
+        # A list of files that is remembered would hide what another machine wrote.
+        self._system, self._root = open_system(self.url, use_listings_cache=False)
+
+    def sizes(self, below: str = "") -> dict[str, int]:
+        """The bytes of all files by name, or of those below one of its folders."""
+        place = f"{self._root}/{below}".rstrip("/")
+        found = self._read(below, "find", place, detail=True)
+        return {
+            path.removeprefix(f"{self._root}/"): info["size"]
+            for path, info in found.items()
+            if info["type"] == "file"
+        }
+
+    def read(self, name: str) -> bytes:
+        """The content of a small file; raises FileNotFoundError if it is missing."""
+        content: bytes = self._read(name, "cat_file", f"{self._root}/{name}")
+        return content
+
+    def fetch(self, name: str, size: int, target: Path) -> None:
+        """Copies a file of this size to the disk; StorageError if it has another one."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        place = f"{self._root}/{name}"
+        self._read(name, "get_file", place, str(target), seconds=_seconds_for(size))
+        if (got := target.stat().st_size) != size:
+            raise StorageError(f"{self.url}/{name}: expected {size} bytes; got {got}")
+
+    def put(self, source: Path, name: str) -> None:
+        """Copies a file from the disk."""
+        seconds = _seconds_for(source.stat().st_size)
+        self._write(name, "put_file", str(source), f"{self._root}/{name}", seconds=seconds)
+
+    def write(self, name: str, content: bytes) -> None:
+        """Writes a small file."""
+        self._write(name, "pipe_file", f"{self._root}/{name}", content)
+
+    def delete(self, names: Sequence[str]) -> None:
+        """Deletes these files."""
+        if names:
+            self._write(names[0], "rm", [f"{self._root}/{name}" for name in names])
+
+    def _read(self, name: str, *arguments: Any, **options: Any) -> Any:
+        return _retried(f"{self.url}/{name}", lambda: _run(self._system, *arguments, **options))
+
+    def _write(self, name: str, *arguments: Any, **options: Any) -> None:
+        try:
+            _run(self._system, *arguments, **options)
+        # Each bucket's client has its own errors.
+        except Exception as error:
+            cause = f"{type(error).__name__}: {error}"
+            raise StorageError(f"{self.url}/{name}: cannot be written: {cause}") from error
 
 
 class _RemoteFile(io.RawIOBase):
@@ -221,7 +282,7 @@ def _find_local(path: str) -> list[str]:
 
 
 def _find_remote(url: str) -> list[str]:
-    system, inner = _system(url)
+    system, inner = open_system(url)
     if _retried(url, lambda: _run(system, "isfile", inner)):
         return [str(system.unstrip_protocol(inner))]
     matches = _retried(url, lambda: _run(system, "glob", inner, detail=True))
@@ -229,10 +290,10 @@ def _find_remote(url: str) -> list[str]:
     return [str(system.unstrip_protocol(path)) for path in files]
 
 
-def _system(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
+def open_system(url: str, **options: Any) -> tuple[fsspec.AbstractFileSystem, str]:
     """The file system of a URL, and the path in it."""
     try:
-        return fsspec.url_to_fs(url)
+        return fsspec.url_to_fs(url, **options)
     except ImportError as error:
         protocol = url.partition("://")[0]
         package = known_implementations[protocol]["class"].partition(".")[0]
@@ -259,12 +320,19 @@ def _fetch(system: fsspec.AbstractFileSystem, path: str, start: int, stop: int) 
 
 def _asked(url: str, operation: Callable[[fsspec.AbstractFileSystem, str], T]) -> T:
     """What an operation on the file of a URL returns, tried again like `_retried`."""
-    system, inner = _system(url)
+    system, inner = open_system(url)
     return _retried(url, lambda: operation(system, inner))
 
 
-def _run(system: fsspec.AbstractFileSystem, name: str, *arguments: Any, **options: Any) -> Any:
+def _run(
+    system: fsspec.AbstractFileSystem,
+    name: str,
+    *arguments: Any,
+    seconds: float | None = None,
+    **options: Any,
+) -> Any:
     """Calls a method of a file system; TimeoutError if a bucket does not answer in time."""
+    patience = _TRY_SECONDS if seconds is None else seconds
     if not system.async_impl:
         return getattr(system, name)(*arguments, **options)
     coroutine = getattr(system, f"_{name}")(*arguments, **options)
@@ -276,9 +344,14 @@ def _run(system: fsspec.AbstractFileSystem, name: str, *arguments: Any, **option
         except TimeoutError:
             if future.done():
                 raise
-            if _ending.is_set() or time.monotonic() - began > _TRY_SECONDS:
+            if _ending.is_set() or time.monotonic() - began > patience:
                 future.cancel()
-                raise TimeoutError(f"no answer within {_TRY_SECONDS:g} s") from None
+                raise TimeoutError(f"no answer within {patience:g} s") from None
+
+
+def _seconds_for(size: int) -> float:
+    """How long a file may take to be copied: no bucket in use is slower than 1 MiB/s."""
+    return _TRY_SECONDS + size / 2**20
 
 
 def _retried(url: str, operation: Callable[[], T]) -> T:

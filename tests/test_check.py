@@ -215,6 +215,13 @@ def test_what_only_this_machine_has_is_a_warning_where_hosts_are_new(run, tmp_pa
     assert set(warnings(err)) == {"model.path", "memory"}, err
 
 
+def test_checkpoints_on_s3_are_a_fault_with_several_hosts(run):
+    for kind, several in (("v5litepod-16", True), ("v5litepod-4", False)):
+        place = "--config.checkpoint.directory=s3://none/run"
+        _, _, err = run("--config=demo", *FEW, place, f"--type={kind}", "--no_plan")
+        assert ("as s3:// is for one host; got s3://none/run" in err) == several, err
+
+
 def test_an_unknown_type_is_an_error_of_one_line(run, tmp_path):
     code, out, err = run(*demo(tmp_path, "--type=v5-16"))
     assert (code, out) == (1, "")

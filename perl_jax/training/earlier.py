@@ -10,12 +10,14 @@ from typing import Any
 from etils import epath
 
 from perl_jax.training.checkpoint.config import CheckpointConfig
-from perl_jax.training.checkpoint.files import StepFiles, absolute
+from perl_jax.training.checkpoint.files import absolute
+from perl_jax.training.checkpoint.mirror import open_steps
 from perl_jax.training.display.writers import METRICS_FILE, read_metrics
 
 logger = logging.getLogger(__name__)
 
 CHECKPOINTS = "checkpoints"
+STAGING = ".checkpoints"
 CONFIG = "config.json"
 SUMMARY = "summary.json"
 ROLLOUTS = "rollouts.jsonl"
@@ -25,7 +27,7 @@ _LOGS = (
     CONFIG, METRICS_FILE, "rollouts.*", "skipped_rows*.jsonl", "tensorboard", "wandb*",
     "evaluations", "images", "reward_functions.log",
 )  # fmt: skip
-_ALL = (*_LOGS, SUMMARY, "curves.png", "export*", "fresh_model", CHECKPOINTS)
+_ALL = (*_LOGS, SUMMARY, "curves.png", "export*", "fresh_model", CHECKPOINTS, STAGING)
 
 
 @dataclass(frozen=True)
@@ -81,14 +83,14 @@ def settle(workdir: Path, directory: epath.Path, config: CheckpointConfig) -> bo
     Raises:
         ValueError: The work directory is that of a run whose checkpoints are gone or elsewhere.
     """
-    if StepFiles(directory).seen():
+    if open_steps(directory).seen():
         return True
     earlier = EarlierRun.of(workdir)
     ways = (
         "--restart moves the files of that run aside and starts again, and another --workdir "
         "leaves them as they are"
     )
-    if earlier.directory not in (None, directory) and StepFiles(earlier.directory).seen():
+    if earlier.directory not in (None, directory) and open_steps(earlier.directory).seen():
         raise ValueError(
             f"{workdir}: the checkpoints of this run are in {earlier.directory}, as its {CONFIG} "
             f"says, and checkpoint.directory is now {directory}, where there are none. To go on, "
@@ -120,7 +122,7 @@ def restart(workdir: Path, directory: epath.Path) -> None:
     Raises:
         ValueError: There are checkpoints outside of the work directory, which stay where they are.
     """
-    steps = StepFiles(directory).seen()
+    steps = open_steps(directory).seen()
     if steps and directory != absolute(workdir / CHECKPOINTS):
         raise ValueError(
             f"--restart: expected an empty checkpoint.directory, as only the one in the work "

@@ -11,6 +11,7 @@ from perl_jax import hosts
 from perl_jax.training.checkpoint import CheckpointConfig
 from perl_jax.training.checkpoint.files import absolute
 from perl_jax.training.checkpoint.lease import Lease
+from perl_jax.training.checkpoint.mirror import is_mirrored
 from perl_jax.training.earlier import CHECKPOINTS, restart, settle
 from perl_jax.training.start import Start
 from perl_jax.training.workdir import lock_workdir
@@ -58,6 +59,11 @@ def _checkpoint_directory(config: CheckpointConfig, workdir: Path) -> epath.Path
     directory = epath.Path(config.directory or workdir / CHECKPOINTS)
     if jax.process_count() == 1:
         return directory
+    if is_mirrored(directory):
+        raise ValueError(
+            f"checkpoint.directory: expected gs://BUCKET/FOLDER or a directory that all hosts "
+            f"share, as s3:// is for one host; got {directory} and {jax.process_count()} hosts"
+        )
     probe = directory.parent / f".{directory.name}.seen"
     if hosts.is_main():
         probe.parent.mkdir(parents=True, exist_ok=True)

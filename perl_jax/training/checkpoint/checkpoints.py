@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -14,7 +15,7 @@ import orbax.checkpoint as ocp
 from perl_jax.hosts import gather
 from perl_jax.training.checkpoint.checksums import checksums
 from perl_jax.training.checkpoint.config import CheckpointConfig, rank_by_metric, steps_to_keep
-from perl_jax.training.checkpoint.files import ARRAYS, RECORD, StepFiles, absolute
+from perl_jax.training.checkpoint.files import ARRAYS, RECORD, absolute
 from perl_jax.training.checkpoint.hosts import common, describe, together
 from perl_jax.training.checkpoint.lease import Lease
 from perl_jax.training.checkpoint.leaves import (
@@ -25,6 +26,7 @@ from perl_jax.training.checkpoint.leaves import (
     name_leaves,
     rebuild,
 )
+from perl_jax.training.checkpoint.mirror import open_steps
 from perl_jax.training.checkpoint.record import (
     CheckpointError,
     FingerprintError,
@@ -71,6 +73,7 @@ class Checkpoints(AbstractContextManager["Checkpoints"]):
         *,
         fingerprint: Mapping[str, Any] | None,
         lease: Lease | None = None,
+        staging: Path | None = None,
     ) -> None:
         """Reads which steps there are.
 
@@ -81,12 +84,13 @@ class Checkpoints(AbstractContextManager["Checkpoints"]):
                 opens them for reading only, and compares nothing.
             lease: Of the directory; every save first checks that it still holds. It may be None on
                 all hosts but one.
+            staging: Where steps on ``s3://`` lie on the disk (see `MirroredSteps`).
         """
         check_json("fingerprint", dict(fingerprint or {}))
         self._config = config
         self._fingerprint = None if fingerprint is None else dict(fingerprint)
         self._lease = lease
-        self._files = StepFiles(absolute(directory), asynchronous=config.asynchronous)
+        self._files = open_steps(absolute(directory), staging, asynchronous=config.asynchronous)
         # The save that was not read back yet, with the shapes and dtypes of its stored arrays.
         self._pending: tuple[StepRecord, dict[str, jax.ShapeDtypeStruct]] | None = None
         # Metrics of the steps that count: readable, and not newer than the restored one.
@@ -150,7 +154,7 @@ class Checkpoints(AbstractContextManager["Checkpoints"]):
         if not (force or step % self._config.every == 0 or self._is_among_best(metric)):
             self._raise_failure()
             return False
-        self.wait()
+        self._settle()
         latest = self.latest_step()
         if step == latest:
             return False
@@ -163,7 +167,7 @@ class Checkpoints(AbstractContextManager["Checkpoints"]):
         abstract = {n: jax.ShapeDtypeStruct(array.shape, array.dtype) for n, array in data.items()}
         self._pending = record, abstract
         if not self._config.asynchronous:
-            self.wait()
+            self._settle()
         return True
 
     def restore(
@@ -225,8 +229,20 @@ class Checkpoints(AbstractContextManager["Checkpoints"]):
         """Waits for the save under way, reads it back, and deletes steps that are not kept.
 
         Raises:
-            CheckpointError: The save failed, or cannot be read back.
+            CheckpointError: The save failed, or cannot be read back or copied to its bucket.
         """
+        self._settle()
+        self._files.finish()
+
+    def close(self) -> None:
+        """Does the same as `wait`, then releases what saving needs."""
+        try:
+            self.wait()
+        finally:
+            self._files.close()
+
+    def _settle(self) -> None:
+        """Does what `wait` says, but for a copy to a bucket that a later save tries again."""
         if self._pending is None:
             return
         self._join()
@@ -243,13 +259,6 @@ class Checkpoints(AbstractContextManager["Checkpoints"]):
         kept = steps_to_keep(metrics, self._config)
         self._files.delete_all_but(kept)
         self._metrics = {step: metric for step, metric in metrics.items() if step in kept}
-
-    def close(self) -> None:
-        """Does the same as `wait`, then releases what saving needs."""
-        try:
-            self.wait()
-        finally:
-            self._files.close()
 
     def _read_metrics(self) -> dict[int, float | None]:
         metrics: dict[int, float | None] = {}

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from perl_jax.settings import Checked, Count, Expects
 
+_BUCKETS = ("gs://", "s3://")
 _Count = Annotated[Count, Expects("a whole number of at least 1")]
 
 
@@ -15,7 +16,7 @@ class CheckpointConfig(Checked):
 
     Attributes:
         directory: The directory of checkpoints; None: in the work directory. All hosts must see it:
-            a bucket (``gs://...``) or a shared directory.
+            a bucket (``gs://...``, or ``s3://...`` for one host) or a shared directory.
         every: Steps that are a multiple of it are saved.
         keep_last: The number of newest checkpoints to keep.
         keep_best: The number of checkpoints with the highest metric to keep; None for none.
@@ -31,11 +32,11 @@ class CheckpointConfig(Checked):
     asynchronous: bool = True
 
     def _check_together(self) -> None:
-        if "://" in (self.directory or "") and not str(self.directory).startswith("gs://"):
+        if "://" in (self.directory or "") and not str(self.directory).startswith(_BUCKETS):
             raise ValueError(
-                f"directory: expected a path, or gs://BUCKET/FOLDER, as Orbax writes to no other "
-                f"bucket; got {self.directory!r}: give the path of a file system that all hosts "
-                "share, or mount the bucket"
+                f"directory: expected a path, gs://BUCKET/FOLDER or s3://BUCKET/FOLDER, as "
+                f"checkpoints are written to no other bucket; got {self.directory!r}: give the "
+                "path of a file system that all hosts share, or mount the bucket"
             )
 
 

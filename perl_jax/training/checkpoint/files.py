@@ -144,6 +144,9 @@ class StepFiles:
             if step not in kept:
                 manager.delete(step)
 
+    def finish(self) -> None:
+        """Raises CheckpointError for what is still to be written; here `join` has raised it."""
+
     def close(self) -> None:
         """Waits for the save under way, and logs its failure."""
         manager, self._manager = self._manager, None

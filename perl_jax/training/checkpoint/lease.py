@@ -6,7 +6,8 @@ that was preempted comes back under another name, and waits no longer than that.
 this very machine and is dead, its lease is taken over at once.
 
 Every write states the generation of the file that it replaces, and the storage refuses it if there
-is another one by now (TensorStore's conditional writes, on ``file`` and ``gs://``). So of two jobs
+is another one by now (TensorStore's conditional writes, on ``file`` and ``gs://``; those of
+`S3Store` on ``s3://``). So of two jobs
 that find the directory free, one gets it. Clocks of machines are not compared, except to tell a
 lease that is minutes old.
 """
@@ -28,6 +29,7 @@ from etils import epath
 
 from perl_jax.training.checkpoint.files import limit_silence
 from perl_jax.training.checkpoint.record import CheckpointError
+from perl_jax.training.checkpoint.s3_store import S3Store
 
 logger = logging.getLogger(__name__)
 
@@ -258,6 +260,8 @@ class Lease(AbstractContextManager["Lease"]):
 def _open(directory: epath.Path) -> Any:
     limit_silence()
     path = os.fspath(directory)
+    if path.startswith("s3://"):
+        return S3Store(path)
     spec: Any = f"{path.rstrip('/')}/" if "://" in path else {"driver": "file", "path": f"{path}/"}
     return tensorstore.KvStore.open(spec).result()
 
