@@ -2,7 +2,12 @@
 
 import importlib.util
 import os
+import signal
 from pathlib import Path
+
+# A shell ignores Ctrl-C for what it starts in the background, and so would the processes of tests.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Eight virtual devices, for the tests of meshes; others use the first. Most of the time goes into
