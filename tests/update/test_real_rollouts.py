@@ -127,9 +127,8 @@ def test_one_group_of_four_that_informs_makes_one_update_where_four_are_asked_fo
     assert gradient > 0
     assert update > 0
     # Its tokens are a part of all: the others make the gradient smaller.
-    alone = TrainBatch(
-        batch.groups[2:3], *(getattr(batch, field.name)[2:3] for field in fields(batch)[1:])
-    )
+    parts = {field.name: getattr(batch, field.name) for field in fields(batch)}
+    alone = TrainBatch(**{name: part[2:3] for name, part in parts.items() if part is not None})
     of_all, _ = gradients_of(learner, demo, batch)
     of_one, _ = gradients_of(learner, demo, alone)
     share = alone.mask.sum() / batch.mask.sum()
