@@ -5,6 +5,7 @@ from pathlib import Path
 
 from perl_jax.testing import write_tiny_checkpoint
 from tests.launch.conftest import ROOT
+from tests.training.resume_config import GROUPS
 
 CONFIG = "--config=tests/launch/tiny_config.py"
 # The configuration is for two hosts.
@@ -40,17 +41,17 @@ class Gate:
     Args:
         directory: Is made here; the run gets it as $STORY_GATE.
         steps: How many steps may come through at first.
+        hosts: How many hosts share the groups of a step.
     """
 
-    def __init__(self, directory: Path, steps: int) -> None:
-        self.directory = directory
+    def __init__(self, directory: Path, steps: int, hosts: int = 1) -> None:
+        self.directory, self._groups = directory, GROUPS // hosts
         directory.mkdir()
         self.allow(steps)
 
     def allow(self, steps: int) -> None:
         """Lets so many steps come through, from the first one."""
-        # The checks at the start ask for a reward too.
-        self._say(str(1 + steps))
+        self._say(str(steps * self._groups))
 
     def open(self) -> None:
         """Lets the run go on to its end."""
@@ -63,7 +64,8 @@ class Gate:
     def waits(self, step: int, hosts: int = 1) -> bool:
         """Whether the reward of this step was asked for on every host."""
         files = [self.directory / f"calls-{host}" for host in range(hosts)]
-        return all(file.exists() and file.read_text().count("\n") > step for file in files)
+        before = (step - 1) * self._groups
+        return all(file.exists() and file.read_text().count("\n") > before for file in files)
 
     def _say(self, word: str) -> None:
         partial = self.directory / "open.partial"

@@ -100,11 +100,11 @@ def test_an_error_of_the_program_ends_everything_with_its_message_and_status(clo
     reward = (
         "--config.reward.functions={'fragile': 'tests.launch.cloud.rewards:fails_on_one_host'}",
         "--config.reward.weights={'fragile': 1.0}",
+        "--config.reward.max_failed=0",
     )
     shown = cloud.launch(*pod("four", "--delete", *reward)).end(status=1)
     first = shown.index("host 1 failed with status 1; the end of its log:")
     assert first < shown.index("host 0 failed with status 1; the end of its log:")
     assert "RuntimeError('the grader of host 1 is out of order')" in shown[first:]
-    assert "Traceback" in shown[first:]
     assert shown.count("installing on all hosts") == 1
     assert len(cloud.calls("tpu-vm create four")) == len(cloud.calls("tpu-vm delete four")) == 1

@@ -86,7 +86,7 @@ def start(place, image, bucket, metadata, model):
         )  # fmt: skip
         assert rendered.returncode == 0, rendered.stderr
         (place / name).mkdir()
-        gate = Gate(place / f"{name}.gate", steps)
+        gate = Gate(place / f"{name}.gate", steps, hosts)
         environment = variables() | bucket | {
             "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
             "STORY_GATE": str(gate.directory),
