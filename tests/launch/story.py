@@ -62,10 +62,10 @@ class Gate:
         self._say("error")
 
     def waits(self, step: int, hosts: int = 1) -> bool:
-        """Whether the reward of this step was asked for on every host."""
+        """Whether a reward of this step was asked for on a host; the others then wait for it."""
         files = [self.directory / f"calls-{host}" for host in range(hosts)]
         before = (step - 1) * self._groups
-        return all(file.exists() and file.read_text().count("\n") > before for file in files)
+        return any(file.exists() and file.read_text().count("\n") > before for file in files)
 
     def _say(self, word: str) -> None:
         partial = self.directory / "open.partial"
