@@ -25,6 +25,10 @@ _MAX_MESSAGE = 500
 
 def main() -> None:
     """Serves on the sockets whose numbers are arguments; the last one names the functions."""
+    # Ctrl-C and the end of a job, of which a scheduler tells every process, are the trainer's to
+    # answer: it may need rewards to finish its step. It ends this program by closing the socket.
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, signal.SIG_IGN)
     control, data = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
     for connection in (control, data):
         # Programs that a function starts must not keep them open.

@@ -241,6 +241,17 @@ def test_a_process_that_is_killed_between_calls_costs_nothing(called):
     assert (values[0] != first, reasons) == (True, [""])
 
 
+@pytest.mark.parametrize("name", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_all_processes_of_a_job_leaves_the_rewards_of_its_last_step(
+    called, descendants, name
+):
+    before, functions = descendants(os.getpid()), called("process", deadline=PATIENT)
+    first = functions.rewards("process", columns("a"))[0].tolist()
+    for process in descendants(os.getpid()) - before:
+        os.kill(process, name)
+    assert functions.rewards("process", columns("a"))[0].tolist() == first
+
+
 def test_the_children_of_a_process_that_ends_are_killed_with_it(called, tmp_path):
     mark = tmp_path / "child"
     functions = called("has_children", deadline=PATIENT)

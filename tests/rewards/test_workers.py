@@ -79,6 +79,14 @@ def test_workers_that_die_idle_cost_nothing(pool):
     assert pool.run(EASY) == [EQUAL] * 10
 
 
+@pytest.mark.parametrize("name", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_all_processes_of_a_job_costs_no_grade(pool, descendants, name):
+    assert pool.run(EASY) == [EQUAL] * len(EASY)
+    for process in descendants(os.getpid()):
+        os.kill(process, name)
+    assert pool.run(EASY) == [EQUAL] * len(EASY)
+
+
 def test_the_pool_recovers_when_the_program_itself_is_killed(pool, descendants):
     assert pool.run(EASY) == [EQUAL] * 10
     workers = set(pool.process_ids())
