@@ -255,10 +255,9 @@ def _check_unnamed(texts: Sequence[str], scans: Sequence[Scan], layout: Layout) 
     rule, asked = layout.rule, question_field(layout.example)
     if rule.text == "keep":
         return
-    said = [text for text, _ in zip(texts, scans, strict=True)]
     named = any(scan.mentions or scan.runs for scan in scans)
     sequences = scans[0].reader.sequences
-    for field, text in enumerate(said):
+    for field, text in enumerate(texts):
         if row := unnamed.find_rows(text, rule.nouns, sequences=sequences):
             raise CannotPermute(*row)
         if not named and not sequences and (change := unnamed.tells_a_change(text)):

@@ -316,12 +316,16 @@ class Learner:
         return replace(state, kl_coefficient=adapted), stats | {"policy/kl_coefficient": used}
 
     def _has_gradient(self, batch: TrainBatch) -> np.ndarray:
-        """Which groups of a batch have a gradient, bool ``[B]``."""
+        """Which groups of a batch have a gradient, bool ``[B]``.
+
+        A penalty that is not yet within the rewards may give one to any group.
+        """
         objective = self.objective
         if objective is None:
             raise ValueError("reinforce: expected a learner with an objective; got objective=None")
-        in_loss = self.reference is not None and objective.kl_in == "loss"
-        of_any_token = in_loss or objective.entropy_coefficient != 0
+        penalised = objective.kl_in != "loss" and batch.old is not None
+        penalty = self.reference is not None and not penalised
+        of_any_token = penalty or objective.entropy_coefficient != 0
         return groups_with_gradient(batch.advantages, batch.mask, of_any_token=of_any_token)
 
     def _mini_batches(self, batch: TrainBatch) -> list[MiniBatch]:

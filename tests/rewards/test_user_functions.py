@@ -6,13 +6,13 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 
 import numpy as np
 import pytest
 
 from perl_jax.rewards import GradingError, RewardConfig, UserFunctions
 from perl_jax.rewards.functions import Fault
+from tests.rewards.processes import alive, eventually
 
 # Far less than the functions sleep, and far more than an answer takes on a busy machine ...
 PATIENT = 60.0
@@ -96,22 +96,6 @@ def columns(*responses, **others):
         "groups": [0] * count,
     }
     return {**rows, **others}
-
-
-def eventually(condition):
-    for _ in range(6000):
-        if condition():
-            return True
-        time.sleep(0.01)
-    return False
-
-
-def alive(process_id):
-    try:
-        os.kill(process_id, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def test_functions_are_given_what_they_ask_for(called):

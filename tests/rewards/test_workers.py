@@ -12,6 +12,7 @@ import pytest
 
 from perl_jax.rewards import Grader, GradingError
 from perl_jax.rewards.workers import Result, Task, WorkerPool
+from tests.rewards.processes import alive, eventually
 
 ENDLESS = Task((("9^{9^{9^{9}}}", "5"),))
 EASY = [Task(((f"x+{n}", f"{n}+x"),)) for n in range(10)]
@@ -24,14 +25,6 @@ def pool():
     made = WorkerPool(num_workers=2, deadline=300.0, memory_bytes=MEMORY)
     yield made
     made.close()
-
-
-def eventually(condition):
-    for _ in range(6000):
-        if condition():
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def seconds_of_work(process_id):
@@ -159,14 +152,6 @@ print(*grader._pool.process_ids())
 if sys.argv[1] == "killed":
     os.kill(os.getpid(), 9)
 """
-
-
-def alive(process_id):
-    try:
-        os.kill(process_id, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 @pytest.mark.parametrize("end", ["without closing", "killed"])

@@ -1,7 +1,7 @@
 """How groups are dealt over the updates of a batch, and that no update is without a gradient."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -204,6 +204,15 @@ def test_with_a_penalty_or_a_bonus_every_group_with_tokens_is_worked_on(objectiv
     learner = Scripted(2, 1, objective)
     learner.reinforce(SimpleNamespace(params=0, kl_coefficient=None), batch_of([0, 1, 0, 0]))
     assert [ids for ids, _ in learner.updates] == [("0", "1"), ("2", "3")]
+
+
+def test_a_penalty_that_is_to_come_into_the_rewards_may_give_any_group_a_gradient():
+    objective = Objective(kl_coefficient=0.1, kl_in="reward")
+    learner, batch = Scripted(2, 1, objective), batch_of([0, 1, 0])
+    assert learner.num_updates(batch) == 2
+    # Once it is within them, the advantages tell.
+    penalised = replace(batch, old=batch.logprobs)
+    assert learner.num_updates(penalised) == 1
 
 
 def test_only_groups_with_a_gradient_count_as_work_once_an_epoch(monkeypatch):

@@ -88,10 +88,13 @@ class MirroredSteps:
 
     @cached_property
     def _local(self) -> StepFiles:
+        place: Path | str
         if self._staging is None:
             self._temporary = TemporaryDirectory()
-        place = absolute(self._staging or self._temporary.name)  # type: ignore[union-attr]
-        return StepFiles(place, asynchronous=self._asynchronous)
+            place = self._temporary.name
+        else:
+            place = self._staging
+        return StepFiles(absolute(place), asynchronous=self._asynchronous)
 
     def path(self, step: int) -> epath.Path:
         """The URL of a step."""
