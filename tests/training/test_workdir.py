@@ -233,10 +233,10 @@ import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from perl_jax.training.workdir import Interrupted, Preemption
 with Preemption(answers=True) as preemption:
-    print("ready", flush=True)
     preemption.finishing = "step 12"
     try:
         with preemption.interruptible():
+            print("ready", flush=True)
             # As a run that writes to the same stream now and then; it ends by itself after minutes.
             for _ in range(30000):
                 print(".", end="", file=sys.stderr)
