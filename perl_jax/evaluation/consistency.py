@@ -1,7 +1,7 @@
 """Whether a policy gives the same answer under all orders of an example's images."""
 
 import string
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from perl_jax.permutation import CannotPermute, Rule, movable_slots, permute, sample_orders
@@ -17,6 +17,14 @@ Order = tuple[int, ...]
 _EXACT = Tolerance()
 # Reading hostile text takes quadratic time; longer text is no answer.
 _MAX_CHARACTERS = 200
+
+Same = Callable[[str, str], bool]
+"""Whether an answer, the first, is the same as a second one, which stands for the truth."""
+
+
+def by_text(answer: str, truth: str) -> bool:
+    """Compares as grading does without symbolic mathematics: expressions by their spelling."""
+    return match(answer, truth, _EXACT).equal is True
 
 
 def orders_of(
@@ -81,19 +89,45 @@ def is_consistent(
         )
     if len(orders) == 1:
         return None
-    if None in predictions:
-        return False
-    own, *others = (prediction or "" for prediction in predictions)
-    answer = _as_answer(example, rule, own)
+    answered = answered_as(example, rule, predictions[0])
+    return all(
+        same_under(answered, rule, order, other)
+        for order, other in zip(orders[1:], predictions[1:], strict=True)
+    )
+
+
+def answered_as(example: Example, rule: Rule, prediction: str | None) -> Example | None:
+    """An example with a prediction in the place of the truth, for `same_under`.
+
+    Its images are the numbers of their slots, as equal pictures must not count as equal. None if
+    the prediction is missing, or cannot answer the example.
+    """
+    answer = None if prediction is None else _as_answer(example, rule, prediction)
     if answer is None:
+        return None
+    return replace(example, answer=answer, images=tuple(range(len(example.images))))
+
+
+def same_under(
+    answered: Example | None, rule: Rule, order: Order, prediction: str | None, same: Same = by_text
+) -> bool:
+    """Whether a prediction under an order says what was answered under the own order.
+
+    `is_consistent` says what counts as the same.
+
+    Args:
+        answered: The answer under the own order, from `answered_as`.
+        rule: The rule of its source.
+        order: The order that the prediction was given under; it may be the own one.
+        prediction: The answer under this order; None if there is none.
+        same: Compares it with the answer that the own one becomes under this order.
+    """
+    if answered is None or prediction is None:
         return False
-    # Slot numbers replace the images, as equal pictures must not count as equal.
-    answered = replace(example, answer=answer, images=tuple(range(len(example.images))))
     try:
-        expected = [permute(answered, order, rule).answer for order in orders[1:]]
+        return same(prediction, permute(answered, order, rule).answer)
     except CannotPermute:
         return False
-    return all(match(*pair, _EXACT).equal is True for pair in zip(others, expected, strict=True))
 
 
 def _as_answer(example: Example, rule: Rule, prediction: str) -> str | None:
@@ -102,7 +136,7 @@ def _as_answer(example: Example, rule: Rule, prediction: str) -> str | None:
         return None
     true_letter = letter_of(example.answer)
     if true_letter is not None:
-        letters = _letters(example, rule)
+        letters = letters_of(example, rule)
         known = letters if true_letter in letters else string.ascii_uppercase
         return next((letter for letter in known if match(prediction, letter, _EXACT).equal), None)
     if prediction in map(str.strip, example.options):
@@ -113,10 +147,13 @@ def _as_answer(example: Example, rule: Rule, prediction: str) -> str | None:
     return None if ordered and not looks_like_order(answer, count) else answer
 
 
-def _letters(example: Example, rule: Rule) -> tuple[str, ...]:
-    """The letters that may answer the example, if its options can be read."""
+def letters_of(example: Example, rule: Rule) -> tuple[str, ...]:
+    """The letters that may answer an example, in their order; empty if it lists no options."""
     try:
-        options = find_options(example)
+        letters = tuple(option.letter for option in find_options(example))
+        if not letters and isinstance(rule.movable, tuple):
+            # The rule itself says where the options are, lettered in the order of the slots.
+            letters = tuple(string.ascii_uppercase[: len(movable_slots(example, rule))])
     except CannotPermute:
-        return ()
-    return tuple(option.letter for option in options) + rule.fixed_letters
+        letters = ()
+    return letters + rule.fixed_letters
