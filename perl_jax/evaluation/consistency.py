@@ -1,8 +1,11 @@
 """Whether a policy gives the same answer under all orders of an example's images."""
 
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from perl_jax.permutation import CannotPermute, Rule, movable_slots, permute, sample_orders
 from perl_jax.permutation.answers import letter_of, looks_like_order
@@ -18,6 +21,7 @@ _EXACT = Tolerance()
 # Reading hostile text takes quadratic time; longer text is no answer.
 _MAX_CHARACTERS = 200
 
+Predictions = Sequence[str | None]
 Same = Callable[[str, str], bool]
 """Whether an answer, the first, is the same as a second one, which stands for the truth."""
 
@@ -81,53 +85,97 @@ def is_consistent(
     Raises:
         ValueError: The first order is not the example's own, or the lengths differ.
     """
-    if not orders or list(orders[0]) != list(range(len(example.images))):
-        raise ValueError(f"orders: expected the example's own order first; got {list(orders)[:1]}")
     if len(orders) != len(predictions):
         raise ValueError(
             f"predictions: expected one for each of {len(orders)} orders; got {len(predictions)}"
         )
-    if len(orders) == 1:
-        return None
-    answered = answered_as(example, rule, predictions[0])
-    return all(
-        same_under(answered, rule, order, other)
-        for order, other in zip(orders[1:], predictions[1:], strict=True)
-    )
+    flipped = flips(example, rule, orders, [[prediction] for prediction in predictions])
+    return None if len(orders) == 1 else not flipped.any()
 
 
-def answered_as(example: Example, rule: Rule, prediction: str | None) -> Example | None:
-    """An example with a prediction in the place of the truth, for `same_under`.
+def flips(
+    example: Example,
+    rule: Rule,
+    orders: Sequence[Order],
+    predictions_KxN: Sequence[Predictions],
+    same: Same = by_text,
+) -> NDArray[np.bool_]:
+    """Which answers differ from those under the own order, beyond what the order changes.
 
-    Its images are the numbers of their slots, as equal pictures must not count as equal. None if
-    the prediction is missing, or cannot answer the example.
+    `is_consistent` says how two answers are compared.
+
+    Args:
+        example: The example in its own order.
+        rule: The rule of its source.
+        orders: The example's own order and others.
+        predictions_KxN: N answers under each order; None where there is none.
+        same: Compares an answer with what an answer under the own order becomes.
+
+    Returns:
+        bool ``[K - 1, N, N]``: for each other order, each answer under the own order, and each
+        answer under the other order.
+
+    Raises:
+        ValueError: The first order is not the example's own.
     """
+    if not orders or list(orders[0]) != list(range(len(example.images))):
+        raise ValueError(f"orders: expected the example's own order first; got {list(orders)[:1]}")
+    own, *others = predictions_KxN
+    answered = {one: _answered(example, rule, one) for one in set(own)}
+    flipped = np.ones((len(others), len(own), len(own)), np.bool_)
+    for k, (order, given) in enumerate(zip(orders[1:], others, strict=True)):
+        expected = {mine: _answer_under(answered[mine], rule, order) for mine in answered}
+        flipped[k] = _differ(own, given, expected, same)
+    return flipped
+
+
+def flips_again(
+    example: Example, rule: Rule, answers: Predictions, again: Predictions, same: Same = by_text
+) -> NDArray[np.bool_]:
+    """Which answers differ that were given under the own order, and again under the same one.
+
+    Answers compare as across orders, but what is spelled alike is the same, and so are two missing
+    answers: a policy that always answers the same never flips, whatever it answers.
+
+    Returns:
+        bool ``[answers, again]``.
+    """
+    answered = {one: _answered(example, rule, one) for one in set(answers)}
+    read = {mine: one and one.answer for mine, one in answered.items()}
+    spelled = np.array([[one != mine for one in again] for mine in answers], np.bool_)
+    return spelled & _differ(answers, again, read, same)
+
+
+def _differ(
+    own: Predictions,
+    others: Predictions,
+    expected: Mapping[str | None, str | None],
+    same: Same,
+) -> NDArray[np.bool_]:
+    """Whether others are not what is expected for each own answer: bool ``[own, others]``."""
+    known = {
+        (mine, one): wanted is None or one is None or not same(one, wanted)
+        for mine, wanted in expected.items()
+        for one in set(others)
+    }
+    return np.array([[known[mine, one] for one in others] for mine in own], np.bool_)
+
+
+def _answered(example: Example, rule: Rule, prediction: str | None) -> Example | None:
+    """The example with a prediction in the place of the truth; None if it cannot answer it."""
     answer = None if prediction is None else _as_answer(example, rule, prediction)
     if answer is None:
         return None
+    # Slot numbers replace the images, as equal pictures must not count as equal.
     return replace(example, answer=answer, images=tuple(range(len(example.images))))
 
 
-def same_under(
-    answered: Example | None, rule: Rule, order: Order, prediction: str | None, same: Same = by_text
-) -> bool:
-    """Whether a prediction under an order says what was answered under the own order.
-
-    `is_consistent` says what counts as the same.
-
-    Args:
-        answered: The answer under the own order, from `answered_as`.
-        rule: The rule of its source.
-        order: The order that the prediction was given under; it may be the own one.
-        prediction: The answer under this order; None if there is none.
-        same: Compares it with the answer that the own one becomes under this order.
-    """
-    if answered is None or prediction is None:
-        return False
+def _answer_under(answered: Example | None, rule: Rule, order: Order) -> str | None:
+    """What the answer becomes under an order; None if the rule cannot say with certainty."""
     try:
-        return same(prediction, permute(answered, order, rule).answer)
+        return None if answered is None else permute(answered, order, rule).answer
     except CannotPermute:
-        return False
+        return None
 
 
 def _as_answer(example: Example, rule: Rule, prediction: str) -> str | None:

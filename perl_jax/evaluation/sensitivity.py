@@ -10,8 +10,7 @@ import numpy as np
 
 from perl_jax.evaluation.answered import Answered
 from perl_jax.evaluation.bootstrap import intervals
-from perl_jax.evaluation.consistency import Same, by_text
-from perl_jax.evaluation.flips import flip_shares, repeat_shares
+from perl_jax.evaluation.consistency import Same, by_text, flips, flips_again
 from perl_jax.evaluation.slots import slot_of
 from perl_jax.rewards import Grader, check_truth
 from perl_jax.rewards.matching import match
@@ -134,12 +133,15 @@ def _check(one: Answered) -> None:
 def _row(one: Answered, same: Same) -> _Row:
     of_orders = [_mean(scores) for scores in one.scores]
     together = [float(min(s) == 1) for s in zip(*one.scores, strict=True) if None not in s]
-    shares = flip_shares(one.examples[0], one.rule, one.orders, one.predictions, same)
-    repeated = shares[0]
+    own, rule, answers = one.examples[0], one.rule, one.predictions[0]
+    flip_rate = float(flips(own, rule, one.orders, one.predictions, same).mean())
+    noise_floor = math.nan
     if one.again:
-        repeated = repeat_shares(one.examples[0], one.rule, one.predictions[0], one.again, same)
-    flip_rate = _mean(share for of_order in shares[1:] for share in of_order)
-    noise_floor = _mean(repeated)
+        noise_floor = float(flips_again(own, rule, answers, one.again, same).mean())
+    elif len(answers) > 1:
+        # An answer is not compared with itself, which never differs.
+        pairs = len(answers) * (len(answers) - 1)
+        noise_floor = float(flips_again(own, rule, answers, answers, same).sum()) / pairs
     values = {
         "accuracy_own_order": of_orders[0],
         "accuracy_over_orders": _mean(score for score in of_orders if not math.isnan(score)),

