@@ -81,13 +81,13 @@ def test_flips_are_those_of_other_orders_and_the_noise_that_of_the_own_one():
         [
             record("a", RIGHT, False, flips=0.5),
             record("a", RIGHT, False, (1, 0), flips=1.0),
-            record("a", RIGHT, False, (1, 0), 1, flips=0.0),
+            record("a", RIGHT, False, (1, 0), 1, flips=0.25),
             record("b", RIGHT, True, flips=0.0),
             record("b", RIGHT, True, (1, 0), flips=0.0),
             record("c", RIGHT),
         ]
     )
-    assert (found.flip_rate, found.noise_floor) == (0.25, 0.25)
+    assert (found.flip_rate, found.noise_floor) == (0.3125, 0.25)
     greedy = Evaluation.of([record("a", RIGHT, True), record("a", RIGHT, True, (1, 0), flips=0.0)])
     assert greedy.flip_rate == 0
     assert "eval/noise_floor" not in greedy.metrics()
