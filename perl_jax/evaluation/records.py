@@ -22,14 +22,14 @@ class Record:
         grade: The response's grade.
         consistent: Whether the answers of this rollout agree under all orders of the example, the
             same on all their records; None if there is one order only.
+        tokens: The length of the response.
+        truncated: Whether the response was cut off at the token limit.
         flips: The share of the answers under the own order that this one differs from, beyond what
             the order changes; under the own order, of the other ones. None if there are none, or
             one order only.
         slot: The slot that the prediction names, counted from 0, see `slots.slot_of`; None if the
             truth names none, or the prediction does not.
         true_slot: The slot that the truth names.
-        tokens: The length of the response.
-        truncated: Whether the response was cut off at the token limit.
     """
 
     id: str
@@ -42,11 +42,12 @@ class Record:
     prediction: str | None
     grade: Grade
     consistent: bool | None
-    flips: float | None
-    slot: int | None
-    true_slot: int | None
     tokens: int
     truncated: bool
+    # Records that older runs wrote have none of these.
+    flips: float | None = None
+    slot: int | None = None
+    true_slot: int | None = None
 
     @property
     def in_own_order(self) -> bool:

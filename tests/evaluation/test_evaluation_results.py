@@ -15,7 +15,7 @@ FAILED = Grade(None, "unscored", "deadline", "2 seconds")
 def record(id, grade, consistent=None, order=(0, 1), rollout=0, source="s", kind=None, **changes):
     values = {
         "response": r"é \boxed{A}", "answer": "A", "prediction": "A", "tokens": 4,
-        "truncated": False, "flips": None, "slot": None, "true_slot": None,
+        "truncated": False,
     }  # fmt: skip
     values |= changes
     return Record(id, source, kind, order, rollout, grade=grade, consistent=consistent, **values)
