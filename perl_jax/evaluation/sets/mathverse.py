@@ -20,10 +20,10 @@ from perl_jax.data.sources.source import BadRow
 from perl_jax.datasets.files import Columns
 from perl_jax.evaluation.benchmark import Ask, Benchmark, Scored
 from perl_jax.evaluation.sets.files import PublishedRow, rows_of
-from perl_jax.evaluation.sets.letters import choices, plain, read_letter, read_text, whole_letter
+from perl_jax.evaluation.sets.letters import choices, plain
 from perl_jax.evaluation.sets.replies import NOTHING, plain_reply, verdict_of
 from perl_jax.evaluation.sets.responses import boxed, final, said
-from perl_jax.evaluation.sets.statements import same_text, stated
+from perl_jax.evaluation.sets.statements import option_of, same_text, stated
 from perl_jax.types import Example
 
 _SOURCE = "AI4Math/MathVerse"
@@ -91,8 +91,7 @@ def _letter(example: Example, answer: str) -> str | None:
     """The letter of the choice that an answer names by its letter or its words."""
     asked = replace(example, question=str(example.metadata["question_for_eval"]))
     options = choices(asked) or dict.fromkeys(_LETTERS, "")
-    letter = whole_letter(answer, options) or read_text(answer, options)
-    return letter or read_letter(answer, options)
+    return option_of(answer, options)
 
 
 def _judge(example: Example, response: str, ask: Ask) -> Scored:

@@ -20,9 +20,9 @@ from perl_jax.data.sources.source import BadRow
 from perl_jax.datasets.files import Columns
 from perl_jax.evaluation.benchmark import Benchmark, Scored
 from perl_jax.evaluation.sets.files import PublishedRow, rows_of
-from perl_jax.evaluation.sets.letters import choices, read_letter, whole_letter
+from perl_jax.evaluation.sets.letters import choices
 from perl_jax.evaluation.sets.responses import boxed, said
-from perl_jax.evaluation.sets.statements import same_text, stated
+from perl_jax.evaluation.sets.statements import option_of, same_text, stated
 from perl_jax.evaluation.sets.tags import replace_tags
 from perl_jax.evaluation.sets.values import value_of
 from perl_jax.rewards.normalise import clean
@@ -88,20 +88,11 @@ def _choice(example: Example, response: str) -> Scored:
     for answer in (box,) if box is not None else (stated(text), text):
         if not answer:
             continue
-        letter = whole_letter(answer, options) or _option_of(answer, options)
-        letter = letter or read_letter(answer, options)
+        equal = [letter for letter, text in options.items() if _is_equal(answer, text)]
+        letter = option_of(answer, options) or (equal[0] if len(equal) == 1 else None)
         if letter:
             return Scored(letter, float(letter == example.answer))
     return Scored(None, 0.0)
-
-
-def _option_of(answer: str, options: dict[str, str]) -> str | None:
-    """The letter of the one option that an answer equals."""
-    for equal in (same_text, _is_equal):
-        found = [letter for letter, text in options.items() if equal(answer, text)]
-        if len(found) == 1:
-            return found[0]
-    return None
 
 
 def _free(example: Example, response: str) -> Scored:

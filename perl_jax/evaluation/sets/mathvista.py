@@ -24,10 +24,10 @@ from perl_jax.data.sources.source import BadRow
 from perl_jax.datasets.files import Columns
 from perl_jax.evaluation.benchmark import Ask, Benchmark, Scored
 from perl_jax.evaluation.sets.files import PublishedRow, rows_of
-from perl_jax.evaluation.sets.letters import plain, read_letter, read_text, whole_letter
+from perl_jax.evaluation.sets.letters import plain, whole_letter
 from perl_jax.evaluation.sets.replies import NOTHING, plain_reply
 from perl_jax.evaluation.sets.responses import boxed, final, said
-from perl_jax.evaluation.sets.statements import same_text, stated
+from perl_jax.evaluation.sets.statements import option_of, same_text, stated
 from perl_jax.evaluation.sets.values import value_of
 from perl_jax.types import Example
 
@@ -117,10 +117,7 @@ def _named(example: Example, answers: Sequence[str | None]) -> str | None:
     """The choice that an answer names by its letter or its words."""
     options = _lettered(example.metadata["choices"])
     for answer in answers:
-        if not answer:
-            continue
-        letter = whole_letter(answer, options) or read_text(answer, options)
-        if letter := letter or read_letter(answer, options):
+        if answer and (letter := option_of(answer, options)):
             return options[letter]
     return None
 

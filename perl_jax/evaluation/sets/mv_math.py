@@ -23,11 +23,11 @@ from perl_jax.data.sources.source import BadRow
 from perl_jax.datasets.files import Columns
 from perl_jax.evaluation.benchmark import Ask, Benchmark, Scored, ScoredRows
 from perl_jax.evaluation.sets.files import PublishedRow, rows_of
-from perl_jax.evaluation.sets.letters import choices, read_letter, read_text, whole_letter
+from perl_jax.evaluation.sets.letters import choices
 from perl_jax.evaluation.sets.mv_math_prompts import JUDGE_ANSWER, JUDGE_STEPS, prompt_of
 from perl_jax.evaluation.sets.replies import plain_reply, verdict_of
 from perl_jax.evaluation.sets.responses import boxed, final, said
-from perl_jax.evaluation.sets.statements import same_text, stated
+from perl_jax.evaluation.sets.statements import option_of, same_text, stated
 from perl_jax.evaluation.sets.tags import check_tags, numbers_of, replace_tags
 from perl_jax.types import Example
 
@@ -113,8 +113,7 @@ def _choice(example: Example, answers: Sequence[str]) -> Scored:
         return _free(example, answers)
     options = choices(example) or dict.fromkeys(_LETTERS, "")
     for answer in answers:
-        letter = whole_letter(answer, options) or read_text(answer, options)
-        if found := _letters(answer) or letter or read_letter(answer, options):
+        if found := _letters(answer) or option_of(answer, options):
             return Scored(found, float(found == truth))
     return Scored(None, None)
 
