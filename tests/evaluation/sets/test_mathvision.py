@@ -68,7 +68,8 @@ def test_bad_rows_are_named(tmp_path):
         row("7"),
         row("7"),
     ]
-    assert [one[1] if isinstance(one, tuple) else one for one in reasons(read(tmp_path, *rows))] == [
+    found = [one[1] if isinstance(one, tuple) else one for one in reasons(read(tmp_path, *rows))]
+    assert found == [
         "missing_image", "answer_null", "bad_answer", "bad_answer", "question_null", "id_null", "7",
         "duplicate_id",
     ]  # fmt: skip
