@@ -23,15 +23,16 @@ from perl_jax.data.sources.source import BadRow
 from perl_jax.datasets.files import Columns
 from perl_jax.evaluation.benchmark import Ask, Benchmark, Scored, ScoredRows
 from perl_jax.evaluation.sets.files import PublishedRow, rows_of
+from perl_jax.evaluation.sets.labels import chosen
 from perl_jax.evaluation.sets.letters import choices
 from perl_jax.evaluation.sets.mv_math_prompts import JUDGE_ANSWER, JUDGE_STEPS, prompt_of
 from perl_jax.evaluation.sets.replies import plain_reply, verdict_of
 from perl_jax.evaluation.sets.responses import boxed, final, said
-from perl_jax.evaluation.sets.statements import option_of, same_text, stated
+from perl_jax.evaluation.sets.statements import same_text, stated
 from perl_jax.evaluation.sets.tags import check_tags, numbers_of, replace_tags
 from perl_jax.types import Example
 
-_SOURCE = "PeijieWang/MV-MATH"
+SOURCE = "PeijieWang/MV-MATH"
 _KINDS = ("choice", "single-step", "multi-step")
 _COLUMNS = Columns(
     text=("question", "answer", "answer_type"),
@@ -46,7 +47,8 @@ _AROUND = " \n\t;\uff1b,\uff0c.\u3002\u3001#"
 _LONGEST = 200
 
 
-def _read(path: Path) -> Iterator[Example | BadRow]:
+def read(path: Path) -> Iterator[Example | BadRow]:
+    """The rows of the published files; see `Benchmark`."""
     return rows_of(path, _example, _COLUMNS)
 
 
@@ -63,7 +65,7 @@ def _example(row: PublishedRow) -> Example:
     known = {"task": row.get("subject")} | {name: row.get(name) for name in columns}
     return Example(
         id=row.id("problem_id"),
-        source=_SOURCE,
+        source=SOURCE,
         question="".join(f"<image_{number}>\n" for number in untagged) + question,
         images=tuple(_image(row, name) for name in names),
         answer=row.text("answer").strip(),
@@ -90,32 +92,28 @@ def _image(row: PublishedRow, image: Any) -> bytes:
     return row.image(name)
 
 
-def _official(example: Example) -> str:
+def official(example: Example) -> str:
+    """The pictures, two worked examples and the question."""
     question = replace_tags(example.question, lambda number: f"[image {number}]")
     shown = "<image>" * len(example.images)
     return f"{shown}\n{prompt_of(example.metadata['answer_type'], question)}"
 
 
-def _score(example: Example, response: str) -> Scored:
+def score(example: Example, response: str) -> Scored:
+    """By rules: a choice by its letter or words, answers that equal the truth as text."""
     if not final(response):
         return Scored(None, 0.0)
     box, text = boxed(response), said(response)
-    kind = example.metadata["answer_type"]
-    if kind == "multi-step":
+    if example.metadata["answer_type"] == "multi-step":
         return _steps(example, text if box is None else box)
-    answers = [one for one in ((stated(text), text) if box is None else (box,)) if one]
-    return _choice(example, answers) if kind == "choice" else _free(example, answers)
-
-
-def _choice(example: Example, answers: Sequence[str]) -> Scored:
     truth = _letters(example.answer)
-    if not truth:
-        return _free(example, answers)
+    answers = (stated(text), text) if box is None else (box,)
+    if example.metadata["answer_type"] == "single-step" or not truth:
+        return _free(example, [answer for answer in answers if answer])
     options = choices(example) or dict.fromkeys(_LETTERS, "")
-    for answer in answers:
-        if found := _letters(answer) or option_of(answer, options):
-            return Scored(found, float(found == truth))
-    return Scored(None, None)
+    several = next(filter(None, (_letters(answer or "") for answer in answers)), None)
+    letters = several or chosen(response, options)
+    return Scored(letters, None if letters is None else float(letters == truth))
 
 
 def _letters(text: str) -> str:
@@ -157,11 +155,12 @@ def steps_of(text: str) -> list[str]:
     return [text[mark.end() : end].strip(_AROUND) for mark, end in zip(starts, ends, strict=True)]
 
 
-def _judge(example: Example, response: str, ask: Ask) -> Scored:
+def judge(example: Example, response: str, ask: Ask) -> Scored:
+    """Asks whether the answer is right, or how many of the steps are."""
     known = {"question": example.question, "truth": example.answer, "said": said(response)}
     if example.metadata["answer_type"] != "multi-step":
         verdict = verdict_of(ask(JUDGE_ANSWER.format(**known)), "true", "false")
-        return Scored(_score(example, response).prediction, verdict)
+        return Scored(score(example, response).prediction, verdict)
     total = len(steps_of(example.answer))
     reply = plain_reply(ask(JUDGE_STEPS.format(total=total, **known))) or ""
     found = re.fullmatch(r"(\d{1,2})\s*/\s*(\d{1,2})", reply)
@@ -193,14 +192,14 @@ def _more(rows: ScoredRows) -> Mapping[str, float]:
     return found
 
 
-MV_MATH = Benchmark(
+BENCHMARK = Benchmark(
     name="mv_math",
-    source=_SOURCE,
+    source=SOURCE,
     homepage="https://huggingface.co/datasets/PeijieWang/MV-MATH",
-    read=_read,
-    official=_official,
-    score=_score,
-    judge=_judge,
+    read=read,
+    official=official,
+    score=score,
+    judge=judge,
     overall=_overall,
     more=_more,
     paper={

@@ -26,7 +26,7 @@ from perl_jax.evaluation.sets.responses import boxed, said
 from perl_jax.evaluation.sets.tags import check_tags, in_reading_order
 from perl_jax.types import Example
 
-_SOURCE = "mehrankazemi/ReMI"
+SOURCE = "mehrankazemi/ReMI"
 _IMAGES = tuple(f"image_{number}" for number in range(1, 7))
 _COLUMNS = Columns(text=("task", "question", "label"), optional=_IMAGES)
 
@@ -53,7 +53,8 @@ _MINUTES = 10.0
 _GEOMETRY, _OTHER = 0.03, 0.01
 
 
-def _read(path: Path) -> Iterator[Example | BadRow]:
+def read(path: Path) -> Iterator[Example | BadRow]:
+    """The rows of the published files; see `Benchmark`."""
     return rows_of(path, _example, _COLUMNS)
 
 
@@ -66,7 +67,7 @@ def _example(row: PublishedRow) -> Example:
     check_tags(row, question, len(shown), complete=True)
     return Example(
         id=str(row.number),
-        source=_SOURCE,
+        source=SOURCE,
         question=question,
         images=shown,
         answer=row.text("label"),
@@ -75,12 +76,14 @@ def _example(row: PublishedRow) -> Example:
     )
 
 
-def _official(example: Example) -> str:
+def official(example: Example) -> str:
+    """The question with the authors' instructions for its task."""
     question = in_reading_order(example.question, len(example.images))
     return f"Question: {question}{_FORM}{_CLAUSES[example.metadata['task']]}"
 
 
-def _score(example: Example, response: str) -> Scored:
+def score(example: Example, response: str) -> Scored:
+    """Compares the answer of the JSON object, or of the box, by the rule of the task."""
     answer = _answer(response)
     if answer is None:
         return Scored(None, 0.0)
@@ -148,13 +151,13 @@ def _number(text: str) -> float:
         return math.nan
 
 
-REMI = Benchmark(
+BENCHMARK = Benchmark(
     name="remi",
-    source=_SOURCE,
+    source=SOURCE,
     homepage="https://huggingface.co/datasets/mehrankazemi/ReMI",
-    read=_read,
-    official=_official,
-    score=_score,
+    read=read,
+    official=official,
+    score=score,
     overall=mean_of_tasks,
     paper={
         "Qwen2.5-VL-7B": 36.38,

@@ -1,9 +1,7 @@
 """Reads what a response says its answer is, where the answer is a number, LaTeX or words."""
 
 import re
-from collections.abc import Mapping
 
-from perl_jax.evaluation.sets.letters import read_letter, read_text, whole_letter
 from perl_jax.rewards.normalise import clean, is_prose, prose
 
 _STATED = re.compile(
@@ -49,11 +47,3 @@ def _bare(text: str) -> str:
 
 def _spoken(text: str) -> str:
     return clean(_SCRIPT.sub(r"\1\2", _WRAPPED.sub(r"\1", _LOOKS.sub(" ", clean(text)))))
-
-
-def option_of(text: str, options: Mapping[str, str]) -> str | None:
-    """The letter of the option that a text chooses, by its letter or by its words or LaTeX."""
-    if letter := whole_letter(text, options) or read_text(text, options):
-        return letter
-    same = [letter for letter, words in options.items() if same_text(text, words)]
-    return same[0] if len(same) == 1 else read_letter(text, options)

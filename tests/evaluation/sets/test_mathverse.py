@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from perl_jax.evaluation.sets.mathverse import MATHVERSE
+from perl_jax.evaluation.sets.mathverse import BENCHMARK as MATHVERSE
 from perl_jax.types import Example
 from tests.data.sources.parquet_files import IMAGE, digit_png
 from tests.datasets.published_files import TEXT, image, reasons, write_parquet
@@ -85,6 +85,7 @@ def test_bad_rows_are_named_and_rows_without_a_picture_are_no_rows(tmp_path):
         ("By A - B = C we get the answer: (D)", "D", 1),
         ("C is not right, so D is.", "D", 1),
         ("It is C or D.", None, None),
+        ("In triangle ABC, A = 80 and B = 60, so CED is 140.", None, None),  # labels of points
         ("The angle is 140 degrees.", None, None),
         ("<think> So C. \\boxed{C} </think> \\boxed{D}", "D", 1),
         ("<think> So D.", None, 0),  # never leaves its thoughts

@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from perl_jax.evaluation.sets.mathvision import MATHVISION
+from perl_jax.evaluation.sets.mathvision import BENCHMARK as MATHVISION
 from perl_jax.permutation import rule_for
 from perl_jax.types import Example
 from tests.data.sources.parquet_files import IMAGE, digit_png

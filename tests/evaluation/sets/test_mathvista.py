@@ -5,7 +5,7 @@ import math
 import pyarrow as pa
 import pytest
 
-from perl_jax.evaluation.sets.mathvista import MATHVISTA
+from perl_jax.evaluation.sets.mathvista import BENCHMARK as MATHVISTA
 from perl_jax.types import Example
 from tests.data.sources.parquet_files import IMAGE, digit_png
 from tests.datasets.published_files import TEXT, image, reasons, write_parquet
@@ -94,7 +94,7 @@ def test_the_test_split_hides_its_answers_and_other_bad_rows_are_named(tmp_path)
     rows[3][8] = "multi_choice"
     found = [one[1] if isinstance(one, tuple) else one for one in reasons(read(tmp_path, *rows))]
     assert found == [
-        "answer_hidden", "answer_hidden", "bad_answer_type", "bad_choices", "5", "duplicate_id",
+        "hidden_answer", "hidden_answer", "bad_answer_type", "bad_choices", "5", "duplicate_id",
     ]  # fmt: skip
 
 

@@ -5,7 +5,8 @@ import json
 import pyarrow as pa
 import pytest
 
-from perl_jax.evaluation.sets.mv_math import MV_MATH, steps_of
+from perl_jax.evaluation.sets.mv_math import BENCHMARK as MV_MATH
+from perl_jax.evaluation.sets.mv_math import steps_of
 from perl_jax.permutation import CannotPermute, movable_slots, permute, rule_for
 from perl_jax.processing import read_conversation
 from perl_jax.types import Example

@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from perl_jax.evaluation.sets.remi import REMI
+from perl_jax.evaluation.sets.remi import BENCHMARK as REMI
 from perl_jax.permutation import CannotPermute, movable_slots, permute, rule_for
 from perl_jax.processing import read_conversation
 from perl_jax.types import Example

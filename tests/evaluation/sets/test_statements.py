@@ -2,7 +2,7 @@
 
 import pytest
 
-from perl_jax.evaluation.sets.statements import option_of, same_text, stated
+from perl_jax.evaluation.sets.statements import same_text, stated
 
 
 @pytest.mark.parametrize(
@@ -49,19 +49,3 @@ def test_a_statement_reaches_to_the_end_of_its_sentence(text, answer):
 def test_spaces_and_the_dress_of_latex_do_not_count(a, b, same):
     assert same_text(a, b) is same
     assert same_text(b, a) is same
-
-
-@pytest.mark.parametrize(
-    ("text", "letter"),
-    [
-        ("B", "B"),
-        ("tokyo", "A"),
-        ("$\\frac12$", None),
-        ("\\dfrac{1}{2}", "B"),
-        ("(B) one half", "B"),
-        ("C", None),
-        ("either", None),
-    ],
-)
-def test_an_option_is_chosen_by_its_letter_its_words_or_its_latex(text, letter):
-    assert option_of(text, {"A": "Tokyo", "B": "$\\frac{1}{2}$"}) == letter
