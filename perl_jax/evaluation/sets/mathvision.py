@@ -22,6 +22,7 @@ from perl_jax.evaluation.benchmark import Benchmark, Scored
 from perl_jax.evaluation.sets.files import PublishedRow, rows_of
 from perl_jax.evaluation.sets.labels import chosen
 from perl_jax.evaluation.sets.letters import choices
+from perl_jax.evaluation.sets.multiple_choice import LETTERS, answer_letter, labelled
 from perl_jax.evaluation.sets.responses import boxed, said
 from perl_jax.evaluation.sets.statements import same_text, stated
 from perl_jax.evaluation.sets.tags import replace_tags
@@ -47,13 +48,13 @@ def read(path: Path) -> Iterator[Example | BadRow]:
 
 
 def _example(row: PublishedRow) -> Example:
-    texts = tuple(_without_tags(text) for text in row.texts("options"))
-    options = tuple(
-        f"({letter}) {text or letter}" for letter, text in zip("ABCDEFGHIJ", texts, strict=False)
-    )
+    texts = [_without_tags(text) for text in row.texts("options")]
+    # A picture as an option stands in the merged picture, beside its letter.
+    words = [text or letter for letter, text in zip(LETTERS, texts, strict=False)]
+    options = labelled(row, "options", words) if words else ()
     answer = row.text("answer")
-    if options and (len(answer) != 1 or not "A" <= answer < chr(ord("A") + len(options))):
-        raise row.bad("bad_answer", f"expected a letter of {len(options)} options; got {answer!r}")
+    if options:
+        answer = answer_letter(row, answer, LETTERS[: len(options)])
     metadata = {"task": row.get("subject"), "level": row.get("level")}
     return Example(
         id=row.id("id"),

@@ -10,6 +10,9 @@ all are right; the authors' merging script reads a field that their scoring neve
 none. The step accuracy rate (SAR) is over all steps, the question completeness rate (QCR) over
 questions.
 
+Of the published files, ``MV-MATH.json`` has all rows, and others a part of them: give its path,
+with the pictures beside it, in a folder ``images``, or in an archive.
+
 Pictures come first in the prompt, and ``[image 1]`` stands in the text where the first one belongs:
 the published ``<image_1>`` would show it again. The two worked examples are ours.
 """

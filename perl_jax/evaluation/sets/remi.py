@@ -8,6 +8,9 @@ with the label by a rule of the task. Known defects of the script are avoided:
 - JSON that is no object, or holds an endless number, ends the script; here it is a wrong answer.
 - Text after a tag that is repeated is dropped; here it is asked.
 
+Of the published files, ``test.parquet`` is the benchmark, and ``train.parquet`` holds examples for
+prompts: give the path of the first.
+
 A response with a ``\boxed{}`` and without such an object answers with the contents of the box, so
 that a policy can also be asked with the prompt that it was trained with.
 """
@@ -88,7 +91,7 @@ def score(example: Example, response: str) -> Scored:
     if answer is None:
         return Scored(None, 0.0)
     task, label = example.metadata["task"], _plain(example.answer)
-    return Scored(answer, float(_is_right(task, answer, label)))
+    return Scored(answer, float(_is_right(task, _plain(answer), label)))
 
 
 def _answer(response: str) -> str | None:
@@ -100,7 +103,8 @@ def _answer(response: str) -> str | None:
     if answer is None:
         return None
     inner = _BOX.fullmatch(answer)
-    return _plain(inner[1] if inner else answer) or None
+    answer = (inner[1] if inner else answer).strip()
+    return answer if _plain(answer) else None
 
 
 def _of_json(text: str) -> str | None:

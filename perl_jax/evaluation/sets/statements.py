@@ -5,7 +5,7 @@ import re
 from perl_jax.rewards.normalise import clean, is_prose, prose
 
 _STATED = re.compile(
-    r"\b(?:(?:final|correct|right)\s+)*(?:answer|result)\b[*_]*\s*"
+    r"\b(?:(?:final|correct|right)\s+)*answer\b[*_]*\s*"
     r"(?:(?:is|are|should\s+be|would\s+be|must\s+be|equals)\b\s*:?|[:\uff1a])[\s*_]*",
     re.IGNORECASE,
 )

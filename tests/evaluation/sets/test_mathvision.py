@@ -70,8 +70,8 @@ def test_bad_rows_are_named(tmp_path):
     ]
     found = [one[1] if isinstance(one, tuple) else one for one in reasons(read(tmp_path, *rows))]
     assert found == [
-        "missing_image", "answer_null", "bad_answer", "bad_answer", "question_null", "id_null", "7",
-        "duplicate_id",
+        "missing_image", "answer_null", "letter_outside_options", "bad_answer", "question_null",
+        "id_null", "7", "duplicate_id",
     ]  # fmt: skip
 
 
