@@ -14,7 +14,7 @@ from perl_jax.permutation.reading.options import fields_of, find_options
 from perl_jax.permutation.refusal import CannotPermute
 from perl_jax.types import Example
 
-_MARKS = re.compile(r"\*+|`+|\\(?:left|right|quad|,|;|!)|\$+|\\[()\[\]]")
+_MARKS = re.compile(r"\*+|`+|\\(?=[%$&#])|\\(?:left|right|quad|,|;|!)|\$+|\\[()\[\]]")
 _DRESS = re.compile(r"\\(?:text|textbf|mathrm|mathbf|textrm|mathit|bf|rm)\s*\{([^{}]*)\}")
 _ANSWERING = re.compile(
     r"(?:(?:so|thus|therefore|hence)\b\W*)?(?:i\s+(?:think|believe)\s+|my\s+|the\s+)*"
@@ -142,7 +142,9 @@ def read_text(text: str, options: Mapping[str, str]) -> str | None:
     text = undressed(text)
     for start in (0, _end_of_answering(text)):
         said = plain(text[start:])
-        same = [letter for letter, words in options.items() if said and plain(words) == said]
+        same = [
+            letter for letter, words in options.items() if said and plain(undressed(words)) == said
+        ]
         if len(same) == 1:
             return same[0]
     return None
@@ -155,13 +157,13 @@ def last_text(text: str, options: Mapping[str, str]) -> str | None:
     """
     by_words: dict[str, list[str]] = {}
     for letter, words in options.items():
-        by_words.setdefault(" ".join(words.casefold().split()), []).append(letter)
+        by_words.setdefault(" ".join(undressed(words).casefold().split()), []).append(letter)
     longest_first = sorted(filter(None, by_words), key=len, reverse=True)
     if not longest_first:
         return None
     any_of = "|".join(map(re.escape, longest_first))
     said = " ".join(undressed(text).casefold().split())
-    found = re.findall(rf"(?<!\w)(?:{any_of})(?!\w)", said)
+    found = re.findall(rf"(?<!\w)(?<!\d\.)(?:{any_of})(?!\w|\.\d)", said)
     letters = by_words[found[-1]] if found else []
     return letters[0] if len(letters) == 1 else None
 

@@ -115,7 +115,7 @@ def test_only_a_whole_text_is_a_whole_letter():
     ]  # fmt: skip
 
 
-OPTIONS = {"A": "The red dog", "B": "dog", "C": "the cat.", "D": "dog"}
+OPTIONS = {"A": "The red dog", "B": "dog", "C": "the cat.", "D": "dog", "E": "$5"}
 
 
 @pytest.mark.parametrize(
@@ -124,6 +124,8 @@ OPTIONS = {"A": "The red dog", "B": "dog", "C": "the cat.", "D": "dog"}
         ("the red DOG.", "A"),
         ("The answer is the cat", "C"),
         ("**the cat**", "C"),
+        ("\\$5", "E"),
+        ("$\\text{\\$5}$", "E"),
         ("dog", None),  # two options have these words
         ("cat", None),
         ("", None),
@@ -140,7 +142,8 @@ def test_the_words_of_one_option_are_its_letter(text, letter):
         ("a house, then a houseboat", "B"),
         ("the red dog, and then the house", "B"),
         ("houses", None),
-        ("12 cats", None),
+        ("12 cats, 2.5 pigs, a dog, and 1.2 cows", "C"),
+        ("12 cats, 2.5 pigs and 1.2 cows", None),
         ("", None),
     ],
 )
