@@ -123,7 +123,7 @@ def _result(text: str) -> str:
 def _is_equal(answer: str, truth: str) -> bool:
     """Whether two texts are the same, item by item if they are tuples."""
     items, true_items = _items(answer), _items(truth)
-    if items and true_items and items[0] == true_items[0] and len(items) == len(true_items):
+    if items and len(items) == len(true_items):
         return all(map(_is_same, items, true_items))
     return _is_same(answer, truth)
 

@@ -48,7 +48,7 @@ def test_rows_are_numbered_from_0_and_hold_the_images_at_their_tags(tmp_path):
 
 def test_bad_rows_are_named_and_take_their_number(tmp_path):
     rows = [
-        row("Charts", "<image1> <image3>?", 2, "1"),
+        row("Charts", "<image1> <image2> <image3>?", 2, "1"),
         row("Charts", "<image1>?", 2, "1"),
         row("Chess", "<image1>?", 1, "1"),
         row("Charts", "<image1>?", 1, ""),
