@@ -108,7 +108,7 @@ def score(example: Example, response: str) -> Scored:
         return Scored(None, 0.0)
     box, text = boxed(response), said(response)
     if example.metadata["answer_type"] == "multi-step":
-        return _steps(example, text if box is None else box)
+        return _steps(example, (stated(text), text) if box is None else (box,))
     truth = _letters(example.answer)
     answers = (stated(text), text) if box is None else (box,)
     if example.metadata["answer_type"] == "single-step" or not truth:
@@ -133,14 +133,19 @@ def _free(example: Example, answers: Sequence[str]) -> Scored:
     return Scored(example.answer if is_right else shown, 1.0 if is_right else None)
 
 
-def _steps(example: Example, text: str) -> Scored:
-    truths, parts = steps_of(example.answer), steps_of(text)
-    if len(parts) == len(truths) and all(
-        same_text(part, true) or same_text(stated(part) or "", true)
-        for part, true in zip(parts, truths, strict=True)
-    ):
+def _steps(example: Example, answers: Sequence[str | None]) -> Scored:
+    truths = steps_of(example.answer)
+    if any(_are_right(steps_of(answer), truths) for answer in answers if answer):
         return Scored(f"{len(truths)}/{len(truths)}", 1.0)
     return Scored(None, None)
+
+
+def _are_right(steps: Sequence[str], truths: Sequence[str]) -> bool:
+    """Whether each step, or what it says its answer is, is the text of the truth."""
+    return len(steps) == len(truths) and all(
+        same_text(step, true) or same_text(stated(step) or "", true)
+        for step, true in zip(steps, truths, strict=True)
+    )
 
 
 def steps_of(text: str) -> list[str]:

@@ -228,6 +228,7 @@ def test_steps_are_split_by_their_numbers(text, steps):
     [
         ("\\boxed{(1) 60^{\\circ} (2) 3.8}", "2/2", 1),
         ("（1）60°；（2）3.8", "2/2", 1),
+        ("(1) Step 1: a\n(2) Step 1: b\nAnswer: {(1) 60^{\\circ} (2) 3.8}", "2/2", 1),
         ("(1) Step 1: ... The answer is $60^\\circ$.\n(2) ... The answer is 3.8.", "2/2", 1),
         ("(1) 60° (2) 3.9", None, None),  # one differs: the judge may read it otherwise
         ("(1) 60°", None, None),
