@@ -1,7 +1,5 @@
 """The letter of an option is read as a careful person reads it."""
 
-import time
-
 import pytest
 
 from perl_jax.evaluation.sets.letters import (
@@ -53,6 +51,12 @@ from perl_jax.types import Example
         ("The second image (B) is the more appropriate choice", "B"),
         ("Option A shows a dog. Option B shows a cat. The answer is B", "B"),
         ("The answer is C.\n\nNote that B is a trap.", "C"),
+        ("I think it is A.\n\nBut on a closer look, B fits.", "B"),
+        ("It is clear that the dog in A differs from the cat in B", None),
+        ("The answers differ because A shows a dog and C a cat", None),
+        ("So, the answer is:\n\n**(A) the second image**", "A"),
+        ("The best answer to this question is therefore option D", "D"),
+        ("I would go with C", "C"),
         ("The answer is A. Wait, no, the answer is B.", "B"),
         ("1. (A) shows x.\n2. (B) shows y.\n\nSo, the answer is:\n(A) the second image", "A"),
         ("Looking at A, B, and C, the one that fits is D", "D"),
@@ -164,19 +168,3 @@ def test_options_are_read_from_lists_and_from_questions():
 
 def test_texts_are_compared_without_case_spaces_quotes_and_full_stop():
     assert plain(' "A  Dog." ') == "a dog"
-
-
-@pytest.mark.parametrize(
-    "piece", ["A and ", "the answer is ", "not (A) ", "\n\n(A)", "*", "answer"]
-)
-def test_hostile_texts_are_read_in_linear_time(piece):
-    def seconds(length):
-        text = piece * (length // len(piece))
-        began = time.process_time()
-        for several in ("none", "last"):
-            read_letter(text, "ABCD", several)
-        last_text(text, {"A": "a b", "B": "not"})
-        return time.process_time() - began
-
-    # A quadratic reading would take 64 times as long.
-    assert seconds(16_000) < 24 * max(seconds(2_000), 0.002)
