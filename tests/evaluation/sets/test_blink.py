@@ -183,6 +183,28 @@ def test_responses_score_as_a_careful_person_scores_them(
 
 
 @pytest.mark.parametrize(
+    ("choices", "response", "prediction"),
+    [
+        (["Point A", "Point B"], "Point B, where the child sits, is closer.", "B"),
+        (
+            ["Point A", "Point B"],
+            "It is not point A but point B.",
+            "B",
+        ),
+        (["Point A", "Point B"], "It lies between point A and point B.", None),
+        (["A is closer", "B is closer"], "The point B is nearer to the camera.", "B"),
+        (["A is darker", "B is darker"], "A is darker", "A"),
+        (["Box B", "Box A"], "The tighter one is box A.", "B"),
+        (["left", "right"], "Point B is closer.", None),
+    ],
+)
+def test_a_point_that_an_option_is_called_by_chooses_it(tmp_path, choices, response, prediction):
+    listed = "\n".join(f"({letter}) {text}" for letter, text in zip("AB", choices, strict=True))
+    write(tmp_path, row("Relative_Depth", f"Which?\n{listed}", choices, images=1))
+    assert BENCHMARK.score(read_one(BENCHMARK, tmp_path), response).prediction == prediction
+
+
+@pytest.mark.parametrize(
     ("reply", "prediction", "score"),
     [
         ("B", "B", 1.0),

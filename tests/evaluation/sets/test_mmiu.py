@@ -153,6 +153,53 @@ def test_candidates_take_their_letters_along_in_all_orders(tmp_path):
         assert BENCHMARK.official(one) == BENCHMARK.official(orders[0, 1, 2, 3])
 
 
+@pytest.mark.parametrize("task", ["person_reid", "face_retrieval", "vehicle_retrieval"])
+def test_what_is_like_the_query_is_found_among_permuted_candidates(tmp_path, task):
+    question = (
+        "Please retrieve the most similar person to the query in the candidate.The query image is "
+        "the first image."
+    )
+    write(tmp_path, row(task, question=question))
+    for one in in_all_orders(read_one(BENCHMARK, tmp_path)).values():
+        assert one.images[0] == digit_png(0)
+        assert one.images["ABC".index(one.answer) + 1] == digit_png(2)
+
+
+def test_the_real_photograph_takes_its_letter_along_where_the_question_stands_last(tmp_path):
+    changed = {"question": "Which image is most likely to be a real photograph?", "context": BLINK}
+    write(tmp_path, row("forensic_detection_blink", **changed))
+    orders = in_all_orders(read_one(BENCHMARK, tmp_path))
+    assert len(orders) == 24
+    assert all(one.images["ABCD".index(one.answer)] == digit_png(1) for one in orders.values())
+
+
+@pytest.mark.parametrize(
+    ("task", "context", "changed"),
+    [
+        (
+            "visually_grounded_reasoning_nlvr2",
+            "At least one of the dogs in the image on the right is wearing a Santa hat. Is it true "
+            "or false? Select from the following options.\nA: true\nB: false\n",
+            "At least one of the dogs in the image on the left is wearing a Santa hat.",
+        ),
+        (
+            "visual_correspondence_blink",
+            "A point is circled on the first image, labeled with REF. We change the camera "
+            "position or lighting and shoot the second image. You are given multiple red-circled "
+            'points on the second image, choices of "A, B, C, D" are drawn beside each circle. '
+            "Which point on the second image corresponds to the point in the first image? Select "
+            "from the following options.\nA: Point A\nB: Point B\nC: Point C\nD: Point D",
+            "You are given multiple red-circled points on the first image",
+        ),
+    ],
+)
+def test_places_in_the_context_are_rewritten(tmp_path, task, context, changed):
+    write(tmp_path, row(task, images=2, context=context, question="Which is it?", options=None))
+    swapped = in_all_orders(read_one(BENCHMARK, tmp_path))[1, 0]
+    assert swapped.answer == "B"
+    assert changed in BENCHMARK.official(swapped)
+
+
 @pytest.mark.parametrize(
     ("task", "why"), [("temporal_ordering", "temporal"), ("point_tracking", "tracking")]
 )
