@@ -38,6 +38,9 @@ SHRUNK = (
     "--config.learner.packing.patches=(64,)",
     "--config.learner.packing.images=(8,)",
     "--config.filtering.max_draws=2",
+    # Two orders of every group, and so one size of an update.
+    "--config.permutation.schedule.kind=constant",
+    "--config.learner.packing.orders=(2,)",
     # Steps that change the parameters.
     "--config.optimizer.learning_rate=1e-3",
     "--config.optimizer.warmup_updates=0",

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import sys
 import threading
 import urllib.parse
@@ -19,6 +18,7 @@ from tests.launch.conftest import ROOT, Machine
 from tests.launch.gke.jobset import JobSet, missing
 from tests.launch.image import copy, instructions
 from tests.launch.story import CONFIG, ONE_HOST, Gate, variables, write_checkpoint
+from tests.servers import free_ports
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 
@@ -89,15 +89,15 @@ def start(place, image, bucket, metadata, model):
         gate = Gate(place / f"{name}.gate", steps, hosts)
         environment = variables() | bucket | {
             "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
+            "PYTHONUNBUFFERED": "1",
             "STORY_GATE": str(gate.directory),
             # JAX asks it whether there are other slices.
             "GCE_METADATA_IP": metadata,
             # The port of JAX's coordinator is a fixed one, which another story may have.
-            "JAX_COORDINATOR_PORT": str(free_port()),
+            "JAX_COORDINATOR_PORT": str(*free_ports(1)),
             # Takes this machine for a host of a TPU.
             "JAX_FORCE_TPU_INIT": "1",
         }  # fmt: skip
-        del environment["PYTHONPATH"]
         jobset = JobSet(yaml.safe_load(rendered.stdout), image, place / name, environment)
         started.append(jobset)
         jobset.start()
@@ -106,12 +106,6 @@ def start(place, image, bucket, metadata, model):
     yield start
     for jobset in started:
         jobset.end()
-
-
-def free_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 class Kept:
