@@ -46,13 +46,13 @@ class Launch:
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
-    def until(self, happened: Callable[[], object]) -> None:
-        """Waits for something while the launcher runs."""
+    def until(self, happened: Callable[[], object], *, every: float = 0.1) -> None:
+        """Looks every so many seconds whether something has happened, while the launcher runs."""
         deadline = time.monotonic() + _DEADLINE_SECONDS
         while not happened():
             assert self.process.poll() is None, self.output
             assert time.monotonic() < deadline, self.output
-            time.sleep(0.02)
+            time.sleep(every)
 
     def until_shown(self, text: str) -> None:
         """Waits until the launcher shows a text."""
@@ -70,7 +70,7 @@ class Cloud:
 
     Args:
         folder: Everything lies in it.
-        variables: The environment of all hosts, besides that of a TPU VM.
+        variables: Where the bucket is: of the environment of the laptop and of all hosts.
         metadata: The addresses of the hosts' metadata servers.
     """
 
@@ -84,7 +84,9 @@ class Cloud:
         self.gcloud = Path(__file__).parent / "bin" / "gcloud"
         self.image = IMAGE
         self.environment = {
-            "PATH": f"{self.gcloud.parent}:{os.environ['PATH']}",
+            **variables,
+            # perl_jax is installed on the laptop.
+            "PATH": f"{self.gcloud.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}",
             "HOME": str(self.laptop),
             "TMPDIR": str(self.laptop),
             "STAND_IN_CLOUD": str(folder),
