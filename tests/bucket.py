@@ -8,15 +8,12 @@ generations (https://cloud.google.com/storage/docs/request-preconditions).
 """
 
 import os
-import socket
-import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
-from pathlib import Path
+
+from tests.servers import serving
 
 NAME = "bkt"
 
@@ -28,36 +25,13 @@ def running_bucket() -> Iterator[dict[str, str]]:
     Yields:
         The environment in which gcsfs, tensorstore and Orbax find it.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    address = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "tests.bucket", str(port)]
-    # Its complaints about clients that hang up are none of the test's.
-    with subprocess.Popen(
-        command, cwd=Path(__file__).parents[1], stderr=subprocess.DEVNULL
-    ) as process:
-        try:
-            _wait(address, process)
-            yield {
-                "STORAGE_EMULATOR_HOST": address,
-                "TENSORSTORE_GCS_HTTP_URL": address,
-                "GOOGLE_AUTH_TOKEN_FOR_TESTING": "x",
-                "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
-            }
-        finally:
-            process.kill()
-
-
-def _wait(address: str, process: subprocess.Popen) -> None:
-    while process.poll() is None:
-        try:
-            urllib.request.urlopen(address).close()
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return
-    raise RuntimeError("the bucket's server ended before it answered")
+    with serving("tests.bucket", "PORT") as address:
+        yield {
+            "STORAGE_EMULATOR_HOST": address,
+            "TENSORSTORE_GCS_HTTP_URL": address,
+            "GOOGLE_AUTH_TOKEN_FOR_TESTING": "x",
+            "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
+        }
 
 
 def serve(port: int) -> None:

@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 
 from perl_jax.testing import write_tiny_checkpoint
-from tests.launch.conftest import ROOT
 from tests.training.resume_config import GROUPS
 
 CONFIG = "--config=tests/launch/tiny_config.py"
@@ -22,8 +21,6 @@ def write_checkpoint(directory: Path) -> Path:
 def variables() -> dict[str, str]:
     """Of a process that trains on one CPU device and shares what was compiled."""
     return {
-        "PYTHONPATH": str(ROOT),
-        "PYTHONUNBUFFERED": "1",
         "HF_HUB_OFFLINE": "1",
         "JAX_PLATFORMS": "cpu",
         "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo",

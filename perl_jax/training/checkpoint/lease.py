@@ -28,6 +28,7 @@ import tensorstore
 from etils import epath
 
 from perl_jax.training.checkpoint.files import limit_silence
+from perl_jax.training.checkpoint.hosts import describe
 from perl_jax.training.checkpoint.record import CheckpointError
 from perl_jax.training.checkpoint.s3_store import S3Store
 
@@ -157,10 +158,17 @@ class Lease(AbstractContextManager["Lease"]):
 
         Raises:
             LeaseError: Another job has taken it, because this one did not renew it for too long.
+            CheckpointError: The storage refuses to renew it, or does not answer.
         """
         with self._mutex:
             if not self._taken_by:
-                self._renew()
+                try:
+                    self._renew()
+                except Exception as error:
+                    raise CheckpointError(
+                        f"{self._directory}: {LEASE} cannot be renewed, so nothing more is saved; "
+                        f"older steps are still there: {describe(error)}"
+                    ) from error
             if self._taken_by:
                 raise LeaseError(
                     f"{self._directory}: {self._taken_by} has taken over the directory of "

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,10 +12,12 @@ from pathlib import Path
 
 import jax
 
+from tests.launch import story
 from tests.launch.cloud import nodes
 from tests.launch.cloud.hosts import IMAGE, Host
 from tests.launch.cloud.metadata import metadata_servers
 from tests.launch.cloud.records import Records
+from tests.servers import free_ports
 
 ROOT = Path(__file__).parents[3]
 _DEADLINE_SECONDS = 600.0
@@ -45,13 +46,13 @@ class Launch:
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
-    def until(self, happened: Callable[[], object]) -> None:
-        """Waits for something while the launcher runs."""
+    def until(self, happened: Callable[[], object], *, every: float = 0.1) -> None:
+        """Looks every so many seconds whether something has happened, while the launcher runs."""
         deadline = time.monotonic() + _DEADLINE_SECONDS
         while not happened():
             assert self.process.poll() is None, self.output
             assert time.monotonic() < deadline, self.output
-            time.sleep(0.02)
+            time.sleep(every)
 
     def until_shown(self, text: str) -> None:
         """Waits until the launcher shows a text."""
@@ -69,7 +70,7 @@ class Cloud:
 
     Args:
         folder: Everything lies in it.
-        variables: The environment of all hosts, besides that of a TPU VM.
+        variables: Where the bucket is: of the environment of the laptop and of all hosts.
         metadata: The addresses of the hosts' metadata servers.
     """
 
@@ -83,7 +84,9 @@ class Cloud:
         self.gcloud = Path(__file__).parent / "bin" / "gcloud"
         self.image = IMAGE
         self.environment = {
-            "PATH": f"{self.gcloud.parent}:{os.environ['PATH']}",
+            **variables,
+            # perl_jax is installed on the laptop.
+            "PATH": f"{self.gcloud.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}",
             "HOME": str(self.laptop),
             "TMPDIR": str(self.laptop),
             "STAND_IN_CLOUD": str(folder),
@@ -143,22 +146,11 @@ class Cloud:
 
 def _variables_of_hosts() -> dict[str, str]:
     """Of every host: it has a CPU device for its chips, and the tests' compiled programs."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    return {
+    return story.variables() | {
         "STAND_IN_PYTHON": sys.executable,
         "STAND_IN_PACKAGES": str(Path(jax.__file__).parents[1]),
-        "JAX_COORDINATOR_PORT": str(port),
+        "JAX_COORDINATOR_PORT": str(*free_ports(1)),
         "JAX_FORCE_TPU_INIT": "1",
-        "JAX_PLATFORMS": "cpu",
-        "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo",
-        "XLA_FLAGS": "--xla_backend_optimization_level=0",
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-        "JAX_COMPILATION_CACHE_DIR": os.environ["JAX_COMPILATION_CACHE_DIR"],
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-        "HF_HUB_OFFLINE": "1",
     }
 
 

@@ -241,7 +241,7 @@ def wait(process: subprocess.Popen, command: str) -> int | None:
     while process.poll() is None:
         if " follow " in command and CLOUD.take("broken"):
             return None
-        time.sleep(0.02)
+        time.sleep(0.05)
     # ssh tells of a signal as of a broken connection.
     return process.returncode if process.returncode >= 0 else None
 

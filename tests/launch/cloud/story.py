@@ -4,14 +4,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 
 from perl_jax.data.sources.digits import Digits, DigitsConfig
 from tests.bucket import NAME
-from tests.training.resuming import differences
+from tests.launch.kept import Bucket, bucket_of
 
 STEPS = 3
 SHRUNK = (
@@ -38,6 +36,9 @@ SHRUNK = (
     "--config.learner.packing.patches=(64,)",
     "--config.learner.packing.images=(8,)",
     "--config.filtering.max_draws=2",
+    # Two orders of every group, and so one size of an update.
+    "--config.permutation.schedule.kind=constant",
+    "--config.learner.packing.orders=(2,)",
     # Steps that change the parameters.
     "--config.optimizer.learning_rate=1e-3",
     "--config.optimizer.warmup_updates=0",
@@ -57,50 +58,17 @@ ROWS = (
 PLACE = ("--zone=us-west4-a", "--type=v5litepod-16", f"--bucket=gs://{NAME}/runs", "--poll=0.2")
 
 
-def pod(name: str, *flags: str) -> tuple[str, ...]:
-    """The flags of launch/tpu_pod.sh for a run."""
+def pod(name: str, *flags: str, check: bool = False) -> tuple[str, ...]:
+    """The flags of launch/tpu_pod.sh for a run, which is on fewer chips than its type has."""
     config = "--config=configs/qwen2_5_vl_3b_v5e16.py"
-    return (f"--name={name}", *PLACE, "--no-check", config, *SHRUNK, *ROWS, *flags)
-
-
-class Bucket:
-    """The bucket of the stories, as a client on the laptop sees it."""
-
-    def __init__(self) -> None:
-        self._files = fsspec.filesystem("gs", skip_instance_cache=True)
-
-    def put(self, file: Path, name: str) -> None:
-        self._files.put_file(str(file), f"{NAME}/{name}")
-
-    def has(self, name: str) -> bool:
-        self._files.invalidate_cache()
-        return bool(self._files.exists(f"{NAME}/{name}"))
-
-    def names(self, folder: str) -> set[str]:
-        """All files below a folder, by their names from there."""
-        self._files.invalidate_cache()
-        place = f"{NAME}/{folder}"
-        if not self._files.exists(place):
-            return set()
-        return {name.removeprefix(f"{place}/") for name in self._files.find(place)}
-
-    def fetch(self, run: str, to: Path) -> Path:
-        """All that is kept of a run, as its work directory with the checkpoints in it."""
-        to.mkdir(parents=True)
-        for part, target in (("workdir", to), ("checkpoints", to / "checkpoints")):
-            for name in self.names(f"runs/{run}/{part}"):
-                (target / name).parent.mkdir(parents=True, exist_ok=True)
-                self._files.get_file(f"{NAME}/runs/{run}/{part}/{name}", str(target / name))
-        return to
+    unchecked = () if check else ("--no-check",)
+    return (f"--name={name}", *PLACE, *unchecked, config, *SHRUNK, *ROWS, *flags)
 
 
 @contextmanager
 def bucket_with_rows(variables: Mapping[str, str], folder: Path) -> Iterator[Bucket]:
     """The bucket, with forty questions about handwritten digits in verl's layout."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in variables.items():
-            patch.setenv(name, value)
-        bucket = Bucket()
+    with bucket_of(variables) as bucket:
         file = folder / "train-0.parquet"
         pq.write_table(pa.Table.from_pylist(_rows(40)), file)
         bucket.put(file, "rows/train-0.parquet")
@@ -119,15 +87,3 @@ def _rows(count: int) -> list[dict]:
         }
         for index, example in enumerate(map(digits.__getitem__, range(count)))
     ]
-
-
-def assert_same_run(one: Path, other: Path, *, logs: bool = True) -> None:
-    """Two finished runs: the same records, metrics, checkpoint and exported model, bit by bit.
-
-    Without ``logs``, records and metrics are not compared: a host that is gone without notice may
-    take those of its last seconds with it.
-    """
-    found = [name for name in differences(one, other) if logs or not name.startswith("step")]
-    assert found == [], found
-    models = [run / "export" / "model.safetensors" for run in (one, other)]
-    assert models[0].read_bytes() == models[1].read_bytes()

@@ -3,11 +3,8 @@
 import json
 import os
 import signal
-import socket
 import sys
 import threading
-import urllib.parse
-import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -18,7 +15,9 @@ from tests.bucket import running_bucket
 from tests.launch.conftest import ROOT, Machine
 from tests.launch.gke.jobset import JobSet, missing
 from tests.launch.image import copy, instructions
+from tests.launch.kept import assert_same_run, bucket_of
 from tests.launch.story import CONFIG, ONE_HOST, Gate, variables, write_checkpoint
+from tests.servers import free_ports
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 
@@ -39,9 +38,16 @@ def image(place):
 
 
 @pytest.fixture(scope="module")
-def bucket():
+def in_bucket():
+    """The environment in which the bucket is found."""
     with running_bucket() as environment:
         yield environment
+
+
+@pytest.fixture(scope="module")
+def bucket(in_bucket):
+    with bucket_of(in_bucket) as bucket:
+        yield bucket
 
 
 class Metadata(BaseHTTPRequestHandler):
@@ -71,7 +77,7 @@ def model(place):
 
 
 @pytest.fixture
-def start(place, image, bucket, metadata, model):
+def start(place, image, in_bucket, metadata, model):
     """Starts a JobSet of so many hosts; all end with the test."""
     started = []
 
@@ -87,17 +93,17 @@ def start(place, image, bucket, metadata, model):
         assert rendered.returncode == 0, rendered.stderr
         (place / name).mkdir()
         gate = Gate(place / f"{name}.gate", steps, hosts)
-        environment = variables() | bucket | {
+        environment = variables() | in_bucket | {
             "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
+            "PYTHONUNBUFFERED": "1",
             "STORY_GATE": str(gate.directory),
             # JAX asks it whether there are other slices.
             "GCE_METADATA_IP": metadata,
             # The port of JAX's coordinator is a fixed one, which another story may have.
-            "JAX_COORDINATOR_PORT": str(free_port()),
+            "JAX_COORDINATOR_PORT": str(*free_ports(1)),
             # Takes this machine for a host of a TPU.
             "JAX_FORCE_TPU_INIT": "1",
         }  # fmt: skip
-        del environment["PYTHONPATH"]
         jobset = JobSet(yaml.safe_load(rendered.stdout), image, place / name, environment)
         started.append(jobset)
         jobset.start()
@@ -108,37 +114,9 @@ def start(place, image, bucket, metadata, model):
         jobset.end()
 
 
-def free_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
-class Kept:
-    """What the bucket holds of a run."""
-
-    def __init__(self, bucket, name):
-        self.address = f"{bucket['STORAGE_EMULATOR_HOST']}/storage/v1/b/bkt/o"
-        self.prefix = f"runs/{name}/"
-
-    def names(self):
-        with urllib.request.urlopen(f"{self.address}?prefix={self.prefix}") as answer:
-            found = json.load(answer).get("items", [])
-        return {item["name"].removeprefix(self.prefix) for item in found}
-
-    def bytes(self, name):
-        quoted = urllib.parse.quote(self.prefix + name, safe="")
-        with urllib.request.urlopen(f"{self.address}/{quoted}?alt=media") as answer:
-            return answer.read()
-
-    def rows(self, name):
-        return [json.loads(line) for line in self.bytes(name).splitlines()]
-
-
 @pytest.mark.story
 def test_a_preempted_run_starts_again_goes_on_and_is_exported_into_the_bucket(start, bucket):
     jobset, gate = start("spot", "--config.seed=5")
-    kept = Kept(bucket, "spot")
     jobset.until(lambda: gate.waits(2, hosts=2))
     jobset.disrupt(0)
     jobset.until(lambda: "finishing step 2" in jobset.log(0, start=1))
@@ -147,9 +125,11 @@ def test_a_preempted_run_starts_again_goes_on_and_is_exported_into_the_bucket(st
     assert (outcome, jobset.restarts, jobset.restarts_towards_max) == ("Restarted", 1, 0), message
     assert "stopped as asked after step 2;" in jobset.log(0, start=1)
     assert jobset.end_of_job() == ("Completed", "")
-    assert [row["step"] for row in kept.rows("workdir/metrics.jsonl")] == [1, 2, 3]
-    assert {"workdir/export/model.safetensors", "workdir/summary.json"} <= kept.names()
-    assert any(name.startswith("checkpoints/3/") for name in kept.names())
+    kept = bucket.names("runs/spot")
+    assert {"workdir/export/model.safetensors", "workdir/summary.json"} <= kept
+    assert any(name.startswith("checkpoints/3/") for name in kept)
+    metrics = bucket.read("runs/spot/workdir/metrics.jsonl").splitlines()
+    assert [json.loads(line)["step"] for line in metrics] == [1, 2, 3]
 
 
 @pytest.mark.story
@@ -164,7 +144,9 @@ def test_an_error_of_the_program_ends_the_jobset_with_its_message_and_status(sta
 
 
 @pytest.mark.soak
-def test_a_host_that_dies_restarts_all_which_counts_and_the_result_is_the_same(start, bucket):
+def test_a_host_that_dies_restarts_all_which_counts_and_the_result_is_the_same(
+    start, bucket, place
+):
     undisturbed, _ = start("undisturbed", steps=3)
     assert undisturbed.end_of_job() == ("Completed", "")
     jobset, gate = start("dying")
@@ -174,7 +156,5 @@ def test_a_host_that_dies_restarts_all_which_counts_and_the_result_is_the_same(s
     assert (outcome, jobset.restarts, jobset.restarts_towards_max) == ("Restarted", 1, 1)
     gate.open()
     assert jobset.end_of_job() == ("Completed", "")
-    kept, other = Kept(bucket, "dying"), Kept(bucket, "undisturbed")
-    assert kept.rows("workdir/rollouts.jsonl") == other.rows("workdir/rollouts.jsonl")
-    exported = "workdir/export/model.safetensors"
-    assert kept.bytes(exported) == other.bytes(exported)
+    runs = [bucket.fetch(name, place / f"{name}.kept") for name in ("dying", "undisturbed")]
+    assert_same_run(*runs)

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.launch.conftest import ROOT
+from tests.servers import free_ports
 
 _PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "unshare", "setpriv")
 _DEADLINE_SECONDS = 600.0
@@ -192,7 +193,7 @@ def _write_configuration(directory: Path, names: list[str]) -> None:
     )
     for name in ("state", *(f"spool-{name}" for name in names)):
         (directory / name).mkdir()
-    controller, *ports = _free_ports(1 + len(names))
+    controller, *ports = free_ports(1 + len(names))
     nodes = "".join(
         f"NodeName={name} NodeHostname={here} NodeAddr=127.0.0.1 Port={port} Gres=gpu:1\n"
         for name, port in zip(names, ports, strict=True)
@@ -216,11 +217,3 @@ GresTypes=gpu
 ReturnToService=2
 {nodes}PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE
 """)
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from tests.launch.conftest import ROOT
 from tests.launch.slurm.cluster import missing, running_cluster
 from tests.launch.story import CONFIG, ONE_HOST, Gate, variables, write_checkpoint
 from tests.training.resuming import differences
@@ -71,7 +72,12 @@ def place(tmp_path_factory):
 @pytest.fixture(scope="module")
 def cluster(place):
     (place / "cluster").mkdir()
-    with running_cluster(place / "cluster", 5, {"HOME": str(place), **variables()}) as cluster:
+    of_jobs = variables() | {
+        "HOME": str(place),
+        "PYTHONPATH": str(ROOT),
+        "PYTHONUNBUFFERED": "1",
+    }
+    with running_cluster(place / "cluster", 5, of_jobs) as cluster:
         yield cluster
 
 

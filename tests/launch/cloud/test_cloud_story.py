@@ -5,29 +5,10 @@ Nothing is replaced but what `tests.launch.cloud` says. The long stories are in 
 
 import pytest
 
-from tests.bucket import running_bucket
-from tests.launch.cloud.cloud import cloud_in
-from tests.launch.cloud.story import STEPS, assert_same_run, bucket_with_rows, pod
+from tests.launch.cloud.story import STEPS, pod
+from tests.launch.kept import assert_same_run
 
 pytestmark = pytest.mark.story
-
-
-@pytest.fixture(scope="module")
-def variables():
-    with running_bucket() as variables:
-        yield variables
-
-
-@pytest.fixture(scope="module")
-def bucket(variables, tmp_path_factory):
-    with bucket_with_rows(variables, tmp_path_factory.mktemp("rows")) as bucket:
-        yield bucket
-
-
-@pytest.fixture(scope="module")
-def cloud(variables, bucket, tmp_path_factory):
-    with cloud_in(tmp_path_factory.mktemp("cloud"), variables) as cloud:
-        yield cloud
 
 
 @pytest.fixture(scope="module")
@@ -108,3 +89,11 @@ def test_an_error_of_the_program_ends_everything_with_its_message_and_status(clo
     assert "RuntimeError('the grader of host 1 is out of order')" in shown[first:]
     assert shown.count("installing on all hosts") == 1
     assert len(cloud.calls("tpu-vm create four")) == len(cloud.calls("tpu-vm delete four")) == 1
+
+
+def test_a_run_that_its_chips_do_not_fit_asks_for_no_tpu(cloud):
+    shown = cloud.launch(*pod("unfit", check=True)).end(status=1)
+    assert "expected data x fsdp x tensor = 16, as v5e:4x4 has so many chips; got 1 x 2 x" in shown
+    assert "checkpoints: gs://bkt/runs/unfit/checkpoints can be written" in shown
+    assert "the check failed with status 1, see above; no TPU was asked for" in shown
+    assert cloud.calls("create unfit") == []

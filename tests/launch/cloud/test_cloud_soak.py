@@ -4,31 +4,13 @@ import signal
 
 import pytest
 
-from tests.bucket import running_bucket
 from tests.launch.cloud.cloud import cloud_in
-from tests.launch.cloud.story import STEPS, assert_same_run, bucket_with_rows, pod
+from tests.launch.cloud.story import STEPS, pod
+from tests.launch.kept import assert_same_run
 
 pytestmark = pytest.mark.soak
 
 ON_FOUR = ("--config.mesh.fsdp=4", "--config.rollout.mesh.data=4")
-
-
-@pytest.fixture(scope="module")
-def variables():
-    with running_bucket() as variables:
-        yield variables
-
-
-@pytest.fixture(scope="module")
-def bucket(variables, tmp_path_factory):
-    with bucket_with_rows(variables, tmp_path_factory.mktemp("rows")) as bucket:
-        yield bucket
-
-
-@pytest.fixture(scope="module")
-def cloud(variables, bucket, tmp_path_factory):
-    with cloud_in(tmp_path_factory.mktemp("cloud"), variables) as cloud:
-        yield cloud
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +25,7 @@ def preempt_in_a_save(cloud, bucket, launch, name):
     """Takes the VM away while a step is being written; returns how often it took to hit one."""
     for step in range(1, STEPS + 1):
         place = f"runs/{name}/checkpoints/{step}"
-        launch.until(lambda place=place: bucket.names(place))
+        launch.until(lambda place=place: bucket.names(place), every=0.02)
         cloud.preempt(name, grace=0)
         if f"{step}/commit_success.txt" not in bucket.names(f"runs/{name}/checkpoints"):
             return step
@@ -116,6 +98,17 @@ def test_a_mesh_for_other_chips_ends_the_run_and_is_not_tried_again(cloud):
     shown = cloud.launch(*pod("other", "--delete", "--config.mesh.fsdp=3")).end(status=1)
     assert "mesh" in shown[shown.index("the end of its log") :]
     assert shown.count("installing on all hosts") == 1
+
+
+def test_a_run_without_fault_passes_the_check_and_a_tpu_is_asked_for(cloud):
+    cloud.set(refusals=["PERMISSION_DENIED: tpu.nodes.create"])
+    flags = ("--type=v5litepod-4", *ON_FOUR, "--delete")
+    shown = cloud.launch(*pod("fit", *flags, check=True)).end(status=1)
+    assert "rows looked at can be used" in shown
+    passed = shown.index("nothing was found that would make this launch fail")
+    assert passed < shown.index("creating fit (v5litepod-4 in us-west4-a)")
+    assert "cannot create fit: " in shown
+    assert "PERMISSION_DENIED: tpu.nodes.create" in shown
 
 
 def test_four_hosts_run_as_two_do(variables, bucket, tmp_path):
