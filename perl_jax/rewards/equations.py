@@ -72,7 +72,9 @@ def _read_labelled(text: str, about: re.Match[str] | None) -> Labelled:
     if not others:
         return Labelled("", (first,))
     words = _TEXT.sub(r"\1", first).strip()
-    if _WORDS.fullmatch(words) and not denies(words):
+    # "six = 5" names two values.
+    is_number = any(read_number(word) for word in (words, words.rpartition(" ")[2]))
+    if _WORDS.fullmatch(words) and not denies(words) and not is_number:
         return _valued(" ".join(words.rstrip(":").casefold().split()), others)
     if _VARIABLE.fullmatch(first):
         return _valued(re.sub(r"[\s{}]", "", first), others)

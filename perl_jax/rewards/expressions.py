@@ -45,6 +45,9 @@ _NAMED = re.compile(rf"(?<![\\a-zA-Z_])({FUNCTIONS})(?![a-zA-Z])")
 _ROOT = re.compile(r"(?:\\|(?<![\\a-zA-Z]))sqrt\s*\(")
 _BARE_ROOT = re.compile(r"(?<![\\a-zA-Z])sqrt\s*(?=\{)")
 _ROOT_SIGN = re.compile(r"√\s*([0-9]+|[a-zA-Z])")
+_CHOOSE = re.compile(
+    r"\{\s*([^{}]*?)\s*\\choose\s*([^{}]*?)\s*\}|^\s*([^{}\\]*?)\s*\\choose\s*([^{}\\]*?)\s*$"
+)
 _PI = re.compile(r"(?<![\\a-zA-Z])pi(?![a-zA-Z])")
 _DECIMAL = re.compile(r"(?<![0-9])([0-9]*)\.([0-9]*)")
 _PRODUCT = re.compile(r"((?<![0-9_^])(?<![0-9][.])[0-9]+|\\pi|\))\s*(?=\()")
@@ -68,6 +71,7 @@ def as_latex(text: str) -> str:
     r"""Returns a cleaned mathematical text as LaTeX: roots, functions and π as commands."""
     text = text.replace("**", "^").replace("$", " ").strip()
     text = _ROOT_SIGN.sub(r"\\sqrt{\1}", text.replace("√(", "sqrt("))
+    text = _CHOOSE.sub(r"\\binom{\1\3}{\2\4}", text)
     text = _BARE_ROOT.sub(r"\\sqrt", _braced_roots(text))
     return _NAMED.sub(r"\\\1", _PI.sub(r"\\pi ", text))
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 
 from perl_jax.rewards.equations import Labelled, read_labelled, with_label_of_first
 from perl_jax.rewards.expressions import mathematics, split_unit
+from perl_jax.rewards.formulas import read_formula, same_formula
+from perl_jax.rewards.intervals import read_interval, same_in_other_form
 from perl_jax.rewards.normalise import clean, is_prose, prose, unwrapped_text, without_preamble
 from perl_jax.rewards.numeric import Tolerance, read_number, same_number
 from perl_jax.rewards.options import Option, is_bare_option, read_option, read_true_option
@@ -18,14 +20,17 @@ from perl_jax.rewards.sequences import (
     Sequence,
     compatible,
     read_block,
+    read_both_signs,
     read_enclosed,
     read_letters,
     read_order,
+    read_rows,
     read_sequence,
+    without_both,
 )
 from perl_jax.rewards.units import counts_other_things, same_unit
 from perl_jax.rewards.words import words
-from perl_jax.rewards.written import compare_written, read_written
+from perl_jax.rewards.written import compare_written, read_date, read_written
 from perl_jax.rewards.yes_no import verdict
 
 # Not the space between two digits, or between a command and a letter.
@@ -33,6 +38,8 @@ _LOOSE_SPACE = re.compile(r"(?<!\w)\s+|\s+(?!\w)")
 _BELOW = re.compile(r"_\{[^{}]*\}")
 _TWO_LETTERS = re.compile("[A-Za-z]{2}")
 _SHORT_WORDS = words("no up on in ok go us uk eu un tv pc it he me we at to by or is do ai id la")
+_INEQUALITY = re.compile(r"[<>]|\\(?:lt|gt|leq?|geq?)(?![a-z])")
+_PRODUCT = re.compile(r"\*|\\(?:cdot|times)(?![a-z])")
 _MAX_NESTING = 4
 
 
@@ -67,12 +74,30 @@ def _match(answer: str, truth: str, tolerance: Tolerance, depth: int) -> Match:
         return _match_option(answer, true, truth, tolerance)
     if is_prose(truth) and (_same_words(answer, truth) or verdict(answer) == prose(truth)):
         return Match(True, "text")
+    if (found := _match_intervals(answer, truth)) or (found := _match_formulas(answer, truth)):
+        return found
     found = _match_block(answer, truth, tolerance, depth) if depth < _MAX_NESTING else None
     if found is None and depth < _MAX_NESTING:
         found = _match_sequence(answer, truth, tolerance, depth)
     if found is None and read_enclosed(answer):
         return Match(False, "list")
     return found or _match_single(answer, truth, tolerance)
+
+
+def _match_intervals(answer: str, truth: str) -> Match | None:
+    """Compares inequalities with intervals; None where both are written in the same way."""
+    given, true = read_interval(answer), read_interval(truth)
+    if given is None or true is None or not same_in_other_form(given, true):
+        return None
+    latex, true_latex = mathematics(given.latex), mathematics(true.latex)
+    if latex is None or true_latex is None:
+        return None
+    return Match(None, "symbolic", ((latex, true_latex),))
+
+
+def _match_formulas(answer: str, truth: str) -> Match | None:
+    given, true = read_formula(answer), read_formula(truth)
+    return Match(True, "text") if given and true and same_formula(given, true) else None
 
 
 def _match_option(answer: str, true: Option, truth: str, tolerance: Tolerance) -> Match:
@@ -108,6 +133,7 @@ def _match_block(answer: str, truth: str, tolerance: Tolerance, depth: int) -> M
             return None
         # The solution (1, 2) of x = 1 and y = 2 is no interval or point.
         return _match_items(replace(solution, brackets=""), _system(rows), tolerance, depth)
+    given = given or read_rows(answer)
     if given is None or given[0] != kind:
         return None
     if [len(row) for row in given[1]] != [len(row) for row in rows]:
@@ -123,19 +149,25 @@ def _system(rows: tuple[tuple[str, ...], ...]) -> Sequence:
 
 def _match_sequence(answer: str, truth: str, tolerance: Tolerance, depth: int) -> Match | None:
     """Compares an answer with a true list; None if the truth is no list."""
+    if read_date(truth):
+        return None
     true = read_sequence(truth) or read_letters(truth) or read_order(truth)
+    if true is None and read_sequence(answer):
+        true = read_both_signs(truth)
     # A bare 1,234 is a number; [1,234] is a list.
     if true is None or (not true.brackets and read_number(truth) is not None):
         return None
     true = with_label_of_first(true)
     letters = all(read_true_option(item) for item in true.items)
-    given = read_sequence(answer) or (read_letters(answer) if letters else None)
+    given = read_sequence(without_both(answer)) or (read_letters(answer) if letters else None)
     given = given or read_enclosed(answer)
     if given is None and not true.is_set:
         given = read_order(answer)
     block = read_block(answer)
     if given is None and block and block[0] == "cases":
         given = _system(block[1])
+    if given is None and block and true.brackets == "()" and 1 in (len(block[1]), len(block[1][0])):
+        given = Sequence(tuple(cell for row in block[1] for cell in row), "()")
     if given is None:
         return Match(False, "list") if letters else _match_whole(answer, truth, true)
     if letters and len({is_bare_option(item) for item in given.items}) == 2:
@@ -164,7 +196,11 @@ def _match_whole(answer: str, truth: str, true: Sequence) -> Match:
 
 
 def _match_items(given: Sequence, truth: Sequence, tolerance: Tolerance, depth: int) -> Match:
-    if len(given.items) != len(truth.items) or not _compatible(given, truth):
+    if (
+        len(given.items) != len(truth.items)
+        or not _compatible(given, truth)
+        or _names_in_other_order(given, truth)
+    ):
         return Match(False, "list")
     if _any_order(given, truth):
         return _match_unordered(given, truth, tolerance, depth)
@@ -181,10 +217,20 @@ def _compatible(given: Sequence, truth: Sequence) -> bool:
         solutions = label and not _is_word(label) and true_label is not None
         if not solutions or truth.joint != "comma" or truth.brackets not in ("", "\\{\\}"):
             return False
+    if given.joint == "and" and truth.joint == "or" and any(map(_INEQUALITY.search, truth.items)):
+        return False
     if given.brackets in ("()", "[]") and (true_label or truth.joint == "or"):
         # The point (2, 3) and the interval [2, 3] are not the solutions 2 and 3.
         return False
     return compatible(given, truth)
+
+
+def _names_in_other_order(given: Sequence, truth: Sequence) -> bool:
+    """Whether named values stand in another order than those of a point: y = 4, x = 3."""
+    labels = [read_labelled(item).label for item in given.items]
+    if any(read_labelled(item).label for item in truth.items) or truth.is_set:
+        return False
+    return all(labels) and not any(map(_is_word, labels)) and labels != sorted(labels)
 
 
 def _is_word(label: str) -> bool:
@@ -326,10 +372,16 @@ def _match_expressions(values: tuple[str, ...], truth: str) -> Match:
     for value in values:
         expression, unit = split_unit(value)
         latex = mathematics(expression)
-        is_words = is_prose(expression) or is_prose(true)
+        is_words = is_prose(expression) or (is_prose(true) and not _is_product(true, expression))
         if latex is None or true_latex is None or is_words or _equates(latex):
             return Match(False, "text")
         if unit and true_unit and not same_unit(unit, true_unit):
             return Match(False, "text")
         pairs.append((latex, true_latex))
     return Match(None, "symbolic", tuple(pairs))
+
+
+def _is_product(truth: str, answer: str) -> bool:
+    """Whether two letters are two variables, as the answer says: ``a*b`` for ``ab``."""
+    is_word = not _TWO_LETTERS.fullmatch(truth) or truth.casefold() in _SHORT_WORDS
+    return not is_word and _PRODUCT.search(answer) is not None

@@ -10,11 +10,34 @@ from perl_jax.rewards.extract import last_boxed
 _CHARACTERS = {
     "−": "-", "–": "-", "，": ",", "、": ",", "。": ".", "×": r"\times ", "÷": "/", "·": r"\cdot ",
     "π": r"\pi ", "∞": r"\infty ", "≤": r"\leq ", "≥": r"\geq ", "≠": r"\neq ", "∪": r"\cup ",
-    "±": r"\pm ", "°": r"^{\circ}", "²": "^{2}", "³": "^{3}", "½": r"\frac{1}{2}",
+    "±": r"\pm ", "°": r"^{\circ}",
     "≈": r"\approx ", "∅": r"\emptyset ", "⇒": "→", "➔": "→", "➡": "→", "⟶": "→",
+    "’": "'", "‘": "'", "′": "'", "″": '"', "”": '"', "“": '"', "△": r"\triangle ",
+    "∠": r"\angle ", "∥": r"\parallel ", "⊥": r"\perp ", "∩": r"\cap ", "∈": r"\in ",
+    "⋅": r"\cdot ", "⟨": "(", "⟩": ")", "⁄": "/", "‐": "-", "‑": "-", "…": "...",
 }  # fmt: skip
 _TRANSLATION = str.maketrans(
     _CHARACTERS | {chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}
+)
+# μ and Ω stay, as they are units; letters within a word of Greek stay too.
+_GREEK = {
+    "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "epsilon", "θ": "theta",
+    "λ": "lambda", "ρ": "rho", "σ": "sigma", "τ": "tau", "φ": "phi", "ω": "omega",
+    "Δ": "Delta", "Θ": "Theta", "Φ": "Phi",
+}  # fmt: skip
+_GREEK_LETTER = re.compile(rf"(?<![α-ωΑ-Ω])[{''.join(_GREEK)}](?![α-ωΑ-Ω])")
+_RAISED = re.compile("[⁺⁻⁰¹⁴-⁹²³]+")
+_LOWERED = re.compile("[₀-₉]+")
+_VULGAR = re.compile("[¼½¾⅐-⅞]")
+_RELATIONS = {">=": r"\geq ", "<=": r"\leq ", "!=": r"\neq ", ":=": "=", "==": "="}
+_RELATION = re.compile(r"(?<![<>=!:])(?:[<>!:]=|==)(?![=>])")
+# U.S.A. and p.m. are USA and pm; A. alone is the letter of an option.
+_ABBREVIATION = re.compile(r"(?<![A-Za-z.])(?:[A-Za-z]\.){2,}(?![A-Za-z])")
+_SHAPE = re.compile(
+    r"(?<![\\A-Za-z])(?:the\s+)?(triangle|angle)\s+(?=[A-Z]{1,3}(?![A-Za-z]))", re.IGNORECASE
+)
+_VECTOR = re.compile(
+    r"^\s*<([^<>]*,[^<>]*)>\s*$|\\langle(?![A-Za-z])(.*?)\\rangle(?![A-Za-z])", re.DOTALL
 )
 _ARROW = re.compile(r"\\(?:long)?rightarrow(?![a-zA-Z])|\\to(?![a-zA-Z])|\\Rightarrow|-+>|=+>")
 _LOOKS = re.compile(
@@ -33,12 +56,14 @@ FUNCTIONS = r"(?:arc)?(?:sin|cos|tan)h?|cot|sec|csc|log|ln|exp|max|min|lim|gcd|l
 _FUNCTION = re.compile(rf"\b(?:{FUNCTIONS})\b")
 _PREAMBLE = re.compile(
     r"\s*(?:(?:so|thus|therefore|hence),?\s+)?(?:the\s+)?(?:(?:final|correct|right|best)\s+){0,2}"
-    r"(?:answer|result|solution)(?:\s+is\s*:?|\s*[:=])\s*(?=\S)",
+    r"(?:answer|result|solution|(?<=correct )(?:option|choice))(?:\s+is\s*:?|\s*[:=])\s*(?=\S)",
     re.IGNORECASE,
 )
 _INFINITY = re.compile(r"^([+-]?\s*)infinity$", re.IGNORECASE)
 _EMPTY_SET = re.compile(r"^(?:the\s+)?empty set$", re.IGNORECASE)
 _QUOTED = re.compile(r"^([\"'])([^\"']+)\1$|^“([^“”]+)”$")
+_HYPHEN = re.compile(r"(?<=[^\W\d_])-(?=[^\W\d_])")
+_STOP = re.compile(r"(?<=[^\W\d_]{2})\.(?=\s)")
 _PI = re.compile(r"(?<![\\a-zA-Z])pi(?![a-zA-Z])")
 
 
@@ -48,27 +73,49 @@ def clean(text: str) -> str:
     Digits of every script (``５``, ``٥``) become ASCII digits. Arrows become ``→``, and ``\dfrac``
     becomes ``\frac``. Math delimiters, bold marks and a full stop around the answer are removed.
     """
-    text = text.translate(_TRANSLATION)
+    if not text.isascii():
+        text = _in_latex(text)
     if text.lstrip().startswith("~"):
         text = text.replace("~", r"\sim ", 1)  # elsewhere it is a space
     if not text.isascii():
         text = "".join(str(unicodedata.decimal(character, character)) for character in text)
+    text = _RELATION.sub(lambda found: _RELATIONS[found.group()], text)
     text = _ARROW.sub("→", text)
+    text = _VECTOR.sub(lambda found: f"({found[1] or found[2]})", text)
     text = re.sub(r"\\[dt]frac", r"\\frac", text)
     text = re.sub(r"\\frac\s+([0-9])\s*([0-9])(?![0-9])", r"\\frac\1\2", text)
     text = re.sub(r"(?<=[0-9])\\,(?=[0-9])", "", text)
     text = text.replace("{,}", ",").replace("\\$", "$").replace("\\%", "%")
     text = text.replace("\\varnothing", "\\emptyset")
     text = _THIN_SPACE.sub(lambda found: found[1] or " ", _LOOKS.sub("", text))
+    text = _ABBREVIATION.sub(lambda found: found.group().replace(".", ""), text)
     text = _INFINITY.sub(r"\1\\infty", _undressed(text))
+    text = _SHAPE.sub(lambda found: f"\\{found[1].lower()} ", text)
     return _EMPTY_SET.sub(r"\\emptyset", text)
+
+
+def _in_latex(text: str) -> str:
+    """Returns a text with signs, raised and lowered digits and fractions of Unicode in LaTeX."""
+    text = _VULGAR.sub(_fraction, _GREEK_LETTER.sub(lambda one: rf"\{_GREEK[one.group()]} ", text))
+    text = _RAISED.sub(lambda found: f"^{{{_plain(found.group())}}}", text)
+    text = _LOWERED.sub(lambda found: f"_{{{_plain(found.group())}}}", text)
+    return text.translate(_TRANSLATION)
+
+
+def _fraction(sign: re.Match[str]) -> str:
+    top, _, bottom = _plain(sign.group()).partition("⁄")
+    return rf"\frac{{{top}}}{{{bottom}}}"
+
+
+def _plain(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).replace("−", "-")
 
 
 def prose(text: str) -> str:
     r"""Returns a cleaned text as words: no ``\text{}``, capitals, outer punctuation or article."""
     # A mark before a word may deny it: "!cat".
     words = " ".join(_TEXT.sub(r"\1", text).split()).lstrip(" .,;:\"'`*").rstrip(" .,;:!\"'`*")
-    words = words.casefold()
+    words = _HYPHEN.sub(" ", _STOP.sub("", words.casefold()))
     return re.sub(r"^(?:the|an|a)\s+(?=\S)", "", words)
 
 

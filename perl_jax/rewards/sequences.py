@@ -21,6 +21,10 @@ _ORDER = re.compile(
     r"[1-9][0-9]?(?:(?:\s*-\s*[1-9][0-9]?){2,}|(?:\s*>\s*[1-9][0-9]?){2,})"
     r"|[A-J](?:(?:\s*-\s*[A-J]){2,}|(?:\s*>\s*[A-J]){2,})"
 )
+_BOTH_SIGNS = re.compile(r"\\pm(?![a-z])")
+_LEADING_PLUS = re.compile(r"^((?:[^=]*=)?)\s*\+\s*")
+_BOTH = re.compile(r"both\s+((?:(?!\band\b)[^,;])*\sand\s(?:(?!\band\b)[^,;])*)", re.IGNORECASE)
+_CONDITION = re.compile(r"^(?:\\text\s*\{\s*(?:if|for|when|where)\s*\}|(?:if|for|when|where)\s)\s*")
 _ENCLOSED = re.compile(r"\([0-9]{1,3}\)(?:\s*\([0-9]{1,3}\))+")
 _LETTERS = re.compile(r"(?:\([A-J]\)\s*|[A-J]\s*){2,10}")
 
@@ -102,11 +106,36 @@ def read_block(text: str) -> tuple[str, tuple[tuple[str, ...], ...]] | None:
         return None
     body = found["body"].strip().removesuffix("\\\\")
     rows = tuple(
-        tuple(cell.strip().rstrip(",;").strip() for cell in row.split("&"))
+        tuple(_CONDITION.sub("", cell.strip().rstrip(",;").strip()) for cell in row.split("&"))
         for row in body.split("\\\\")
     )
     kind = "cases" if found.groupdict().get("name") == "cases" else "matrix"
     return (kind, rows) if all(cell for row in rows for cell in row) else None
+
+
+def read_rows(text: str) -> tuple[str, tuple[tuple[str, ...], ...]] | None:
+    """Reads ``[[1, 2], [3, 4]]``, or the row or column ``(1, 2)``, as the rows of a matrix."""
+    rows = read_sequence(text)
+    if rows is None or rows.brackets not in ("[]", "()"):
+        return None
+    cells = [read_sequence(item) for item in rows.items]
+    if not all(row and row.brackets in ("[]", "()") for row in cells):
+        return None
+    return "matrix", tuple(row.items for row in cells if row)
+
+
+def read_both_signs(text: str) -> Sequence | None:
+    r"""Reads ``x = 2 \pm \sqrt{3}`` as the set of its two values."""
+    if len(_BOTH_SIGNS.findall(text)) != 1 or "\\mp" in text or read_sequence(text):
+        return None
+    more, less = (_BOTH_SIGNS.sub(f" {sign} ", text) for sign in "+-")
+    return Sequence((_LEADING_PLUS.sub(r"\1", more), less.strip()), "", "or")
+
+
+def without_both(text: str) -> str:
+    """A text without "both" before the two items that "and" joins."""
+    found = _BOTH.fullmatch(text.strip())
+    return found[1] if found else text
 
 
 def compatible(given: Sequence, truth: Sequence) -> bool:

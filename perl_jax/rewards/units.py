@@ -104,6 +104,7 @@ def read_unit(text: str) -> Unit | None:
         return None
     text = _CELSIUS.sub(lambda match: " celsius" if match[1] == "C" else " fahrenheit", _bare(text))
     text = re.sub(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ)", " anglesign ", text)
+    text = re.sub(r"\\mu(?![a-z])\s*", "μ", re.sub(r"\\Omega(?![a-z])", "Ω", text))
     text = re.sub(r"\bper\b", "/", text, flags=re.IGNORECASE)
     text = re.sub(r"\\(?:cdot|times)\b", "*", text)
     text = re.sub(r"\b(?:square|sq)\b\.?\s*([A-Za-z]+)", r"\1^2", text, flags=re.IGNORECASE)
