@@ -59,6 +59,9 @@ _RATIO = re.compile(r"[^:]*[0-9A-Za-z}]\s*:\s*[0-9A-Za-z\\][^:=]*")
 _BOTH_SIGNS = re.compile(r"\+\s*-|-\s*\+")
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2}")
 _REPEATING = re.compile(r"[0-9]*\.[0-9]*\\(?:overline|bar|dot)\s*(?:\{[0-9]+\}|[0-9])")
+# Letters that name an angle are no product.
+_ANGLE_NAME = re.compile(r"\\angle\s*\{?\s*[A-Z]{2}")
+_LOGARITHM = re.compile(r"(\\log_)([0-9])(?=\s)")
 _MEMBER = re.compile(r"\s*[A-Za-z]\s*\\in ")
 _TEXT_UNIT = re.compile(r"\s*(\\(?:text|mathrm|mbox|textrm)\s*\{.*)$", re.DOTALL)
 _WORD_UNIT = re.compile(r"(?<=[0-9})i])\s+([A-Za-z]{2,}[A-Za-z0-9/^{}. ]*)$")
@@ -83,8 +86,10 @@ def mathematics(text: str) -> str | None:
     Words, ``\text{}``, unknown commands and two numbers side by side are no mathematics.
     """
     text = _GAP.sub(r"\1", _UPRIGHT.sub(r" \1 ", as_latex(text)))
-    text = _REPEATING.sub(_repeating, text)
+    text = _LOGARITHM.sub(r"\1{\2}", _REPEATING.sub(_repeating, text))
     text = _SHORT_FRACTION.sub(r"\\frac{\1}", _SHORT_SCRIPT.sub(r"\1{\2}", text))
+    if _ANGLE_NAME.search(text):
+        return None
     bare = _ENVIRONMENT.sub(" ", text)
     position = 0
     while position < len(bare):

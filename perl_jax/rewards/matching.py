@@ -38,8 +38,10 @@ _LOOSE_SPACE = re.compile(r"(?<!\w)\s+|\s+(?!\w)")
 _BELOW = re.compile(r"_\{[^{}]*\}")
 _TWO_LETTERS = re.compile("[A-Za-z]{2}")
 _SHORT_WORDS = words("no up on in ok go us uk eu un tv pc it he me we at to by or is do ai id la")
+_INDEX = re.compile("_[0-9]$")
 _INEQUALITY = re.compile(r"[<>]|\\(?:lt|gt|leq?|geq?)(?![a-z])")
 _PRODUCT = re.compile(r"\*|\\(?:cdot|times)(?![a-z])")
+_NO_NUMBER = re.compile(r"no\s+[0-9]", re.IGNORECASE)  # "no. 2" is number 2
 _MAX_NESTING = 4
 
 
@@ -97,7 +99,10 @@ def _match_intervals(answer: str, truth: str) -> Match | None:
 
 def _match_formulas(answer: str, truth: str) -> Match | None:
     given, true = read_formula(answer), read_formula(truth)
-    return Match(True, "text") if given and true and same_formula(given, true) else None
+    if not given or not true:
+        return None
+    # HO2 is no product of H, 2 and O.
+    return Match(same_formula(given, true), "text")
 
 
 def _match_option(answer: str, true: Option, truth: str, tolerance: Tolerance) -> Match:
@@ -134,6 +139,10 @@ def _match_block(answer: str, truth: str, tolerance: Tolerance, depth: int) -> M
         # The solution (1, 2) of x = 1 and y = 2 is no interval or point.
         return _match_items(replace(solution, brackets=""), _system(rows), tolerance, depth)
     given = given or read_rows(answer)
+    if given and given[0] == "vector" and 1 in (len(rows), len(rows[0])):
+        return _in_order_if_as_long(
+            given[1][0], tuple(c for row in rows for c in row), tolerance, depth
+        )
     if given is None or given[0] != kind:
         return None
     if [len(row) for row in given[1]] != [len(row) for row in rows]:
@@ -166,6 +175,14 @@ def _match_sequence(answer: str, truth: str, tolerance: Tolerance, depth: int) -
     block = read_block(answer)
     if given is None and block and block[0] == "cases":
         given = _system(block[1])
+        if true.brackets == "()":
+            # The point (1, 2) as the solution x = 1, y = 2.
+            given = Sequence(
+                tuple(sorted(given.items, key=lambda item: read_labelled(item).label)), ""
+            )
+    is_plain = true.brackets in ("", "\\{\\}") and _common_label(true) is not None
+    if given is None and is_plain and (given := read_both_signs(answer)):
+        given, true = (replace(one, brackets="\\{\\}", joint="comma") for one in (given, true))
     if given is None and block and true.brackets == "()" and 1 in (len(block[1]), len(block[1][0])):
         given = Sequence(tuple(cell for row in block[1] for cell in row), "()")
     if given is None:
@@ -212,6 +229,9 @@ def _compatible(given: Sequence, truth: Sequence) -> bool:
     label, true_label = _common_label(given), _common_label(truth)
     if label and true_label and label != true_label:
         return False
+    others = {_INDEX.sub("", read_labelled(item).label) for item in given.items}
+    if true_label and not _INDEX.search(true_label) and others - {"", true_label}:
+        return False
     if given.joint == "or" and truth.joint != "or":
         # Whoever says "2 or 3" does not say that it is both; "x = 2 or x = 3" has both solutions.
         solutions = label and not _is_word(label) and true_label is not None
@@ -253,6 +273,14 @@ def _any_order(given: Sequence, truth: Sequence) -> bool:
     # x = 2 or x = 5 are solutions, whatever the truth calls them.
     named = all(own_labels) and (all(labels) or len(set(own_labels)) == 1)
     return named or ((truth.is_set or all(labels)) and len(set(labels)) == 1)
+
+
+def _in_order_if_as_long(
+    given: tuple[str, ...], truth: tuple[str, ...], tolerance: Tolerance, depth: int
+) -> Match:
+    if len(given) != len(truth):
+        return Match(False, "list")
+    return _in_order(given, truth, tolerance, depth)
 
 
 def _in_order(
@@ -359,6 +387,8 @@ def _match_numbers(given: Labelled, truth: str, tolerance: Tolerance) -> Match |
 def _match_pictures(given: Labelled, truth: str) -> Match | None:
     """Compares references to pictures; None where one is missing, or both are bare numbers."""
     true, named = read_reference(prose(truth)), read_reference(prose(given.values[-1]))
+    if _NO_NUMBER.match(given.values[-1]):
+        return None
     if true is None or named is None or true.form == named.form == "bare":
         return None
     return Match(not given.label and len(given.values) == 1 and same_picture(named, true), "text")

@@ -13,7 +13,7 @@ _CHARACTERS = {
     "±": r"\pm ", "°": r"^{\circ}",
     "≈": r"\approx ", "∅": r"\emptyset ", "⇒": "→", "➔": "→", "➡": "→", "⟶": "→",
     "’": "'", "‘": "'", "′": "'", "″": '"', "”": '"', "“": '"', "△": r"\triangle ",
-    "∠": r"\angle ", "∥": r"\parallel ", "⊥": r"\perp ", "∩": r"\cap ", "∈": r"\in ",
+    "∠": r"\angle ", "∼": r"\sim ", "∥": r"\parallel ", "⊥": r"\perp ", "∩": r"\cap ", "∈": r"\in ",
     "⋅": r"\cdot ", "⟨": "(", "⟩": ")", "⁄": "/", "‐": "-", "‑": "-", "…": "...",
 }  # fmt: skip
 _TRANSLATION = str.maketrans(
@@ -36,6 +36,9 @@ _ABBREVIATION = re.compile(r"(?<![A-Za-z.])(?:[A-Za-z]\.){2,}(?![A-Za-z])")
 _SHAPE = re.compile(
     r"(?<![\\A-Za-z])(?:the\s+)?(triangle|angle)\s+(?=[A-Z]{1,3}(?![A-Za-z]))", re.IGNORECASE
 )
+_ANGLE = re.compile(r"\\angle\s*\{?\s*([A-Z]{3})(?![A-Za-z])\s*\}?")
+_STATEMENT = re.compile(r"\\(?:parallel|perp|cong|sim)(?![a-z])")
+_SEGMENT = re.compile(r"\\(?:overline|bar)\s*\{\s*([A-Z]{2})\s*\}")
 _VECTOR = re.compile(
     r"^\s*<([^<>]*,[^<>]*)>\s*$|\\langle(?![A-Za-z])(.*?)\\rangle(?![A-Za-z])", re.DOTALL
 )
@@ -60,8 +63,29 @@ _PREAMBLE = re.compile(
     re.IGNORECASE,
 )
 _INFINITY = re.compile(r"^([+-]?\s*)infinity$", re.IGNORECASE)
-_EMPTY_SET = re.compile(r"^(?:the\s+)?empty set$", re.IGNORECASE)
+_EMPTY_SET = re.compile(
+    r"^(?:(?:the\s+)?empty set|(?:there (?:is|are)\s+)?no solutions?|\\\{\s*\\\})$", re.IGNORECASE
+)
+_REALS = re.compile(
+    r"^(?:[a-z]\s*\\in\s*)?(?:\\mathbb\s*(?:\{\s*R\s*\}|R)|ℝ)$"
+    r"|^(?i:(?:the\s+)?(?:set of\s+)?all (?:real numbers|reals))$"
+)
+_SLANTED = re.compile(r"(?<=\\[lg]eq)slant(?![a-z])")
+# 10^23 and 10^-3 as plain text has them; TeX would raise the first sign only.
+_LONG_SCRIPT = re.compile(r"\^\s*(-[0-9]+|[0-9]{2,})(?![0-9.{])")
+_INITIALS = re.compile(r"(?<![\w.])((?:[A-Z]\.\s)+[A-Z]\.)(?=\s[A-Z][a-z])")
 _QUOTED = re.compile(r"^([\"'])([^\"']+)\1$|^“([^“”]+)”$")
+# Accents of Latin letters, which keyboards lack.
+_MARKS = re.compile("([a-z])[\u0300-\u036f]+")
+_SPELLINGS = {"grey": "gray", "colour": "color", "colours": "colors", "coloured": "colored"}
+_SPELLING = re.compile(rf"\b(?:{'|'.join(_SPELLINGS)})\b")
+_COMPASS = re.compile(r"\b(north|south) (east|west)")
+_CIRCLE = re.compile(r"\s*\^\s*\{?\s*\\circ(?![a-z])\s*\}?(?=\s*[a-z]{2})")
+_ALL_OF = re.compile(
+    r"^(both|neither|none|all)"
+    r"(?: of (?:them|the (?:two |three |four )?(?:images|pictures|photos)))?"
+    r"(?: (?:the )?(?:image|picture|photo)s?)?$"
+)
 _HYPHEN = re.compile(r"(?<=[^\W\d_])-(?=[^\W\d_])")
 _STOP = re.compile(r"(?<=[^\W\d_]{2})\.(?=\s)")
 _PI = re.compile(r"(?<![\\a-zA-Z])pi(?![a-zA-Z])")
@@ -87,11 +111,16 @@ def clean(text: str) -> str:
     text = re.sub(r"(?<=[0-9])\\,(?=[0-9])", "", text)
     text = text.replace("{,}", ",").replace("\\$", "$").replace("\\%", "%")
     text = text.replace("\\varnothing", "\\emptyset")
+    text = _SLANTED.sub("", _LONG_SCRIPT.sub(r"^{\1}", text))
+    text = _INITIALS.sub(lambda found: re.sub(r"[.\s]", "", found[1]), text)
     text = _THIN_SPACE.sub(lambda found: found[1] or " ", _LOOKS.sub("", text))
     text = _ABBREVIATION.sub(lambda found: found.group().replace(".", ""), text)
     text = _INFINITY.sub(r"\1\\infty", _undressed(text))
+    if _STATEMENT.search(text):
+        text = _SEGMENT.sub(r"\1", text)
+    text = _ANGLE.sub(lambda found: f"\\angle {min(found[1], found[1][::-1])}", text)
     text = _SHAPE.sub(lambda found: f"\\{found[1].lower()} ", text)
-    return _EMPTY_SET.sub(r"\\emptyset", text)
+    return _REALS.sub(r"(-\\infty, \\infty)", _EMPTY_SET.sub(r"\\emptyset", text))
 
 
 def _in_latex(text: str) -> str:
@@ -115,7 +144,11 @@ def prose(text: str) -> str:
     r"""Returns a cleaned text as words: no ``\text{}``, capitals, outer punctuation or article."""
     # A mark before a word may deny it: "!cat".
     words = " ".join(_TEXT.sub(r"\1", text).split()).lstrip(" .,;:\"'`*").rstrip(" .,;:!\"'`*")
+    if not words.isascii():
+        words = _MARKS.sub(r"\1", unicodedata.normalize("NFD", words))
+    words = _SPELLING.sub(lambda found: _SPELLINGS[found.group()], words)
     words = _HYPHEN.sub(" ", _STOP.sub("", words.casefold()))
+    words = _COMPASS.sub(r"\1\2", _ALL_OF.sub(r"\1", _CIRCLE.sub(" degrees", words)))
     return re.sub(r"^(?:the|an|a)\s+(?=\S)", "", words)
 
 

@@ -5,7 +5,15 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from perl_jax.rewards.number_words import in_digits
-from perl_jax.rewards.units import DECADE, Unit, counted, may_be_left_out, read_unit, same_dimension
+from perl_jax.rewards.units import (
+    DECADE,
+    Unit,
+    counted,
+    may_be_left_out,
+    priced,
+    read_unit,
+    same_dimension,
+)
 from perl_jax.rewards.words import SCALES, is_counted_noun
 
 _DIGITS = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)"
@@ -22,6 +30,7 @@ _VALUE = re.compile(
     r"|\s*(?:\\times|\\cdot|\*)\s*10\s*\^\s*(?:\{\s*(?P<power>[+-]?[0-9]{1,3})\s*\}"
     r"|(?P<digit>[0-9])(?![0-9])))"
     rf"|(?P<dividend>{_DECIMAL})\s*/\s*(?P<divisor>{_DECIMAL})"
+    r"|(?P<some>[0-9]{1,9})\s+(?:out\s+of|in)\s+(?P<all>[0-9]{1,9})(?![0-9.,:/])"
     r"|(?P<start>[0-9]*\.[0-9]*)(?:\\(?:overline|bar|dot)\s*(?:\{\s*(?P<over_bar>[0-9]+)\s*\}"
     r"|(?P<one_bar>[0-9]))|\((?P<in_brackets>[0-9]+)\))"
     r"|(?P<begun>[0-9]{0,15}\.[0-9]{0,15}?)(?P<cycle>[0-9]{1,6}?)(?P=cycle){2,20}\s*(?:\.\.\.|\\[lc]?dots(?![a-z]))"
@@ -42,6 +51,8 @@ _LOOK = re.compile(
     r"|tall|short|long|round|square|wooden|metal|shaded)\s+(?=[a-z])",
     re.IGNORECASE,
 )
+_TOTAL = re.compile(r"\s+(?:in\s+)?total$|\s+(?:in\s+all|altogether)$", re.IGNORECASE)
+_AGE = re.compile(r"(?<=years|onths|weeks)\s+old$", re.IGNORECASE)
 # One measure of several: a number, its unit, and what joins it with the next.
 _MEASURE = re.compile(
     rf"(?P<value>{_DECIMAL})\s*(?P<unit>[A-Za-z]+)\.?(?:\s*$|\s*,?\s+and\s+(?=[0-9])|\s*(?=[0-9]))"
@@ -103,8 +114,10 @@ def read_number(text: str) -> Number | None:
     if rest is None:
         return None if currency else _read_compound(text)
     unit = read_unit(currency) if currency else rest.unit
-    if rest.unit not in (None, unit):
-        return None
+    if unit and rest.unit not in (None, unit):
+        unit = priced(unit, rest.unit)
+        if unit is None:
+            return None
     return Number(sign * value * rest.value, rest.percent, unit)
 
 
@@ -119,10 +132,13 @@ def _read_compound(text: str) -> Number | None:
     """Reads a measure in units that get smaller, such as ``5 ft 2 in``, in the first of them."""
     if len(text) > _LONGEST_REST:
         return None
+    is_marked = text.endswith(("'", '"'))
     text = _INCHES.sub(" in ", _FEET.sub(" ft ", _TEXT.sub(r" \1 ", text))).strip()
     total, first, last, start = Fraction(0), None, None, 0
     while found := _MEASURE.match(text, start):
-        unit = read_unit(found["unit"])
+        # 1h 30m
+        is_minute = found["unit"] == "m" and last == read_unit("h")
+        unit = read_unit("min" if is_minute else found["unit"])
         value = _decimal(found["value"])
         if unit is None:
             return None
@@ -131,7 +147,8 @@ def _read_compound(text: str) -> Number | None:
             return None
         total += value * unit.size / first.size
         last, start = unit, found.end()
-    if first is None or last == first or start < len(text):
+    # A mark alone must not be one of primes or minutes of arc: its unit has to be on both sides.
+    if first is None or (last == first and not is_marked) or start < len(text):
         return None
     return Number(total, unit=first, is_compound=True)
 
@@ -203,6 +220,8 @@ def _value(found: re.Match[str]) -> Fraction | None:
     if part["factor"]:
         exponent = int(part["e"] or part["power"] or part["digit"])
         return _decimal(part["factor"]) * Fraction(10) ** exponent
+    if part["some"]:
+        return _ratio(part["some"], part["all"])
     if part["dividend"]:
         return _ratio(part["dividend"], part["divisor"])
     if part["start"]:
@@ -238,6 +257,7 @@ def _read_rest(text: str, *, one: bool) -> Number | None:
         return Number(Fraction(1))
     if len(text) > _LONGEST_REST:
         return None
+    text = _AGE.sub("", _TOTAL.sub("", text))
     plain = _TEXT.sub(r" \1 ", text).strip()
     factor = 1
     while scale := _SCALE.match(plain):

@@ -77,10 +77,8 @@ def read_true_option(truth: str) -> Option | None:
 
 def is_bare_option(item: str) -> bool:
     """Whether an item of a list is the letter of an option without its text."""
-    return (
-        _TRUE_LETTER.fullmatch(_DRESSED.sub(r"\1", unwrapped_text(item)).strip().upper())
-        is not None
-    )
+    option = read_option(item)
+    return option is not None and not option.text
 
 
 def read_option(answer: str) -> Option | None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from perl_jax.rewards.words import CARDINALS, ORDINALS, PICTURE
 
 _PLACE = (
-    r"(?:left|right|top|bottom|middle|center|centre|upper|lower|last)(?:[- ](?:left|right|center))?"
+    r"(?:leftmost|rightmost|left|right|top|bottom|middle|center|centre|upper|lower|last)"
+    r"(?:[- ](?:left|right|center))?"
 )
 _ORDINAL = "|".join(ORDINALS)
 _REFERENCE = re.compile(
@@ -14,7 +15,7 @@ _REFERENCE = re.compile(
     rf"(?P<noun>{PICTURE})s?\s*(?:no\.?\s*|number\s*|#\s*|[-_]\s*)?\(?(?P<number>[0-9]{{1,3}})\)?"
     r"|(?:#|no\.?|number)\s*(?P<numbered>[0-9]{1,3})"
     rf"|(?P<ordinal>{_ORDINAL})(?P<counted>\s+(?:{PICTURE}s?|one))?"
-    rf"|(?P<place>{_PLACE})(?P<placed>\s+(?:{PICTURE}|one|side))?"
+    rf"|(?P<place>{_PLACE})(?P<placed>\s+(?:{PICTURE}|one|side|corner))?"
     rf"|(?:{PICTURE}|one)\s+(?:on|at|in|to)\s+the\s+(?P<where>{_PLACE})(?:\s+side)?"
     r"|(?:on|at|in)\s+the\s+(?P<there>left|right|middle|center|centre|top|bottom)"
     r"|(?P<bare>[0-9]{1,3}))"

@@ -7,15 +7,18 @@ from typing import Literal
 Joint = Literal["comma", "arrow", "and", "or"]
 
 _SEPARATOR = re.compile(
-    r"\\[{}]|[,;]?\s(?P<word>and|or|&)\s|[,;]?\s*\\text\{\s*(?P<text>and|or)\s*\}|[()\[\]{},;→]"
+    r"\\[{}]|[,;]?\s(?:and\s)?(?P<then>then)\s|[,;]?\s(?P<word>and|or|&)\s|(?P<sign>\\(?:lor|land|vee|wedge))(?![a-z])|[,;]?\s*\\text\{\s*(?P<text>and|or)\s*\}|[()\[\]{},;→]"
 )
+_SIGNS = {"\\lor": "or", "\\vee": "or", "\\land": "and", "\\wedge": "and"}
 _OPENING = ("(", "[", "{", "\\{")
 _CLOSING = (")", "]", "}", "\\}")
 _BLOCK = re.compile(
     r"\\begin\{(?P<name>[pbB]?matrix|smallmatrix|cases)\}(?P<body>.*)\\end\{(?P=name)\}", re.DOTALL
 )
 _ARRAY = re.compile(
-    r"[(\[]\s*\\begin\{array\}\{[clr| ]*\}(?P<body>.*)\\end\{array\}\s*[)\]]", re.DOTALL
+    r"(?P<open>[(\[]|\\\{)\s*\\begin\{array\}\s*\{[clr| ]*\}(?P<body>.*)"
+    r"\\end\{array\}\s*(?:[)\]]|\.?)",
+    re.DOTALL,
 )
 _ORDER = re.compile(
     r"[1-9][0-9]?(?:(?:\s*-\s*[1-9][0-9]?){2,}|(?:\s*>\s*[1-9][0-9]?){2,})"
@@ -24,6 +27,7 @@ _ORDER = re.compile(
 _BOTH_SIGNS = re.compile(r"\\pm(?![a-z])")
 _LEADING_PLUS = re.compile(r"^((?:[^=]*=)?)\s*\+\s*")
 _BOTH = re.compile(r"both\s+((?:(?!\band\b)[^,;])*\sand\s(?:(?!\band\b)[^,;])*)", re.IGNORECASE)
+_TRANSPOSED = re.compile(r"(?<=[)\]])\s*\^\s*\{?\s*(?:T|\\top)\s*\}?$")
 _CONDITION = re.compile(r"^(?:\\text\s*\{\s*(?:if|for|when|where)\s*\}|(?:if|for|when|where)\s)\s*")
 _ENCLOSED = re.compile(r"\([0-9]{1,3}\)(?:\s*\([0-9]{1,3}\))+")
 _LETTERS = re.compile(r"(?:\([A-J]\)\s*|[A-J]\s*){2,10}")
@@ -57,7 +61,13 @@ def read_sequence(text: str) -> Sequence | None:
                 return None
         elif depth == 0:
             items.append(inner[start : token.start()].strip())
-            joints.add(token["word"] or token["text"] or token.group())
+            joints.add(
+                _SIGNS.get(token["sign"])
+                or token["then"]
+                or token["word"]
+                or token["text"]
+                or token.group()
+            )
             start = token.end()
     items.append(inner[start:].strip())
     if len(items) == 1:
@@ -109,16 +119,19 @@ def read_block(text: str) -> tuple[str, tuple[tuple[str, ...], ...]] | None:
         tuple(_CONDITION.sub("", cell.strip().rstrip(",;").strip()) for cell in row.split("&"))
         for row in body.split("\\\\")
     )
-    kind = "cases" if found.groupdict().get("name") == "cases" else "matrix"
+    part = found.groupdict()
+    kind = "cases" if part.get("name") == "cases" or part.get("open") == r"\{" else "matrix"
     return (kind, rows) if all(cell for row in rows for cell in row) else None
 
 
 def read_rows(text: str) -> tuple[str, tuple[tuple[str, ...], ...]] | None:
-    """Reads ``[[1, 2], [3, 4]]``, or the row or column ``(1, 2)``, as the rows of a matrix."""
-    rows = read_sequence(text)
+    """Reads ``[[1, 2], [3, 4]]`` as the rows of a matrix, and ``(1, 2)`` as a vector."""
+    rows = read_sequence(_TRANSPOSED.sub("", text.strip()))
     if rows is None or rows.brackets not in ("[]", "()"):
         return None
     cells = [read_sequence(item) for item in rows.items]
+    if not any(cells):
+        return "vector", (rows.items,)
     if not all(row and row.brackets in ("[]", "()") for row in cells):
         return None
     return "matrix", tuple(row.items for row in cells if row)
@@ -153,7 +166,7 @@ def _joint(joints: set[str]) -> Joint:
         return "or"
     if joints & {"and", "&"}:
         return "and"
-    return "arrow" if "→" in joints else "comma"
+    return "arrow" if joints & {"→", "then"} else "comma"
 
 
 def _without_brackets(text: str) -> tuple[str, str]:

@@ -57,6 +57,7 @@ _NO_NOUNS = words("""
     negations pluses minuses sums quotients percentages permilles basis tenfolds
     guesses doubts estimates approximations possibilities maybes alternatives candidates bounds
     limits minimums maximums minima maxima averages means ranges intervals uncertainties
+    nots nones nopes noes lots ands ors ifs buts ths nds rds sts trios triplets quartets quintets
     unknowns corrections exceptions denials assumptions suggestions claims
     believes thinks says supposes seems appears becomes contradicts fails lacks needs misses
     differs changes follows works remains

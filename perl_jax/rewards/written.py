@@ -15,6 +15,7 @@ _RANGE_IN_UNITS = re.compile(
 _JOINT = re.compile(r"\s*-{1,3}\s*|\s+to\s+", re.IGNORECASE)
 _VERSION = re.compile(r"[A-Za-z]{1,10}\s?[0-9]+(?:\.[0-9]+)+|[0-9]+(?:\.[0-9]+){2,}")
 _RATIO_IN_WORDS = re.compile(r"([0-9.]+)\s+(?:to|is to)\s+([0-9.]+)")
+_LONGEST = 60
 _PLAIN = re.compile(r"[0-9.,\s]+")
 _RATIO = re.compile(r"[0-9.]+\s*:\s*[0-9.]+")
 
@@ -24,7 +25,7 @@ class Written:
     """A text that is compared part by part.
 
     Attributes:
-        kind: ``time``, ``date``, ``range`` or ``version``.
+        kind: ``time``, ``times`` (from one to another), ``date``, ``range`` or ``version``.
         parts: What must agree.
     """
 
@@ -43,6 +44,9 @@ def read_written(text: str) -> Written | None:
         return Written("time", time)
     if date := read_date(text):
         return Written("date", date)
+    ends = [read_time(end) for end in _JOINT.split(text)] if len(text) < _LONGEST else []
+    if len(ends) == 2 and all(ends):
+        return Written("times", tuple(part for end in ends if end for part in end))
     if _VERSION.fullmatch(text):
         return Written("version", (text.replace(" ", "").casefold(),))
     if _RANGE.fullmatch(text) or _RANGE_IN_UNITS.fullmatch(text):

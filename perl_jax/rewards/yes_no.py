@@ -4,16 +4,17 @@ import re
 
 # A sentence follows: "no, a bicycle" would name something else.
 _SUBJECT = (
-    r"(?:(?:they|it|he|she|there|both|all|this|that|these|those)(?:\s+[a-z]+){0,2}"
+    r"(?:(?:they|it|he|she|there|both|all|this|that|these|those|(?:only )?one)(?:\s+[a-z]+){0,2}"
     r"|the(?:\s+[a-z]+){1,4})"
 )
 _VERB = (
     r"(?:is|are|was|were|do|does|did|has|have|can|could|will|would)(?:n't)?"
-    r"|can't|cannot|won't|show|shows|match|matches"
+    r"|can't|cannot|won't|show|shows|match|matches|differ|differs|look|looks|share|contain|contains"
 )
 _VERDICT = re.compile(
     r"(?P<word>yes|no)(?:\s*[,.;:]?\s+|\s*(?P<bracket>\())(?P<rest>(?:(?:because|since|as)\s+)?(?:"
     rf"{_SUBJECT}\s+(?:{_VERB})(?!\w).*"
+    r"|not\s+(?:the\s+same|alike|really|visible|present|identical|equal|similar|there|at all)\b.*"
     r"|(?:they|it|both|all)\s+(?:match|show|differ|agree|look|share|belong|contain)\b.*))",
     re.IGNORECASE | re.DOTALL,
 )
