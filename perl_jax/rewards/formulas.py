@@ -14,6 +14,7 @@ _BRACED = re.compile(r"([_^])\s*\{\s*([0-9]*[+-]?)\s*\}")
 _ATOM = r"(?:[A-Z][a-z]?_?[0-9]*)"
 _FORMULA = re.compile(rf"[0-9]*(?:{_ATOM}|\({_ATOM}+\)_?[0-9]*)+(?:\^?[0-9]*[+-])?", re.DOTALL)
 _SYMBOL = re.compile("[A-Z][a-z]?")
+_PLUS = re.compile(r"\s+\+\s+")
 _LONGEST = 60
 
 
@@ -25,6 +26,12 @@ def read_formula(text: str) -> str | None:
     if not _FORMULA.fullmatch(text) or not any(c in "0123456789+-" for c in text):
         return None
     return text if all(symbol in _ELEMENTS for symbol in _SYMBOL.findall(text)) else None
+
+
+def read_reaction(text: str) -> str | None:
+    """Returns a formula, or several with plus signs between them; None if it is neither."""
+    formulas = [read_formula(part) for part in _PLUS.split(text)]
+    return " + ".join(one for one in formulas if one) if all(formulas) else None
 
 
 def same_formula(given: str, true: str) -> bool:

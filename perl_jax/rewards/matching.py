@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from perl_jax.rewards.equations import Labelled, read_labelled, with_label_of_first
 from perl_jax.rewards.expressions import mathematics, split_unit
-from perl_jax.rewards.formulas import read_formula, same_formula
+from perl_jax.rewards.formulas import read_reaction, same_formula
 from perl_jax.rewards.intervals import read_interval, same_in_other_form
 from perl_jax.rewards.normalise import clean, is_prose, prose, unwrapped_text, without_preamble
 from perl_jax.rewards.numeric import Tolerance, read_number, same_number
@@ -18,19 +18,28 @@ from perl_jax.rewards.options import Option, is_bare_option, read_option, read_t
 from perl_jax.rewards.references import read_reference, same_picture, with_noun_of_last
 from perl_jax.rewards.sequences import (
     Sequence,
-    compatible,
     read_block,
     read_both_signs,
     read_enclosed,
     read_letters,
+    read_named_values,
     read_order,
     read_rows,
     read_sequence,
+    without_block_label,
     without_both,
+)
+from perl_jax.rewards.solutions import (
+    agree,
+    any_order,
+    as_set,
+    common_label,
+    is_word,
+    names_in_other_order,
 )
 from perl_jax.rewards.units import counts_other_things, same_unit
 from perl_jax.rewards.words import words
-from perl_jax.rewards.written import compare_written, read_date, read_written
+from perl_jax.rewards.written import compare_written, read_date
 from perl_jax.rewards.yes_no import verdict
 
 # Not the space between two digits, or between a command and a letter.
@@ -38,9 +47,8 @@ _LOOSE_SPACE = re.compile(r"(?<!\w)\s+|\s+(?!\w)")
 _BELOW = re.compile(r"_\{[^{}]*\}")
 _TWO_LETTERS = re.compile("[A-Za-z]{2}")
 _SHORT_WORDS = words("no up on in ok go us uk eu un tv pc it he me we at to by or is do ai id la")
-_INDEX = re.compile("_[0-9]$")
-_INEQUALITY = re.compile(r"[<>]|\\(?:lt|gt|leq?|geq?)(?![a-z])")
 _PRODUCT = re.compile(r"\*|\\(?:cdot|times)(?![a-z])")
+_POINT = re.compile(r"[A-Z]\s*(\([^()]*,[^()]*\))")
 _NO_NUMBER = re.compile(r"no\s+[0-9]", re.IGNORECASE)  # "no. 2" is number 2
 _MAX_NESTING = 4
 
@@ -98,7 +106,7 @@ def _match_intervals(answer: str, truth: str) -> Match | None:
 
 
 def _match_formulas(answer: str, truth: str) -> Match | None:
-    given, true = read_formula(answer), read_formula(truth)
+    given, true = read_reaction(answer), read_reaction(truth)
     if not given or not true:
         return None
     # HO2 is no product of H, 2 and O.
@@ -109,8 +117,11 @@ def _match_option(answer: str, true: Option, truth: str, tolerance: Tolerance) -
     """Compares an answer with an option: its letter, its text, or both, which must then agree."""
     given = read_option(answer)
     if given is None or given.letter != true.letter:
-        equal = bool(true.text) and (_same_words(answer, true.text) or _same_words(answer, truth))
-        return Match(equal, "letter")
+        if not true.text or _same_words(answer, truth):
+            return Match(bool(true.text), "letter")
+        # Its text alone names the option too.
+        found = _match(answer, _tidy(true.text), tolerance, _MAX_NESTING)
+        return found if found.equal else Match(False, "letter")
     if given.has_words_of(true):
         return Match(True, "letter")
     return _match(_tidy(given.text), _tidy(true.text), tolerance, _MAX_NESTING)
@@ -125,6 +136,7 @@ def _same_words(answer: str, truth: str) -> bool:
 
 def _match_block(answer: str, truth: str, tolerance: Tolerance, depth: int) -> Match | None:
     """Compares a matrix entry by entry, and a system in any order; None if the truth is neither."""
+    answer, truth = without_block_label(answer), without_block_label(truth)
     true_block = read_block(truth)
     if true_block is None:
         return None
@@ -168,7 +180,10 @@ def _match_sequence(answer: str, truth: str, tolerance: Tolerance, depth: int) -
         return None
     true = with_label_of_first(true)
     letters = all(read_true_option(item) for item in true.items)
-    given = read_sequence(without_both(answer)) or (read_letters(answer) if letters else None)
+    given = _labelled_list(answer, true)
+    given = (
+        given or read_sequence(without_both(answer)) or (read_letters(answer) if letters else None)
+    )
     given = given or read_enclosed(answer)
     if given is None and not true.is_set:
         given = read_order(answer)
@@ -180,11 +195,16 @@ def _match_sequence(answer: str, truth: str, tolerance: Tolerance, depth: int) -
             given = Sequence(
                 tuple(sorted(given.items, key=lambda item: read_labelled(item).label)), ""
             )
-    is_plain = true.brackets in ("", "\\{\\}") and _common_label(true) is not None
+    is_plain = true.brackets in ("", "\\{\\}") and common_label(true) is not None
     if given is None and is_plain and (given := read_both_signs(answer)):
         given, true = (replace(one, brackets="\\{\\}", joint="comma") for one in (given, true))
-    if given is None and block and true.brackets == "()" and 1 in (len(block[1]), len(block[1][0])):
-        given = Sequence(tuple(cell for row in block[1] for cell in row), "()")
+    if (
+        given is None
+        and block
+        and true.brackets in ("()", "[]")
+        and 1 in (len(block[1]), len(block[1][0]))
+    ):
+        given = Sequence(tuple(cell for row in block[1] for cell in row), true.brackets)
     if given is None:
         return Match(False, "list") if letters else _match_whole(answer, truth, true)
     if letters and len({is_bare_option(item) for item in given.items}) == 2:
@@ -197,16 +217,29 @@ def _match_sequence(answer: str, truth: str, tolerance: Tolerance, depth: int) -
     return _match_items(given, true, tolerance, depth)
 
 
+def _labelled_list(answer: str, true: Sequence) -> Sequence | None:
+    """Reads the list behind a label, ``Vertex: (1, 2)``, ``P(1, 2)`` or ``(a, b) = (1, 2)``."""
+    if point := _POINT.fullmatch(answer):
+        return read_sequence(point[1]) if true.brackets == "()" else None
+    if read_sequence(answer):
+        return None
+    if names := read_named_values(answer):
+        return names if all(read_labelled(item).label for item in true.items) else None
+    labelled = read_labelled(answer)
+    is_label = is_word(labelled.label) and len(labelled.values) == 1
+    return read_sequence(labelled.values[0]) if is_label else None
+
+
 def _match_whole(answer: str, truth: str, true: Sequence) -> Match:
     r"""Compares an answer that is no list with all of a true list: ``\pm 2`` is 2 and -2."""
-    given, solutions = read_labelled(answer), _common_label(true)
+    given, solutions = read_labelled(answer), common_label(true)
     if solutions is None or not given.is_value or len(given.values) > 1:
         latex, true_latex = mathematics(answer), mathematics(truth) if true.brackets else None
     elif (given.label and solutions and given.label != solutions) or read_number(given.values[0]):
         return Match(False, "list")
     else:
         latex = mathematics(given.values[0])
-        true_latex = _as_set(true) if solutions or not true.brackets else mathematics(truth)
+        true_latex = as_set(true) if solutions or not true.brackets else mathematics(truth)
     if latex is None or true_latex is None or is_prose(answer) or is_prose(truth):
         return Match(False, "list")
     return Match(None, "symbolic", ((latex, true_latex),))
@@ -215,64 +248,13 @@ def _match_whole(answer: str, truth: str, true: Sequence) -> Match:
 def _match_items(given: Sequence, truth: Sequence, tolerance: Tolerance, depth: int) -> Match:
     if (
         len(given.items) != len(truth.items)
-        or not _compatible(given, truth)
-        or _names_in_other_order(given, truth)
+        or not agree(given, truth)
+        or names_in_other_order(given, truth)
     ):
         return Match(False, "list")
-    if _any_order(given, truth):
+    if any_order(given, truth):
         return _match_unordered(given, truth, tolerance, depth)
     return _in_order(given.items, truth.items, tolerance, depth)
-
-
-def _compatible(given: Sequence, truth: Sequence) -> bool:
-    """Whether brackets, joints and labels agree."""
-    label, true_label = _common_label(given), _common_label(truth)
-    if label and true_label and label != true_label:
-        return False
-    others = {_INDEX.sub("", read_labelled(item).label) for item in given.items}
-    if true_label and not _INDEX.search(true_label) and others - {"", true_label}:
-        return False
-    if given.joint == "or" and truth.joint != "or":
-        # Whoever says "2 or 3" does not say that it is both; "x = 2 or x = 3" has both solutions.
-        solutions = label and not _is_word(label) and true_label is not None
-        if not solutions or truth.joint != "comma" or truth.brackets not in ("", "\\{\\}"):
-            return False
-    if given.joint == "and" and truth.joint == "or" and any(map(_INEQUALITY.search, truth.items)):
-        return False
-    if given.brackets in ("()", "[]") and (true_label or truth.joint == "or"):
-        # The point (2, 3) and the interval [2, 3] are not the solutions 2 and 3.
-        return False
-    return compatible(given, truth)
-
-
-def _names_in_other_order(given: Sequence, truth: Sequence) -> bool:
-    """Whether named values stand in another order than those of a point: y = 4, x = 3."""
-    labels = [read_labelled(item).label for item in given.items]
-    if any(read_labelled(item).label for item in truth.items) or truth.is_set:
-        return False
-    return all(labels) and not any(map(_is_word, labels)) and labels != sorted(labels)
-
-
-def _is_word(label: str) -> bool:
-    return len(label) > 2 and label.replace(" ", "").isalpha()
-
-
-def _common_label(sequence: Sequence) -> str | None:
-    """The label that all items have, which may be none (empty); None if they differ."""
-    labels = {read_labelled(item).label for item in sequence.items}
-    return labels.pop() if len(labels) == 1 else None
-
-
-def _any_order(given: Sequence, truth: Sequence) -> bool:
-    """Whether order says nothing: in a set, and where items name what they are the value of.
-
-    2 and 3 may be 3 and 2, and "x = 2, y = 3" is "y = 3, x = 2", but not "3 and 2".
-    """
-    labels = [read_labelled(item).label for item in truth.items]
-    own_labels = [read_labelled(item).label for item in given.items]
-    # x = 2 or x = 5 are solutions, whatever the truth calls them.
-    named = all(own_labels) and (all(labels) or len(set(own_labels)) == 1)
-    return named or ((truth.is_set or all(labels)) and len(set(labels)) == 1)
 
 
 def _in_order_if_as_long(
@@ -309,29 +291,17 @@ def _match_unordered(given: Sequence, truth: Sequence, tolerance: Tolerance, dep
             return Match(False, "list")
     if not undecided:
         return Match(True, "list")
-    sets = [_as_set(sequence) for sequence in (given, truth)]
+    sets = [as_set(sequence) for sequence in (given, truth)]
     if sets[0] is None or sets[1] is None:
         return Match(False, "list")
     return Match(None, "symbolic", ((sets[0], sets[1]),))
 
 
-def _as_set(sequence: Sequence) -> str | None:
-    labelled = [read_labelled(item) for item in sequence.items]
-    if any(len(one.values) > 1 or read_written(one.values[0]) for one in labelled):
-        return None
-    same = len({one.label for one in labelled}) == 1
-    items = [
-        one.values[-1] if same else item for one, item in zip(labelled, sequence.items, strict=True)
-    ]
-    latex = [mathematics(item) for item in items]
-    if any(item is None for item in latex):
-        return None
-    return "\\{" + ",".join(item for item in latex if item) + "\\}"
-
-
 def _match_single(answer: str, truth: str, tolerance: Tolerance) -> Match:
     true, given = read_labelled(truth), read_labelled(answer)
     clash = given.label and true.label and given.label != true.label
+    if clash and "(" in given.label and "(" in true.label:
+        return Match(False, "text")  # f(2) = 7 is not f(3) = 7
     if not true.is_value or not given.is_value or clash:
         # y = 2x + 1 and x = (y - 1) / 2 are the same line.
         return _match_equations(answer, truth)

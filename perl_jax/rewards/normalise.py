@@ -14,7 +14,8 @@ _CHARACTERS = {
     "≈": r"\approx ", "∅": r"\emptyset ", "⇒": "→", "➔": "→", "➡": "→", "⟶": "→",
     "’": "'", "‘": "'", "′": "'", "″": '"', "”": '"', "“": '"', "△": r"\triangle ",
     "∠": r"\angle ", "∼": r"\sim ", "∥": r"\parallel ", "⊥": r"\perp ", "∩": r"\cap ", "∈": r"\in ",
-    "⋅": r"\cdot ", "⟨": "(", "⟩": ")", "⁄": "/", "‐": "-", "‑": "-", "…": "...",
+    "⋅": r"\cdot ", "⟨": "(", "⟩": ")", "⁄": "/", "¢": r"\text{ cents}",
+    "‐": "-", "‑": "-", "…": "...",
 }  # fmt: skip
 _TRANSLATION = str.maketrans(
     _CHARACTERS | {chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}
@@ -73,12 +74,16 @@ _REALS = re.compile(
 _SLANTED = re.compile(r"(?<=\\[lg]eq)slant(?![a-z])")
 # 10^23 and 10^-3 as plain text has them; TeX would raise the first sign only.
 _LONG_SCRIPT = re.compile(r"\^\s*(-[0-9]+|[0-9]{2,})(?![0-9.{])")
+_TIMES = re.compile(r"(?<=[0-9])\s*x\s*(?=10\s*\^)")
+_HAT = re.compile(r"\\hat\s*\{?\s*\\?([ijk])(?:math)?(?![A-Za-z])\s*\}?")
 _INITIALS = re.compile(r"(?<![\w.])((?:[A-Z]\.\s)+[A-Z]\.)(?=\s[A-Z][a-z])")
 _QUOTED = re.compile(r"^([\"'])([^\"']+)\1$|^“([^“”]+)”$")
 # Accents of Latin letters, which keyboards lack.
 _MARKS = re.compile("([a-z])[\u0300-\u036f]+")
 _SPELLINGS = {"grey": "gray", "colour": "color", "colours": "colors", "coloured": "colored"}
 _SPELLING = re.compile(rf"\b(?:{'|'.join(_SPELLINGS)})\b")
+_IT_IS = re.compile(r"^(?:it is|it's|this is|they are|there is|there are)\s+(?=\S)")
+_PUNCTUATION = re.compile(r"\s*([,;()])\s*")
 _COMPASS = re.compile(r"\b(north|south) (east|west)")
 _CIRCLE = re.compile(r"\s*\^\s*\{?\s*\\circ(?![a-z])\s*\}?(?=\s*[a-z]{2})")
 _ALL_OF = re.compile(
@@ -111,6 +116,7 @@ def clean(text: str) -> str:
     text = re.sub(r"(?<=[0-9])\\,(?=[0-9])", "", text)
     text = text.replace("{,}", ",").replace("\\$", "$").replace("\\%", "%")
     text = text.replace("\\varnothing", "\\emptyset")
+    text = _TIMES.sub(r"\\times ", _HAT.sub(r"\1", text))
     text = _SLANTED.sub("", _LONG_SCRIPT.sub(r"^{\1}", text))
     text = _INITIALS.sub(lambda found: re.sub(r"[.\s]", "", found[1]), text)
     text = _THIN_SPACE.sub(lambda found: found[1] or " ", _LOOKS.sub("", text))
@@ -149,6 +155,7 @@ def prose(text: str) -> str:
     words = _SPELLING.sub(lambda found: _SPELLINGS[found.group()], words)
     words = _HYPHEN.sub(" ", _STOP.sub("", words.casefold()))
     words = _COMPASS.sub(r"\1\2", _ALL_OF.sub(r"\1", _CIRCLE.sub(" degrees", words)))
+    words = _PUNCTUATION.sub(r"\1", _IT_IS.sub("", words))
     return re.sub(r"^(?:the|an|a)\s+(?=\S)", "", words)
 
 

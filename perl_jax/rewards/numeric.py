@@ -24,7 +24,7 @@ _FRACTION = (
 )
 # Alternatives that start alike stand with the longer one first.
 _VALUE = re.compile(
-    rf"(?P<mixed>[0-9]+) +(?P<over>[0-9]+)\s*/\s*(?P<under>[0-9]+)"
+    rf"(?P<mixed>[0-9]+) +(?:and +)?(?P<over>[0-9]+)\s*/\s*(?P<under>[0-9]+)"
     rf"|(?P<whole>[0-9]*)\s*{_FRACTION}"
     rf"|(?P<factor>{_DECIMAL})(?:[eE](?P<e>[+-]?[0-9]{{1,3}})(?![0-9A-Za-z.])"
     r"|\s*(?:\\times|\\cdot|\*)\s*10\s*\^\s*(?:\{\s*(?P<power>[+-]?[0-9]{1,3})\s*\}"
@@ -37,14 +37,14 @@ _VALUE = re.compile(
     rf"|(?P<plain>{_DECIMAL})"
 )
 _PREFIX = re.compile(
-    r"([+-]?)\s*(?:(\\?\$|€|£|¥|₹|US\s?\$|(?:USD|EUR|GBP|INR|Rs\.?)(?![A-Za-z]))\s*([+-]?)\s*)?"
+    r"([+-]?)\s*(?:(\\?\$|€|£|¥|₹|US\s?\$|(?:USD|EUR|GBP|INR|RMB|Rs\.?)(?![A-Za-z]))\s*([+-]?)\s*)?"
 )
 _BRACKETED = re.compile(r"([+-]?)\s*\(([^()]*)\)(.*)", re.DOTALL)
 _TEXT = re.compile(r"\\(?:text|mathrm|mbox|textrm|rm)\s*\{([^{}]*)\}")
 _PERCENT = re.compile(r"\\?%|(?:percent|per cent|pct|percentage)\b", re.IGNORECASE)
 _SCALE = re.compile(rf"({'|'.join(SCALES)})\b", re.IGNORECASE)
 _MINUS = re.compile(r"(?:minus|negative)\s+(?=[a-zA-Z0-9.\\])", re.IGNORECASE)
-_DECADE = re.compile(r"(?:1[0-9]|20)[0-9]0s")
+_DECADE = re.compile(r"(?:the\s+)?((?:1[0-9]|20)[0-9]0)s", re.IGNORECASE)
 # "5 red balls" are five; other adjectives could change the number.
 _LOOK = re.compile(
     r"^(?:red|blue|green|yellow|black|white|brown|orange|purple|pink|gr[ae]y|small|large|big|tiny"
@@ -101,8 +101,8 @@ def read_number(text: str) -> Number | None:
     exponents have at most three digits: no text makes this slow.
     """
     text = _in_digits(text.strip())
-    if _DECADE.fullmatch(text):
-        return Number(Fraction(text[:-1]), unit=DECADE)
+    if decade := _DECADE.fullmatch(text):
+        return Number(Fraction(decade[1]), unit=DECADE)
     if bracketed := _BRACKETED.fullmatch(text):
         return _in_brackets(*bracketed.groups())
     sign, currency, start = _prefix(text)
@@ -110,7 +110,7 @@ def read_number(text: str) -> Number | None:
     value = _value(found) if found else None
     if found is None or value is None:
         return None
-    rest = _read_rest(text[found.end() :], one=value == 1)
+    rest = _read_rest(text[found.end() :], one=0 < value <= 1)
     if rest is None:
         return None if currency else _read_compound(text)
     unit = read_unit(currency) if currency else rest.unit

@@ -28,6 +28,10 @@ _BOTH_SIGNS = re.compile(r"\\pm(?![a-z])")
 _LEADING_PLUS = re.compile(r"^((?:[^=]*=)?)\s*\+\s*")
 _BOTH = re.compile(r"both\s+((?:(?!\band\b)[^,;])*\sand\s(?:(?!\band\b)[^,;])*)", re.IGNORECASE)
 _TRANSPOSED = re.compile(r"(?<=[)\]])\s*\^\s*\{?\s*(?:T|\\top)\s*\}?$")
+_NAMED = re.compile(r"(\([A-Za-z](?:\s*,\s*[A-Za-z])+\s*\))\s*=\s*(\(.*\))", re.DOTALL)
+_BLOCK_LABEL = re.compile(
+    r"^(?:[A-Za-z](?:_[0-9A-Za-z])?|[a-z]\([a-z]\))\s*=\s*(?=\\begin|[(\[]\s*\\begin)"
+)
 _CONDITION = re.compile(r"^(?:\\text\s*\{\s*(?:if|for|when|where)\s*\}|(?:if|for|when|where)\s)\s*")
 _ENCLOSED = re.compile(r"\([0-9]{1,3}\)(?:\s*\([0-9]{1,3}\))+")
 _LETTERS = re.compile(r"(?:\([A-J]\)\s*|[A-J]\s*){2,10}")
@@ -143,6 +147,21 @@ def read_both_signs(text: str) -> Sequence | None:
         return None
     more, less = (_BOTH_SIGNS.sub(f" {sign} ", text) for sign in "+-")
     return Sequence((_LEADING_PLUS.sub(r"\1", more), less.strip()), "", "or")
+
+
+def read_named_values(text: str) -> Sequence | None:
+    """Reads ``(a, b) = (1, 2)`` as a = 1 and b = 2."""
+    found = _NAMED.fullmatch(text.strip())
+    names, values = (read_sequence(found[1]), read_sequence(found[2])) if found else (None, None)
+    if names is None or values is None or len(names.items) != len(values.items):
+        return None
+    pairs = zip(names.items, values.items, strict=True)
+    return Sequence(tuple(f"{name} = {value}" for name, value in pairs), "")
+
+
+def without_block_label(text: str) -> str:
+    """A matrix or system without the ``A =`` or ``f(x) =`` before it."""
+    return _BLOCK_LABEL.sub("", text.strip())
 
 
 def without_both(text: str) -> str:

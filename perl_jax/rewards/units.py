@@ -26,7 +26,11 @@ _UNITS: Mapping[str, Mapping[str, str]] = {
         "1": "s sec second", "1/1000": "ms millisecond", "60": "min minute", "3600": "h hr hour",
         "86400": "day", "604800": "week", "2629746": "month mo", "31556952": "year yr",
     },
-    "length^3": {"1/1000": "L l liter litre", "1/1000000": "mL ml milliliter millilitre cc"},
+    "length^3": {
+        "1/1000": "L l liter litre", "1/1000000": "mL ml milliliter millilitre cc",
+        "473176473/125000000000": "gallon gal", "473176473/500000000000": "quart qt",
+        "473176473/1000000000000": "pint",
+    },
     "degree": {"1": "degree deg"},
     "angle": {"1": "anglesign"},
     "celsius": {"1": "celsius"},
@@ -34,15 +38,17 @@ _UNITS: Mapping[str, Mapping[str, str]] = {
     "kelvin": {"1": "kelvin"},
     "K": {"1": "K"},
     "radian": {"1": "rad radian"},
-    "force": {"1": "N newton", "1000": "kN"},
-    "energy": {"1": "J joule", "1000": "kJ", "4184/1000": "cal calorie", "4184": "kcal"},
-    "power": {"1": "W watt", "1000": "kW kilowatt"},
-    "energy use": {"1": "kWh"},
+    "mass length time^-2": {"1000": "N newton", "1000000": "kN"},
+    "mass length^2 time^-2": {
+        "1000": "J joule", "1000000": "kJ", "4184": "cal calorie", "4184000": "kcal",
+        "3600000000": "kWh",
+    },
+    "mass length^2 time^-3": {"1000": "W watt", "1000000": "kW kilowatt"},
     "voltage": {"1": "V volt"},
     "current": {"1": "A amp ampere", "1/1000": "mA"},
     "resistance": {"1": "Ω ohm", "1000": "kΩ kilohm"},
-    "pressure": {"1": "Pa pascal", "1000": "kPa"},
-    "frequency": {"1": "Hz hertz", "1000": "kHz"},
+    "mass length^-1 time^-2": {"1000": "Pa pascal", "1000000": "kPa"},
+    "time^-1": {"1": "Hz hertz", "1000": "kHz"},
     "amount": {"1": "mol mole"},
     "length^2": {"316160658/78125": "acre", "10000": "hectare ha"},
     "usd": {"1": "$ dollar usd", "1/100": "cent"},
@@ -117,6 +123,7 @@ def read_unit(text: str) -> Unit | None:
     text = _CELSIUS.sub(lambda match: " celsius" if match[1] == "C" else " fahrenheit", _bare(text))
     text = re.sub(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ)", " anglesign ", text)
     text = re.sub(r"\\mu(?![a-z])\s*", "μ", re.sub(r"\\Omega(?![a-z])", "Ω", text))
+    text = re.sub(r"\bUS\s+(?=dollars?\b)", "", text)
     text = re.sub(r"\bms(?=\^\{?\s*-)", "m s", text)  # no milliseconds
     text = re.sub(r"\bper\b", "/", text, flags=re.IGNORECASE)
     text = re.sub(r"\\(?:cdot|times)\b", "*", text)
@@ -133,6 +140,8 @@ def same_dimension(one: Unit, other: Unit) -> bool:
         return True
     kinds = {name for unit in (one, other) for name, _ in unit.dimensions}
     # 30 degrees may mean degrees Celsius, 30° may not; "units" may be any unit.
+    if {one.dimensions, other.dimensions} == {_names()["£"].dimensions, _names()["lb"].dimensions}:
+        return _names()["lb"] in (one, other)  # pounds
     if kinds in ({"¥", "jpy"}, {"¥", "cny"}):
         return True
     degrees = kinds in ({"degree", other} for other in ("celsius", "fahrenheit", "angle"))
@@ -199,9 +208,13 @@ def _named(name: str) -> Unit | None:
 @cache
 def _names() -> Mapping[str, Unit]:
     return {
-        name: Unit(((base, int(power or 1)),), Fraction(size))
+        name: Unit(_powers(dimension), Fraction(size))
         for dimension, sizes in _UNITS.items()
-        for base, _, power in (dimension.partition("^"),)
         for size, names in sizes.items()
         for name in names.split()
     }
+
+
+def _powers(dimension: str) -> tuple[tuple[str, int], ...]:
+    parts = (part.partition("^") for part in dimension.split())
+    return tuple(sorted((base, int(power or 1)) for base, _, power in parts))

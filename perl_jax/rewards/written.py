@@ -65,11 +65,9 @@ def compare_written(given: str, true: str, *, alone: bool) -> bool | None:
     written, true_written = read_written(given), read_written(true)
     if _RATIO.fullmatch(given.strip()) and _PLAIN.fullmatch(true.strip()):
         return False  # 10:2 names two numbers, and neither is 5
-    if _RATIO.fullmatch(true.strip()) and (ratio := _RATIO_IN_WORDS.fullmatch(given.strip())):
-        given, alone = f"{ratio[1]}:{ratio[2]}", True
-        return (
-            read_written(given) == true_written if true_written else _parts(given) == _parts(true)
-        )
+    ratios = [_RATIO_IN_WORDS.sub(r"\1:\2", text.strip()) for text in (given, true)]
+    if ratios != [given.strip(), true.strip()] and all(map(_RATIO.fullmatch, ratios)):
+        return _parts(ratios[0]) == _parts(ratios[1])  # "3 to 4" and 3:4
     if true_written is not None:
         return written == true_written
     if written is None or not alone or (written.kind == "time" and _RATIO.fullmatch(true.strip())):

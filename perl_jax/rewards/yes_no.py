@@ -12,9 +12,10 @@ _VERB = (
     r"|can't|cannot|won't|show|shows|match|matches|differ|differs|look|looks|share|contain|contains"
 )
 _VERDICT = re.compile(
-    r"(?P<word>yes|no)(?:\s*[,.;:]?\s+|\s*(?P<bracket>\())(?P<rest>(?:(?:because|since|as)\s+)?(?:"
+    r"(?P<word>yes|no|true|false)(?:\s*[,.;:]?\s+(?:[-—]+\s+)?|\s*(?P<bracket>\())(?P<rest>(?:(?:because|since|as)\s+)?(?:"
     rf"{_SUBJECT}\s+(?:{_VERB})(?!\w).*"
-    r"|not\s+(?:the\s+same|alike|really|visible|present|identical|equal|similar|there|at all)\b.*"
+    r"|(?:they're|it's|there's|he's|she's)\s.*|(?:the\s+)?(?:same|identical|different|similar)\b.*"
+    r"|not\s+(?:the\s+same|alike|really|visible|present|identical|equal|similar|there)\b.*"
     r"|(?:they|it|both|all)\s+(?:match|show|differ|agree|look|share|belong|contain)\b.*))",
     re.IGNORECASE | re.DOTALL,
 )
@@ -36,11 +37,12 @@ _LONGEST = 120
 
 
 def verdict(text: str) -> str | None:
-    """The ``yes`` or ``no`` that a longer answer begins with and nowhere takes back; else None."""
+    """The verdict, such as ``yes``, that a longer answer begins with and nowhere takes back."""
     found = _VERDICT.fullmatch(text.strip())
     if found is None or len(found["rest"]) > _LONGEST:
         return None
     if found["bracket"] and not found["rest"].endswith(")"):
         return None
     word = found["word"].casefold()
-    return None if _AGAINST[word].search(found["rest"]) else word
+    agrees = {"true": "yes", "false": "no"}.get(word, word)
+    return None if _AGAINST[agrees].search(found["rest"]) else word
