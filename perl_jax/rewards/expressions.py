@@ -25,7 +25,7 @@ _COMMANDS = words("""
 """)
 # Words of two or three letters that are neither products of variables nor functions.
 _NO_PRODUCTS = words("""
-    or and not no nor but is are if per pct inf yes than ft in cm mm km kg mg ml lb oz hr yd
+    or and not no nor vs but is are if per pct inf yes than ft in cm mm km kg mg ml lb oz hr yd
     am pm est jan feb mar apr may jun jul aug sep oct nov dec mon tue wed thu fri sat sun
 """)
 _ENVIRONMENT = re.compile(r"\\(begin|end)\s*\{([pbvBV]?matrix|cases|array)\}")

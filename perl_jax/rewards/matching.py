@@ -49,6 +49,7 @@ _TWO_LETTERS = re.compile("[A-Za-z]{2}")
 _SHORT_WORDS = words("no up on in ok go us uk eu un tv pc it he me we at to by or is do ai id la")
 _PRODUCT = re.compile(r"\*|\\(?:cdot|times)(?![a-z])")
 _POINT = re.compile(r"[A-Z]\s*(\([^()]*,[^()]*\))")
+_SHAPE = re.compile(r"\\(?:angle|triangle)(?![a-z])")
 _NO_NUMBER = re.compile(r"no\s+[0-9]", re.IGNORECASE)  # "no. 2" is number 2
 _MAX_NESTING = 4
 
@@ -174,7 +175,7 @@ def _match_sequence(answer: str, truth: str, tolerance: Tolerance, depth: int) -
         return None
     true = read_sequence(truth) or read_letters(truth) or read_order(truth)
     if true is None and read_sequence(answer):
-        true = read_both_signs(truth)
+        true = read_both_signs(truth) or read_named_values(truth)
     # A bare 1,234 is a number; [1,234] is a list.
     if true is None or (not true.brackets and read_number(truth) is not None):
         return None
@@ -306,6 +307,8 @@ def _match_single(answer: str, truth: str, tolerance: Tolerance) -> Match:
         # y = 2x + 1 and x = (y - 1) / 2 are the same line.
         return _match_equations(answer, truth)
     value = true.values[-1]
+    if given.label and not is_word(given.label) and (_SHAPE.match(value) or read_reaction(value)):
+        return Match(False, "text")  # "CO_2 = H2O" names two things
     if given.is_rounded and read_number(value) is None and mathematics(value) is None:
         return Match(False, "text")  # "about Image 2"
     if found := _match_written(given, value) or _match_numbers(given, value, tolerance):

@@ -15,6 +15,7 @@ _RANGE_IN_UNITS = re.compile(
 _JOINT = re.compile(r"\s*-{1,3}\s*|\s+to\s+", re.IGNORECASE)
 _VERSION = re.compile(r"[A-Za-z]{1,10}\s?[0-9]+(?:\.[0-9]+)+|[0-9]+(?:\.[0-9]+){2,}")
 _RATIO_IN_WORDS = re.compile(r"([0-9.]+)\s+(?:to|is to)\s+([0-9.]+)")
+_FRACTION = re.compile(r"[0-9]+\s*/\s*[0-9]+|\\frac\s*\{[0-9]+\}\s*\{[0-9]+\}")
 _LONGEST = 60
 _PLAIN = re.compile(r"[0-9.,\s]+")
 _RATIO = re.compile(r"[0-9.]+\s*:\s*[0-9.]+")
@@ -70,7 +71,8 @@ def compare_written(given: str, true: str, *, alone: bool) -> bool | None:
         return _parts(ratios[0]) == _parts(ratios[1])  # "3 to 4" and 3:4
     if true_written is not None:
         return written == true_written
-    if written is None or not alone or (written.kind == "time" and _RATIO.fullmatch(true.strip())):
+    is_ratio = _RATIO.fullmatch(true.strip()) or _FRACTION.fullmatch(true.strip())
+    if written is None or not alone or (written.kind == "time" and is_ratio):
         return None
     return False
 

@@ -9,7 +9,7 @@ _SUBJECT = (
 )
 _VERB = (
     r"(?:is|are|was|were|do|does|did|has|have|can|could|will|would)(?:n't)?"
-    r"|can't|cannot|won't|show|shows|match|matches|differ|differs|look|looks|share|contain|contains"
+    r"|can't|cannot|won't|show|shows|match|matches|appears?|features?|depicts?|includes?|exists?|differ|differs|look|looks|share|contain|contains"
 )
 _VERDICT = re.compile(
     r"(?P<word>yes|no|true|false)(?:\s*[,.;:]?\s+(?:[-—]+\s+)?|\s*(?P<bracket>\())(?P<rest>(?:(?:because|since|as)\s+)?(?:"
