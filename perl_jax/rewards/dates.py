@@ -36,6 +36,7 @@ _SPOKEN = re.compile(
     re.IGNORECASE,
 )
 _NOON = {"noon": "12", "midnight": "0", "midday": "12"}
+_PLAIN_RANGE = re.compile(r"[0-9]+ to [0-9]+")  # in words it is a time
 _LONGEST = 60
 
 
@@ -83,6 +84,8 @@ def _read_spoken(text: str) -> tuple[str, ...] | None:
         return _NOON[text.casefold()], "00", "", "day"
     found = _SPOKEN.fullmatch(text)
     if found is None or not (found["clock"] or found["side"]):
+        return None
+    if _PLAIN_RANGE.fullmatch(text):
         return None
     hour, minutes = _small_number(found["hour"]), 0
     if found["side"]:

@@ -13,6 +13,7 @@ _WRAPPED = re.compile(r"\\(?:text|mathrm|ce|rm)\s*\{([^{}]*(?:\{[^{}]*\}[^{}]*)*
 _BRACED = re.compile(r"([_^])\s*\{\s*([0-9]*[+-]?)\s*\}")
 _ATOM = r"(?:[A-Z][a-z]?_?[0-9]*)"
 _FORMULA = re.compile(rf"[0-9]*(?:{_ATOM}|\({_ATOM}+\)_?[0-9]*)+(?:\^?[0-9]*[+-])?", re.DOTALL)
+_INDEX_OR_CHARGE = re.compile(r"[A-Za-z)]_?[0-9]|[+-]$")
 _SYMBOL = re.compile("[A-Z][a-z]?")
 _PLUS = re.compile(r"\s+\+\s+")
 _LONGEST = 60
@@ -23,7 +24,8 @@ def read_formula(text: str) -> str | None:
     if len(text) > _LONGEST:
         return None
     text = _BRACED.sub(r"\1\2", _WRAPPED.sub(r"\1", text).replace(" ", ""))
-    if not _FORMULA.fullmatch(text) or not any(c in "0123456789+-" for c in text):
+    # 20 N is a force.
+    if not _FORMULA.fullmatch(text) or not _INDEX_OR_CHARGE.search(text):
         return None
     return text if all(symbol in _ELEMENTS for symbol in _SYMBOL.findall(text)) else None
 

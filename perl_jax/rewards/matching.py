@@ -174,7 +174,7 @@ def _match_sequence(answer: str, truth: str, tolerance: Tolerance, depth: int) -
     if read_date(truth):
         return None
     true = read_sequence(truth) or read_letters(truth) or read_order(truth)
-    if true is None and read_sequence(answer):
+    if true is None and (read_sequence(answer) or read_both_signs(answer)):
         true = read_both_signs(truth) or read_named_values(truth)
     # A bare 1,234 is a number; [1,234] is a list.
     if true is None or (not true.brackets and read_number(truth) is not None):

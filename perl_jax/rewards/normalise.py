@@ -50,7 +50,8 @@ _LOOKS = re.compile(
 # Two backslashes end a row of a matrix: the space after them is not theirs.
 _THIN_SPACE = re.compile(r"(\\\\)|\\[,;:! ]|~|\s+")
 _TEXT = re.compile(
-    r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mbox|bf|rm)\s*\{([^{}]*)\}"
+    r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mbox|bf|rm|underline|boldsymbol|bm|emph)"
+    r"\s*\{([^{}]*)\}"
 )
 _WHOLE_MATH = re.compile(r"\$\$?([^$]*)\$\$?|\\\((.*)\\\)|\\\[(.*)\\\]", re.DOTALL)
 _ENVIRONMENT = re.compile(r"\\(begin|end)\{[a-zA-Z]*\}")
@@ -93,6 +94,7 @@ _ALL_OF = re.compile(
 )
 _HYPHEN = re.compile(r"(?<=[^\W\d_])-(?=[^\W\d_])")
 _STOP = re.compile(r"(?<=[^\W\d_]{2})\.(?=\s)")
+_EMPHASIS = re.compile(r"^(\*{1,3}|`{1,3})\s*([^*`].*?)\s*\1$", re.DOTALL)
 _PI = re.compile(r"(?<![\\a-zA-Z])pi(?![a-zA-Z])")
 
 
@@ -114,6 +116,7 @@ def clean(text: str) -> str:
     text = re.sub(r"\\[dt]frac", r"\\frac", text)
     text = re.sub(r"\\frac\s+([0-9])\s*([0-9])(?![0-9])", r"\\frac\1\2", text)
     text = re.sub(r"(?<=[0-9])\\,(?=[0-9])", "", text)
+    text = text.replace("\\lbrace", "\\{").replace("\\rbrace", "\\}")
     text = text.replace("{,}", ",").replace("\\$", "$").replace("\\%", "%")
     text = text.replace("\\varnothing", "\\emptyset")
     text = _TIMES.sub(r"\\times ", _HAT.sub(r"\1", text))
@@ -190,7 +193,7 @@ def _undressed(text: str) -> str:
     """Removes layers around a whole answer, one in each round."""
     for _ in range(8):
         before = text
-        text = _QUOTED.sub(lambda found: found[2] or found[3], text.strip().strip("*`").strip())
+        text = _QUOTED.sub(lambda found: found[2] or found[3], _EMPHASIS.sub(r"\2", text.strip()))
         if text.endswith(".") and not text.endswith(".."):
             text = text[:-1].strip()
         match = _WHOLE_MATH.fullmatch(text)

@@ -44,6 +44,9 @@ _TEXT = re.compile(r"\\(?:text|mathrm|mbox|textrm|rm)\s*\{([^{}]*)\}")
 _PERCENT = re.compile(r"\\?%|(?:percent|per cent|pct|percentage)\b", re.IGNORECASE)
 _SCALE = re.compile(rf"({'|'.join(SCALES)})\b", re.IGNORECASE)
 _MINUS = re.compile(r"(?:minus|negative)\s+(?=[a-zA-Z0-9.\\])", re.IGNORECASE)
+_YEAR = re.compile(
+    r"^(?:in\s+(?:the\s+year\s+)?|(?:the\s+)?year\s+)(?=[12][0-9]{3}$)", re.IGNORECASE
+)
 _DECADE = re.compile(r"(?:the\s+)?((?:1[0-9]|20)[0-9]0)s", re.IGNORECASE)
 # "5 red balls" are five; other adjectives could change the number.
 _LOOK = re.compile(
@@ -100,7 +103,7 @@ def read_number(text: str) -> Number | None:
     sign, a unit or one counted noun may stand. Only digits are read, never an expression, and
     exponents have at most three digits: no text makes this slow.
     """
-    text = _in_digits(text.strip())
+    text = _in_digits(_YEAR.sub("", text.strip()))
     if decade := _DECADE.fullmatch(text):
         return Number(Fraction(decade[1]), unit=DECADE)
     if bracketed := _BRACKETED.fullmatch(text):
@@ -221,7 +224,8 @@ def _value(found: re.Match[str]) -> Fraction | None:
         exponent = int(part["e"] or part["power"] or part["digit"])
         return _decimal(part["factor"]) * Fraction(10) ** exponent
     if part["some"]:
-        return _ratio(part["some"], part["all"])
+        # "6 in 1" is no share.
+        return _ratio(part["some"], part["all"]) if int(part["some"]) <= int(part["all"]) else None
     if part["dividend"]:
         return _ratio(part["dividend"], part["divisor"])
     if part["start"]:

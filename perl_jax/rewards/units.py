@@ -3,7 +3,7 @@ r"""Units of measurement: which there are, how they are written, and how they co
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache
 
@@ -83,10 +83,11 @@ _LONGEST = 60
 
 @dataclass(frozen=True)
 class Unit:
-    """A unit, as powers of dimensions and its size."""
+    """A unit, as powers of dimensions and its size; ``word`` if it is one that has two meanings."""
 
     dimensions: tuple[tuple[str, int], ...]
     size: Fraction = Fraction(1)
+    word: str = field(default="", compare=False)
 
 
 DECADE = Unit((("decade", 1),))
@@ -140,8 +141,8 @@ def same_dimension(one: Unit, other: Unit) -> bool:
         return True
     kinds = {name for unit in (one, other) for name, _ in unit.dimensions}
     # 30 degrees may mean degrees Celsius, 30° may not; "units" may be any unit.
-    if {one.dimensions, other.dimensions} == {_names()["£"].dimensions, _names()["lb"].dimensions}:
-        return _names()["lb"] in (one, other)  # pounds
+    if _names()["£"] in (one, other) and "pound" in (one.word, other.word):
+        return True
     if kinds in ({"¥", "jpy"}, {"¥", "cny"}):
         return True
     degrees = kinds in ({"degree", other} for other in ("celsius", "fahrenheit", "angle"))
@@ -190,7 +191,8 @@ def _product(text: str) -> Unit | None:
             direction, names = 1, names + 1
     if not names or direction == -1:
         return None
-    return Unit(tuple(sorted((name, power) for name, power in powers.items() if power)), size)
+    word = "pound" if re.fullmatch("pounds?", text, re.IGNORECASE) else ""
+    return Unit(tuple(sorted((name, power) for name, power in powers.items() if power)), size, word)
 
 
 def _named(name: str) -> Unit | None:

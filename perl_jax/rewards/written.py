@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from fractions import Fraction
 
 from perl_jax.rewards.dates import read_date, read_time
 
@@ -16,6 +17,8 @@ _JOINT = re.compile(r"\s*-{1,3}\s*|\s+to\s+", re.IGNORECASE)
 _VERSION = re.compile(r"[A-Za-z]{1,10}\s?[0-9]+(?:\.[0-9]+)+|[0-9]+(?:\.[0-9]+){2,}")
 _RATIO_IN_WORDS = re.compile(r"([0-9.]+)\s+(?:to|is to)\s+([0-9.]+)")
 _FRACTION = re.compile(r"[0-9]+\s*/\s*[0-9]+|\\frac\s*\{[0-9]+\}\s*\{[0-9]+\}")
+_DECIMAL = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
+_LONG_RATIO = re.compile(r"[0-9.]+(?:\s*:\s*[0-9.]+){2,9}")
 _LONGEST = 60
 _PLAIN = re.compile(r"[0-9.,\s]+")
 _RATIO = re.compile(r"[0-9.]+\s*:\s*[0-9.]+")
@@ -69,6 +72,9 @@ def compare_written(given: str, true: str, *, alone: bool) -> bool | None:
     ratios = [_RATIO_IN_WORDS.sub(r"\1:\2", text.strip()) for text in (given, true)]
     if ratios != [given.strip(), true.strip()] and all(map(_RATIO.fullmatch, ratios)):
         return _parts(ratios[0]) == _parts(ratios[1])  # "3 to 4" and 3:4
+    are_ratios = _LONG_RATIO.fullmatch(given.strip()) and _LONG_RATIO.fullmatch(true.strip())
+    if are_ratios and written is None and true_written is None:
+        return _proportional(_parts(given), _parts(true))
     if true_written is not None:
         return written == true_written
     is_ratio = _RATIO.fullmatch(true.strip()) or _FRACTION.fullmatch(true.strip())
@@ -79,3 +85,12 @@ def compare_written(given: str, true: str, *, alone: bool) -> bool | None:
 
 def _parts(ratio: str) -> list[str]:
     return [part.strip() for part in ratio.split(":")]
+
+
+def _proportional(given: list[str], true: list[str]) -> bool:
+    """Whether two ratios are the same but for a factor: 2:4:6 is 1:2:3."""
+    if len(given) != len(true) or not all(map(_DECIMAL.fullmatch, given + true)):
+        return False
+    pairs = [(Fraction(one), Fraction(other)) for one, other in zip(given, true, strict=True)]
+    first, true_first = pairs[0]
+    return all(one * true_first == other * first for one, other in pairs)
