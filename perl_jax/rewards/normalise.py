@@ -61,7 +61,7 @@ FUNCTIONS = r"(?:arc)?(?:sin|cos|tan)h?|cot|sec|csc|log|ln|exp|max|min|lim|gcd|l
 _FUNCTION = re.compile(rf"\b(?:{FUNCTIONS})\b")
 _PREAMBLE = re.compile(
     r"\s*(?:(?:so|thus|therefore|hence),?\s+)?(?:the\s+)?(?:(?:final|correct|right|best)\s+){0,2}"
-    r"(?:answer|result|solution|(?<=correct )(?:option|choice))(?:\s+is\s*:?|\s*[:=])\s*(?=\S)",
+    r"(?:answer|ans|result|solution|(?<=correct )(?:option|choice))(?:\s+is\s*:?|\s*[:=])\s*(?=\S)",
     re.IGNORECASE,
 )
 _INFINITY = re.compile(r"^([+-]?\s*)infinity$", re.IGNORECASE)
