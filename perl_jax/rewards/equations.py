@@ -24,7 +24,7 @@ _VARIABLE = re.compile(
     rf"(?:{_NAME}|[A-Z]{{2,4}})(?:_(?:[A-Za-z0-9]|\{{[A-Za-z0-9 ]*\}}))?\s*\}}?"
     r"(?:\^\s*\{\s*-1\s*\}(?=\s*\()|'{1,2})?(?:\s*\([A-Za-z0-9, ]{1,12}\))?"
     r"|pH|[A-Za-z](?::[A-Za-z]){1,3}|[a-z]\([a-z]\([a-z0-9]\)\)|\\\|\\?[a-z]\\\|"
-    r"|\\(?:sin|cos|tan|cot|sec|csc)\s*(?:[A-Za-z]|\\(?:theta|alpha|beta|phi)|\([A-Za-z]\))"
+    r"|\\(?:sin|cos|tan|cot|sec|csc)\s*(?:[A-Z]|\\(?:theta|alpha|beta|phi)|\([A-Z]\))"
     r"|[PE]\s*\([^()=]{1,30}\)|\\det\s*\(?[A-Z]\)?|\|\\vec\s*\{?[a-z]\}?\||[A-Z]\s*:\s*[A-Z]"
     r"|\\lim_\s*\{[^{}]*\}\s*[a-z]\([a-z]\)"
     r"|m\s*\\angle\s*\{?\s*[A-Z0-9]{1,3}\s*\}?|\|[A-Z]{2}\|"
