@@ -81,7 +81,8 @@ def _tidy(text: str) -> str:
 
 
 def _match(answer: str, truth: str, tolerance: Tolerance, depth: int) -> Match:
-    if true := read_true_option(truth):
+    # The text of an option is no option again.
+    if depth <= _MAX_NESTING and (true := read_true_option(truth)):
         return _match_option(answer, true, truth, tolerance)
     if is_prose(truth) and (_same_words(answer, truth) or verdict(answer) == prose(truth)):
         return Match(True, "text")
@@ -121,11 +122,11 @@ def _match_option(answer: str, true: Option, truth: str, tolerance: Tolerance) -
         if not true.text or _same_words(answer, truth):
             return Match(bool(true.text), "letter")
         # Its text alone names the option too.
-        found = _match(answer, _tidy(true.text), tolerance, _MAX_NESTING)
+        found = _match(answer, _tidy(true.text), tolerance, _MAX_NESTING + 1)
         return found if found.equal else Match(False, "letter")
     if given.has_words_of(true):
         return Match(True, "letter")
-    return _match(_tidy(given.text), _tidy(true.text), tolerance, _MAX_NESTING)
+    return _match(_tidy(given.text), _tidy(true.text), tolerance, _MAX_NESTING + 1)
 
 
 def _same_words(answer: str, truth: str) -> bool:
