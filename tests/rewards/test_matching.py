@@ -132,3 +132,8 @@ def test_no_text_makes_matching_slow(text):
     for truth in ("B", "5", "[1, 2]", "x+1", "the left image"):
         assert match(text, truth, EXACT).equal is not True
     match(text, text + "x", EXACT)
+
+
+def test_an_option_whose_text_is_an_option_and_so_on_is_compared_once():
+    assert match("B", ("A. " * 660).strip(), EXACT).equal is False
+    assert match("C. red", "A. B. red", EXACT).equal is False
