@@ -5,7 +5,7 @@ import re
 # A sentence follows: "no, a bicycle" would name something else.
 _SUBJECT = (
     r"(?:(?:they|it|he|she|there|both|all|this|that|these|those|(?:only )?one)(?:\s+[a-z]+){0,2}"
-    r"|the(?:\s+[a-z]+){1,4})"
+    r"|(?:only\s+)?the(?:\s+[a-z]+){1,4})"
 )
 _VERB = (
     r"(?:is|are|was|were|do|does|did|has|have|can|could|will|would)(?:n't)?"
