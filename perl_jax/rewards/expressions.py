@@ -63,6 +63,7 @@ _REPEATING = re.compile(r"[0-9]*\.[0-9]*\\(?:overline|bar|dot)\s*(?:\{[0-9]+\}|[
 _ANGLE_NAME = re.compile(r"\\angle\s*\{?\s*[A-Z]{2}")
 # x1 is a name too; the reader would multiply.
 _NUMBERED = re.compile(r"(?<![\\A-Za-z])[A-Za-z]+[0-9]")
+_CHARGE = re.compile(r"\^\s*\{?\s*[0-9]*[+-]\s*\}?\s*$")
 _LOGARITHM = re.compile(r"(\\log_)([0-9])(?=\s)")
 _MEMBER = re.compile(r"\s*[A-Za-z]\s*\\in ")
 _TEXT_UNIT = re.compile(r"\s*(\\(?:text|mathrm|mbox|textrm)\s*\{.*)$", re.DOTALL)
@@ -90,7 +91,7 @@ def mathematics(text: str) -> str | None:
     text = _GAP.sub(r"\1", _UPRIGHT.sub(r" \1 ", as_latex(text)))
     text = _LOGARITHM.sub(r"\1{\2}", _REPEATING.sub(_repeating, text))
     text = _SHORT_FRACTION.sub(r"\\frac{\1}", _SHORT_SCRIPT.sub(r"\1{\2}", text))
-    if _ANGLE_NAME.search(text) or _NUMBERED.search(text):
+    if any(one.search(text) for one in (_ANGLE_NAME, _NUMBERED, _CHARGE)):
         return None
     bare = _ENVIRONMENT.sub(" ", text)
     position = 0

@@ -38,6 +38,8 @@ def read_reaction(text: str) -> str | None:
 
 def same_formula(given: str, true: str) -> bool:
     """Whether two formulas agree; the marks count only where both have them."""
+    if " + " in given:
+        given, true = (" + ".join(sorted(text.split(" + "))) for text in (given, true))
     given, true = given.replace("_", ""), true.replace("_", "")
     if "^" in given and "^" in true:
         return given == true

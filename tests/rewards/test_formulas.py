@@ -30,3 +30,4 @@ def test_what_is_no_formula_is_none(text):
 def test_a_sum_of_formulas_is_a_side_of_a_reaction():
     assert read_reaction("2H2 + O2") == "2H2 + O2"
     assert read_reaction("2H2 + x") is None
+    assert same_formula(read_reaction("C_1 + C_2"), read_reaction("C_2 + C_1"))

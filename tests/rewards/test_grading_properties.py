@@ -23,7 +23,7 @@ MEASURES = ["5 ft 2 in", "1 h 20 min", "two hundred and five", "3/4 cup", "$6 pe
 FORMULAS = ["H2O", "CO_2", r"\mathrm{NH_4^+}", "Al2O3"]
 STRETCHES = ["x > 3", r"x \leq -2", "(1, 5)", "[2, 7)", "-4 < x < 0", r"\{y \mid y > 9\}"]
 POINTS = ["(2, -3)", r"\langle 4, 1 \rangle", r"\begin{pmatrix} 6 \\ 5 \end{pmatrix}"]
-NAMES = [r"\angle ABC", r"\triangle DEF", "Yes, they match", "No, it is not", "15% off", "No. 8"]
+NAMES = [r"\angle ABC", r"\triangle DEF", "15% off", "the Eiffel Tower", "J. K. Rowling"]
 KINDS = (NUMBERS, EXPRESSIONS, LETTERS, PICTURES, WORDS, TIMES, MEASURES, FORMULAS, STRETCHES)
 KINDS += (POINTS, NAMES)
 
