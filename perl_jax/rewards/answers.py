@@ -12,8 +12,13 @@ from perl_jax.rewards.normalise import clean, without_preamble
 from perl_jax.rewards.numeric import divides_by_zero
 from perl_jax.rewards.sequences import read_letters, read_sequence
 
-_TAGGED = re.compile(r"<answer>((?:(?!</?answer>).)*)</answer>\s*", re.DOTALL | re.IGNORECASE)
-_THOUGHT = re.compile(r"\s*(?:<think>.*</think>\s*)?", re.DOTALL)
+_TAGGED = re.compile(r"<answer>((?:(?!</?answer>).)*)</answer>[.\s]*", re.DOTALL | re.IGNORECASE)
+_THOUGHT = re.compile(r"\s*<think>.*</think>\s*", re.DOTALL)
+_BOX_TOKENS = re.compile(r"<\|begin_of_box\|>(.*)<\|end_of_box\|>[.\s]*", re.DOTALL)
+_MARKUP = re.compile(r"</?(?:answer|think|s)>|<\|[a-z_]+\|>", re.IGNORECASE)
+_BOLD_PREAMBLE = re.compile(
+    r"\*\*\s*((?:(?:the|final|correct)\s+)*answer)\s*:?\s*\*\*\s*:?\s*(?=\S)", re.IGNORECASE
+)
 _MARK = "####"
 ANSWER_FORM = "answer_form"
 """The metadata of an example that says whether its answer is a ``set`` or an ``order``."""
@@ -30,8 +35,8 @@ def answer_text(answer: Any) -> str:
     Raises:
         TypeError: The answer has another type, such as None or a dict.
         ValueError: It can never be matched: empty, not finite, longer than 2,000 characters, with
-            several boxes, invisible characters, unbalanced braces (no box could hold it) or
-            separators in list elements.
+            several boxes, tags or special tokens that do not enclose it, invisible characters,
+            unbalanced braces (no box could hold it) or separators in list elements.
     """
     if isinstance(answer, np.generic):
         answer = answer.item()
@@ -48,6 +53,8 @@ def answer_text(answer: Any) -> str:
         raise ValueError(f"the answer {answer} is not a finite number")
     else:
         text = str(answer)
+    if markup := _MARKUP.search(text):
+        raise ValueError(f"the answer {text!r} holds {markup.group()}, but not around all of it")
     if "\\boxed" in text:
         raise ValueError(f"the answer {text!r} holds several boxes, or one that is not closed")
     boxed = last_boxed("\\boxed{" + text + "}")
@@ -112,8 +119,8 @@ def check_truth(answer: Any) -> str | None:
 
 def _unwrapped(text: str) -> str:
     """Removes what published rows put around an answer."""
-    start = _THOUGHT.match(text)
-    if tagged := _TAGGED.fullmatch(text, start.end() if start else 0):
+    text = _BOLD_PREAMBLE.sub("Answer: ", _THOUGHT.sub("", text, count=1), count=1)
+    if tagged := _TAGGED.fullmatch(text) or _BOX_TOKENS.fullmatch(text):
         return _unwrapped(tagged[1].strip())
     if _MARK in text:
         return _unwrapped(text.rpartition(_MARK)[2].strip())
@@ -121,4 +128,7 @@ def _unwrapped(text: str) -> str:
         boxed = last_boxed(text)
         if text.count("\\boxed") == 1 and not boxed.problem:
             return boxed.text
+    bold = text.removeprefix("**").removesuffix("**")
+    if len(bold) == len(text) - 4 and without_preamble(bold) != bold:
+        text = bold
     return without_preamble(text)

@@ -17,14 +17,20 @@ _ABOUT = re.compile(
     re.IGNORECASE,
 )
 _TEXT = re.compile(r"\\(?:text|mathrm|mbox|textbf|textrm|operatorname|rm)\s*\{([^{}]*)\}")
-_WORDS = re.compile(r"(?=.*[A-Za-z]{3})[A-Za-z][A-Za-z' ]{0,40}:?")
+_WORDS = re.compile(r"(?=.*[A-Za-z]{3})[A-Za-z](?:[A-Za-z' ]|(?<=[A-Za-z])-(?=[A-Za-z])){0,40}:?")
 _NAME = r"(?:[A-Za-z]|\\(?:alpha|beta|gamma|delta|theta|lambda|mu|rho|sigma|phi|varphi|omega|ell))"
 _VARIABLE = re.compile(
-    rf"(?:\\(?:angle|triangle|overline|vec|m|operatorname)\s*)*\{{?\s*"
+    rf"(?:\\(?:angle|triangle|overline|bar|hat|vec|m|operatorname)\s*)*\{{?\s*"
     rf"(?:{_NAME}|[A-Z]{{2,4}})(?:_(?:[A-Za-z0-9]|\{{[A-Za-z0-9 ]*\}}))?\s*\}}?"
-    r"(?:\s*\([A-Za-z0-9, ]{1,12}\))?"
+    r"(?:\^\s*\{\s*-1\s*\}(?=\s*\()|'{1,2})?(?:\s*\([A-Za-z0-9, ]{1,12}\))?"
+    r"|pH|[A-Za-z](?::[A-Za-z]){1,3}|[a-z]\([a-z]\([a-z0-9]\)\)|\\\|\\?[a-z]\\\|"
+    r"|\\(?:sin|cos|tan|cot|sec|csc)\s*(?:[A-Z]|\\(?:theta|alpha|beta|phi)|\([A-Z]\))"
+    r"|[PE]\s*\([^()=]{1,30}\)|\\det\s*\(?[A-Z]\)?|\|\\vec\s*\{?[a-z]\}?\||[A-Z]\s*:\s*[A-Z]"
+    r"|\\lim_\s*\{[^{}]*\}\s*[a-z]\([a-z]\)"
     r"|m\s*\\angle\s*\{?\s*[A-Z0-9]{1,3}\s*\}?|\|[A-Z]{2}\|"
 )
+_COLON = re.compile(r"([A-Za-z][A-Za-z' ]{2,40}):\s+(?=\S)")
+_DERIVATIVE = re.compile(r"d[a-z]\s*/\s*d[a-z]|\\frac\s*\{\s*d[a-z]\s*\}\s*\{\s*d[a-z]\s*\}")
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 # e and i are constants.
 _VARIABLES = re.compile("[A-Za-df-hj-z]")
@@ -63,7 +69,10 @@ def read_labelled(text: str) -> Labelled:
 
 
 def _read_labelled(text: str, about: re.Match[str] | None) -> Labelled:
-    first, *others = _sides(text[about.end() :] if about else text)
+    text = text[about.end() :] if about else text
+    first, *others = _sides(text)
+    if not others and (colon := _COLON.match(text)):
+        first, others = colon[1], [text[colon.end() :]]
     if not all((first, *others)) or text.count("\\approx") > 1:
         return Labelled("", (text,), is_value=bool(about and first and not others))
     rounded = _ROUNDED.fullmatch(first)
@@ -72,9 +81,17 @@ def _read_labelled(text: str, about: re.Match[str] | None) -> Labelled:
     if not others:
         return Labelled("", (first,))
     words = _TEXT.sub(r"\1", first).strip()
-    if _WORDS.fullmatch(words) and not denies(words):
+    # "six = 5" names two values.
+    is_number = any(read_number(word) for word in (words, words.rpartition(" ")[2]))
+    if _WORDS.fullmatch(words) and not denies(words) and not is_number:
         return _valued(" ".join(words.rstrip(":").casefold().split()), others)
-    if _VARIABLE.fullmatch(first):
+    if re.fullmatch("[A-Za-z]", first) and any(
+        re.search(rf"(?<![A-Za-z\\]){first}(?![A-Za-z])", _TEXT.sub("", side)) for side in others
+    ):
+        return Labelled("", (text,), is_value=False)  # x = 2x
+    if len(others) == 1 and _CONSTANT.fullmatch(first) and _VARIABLE.fullmatch(others[0]):
+        first, others = others[0], [first]  # 5 = x
+    if _VARIABLE.fullmatch(first) or _DERIVATIVE.fullmatch(first):
         return _valued(re.sub(r"[\s{}]", "", first), others)
     if _CONSTANT.fullmatch(first):
         return _valued("", [first, *others])

@@ -25,7 +25,7 @@ _COMMANDS = words("""
 """)
 # Words of two or three letters that are neither products of variables nor functions.
 _NO_PRODUCTS = words("""
-    or and not no nor but is are if per pct inf yes than ft in cm mm km kg mg ml lb oz hr yd
+    or and not no nor vs but is are if per pct inf yes than ft in cm mm km kg mg ml lb oz hr yd
     am pm est jan feb mar apr may jun jul aug sep oct nov dec mon tue wed thu fri sat sun
 """)
 _ENVIRONMENT = re.compile(r"\\(begin|end)\s*\{([pbvBV]?matrix|cases|array)\}")
@@ -45,6 +45,9 @@ _NAMED = re.compile(rf"(?<![\\a-zA-Z_])({FUNCTIONS})(?![a-zA-Z])")
 _ROOT = re.compile(r"(?:\\|(?<![\\a-zA-Z]))sqrt\s*\(")
 _BARE_ROOT = re.compile(r"(?<![\\a-zA-Z])sqrt\s*(?=\{)")
 _ROOT_SIGN = re.compile(r"√\s*([0-9]+|[a-zA-Z])")
+_CHOOSE = re.compile(
+    r"\{\s*([^{}]*?)\s*\\choose\s*([^{}]*?)\s*\}|^\s*([^{}\\]*?)\s*\\choose\s*([^{}\\]*?)\s*$"
+)
 _PI = re.compile(r"(?<![\\a-zA-Z])pi(?![a-zA-Z])")
 _DECIMAL = re.compile(r"(?<![0-9])([0-9]*)\.([0-9]*)")
 _PRODUCT = re.compile(r"((?<![0-9_^])(?<![0-9][.])[0-9]+|\\pi|\))\s*(?=\()")
@@ -56,6 +59,12 @@ _RATIO = re.compile(r"[^:]*[0-9A-Za-z}]\s*:\s*[0-9A-Za-z\\][^:=]*")
 _BOTH_SIGNS = re.compile(r"\+\s*-|-\s*\+")
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2}")
 _REPEATING = re.compile(r"[0-9]*\.[0-9]*\\(?:overline|bar|dot)\s*(?:\{[0-9]+\}|[0-9])")
+# Letters that name an angle are no product.
+_ANGLE_NAME = re.compile(r"\\angle\s*\{?\s*[A-Z]{2}")
+# x1 is a name too; the reader would multiply.
+_NUMBERED = re.compile(r"(?<![\\A-Za-z])[A-Za-z]+[0-9]")
+_CHARGE = re.compile(r"\^\s*\{?\s*[0-9]*[+-]\s*\}?\s*$")
+_LOGARITHM = re.compile(r"(\\log_)([0-9])(?=\s)")
 _MEMBER = re.compile(r"\s*[A-Za-z]\s*\\in ")
 _TEXT_UNIT = re.compile(r"\s*(\\(?:text|mathrm|mbox|textrm)\s*\{.*)$", re.DOTALL)
 _WORD_UNIT = re.compile(r"(?<=[0-9})i])\s+([A-Za-z]{2,}[A-Za-z0-9/^{}. ]*)$")
@@ -68,6 +77,7 @@ def as_latex(text: str) -> str:
     r"""Returns a cleaned mathematical text as LaTeX: roots, functions and π as commands."""
     text = text.replace("**", "^").replace("$", " ").strip()
     text = _ROOT_SIGN.sub(r"\\sqrt{\1}", text.replace("√(", "sqrt("))
+    text = _CHOOSE.sub(r"\\binom{\1\3}{\2\4}", text)
     text = _BARE_ROOT.sub(r"\\sqrt", _braced_roots(text))
     return _NAMED.sub(r"\\\1", _PI.sub(r"\\pi ", text))
 
@@ -79,8 +89,10 @@ def mathematics(text: str) -> str | None:
     Words, ``\text{}``, unknown commands and two numbers side by side are no mathematics.
     """
     text = _GAP.sub(r"\1", _UPRIGHT.sub(r" \1 ", as_latex(text)))
-    text = _REPEATING.sub(_repeating, text)
+    text = _LOGARITHM.sub(r"\1{\2}", _REPEATING.sub(_repeating, text))
     text = _SHORT_FRACTION.sub(r"\\frac{\1}", _SHORT_SCRIPT.sub(r"\1{\2}", text))
+    if any(one.search(text) for one in (_ANGLE_NAME, _NUMBERED, _CHARGE)):
+        return None
     bare = _ENVIRONMENT.sub(" ", text)
     position = 0
     while position < len(bare):

@@ -4,8 +4,17 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-from perl_jax.rewards.units import DECADE, Unit, counted, may_be_left_out, read_unit, same_dimension
-from perl_jax.rewards.words import CARDINALS, SCALES, is_counted_noun
+from perl_jax.rewards.number_words import in_digits
+from perl_jax.rewards.units import (
+    DECADE,
+    Unit,
+    counted,
+    may_be_left_out,
+    priced,
+    read_unit,
+    same_dimension,
+)
+from perl_jax.rewards.words import SCALES, is_counted_noun
 
 _DIGITS = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)"
 _DECIMAL = rf"(?:{_DIGITS}(?:\.[0-9]*)?|\.[0-9]+)"
@@ -15,34 +24,43 @@ _FRACTION = (
 )
 # Alternatives that start alike stand with the longer one first.
 _VALUE = re.compile(
-    rf"(?P<mixed>[0-9]+) +(?P<over>[0-9]+)\s*/\s*(?P<under>[0-9]+)"
+    rf"(?P<mixed>[0-9]+) +(?:and +)?(?P<over>[0-9]+)\s*/\s*(?P<under>[0-9]+)"
     rf"|(?P<whole>[0-9]*)\s*{_FRACTION}"
     rf"|(?P<factor>{_DECIMAL})(?:[eE](?P<e>[+-]?[0-9]{{1,3}})(?![0-9A-Za-z.])"
     r"|\s*(?:\\times|\\cdot|\*)\s*10\s*\^\s*(?:\{\s*(?P<power>[+-]?[0-9]{1,3})\s*\}"
     r"|(?P<digit>[0-9])(?![0-9])))"
     rf"|(?P<dividend>{_DECIMAL})\s*/\s*(?P<divisor>{_DECIMAL})"
+    r"|(?P<some>[0-9]{1,9})\s+(?:out\s+of|in)\s+(?P<all>[0-9]{1,9})(?![0-9.,:/])"
     r"|(?P<start>[0-9]*\.[0-9]*)(?:\\(?:overline|bar|dot)\s*(?:\{\s*(?P<over_bar>[0-9]+)\s*\}"
     r"|(?P<one_bar>[0-9]))|\((?P<in_brackets>[0-9]+)\))"
+    r"|(?P<begun>[0-9]{0,15}\.[0-9]{0,15}?)(?P<cycle>[0-9]{1,6}?)(?P=cycle){2,20}\s*(?:\.\.\.|\\[lc]?dots(?![a-z]))"
     rf"|(?P<plain>{_DECIMAL})"
 )
-_PREFIX = re.compile(r"([+-]?)\s*(?:(\\?\$|€|£|¥|₹)\s*([+-]?)\s*)?")
+_PREFIX = re.compile(
+    r"([+-]?)\s*(?:(\\?\$|€|£|¥|₹|US\s?\$|(?:USD|EUR|GBP|INR|RMB|Rs\.?)(?![A-Za-z]))\s*([+-]?)\s*)?"
+)
 _BRACKETED = re.compile(r"([+-]?)\s*\(([^()]*)\)(.*)", re.DOTALL)
 _TEXT = re.compile(r"\\(?:text|mathrm|mbox|textrm|rm)\s*\{([^{}]*)\}")
 _PERCENT = re.compile(r"\\?%|(?:percent|per cent|pct|percentage)\b", re.IGNORECASE)
 _SCALE = re.compile(rf"({'|'.join(SCALES)})\b", re.IGNORECASE)
 _MINUS = re.compile(r"(?:minus|negative)\s+(?=[a-zA-Z0-9.\\])", re.IGNORECASE)
-_CARDINAL = re.compile(
-    rf"(?:(?P<tens>[a-z]+ty)[- ](?P<ones>one|two|three|four|five|six|seven|eight|nine)"
-    rf"|(?P<word>{'|'.join(sorted(CARDINALS, key=len, reverse=True))}))(?![A-Za-z-])",
+_YEAR = re.compile(
+    r"^(?:in\s+(?:the\s+year\s+)?|(?:the\s+)?year\s+)(?=[12][0-9]{3}$)", re.IGNORECASE
+)
+_DECADE = re.compile(r"(?:the\s+)?((?:1[0-9]|20)[0-9]0)s", re.IGNORECASE)
+# "5 red balls" are five; other adjectives could change the number.
+_LOOK = re.compile(
+    r"^(?:red|blue|green|yellow|black|white|brown|orange|purple|pink|gr[ae]y|small|large|big|tiny"
+    r"|tall|short|long|round|square|wooden|metal|shaded)\s+(?=[a-z])",
     re.IGNORECASE,
 )
-_DECADE = re.compile(r"(?:1[0-9]|20)[0-9]0s")
-_PARTS = {"half": 2, "halves": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6,
-          "seventh": 7, "eighth": 8, "ninth": 9, "tenth": 10}  # fmt: skip
-_FRACTION_IN_WORDS = re.compile(
-    rf"(?:(?P<count>a|an|{'|'.join(CARDINALS)})[- ])?(?P<part>{'|'.join(_PARTS)})s?",
-    re.IGNORECASE,
+_TOTAL = re.compile(r"\s+(?:in\s+)?total$|\s+(?:in\s+all|altogether)$", re.IGNORECASE)
+_AGE = re.compile(r"(?<=years|onths|weeks)\s+old$", re.IGNORECASE)
+# One measure of several: a number, its unit, and what joins it with the next.
+_MEASURE = re.compile(
+    rf"(?P<value>{_DECIMAL})\s*(?P<unit>[A-Za-z]+)\.?(?:\s*$|\s*,?\s+and\s+(?=[0-9])|\s*(?=[0-9]))"
 )
+_FEET, _INCHES = re.compile(r"(?<=[0-9])\s*'(?!')"), re.compile(r"(?<=[0-9])\s*(?:''|\")")
 _LONGEST_REST = 80
 _LONGEST_PERIOD = 40
 
@@ -70,11 +88,12 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class Number:
-    """A plain number, whether it has a percent sign, and its unit."""
+    """A plain number, whether it has a percent sign, its unit, and whether it has several."""
 
     value: Fraction
     percent: bool = False
     unit: Unit | None = None
+    is_compound: bool = False
 
 
 def read_number(text: str) -> Number | None:
@@ -84,9 +103,9 @@ def read_number(text: str) -> Number | None:
     sign, a unit or one counted noun may stand. Only digits are read, never an expression, and
     exponents have at most three digits: no text makes this slow.
     """
-    text = _in_digits(text.strip())
-    if _DECADE.fullmatch(text):
-        return Number(Fraction(text[:-1]), unit=DECADE)
+    text = _in_digits(_YEAR.sub("", text.strip()))
+    if decade := _DECADE.fullmatch(text):
+        return Number(Fraction(decade[1]), unit=DECADE)
     if bracketed := _BRACKETED.fullmatch(text):
         return _in_brackets(*bracketed.groups())
     sign, currency, start = _prefix(text)
@@ -94,30 +113,47 @@ def read_number(text: str) -> Number | None:
     value = _value(found) if found else None
     if found is None or value is None:
         return None
-    rest = _read_rest(text[found.end() :], one=value == 1)
+    rest = _read_rest(text[found.end() :], one=0 < value <= 1)
     if rest is None:
-        return None
+        return None if currency else _read_compound(text)
     unit = read_unit(currency) if currency else rest.unit
-    if rest.unit not in (None, unit):
-        return None
+    if unit and rest.unit not in (None, unit):
+        unit = priced(unit, rest.unit)
+        if unit is None:
+            return None
     return Number(sign * value * rest.value, rest.percent, unit)
 
 
 def _in_digits(text: str) -> str:
     """The text with the words of the number that it begins with in digits: ``-5 cats``."""
     minus = _MINUS.match(text)
-    rest = text[minus.end() :] if minus else text
-    if (found := _FRACTION_IN_WORDS.fullmatch(rest)) and (
-        found["count"] or found["part"] == "half"
-    ):
-        count = CARDINALS.get((found["count"] or "one").casefold(), 1)
-        rest = f"{count}/{_PARTS[found['part'].casefold()]}"
-    elif found := _CARDINAL.match(rest):
-        parts = [part.casefold() for part in (found["tens"], found["ones"], found["word"]) if part]
-        if not all(part in CARDINALS for part in parts):
-            return text
-        rest = str(sum(CARDINALS[part] for part in parts)) + rest[found.end() :]
+    rest = in_digits(text[minus.end() :] if minus else text)
     return "-" + rest if minus else rest
+
+
+def _read_compound(text: str) -> Number | None:
+    """Reads a measure in units that get smaller, such as ``5 ft 2 in``, in the first of them."""
+    if len(text) > _LONGEST_REST:
+        return None
+    is_marked = text.endswith(("'", '"'))
+    text = _INCHES.sub(" in ", _FEET.sub(" ft ", _TEXT.sub(r" \1 ", text))).strip()
+    total, first, last, start = Fraction(0), None, None, 0
+    while found := _MEASURE.match(text, start):
+        # 1h 30m
+        is_minute = found["unit"] == "m" and last == read_unit("h")
+        unit = read_unit("min" if is_minute else found["unit"])
+        value = _decimal(found["value"])
+        if unit is None:
+            return None
+        first = first or unit
+        if last and (last.dimensions != unit.dimensions or value * unit.size >= last.size):
+            return None
+        total += value * unit.size / first.size
+        last, start = unit, found.end()
+    # A mark alone must not be one of primes or minutes of arc: its unit has to be on both sides.
+    if first is None or (last == first and not is_marked) or start < len(text):
+        return None
+    return Number(total, unit=first, is_compound=True)
 
 
 def _prefix(text: str) -> tuple[int, str, int]:
@@ -125,7 +161,9 @@ def _prefix(text: str) -> tuple[int, str, int]:
     found = _PREFIX.match(text)
     before, currency, after = found.groups() if found else ("", "", "")
     sign = (-1) ** (before + (after or "")).count("-")
-    return sign, (currency or "").removeprefix("\\"), found.end() if found else 0
+    currency = (currency or "").removeprefix("\\").removesuffix(".")
+    currency = "$" if currency.endswith("$") else currency
+    return sign, currency, found.end() if found else 0
 
 
 def _in_brackets(sign: str, inner: str, after: str) -> Number | None:
@@ -157,7 +195,7 @@ def same_number(number: Number, true: Number, tolerance: Tolerance) -> bool:
     if (number.percent and true.unit) or (true.percent and number.unit):
         return False
     one_sided = (number.unit or true.unit) if not (number.unit and true.unit) else None
-    if one_sided and not may_be_left_out(one_sided):
+    if one_sided and (not may_be_left_out(one_sided) or number.is_compound or true.is_compound):
         return False
     if number.unit and true.unit:
         if not same_dimension(number.unit, true.unit):
@@ -185,10 +223,15 @@ def _value(found: re.Match[str]) -> Fraction | None:
     if part["factor"]:
         exponent = int(part["e"] or part["power"] or part["digit"])
         return _decimal(part["factor"]) * Fraction(10) ** exponent
+    if part["some"]:
+        # "6 in 1" is no share.
+        return _ratio(part["some"], part["all"]) if int(part["some"]) <= int(part["all"]) else None
     if part["dividend"]:
         return _ratio(part["dividend"], part["divisor"])
     if part["start"]:
         return _repeating(part["start"], part["over_bar"] or part["one_bar"] or part["in_brackets"])
+    if part["begun"]:
+        return _repeating(part["begun"], part["cycle"])
     return _decimal(part["plain"])
 
 
@@ -218,6 +261,7 @@ def _read_rest(text: str, *, one: bool) -> Number | None:
         return Number(Fraction(1))
     if len(text) > _LONGEST_REST:
         return None
+    text = _AGE.sub("", _TOTAL.sub("", text))
     plain = _TEXT.sub(r" \1 ", text).strip()
     factor = 1
     while scale := _SCALE.match(plain):
@@ -231,6 +275,6 @@ def _read_rest(text: str, *, one: bool) -> Number | None:
     if percent:
         return None
     unit = read_unit(plain if factor > 1 else text)
-    if unit is None and is_counted_noun(plain, one and factor == 1):
+    if unit is None and is_counted_noun(_LOOK.sub("", plain), one and factor == 1):
         unit = counted(plain)
     return None if unit is None else Number(Fraction(factor), unit=unit)

@@ -16,6 +16,17 @@ _LETTER = re.compile(
     r"(?:[(\[](?P<enclosed>[A-Za-z])[)\]][.:]?|(?P<bare>[A-Za-z])[.:)]?)(?:(?<=[)\].:])\s+(?P<text>\S.*))?",
     re.DOTALL,
 )
+# "B - cat" and "B (cat)": a doubt in brackets is likelier than in the text of an option.
+_ASIDE = re.compile(
+    r"\(?(?P<letter>[A-Za-z])\)?(?:\s+-{1,3}\s+(?P<after>[A-Za-z0-9$\\].*)|\s*\(\s*(?P<inner>[^()]{2,})\s*\))",
+    re.DOTALL,
+)
+_ASIDE_DOUBT = re.compile(
+    r"[?%]|\b(?:no|not|never|likely|think|believe|confiden\w*|tentative\w*|certain\w*|sure|now|doubt\w*"
+    r"|wait|actually|also|too|except|but|or|and|nor|unless|if|seems?|best|final|one|other|both)\b|n't\b",
+    re.IGNORECASE,
+)
+_TEXT_ASIDE = re.compile(r"\\(?:text|textbf|mathrm|mathbf|textrm|mbox)\s*\{([^{}]*)\}")
 _DRESSED = re.compile(
     r"\\(?:text|textbf|mathrm|mathbf|textrm|mathit|bf|rm)\s*\{\s*(\(?[A-Za-z]\)?[.:]?)\s*\}"
 )
@@ -66,23 +77,34 @@ def read_true_option(truth: str) -> Option | None:
 
 def is_bare_option(item: str) -> bool:
     """Whether an item of a list is the letter of an option without its text."""
-    return (
-        _TRUE_LETTER.fullmatch(_DRESSED.sub(r"\1", unwrapped_text(item)).strip().upper())
-        is not None
-    )
+    option = read_option(item)
+    return option is not None and not option.text
 
 
 def read_option(answer: str) -> Option | None:
     """The one option that an answer names, by a letter of any case; None if it is not one."""
     answer = _DRESSED.sub(r"\1", unwrapped_text(answer)).strip()
     word = _WORD.match(answer)
-    found = _LETTER.fullmatch(answer[word.end() :] if word else answer)
+    answer = answer[word.end() :] if word else answer
+    found = _LETTER.fullmatch(answer)
     if found is None:
-        return None
+        return _read_aside(_TEXT_ASIDE.sub(r"\1", answer))
     letter, text = (found["enclosed"] or found["bare"]).upper(), found["text"] or ""
     if text and (_REJECTION.fullmatch(text) or not _describes(text, letter)):
         return None
     return Option(letter, text)
+
+
+def _read_aside(answer: str) -> Option | None:
+    found = _ASIDE.fullmatch(answer)
+    if found is None:
+        return None
+    letter, text = found["letter"].upper(), found["after"] or found["inner"]
+    # C - 3 is a difference.
+    if _ASIDE_DOUBT.search(text) or not re.search("[A-Za-z]{2}", text):
+        return None
+    is_option = not _REJECTION.fullmatch(text) and _describes(text, letter)
+    return Option(letter, text) if is_option else None
 
 
 def _content(text: str) -> frozenset[str]:

@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from perl_jax.rewards.words import CARDINALS, ORDINALS, PICTURE
 
 _PLACE = (
-    r"(?:left|right|top|bottom|middle|center|centre|upper|lower|last)(?:[- ](?:left|right|center))?"
+    r"(?:leftmost|rightmost|left|right|top|bottom|middle|center|centre|upper|lower|last)"
+    r"(?:[- ](?:left|right|center))?"
 )
 _ORDINAL = "|".join(ORDINALS)
 _REFERENCE = re.compile(
     rf"(?:the\s+)?(?:"
-    rf"(?P<noun>{PICTURE})s?\s*(?:no\.?\s*|number\s*|#\s*)?\(?(?P<number>[0-9]{{1,3}})\)?"
+    rf"(?P<noun>{PICTURE})s?\s*(?:no\.?\s*|number\s*|#\s*|[-_]\s*)?\(?(?P<number>[0-9]{{1,3}})\)?"
     r"|(?:#|no\.?|number)\s*(?P<numbered>[0-9]{1,3})"
     rf"|(?P<ordinal>{_ORDINAL})(?P<counted>\s+(?:{PICTURE}s?|one))?"
-    rf"|(?P<place>{_PLACE})(?P<placed>\s+(?:{PICTURE}|one|side))?"
+    rf"|(?P<place>{_PLACE})(?P<placed>\s+(?:{PICTURE}|one|side|corner))?"
     rf"|(?:{PICTURE}|one)\s+(?:on|at|in|to)\s+the\s+(?P<where>{_PLACE})(?:\s+side)?"
     r"|(?:on|at|in)\s+the\s+(?P<there>left|right|middle|center|centre|top|bottom)"
     r"|(?P<bare>[0-9]{1,3}))"
@@ -23,6 +24,7 @@ _WORDED = re.compile(rf"((?:the\s+)?{PICTURE}\s+)([a-z]+)")
 _COUNTED = re.compile(rf"(?:the\s+)?(?:{_ORDINAL})\s+{PICTURE}s", re.IGNORECASE)
 _BARE_ORDINAL = re.compile(rf"(?:the\s+)?(?:{_ORDINAL})", re.IGNORECASE)
 _CENTER = re.compile("centre|middle")
+_TOP, _BOTTOM = re.compile("upper"), re.compile("lower")
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ def read_reference(words: str) -> Reference | None:
         number = str(ORDINALS[found["ordinal"]])
         return Reference(number, "named" if found["counted"] else "ordinal")
     if place := found["place"] or found["where"] or found["there"]:
-        return Reference(_CENTER.sub("center", place).replace("-", " "), "place")
+        place = _BOTTOM.sub("bottom", _TOP.sub("top", _CENTER.sub("center", place)))
+        return Reference(place.replace("-", " "), "place")
     return Reference(str(int(found["bare"])), "bare")
 
 

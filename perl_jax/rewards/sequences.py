@@ -7,20 +7,32 @@ from typing import Literal
 Joint = Literal["comma", "arrow", "and", "or"]
 
 _SEPARATOR = re.compile(
-    r"\\[{}]|[,;]?\s(?P<word>and|or|&)\s|[,;]?\s*\\text\{\s*(?P<text>and|or)\s*\}|[()\[\]{},;→]"
+    r"\\[{}]|[,;]?\s(?:and\s)?(?P<then>then)\s|[,;]?\s(?P<word>and|or|&)\s|(?P<sign>\\(?:lor|land|vee|wedge))(?![a-z])|[,;]?\s*\\text\{\s*(?P<text>and|or)\s*\}|[()\[\]{},;→]"
 )
+_SIGNS = {"\\lor": "or", "\\vee": "or", "\\land": "and", "\\wedge": "and"}
 _OPENING = ("(", "[", "{", "\\{")
 _CLOSING = (")", "]", "}", "\\}")
 _BLOCK = re.compile(
     r"\\begin\{(?P<name>[pbB]?matrix|smallmatrix|cases)\}(?P<body>.*)\\end\{(?P=name)\}", re.DOTALL
 )
 _ARRAY = re.compile(
-    r"[(\[]\s*\\begin\{array\}\{[clr| ]*\}(?P<body>.*)\\end\{array\}\s*[)\]]", re.DOTALL
+    r"(?P<open>[(\[]|\\\{)\s*\\begin\{array\}\s*\{[clr| ]*\}(?P<body>.*)"
+    r"\\end\{array\}\s*(?:[)\]]|\.?)",
+    re.DOTALL,
 )
 _ORDER = re.compile(
     r"[1-9][0-9]?(?:(?:\s*-\s*[1-9][0-9]?){2,}|(?:\s*>\s*[1-9][0-9]?){2,})"
     r"|[A-J](?:(?:\s*-\s*[A-J]){2,}|(?:\s*>\s*[A-J]){2,})"
 )
+_BOTH_SIGNS = re.compile(r"\\pm(?![a-z])")
+_LEADING_PLUS = re.compile(r"^((?:[^=]*=)?)\s*\+\s*")
+_BOTH = re.compile(r"both\s+((?:(?!\band\b)[^,;])*\sand\s(?:(?!\band\b)[^,;])*)", re.IGNORECASE)
+_TRANSPOSED = re.compile(r"(?<=[)\]])\s*\^\s*\{?\s*(?:T|\\top)\s*\}?$")
+_NAMED = re.compile(r"(\([A-Za-z](?:\s*,\s*[A-Za-z])+\s*\))\s*=\s*(\(.*\))", re.DOTALL)
+_BLOCK_LABEL = re.compile(
+    r"^(?:[A-Za-z](?:_[0-9A-Za-z])?|[a-z]\([a-z]\))\s*=\s*(?=\\begin|[(\[]\s*\\begin)"
+)
+_CONDITION = re.compile(r"^(?:\\text\s*\{\s*(?:if|for|when|where)\s*\}|(?:if|for|when|where)\s)\s*")
 _ENCLOSED = re.compile(r"\([0-9]{1,3}\)(?:\s*\([0-9]{1,3}\))+")
 _LETTERS = re.compile(r"(?:\([A-J]\)\s*|[A-J]\s*){2,10}")
 
@@ -53,7 +65,13 @@ def read_sequence(text: str) -> Sequence | None:
                 return None
         elif depth == 0:
             items.append(inner[start : token.start()].strip())
-            joints.add(token["word"] or token["text"] or token.group())
+            joints.add(
+                _SIGNS.get(token["sign"])
+                or token["then"]
+                or token["word"]
+                or token["text"]
+                or token.group()
+            )
             start = token.end()
     items.append(inner[start:].strip())
     if len(items) == 1:
@@ -102,11 +120,54 @@ def read_block(text: str) -> tuple[str, tuple[tuple[str, ...], ...]] | None:
         return None
     body = found["body"].strip().removesuffix("\\\\")
     rows = tuple(
-        tuple(cell.strip().rstrip(",;").strip() for cell in row.split("&"))
+        tuple(_CONDITION.sub("", cell.strip().rstrip(",;").strip()) for cell in row.split("&"))
         for row in body.split("\\\\")
     )
-    kind = "cases" if found.groupdict().get("name") == "cases" else "matrix"
+    part = found.groupdict()
+    kind = "cases" if part.get("name") == "cases" or part.get("open") == r"\{" else "matrix"
     return (kind, rows) if all(cell for row in rows for cell in row) else None
+
+
+def read_rows(text: str) -> tuple[str, tuple[tuple[str, ...], ...]] | None:
+    """Reads ``[[1, 2], [3, 4]]`` as the rows of a matrix, and ``(1, 2)`` as a vector."""
+    rows = read_sequence(_TRANSPOSED.sub("", text.strip()))
+    if rows is None or rows.brackets not in ("[]", "()"):
+        return None
+    cells = [read_sequence(item) for item in rows.items]
+    if not any(cells):
+        return "vector", (rows.items,)
+    if not all(row and row.brackets in ("[]", "()") for row in cells):
+        return None
+    return "matrix", tuple(row.items for row in cells if row)
+
+
+def read_both_signs(text: str) -> Sequence | None:
+    r"""Reads ``x = 2 \pm \sqrt{3}`` as the set of its two values."""
+    if len(_BOTH_SIGNS.findall(text)) != 1 or "\\mp" in text or read_sequence(text):
+        return None
+    more, less = (_BOTH_SIGNS.sub(f" {sign} ", text) for sign in "+-")
+    return Sequence((_LEADING_PLUS.sub(r"\1", more), less.strip()), "", "or")
+
+
+def read_named_values(text: str) -> Sequence | None:
+    """Reads ``(a, b) = (1, 2)`` as a = 1 and b = 2."""
+    found = _NAMED.fullmatch(text.strip())
+    names, values = (read_sequence(found[1]), read_sequence(found[2])) if found else (None, None)
+    if names is None or values is None or len(names.items) != len(values.items):
+        return None
+    pairs = zip(names.items, values.items, strict=True)
+    return Sequence(tuple(f"{name} = {value}" for name, value in pairs), "")
+
+
+def without_block_label(text: str) -> str:
+    """A matrix or system without the ``A =`` or ``f(x) =`` before it."""
+    return _BLOCK_LABEL.sub("", text.strip())
+
+
+def without_both(text: str) -> str:
+    """A text without "both" before the two items that "and" joins."""
+    found = _BOTH.fullmatch(text.strip())
+    return found[1] if found else text
 
 
 def compatible(given: Sequence, truth: Sequence) -> bool:
@@ -124,7 +185,7 @@ def _joint(joints: set[str]) -> Joint:
         return "or"
     if joints & {"and", "&"}:
         return "and"
-    return "arrow" if "→" in joints else "comma"
+    return "arrow" if joints & {"→", "then"} else "comma"
 
 
 def _without_brackets(text: str) -> tuple[str, str]:

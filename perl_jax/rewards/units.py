@@ -3,7 +3,7 @@ r"""Units of measurement: which there are, how they are written, and how they co
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache
 
@@ -26,7 +26,11 @@ _UNITS: Mapping[str, Mapping[str, str]] = {
         "1": "s sec second", "1/1000": "ms millisecond", "60": "min minute", "3600": "h hr hour",
         "86400": "day", "604800": "week", "2629746": "month mo", "31556952": "year yr",
     },
-    "volume": {"1": "L l liter litre", "1/1000": "mL ml milliliter millilitre cc"},
+    "length^3": {
+        "1/1000": "L l liter litre", "1/1000000": "mL ml milliliter millilitre cc",
+        "473176473/125000000000": "gallon gal", "473176473/500000000000": "quart qt",
+        "473176473/1000000000000": "pint",
+    },
     "degree": {"1": "degree deg"},
     "angle": {"1": "anglesign"},
     "celsius": {"1": "celsius"},
@@ -34,26 +38,33 @@ _UNITS: Mapping[str, Mapping[str, str]] = {
     "kelvin": {"1": "kelvin"},
     "K": {"1": "K"},
     "radian": {"1": "rad radian"},
-    "force": {"1": "N newton", "1000": "kN"},
-    "energy": {"1": "J joule", "1000": "kJ", "4184/1000": "cal calorie", "4184": "kcal"},
-    "power": {"1": "W watt", "1000": "kW kilowatt"},
-    "energy use": {"1": "kWh"},
+    "mass length time^-2": {"1000": "N newton", "1000000": "kN"},
+    "mass length^2 time^-2": {
+        "1000": "J joule", "1000000": "kJ", "4184": "cal calorie", "4184000": "kcal",
+        "3600000000": "kWh",
+    },
+    "mass length^2 time^-3": {"1000": "W watt", "1000000": "kW kilowatt"},
     "voltage": {"1": "V volt"},
-    "current": {"1": "amp ampere", "1/1000": "mA"},
-    "resistance": {"1": "Ω ohm"},
-    "pressure": {"1": "Pa pascal", "1000": "kPa"},
-    "frequency": {"1": "Hz hertz", "1000": "kHz"},
+    "current": {"1": "A amp ampere", "1/1000": "mA"},
+    "resistance": {"1": "Ω ohm", "1000": "kΩ kilohm"},
+    "mass length^-1 time^-2": {"1000": "Pa pascal", "1000000": "kPa"},
+    "time^-1": {"1": "Hz hertz", "1000": "kHz"},
     "amount": {"1": "mol mole"},
-    "area": {"1": "acre", "1/1000": "hectare"},
+    "length^2": {"316160658/78125": "acre", "10000": "hectare ha"},
     "usd": {"1": "$ dollar usd", "1/100": "cent"},
     "eur": {"1": "€ euro eur"},
     "gbp": {"1": "£ gbp"},
-    "jpy": {"1": "¥ yen yuan rmb"},
+    "jpy": {"1": "yen jpy"},
+    "cny": {"1": "yuan rmb cny"},
+    "¥": {"1": "¥"},
     "inr": {"1": "₹ rupee rs"},
-    "data": {"1": "byte", "1000": "KB", "1000000": "MB", "1000000000": "GB"},
+    "data": {
+        "1": "byte", "1000": "KB kilobyte", "1000000": "MB megabyte", "1000000000": "GB gigabyte",
+    },
     "bare": {"1": "unit"},
     "points": {"1": "point pt"},
 }  # fmt: skip
+_SINGULARS = {"people": "person", "men": "man", "women": "woman", "children": "child"}
 _SPEEDS = {"mph": "mi/h", "kmh": "km/h", "kph": "km/h", "kmph": "km/h", "fps": "ft/s"}
 
 _TOKEN = re.compile(
@@ -72,10 +83,11 @@ _LONGEST = 60
 
 @dataclass(frozen=True)
 class Unit:
-    """A unit, as powers of dimensions and its size."""
+    """A unit, as powers of dimensions and its size; ``word`` if it is one that has two meanings."""
 
     dimensions: tuple[tuple[str, int], ...]
     size: Fraction = Fraction(1)
+    word: str = field(default="", compare=False)
 
 
 DECADE = Unit((("decade", 1),))
@@ -85,7 +97,14 @@ DECADE = Unit((("decade", 1),))
 def counted(noun: str) -> Unit:
     """The unit of a number of things."""
     noun = noun.casefold()
-    return Unit((("things: " + noun.removesuffix("s"), 1),))
+    return Unit((("things: " + _SINGULARS.get(noun, noun.removesuffix("s")), 1),))
+
+
+def priced(currency: Unit, per: Unit) -> Unit | None:
+    """The unit of ``$12 per hour``; None if the second does not say what it is paid for."""
+    if any(power > 0 for _, power in per.dimensions):
+        return None
+    return Unit(tuple(sorted(currency.dimensions + per.dimensions)), currency.size * per.size)
 
 
 def counts_other_things(label: str, unit: Unit) -> bool:
@@ -104,6 +123,9 @@ def read_unit(text: str) -> Unit | None:
         return None
     text = _CELSIUS.sub(lambda match: " celsius" if match[1] == "C" else " fahrenheit", _bare(text))
     text = re.sub(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ)", " anglesign ", text)
+    text = re.sub(r"\\mu(?![a-z])\s*", "μ", re.sub(r"\\Omega(?![a-z])", "Ω", text))
+    text = re.sub(r"\bUS\s+(?=dollars?\b)", "", text)
+    text = re.sub(r"\bms(?=\^\{?\s*-)", "m s", text)  # no milliseconds
     text = re.sub(r"\bper\b", "/", text, flags=re.IGNORECASE)
     text = re.sub(r"\\(?:cdot|times)\b", "*", text)
     text = re.sub(r"\b(?:square|sq)\b\.?\s*([A-Za-z]+)", r"\1^2", text, flags=re.IGNORECASE)
@@ -119,16 +141,20 @@ def same_dimension(one: Unit, other: Unit) -> bool:
         return True
     kinds = {name for unit in (one, other) for name, _ in unit.dimensions}
     # 30 degrees may mean degrees Celsius, 30° may not; "units" may be any unit.
+    if _names()["£"] in (one, other) and "pound" in (one.word, other.word):
+        return True
+    if kinds in ({"¥", "jpy"}, {"¥", "cny"}):
+        return True
     degrees = kinds in ({"degree", other} for other in ("celsius", "fahrenheit", "angle"))
     return degrees or kinds == {"K", "kelvin"} or "bare" in kinds
 
 
 def may_be_left_out(unit: Unit) -> bool:
-    """Whether a number without this unit may be the same: not for K, as 5K may be 5000.
+    """Whether a number without this unit may be the same: not for K, as 5K may be 5000, nor for A.
 
     Nor for a decade: 1990s is more than the year 1990.
     """
-    return unit not in (_names()["K"], DECADE)
+    return unit not in (_names()["K"], _names()["A"], DECADE)
 
 
 def same_unit(one: Unit, other: Unit) -> bool:
@@ -165,7 +191,8 @@ def _product(text: str) -> Unit | None:
             direction, names = 1, names + 1
     if not names or direction == -1:
         return None
-    return Unit(tuple(sorted((name, power) for name, power in powers.items() if power)), size)
+    word = "pound" if re.fullmatch("pounds?", text, re.IGNORECASE) else ""
+    return Unit(tuple(sorted((name, power) for name, power in powers.items() if power)), size, word)
 
 
 def _named(name: str) -> Unit | None:
@@ -183,8 +210,13 @@ def _named(name: str) -> Unit | None:
 @cache
 def _names() -> Mapping[str, Unit]:
     return {
-        name: Unit(((dimension, 1),), Fraction(size))
+        name: Unit(_powers(dimension), Fraction(size))
         for dimension, sizes in _UNITS.items()
         for size, names in sizes.items()
         for name in names.split()
     }
+
+
+def _powers(dimension: str) -> tuple[tuple[str, int], ...]:
+    parts = (part.partition("^") for part in dimension.split())
+    return tuple(sorted((base, int(power or 1)) for base, _, power in parts))

@@ -57,6 +57,7 @@ _NO_NOUNS = words("""
     negations pluses minuses sums quotients percentages permilles basis tenfolds
     guesses doubts estimates approximations possibilities maybes alternatives candidates bounds
     limits minimums maximums minima maxima averages means ranges intervals uncertainties
+    nots nones nopes noes lots ands ors ifs buts ths nds rds sts trios triplets quartets quintets
     unknowns corrections exceptions denials assumptions suggestions claims
     believes thinks says supposes seems appears becomes contradicts fails lacks needs misses
     differs changes follows works remains
@@ -90,6 +91,9 @@ _DENIAL = re.compile(
     r"|bounds?|lower limit|upper limit|estimated?|previous|earlier|former|rather|other|another|any"
     r"|some|one of|different|unlike|opposite|negative|inverse|reciprocal|excluding|up to"
     r"|unknown|unsure|uncertain|candidates?|alternatives?|false|error|mistaken?|assum\w*|suppos\w*"
+    r"|reject\w*|exclu\w*|eliminat\w*|discard\w*|ruled|crossed|avoid\w*|remov\w*|skip\w*|dropped"
+    r"|ignor\w*|doubt\w*|options?|choices?|cannot|can't|impossible|invalid|bad|fake|trap|decoy"
+    r"|distractor|unlikely|refus\w*|dismiss\w*|disprov\w*|refut\w*|contradict\w*|fail\w*"
     r"|guess\w*|almost|nearly|over|under|half|double|twice|times|plus|factorial|squared|cubed|percent)\b",
     re.IGNORECASE,
 )

@@ -2,24 +2,24 @@
 
 import re
 from dataclasses import dataclass
+from fractions import Fraction
+
+from perl_jax.rewards.dates import read_date, read_time
 
 _NUMBER = r"[$€£]?\s?[0-9]+(?:[.,][0-9]+)*\s?%?"
-_HALF = r"(?P<half>[ap])\s?\.?\s?m\.?"
-_TIME = re.compile(
-    rf"(?P<hour>[0-9]{{1,2}}):(?P<minute>[0-5][0-9])(?::(?P<second>[0-5][0-9]))?(?:\s*{_HALF})?",
-    re.IGNORECASE,
-)
-_HOUR = re.compile(rf"(?P<hour>[0-9]{{1,2}})\s*{_HALF}", re.IGNORECASE)
 _RANGE = re.compile(
     rf"-?\s*{_NUMBER}(?:\s*-{{1,3}}\s*{_NUMBER})+|{_NUMBER}\s+to\s+{_NUMBER}", re.IGNORECASE
 )
 _RANGE_IN_UNITS = re.compile(
     rf"{_NUMBER}(?P<unit>[A-Za-z]{{1,2}})(?:\s*-{{1,3}}\s*{_NUMBER}(?P=unit))+"
 )
-_DATE = re.compile(r"[0-9]{1,4}\s*/\s*[0-9]{1,2}\s*/\s*[0-9]{1,4}")
-_YEAR_FIRST = re.compile(r"([0-9]{4})[-/]([0-9]{1,2})[-/]([0-9]{1,2})")
 _JOINT = re.compile(r"\s*-{1,3}\s*|\s+to\s+", re.IGNORECASE)
 _VERSION = re.compile(r"[A-Za-z]{1,10}\s?[0-9]+(?:\.[0-9]+)+|[0-9]+(?:\.[0-9]+){2,}")
+_RATIO_IN_WORDS = re.compile(r"([0-9.]+)\s+(?:to|is to)\s+([0-9.]+)")
+_FRACTION = re.compile(r"[0-9]+\s*/\s*[0-9]+|\\frac\s*\{[0-9]+\}\s*\{[0-9]+\}")
+_DECIMAL = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
+_LONG_RATIO = re.compile(r"[0-9.]+(?:\s*:\s*[0-9.]+){2,9}")
+_LONGEST = 60
 _PLAIN = re.compile(r"[0-9.,\s]+")
 _RATIO = re.compile(r"[0-9.]+\s*:\s*[0-9.]+")
 
@@ -29,7 +29,7 @@ class Written:
     """A text that is compared part by part.
 
     Attributes:
-        kind: ``time``, ``date``, ``range`` or ``version``.
+        kind: ``time``, ``times`` (from one to another), ``date``, ``range`` or ``version``.
         parts: What must agree.
     """
 
@@ -44,15 +44,13 @@ def read_written(text: str) -> Written | None:
     5-7 would be -2, and 2024-03-01 the number 2020.
     """
     text = text.strip()
-    if found := _TIME.fullmatch(text) or _HOUR.fullmatch(text):
-        part = found.groupdict()
-        minute, second = part.get("minute") or "00", part.get("second") or ""
-        half = (part["half"] or "").casefold()
-        return Written("time", (str(int(part["hour"])), minute, second, half))
-    if found := _YEAR_FIRST.fullmatch(text):
-        return Written("date", tuple(str(int(group)) for group in found.groups()))
-    if _DATE.fullmatch(text):
-        return Written("date", ("/", *(str(int(number)) for number in text.split("/"))))
+    if time := read_time(text):
+        return Written("time", time)
+    if date := read_date(text):
+        return Written("date", date)
+    ends = [read_time(end) for end in _JOINT.split(text)] if len(text) < _LONGEST else []
+    if len(ends) == 2 and all(ends):
+        return Written("times", tuple(part for end in ends if end for part in end))
     if _VERSION.fullmatch(text):
         return Written("version", (text.replace(" ", "").casefold(),))
     if _RANGE.fullmatch(text) or _RANGE_IN_UNITS.fullmatch(text):
@@ -71,8 +69,28 @@ def compare_written(given: str, true: str, *, alone: bool) -> bool | None:
     written, true_written = read_written(given), read_written(true)
     if _RATIO.fullmatch(given.strip()) and _PLAIN.fullmatch(true.strip()):
         return False  # 10:2 names two numbers, and neither is 5
+    ratios = [_RATIO_IN_WORDS.sub(r"\1:\2", text.strip()) for text in (given, true)]
+    if ratios != [given.strip(), true.strip()] and all(map(_RATIO.fullmatch, ratios)):
+        return _parts(ratios[0]) == _parts(ratios[1])  # "3 to 4" and 3:4
+    are_ratios = _LONG_RATIO.fullmatch(given.strip()) and _LONG_RATIO.fullmatch(true.strip())
+    if are_ratios and written is None and true_written is None:
+        return _proportional(_parts(given), _parts(true))
     if true_written is not None:
         return written == true_written
-    if written is None or not alone or (written.kind == "time" and _RATIO.fullmatch(true.strip())):
+    is_ratio = _RATIO.fullmatch(true.strip()) or _FRACTION.fullmatch(true.strip())
+    if written is None or not alone or (written.kind == "time" and is_ratio):
         return None
     return False
+
+
+def _parts(ratio: str) -> list[str]:
+    return [part.strip() for part in ratio.split(":")]
+
+
+def _proportional(given: list[str], true: list[str]) -> bool:
+    """Whether two ratios are the same but for a factor: 2:4:6 is 1:2:3."""
+    if len(given) != len(true) or not all(map(_DECIMAL.fullmatch, given + true)):
+        return False
+    pairs = [(Fraction(one), Fraction(other)) for one, other in zip(given, true, strict=True)]
+    first, true_first = pairs[0]
+    return all(one * true_first == other * first for one, other in pairs)

@@ -28,7 +28,9 @@ def test_the_ground_truth_of_every_form_becomes_text(answer, text):
         (r"<answer>\boxed{7}</answer>", "7"), (r"Answer: $\boxed{7}$.", "7"),
         # What only looks like it stays.
         ("The answer", "The answer"), ("Answers: a list", "Answers: a list"), ("#3", "#3"),
-        ("<answer>1</answer><answer>2</answer>", "<answer>1</answer><answer>2</answer>"),
+        ("<think>3 < 4</think>\n\n7", "7"), ("<answer> 9 </answer>.", "9"), ("Ans: 5", "5"),
+        (r"<think>\boxed{4}</think> \boxed{5}", "5"), ("**Answer:** B", "B"),
+        ("**Answer: B**", "B"), ("<|begin_of_box|>5<|end_of_box|>", "5"),
     ],
 )  # fmt: skip
 def test_a_truth_is_taken_out_of_what_published_rows_put_around_it(written, text):
@@ -40,6 +42,8 @@ def test_a_truth_is_taken_out_of_what_published_rows_put_around_it(written, text
     [
         ("0/0", "divides by zero"), (r"-\frac{4}{0}", "divides by zero"), ("3 1/0", "by zero"),
         ("7/0.0", "divides by zero"), ("...", "no letter and no digit"), ("+", "no letter"),
+        ("<answer>1</answer><answer>2</answer>", "</answer>"), ("<answer>B", "<answer>"),
+        ("B</answer>", "</answer>"), ("5<|im_end|>", "im_end"),
         ("", "empty"), (None, "NoneType"), (r"\boxed{1}, \boxed{2}", "several boxes"),
     ],
 )  # fmt: skip

@@ -18,7 +18,14 @@ LETTERS = ["A", "B", "(C)", "(D)"]
 PICTURES = ["Image 1", "image 4", "the second picture", "fifth photo", "left image"]
 PICTURES += ["the right one"]
 WORDS = ["yes", "no", "red", "a bicycle", "New Delhi", "two dogs"]
-KINDS = (NUMBERS, EXPRESSIONS, LETTERS, PICTURES, WORDS)
+TIMES = ["3:40 pm", "half past nine", "July 4, 2019", "2020-11-05", "March 8", "7 o'clock"]
+MEASURES = ["5 ft 2 in", "1 h 20 min", "two hundred and five", "3/4 cup", "$6 per hour", "4:3"]
+FORMULAS = ["H2O", "CO_2", r"\mathrm{NH_4^+}", "Al2O3"]
+STRETCHES = ["x > 3", r"x \leq -2", "(1, 5)", "[2, 7)", "-4 < x < 0", r"\{y \mid y > 9\}"]
+POINTS = ["(2, -3)", r"\langle 4, 1 \rangle", r"\begin{pmatrix} 6 \\ 5 \end{pmatrix}"]
+NAMES = [r"\angle ABC", r"\triangle DEF", "15% off", "the Eiffel Tower", "J. K. Rowling"]
+KINDS = (NUMBERS, EXPRESSIONS, LETTERS, PICTURES, WORDS, TIMES, MEASURES, FORMULAS, STRETCHES)
+KINDS += (POINTS, NAMES)
 
 JOINTS = [
     " or ", " and ", ", ", "; ", " ", r"\quad ", r" \text{ or } ", r"\text{ and }", " vs ", " but ",
@@ -51,8 +58,8 @@ def test_an_answer_that_names_two_values_earns_nothing_for_either(grader):
         for joint in JOINTS
         for truth in (one, other)
     ]
-    assert len(rows) > 15_000
-    # All of them take half a minute; these are some.
+    assert len(rows) > 25_000
+    # All of them take a minute; these are some.
     assert points(grader, random.Random(0).sample(rows, 4000)) == []
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perl_jax.rewards.numeric import divides_by_zero, read_number
+from perl_jax.rewards.numeric import Tolerance, divides_by_zero, read_number, same_number
 
 
 @pytest.mark.parametrize(
@@ -54,3 +54,20 @@ def test_any_text_is_a_number_or_none(text):
 )  # fmt: skip
 def test_a_fraction_over_zero_is_known(text, zero):
     assert divides_by_zero(text) is zero
+
+
+@pytest.mark.parametrize(
+    ("text", "other", "same"),
+    [
+        ("5 ft 6 in", "66 inches", True), ("5 ft 6 in", "5.5 ft", True),
+        ("5 ft 6 in", "5.5", False),
+        ("1h 30m", "90 min", True), ("5'6\"", "5 ft 6 in", True), ("6'", "6", False),
+    ],
+)  # fmt: skip
+def test_a_measure_in_two_units_needs_a_unit_on_the_other_side(text, other, same):
+    assert same_number(read_number(text), read_number(other), Tolerance()) is same
+
+
+@pytest.mark.parametrize("text", ["5 ft 13 in", "6 in 5 ft", "5 ft 2 kg", "5 ft 2", "5 ft or 2 in"])
+def test_units_that_do_not_get_smaller_are_no_measure(text):
+    assert read_number(text) is None
