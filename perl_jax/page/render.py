@@ -1,0 +1,148 @@
+"""Renders the page about a run."""
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from markupsafe import Markup
+
+from perl_jax.inspection.pages import environment
+from perl_jax.legible import legible
+from perl_jax.page import numbers
+from perl_jax.page.cards import Card, card
+from perl_jax.page.charts import FRAME, learning_curves
+from perl_jax.page.groups import Group, read_groups
+from perl_jax.page.pictures import read_pictures, style_of
+from perl_jax.page.run import RunRecord, read_run
+from perl_jax.page.run_files import RunFiles
+from perl_jax.page.sample import Logged, choose
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_BYTES_OF_A_GROUP = 24_000
+_LEAST_GROUPS = 200
+# The longest side of a picture, and the most characters of a response: what fits is chosen.
+_DETAILS = ((192, 8_000), (160, 3_000), (128, 1_500), (96, 800), (72, 400))
+
+
+@dataclass(frozen=True)
+class Written:
+    """A page, and how many of the groups of the run it shows."""
+
+    text: str
+    shown: int
+    logged: int
+
+
+def render(files: RunFiles, limit: int) -> Written:
+    """The page about a run, with at most ``limit`` of its groups.
+
+    It has at most 24 kB for each of them, and at least for 200: pictures become smaller, and
+    responses lose their middle, until it has. If that is not enough, fewer groups are shown.
+
+    Raises:
+        ValueError: It is no work directory of a run, or a file is damaged.
+    """
+    run = read_run(files)
+    logged = Logged.of(read_groups(files))
+    chosen = choose(logged, limit)
+    # The run may log more meanwhile.
+    found = [group for group in read_groups(files) if (group.step, group.group) in chosen]
+    groups = sorted(found, key=lambda group: (group.step, group.group))
+    most_bytes = max(limit, _LEAST_GROUPS) * _BYTES_OF_A_GROUP
+    while True:
+        for detail in _DETAILS:
+            text = _page(files, run, logged, groups, detail)
+            if len(text.encode()) <= most_bytes or not groups:
+                return Written(text, len(groups), logged.total)
+        chosen = choose(logged, len(groups) // 2)
+        groups = [group for group in groups if (group.step, group.group) in chosen]
+
+
+def _page(
+    files: RunFiles,
+    run: RunRecord,
+    logged: Logged,
+    groups: Sequence[Group],
+    detail: tuple[int, int],
+) -> str:
+    max_side, max_characters = detail
+    pictures = read_pictures(files, (digest for one in groups for digest in one.images), max_side)
+    cards = [card(group, pictures, max_characters) for group in groups]
+    templates = environment(_TEMPLATES)
+    style = templates.get_template("report.css").render()
+    drawn = style_of(pictures.values())
+    script = templates.get_template("report.js").render()
+    main, everything = numbers.settings(run.config)
+    cut = any(len(text) > max_characters for one in groups for of in one.responses for text in of)
+    return templates.get_template("report.html").render(
+        name=legible(run.name, 200),
+        run=run,
+        policy=_policy([style, drawn], script),
+        # These are whole: no text of the data is in them.
+        style=Markup(style),
+        pictures=Markup(drawn),
+        script=Markup(script),
+        result=numbers.result(run),
+        best=numbers.best(run),
+        settings=main,
+        every_setting=everything,
+        metrics=numbers.metrics(run),
+        frame=FRAME,
+        curves=learning_curves(run.metrics),
+        filtering=numbers.filter_charts(run.metrics),
+        refusals=numbers.refusals(run.metrics),
+        skipped=numbers.left_out(run.metrics, "skipped"),
+        filtered=numbers.left_out(run.metrics, "filtered"),
+        sources=_sources(logged),
+        outcomes=[legible(one.replace("_", " "), 200) for one in _outcomes(logged)],
+        evaluations=numbers.evaluation_tables(run),
+        headings=tuple(zip(numbers.HEADINGS, numbers.MEANINGS, strict=True)),
+        cards=cards,
+        total=logged.total,
+        choices=_choices(cards),
+        limits=(max_side, max_characters if cut else None),
+        missing=sum(digest not in pictures for one in groups for digest in one.images),
+    )
+
+
+def _policy(styles: Sequence[str], script: str) -> str:
+    """What the page lets a browser do: show its own pictures, and run its own script."""
+    allowed = " ".join(map(_hash, styles))
+    return (
+        f"default-src 'none'; img-src data:; style-src {allowed}; script-src {_hash(script)}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _sources(logged: Logged) -> list[tuple[str, int, list[int], int, int]]:
+    """Of each source: its groups, those of each outcome, those permuted, and those that flip."""
+    outcomes = _outcomes(logged)
+    return [
+        (
+            legible(source, 200),
+            len(keys),
+            [logged.outcomes[source, outcome] for outcome in outcomes],
+            logged.permuted[source],
+            logged.flips[source],
+        )
+        for source, keys in sorted(logged.keys.items())
+    ]
+
+
+def _outcomes(logged: Logged) -> list[str]:
+    return sorted({outcome for _, outcome in logged.outcomes})
+
+
+def _choices(cards: Sequence[Card]) -> dict[str, list[str]]:
+    """What the filters offer."""
+    return {
+        "step": [str(step) for step in sorted({one.step for one in cards})],
+        "source": sorted({one.source for one in cards}),
+        "outcome": sorted({one.outcome for one in cards}),
+    }
