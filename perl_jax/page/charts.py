@@ -12,6 +12,7 @@ from perl_jax.training.display.panels import PANELS, Panel, moving_average, wind
 
 # A screen shows no more.
 _MOST_POINTS = 300
+_MOST_DOTS = 30
 _LEAST_TICKS = 3
 
 
@@ -96,7 +97,7 @@ def line_chart(panel: Panel, rows: Rows) -> Chart | None:
             label, values = f"mean of {window}", moving_average(values, window)
             curves.append(Curve(label, color, plane.path(steps, values)))
         else:
-            dots = plane.dots(steps, values) if len(steps) <= 2 * _LEAST_TICKS * 10 else ()
+            dots = plane.dots(steps, values) if len(steps) <= _MOST_DOTS else ()
             curves.append(Curve(label, color, plane.path(steps, values), dots=dots))
     words = "; ".join(_words(label, steps, values) for label, steps, values in found)
     return Chart(panel.title, panel.unit, tuple(curves), plane.x_ticks, plane.y_ticks, words)
@@ -114,7 +115,7 @@ def band_chart(title: str, unit: str, metrics: Sequence[tuple[str, str]], rows: 
         for name, label in metrics
     ]
     tops = np.cumsum([values for _, values in layers], axis=0)
-    plane = _Plane.of([steps], [tops[-1]], (0.0, max(1.0, float(tops[-1].max()))))
+    plane = _Plane.of([steps], [tops[-1]], (0.0, 1.05 * float(tops[-1].max()) or 1.0))
     floors = np.vstack([np.zeros_like(steps), tops[:-1]])
     curves = tuple(
         Curve(label, color, plane.band(steps, floor, top), filled=True)

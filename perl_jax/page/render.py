@@ -2,7 +2,7 @@
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from perl_jax.page import numbers
 from perl_jax.page.cards import Card, card
 from perl_jax.page.charts import FRAME, learning_curves
 from perl_jax.page.groups import Group, read_groups
-from perl_jax.page.pictures import read_pictures, style_of
+from perl_jax.page.pictures import Picture, read_pictures, style_of
 from perl_jax.page.run import RunRecord, read_run
 from perl_jax.page.run_files import RunFiles
 from perl_jax.page.sample import Logged, choose
@@ -22,8 +22,12 @@ from perl_jax.page.sample import Logged, choose
 _TEMPLATES = Path(__file__).parent / "templates"
 _BYTES_OF_A_GROUP = 24_000
 _LEAST_GROUPS = 200
-# The longest side of a picture, and the most characters of a response: what fits is chosen.
-_DETAILS = ((192, 8_000), (160, 3_000), (128, 1_500), (96, 800), (72, 400))
+# The longest side of a picture, and the most characters of a response: the first that fits.
+_SIDES = (192, 160, 128, 96, 72)
+_CHARACTERS = (8_000, 3_000, 1_500, 800, 400, 200)
+# The part of a page that pictures may take, and how many of them tell what all will take.
+_PART_OF_PICTURES = 0.4
+_MEASURED = 20
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,8 @@ class Written:
 def render(files: RunFiles, limit: int) -> Written:
     """The page about a run, with at most ``limit`` of its groups.
 
-    It has at most 24 kB for each of them, and at least for 200: pictures become smaller, and
-    responses lose their middle, until it has. If that is not enough, fewer groups are shown.
+    It has at most 24 kB for each of them, or 4.8 MB: pictures become smaller, and responses lose
+    their middle, until it has. If that is not enough, fewer groups are shown.
 
     Raises:
         ValueError: It is no work directory of a run, or a file is damaged.
@@ -52,23 +56,37 @@ def render(files: RunFiles, limit: int) -> Written:
     groups = sorted(found, key=lambda group: (group.step, group.group))
     most_bytes = max(limit, _LEAST_GROUPS) * _BYTES_OF_A_GROUP
     while True:
-        for detail in _DETAILS:
-            text = _page(files, run, logged, groups, detail)
+        side, pictures = _pictures(files, groups, most_bytes)
+        for characters in _CHARACTERS:
+            text = _page(run, logged, groups, pictures, (side, characters))
             if len(text.encode()) <= most_bytes or not groups:
                 return Written(text, len(groups), logged.total)
-        chosen = choose(logged, len(groups) // 2)
+        chosen = choose(Logged.of(groups), len(groups) // 2)
         groups = [group for group in groups if (group.step, group.group) in chosen]
 
 
+def _pictures(
+    files: RunFiles, groups: Sequence[Group], most_bytes: int
+) -> tuple[int, Mapping[str, Picture]]:
+    """The longest side of pictures that a page of this size can hold, and the pictures."""
+    digests = list(dict.fromkeys(digest for one in groups for digest in one.images))
+    measured = digests[:: max(1, len(digests) // _MEASURED)]
+    for side in _SIDES:
+        sample = read_pictures(files, measured, side)
+        size = sum(len(one.copy.uri) for one in sample.values()) * len(digests)
+        if size <= _PART_OF_PICTURES * most_bytes * len(measured):
+            break
+    return side, read_pictures(files, digests, side)
+
+
 def _page(
-    files: RunFiles,
     run: RunRecord,
     logged: Logged,
     groups: Sequence[Group],
-    detail: tuple[int, int],
+    pictures: Mapping[str, Picture],
+    limits: tuple[int, int],
 ) -> str:
-    max_side, max_characters = detail
-    pictures = read_pictures(files, (digest for one in groups for digest in one.images), max_side)
+    max_side, max_characters = limits
     cards = [card(group, pictures, max_characters) for group in groups]
     templates = environment(_TEMPLATES)
     style = templates.get_template("report.css").render()
