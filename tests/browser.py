@@ -87,7 +87,8 @@ class Browser:
     def press(self, *keys: str) -> None:
         """Presses keys of the keyboard, one after another; a character types itself."""
         for key in keys:
-            code, text = _KEYS.get(key, (ord(key[0].upper()), key))
+            # A letter's code is that of its capital; what else types itself needs none.
+            code, text = _KEYS.get(key, (ord(key.upper()) if key.isalnum() else 0, key))
             for kind in ("keyDown", "keyUp"):
                 typed = {"text": text} if text and kind == "keyDown" else {}
                 self.call(
