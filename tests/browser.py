@@ -87,8 +87,7 @@ class Browser:
     def press(self, *keys: str) -> None:
         """Presses keys of the keyboard, one after another; a character types itself."""
         for key in keys:
-            # A letter's code is that of its capital; what else types itself needs none.
-            code, text = _KEYS.get(key, (ord(key.upper()) if key.isalnum() else 0, key))
+            code, text = _KEYS[key] if key in _KEYS else (_code(key), key)
             for kind in ("keyDown", "keyUp"):
                 typed = {"text": text} if text and kind == "keyDown" else {}
                 self.call(
@@ -126,6 +125,11 @@ class Browser:
             self._unread += data
         message, _, self._unread = self._unread.partition(b"\0")
         return json.loads(message)
+
+
+def _code(character: str) -> int:
+    """The code of the key of a character: a letter's is that of its capital, others need none."""
+    return ord(character.upper()) if character.isalnum() else 0
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from perl_jax.training.display.metrics import find_metric
 from perl_jax.training.display.panels import Panel
 
 _MAX_CHARACTERS = 300
+_MOST_DETAILED = 20
 # The settings that a reader looks for first; those that a run does not have are left out.
 _MAIN = (
     "model.path", "steps", "seed", "objective.preset", "objective.kl_coefficient",
@@ -141,7 +142,7 @@ def shown(value: float, unit: str, sign: str = "") -> str:
     if math.isnan(value):
         return "-"
     if unit == "share":
-        return f"{100 * value:{sign}.1f} %"
+        return f"{100 * value:{sign}.1f} {'points' if sign else '%'}"
     return f"{value:{sign},.0f}" if value == round(value) else f"{value:{sign},.2f}"
 
 
@@ -165,6 +166,14 @@ def evaluation_tables(run: RunRecord) -> list[Part]:
         rows += [(_short(name), _cells(one)) for name, one in evaluation.by_source.items()]
         parts.append(Part(step, rows))
     return parts
+
+
+def spread(parts: Sequence[Part]) -> Sequence[Part]:
+    """At most 20 of them, the first and the last among them."""
+    if len(parts) <= _MOST_DETAILED:
+        return parts
+    last = _MOST_DETAILED - 1
+    return [parts[turn * (len(parts) - 1) // last] for turn in range(_MOST_DETAILED)]
 
 
 def _cells(scores: Scores) -> list[str]:

@@ -92,6 +92,7 @@ def _page(
     style = templates.get_template("report.css").render()
     drawn = style_of(pictures.values())
     script = templates.get_template("report.js").render()
+    evaluations = numbers.evaluation_tables(run)
     main, everything = numbers.settings(run.config)
     cut = any(len(text) > max_characters for one in groups for of in one.responses for text in of)
     return templates.get_template("report.html").render(
@@ -115,7 +116,8 @@ def _page(
         filtered=numbers.left_out(run.metrics, "filtered"),
         sources=_sources(logged),
         outcomes=[legible(one.replace("_", " "), 200) for one in _outcomes(logged)],
-        evaluations=numbers.evaluation_tables(run),
+        evaluations=evaluations,
+        detailed=numbers.spread(evaluations),
         headings=tuple(zip(numbers.HEADINGS, numbers.MEANINGS, strict=True)),
         cards=cards,
         total=logged.total,

@@ -21,7 +21,7 @@ def test_the_result_is_the_first_and_the_last_evaluation():
         metrics = rows
 
     assert numbers.result(Run) == [
-        ("accuracy", "25.0 %", "75.0 %", "+50.0 %"),
+        ("accuracy", "25.0 %", "75.0 %", "+50.0 points"),
         ("examples", "8", "8", "+0"),
     ]
     assert numbers.best(Run) == (2, "75.0 %")
@@ -40,6 +40,14 @@ def test_every_statistic_is_a_column_of_every_evaluation(tmp_path):
     assert cells["accuracy_all_orders"] == "75.0 %"
     assert cells["order_consistency"] == "50.0 %"
     assert (cells["length"], cells["examples"]) == ("3", "2")
+
+
+def test_of_many_evaluations_some_are_shown_in_detail():
+    parts = [numbers.Part(step, []) for step in range(0, 1010, 10)]
+    shown = [part.step for part in numbers.spread(parts)]
+    assert (len(shown), shown[0], shown[-1]) == (20, 0, 1000)
+    assert sorted(set(shown)) == shown
+    assert numbers.spread(parts[:20]) == parts[:20]
 
 
 def test_reasons_come_with_their_share_and_their_meaning():

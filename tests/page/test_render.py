@@ -63,7 +63,8 @@ def test_a_page_shows_the_run_its_curves_its_evaluations_and_its_groups(tmp_path
     assert [card.one("h3").text for card in page.all("group")] == [
         "step 1, group 0", "step 2, group 0",
     ]  # fmt: skip
-    assert "After step 2, by source and kind" in page.text
+    summaries = [one.text for one in page.one("main").all("summary")]
+    assert "After step 2" in summaries
     assert "Showing 2 of 2 groups" in page.text
 
 
