@@ -114,13 +114,13 @@ def read_groups(files: RunFiles) -> Iterator[Group]:
     if file is not None:
         for row in ResumableLog(file, "step").rows():
             yield Group.of(row, name)
-    found = {name: match for name in files.names(ROLLOUTS) if (match := _STEP_FILE.fullmatch(name))}
+    names = files.names(ROLLOUTS)
+    found = {name: match for name in names if (match := _STEP_FILE.fullmatch(name))}
     for name, match in sorted(found.items(), key=lambda item: int(item[1][1])):
         file = files.find(name)
         if file is not None:
-            read = _from_parquet if match[2] == "parquet" else _from_gzip
-            for row in read(file, name):
-                yield Group.of(row, name)
+            for one in (_from_parquet if match[2] == "parquet" else _from_gzip)(file, name):
+                yield Group.of(one, name)
 
 
 def _from_gzip(file: Path, name: str) -> Iterator[Mapping[str, Any]]:
