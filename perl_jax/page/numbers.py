@@ -138,11 +138,11 @@ def left_out(rows: Rows, kind: str) -> list[Reason]:
 
 
 def shown(value: float, unit: str, sign: str = "") -> str:
-    """A number as a reader wants it: shares as percentages, counts whole."""
+    """A number as a reader wants it: shares in percent, counts whole; with a sign, a difference."""
     if math.isnan(value):
         return "-"
     if unit == "share":
-        return f"{100 * value:{sign}.1f} {'points' if sign else '%'}"
+        return f"{100 * value:{sign}.1f}" + ("" if sign else " %")
     return f"{value:{sign},.0f}" if value == round(value) else f"{value:{sign},.2f}"
 
 

@@ -21,7 +21,7 @@ def test_the_result_is_the_first_and_the_last_evaluation():
         metrics = rows
 
     assert numbers.result(Run) == [
-        ("accuracy", "25.0 %", "75.0 %", "+50.0 points"),
+        ("accuracy", "25.0 %", "75.0 %", "+50.0"),
         ("examples", "8", "8", "+0"),
     ]
     assert numbers.best(Run) == (2, "75.0 %")
