@@ -26,12 +26,19 @@ class Panel:
 _SHARE = (-0.03, 1.03)
 PANELS = (
     Panel("Training accuracy", "share right", (("reward/accuracy", ""),), limits=_SHARE),
-    Panel(
-        "Held-out examples",
-        "share",
-        tuple((f"eval/{n}", n.replace("_", " ")) for n, one in STATISTICS.items() if one.curve),
-        smooth=False,
-        limits=_SHARE,
+    *(
+        Panel(
+            title,
+            "share",
+            tuple(
+                (f"eval/{name}", name.replace("_", " "))
+                for name, one in STATISTICS.items()
+                if one.curve == title
+            ),
+            smooth=False,
+            limits=_SHARE,
+        )
+        for title in dict.fromkeys(one.curve for one in STATISTICS.values() if one.curve)
     ),
     Panel("Supervised loss", "nats per token", (("supervised/loss", ""),)),
     Panel("Response length", "tokens", (("rollout/length", ""),)),

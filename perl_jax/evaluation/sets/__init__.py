@@ -1,0 +1,1 @@
+"""The published benchmarks, one module each."""

@@ -1,0 +1,17 @@
+"""The benchmarks by name."""
+
+from perl_jax.evaluation.benchmark import Benchmark
+from perl_jax.settings import suggestion
+
+_ALL: tuple[Benchmark, ...] = ()
+
+BENCHMARKS: dict[str, Benchmark] = {one.name: one for one in _ALL}
+"""What ``--benchmark`` takes."""
+
+
+def benchmark(name: str) -> Benchmark:
+    """Returns the benchmark with this name; raises ValueError if there is none."""
+    if name not in BENCHMARKS:
+        hint = suggestion(name, BENCHMARKS)
+        raise ValueError(f"no benchmark {name!r}{hint}; expected one of {', '.join(BENCHMARKS)}")
+    return BENCHMARKS[name]
