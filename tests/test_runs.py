@@ -175,23 +175,6 @@ def test_rollouts_curves_settings_and_event_files_are_there(workdir):
     assert read_config(TrainConfig, stored) == read_config(TrainConfig, given)
 
 
-def test_the_report_of_a_run_shows_all_that_it_logged(workdir, tmp_path):
-    report_main([f"--workdir={workdir}", f"--out={tmp_path / 'report.html'}"])
-    page = read_page((tmp_path / "report.html").read_text())
-    lines = (workdir / "rollouts.jsonl").read_text().splitlines()
-    assert len(page.all("group")) == len(lines)
-    assert page.all("picture")
-    assert not page.all("broken")
-    assert not page.all("none")[1:], "filters need JavaScript, and nothing is missing"
-
-
-def test_the_report_of_a_warm_start_has_curves_and_no_rollouts(warmstarted, tmp_path):
-    report_main([f"--workdir={warmstarted}", f"--out={tmp_path / 'report.html'}"])
-    page = read_page((tmp_path / "report.html").read_text())
-    assert "Supervised loss" in [chart.one("strong").text for chart in page.all("chart")]
-    assert "No rollouts were logged." in [one.text for one in page.all("none")]
-
-
 def test_a_checkpoint_is_exported_as_the_model_directory_that_the_run_left(workdir, tmp_path):
     export_main([f"--workdir={workdir}", f"--out={tmp_path / 'latest'}"])
     at_the_end = load_file(workdir / "export" / "model.safetensors")
@@ -358,3 +341,20 @@ def test_a_work_directory_goes_on_with_its_own_run_alone(change, message, workdi
     run = partial(runs.train, read_config(TrainConfig, settings(**change)), workdir)
     with pytest.raises(runs.RUN_ERRORS, match=message):
         run()
+
+
+def test_the_report_of_a_run_shows_all_that_it_logged(workdir, tmp_path):
+    report_main([f"--workdir={workdir}", f"--out={tmp_path / 'report.html'}"])
+    page = read_page((tmp_path / "report.html").read_text())
+    lines = (workdir / "rollouts.jsonl").read_text().splitlines()
+    assert len(page.all("group")) == len(lines)
+    assert page.all("picture")
+    assert not page.all("broken")
+    assert not page.all("none")[1:], "filters need JavaScript, and nothing is missing"
+
+
+def test_the_report_of_a_warm_start_has_curves_and_no_rollouts(warmstarted, tmp_path):
+    report_main([f"--workdir={warmstarted}", f"--out={tmp_path / 'report.html'}"])
+    page = read_page((tmp_path / "report.html").read_text())
+    assert "Supervised loss" in [chart.one("strong").text for chart in page.all("chart")]
+    assert "No rollouts were logged." in [one.text for one in page.all("none")]
