@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from markupsafe import Markup
 
@@ -86,45 +87,64 @@ def _page(
     pictures: Mapping[str, Picture],
     limits: tuple[int, int],
 ) -> str:
-    max_side, max_characters = limits
-    cards = [card(group, pictures, max_characters) for group in groups]
     templates = environment(_TEMPLATES)
     style = templates.get_template("report.css").render()
     drawn = style_of(pictures.values())
     script = templates.get_template("report.js").render()
-    evaluations = numbers.evaluation_tables(run)
-    main, everything = numbers.settings(run.config)
-    cut = any(len(text) > max_characters for one in groups for of in one.responses for text in of)
     return templates.get_template("report.html").render(
-        name=legible(run.name, 200),
-        run=run,
         policy=_policy([style, drawn], script),
         # These are whole: no text of the data is in them.
         style=Markup(style),
         pictures=Markup(drawn),
         script=Markup(script),
-        result=numbers.result(run),
-        best=numbers.best(run),
-        settings=main,
-        every_setting=everything,
-        metrics=numbers.metrics(run),
         frame=FRAME,
-        curves=learning_curves(run.metrics),
-        filtering=numbers.filter_charts(run.metrics),
-        refusals=numbers.refusals(run.metrics),
-        skipped=numbers.left_out(run.metrics, "skipped"),
-        filtered=numbers.left_out(run.metrics, "filtered"),
-        sources=_sources(logged),
-        outcomes=[legible(one.replace("_", " "), 200) for one in _outcomes(logged)],
-        evaluations=evaluations,
-        detailed=numbers.spread(evaluations),
-        headings=tuple(zip(numbers.HEADINGS, numbers.MEANINGS, strict=True)),
-        cards=cards,
-        total=logged.total,
-        choices=_choices(cards),
-        limits=(max_side, max_characters if cut else None),
-        missing=sum(digest not in pictures for one in groups for digest in one.images),
+        **_numbers(run),
+        **_groups(logged, groups, pictures, limits),
     )
+
+
+def _numbers(run: RunRecord) -> dict[str, Any]:
+    """What the page shows of the run itself."""
+    main, everything = numbers.settings(run.config)
+    evaluations = numbers.evaluation_tables(run)
+    return {
+        "name": legible(run.name, 200),
+        "run": run,
+        "result": numbers.result(run),
+        "best": numbers.best(run),
+        "settings": main,
+        "every_setting": everything,
+        "metrics": numbers.metrics(run),
+        "curves": learning_curves(run.metrics),
+        "filtering": numbers.filter_charts(run.metrics),
+        "refusals": numbers.refusals(run.metrics),
+        "skipped": numbers.left_out(run.metrics, "skipped"),
+        "filtered": numbers.left_out(run.metrics, "filtered"),
+        "evaluations": evaluations,
+        "detailed": numbers.spread(evaluations),
+        "headings": tuple(zip(numbers.HEADINGS, numbers.MEANINGS, strict=True)),
+    }
+
+
+def _groups(
+    logged: Logged,
+    groups: Sequence[Group],
+    pictures: Mapping[str, Picture],
+    limits: tuple[int, int],
+) -> dict[str, Any]:
+    """What the page shows of the log of rollouts."""
+    max_side, max_characters = limits
+    cards = [card(group, pictures, max_characters) for group in groups]
+    cut = any(len(text) > max_characters for one in groups for of in one.responses for text in of)
+    return {
+        "sources": _sources(logged),
+        "outcomes": [legible(one.replace("_", " "), 200) for one in _outcomes(logged)],
+        "cards": cards,
+        "total": logged.total,
+        "choices": _choices(cards),
+        "limits": (max_side, max_characters if cut else None),
+        "missing": sum(digest not in pictures for one in groups for digest in one.images),
+    }
 
 
 def _policy(styles: Sequence[str], script: str) -> str:
