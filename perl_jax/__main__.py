@@ -23,6 +23,7 @@ COMMANDS = {
     "generate": ("perl_jax.generate", "ask a model questions about images"),
     "export": ("perl_jax.export", "write a checkpoint of a run as a Hugging Face directory"),
     "plan": ("perl_jax.plan", "tell memory and time of a run on chips that are not at hand"),
+    "report": ("perl_jax.report", "write a page about a run, with its rollouts"),
     "check": ("perl_jax.check", "find what would make a launch fail, before chips are asked for"),
     "lint": ("perl_jax.data.lint", "count the rows that can be permuted, and those that are bad"),
     "show": ("perl_jax.data.show", "write a page that shows rows and their permutation"),

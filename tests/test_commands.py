@@ -31,6 +31,7 @@ CONFIGURED = {
 WRONG = {
     "generate": ["--model={tmp}/none", "--prompt=What?"],
     "export": ["--workdir={tmp}/none", "--out={tmp}/out"],
+    "report": ["--workdir={tmp}/none", "--out={tmp}/page.html"],
     "build": ["mantis_nlvr", "--data={tmp}", "--out={tmp}/out"],
 }
 
@@ -109,9 +110,9 @@ def test_the_same_things_have_the_same_names(run):
     assert everywhere == {"debug"}
     assert all({"config", "print_config"} <= flags[command] for command in CONFIGURED)
     with_workdir = {command for command in COMMANDS if "workdir" in flags[command]}
-    assert with_workdir == {"train", "warmstart", "prepare", "export"}
+    assert with_workdir == {"train", "warmstart", "prepare", "export", "report"}
     with_out = {command for command in COMMANDS if "out" in flags[command]}
-    assert with_out == {"generate", "export", "plan", "lint", "show", "build"}
+    assert with_out == {"generate", "export", "plan", "lint", "show", "build", "report"}
     with_data = {command for command in COMMANDS if "data" in flags[command]}
     assert with_data == {"generate", "lint", "show", "build"}
     for former in ("json", "input", "output", "n", "source", "data_dir"):

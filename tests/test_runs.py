@@ -19,11 +19,13 @@ from perl_jax.data.sources.digits import Digits, DigitsConfig, words
 from perl_jax.export import main as export_main
 from perl_jax.models import load_model
 from perl_jax.processing import load_processor
+from perl_jax.report import main as report_main
 from perl_jax.rollout import Group, Sampler, SamplerConfig, Strategy
 from perl_jax.settings import read_config
 from perl_jax.training.display.metrics import find_metric
 from perl_jax.training.display.writers import read_metrics
 from perl_jax.types import prompt_text
+from tests.inspection.page_reader import read_page
 from tests.update.real_runs import POLICY
 
 OTHER_ROWS = {"rows": 65, "seed": 1, "skew": 0.8}
@@ -339,3 +341,20 @@ def test_a_work_directory_goes_on_with_its_own_run_alone(change, message, workdi
     run = partial(runs.train, read_config(TrainConfig, settings(**change)), workdir)
     with pytest.raises(runs.RUN_ERRORS, match=message):
         run()
+
+
+def test_the_report_of_a_run_shows_all_that_it_logged(workdir, tmp_path):
+    report_main([f"--workdir={workdir}", f"--out={tmp_path / 'report.html'}"])
+    page = read_page((tmp_path / "report.html").read_text())
+    lines = (workdir / "rollouts.jsonl").read_text().splitlines()
+    assert len(page.all("group")) == len(lines)
+    assert page.all("picture")
+    assert not page.all("broken")
+    assert not page.all("none")[1:], "filters need JavaScript, and nothing is missing"
+
+
+def test_the_report_of_a_warm_start_has_curves_and_no_rollouts(warmstarted, tmp_path):
+    report_main([f"--workdir={warmstarted}", f"--out={tmp_path / 'report.html'}"])
+    page = read_page((tmp_path / "report.html").read_text())
+    assert "Supervised loss" in [chart.one("strong").text for chart in page.all("chart")]
+    assert "No rollouts were logged." in [one.text for one in page.all("none")]

@@ -13,9 +13,6 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from itertools import islice
-from pathlib import Path
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from perl_jax.data.config import open_source
 from perl_jax.data.sources.source import BadRow, Source
@@ -28,10 +25,9 @@ from perl_jax.inspection.naming import (
     prints_config,
     source_parser,
 )
+from perl_jax.inspection.pages import environment, page
 from perl_jax.legible import legible
 from perl_jax.main import one_line_errors
-
-_TEMPLATES = Path(__file__).parent / "templates"
 
 
 def render(name: str, source: Source, rows: Sequence[int], look: Look) -> tuple[str, Counter[str]]:
@@ -39,19 +35,19 @@ def render(name: str, source: Source, rows: Sequence[int], look: Look) -> tuple[
     shown = list(zip(rows, cards(source, rows, look), strict=True))
     counts = Counter(card.state for _, card in shown)
     reasons = Counter((card.state, card.reason) for _, card in shown if card.reason)
-    environment = Environment(  # autoescape: the texts come from the data
-        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    text = environment.get_template("show.html").render(
-        name=legible(name),
-        total=len(source),
-        cards=shown,
-        counts=counts,
-        # State, reason and count of bad and kept rows, the most frequent first.
-        reasons=[(*why, count) for why, count in reasons.most_common()],
-        seed=look.seed,
-        permuted=look.permuted,
+    text = (
+        environment()
+        .get_template("show.html")
+        .render(
+            name=legible(name),
+            total=len(source),
+            cards=shown,
+            counts=counts,
+            # State, reason and count of bad and kept rows, the most frequent first.
+            reasons=[(*why, count) for why, count in reasons.most_common()],
+            seed=look.seed,
+            permuted=look.permuted,
+        )
     )
     return text, counts
 
@@ -105,13 +101,6 @@ def _show(args: argparse.Namespace) -> None:
     write_whole(args.out, text)
     states = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
     print(f"{len(rows)} of {len(source)} rows ({states}): {args.out.resolve()}")
-
-
-def page(text: str) -> Path:
-    """The path of a page to write; no other file is ever written over."""
-    if not text.endswith((".html", ".htm")):
-        raise argparse.ArgumentTypeError(f"expected a file that ends in .html; got {text}")
-    return Path(text)
 
 
 def _find(source: Source, ids: Sequence[str]) -> list[int]:

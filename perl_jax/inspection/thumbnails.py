@@ -8,7 +8,7 @@ from PIL import Image
 
 from perl_jax.processing import encode_image, load_rgb
 
-_MAX_PNG_BYTES = 2**15  # larger pictures, such as photographs, become JPEG
+_MAX_PNG_BYTES = 2**15
 _LEAST_SIDE = 84  # smaller pictures, such as scans of digits, are enlarged by a whole factor
 
 
@@ -23,16 +23,17 @@ class Thumbnail:
     enlarged: bool
 
 
-def thumbnail(image: Any, max_side: int) -> Thumbnail:
+def thumbnail(image: Any, max_side: int, max_png_bytes: int = _MAX_PNG_BYTES) -> Thumbnail:
     """A copy of an image with no side above ``max_side`` pixels; raises `ImageError`.
 
-    It is encoded from the decoded pixels, so no byte of the original file gets into the page.
+    One that takes more than ``max_png_bytes`` as PNG, such as a photograph, becomes JPEG. It is
+    encoded from the decoded pixels, so no byte of the original file gets into the page.
     """
     picture = Image.fromarray(load_rgb(image))
     original = f"{picture.width} by {picture.height}"
     picture.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
     kind, data = "png", encode_image(picture)
-    if len(data) > _MAX_PNG_BYTES:
+    if len(data) > max_png_bytes:
         kind, data = "jpeg", encode_image(picture, "JPEG", quality=85)
     factor = max(1, _LEAST_SIDE // max(picture.size))
     uri = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

@@ -1,0 +1,1 @@
+"""A page about a run: curves, what was filtered and permuted, evaluations, and its rollouts."""
