@@ -162,11 +162,12 @@ def in_the_background(host: Host, command: str) -> None:
         assert time.monotonic() < deadline
 
 
-def test_a_preemption_ends_all_processes_and_takes_the_disks(cloud, vm):
+@pytest.mark.parametrize("late", [False, True])
+def test_a_preemption_ends_all_processes_and_takes_the_disks(cloud, vm, late):
     stubborn = "bash -c 'trap \"echo asked >../../../../asked\" TERM; while :; do sleep 600; done'"
     in_the_background(vm[0], f"{stubborn} >/dev/null 2>&1")
     in_the_background(vm[1], "sleep 600 >/dev/null 2>&1")
-    cloud.preempt("a", grace=0.2)
+    cloud.preempt("a", grace=0.2, late=late)
     assert (cloud.folder / "asked").read_text() == "asked\n"
     assert all(host.processes() == [] for host in vm)
     assert not any(host.folder.exists() for host in vm)

@@ -117,9 +117,13 @@ class Cloud:
         """The hosts of a VM."""
         return nodes.hosts_of(self.folder, name)
 
-    def preempt(self, name: str, *, grace: float = 0.5) -> None:
-        """Takes a VM away; its processes get so many seconds between SIGTERM and SIGKILL."""
-        nodes.preempt(self.records, name, grace)
+    def preempt(self, name: str, *, grace: float = 0.5, late: bool = False) -> None:
+        """Takes a VM away; its processes get so many seconds between SIGTERM and SIGKILL.
+
+        With ``late``, its state says so when they have ended. A launcher that looks more often than
+        that takes it up again meanwhile.
+        """
+        nodes.preempt(self.records, name, grace, late)
 
     def signal(self, name: str, number: signal.Signals) -> None:
         """To all processes on all hosts of a VM."""

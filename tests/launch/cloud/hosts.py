@@ -34,8 +34,17 @@ class Host:
     def home(self) -> Path:
         return self.folder / "home"
 
+    @property
+    def _gone(self) -> Path:
+        """Where the folder is while it is taken away."""
+        return self.folder.with_name(f"gone-{self.number}")
+
     def make(self) -> None:
-        """A new disk, and chips on the bus."""
+        """A new disk, and chips on the bus; waits for one of that name that is being taken away."""
+        deadline = time.monotonic() + 60
+        while self.folder.exists() or self._gone.exists():
+            assert time.monotonic() < deadline, f"{self.folder} is still there"
+            time.sleep(0.02)
         self.home.mkdir(parents=True)
         (self.folder / "tmp").mkdir()
         for chip in range(CHIPS):
@@ -89,8 +98,11 @@ class Host:
 
     def wipe(self) -> None:
         """Takes the disk away, with whatever was started on the host meanwhile."""
-        gone = self.folder.with_name(f"gone-{self.number}-{time.monotonic_ns()}")
-        self.folder.rename(gone)
+        gone = self._gone
+        try:
+            self.folder.rename(gone)
+        except FileNotFoundError:  # a VM may be preempted and deleted at once
+            return
         self.end()
         shutil.rmtree(gone)
 

@@ -76,9 +76,20 @@ def look_at_request(cloud: Records, name: str) -> str | None:
         return state
 
 
-def preempt(cloud: Records, name: str, grace: float) -> None:
-    """Takes a VM away as Google does: its processes get SIGTERM, and SIGKILL some seconds later."""
-    end(cloud.folder, name, grace)
+def preempt(cloud: Records, name: str, grace: float, late: bool) -> None:
+    """Takes a VM away as Google does: its processes get SIGTERM, and SIGKILL some seconds later.
+
+    The state of the VM says so at once, or late: when all of its processes have ended.
+    """
+    if late:
+        end(cloud.folder, name, grace)
+        _say_preempted(cloud, name)
+    else:
+        _say_preempted(cloud, name)
+        end(cloud.folder, name, grace)
+
+
+def _say_preempted(cloud: Records, name: str) -> None:
     with cloud.changed() as records:
         node = records["nodes"][name]
         node["state"] = "PREEMPTED"

@@ -26,7 +26,7 @@ def preempt_in_a_save(cloud, bucket, launch, name):
     for step in range(1, STEPS + 1):
         place = f"runs/{name}/checkpoints/{step}"
         launch.until(lambda place=place: bucket.names(place), every=0.02)
-        cloud.preempt(name, grace=0)
+        cloud.preempt(name, grace=0, late=True)
         if f"{step}/commit_success.txt" not in bucket.names(f"runs/{name}/checkpoints"):
             return step
     raise AssertionError("all saves were complete")
@@ -37,7 +37,8 @@ def test_a_run_preempted_in_a_save_ends_as_one_that_was_not(
     cloud, bucket, undisturbed, tmp_path, kind
 ):
     name = f"save{len(kind)}"
-    launch = cloud.launch(*pod(name, "--delete", *kind))
+    # Looks so seldom that the hosts have ended by then, however busy the machine is.
+    launch = cloud.launch(*pod(name, "--delete", "--poll=5", *kind))
     times = preempt_in_a_save(cloud, bucket, launch, name)
     assert launch.end().count("finished; results are in") == 1
     assert len(cloud.calls(f"create {name}")) == times + 1
@@ -47,7 +48,7 @@ def test_a_run_preempted_in_a_save_ends_as_one_that_was_not(
 def test_a_vm_that_is_taken_away_with_notice_saves_first(cloud, bucket, undisturbed, tmp_path):
     launch = cloud.launch(*pod("notice", "--delete", "--spot"))
     launch.until_shown("step 1/")
-    cloud.preempt("notice", grace=60)
+    cloud.preempt("notice", grace=60, late=True)
     shown = launch.end()
     assert "stopped as asked after step " in shown
     assert len(cloud.calls("tpu-vm create notice", "--spot")) == 2
