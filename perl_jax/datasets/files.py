@@ -1,7 +1,7 @@
 """Reads the rows of published parquet and JSON files, in file order and in little memory."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -40,7 +40,7 @@ def read_files(
     """Reads the files that match a pattern, row by row.
 
     The formats are ``.parquet``, ``.jsonl`` (one JSON object per line; blank lines are skipped)
-    and ``.json`` (one array of objects).
+    and ``.json`` (one array of objects, or the same as ``.jsonl``).
 
     Args:
         root: The directory with the published files; rows are named relative to it.
@@ -59,8 +59,14 @@ def read_files(
     paths = sorted(path for path in root.glob(pattern) if path.is_file())
     if not paths:
         raise FileNotFoundError(f"{root / pattern}: no such file")
-    rows_of = _ROWS_OF[Path(pattern).suffix]
-    rows = (row for path in paths for row in rows_of(path, str(path.relative_to(root)), columns))
+    yield from read_paths(root, paths, read, columns)
+
+
+def read_paths(
+    root: Path, paths: Iterable[Path], read: ReadRow, columns: Columns = Columns()
+) -> Iterator[Example | BadRow]:
+    """Reads given files, in the order given; yields and raises what `read_files` does."""
+    rows = (row for path in paths for row in _rows_of(path, str(path.relative_to(root)), columns))
     seen: dict[str, str] = {}
     for number, (name, decode) in enumerate(rows):
         row: Example | BadRow
@@ -149,6 +155,14 @@ def _as_row(value: Any, name: str) -> Row:
     return value
 
 
-_ROWS_OF: Mapping[str, Callable[[Path, str, Columns], _NamedRows]] = {
-    ".parquet": _parquet_rows, ".jsonl": _line_rows, ".json": _element_rows,
-}  # fmt: skip
+def _rows_of(path: Path, name: str, columns: Columns) -> _NamedRows:
+    if path.suffix == ".parquet":
+        return _parquet_rows(path, name, columns)
+    # NLVR2 is published as JSON lines in files that are called .json.
+    lines = path.suffix == ".jsonl" or _begins_with_an_object(path)
+    return (_line_rows if lines else _element_rows)(path, name, columns)
+
+
+def _begins_with_an_object(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return _is_object(file.readline(_MAX_LINE_BYTES))

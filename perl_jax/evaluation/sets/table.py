@@ -1,9 +1,17 @@
 """The benchmarks by name."""
 
 from perl_jax.evaluation.benchmark import Benchmark
+from perl_jax.evaluation.sets import blink, mantis_eval, mmiu, mmmu, muirbench, nlvr2
 from perl_jax.settings import suggestion
 
-_ALL: tuple[Benchmark, ...] = ()
+_ALL: tuple[Benchmark, ...] = (
+    mantis_eval.BENCHMARK,
+    blink.BENCHMARK,
+    mmiu.BENCHMARK,
+    muirbench.BENCHMARK,
+    mmmu.BENCHMARK,
+    nlvr2.BENCHMARK,
+)
 
 BENCHMARKS: dict[str, Benchmark] = {one.name: one for one in _ALL}
 """What ``--benchmark`` takes."""
