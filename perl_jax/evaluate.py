@@ -35,6 +35,8 @@ from perl_jax.evaluation.asking import (
     read_responses,
 )
 from perl_jax.evaluation.benchmark import Benchmark
+from perl_jax.evaluation.comparison import compare
+from perl_jax.evaluation.predictions import PREDICTIONS
 from perl_jax.evaluation.prompts import BoxedPrompt
 from perl_jax.evaluation.recorded import recorded_prompt, warning_of
 from perl_jax.evaluation.running import TABLE, Task, run, tell
@@ -244,8 +246,15 @@ def _most_orders(args: argparse.Namespace) -> int | None:
 
 
 def _compared(a: Path, b: Path, *, seed: int) -> str:
-    """The table of `compare` of two files of predictions, or folders of them."""
-    raise NotImplementedError
+    """The tables of `compare` of two results, or of those of every benchmark that both have."""
+    names = sorted(_folders(a) & _folders(b))
+    pairs = [(a / name, b / name) for name in names] or [(a, b)]
+    return "\n\n".join(compare(*pair, seed=seed).table() for pair in pairs)
+
+
+def _folders(out: Path) -> set[str]:
+    """The names of the benchmarks whose folders are within this one."""
+    return {file.parent.name for file in out.glob(f"*/{PREDICTIONS}")}
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -9,6 +9,7 @@ from perl_jax.evaluation.benchmark import Benchmark, ScoredRows, mean_of_rows, t
 from perl_jax.evaluation.judging import Judge, score_all
 from perl_jax.evaluation.predictions import Answers, Order, ScoredAnswers
 from perl_jax.evaluation.rows import Row
+from perl_jax.evaluation.sensitivity import order_statistics
 from perl_jax.permutation import permute, rule_for
 from perl_jax.types import Example
 
@@ -79,7 +80,7 @@ def scores_of(
         "more": {name: _or_none(value) for name, value in more.items()},
     }
     if with_orders:
-        scores["orders"] = _order_statistics([answered_of(row) for row in rows], seed=seed)
+        scores["orders"] = order_statistics([answered_of(row) for row in rows], seed=seed)
     return scores
 
 
@@ -105,7 +106,3 @@ def answered_of(row: ScoredAnswers) -> Answered:
         scores=[[one.score for one in scored] for scored in row.scored],
         again=() if row.again is None else (row.again.prediction,),
     )
-
-
-def _order_statistics(answered: Sequence[Answered], *, seed: int) -> dict[str, Any]:
-    return {"examples": len(answered), "seed": seed}
