@@ -50,7 +50,8 @@ def warning_of(settings: Mapping[str, Any], benchmark: str) -> str | None:
         return None
     train = settings["data"]["train"]
     # A path or a source's name; the files themselves say more where they are at hand.
-    if inner.lower() not in json.dumps(train).lower() and inner.lower() not in _sources(train):
+    known = [json.dumps(train), *_sources(train)]
+    if not any(inner.lower() in text.lower() for text in known):
         return None
     return (
         f"{benchmark}: the policy was trained on {inner}, which holds rows of this benchmark: its "
@@ -62,6 +63,6 @@ def _sources(train: Mapping[str, Any]) -> set[str]:
     """The sources that the training rows name; none if the files are elsewhere."""
     try:
         source = open_source(read_config(SourceConfig, train, "config.data.train"))
-        return {name.lower() for name in first_of_every_source(source)}
+        return set(first_of_every_source(source))
     except (OSError, ValueError):
         return set()
