@@ -51,23 +51,32 @@ def intervals(values_ExS: NDArray[np.float64], seed: int) -> list[Interval]:
     examples, columns = values.shape
     if not examples:
         return [Interval(None, None, None, 0)] * columns
-    with np.errstate(invalid="ignore"):  # a draw may hold no example with a value
-        means = values.sum(axis=0) / known.sum(axis=0)
-        draws = _means_of_draws(values, known.astype(np.float64), np.random.default_rng(seed))
-    found = []
-    for column, count in enumerate(known.sum(axis=0)):
-        if not count:
-            found.append(Interval(None, None, None, 0))
-            continue
-        low, high = np.nanpercentile(draws[:, column], _BOUNDS)
-        found.append(Interval(float(means[column]), float(low), float(high), int(count)))
-    return found
+    draws = means_of_draws(values_ExS[counted], np.random.default_rng(seed))
+    counts = known.sum(axis=0)
+    return [
+        interval_of(values[:, column].sum() / count, draws[:, column], count)
+        if (count := int(counts[column]))
+        else Interval(None, None, None, 0)
+        for column in range(columns)
+    ]
 
 
-def _means_of_draws(
-    values_ExS: NDArray[np.float64], known_ExS: NDArray[np.float64], rng: np.random.Generator
+def interval_of(value: float, draws: NDArray[np.float64], examples: int) -> Interval:
+    """A value with the middle 95 % of its draws; NaN marks a draw without a value."""
+    low, high = np.nanpercentile(draws, _BOUNDS)
+    return Interval(float(value), float(low), float(high), examples)
+
+
+def means_of_draws(
+    values_ExS: NDArray[np.float64], rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """float64 ``[DRAWS, columns]``: an example that is drawn twice weighs twice."""
+    """The means of each column over each draw of examples, those without a value left out.
+
+    Returns:
+        float64 ``[DRAWS, columns]``, NaN where no example of a draw has a value.
+    """
+    known_ExS = (~np.isnan(values_ExS)).astype(np.float64)
+    filled_ExS = np.where(known_ExS, values_ExS, 0.0)
     examples = len(values_ExS)
     means = []
     for _ in range(DRAWS // _AT_ONCE):
@@ -75,5 +84,6 @@ def _means_of_draws(
         cells = drawn + examples * np.arange(_AT_ONCE)[:, None]
         weights = np.bincount(cells.ravel(), minlength=_AT_ONCE * examples)
         weights_DxE = weights.reshape(_AT_ONCE, examples).astype(np.float64)
-        means.append((weights_DxE @ values_ExS) / (weights_DxE @ known_ExS))
+        with np.errstate(invalid="ignore"):
+            means.append((weights_DxE @ filled_ExS) / (weights_DxE @ known_ExS))
     return np.concatenate(means)
