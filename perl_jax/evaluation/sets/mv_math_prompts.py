@@ -1,4 +1,4 @@
-"""The prompts of MV-MATH, and what its judge is asked: in the authors' form, in words of our own."""
+"""The prompts of MV-MATH and of its judge: in the authors' form, in words of our own."""
 
 _ASKED = """You solve problems of mathematics. Each problem is a text with pictures, which stand \
 before it: [image 1] in the text is the first of them. Reason step by step, each step on a line of \
