@@ -122,6 +122,7 @@ def score_all(
         tqdm(total=len(left), desc=f"{benchmark.name}: judging", unit="response") as bar,
     ):
         for number, said in zip(left, pool.map(ask, left), strict=True):
-            scored[number] = said or scored[number]
+            if said is not None and said.score is not None:
+                scored[number] = said
             bar.update()
     return scored

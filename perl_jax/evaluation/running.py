@@ -25,6 +25,7 @@ from perl_jax.evaluation.rows import BenchmarkRows, Row, read_rows, without_imag
 from perl_jax.evaluation.scoring import score_answers, scores_of
 from perl_jax.evaluation.tables import results_table
 from perl_jax.files import lock, write_whole
+from perl_jax.legible import legible
 
 SETTINGS = "settings.json"
 SCORES = "scores.json"
@@ -35,8 +36,8 @@ _MOST_TOLD = 10
 
 
 def tell(message: str) -> None:
-    """Prints a message above the progress bars."""
-    tqdm.write(message, file=sys.stderr)
+    """Prints a message above the progress bars; its text may be from the data."""
+    tqdm.write(legible(message), file=sys.stderr)
 
 
 @dataclass(frozen=True)

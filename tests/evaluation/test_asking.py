@@ -1,6 +1,5 @@
 """Asking a policy: what responses depend on, what orders are asked, and rows it cannot be asked."""
 
-import jax
 import numpy as np
 import pytest
 
@@ -8,7 +7,6 @@ from perl_jax.data.sources.source import BadRow
 from perl_jax.evaluation.asking import Asked, GivenAnswers, PolicyAnswers, read_responses
 from perl_jax.evaluation.predictions import Answers
 from perl_jax.evaluation.rows import read_rows
-from perl_jax.mesh import make_mesh
 from perl_jax.models import load_model
 from perl_jax.processing import load_processor
 from perl_jax.rollout import Rollouts, Sampler, SamplerConfig, Strategy
@@ -141,15 +139,6 @@ def test_a_sampled_response_depends_on_seed_and_row_only(policy, rows):
     assert own.responses[0] == whole[0].responses[0]
     assert whole[0].again != whole[0].responses[0][0]
     assert policy(asked(temperature=1.0, orders=2, seed=1))(rows) != whole
-
-
-def test_a_mesh_of_devices_answers_the_same(policy, rows, checkpoint):
-    one_device = policy(asked(orders=2))(rows)
-    mesh = make_mesh(2, 2, 2)
-    assert jax.device_count() == mesh.devices.size
-    model = load_model(checkpoint, dtype="float32", mesh=mesh)
-    sampler = Sampler(load_processor(checkpoint), CONFIG)
-    assert PolicyAnswers(sampler, model, SCRIPTED.official, asked(orders=2))(rows) == one_device
 
 
 # Given responses.
