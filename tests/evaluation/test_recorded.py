@@ -45,8 +45,9 @@ def test_the_largest_weight_of_a_mixture_says_the_suffix():
         source = {"jsonl": {"paths": ("rows.jsonl",), "prompt_suffix": suffix}}
         return {"source": source, "weight": weight}
 
-    parts = (part("1", 2.0), part("2", 1.5), part("2", 1.0))
-    assert recorded_prompt(recorded({"mixture": parts})).suffix == "2"
+    for weight, suffix in ((2.0, "2"), (3.0, "1")):
+        parts = (part("1", weight), part("2", 1.5), part("2", 1.0))
+        assert recorded_prompt(recorded({"mixture": parts})).suffix == suffix
 
 
 @pytest.mark.parametrize(
