@@ -1,7 +1,10 @@
-"""Qwen2.5-VL-3B on one big GPU (80 GB or more), on one's own rows.
+r"""Qwen2.5-VL-3B on one big GPU (80 GB or more), on one's own rows.
 
     perl-jax train --config=configs/qwen2_5_vl_3b_gpu.py --workdir=runs/3b \
-        --config.data.train.parquet.paths="('/data/train.parquet',)"
+        --config.data.train.parquet.paths="('/data/train.parquet',)" \
+        --config.data.held_out.parquet.paths="('/data/held_out.parquet',)"
+
+It evaluates on the held-out rows. Without such rows, give ``--config.data.held_out=None``.
 
 What it needs and about how long a step takes: docs/plans/3b_h100.txt. It has not been run: neither
 run time nor score is known.
@@ -21,6 +24,7 @@ def get_config() -> ConfigDict:
     config.mesh = {"data": 1, "fsdp": 1, "tensor": 1}
     config.data = {
         "train": {"parquet": {"paths": ("data/train.parquet",)}},
+        "held_out": {"parquet": {"paths": ("data/held_out.parquet",)}},
         "max_prompt_tokens": 4096,
         "pipeline": {"workers": 4},
     }
@@ -39,5 +43,13 @@ def get_config() -> ConfigDict:
         "packing": {"micro_groups": 2},
     }
     config.optimizer = {"learning_rate": 1e-6, "state_dtype": "bfloat16"}
+    # As many images at once as a step has; 768 responses, twice those of a step.
+    config.evaluation = {
+        "every": 25,
+        "examples": 128,
+        "num_orders": 5,
+        "batch": 32,
+        "max_new_tokens": 1024,
+    }
     config.checkpoint = {"every": 25}
     return config

@@ -1,7 +1,10 @@
-"""The published run of PeRL (arXiv 2506.14907): Qwen2.5-VL-7B on multi-image questions, for a pod.
+r"""The published run of PeRL (arXiv 2506.14907): Qwen2.5-VL-7B on multi-image questions, for a pod.
 
     perl-jax train --config=configs/qwen2_5_vl_7b_perl.py --workdir=/path/to/run \
-        --config.data.train.parquet.paths="('/data/train-*.parquet',)"
+        --config.data.train.parquet.paths="('/data/train-*.parquet',)" \
+        --config.data.held_out.parquet.paths="('/data/held_out-*.parquet',)"
+
+It evaluates on the held-out rows. Without such rows, give ``--config.data.held_out=None``.
 
 Hardware: 32 chips of 95 GB (TPU v5p) or 16 GPUs of 80 GB as the mesh below has it. It has not been
 run: neither run time nor score is known. The published scores of such a run are 76.4 on Mantis-Eval
@@ -25,6 +28,7 @@ def get_config() -> ConfigDict:
     config.mesh = {"data": 1, "fsdp": 32, "tensor": 1}
     config.data = {
         "train": {"parquet": {"paths": ("data/train-*.parquet",)}},
+        "held_out": {"parquet": {"paths": ("data/held_out-*.parquet",)}},
         "max_prompt_tokens": 8192,
         "pipeline": {"workers": 8},
     }
@@ -52,5 +56,13 @@ def get_config() -> ConfigDict:
         "packing": {"micro_groups": 16},
     }
     config.optimizer = {"learning_rate": 1e-6, "weight_decay": 0.01, "max_grad_norm": 1.0}
+    # As many images at once as a step has; 3,072 responses, twice those of a step.
+    config.evaluation = {
+        "every": 50,
+        "examples": 512,
+        "num_orders": 5,
+        "batch": 128,
+        "max_new_tokens": 2048,
+    }
     config.checkpoint = {"every": 50}
     return config

@@ -1,7 +1,10 @@
 r"""The published run of PeRL with Qwen2.5-VL-7B on 64 chips of TPU v5e (16 GB each).
 
     perl-jax train --config=configs/qwen2_5_vl_7b_v5e64.py --workdir=runs/7b \
-        --config.data.train.parquet.paths="('/data/train-*.parquet',)"
+        --config.data.train.parquet.paths="('/data/train-*.parquet',)" \
+        --config.data.held_out.parquet.paths="('/data/held_out-*.parquet',)"
+
+It evaluates on the held-out rows. Without such rows, give ``--config.data.held_out=None``.
 
 What it needs and about how long a step takes: docs/plans/7b_v5e64.txt. It has not been run: neither
 run time nor score is known.

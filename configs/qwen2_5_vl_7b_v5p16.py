@@ -1,7 +1,10 @@
 r"""The published run of PeRL with Qwen2.5-VL-7B on 8 chips of TPU v5p (95 GB each), a v5p-16.
 
     perl-jax train --config=configs/qwen2_5_vl_7b_v5p16.py --workdir=/path/to/run \
-        --config.data.train.parquet.paths="('/data/train-*.parquet',)"
+        --config.data.train.parquet.paths="('/data/train-*.parquet',)" \
+        --config.data.held_out.parquet.paths="('/data/held_out-*.parquet',)"
+
+It evaluates on the held-out rows. Without such rows, give ``--config.data.held_out=None``.
 
 What it needs and about how long a step takes: docs/plans/7b_v5p16.txt. It has not been run: neither
 run time nor score is known.

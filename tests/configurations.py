@@ -82,6 +82,8 @@ def shrunk(name: str, places: Places) -> list[str]:
         fields |= {"model.path": places.model, "data.max_prompt_tokens": 256}
     if config.data.train.parquet is not None:
         fields["data.train.parquet.paths"] = f"('{places.rows}',)"
+        if config.data.held_out is not None:
+            fields["data.held_out.parquet.paths"] = f"('{places.rows}',)"
         fields["permutation.rules.mine"] = "{'movable': 'all', 'answer': 'invariant'}"
     if config.mesh is not None and config.mesh.devices > 1:
         fields |= _mesh("mesh", 1, 2)

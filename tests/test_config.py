@@ -8,6 +8,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from perl_jax.config import TrainConfig, WarmstartConfig
+from perl_jax.overrides import shipped_configs
 from perl_jax.permutation import Schedule
 from perl_jax.settings import plain, read_config
 
@@ -95,6 +96,22 @@ def test_a_missing_field_is_named():
 def test_the_shipped_configurations_are_valid(name):
     config = read_config(TrainConfig, get_config(name))
     assert read_config(TrainConfig, plain(config)) == config
+
+
+def test_configurations_for_real_models_evaluate_within_what_a_step_holds():
+    names = [name for name in shipped_configs() if name.startswith("qwen2_5_vl_")]
+    assert len(names) == 9
+    for name in names:
+        config = read_config(TrainConfig, get_config(name))
+        evaluation, rollout = config.evaluation, config.rollout
+        assert config.data.held_out.parquet.paths != config.data.train.parquet.paths
+        assert evaluation.num_orders > 1
+        # A checkpoint of each evaluation is there to choose the best from.
+        assert evaluation.every == config.checkpoint.every
+        assert evaluation.max_new_tokens == rollout.max_new_tokens
+        # No more images and responses at once than in a step, which is what the plans are of.
+        assert evaluation.batch <= rollout.groups
+        assert evaluation.batch * (1 + evaluation.num_orders) <= rollout.sampler.rows
 
 
 def test_the_warm_start_is_valid():

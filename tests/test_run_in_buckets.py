@@ -24,6 +24,7 @@ def test_rows_are_read_from_s3_and_the_policy_goes_to_a_bucket_of_google(tmp_pat
     rows = f"s3://{S3_NAME}/rows/train-*.parquet"
     flags = [
         "--config=configs/qwen2_5_vl_3b_gpu.py", *shrunk("qwen2_5_vl_3b_gpu", places),
+        "--config.data.held_out=None",
         f"--config.data.train.parquet.paths=('{rows}',)",
         f"--config.checkpoint.directory=gs://{NAME}/run/checkpoints", "--config.export=false",
     ]  # fmt: skip
@@ -51,6 +52,7 @@ def test_a_run_killed_with_all_on_s3_goes_on_with_the_same_bits_on_another_machi
     places = Places.make(tmp_path / "places")
     flags = [
         "--config=configs/qwen2_5_vl_3b_gpu.py", *shrunk("qwen2_5_vl_3b_gpu", places),
+        "--config.data.held_out=None",
         f"--config.data.train.parquet.paths=('s3://{S3_NAME}/rows/train-0.parquet',)",
         "--config.steps=3", "--config.checkpoint.every=1", "--config.export=false",
     ]  # fmt: skip

@@ -6,10 +6,17 @@ from itertools import islice
 
 from perl_jax.activity import Activity, silent
 from perl_jax.evaluation.config import EvaluationConfig
-from perl_jax.evaluation.consistency import Order, is_consistent, orders_of
+from perl_jax.evaluation.consistency import (
+    Order,
+    Predictions,
+    flips,
+    flips_again,
+    orders_of,
+)
 from perl_jax.evaluation.grading import grade_on_hosts
 from perl_jax.evaluation.records import Record
 from perl_jax.evaluation.results import Evaluation
+from perl_jax.evaluation.slots import slot_of
 from perl_jax.models import Policy
 from perl_jax.permutation import Rule, Rules, rule_for
 from perl_jax.processing import Processor
@@ -29,6 +36,19 @@ class _Task:
     orders: tuple[Order, ...]
     examples: tuple[Example, ...]
     group: Group
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """How the answers to one example compare: `Record.consistent` and `Record.flips`.
+
+    Attributes:
+        consistent: By rollout.
+        flips: By order and rollout.
+    """
+
+    consistent: Sequence[bool | None]
+    flips: Sequence[Sequence[float | None]]
 
 
 def evaluate(
@@ -149,7 +169,10 @@ def _records(
             for g, k, _ in places
         ],
     )
-    consistent = [_consistent(*pair) for pair in zip(tasks, texts, strict=True)]
+    predictions = [
+        [[_prediction(text) for text in texts_N] for texts_N in texts_KxN] for texts_KxN in texts
+    ]
+    compared = [_compare(*pair) for pair in zip(tasks, predictions, strict=True)]
     return [
         Record(
             id=tasks[g].group.id,
@@ -159,9 +182,12 @@ def _records(
             rollout=n,
             response=texts[g][k][n],
             answer=tasks[g].examples[k].answer,
-            prediction=_prediction(texts[g][k][n]),
+            prediction=predictions[g][k][n],
             grade=grade,
-            consistent=consistent[g][n],
+            consistent=compared[g].consistent[n],
+            flips=compared[g].flips[k][n],
+            slot=slot_of(tasks[g].examples[k], tasks[g].rule, predictions[g][k][n]),
+            true_slot=slot_of(tasks[g].examples[k], tasks[g].rule, tasks[g].examples[k].answer),
             tokens=int(rollouts.lengths[g, k, n]),
             truncated=not rollouts.stopped[g, k, n],
         )
@@ -169,12 +195,20 @@ def _records(
     ]
 
 
-def _consistent(task: _Task, texts_KxN: Sequence[Sequence[str]]) -> list[bool | None]:
-    """For every rollout, whether its answers agree under all orders."""
-    return [
-        is_consistent(task.examples[0], task.rule, task.orders, [_prediction(t) for t in texts_K])
-        for texts_K in zip(*texts_KxN, strict=True)
-    ]
+def _compare(task: _Task, predictions_KxN: Sequence[Predictions]) -> _Compared:
+    own = predictions_KxN[0]
+    if len(predictions_KxN) == 1:
+        return _Compared([None] * len(own), [[None] * len(own)])
+    example, others = task.examples[0], len(own) - 1
+    flipped = flips(example, task.rule, task.orders, predictions_KxN)
+    again = flips_again(example, task.rule, own, own).sum(axis=1).tolist()
+    return _Compared(
+        [not flipped[:, n, n].any() for n in range(len(own))],
+        [
+            [count / others if others else None for count in again],
+            *flipped.mean(axis=1).tolist(),
+        ],
+    )
 
 
 def _prediction(response: str) -> str | None:

@@ -24,6 +24,12 @@ class Record:
             same on all their records; None if there is one order only.
         tokens: The length of the response.
         truncated: Whether the response was cut off at the token limit.
+        flips: The share of the answers under the own order that this one differs from, beyond what
+            the order changes; under the own order, of the other ones. None if there are none, or
+            one order only.
+        slot: The slot that the prediction names, counted from 0, see `slots.slot_of`; None if the
+            truth names none, or the prediction does not.
+        true_slot: The slot that the truth names.
     """
 
     id: str
@@ -38,6 +44,10 @@ class Record:
     consistent: bool | None
     tokens: int
     truncated: bool
+    # Records that older runs wrote have none of these.
+    flips: float | None = None
+    slot: int | None = None
+    true_slot: int | None = None
 
     @property
     def in_own_order(self) -> bool:

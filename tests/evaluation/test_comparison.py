@@ -21,11 +21,12 @@ def write(path, rows):
 
 A = [
     ("1", "big", 1), ("2", "big", 0.0), ("3", "big", 0.5), ("4", "big", 0.0),
-    ("5", "small", 1.0), ("only a", "small", 1.0), ("unjudged", "small", None),
+    ("5", "small", 1.0), ("only a", "small", 1.0), ("unjudged", "small", None), ("un", "big", 1.0),
 ]  # fmt: skip
 B = [
     ("only b", "small", 0.0), ("4", "big", 1.0), ("3", "big", 1.0), ("2", "big", 0.0),
     ("1", "big", 1.0), ("unjudged", "small", 1.0), ("5", "small", 0.0), ("more", "big", 0.0),
+    ("un", "big", None),
 ]  # fmt: skip
 
 
@@ -43,7 +44,7 @@ def test_rows_are_paired_by_their_ids(found):
 
 
 def test_rows_of_one_result_or_without_a_score_are_left_out_and_counted(found):
-    assert (found.only_in_a, found.only_in_b, found.unjudged) == (1, 2, 1)
+    assert (found.only_in_a, found.only_in_b, found.unjudged) == (1, 2, 2)
 
 
 def test_tasks_are_compared_alone_and_weigh_the_same_in_their_mean(found):
@@ -80,7 +81,7 @@ def test_the_interval_is_that_of_paired_rows(tmp_path):
 def test_a_result_is_no_different_from_itself(tmp_path):
     file = write(tmp_path / "a.jsonl", A)
     found = compare(file, file)
-    assert (found.overall.difference.value, found.overall.ties) == (0, 6)
+    assert (found.overall.difference.value, found.overall.ties) == (0, 7)
     assert (found.overall.difference.low, found.overall.difference.high) == (0, 0)
 
 
@@ -107,7 +108,7 @@ def test_the_table_shows_percentages_and_what_was_left_out(found, tmp_path):
     assert lines[5].startswith("mean of tasks")
     assert lines[6].split()[:6] == ["all", "rows", "5", "50.0", "60.0", "+10.0"]
     assert len({len(line) for line in lines[2:7]}) == 1
-    assert lines[7] == "left out: 1 rows only in A, 2 only in B, 1 unjudged"
+    assert lines[7] == "left out: 1 rows only in A, 2 only in B, 2 unjudged"
 
 
 def test_the_comparison_is_written_as_plain_values(found):
@@ -115,7 +116,7 @@ def test_the_comparison_is_written_as_plain_values(found):
     assert values["overall"]["difference"].keys() == {"value", "low", "high", "examples"}
     assert values["over_tasks"]["wins"] == 1
     assert values["by_task"]["small"]["a"] == 1
-    assert (values["only_in_a"], values["only_in_b"], values["unjudged"]) == (1, 2, 1)
+    assert (values["only_in_a"], values["only_in_b"], values["unjudged"]) == (1, 2, 2)
 
 
 def test_nothing_judged_has_no_difference(tmp_path):

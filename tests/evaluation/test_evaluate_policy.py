@@ -43,6 +43,13 @@ def test_a_policy_that_always_says_a_scores_what_one_computes_by_hand(greedy):
     assert greedy.accuracy_all_orders == pytest.approx((6 / 3 + 2 + 1 + 1) / 11)
     # The claims are rewritten and keep their letters; no pick has its image always first.
     assert greedy.order_consistency == 3 / 9
+    # Right under every order: what no order changes.
+    assert greedy.all_orders_right == (2 + 1 + 1) / 11
+    # The first image of a pick stays in one of five other orders.
+    assert greedy.flip_rate == pytest.approx((6 * 4 / 5 + 0) / 9)
+    assert math.isnan(greedy.noise_floor)
+    # A is named always, and right in a third of the picks and in two of three claims.
+    assert greedy.slot_bias == pytest.approx(1 - (6 / 3 + 2) / 9)
     assert (greedy.length, greedy.truncated, greedy.unscored) == (6, 0, 0)
 
 
@@ -69,7 +76,7 @@ def test_the_numbers_of_a_random_policy_are_those_of_its_records(sampled, tmp_pa
     rows = read(tmp_path / "records.jsonl")
     assert len({row["prediction"] for row in rows}) == 3
 
-    own, everywhere, meant, same = (defaultdict(list) for _ in range(4))
+    own, everywhere, meant, same, changed, noise = (defaultdict(list) for _ in range(6))
     for row in rows:
         letter, in_own_order = row["prediction"], row["order"] == sorted(row["order"])
         right = float(row["response"] == rf"\boxed{{{row['answer']}}}")
@@ -84,12 +91,21 @@ def test_the_numbers_of_a_random_policy_are_those_of_its_records(sampled, tmp_pa
         if len(answers) > 1:
             same[id].append(len(set(answers)) == 1 and None not in answers)
 
+        own_order = [meant[id, rollout][0] for rollout in range(2)]
+        changed[id] += [one != mine for one in answers[1:] for mine in own_order]
+        if len(answers) > 1:
+            noise[id].append(own_order[0] != own_order[1])
+
     def mean(parts):
         return np.mean([np.mean(part) for part in parts.values()])
 
     assert sampled.accuracy == pytest.approx(mean(own), abs=1e-12)
     assert sampled.accuracy_all_orders == pytest.approx(mean(everywhere), abs=1e-12)
     assert sampled.order_consistency == pytest.approx(mean(same), abs=1e-12)
+    changed = {id: flips for id, flips in changed.items() if flips}
+    assert sampled.flip_rate == pytest.approx(mean(changed), abs=1e-12)
+    assert sampled.noise_floor == pytest.approx(mean(noise), abs=1e-12)
+    assert sampled.flip_rate > 0
     assert (sampled.examples, with_other_orders(sampled)) == (len(own), len(same)) == (11, 9)
     assert 0 < sampled.order_consistency < 1
     assert len(rows) == 2 * (6 * 6 + 3 * 2 + 2)
@@ -101,6 +117,10 @@ def test_metrics_carry_the_documented_names(sampled):
         "eval/accuracy": sampled.accuracy,
         "eval/accuracy_all_orders": sampled.accuracy_all_orders,
         "eval/order_consistency": sampled.order_consistency,
+        "eval/all_orders_right": sampled.all_orders_right,
+        "eval/flip_rate": sampled.flip_rate,
+        "eval/noise_floor": sampled.noise_floor,
+        "eval/slot_bias": sampled.slot_bias,
         "eval/length": 6.0,
         "eval/truncated": 0.0,
         "eval/unscored": 0.0,
@@ -112,6 +132,11 @@ def test_metrics_carry_the_documented_names(sampled):
         "eval/order_consistency/pick": sampled.by_source["pick"].order_consistency,
         "eval/order_consistency/mixed": sampled.by_source["mixed"].order_consistency,
         "eval/order_consistency/mixed/claim": sampled.by_source["mixed/claim"].order_consistency,
+        **{
+            f"eval/{name}/{source}": getattr(sampled.by_source[source], name)
+            for name in ("flip_rate", "noise_floor", "slot_bias")
+            for source in ("pick", "mixed", "mixed/claim")
+        },
     }
     assert all(type(value) is float for value in metrics.values())
     summary = sampled.summary()

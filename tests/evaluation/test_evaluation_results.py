@@ -62,6 +62,53 @@ def test_rollouts_are_averaged_within_their_example():
     assert found.order_consistency == (0.25 + 1) / 2
 
 
+def test_only_what_is_right_under_every_order_counts_there():
+    found = Evaluation.of(
+        [
+            *(record("a", RIGHT, rollout=n) for n in range(2)),
+            record("a", RIGHT, None, (1, 0)),
+            record("a", WRONG, None, (1, 0), 1),
+            record("b", RIGHT),
+            record("c", RIGHT),
+            record("c", FAILED, None, (1, 0)),
+        ]
+    )
+    assert found.all_orders_right == (1 / 2 + 1) / 2
+
+
+def test_flips_are_those_of_other_orders_and_the_noise_that_of_the_own_one():
+    found = Evaluation.of(
+        [
+            record("a", RIGHT, False, flips=0.5),
+            record("a", RIGHT, False, (1, 0), flips=1.0),
+            record("a", RIGHT, False, (1, 0), 1, flips=0.25),
+            record("b", RIGHT, True, flips=0.0),
+            record("b", RIGHT, True, (1, 0), flips=0.0),
+            record("c", RIGHT),
+        ]
+    )
+    assert (found.flip_rate, found.noise_floor) == (0.3125, 0.25)
+    greedy = Evaluation.of([record("a", RIGHT, True), record("a", RIGHT, True, (1, 0), flips=0.0)])
+    assert greedy.flip_rate == 0
+    assert "eval/noise_floor" not in greedy.metrics()
+
+
+def test_the_bias_is_that_of_the_slot_that_is_named_most_beyond_the_truth():
+    found = Evaluation.of(
+        [
+            record("a", RIGHT, False, slot=1, true_slot=1),
+            record("a", WRONG, False, (1, 0), slot=1, true_slot=0),
+            record("b", WRONG, False, slot=0, true_slot=2),
+            record("b", WRONG, False, (1, 0), slot=None, true_slot=2),
+            # One order alone, and a truth without a slot.
+            record("c", WRONG, slot=0, true_slot=2),
+            record("d", WRONG, False, slot=None, true_slot=None),
+        ]
+    )
+    # Slot 0: 1/4 less 1/4; slot 1: 1/2 less 1/4; slot 2: 0 less 1/2.
+    assert found.slot_bias == 1 / 4
+
+
 def test_lengths_and_cut_off_responses_are_averaged_over_all_responses():
     found = Evaluation.of(
         [record("a", RIGHT, tokens=9, truncated=True), record("b", RIGHT), record("c", RIGHT)]
@@ -83,18 +130,23 @@ def test_the_table_shows_percentages_by_source_and_kind():
     found = Evaluation.of(
         [
             record("a", RIGHT, True, source="long-name", kind="k"),
-            record("a", WRONG, True, (1, 0), source="long-name", kind="k"),
+            record("a", WRONG, True, (1, 0), source="long-name", kind="k", flips=0.25),
             record("b", WRONG, source="b"),
             record("c", RIGHT, source="b"),
             record("d", RIGHT, source="b"),
         ]
     )
     assert found.table().split("\n") == [
-        "             accuracy  all orders  consistent  examples",
-        "b                66.7        66.7           -         3",
-        "long-name       100.0        50.0       100.0         1",
-        "long-name/k     100.0        50.0       100.0         1",
-        "all              75.0        62.5       100.0         4",
+        "             accuracy  all orders  consistent  every order     flips     noise"
+        "  slot bias  examples",
+        "b                66.7        66.7           -         66.7         -         -"
+        "          -         3",
+        "long-name       100.0        50.0       100.0          0.0      25.0         -"
+        "          -         1",
+        "long-name/k     100.0        50.0       100.0          0.0      25.0         -"
+        "          -         1",
+        "all              75.0        62.5       100.0         50.0      25.0         -"
+        "          -         4",
     ]
 
 
@@ -102,7 +154,16 @@ def test_records_are_written_one_a_line(tmp_path):
     path = tmp_path / "records.jsonl"
     found = Evaluation.of(
         [
-            record("a", RIGHT, True, kind="k", response="two\nlines \u2028 é"),
+            record(
+                "a",
+                RIGHT,
+                True,
+                kind="k",
+                response="two\nlines \u2028 é",
+                flips=0.5,
+                slot=0,
+                true_slot=1,
+            ),
             record("a", FAILED, True, (1, 0), kind="k", prediction=None, truncated=True),
         ]
     )
@@ -115,7 +176,8 @@ def test_records_are_written_one_a_line(tmp_path):
             "id": "a", "source": "s", "kind": "k", "order": [0, 1], "rollout": 0,
             "response": "two\nlines \u2028 é", "answer": "A", "prediction": "A",
             "grade": {"score": 1.0, "outcome": "scored", "detail": "letter", "message": ""},
-            "consistent": True, "tokens": 4, "truncated": False, "task": "s/k", "score": 1.0,
+            "consistent": True, "flips": 0.5, "slot": 0, "true_slot": 1,
+            "tokens": 4, "truncated": False, "task": "s/k", "score": 1.0,
         },
         {
             "id": "a", "source": "s", "kind": "k", "order": [1, 0], "rollout": 0,
@@ -123,7 +185,8 @@ def test_records_are_written_one_a_line(tmp_path):
             "grade": {
                 "score": None, "outcome": "unscored", "detail": "deadline", "message": "2 seconds",
             },
-            "consistent": True, "tokens": 4, "truncated": True, "task": "s/k", "score": None,
+            "consistent": True, "flips": None, "slot": None, "true_slot": None,
+            "tokens": 4, "truncated": True, "task": "s/k", "score": None,
         },
     ]  # fmt: skip
 

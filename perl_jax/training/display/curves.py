@@ -34,12 +34,19 @@ class _Panel:
 _SHARE = (-0.03, 1.03)
 _PANELS = (
     _Panel("Training accuracy", "share right", (("reward/accuracy", ""),), limits=_SHARE),
-    _Panel(
-        "Held-out examples",
-        "share",
-        tuple((f"eval/{n}", n.replace("_", " ")) for n, one in STATISTICS.items() if one.curve),
-        smooth=False,
-        limits=_SHARE,
+    *(
+        _Panel(
+            title,
+            "share",
+            tuple(
+                (f"eval/{name}", name.replace("_", " "))
+                for name, one in STATISTICS.items()
+                if one.curve == title
+            ),
+            smooth=False,
+            limits=_SHARE,
+        )
+        for title in dict.fromkeys(one.curve for one in STATISTICS.values() if one.curve)
     ),
     _Panel("Supervised loss", "nats per token", (("supervised/loss", ""),)),
     _Panel("Response length", "tokens", (("rollout/length", ""),)),

@@ -51,6 +51,7 @@ SHRUNK = (
 )
 ROWS = (
     f"--config.data.train.parquet.paths=('gs://{NAME}/rows/*.parquet',)",
+    "--config.data.held_out=None",
     "--config.permutation.rules.mine={'movable': 'all', 'answer': 'remap_letter'}",
 )
 PLACE = ("--zone=us-west4-a", "--type=v5litepod-16", f"--bucket=gs://{NAME}/runs", "--poll=0.2")
