@@ -76,9 +76,9 @@ _MMIU = RuleByColumn(
     "task",
     {
         **_each("face_retrieval handwritten_retrieval image2image_retrieval", CANDIDATES),
-        **_each("sketch2image_retrieval vehicle_retrieval", CANDIDATES),
+        **_each("sketch2image_retrieval vehicle_retrieval person_reid", CANDIDATES),
         **_each("text2image_retrieval forensic_detection_blink", OPTION_IMAGES),
-        **_each("person_reid spot_the_diff spot_the_similarity", REWRITE),
+        **_each("spot_the_diff spot_the_similarity", REWRITE),
         **_each("functional_correspondence_blink semantic_correspondence_blink", REWRITE),
         "visual_correspondence_blink": REWRITE,
         "visually_grounded_reasoning_nlvr2": SIDE_BY_SIDE,

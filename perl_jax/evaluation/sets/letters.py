@@ -5,7 +5,7 @@ none, and what the response says its answer is goes before what it mentions on t
 """
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -14,7 +14,7 @@ from perl_jax.permutation.reading.options import fields_of, find_options
 from perl_jax.permutation.refusal import CannotPermute
 from perl_jax.types import Example
 
-_MARKS = re.compile(r"\*+|`+|\\(?:left|right|quad|,|;|!)|\$+|\\[()\[\]]")
+_MARKS = re.compile(r"\*+|`+|\\(?=[%$&#])|\\(?:left|right|quad|,|;|!)|\$+|\\[()\[\]]")
 _DRESS = re.compile(r"\\(?:text|textbf|mathrm|mathbf|textrm|mathit|bf|rm)\s*\{([^{}]*)\}")
 _ANSWERING = re.compile(
     r"(?:(?:so|thus|therefore|hence)\b\W*)?(?:i\s+(?:think|believe)\s+|my\s+|the\s+)*"
@@ -43,6 +43,7 @@ _GOES_ON = re.compile(
     r"|doesn't|has|had|seems|appears|looks|matches|fits|shows|says|describes|represents|depicts"
     r"|contains|corresponds|makes|states|instead|rather|over|only|again|here|then|also|best|correctly)\b"
 )
+_BEGINS = re.compile(r"(?:^|[.!?:\n)\]\"\u201c\u2018'(])\s*$")
 _WORD = re.compile(r"\s+[a-z]")
 _REJECTED_AFTER = re.compile(
     r"[)\]*\"']*(?:\s*(?:is|are|was|seems|looks|appears|must\s+be|can\s+be|would\s+be|could\s+be))?"
@@ -62,13 +63,22 @@ _JOINED = re.compile(
     r"\s*(?:,|/|&|\+|,?\s*\b(?:and|or|and/or)\b)+\s*(?:the\s+)?(?:(?:option|choice)\s+)?",
     re.IGNORECASE,
 )
-# "the answer is", "I would choose option", "correct choice:"; up to the letter.
-_STATING = re.compile(
-    r"(?:\b(?:answers?|choose|chose|choosing|selects?|selected|picks?|picked|conclude|conclusion"
-    r"|i(?:\s+would)?\s+(?:think|believe|guess|say)|it\s+(?:is|must|should)|it's|go(?:ing)?\s+(?:with|for)"
-    r"|(?:correct|right|best|final|true)\s+(?:one|option|choice|letter))\b(?!\s*,)"
-    r"(?:[^.!?\n]{0,60}?|\s*(?:is|:)?\s*\n\s*)(?:\b(?:option|choice|letter)\s*)?"
-    r"|\b(?:so|thus|therefore|hence)\b[,:]?\s*(?:(?:option|choice)\s*)?)$",
+_FILLERS = (
+    r"(?:(?:it\s+is|it's|that|the|most|likely|probably|clearly|definitely|certainly|indeed|therefore"
+    r"|thus|actually|simply|just|option|choice|letter|answer|is|be)\b\s*|[:=\-\u2014,\"']\s*)*$"
+)
+# What a letter follows that is stated: "the answer to this is", "I would choose option"; and less
+# surely, in "I think it is", "so".
+_SURELY = re.compile(
+    r"\b(?:(?:answers?|choice|(?:correct|right|best|final|true)\s+(?:one|option|letter))\b"
+    r"(?:[^.!?\n]{0,60}?(?:\b(?:is|be|was)\b|[:=]))?"
+    r"|(?:choose|chose|choosing|selects?|selected|picks?|picked|conclude|conclusion"
+    r"|go(?:ing)?\s+(?:with|for))\b)(?!\s*,)\s*" + _FILLERS,
+    re.IGNORECASE,
+)
+_PERHAPS = re.compile(
+    r"\b(?:i(?:\s+would)?\s+(?:think|believe|guess|say)|it\s+(?:is|must|should)|it's|must\s+be"
+    r"|so|thus|therefore|hence)\b\s*" + _FILLERS,
     re.IGNORECASE,
 )
 _STATED_AFTER = re.compile(
@@ -123,18 +133,14 @@ def read_letter(text: str, letters: Collection[str], several: Several = "none") 
     if letter := whole_letter(text, letters):
         return letter
     text = undressed(text)
-    parts = dict.fromkeys((text.rpartition("\n\n")[2], text))
-    for part in parts:
-        if letter := _stated(part, letters):
-            return letter
-    found: list[_Mention] = []
-    for part in parts:
-        found = _kept(part, _mentions(part, letters))
-        if len({one.letter for one in found}) == 1:
-            return found[0].letter
-    if several == "last" and found:
-        return max(found, key=lambda one: (one.enclosed, one.start)).letter
-    return None
+    whole, last = _Part(text, letters), _Part(text.rpartition("\n\n")[2], letters)
+    found = (
+        last.stated(_SURELY) or last.stated(_PERHAPS) or whole.stated(_SURELY) or last.only()
+        or whole.stated(_PERHAPS) or whole.only()
+    )  # fmt: skip
+    if found is None and several == "last" and whole.kept:
+        return max(whole.kept, key=lambda one: (one.enclosed, one.start)).letter
+    return found
 
 
 def read_text(text: str, options: Mapping[str, str]) -> str | None:
@@ -142,7 +148,9 @@ def read_text(text: str, options: Mapping[str, str]) -> str | None:
     text = undressed(text)
     for start in (0, _end_of_answering(text)):
         said = plain(text[start:])
-        same = [letter for letter, words in options.items() if said and plain(words) == said]
+        same = [
+            letter for letter, words in options.items() if said and plain(undressed(words)) == said
+        ]
         if len(same) == 1:
             return same[0]
     return None
@@ -155,13 +163,13 @@ def last_text(text: str, options: Mapping[str, str]) -> str | None:
     """
     by_words: dict[str, list[str]] = {}
     for letter, words in options.items():
-        by_words.setdefault(" ".join(words.casefold().split()), []).append(letter)
+        by_words.setdefault(" ".join(undressed(words).casefold().split()), []).append(letter)
     longest_first = sorted(filter(None, by_words), key=len, reverse=True)
     if not longest_first:
         return None
     any_of = "|".join(map(re.escape, longest_first))
     said = " ".join(undressed(text).casefold().split())
-    found = re.findall(rf"(?<!\w)(?:{any_of})(?!\w)", said)
+    found = re.findall(rf"(?<!\w)(?<!\d\.)(?:{any_of})(?!\w|\.\d)", said)
     letters = by_words[found[-1]] if found else []
     return letters[0] if len(letters) == 1 else None
 
@@ -197,18 +205,10 @@ def _is_mention(text: str, one: re.Match[str]) -> bool:
         return False
     if one["bare"] == "I":
         return False
-    is_word = _WORD.match(text, one.end()) is not None
+    # An article is only in capitals where a sentence begins.
+    begins = _BEGINS.search(text[max(0, one.start() - 20) : one.start()]) is not None
+    is_word = begins and _WORD.match(text, one.end()) is not None
     return one["bare"] != "A" or not is_word or _GOES_ON.match(text, one.end()) is not None
-
-
-def _kept(text: str, found: Sequence[_Mention]) -> list[_Mention]:
-    """The mentions that are neither rejected nor joined to another letter: "A and B", "A or B"."""
-    joined = set()
-    for left, right in pairwise(found):
-        between = text[left.end : right.start]
-        if left.letter != right.letter and len(between) < 40 and _JOINED.fullmatch(between):
-            joined |= {left, right}
-    return [one for one in found if one not in joined and not _is_rejected(text, one)]
 
 
 def _is_rejected(text: str, one: _Mention) -> bool:
@@ -219,28 +219,48 @@ def _is_rejected(text: str, one: _Mention) -> bool:
     )
 
 
-def _stated(text: str, letters: Collection[str]) -> str | None:
-    """The last letter that a text says to be its answer, or the one that it begins with."""
-    found = _mentions(text, letters)
-    kept = _kept(text, found)
-    starts = {one.start for one in kept}
-    stated, reached = None, 0
-    for one in found:
-        after = _STATED_AFTER.match(text, one.end)
-        # A statement names one letter, the next: "the answer is A, and B is not".
-        if one.start in starts and (
-            after or _STATING.search(text, max(reached, one.start - 90), one.start)
-        ):
-            stated = one.letter
-        reached = after.end() if after else one.end
-    return stated or _beginning(text, kept)
+class _Part:
+    """A text with the letters that it mentions, and those of them that it may mean.
 
+    These are neither rejected nor joined to another letter, as in "A and B" and "A or B".
+    """
 
-def _beginning(text: str, kept: list[_Mention]) -> str | None:
-    """The letter that a text begins with, as in "B. a cat" and "B because ...", but no list."""
-    if not kept or kept[0].start != len(text) - len(text.lstrip()):
-        return None
-    first = kept[0]
-    listed = any(one.enclosed and one.letter != first.letter for one in kept)
-    label = len(_LABELLED.findall(text)) == 1 and not (first.enclosed and listed)
-    return first.letter if label or _REASON.match(text, first.end) else None
+    def __init__(self, text: str, letters: Collection[str]) -> None:
+        self._text = text
+        self._found = _mentions(text, letters)
+        joined = set()
+        for left, right in pairwise(self._found):
+            between = text[left.end : right.start]
+            if left.letter != right.letter and len(between) < 40 and _JOINED.fullmatch(between):
+                joined |= {left, right}
+        self.kept = [
+            one for one in self._found if one not in joined and not _is_rejected(text, one)
+        ]
+
+    def only(self) -> str | None:
+        """The only letter that is meant, if it is one."""
+        letters = {one.letter for one in self.kept}
+        return letters.pop() if len(letters) == 1 else None
+
+    def stated(self, saying: re.Pattern[str]) -> str | None:
+        """The last letter that is said to be the answer, or the one that the text begins with."""
+        starts = {one.start for one in self.kept}
+        stated, reached = None, 0
+        for one in self._found:
+            after = _STATED_AFTER.match(self._text, one.end)
+            # A statement names one letter, the next: "the answer is A, and B is not".
+            before = max(reached, one.start - 90)
+            if one.start in starts and (after or saying.search(self._text, before, one.start)):
+                stated = one.letter
+            reached = after.end() if after else one.end
+        return stated or self._beginning()
+
+    def _beginning(self) -> str | None:
+        """The letter of "B. a cat" and "B because ...", but not of a list of options."""
+        text, kept = self._text, self.kept
+        if not kept or kept[0].start != len(text) - len(text.lstrip()):
+            return None
+        first = kept[0]
+        listed = any(one.enclosed and one.letter != first.letter for one in kept)
+        label = len(_LABELLED.findall(text)) == 1 and not (first.enclosed and listed)
+        return first.letter if label or _REASON.match(text, first.end) else None

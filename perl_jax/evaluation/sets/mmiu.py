@@ -93,7 +93,7 @@ def _text(row: PublishedRow, values: Mapping[str, Any], name: str) -> str:
     return value or ""
 
 
-def _images(row: PublishedRow, paths: object) -> tuple[bytes, ...]:
+def _images(row: PublishedRow, paths: Any) -> tuple[bytes, ...]:
     listed = [paths] if isinstance(paths, str) else paths
     if listed is not None and not isinstance(listed, list):
         raise row.bad("no_images", f"input_image_path: expected paths; got {str(paths)[:50]!r}")
@@ -102,7 +102,7 @@ def _images(row: PublishedRow, paths: object) -> tuple[bytes, ...]:
     return tuple(_image(row, path) for path in listed)
 
 
-def _image(row: PublishedRow, path: object) -> bytes:
+def _image(row: PublishedRow, path: Any) -> bytes:
     """An image at its path, or without the folder of its zip file."""
     try:
         return row.image(path)
