@@ -13,14 +13,16 @@ The prompt is lmms-eval's. A row has one picture, into which the authors merged 
 question: the tags of the question stand for it together.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from perl_jax.data.sources.source import BadRow
 from perl_jax.datasets.files import Columns
 from perl_jax.evaluation.benchmark import Benchmark, Scored
 from perl_jax.evaluation.sets.files import PublishedRow, rows_of
-from perl_jax.evaluation.sets.letters import choices, read_letter, whole_letter
+from perl_jax.evaluation.sets.labels import chosen
+from perl_jax.evaluation.sets.letters import choices
+from perl_jax.evaluation.sets.multiple_choice import LETTERS, answer_letter, labelled
 from perl_jax.evaluation.sets.responses import boxed, said
 from perl_jax.evaluation.sets.statements import same_text, stated
 from perl_jax.evaluation.sets.tags import replace_tags
@@ -28,7 +30,7 @@ from perl_jax.evaluation.sets.values import value_of
 from perl_jax.rewards.normalise import clean
 from perl_jax.types import Example
 
-_SOURCE = "MathLLMs/MathVision"
+SOURCE = "MathLLMs/MathVision"
 _COLUMNS = Columns(
     text=("question", "answer"),
     other=("id", "options", "decoded_image"),
@@ -40,22 +42,23 @@ _DECIMALS = 2
 _LONGEST = 200  # characters of a free answer; longer ones are no answers but reasoning
 
 
-def _read(path: Path) -> Iterator[Example | BadRow]:
+def read(path: Path) -> Iterator[Example | BadRow]:
+    """The rows of the published files; see `Benchmark`."""
     return rows_of(path, _example, _COLUMNS)
 
 
 def _example(row: PublishedRow) -> Example:
-    texts = tuple(_without_tags(text) for text in row.texts("options"))
-    options = tuple(
-        f"({letter}) {text or letter}" for letter, text in zip("ABCDEFGHIJ", texts, strict=False)
-    )
+    texts = [_without_tags(text) for text in row.texts("options")]
+    # A picture as an option stands in the merged picture, beside its letter.
+    words = [text or letter for letter, text in zip(LETTERS, texts, strict=False)]
+    options = labelled(row, "options", words) if words else ()
     answer = row.text("answer")
-    if options and (len(answer) != 1 or not "A" <= answer < chr(ord("A") + len(options))):
-        raise row.bad("bad_answer", f"expected a letter of {len(options)} options; got {answer!r}")
+    if options:
+        answer = answer_letter(row, answer, LETTERS[: len(options)])
     metadata = {"task": row.get("subject"), "level": row.get("level")}
     return Example(
         id=row.id("id"),
-        source=_SOURCE,
+        source=SOURCE,
         question=f"<image>{_without_tags(row.text('question'))}",
         images=(row.image(row.get("decoded_image")),),
         answer=answer,
@@ -69,7 +72,8 @@ def _without_tags(text: str) -> str:
     return replace_tags(text, lambda _: "").strip()
 
 
-def _official(example: Example) -> str:
+def official(example: Example) -> str:
+    """The prompt of lmms-eval."""
     question = example.question.removeprefix("<image>")
     text = f"<image>{_ASKED}{question}"
     if not example.options:
@@ -78,30 +82,23 @@ def _official(example: Example) -> str:
     return text + "\nChoices: " + "\n".join(listed)
 
 
-def _score(example: Example, response: str) -> Scored:
+def score(example: Example, response: str) -> Scored:
+    """By the letter or the text of a choice, or as a text, a tuple or a value."""
     return _choice(example, response) if example.options else _free(example, response)
 
 
 def _choice(example: Example, response: str) -> Scored:
     options = choices(example)
-    box, text = boxed(response), said(response)
-    for answer in (box,) if box is not None else (stated(text), text):
-        if not answer:
-            continue
-        letter = whole_letter(answer, options) or _option_of(answer, options)
-        letter = letter or read_letter(answer, options)
-        if letter:
-            return Scored(letter, float(letter == example.answer))
-    return Scored(None, 0.0)
+    letter = chosen(response, options) or _with_value(response, options)
+    return Scored(letter, float(letter == example.answer))
 
 
-def _option_of(answer: str, options: dict[str, str]) -> str | None:
-    """The letter of the one option that an answer equals."""
-    for equal in (same_text, _is_equal):
-        found = [letter for letter, text in options.items() if equal(answer, text)]
-        if len(found) == 1:
-            return found[0]
-    return None
+def _with_value(response: str, options: Mapping[str, str]) -> str | None:
+    """The letter of the one option whose text has the value of the answer."""
+    box = boxed(response)
+    answer = stated(said(response)) if box is None else box
+    equal = [letter for letter, text in options.items() if answer and _is_equal(answer, text)]
+    return equal[0] if len(equal) == 1 else None
 
 
 def _free(example: Example, response: str) -> Scored:
@@ -126,7 +123,7 @@ def _result(text: str) -> str:
 def _is_equal(answer: str, truth: str) -> bool:
     """Whether two texts are the same, item by item if they are tuples."""
     items, true_items = _items(answer), _items(truth)
-    if items and true_items and items[0] == true_items[0] and len(items) == len(true_items):
+    if items and len(items) == len(true_items):
         return all(map(_is_same, items, true_items))
     return _is_same(answer, truth)
 
@@ -148,12 +145,12 @@ def _is_same(answer: str, truth: str) -> bool:
     return round(value, _DECIMALS) == round(true, _DECIMALS)
 
 
-MATHVISION = Benchmark(
+BENCHMARK = Benchmark(
     name="mathvision",
-    source=_SOURCE,
+    source=SOURCE,
     homepage="https://huggingface.co/datasets/MathLLMs/MathVision",
-    read=_read,
-    official=_official,
-    score=_score,
+    read=read,
+    official=official,
+    score=score,
     paper={"Qwen2.5-VL-7B": 25.07, "PeRL": 28.26},
 )

@@ -10,6 +10,9 @@ all are right; the authors' merging script reads a field that their scoring neve
 none. The step accuracy rate (SAR) is over all steps, the question completeness rate (QCR) over
 questions.
 
+Of the published files, ``MV-MATH.json`` has all rows, and others a part of them: give its path,
+with the pictures beside it, in a folder ``images``, or in an archive.
+
 Pictures come first in the prompt, and ``[image 1]`` stands in the text where the first one belongs:
 the published ``<image_1>`` would show it again. The two worked examples are ours.
 """
@@ -23,7 +26,8 @@ from perl_jax.data.sources.source import BadRow
 from perl_jax.datasets.files import Columns
 from perl_jax.evaluation.benchmark import Ask, Benchmark, Scored, ScoredRows
 from perl_jax.evaluation.sets.files import PublishedRow, rows_of
-from perl_jax.evaluation.sets.letters import choices, read_letter, read_text, whole_letter
+from perl_jax.evaluation.sets.labels import chosen
+from perl_jax.evaluation.sets.letters import choices
 from perl_jax.evaluation.sets.mv_math_prompts import JUDGE_ANSWER, JUDGE_STEPS, prompt_of
 from perl_jax.evaluation.sets.replies import plain_reply, verdict_of
 from perl_jax.evaluation.sets.responses import boxed, final, said
@@ -31,7 +35,7 @@ from perl_jax.evaluation.sets.statements import same_text, stated
 from perl_jax.evaluation.sets.tags import check_tags, numbers_of, replace_tags
 from perl_jax.types import Example
 
-_SOURCE = "PeijieWang/MV-MATH"
+SOURCE = "PeijieWang/MV-MATH"
 _KINDS = ("choice", "single-step", "multi-step")
 _COLUMNS = Columns(
     text=("question", "answer", "answer_type"),
@@ -46,7 +50,8 @@ _AROUND = " \n\t;\uff1b,\uff0c.\u3002\u3001#"
 _LONGEST = 200
 
 
-def _read(path: Path) -> Iterator[Example | BadRow]:
+def read(path: Path) -> Iterator[Example | BadRow]:
+    """The rows of the published files; see `Benchmark`."""
     return rows_of(path, _example, _COLUMNS)
 
 
@@ -63,7 +68,7 @@ def _example(row: PublishedRow) -> Example:
     known = {"task": row.get("subject")} | {name: row.get(name) for name in columns}
     return Example(
         id=row.id("problem_id"),
-        source=_SOURCE,
+        source=SOURCE,
         question="".join(f"<image_{number}>\n" for number in untagged) + question,
         images=tuple(_image(row, name) for name in names),
         answer=row.text("answer").strip(),
@@ -90,33 +95,28 @@ def _image(row: PublishedRow, image: Any) -> bytes:
     return row.image(name)
 
 
-def _official(example: Example) -> str:
+def official(example: Example) -> str:
+    """The pictures, two worked examples and the question."""
     question = replace_tags(example.question, lambda number: f"[image {number}]")
     shown = "<image>" * len(example.images)
     return f"{shown}\n{prompt_of(example.metadata['answer_type'], question)}"
 
 
-def _score(example: Example, response: str) -> Scored:
+def score(example: Example, response: str) -> Scored:
+    """By rules: a choice by its letter or words, answers that equal the truth as text."""
     if not final(response):
         return Scored(None, 0.0)
     box, text = boxed(response), said(response)
-    kind = example.metadata["answer_type"]
-    if kind == "multi-step":
-        return _steps(example, text if box is None else box)
-    answers = [one for one in ((stated(text), text) if box is None else (box,)) if one]
-    return _choice(example, answers) if kind == "choice" else _free(example, answers)
-
-
-def _choice(example: Example, answers: Sequence[str]) -> Scored:
+    if example.metadata["answer_type"] == "multi-step":
+        return _steps(example, (stated(text), text) if box is None else (box,))
     truth = _letters(example.answer)
-    if not truth:
-        return _free(example, answers)
+    answers = (stated(text), text) if box is None else (box,)
+    if example.metadata["answer_type"] == "single-step" or not truth:
+        return _free(example, [answer for answer in answers if answer])
     options = choices(example) or dict.fromkeys(_LETTERS, "")
-    for answer in answers:
-        letter = whole_letter(answer, options) or read_text(answer, options)
-        if found := _letters(answer) or letter or read_letter(answer, options):
-            return Scored(found, float(found == truth))
-    return Scored(None, None)
+    several = next(filter(None, (_letters(answer or "") for answer in answers)), None)
+    letters = several or chosen(response, options)
+    return Scored(letters, None if letters is None else float(letters == truth))
 
 
 def _letters(text: str) -> str:
@@ -133,14 +133,19 @@ def _free(example: Example, answers: Sequence[str]) -> Scored:
     return Scored(example.answer if is_right else shown, 1.0 if is_right else None)
 
 
-def _steps(example: Example, text: str) -> Scored:
-    truths, parts = steps_of(example.answer), steps_of(text)
-    if len(parts) == len(truths) and all(
-        same_text(part, true) or same_text(stated(part) or "", true)
-        for part, true in zip(parts, truths, strict=True)
-    ):
+def _steps(example: Example, answers: Sequence[str | None]) -> Scored:
+    truths = steps_of(example.answer)
+    if any(_are_right(steps_of(answer), truths) for answer in answers if answer):
         return Scored(f"{len(truths)}/{len(truths)}", 1.0)
     return Scored(None, None)
+
+
+def _are_right(steps: Sequence[str], truths: Sequence[str]) -> bool:
+    """Whether each step, or what it says its answer is, is the text of the truth."""
+    return len(steps) == len(truths) and all(
+        same_text(step, true) or same_text(stated(step) or "", true)
+        for step, true in zip(steps, truths, strict=True)
+    )
 
 
 def steps_of(text: str) -> list[str]:
@@ -158,11 +163,12 @@ def steps_of(text: str) -> list[str]:
     return [text[mark.end() : end].strip(_AROUND) for mark, end in zip(starts, ends, strict=True)]
 
 
-def _judge(example: Example, response: str, ask: Ask) -> Scored:
+def judge(example: Example, response: str, ask: Ask) -> Scored:
+    """Asks whether the answer is right, or how many of the steps are."""
     known = {"question": example.question, "truth": example.answer, "said": said(response)}
     if example.metadata["answer_type"] != "multi-step":
         verdict = verdict_of(ask(JUDGE_ANSWER.format(**known)), "true", "false")
-        return Scored(_score(example, response).prediction, verdict)
+        return Scored(score(example, response).prediction, verdict)
     total = len(steps_of(example.answer))
     reply = plain_reply(ask(JUDGE_STEPS.format(total=total, **known))) or ""
     found = re.fullmatch(r"(\d{1,2})\s*/\s*(\d{1,2})", reply)
@@ -194,14 +200,14 @@ def _more(rows: ScoredRows) -> Mapping[str, float]:
     return found
 
 
-MV_MATH = Benchmark(
+BENCHMARK = Benchmark(
     name="mv_math",
-    source=_SOURCE,
+    source=SOURCE,
     homepage="https://huggingface.co/datasets/PeijieWang/MV-MATH",
-    read=_read,
-    official=_official,
-    score=_score,
-    judge=_judge,
+    read=read,
+    official=official,
+    score=score,
+    judge=judge,
     overall=_overall,
     more=_more,
     paper={

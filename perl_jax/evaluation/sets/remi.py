@@ -8,6 +8,9 @@ with the label by a rule of the task. Known defects of the script are avoided:
 - JSON that is no object, or holds an endless number, ends the script; here it is a wrong answer.
 - Text after a tag that is repeated is dropped; here it is asked.
 
+Of the published files, ``test.parquet`` is the benchmark, and ``train.parquet`` holds examples for
+prompts: give the path of the first.
+
 A response with a ``\boxed{}`` and without such an object answers with the contents of the box, so
 that a policy can also be asked with the prompt that it was trained with.
 """
@@ -26,7 +29,7 @@ from perl_jax.evaluation.sets.responses import boxed, said
 from perl_jax.evaluation.sets.tags import check_tags, in_reading_order
 from perl_jax.types import Example
 
-_SOURCE = "mehrankazemi/ReMI"
+SOURCE = "mehrankazemi/ReMI"
 _IMAGES = tuple(f"image_{number}" for number in range(1, 7))
 _COLUMNS = Columns(text=("task", "question", "label"), optional=_IMAGES)
 
@@ -53,7 +56,8 @@ _MINUTES = 10.0
 _GEOMETRY, _OTHER = 0.03, 0.01
 
 
-def _read(path: Path) -> Iterator[Example | BadRow]:
+def read(path: Path) -> Iterator[Example | BadRow]:
+    """The rows of the published files; see `Benchmark`."""
     return rows_of(path, _example, _COLUMNS)
 
 
@@ -66,7 +70,7 @@ def _example(row: PublishedRow) -> Example:
     check_tags(row, question, len(shown), complete=True)
     return Example(
         id=str(row.number),
-        source=_SOURCE,
+        source=SOURCE,
         question=question,
         images=shown,
         answer=row.text("label"),
@@ -75,17 +79,19 @@ def _example(row: PublishedRow) -> Example:
     )
 
 
-def _official(example: Example) -> str:
+def official(example: Example) -> str:
+    """The question with the authors' instructions for its task."""
     question = in_reading_order(example.question, len(example.images))
     return f"Question: {question}{_FORM}{_CLAUSES[example.metadata['task']]}"
 
 
-def _score(example: Example, response: str) -> Scored:
+def score(example: Example, response: str) -> Scored:
+    """Compares the answer of the JSON object, or of the box, by the rule of the task."""
     answer = _answer(response)
     if answer is None:
         return Scored(None, 0.0)
     task, label = example.metadata["task"], _plain(example.answer)
-    return Scored(answer, float(_is_right(task, answer, label)))
+    return Scored(answer, float(_is_right(task, _plain(answer), label)))
 
 
 def _answer(response: str) -> str | None:
@@ -97,7 +103,8 @@ def _answer(response: str) -> str | None:
     if answer is None:
         return None
     inner = _BOX.fullmatch(answer)
-    return _plain(inner[1] if inner else answer) or None
+    answer = (inner[1] if inner else answer).strip()
+    return answer if _plain(answer) else None
 
 
 def _of_json(text: str) -> str | None:
@@ -148,13 +155,13 @@ def _number(text: str) -> float:
         return math.nan
 
 
-REMI = Benchmark(
+BENCHMARK = Benchmark(
     name="remi",
-    source=_SOURCE,
+    source=SOURCE,
     homepage="https://huggingface.co/datasets/mehrankazemi/ReMI",
-    read=_read,
-    official=_official,
-    score=_score,
+    read=read,
+    official=official,
+    score=score,
     overall=mean_of_tasks,
     paper={
         "Qwen2.5-VL-7B": 36.38,

@@ -2,16 +2,19 @@
 
 import re
 
+from perl_jax.rewards.extract import MAX_CHARACTERS, last_boxed
 from perl_jax.rewards.normalise import clean, is_prose, prose
 
 _STATED = re.compile(
-    r"\b(?:(?:final|correct|right)\s+)*(?:answer|result)\b[*_]*\s*"
-    r"(?:(?:is|are|should\s+be|would\s+be|must\s+be|equals)\b\s*:?|[:\uff1a])[\s*_]*",
+    r"\banswer\b[*_]*\s*"
+    r"(?:(?:is|are|should\s+be|would\s+be|must\s+be|equals)\b\s*:?|[:\uff1a])(?:[\s*_$]|\\[(\[])*",
     re.IGNORECASE,
 )
 # A sentence ends with a full stop, except where it belongs to a number or a label: "B. 12".
 _ENDS = re.compile(r"\n|(?<!\b[A-Z])\.\s|\.$")
 _WRAPPED = re.compile(r"\\(?:text|textbf|mathrm|mathbf|textrm|mathit|mbox|bf|rm)\s*\{([^{}]*)\}")
+_SCRIPT = re.compile(r"([\^_])\s*\{\s*(\w|\\[A-Za-z]+)\s*\}")  # x^{2} is x^2
+_LAYERS = 3
 _LOOKS = re.compile(r"\\(?:left|right|displaystyle|limits|qquad|quad)(?![A-Za-z])|\\[,;:! ]|[$~]")
 
 
@@ -26,14 +29,18 @@ def stated(text: str) -> str | None:
 
 
 def _undressed(text: str) -> str:
-    text = text.strip().strip("*_`").strip()
-    if len(text) > 1 and text[0] == "{" and text.find("}") == len(text) - 1:
-        text = text[1:-1]  # MV-MATH's form, "Answer: {5}"
+    """An answer without the marks around it, among them the braces of MV-MATH, "Answer: {5}"."""
+    for _ in range(_LAYERS):
+        text = text.strip().rstrip("*_`$ ").removesuffix("\\)").removesuffix("\\]")
+    if text.startswith("{") and last_boxed(f"\\boxed{text}").text == text[1:-1].strip():
+        text = text[1:-1]
     return text.strip().removesuffix(".").strip()
 
 
 def same_text(a: str, b: str) -> bool:
     """Whether two answers are the same text, whatever their spaces and the dress of LaTeX."""
+    if max(len(a), len(b)) > MAX_CHARACTERS:
+        return False
     one, other = _bare(a), _bare(b)
     if one == other:
         return bool(one)
@@ -45,4 +52,4 @@ def _bare(text: str) -> str:
 
 
 def _spoken(text: str) -> str:
-    return clean(_WRAPPED.sub(r"\1", _LOOKS.sub(" ", clean(text))))
+    return clean(_SCRIPT.sub(r"\1\2", _WRAPPED.sub(r"\1", _LOOKS.sub(" ", clean(text)))))

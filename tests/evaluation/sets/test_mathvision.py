@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from perl_jax.evaluation.sets.mathvision import MATHVISION
+from perl_jax.evaluation.sets.mathvision import BENCHMARK as MATHVISION
 from perl_jax.permutation import rule_for
 from perl_jax.types import Example
 from tests.data.sources.parquet_files import IMAGE, digit_png
@@ -68,9 +68,10 @@ def test_bad_rows_are_named(tmp_path):
         row("7"),
         row("7"),
     ]
-    assert [one[1] if isinstance(one, tuple) else one for one in reasons(read(tmp_path, *rows))] == [
-        "missing_image", "answer_null", "bad_answer", "bad_answer", "question_null", "id_null", "7",
-        "duplicate_id",
+    found = [one[1] if isinstance(one, tuple) else one for one in reasons(read(tmp_path, *rows))]
+    assert found == [
+        "missing_image", "answer_null", "letter_outside_options", "bad_answer", "question_null",
+        "id_null", "7", "duplicate_id",
     ]  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from perl_jax.evaluation.sets.remi import REMI
+from perl_jax.evaluation.sets.remi import BENCHMARK as REMI
 from perl_jax.permutation import CannotPermute, movable_slots, permute, rule_for
 from perl_jax.processing import read_conversation
 from perl_jax.types import Example
@@ -48,7 +48,7 @@ def test_rows_are_numbered_from_0_and_hold_the_images_at_their_tags(tmp_path):
 
 def test_bad_rows_are_named_and_take_their_number(tmp_path):
     rows = [
-        row("Charts", "<image1> <image3>?", 2, "1"),
+        row("Charts", "<image1> <image2> <image3>?", 2, "1"),
         row("Charts", "<image1>?", 2, "1"),
         row("Chess", "<image1>?", 1, "1"),
         row("Charts", "<image1>?", 1, ""),
@@ -117,8 +117,8 @@ def test_the_options_of_an_iq_test_move_and_the_letter_follows():
     moved = permute(asked, (0, 3, 4, 2, 1), rule)
     assert (moved.answer, moved.images[1]) == ("A", asked.images[3])  # old C stands at A
     assert REMI.official(moved) == REMI.official(asked)
-    assert scored(REMI, moved, '{"answer": "A"}') == ("a", 1.0)
-    assert scored(REMI, moved, '{"answer": "C"}') == ("c", 0.0)
+    assert scored(REMI, moved, '{"answer": "A"}') == ("A", 1.0)
+    assert scored(REMI, moved, '{"answer": "C"}') == ("C", 0.0)
 
 
 def test_two_graphs_change_places_and_the_label_stays():
@@ -162,8 +162,8 @@ _A = '{{"explanation": "x", "answer": {}}}'
         ("Charts", "7", _A.format('""'), None, 0),
         # Texts and numbers.
         ("Charts", "7", _A.format("7.0"), "7.0", 1),  # the same number
-        ("Charts", "Blue", _A.format('"BLUE "'), "blue", 1),  # letter case, spaces around
-        ("Charts", "45%", _A.format('"45% of all"'), "45", 1),  # cut at the percent sign
+        ("Charts", "Blue", _A.format('"BLUE "'), "BLUE", 1),  # letter case, spaces around
+        ("Charts", "45%", _A.format('"45% of all"'), "45% of all", 1),  # cut at the percent sign
         ("Charts", "45\\%", _A.format("45"), "45", 1),
         ("Charts", "100", _A.format("101"), "101", 1),  # within 1%
         ("Charts", "100", _A.format("101.5"), "101.5", 0),
@@ -174,8 +174,8 @@ _A = '{{"explanation": "x", "answer": {}}}'
         ("Charts", "0", _A.format("0.001"), "0.001", 0),  # 1% of 0 is 0
         ("Charts", "0", _A.format("NaN"), "nan", 0),
         ("Charts", "7", _A.format('"7 apples"'), "7 apples", 0),  # no unit is read
-        ("Maps", "D,B", _A.format('"D, B"'), "d, b", 1),  # spaces
-        ("Maps", "D,B", _A.format('["D", "B"]'), "['d', 'b']", 0),  # a list is no such string
+        ("Maps", "D,B", _A.format('"D, B"'), "D, B", 1),  # spaces
+        ("Maps", "D,B", _A.format('["D", "B"]'), "['D', 'B']", 0),  # a list is no such string
         ("Maps", "Equal", _A.format('"equal"'), "equal", 1),
         ("FuncRead", "f", _A.format('"f(x)"'), "f(x)", 1),
         ("FuncRead", "g(x)", _A.format('"g"'), "g", 1),
@@ -195,9 +195,9 @@ _A = '{{"explanation": "x", "answer": {}}}'
         ("RefCoco", "3, 4", _A.format("4"), "4", 1),  # the script keeps the space, and refuses
         ("RefCoco", "3,14", _A.format("4"), "4", 0),
         ("Isomorphism", "1", _A.format("1"), "1", 1),
-        ("Isomorphism", "1", _A.format("true"), "true", 0),  # asked for 1 or 0
-        ("IQ", "B", _A.format('"B"'), "b", 1),
-        ("IQ", "B", _A.format('"option B"'), "option b", 0),  # asked for the choice alone
+        ("Isomorphism", "1", _A.format("true"), "True", 0),  # asked for 1 or 0
+        ("IQ", "B", _A.format('"b"'), "b", 1),
+        ("IQ", "B", _A.format('"option B"'), "option B", 0),  # asked for the choice alone
     ],
 )  # fmt: skip
 def test_responses_are_scored_as_the_authors_script_does(task, label, response, prediction, score):
