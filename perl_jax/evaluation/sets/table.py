@@ -1,12 +1,19 @@
 """The benchmarks by name."""
 
 from perl_jax.evaluation.benchmark import Benchmark
-from perl_jax.evaluation.sets import blink, mantis_eval, mmiu, mmmu, muirbench, nlvr2
-from perl_jax.evaluation.sets.mathverse import MATHVERSE
-from perl_jax.evaluation.sets.mathvision import MATHVISION
-from perl_jax.evaluation.sets.mathvista import MATHVISTA
-from perl_jax.evaluation.sets.mv_math import MV_MATH
-from perl_jax.evaluation.sets.remi import REMI
+from perl_jax.evaluation.sets import (
+    blink,
+    mantis_eval,
+    mathverse,
+    mathvision,
+    mathvista,
+    mmiu,
+    mmmu,
+    muirbench,
+    mv_math,
+    nlvr2,
+    remi,
+)
 from perl_jax.settings import suggestion
 
 # Those of the paper's table in its order, then others.
@@ -14,11 +21,11 @@ _ALL: tuple[Benchmark, ...] = (
     mantis_eval.BENCHMARK,
     blink.BENCHMARK,
     mmiu.BENCHMARK,
-    MATHVISTA,
-    MATHVERSE,
-    MATHVISION,
-    REMI,
-    MV_MATH,
+    mathvista.BENCHMARK,
+    mathverse.BENCHMARK,
+    mathvision.BENCHMARK,
+    remi.BENCHMARK,
+    mv_math.BENCHMARK,
     muirbench.BENCHMARK,
     mmmu.BENCHMARK,
     nlvr2.BENCHMARK,
