@@ -28,7 +28,7 @@ def data(tmp_path_factory):
         for side in (0, 1):
             pixels = rng.integers(0, 256, (56, 56, 3), np.uint8)
             Image.fromarray(pixels).save(folder / f"dev-{number}-0-img{side}.png")
-        sentence = f"The left image shows at least {number} dogs."
+        sentence = f"The {('left', 'right')[number % 2]} image shows a dog."
         label = ("True", "False")[number % 2]
         lines.append({"identifier": f"dev-{number}-0-0", "sentence": sentence, "label": label})
     (folder / "dev.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
