@@ -92,7 +92,8 @@ def test_the_numbers_of_a_random_policy_are_those_of_its_records(sampled, tmp_pa
             same[id].append(len(set(answers)) == 1 and None not in answers)
 
         own_order = [meant[id, rollout][0] for rollout in range(2)]
-        changed[id] += [one != mine for one in answers[1:] for mine in own_order]
+        # A letter of no option means nothing, whatever is answered under another order.
+        changed[id] += [one != mine or mine is None for one in answers[1:] for mine in own_order]
         if len(answers) > 1:
             noise[id].append(own_order[0] != own_order[1])
 
