@@ -49,7 +49,7 @@ _REJECTED_AFTER = re.compile(
     r"[)\]*\"']*(?:\s*(?:is|are|was|seems|looks|appears|must\s+be|can\s+be|would\s+be|could\s+be))?"
     r"(?:\s+(?:clearly|obviously|definitely|certainly|also|just|therefore|thus|simply))?\s*"
     r"(?:\bnot\s+(?!only)|n't\b|\bnot\b$|\bwrong|\bincorrect|\bfalse|\bruled\s+out|\beliminated|\bexcluded"
-    r"|\bimpossible|\bunlikely|\bout\b|\bcannot\b|\bcan't\b|\bcan\s+not\b|\bisn't\b|\bdoesn't\b|\bdoes\s+not\b"
+    r"|\bimpossible|\bunlikely|\bout\b(?!\s+of)|\bcannot\b|\bcan't\b|\bcan\s+not\b|\bisn't\b|\bdoesn't\b|\bdoes\s+not\b"
     r"|\bwouldn't\b|\bfails\b)",
     re.IGNORECASE,
 )
@@ -86,6 +86,7 @@ _STATED_AFTER = re.compile(
     r"(?:correct|right|best|true|(?:final\s+)?answer)\b",
     re.IGNORECASE,
 )
+_IS = re.compile(r"\s+(?:is|was|has|shows|does|looks|seems|would|could)\b")
 _REASON = re.compile(r"\s*[,;:\u2013\u2014-]?\s*(?:because|since|as)\b", re.IGNORECASE)
 _LABELLED = re.compile(r"(?m)^\s*(?:(?:option|choice)\s+)?(?:[(\[][A-Za-z][)\]]|[A-Z][.):])", re.I)
 
@@ -211,6 +212,14 @@ def _is_mention(text: str, one: re.Match[str]) -> bool:
     return one["bare"] != "A" or not is_word or _GOES_ON.match(text, one.end()) is not None
 
 
+def _are_joined(text: str, left: _Mention, right: _Mention) -> bool:
+    """Whether two letters are named together, and the second one begins no new statement."""
+    between = text[left.end : right.start]
+    if len(between) > 40 or not _JOINED.fullmatch(between) or _is_rejected(text, right):
+        return False
+    return between.strip() != "," or not _IS.match(text, right.end)
+
+
 def _is_rejected(text: str, one: _Mention) -> bool:
     before = text[max(0, one.start - 40) : one.start]
     return (
@@ -230,8 +239,7 @@ class _Part:
         self._found = _mentions(text, letters)
         joined = set()
         for left, right in pairwise(self._found):
-            between = text[left.end : right.start]
-            if left.letter != right.letter and len(between) < 40 and _JOINED.fullmatch(between):
+            if left.letter != right.letter and _are_joined(text, left, right):
                 joined |= {left, right}
         self.kept = [
             one for one in self._found if one not in joined and not _is_rejected(text, one)
