@@ -21,6 +21,7 @@ COMMANDS = {
     "train": ("perl_jax.train", "train a policy by reinforcement learning"),
     "warmstart": ("perl_jax.warmstart", "train a policy on given responses"),
     "generate": ("perl_jax.generate", "ask a model questions about images"),
+    "evaluate": ("perl_jax.evaluate", "score a policy, or given responses, on benchmarks"),
     "export": ("perl_jax.export", "write a checkpoint of a run as a Hugging Face directory"),
     "plan": ("perl_jax.plan", "tell memory and time of a run on chips that are not at hand"),
     "report": ("perl_jax.report", "write a page about a run, with its rollouts"),

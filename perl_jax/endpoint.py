@@ -103,20 +103,30 @@ class Endpoint(AbstractContextManager["Endpoint"]):
             Refused: The endpoint refuses this message.
             EndpointError: It does not answer in time, fails, or speaks another protocol.
         """
-        request = {
-            **self.config.parameters,
-            "model": self.config.model,
-            "messages": [{"role": "user", "content": prompt}],
-        }
-        content = json.dumps(request, sort_keys=True, ensure_ascii=True)
-        key = hashlib.sha256(content.encode()).hexdigest()
-        path = self._cache / key[:2] / f"{key}.json"
+        request = self._request(prompt)
+        path = self._path(request)
         answer = _read(path)
         if answer is None:
             answer = self._send(request)
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, json.dumps({"request": request, "answer": answer}))
         return answer
+
+    def kept(self, prompt: str) -> str | None:
+        """The answer to one user message if the cache has it; nothing is sent."""
+        return _read(self._path(self._request(prompt)))
+
+    def _request(self, prompt: str) -> dict[str, Any]:
+        return {
+            **self.config.parameters,
+            "model": self.config.model,
+            "messages": [{"role": "user", "content": prompt}],
+        }
+
+    def _path(self, request: Mapping[str, Any]) -> Path:
+        content = json.dumps(request, sort_keys=True, ensure_ascii=True)
+        key = hashlib.sha256(content.encode()).hexdigest()
+        return self._cache / key[:2] / f"{key}.json"
 
     def _send(self, request: Mapping[str, Any]) -> str:
         """Sends a request, with retries."""

@@ -19,8 +19,9 @@ from perl_jax.main import command_parser, one_line_errors, parse
 from perl_jax.mesh import find_devices
 from perl_jax.models import load_model
 from perl_jax.processing import load_processor
-from perl_jax.rollout import Group, Sampler, SamplerConfig, Strategy
+from perl_jax.rollout import Group, Sampler, SamplerConfig
 from perl_jax.rollout.answering import TextStream, answer_file, print_answers
+from perl_jax.rollout.flags import add_strategy, strategy_of
 
 _RENAMED = {"--input": "--data", "--output": "--out"}
 
@@ -35,14 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _generate(args: argparse.Namespace) -> None:
-    strategy = Strategy(
-        temperature=args.temperature,
-        top_k=args.top_k,
-        top_p=args.top_p,
-        min_p=args.min_p,
-        repetition_penalty=args.repetition_penalty,
-        stop=tuple(args.stop),
-    )
+    strategy = strategy_of(args)
     processor = load_processor(args.model, min_pixels=args.min_pixels, max_pixels=args.max_pixels)
     prompt = None if args.prompt is None else processor.encode(args.prompt, args.image)
     # On the screen, the tokens of each call appear when it returns: short calls read better.
@@ -84,7 +78,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--dtype", default="bfloat16", choices=dtypes, help="of the parameters")
     parser.add_argument("--min_pixels", type=int, help="smaller images are enlarged to this area")
     parser.add_argument("--max_pixels", type=int, help="larger images are reduced to this area")
-    _add_strategy(parser)
+    add_strategy(parser)
     args = parse(parser, arguments, required=("model",), renamed=_RENAMED)
     if (args.prompt is None) == (args.data is None) or bool(args.data) != bool(args.out):
         parser.error("expected either --prompt, or --data and --out")
@@ -95,21 +89,6 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     if args.batch < 1:
         parser.error(f"--batch: expected at least 1, got {args.batch}")
     return args
-
-
-def _add_strategy(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("sampling")
-    most = "0, the default, takes the most probable token"
-    group.add_argument("--temperature", type=float, default=0.0, help=most)
-    group.add_argument("--top_k", type=int, help="draw from so many most probable tokens")
-    top_p = "draw from the fewest tokens of this probability together"
-    group.add_argument("--top_p", type=float, default=1.0, help=top_p)
-    min_p = "leave out tokens less probable than this share of the most probable one"
-    group.add_argument("--min_p", type=float, default=0.0, help=min_p)
-    penalty = "above 1, tokens that were there become less probable"
-    group.add_argument("--repetition_penalty", type=float, default=1.0, help=penalty)
-    stop = "end a response at this text; repeatable"
-    group.add_argument("--stop", action="append", default=[], metavar="TEXT", help=stop)
 
 
 if __name__ == "__main__":

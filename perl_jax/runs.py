@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 from etils import epath
+from jax.sharding import Mesh
 
 from perl_jax import hosts, overview
 from perl_jax.activity import Activity
@@ -24,7 +25,7 @@ from perl_jax.experience.collect import Collector
 from perl_jax.files import whole_directory, write_whole
 from perl_jax.hosts import HostsError
 from perl_jax.mesh import BatchSharding
-from perl_jax.models import save_model
+from perl_jax.models import Policy, save_model
 from perl_jax.models.fresh import write_fresh_model
 from perl_jax.models.opening import ModelConfig, open_model
 from perl_jax.parts import (
@@ -39,6 +40,7 @@ from perl_jax.parts import (
     open_parts,
     open_rows,
 )
+from perl_jax.processing import Processor
 from perl_jax.readiness import check_ready
 from perl_jax.rewards import Grader, GradingError, RewardConfig, UserFunctions, make_grader
 from perl_jax.settings import plain, read_config
@@ -361,11 +363,32 @@ def export(settings: dict[str, Any], workdir: Path, out: Path, step: str) -> int
         CheckpointError: There is no such step, or none that can be read.
         ValueError: The run has no checkpoint, or no evaluation to choose the best by.
     """
+    policy, _, number = restore_policy(settings, workdir, step)
+    save_model(policy, out)
+    return number
+
+
+def find_step(settings: dict[str, Any], workdir: Path, step: str) -> int:
+    """The number of a step given as `export` takes it; raises as `export` does."""
+    directory = checkpoint_directory(settings, workdir)
+    with Checkpoints(directory, CheckpointConfig(), fingerprint=None) as checkpoints:
+        return choose_step(checkpoints, step, workdir)
+
+
+def restore_policy(
+    settings: dict[str, Any], workdir: Path, step: str, mesh: Mesh | None = None
+) -> tuple[Policy, Processor, int]:
+    """The policy of a checkpoint, on a mesh or the first device, its processor and its step.
+
+    The arguments and the exceptions are those of `export`.
+    """
     directory = checkpoint_directory(settings, workdir)
     with Checkpoints(directory, CheckpointConfig(), fingerprint=None) as checkpoints:
         # Before the model is loaded.
         number = choose_step(checkpoints, step, workdir)
-        model, _ = open_model(read_config(ModelConfig, settings["model"], "config.model"))
+        model, processor = open_model(
+            read_config(ModelConfig, settings["model"], "config.model"), mesh
+        )
         update = read_config(UpdateConfig, settings["learner"], "config.learner")
         policy = SplitPolicy(model, update.trainable, update.frozen)
         like = {"params": policy.split(model)}
@@ -377,5 +400,4 @@ def export(settings: dict[str, Any], workdir: Path, out: Path, step: str) -> int
             "the evaluation before the first step was better: %s, and %s at step %d",
             first, restored.metric, number,
         )  # fmt: skip
-    save_model(policy.merge(restored.arrays["params"]), out)
-    return number
+    return policy.merge(restored.arrays["params"]), processor, number

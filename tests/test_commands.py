@@ -30,6 +30,7 @@ CONFIGURED = {
 # A wrong value for each of the others.
 WRONG = {
     "generate": ["--model={tmp}/none", "--prompt=What?"],
+    "evaluate": ["--responses={tmp}/none", "--data=blink={tmp}", "--out={tmp}/out"],
     "export": ["--workdir={tmp}/none", "--out={tmp}/out"],
     "report": ["--workdir={tmp}/none", "--out={tmp}/page.html"],
     "build": ["mantis_nlvr", "--data={tmp}", "--out={tmp}/out"],
@@ -110,11 +111,11 @@ def test_the_same_things_have_the_same_names(run):
     assert everywhere == {"debug"}
     assert all({"config", "print_config"} <= flags[command] for command in CONFIGURED)
     with_workdir = {command for command in COMMANDS if "workdir" in flags[command]}
-    assert with_workdir == {"train", "warmstart", "prepare", "export", "report"}
+    assert with_workdir == {"train", "warmstart", "prepare", "evaluate", "export", "report"}
     with_out = {command for command in COMMANDS if "out" in flags[command]}
-    assert with_out == {"generate", "export", "plan", "lint", "show", "build", "report"}
+    assert with_out == {"generate", "evaluate", "export", "plan", "lint", "show", "build", "report"}
     with_data = {command for command in COMMANDS if "data" in flags[command]}
-    assert with_data == {"generate", "lint", "show", "build"}
+    assert with_data == {"generate", "evaluate", "lint", "show", "build"}
     for former in ("json", "input", "output", "n", "source", "data_dir"):
         assert not any(former in names for names in flags.values())
 

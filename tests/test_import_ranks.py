@@ -19,8 +19,8 @@ RANKS = {
     "config": 8,
     "parts": 9, "overview": 9, "readiness": 9, "inspection": 9,
     "planning": 10, "runs": 10, "page": 10,
-    "train": 11, "warmstart": 11, "generate": 11, "plan": 11, "export": 11, "check": 11,
-    "report": 11,
+    "train": 11, "warmstart": 11, "generate": 11, "evaluate": 11,
+    "plan": 11, "export": 11, "check": 11, "report": 11,
     "data.lint": 11, "data.show": 11, "data.build": 11, "data.prepare": 11,
     "__main__": 12,
 }  # fmt: skip

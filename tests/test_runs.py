@@ -16,6 +16,8 @@ from safetensors.numpy import load_file
 from perl_jax import runs
 from perl_jax.config import TrainConfig, WarmstartConfig
 from perl_jax.data.sources.digits import Digits, DigitsConfig, words
+from perl_jax.evaluate import main as evaluate_main
+from perl_jax.evaluation.sets.table import BENCHMARKS
 from perl_jax.export import main as export_main
 from perl_jax.models import load_model
 from perl_jax.processing import load_processor
@@ -25,6 +27,7 @@ from perl_jax.settings import read_config
 from perl_jax.training.display.metrics import find_metric
 from perl_jax.training.display.writers import read_metrics
 from perl_jax.types import prompt_text
+from tests.evaluation.scripted import ROWS, SCRIPTED, lines_of, write_rows
 from tests.inspection.page_reader import read_page
 from tests.update.real_runs import POLICY
 
@@ -188,6 +191,35 @@ def test_a_checkpoint_is_exported_as_the_model_directory_that_the_run_left(workd
     export_main([f"--workdir={workdir}", f"--out={tmp_path / 'first'}", "--step=1"])
     first = load_file(tmp_path / "first" / "model.safetensors")
     assert not any(np.array_equal(exported[name], leaf) for name, leaf in first.items())
+
+
+def test_a_checkpoint_is_evaluated_as_the_model_that_the_run_left(workdir, tmp_path, monkeypatch):
+    monkeypatch.setitem(BENCHMARKS, "scripted", SCRIPTED)
+    path = write_rows(tmp_path, ROWS[:3])
+    limits = ["--max_new_tokens=24", "--prompt=boxed", f"--data=scripted={path}"]
+    for name, *source in (
+        ("run", f"--workdir={workdir}"),
+        ("first", f"--workdir={workdir}", "--step=1"),
+        ("export", f"--model={workdir / 'export'}", "--dtype=float32"),
+    ):
+        evaluate_main([*source, *limits, f"--out={tmp_path / name}"])
+    latest, first, settings_of = (
+        json.loads((tmp_path / name / "scripted" / "settings.json").read_text())
+        for name in ("run", "first", "export")
+    )
+    assert (latest["workdir"], latest["step"], first["step"]) == (str(workdir), 2, 1)
+    # The demo's rows hold all that is asked.
+    assert latest["prompt"]["suffix"] == ""
+    assert settings_of["prompt"]["suffix"].startswith(" You FIRST think")
+    asked_bare = [*limits[:1], "--prompt=official", limits[2]]
+    for name, *source in (
+        ("run-2", f"--workdir={workdir}"),
+        ("export-2", f"--model={workdir / 'export'}", "--dtype=float32"),
+    ):
+        evaluate_main([*source, *asked_bare, f"--out={tmp_path / name}"])
+    assert lines_of(tmp_path / "run-2/scripted") == lines_of(tmp_path / "export-2/scripted")
+    with pytest.raises(SystemExit):
+        evaluate_main([f"--workdir={workdir}", "--step=7", *limits, f"--out={tmp_path / 'no'}"])
 
 
 def test_a_step_that_is_not_there_is_an_error_of_one_line(workdir, tmp_path):

@@ -156,8 +156,11 @@ def compare(a: Path, b: Path, *, seed: int = 0) -> Comparison:
 def _difference(scores_Rx2: NDArray[np.float64], seed: int) -> Difference:
     gains = scores_Rx2[:, 1] - scores_Rx2[:, 0]
     (interval,) = intervals(gains[:, None], seed)
-    a, b = scores_Rx2.mean(axis=0).tolist() if len(gains) else (None, None)
-    return Difference(a, b, interval, *_counts(gains))
+    wins, losses, ties = _counts(gains)
+    if not len(gains):
+        return Difference(None, None, interval, wins, losses, ties)
+    a, b = map(float, scores_Rx2.mean(axis=0))
+    return Difference(a, b, interval, wins, losses, ties)
 
 
 def _over_tasks(tasks: Sequence[NDArray[np.float64]], seed: int) -> Difference | None:
@@ -172,8 +175,9 @@ def _over_tasks(tasks: Sequence[NDArray[np.float64]], seed: int) -> Difference |
         for number, scores in enumerate(tasks)
     ]
     interval = interval_of(gains.mean(), np.mean(draws, axis=0)[:, 0], sum(map(len, tasks)))
-    a, b = means.mean(axis=0).tolist()
-    return Difference(a, b, interval, *_counts(gains))
+    wins, losses, ties = _counts(gains)
+    a, b = map(float, means.mean(axis=0))
+    return Difference(a, b, interval, wins, losses, ties)
 
 
 def _counts(gains: NDArray[np.float64]) -> tuple[int, int, int]:

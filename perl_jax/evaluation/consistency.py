@@ -141,7 +141,7 @@ def flips_again(
         bool ``[answers, again]``.
     """
     answered = {one: _answered(example, rule, one) for one in set(answers)}
-    read = {mine: one.answer if one else None for mine, one in answered.items()}
+    read = {mine: None if one is None else one.answer for mine, one in answered.items()}
     spelled = np.array([[one != mine for one in again] for mine in answers], np.bool_)
     return spelled & _differ(answers, again, read, same)
 
