@@ -7,6 +7,22 @@ from perl_jax.permutation.reading.words import POSITION, compiled
 # Sentences about a row of images, whether or not another one names an image.
 _ROWS = (
     (
+        "set_not_expressible",  # "from image 2 on", "up to image 3", "image 2 and later"
+        r"\b(?:up\s+to|until|till|through|past|beyond|since|(?:start|begin|end|count)ing\s+(?:with|at|from|in))"
+        rf"\s+(?:the\s+)?(?:NOUN\s*#?\d|{POSITION}\s+NOUN\b)"
+        rf"|(?:\bNOUN\s*#?\d{{1,3}}|\b{POSITION}\s+NOUN)\s+(?:on(?=\s*[,.?!]|\s+(?:the|all|every|each)\b)"
+        r"|onwards?|upwards?|forwards?|(?:and|or)\s+(?:later|up|onwards?|following|beyond|above|below|after|before"
+        r"|earlier|the\s+rest)\b)",
+    ),
+    (
+        "layout_reference",  # "counting from the end", "swap the images"
+        r"\bcount(?:ing|ed)?\s+(?:\w+\s+)?from\b|\b(?:in|from)\s+(?:the\s+)?(?:reversed?|opposite)\s+order\b"
+        r"|\b(?:swap|exchang|switch|revers|shuffl|reorder|rearrang|permut)(?:e|s|es|ed|ing|ping|ped)?\b"
+        r"[^.?!]{0,40}?\b(?:NOUNs?|\d)\b"
+        r"|\bNOUNs\s+(?:are|were|is|be)\s+(?:swapped|exchanged|switched|reversed|shuffled)\b"
+        r"|\bfrom\s+the\s+(?:left|right|end|start|front|back)\b(?=\s*[,?]|\s+(?:is|shows?|which)\b)",
+    ),
+    (
         "layout_reference",  # "the odd-numbered images", "the outer pictures"
         r"\b(?:odd|even)(?:[- ]numbered)?\s+NOUNs\b|\b(?:odd|even)[- ]numbered\b"
         r"|\b(?:outer|inner|outermost|innermost|flanking|alternate|every\s+(?:other|second|third))"
@@ -23,7 +39,8 @@ _ROWS = (
     ),
     (
         "sequence_word",  # "what word do the letters in the images spell"
-        r"\bNOUNs\b[^.?!]{0,40}\b(?:form|spell|make\s+up|combine\s+to|concatenate)\b"
+        r"\bNOUNs\b[^.?!]{0,40}\b(?:form|spell|make\s+up|combine\s+to|concatenate|say|tell|mean|stand\s+for)\b"
+        r"|\b(?:put|join|string|place|take|taken|read|write|written|combined?)\b[^.?!]{0,40}\btogether\b"
         r"|\b(?:form|spell|concatenat|combin|join)(?:e|s|es|ed|ing)?\b[^.?!]{0,40}\bNOUNs\b"
         r"|\bread\s+(?:(?:all|across|out)\s+)?(?:of\s+)?(?:the\s+)?(?:\w+\s+)?(?:across\s+the\s+)?NOUNs\b"
         r"[^.?!]{0,20}\b(?:as|together|across|to)\b",
@@ -50,25 +67,11 @@ _ROWS = (
         r"\bNOUN\s*#?\d{1,2}\s+(?:to|through|thru|till|until|up\s+to)\s+NOUN\s*#?\d",
     ),
 )
-# The tenses that tell what happened, which is what differs between the images of a change.
-_IRREGULAR = (
-    "built|cut|lost|put|set|broken|taken|grown|gone|fallen|worn|torn|eaten|drawn|hidden|shut|hung"
-    "|bent|made|sold|thrown|blown|woken|risen|frozen|melted|spread|split|written|begun|become"
-)
-_HAPPENED = re.compile(
-    rf"(?i)\b(?:was|were|been|being|got)\s+(?:\w+ly\s+)?(?:\w{{2,}}ed|{_IRREGULAR})\b(?!\s+(?:by|with|in|at|on|of)\b)"
-    rf"|\b(?:has|have|had)\s+(?:(?:the|it|he|she|they|any|his|her|its)\s+(?:\w+\s+){{0,2}})?(?:\w+ly\s+)?"
-    rf"(?:been\s+)?(?:\w{{2,}}(?<!need)(?<!red)ed|{_IRREGULAR})\b(?!\s+(?:\w+s|hair|fur|eyes|skin|walls?)\b)"
-    r"|\b(?:it|he|she|they|there)\s+(?:got|became|went|turned|grew|came|fell|broke)\b"
-    r"|\b(?:was|were|been)\s+(?:switched|turned|put|taken)\s+(?:on|off|in|out|away|down|up)\b"
-)
 _VERDICTS = re.compile(
     r"(?i)\W*(?:(?:yes|no|true|false)(?:\W+(?:yes|no|true|false)\b)+|[yn]{2,8}|[tf]{2,8}"
     r"|[yntf01](?:\W+[yntf]\b)+)\W*"
 )
 _POINTS = r"\W*(?:the\s+)?(?:this|that|these|those|other|another)(?:\s+(?:ones?|NOUNs?))?\W*"
-_OTHER = r"\bthe\s+other\s+(?:NOUN|one)\b"
-_PARTNER = r"\b(?:one|each|any|every|either|same)\b|\b(?:a|an)\s+NOUN\b"
 
 
 def find_rows(text: str, nouns: tuple[str, ...], *, sequences: bool) -> tuple[str, str] | None:
@@ -81,20 +84,6 @@ def find_rows(text: str, nouns: tuple[str, ...], *, sequences: bool) -> tuple[st
             continue
         if found := compiled(pattern, nouns).search(text):
             return reason, found[0]
-    return None
-
-
-def tells_a_change(text: str) -> str | None:
-    """Words that tell what happened: "was built", "has healed", "it got dark"."""
-    found = _HAPPENED.search(text)
-    return found[0] if found else None
-
-
-def points_at_an_image(text: str, nouns: tuple[str, ...]) -> str | None:
-    """Words of a question that point at an image, but not at which: "the other picture"."""
-    found = compiled(_OTHER + r"(?=[^.!]*\?)", nouns).search(text)
-    if found and not compiled(_PARTNER, nouns).search(text[: found.start()]):
-        return found[0]
     return None
 
 
