@@ -277,11 +277,12 @@ def _check_unnamed(texts: Sequence[str], scans: Sequence[Scan], layout: Layout) 
 def _check_unordered(texts: Sequence[str], layout: Layout) -> None:
     """Refuses an example that names no image, unless it is proven to need no order."""
     nouns, asked = layout.rule.nouns, ""
-    for field, turn in enumerate(layout.example.turns):
+    shown = min((p.field for p in layout.places if p.slot in layout.moved), default=0)
+    for field in range(shown, len(layout.example.turns)):
         if _is_earlier_answer(layout, field):
-            _check_unordered_answer(turn.text, asked, nouns)
+            _check_unordered_answer(texts[field], asked, nouns)
         else:
-            asked = turn.text
+            asked = placeholders.mask(texts[field], [p for p in layout.places if p.field == field])
             _check_unordered_question(asked, nouns)
     _check_unordered_question(layout.asked, nouns)
     for _, _, text in _parts(texts, layout):

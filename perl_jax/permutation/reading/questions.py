@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Literal
 
-from perl_jax.permutation.reading.placeholders import MASK
+from perl_jax.permutation.reading.placeholders import MASK, PLAIN, TAG
 from perl_jax.permutation.reading.words import NUMBER, compiled
 
 Asked = Literal["image", "images", "order"]
@@ -74,7 +74,11 @@ FORMS: tuple[tuple[str, Asked, str], ...] = (
         rf"{_SELECT}\s+(?:all\s+of\s+)?{_ALL}NOUNs"
         rf"(?:\s+(?:that|which|where|in\s+which|with|without|showing|containing|of|whose)\b{_TAIL})?",
     ),
-    ("Sort the images by ... Arrange them ...", "order", rf"{_SORT}\s+{_ITEMS}\b{_TAIL}"),
+    (
+        "Sort the images by ... Arrange them ...",
+        "order",
+        rf"{_SORT}\s+(?:{_ITEMS}|from|by)\b{_TAIL}",
+    ),
     (
         "Put the images in order ...",
         "order",
@@ -142,8 +146,9 @@ _DIRECTION = re.compile(
 
 
 def sentences(text: str) -> Iterator[str]:
-    """The sentences of a text whose placeholders are masked, without labels such as "Question:"."""
-    for part in _SENTENCE.split(text.replace(MASK, " ")):
+    """The sentences of a text, without placeholders and labels such as "Question:"."""
+    shown = TAG.sub(" ", PLAIN.sub(" ", text.replace(MASK, " ")))
+    for part in _SENTENCE.split(shown):
         if sentence := _LABEL.sub("", part).strip():
             yield sentence
 

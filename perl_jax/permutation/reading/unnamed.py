@@ -5,7 +5,30 @@ import re
 from perl_jax.permutation.reading.words import POSITION, compiled
 
 # Sentences about a row of images, whether or not another one names an image.
+_NAMED = (
+    rf"(?<!\bin )(?<!\bof )(?<!\bfrom )(?<!\bon )(?<!\bto )(?<!\bwith )(?:\bNOUN\s*#?\d{{1,2}}|\bthe\s+{POSITION}\s+NOUN"
+    r"|\b(?:which|what)\s+(?:(?:one\s+)?of\s+the\s+)?NOUNs?)"
+)
+_PLACE = (
+    r"(?:(?:shown|placed|located|displayed|positioned|situated|directly|immediately|just)\s+)*(?:(?:on|at|in|to)\s+(?:the\s+)?"
+    r"(?:far\s+)?(?:left|right|top|bottom|middle|cent(?:er|re)|start|beginning|end|front|back|same\s+row)\b|(?:left|right)\s+of\b"
+    r"|above\b|below\b|beside\b|adjacent\b|next\s+to\b|between\b|first\b|last\b|at\s+an?\s+(?:odd|even)\b)"
+)
 _ROWS = (
+    (
+        "layout_reference",  # "is image 1 left of image 2", "which image is on top"
+        rf"{_NAMED}\s+(?:(?:is|are|was|comes?|lies|stands|appears)\s+)?(?:not\s+)?{_PLACE}"
+        r"|\b(?:surround|flank|enclose|neighbou?r|border)(?:s|ed|ing)?\s+(?:by\s+)?(?:the\s+)?NOUN\s*#?\d"
+        r"|\b(?:successors?|predecessors?|neighbou?rs?\s+of|its\s+neighbou?rs?|(?:two|both)\s+neighbou?rs)\b"
+        r"|\bNOUNs?\b[^.?!]{0,30}\d\s*,?\s*(?:etc\b|and\s+so\s+(?:on|forth)\b|\.\.|\u2026)",
+    ),
+    (
+        "sequence_word",  # "the sum of the numbers of the images", "is the index of the image even"
+        r"\b(?:sum|add|total|product|average|difference|multiply|subtract)\b[^.?!]{0,30}\b(?:numbers?|index|indices|indexes"
+        r"|positions?)\s+of\s+(?:the|all|these)\s+(?:\w+\s+)?NOUNs?\b"
+        r"|\b(?:is|are|does|do)\s+the\s+(?:numbers?|index|indices|positions?)\s+of\s+(?:the|an?|these)\s+(?:\w+\s+)?NOUN\b"
+        r"|\bNOUN\s+(?:numbers|indices|index|positions?)\b",
+    ),
     (
         "set_not_expressible",  # "from image 2 on", "up to image 3", "image 2 and later"
         r"\b(?:up\s+to|until|till|through|past|beyond|since|(?:start|begin|end|count)ing\s+(?:with|at|from|in))"

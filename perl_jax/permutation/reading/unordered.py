@@ -43,7 +43,7 @@ _POINTING = re.compile(
     r"(?:it|this|that|he|she|her|his|its|him)\b(?!\s+(?:true|correct|right|statement|sentence|claim|day|night|possible"
     r"|safe|the\s+case)\b)"
 )
-_WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)?")
+_WORD = re.compile(r"[^\W\d_]+(?:[-'\u2019][^\W\d_]+)*")
 _STATEMENT = re.compile(
     r"(?i)^.{0,200}?\b(?:statement|sentence|claim|caption|description|hypothesis)s?\b[^:]{0,60}:\s*"
     r"|^\W*(?:true\s+or\s+false|statement|claim|yes\s+or\s+no)\s*[:?,]\s*"
@@ -64,6 +64,14 @@ _LEAD = re.compile(
 )
 _LOWER = re.compile(
     r"(?i)[- ](?:left|right|part|half|corner|edge|body|leg|lip|jaw|deck|floor|level|case|middle)\b"
+)
+_AS_MANY = re.compile(
+    r"(?i)\b(?:twice|double|half|triple|times|equally|just|as)\s+(?:as\s+)?(?:many|much|big|large|high|tall|long|old)\b"
+    r"(?!.*\bas\b)"
+)
+_FACING = re.compile(
+    r"(?i)\b(?:fac|look|point|turn|walk|run|mov|swim|lean|star|gaz|back|head|fl[yi])\w*\b[^.?!]{0,30}\b(?:each\s+other"
+    r"|one\s+another|cent(?:er|re)|middle|inwards?|outwards?|edges?)\b"
 )
 _FIGURES = re.compile(r"(?i)\W*(?:\(?[A-Z][).:]|[\d\W]+|none|all|both|yes|no|true|false)?\W*")
 
@@ -86,6 +94,8 @@ def depends(text: str, nouns: tuple[str, ...]) -> str | None:
 
 def answer_depends(answer: str, question: str, nouns: tuple[str, ...]) -> str | None:
     """The answer, where its words are not proven to be the same in any order; else None."""
+    if re.match(r"(?i)\W*how\s+m", "\n".join(asking(question))) and _SEVERAL.search(answer):
+        return answer
     if _FIGURES.fullmatch(answer) or not _WORD.search(answer):
         return None
     changes = _compares(answer) or _tells_a_change(answer)
@@ -97,6 +107,11 @@ def answer_depends(answer: str, question: str, nouns: tuple[str, ...]) -> str | 
     return None
 
 
+_RELATION = re.compile(
+    r"(?i)\b(?:relations?|relationships?|related|ratio|quotient|proportion|percent|percentage|subtract\w*|divid\w*"
+    r"|analogy|role|roles)\b"
+)
+_SEVERAL = re.compile(rf"(?i)\b{NUMBER}\b.*\W{NUMBER}\b")
 _SYMMETRIC = (
     r"\bone\b.{0,200}\b(?:other|another)\b|\bboth\b|\bneither\b|\bsame\b|\beach\b|\bidentical\b|\bnothing\b"
     r"|\b(?:they|these|those|the\s+(?:two\s+)?NOUNs)\s+(?:are|do|have|show|look|match|differ)\b"
@@ -126,7 +141,7 @@ def _asks_of_a_set(sentence: str, nouns: tuple[str, ...]) -> bool:
         return not changes and bool(counted or each or together)
     if re.match(r"(?i)\W*(?:is|are|does|do|has|have|can|true|was|were|did)\b", sentence):
         return _says_of_a_set(sentence, nouns)
-    if _tells_a_change(sentence) and not each:
+    if (_tells_a_change(sentence) and not each) or _RELATION.search(sentence):
         return False
     whole = compiled(_WHOLE, nouns).search(sentence) and re.match(
         r"(?i)\W*(?:describe|compare|(?:what|which|who)\s+(?:\w+\s+){0,3}?(?:is|are|do|can|colou?r|difference))",
@@ -143,7 +158,7 @@ _COUNTED = (
 
 
 _ASKS_WHICH = (
-    r"\W*(?:(?:in|on|from|of|for|to)\s+)?(?:which|what)\s+(?:(?P<noun>(?:one\s+)?(?:of\s+)?"
+    r"\W*(?:(?:in|on|from|of|for|to)\s+)?(?:which|what(?=\s+NOUN))\s+(?:(?P<noun>(?:one\s+)?(?:of\s+)?"
     rf"(?:(?:the|these|those|following|given|{NUMBER})\s+)*NOUNs?)\b|(?:one\s+)?(?:is|are|shows?|has|contains?)\b)"
 )
 _CHOICE = re.compile(r"(?i)\W*(?:which|what)\s+(?:one\s+)?of\s+(?:the\s+following|these)\b")
@@ -155,7 +170,7 @@ def _says_of_a_set(sentence: str, nouns: tuple[str, ...]) -> bool:
         return False
     if _OF_EACH.search(sentence):
         return True
-    if _tells_a_change(sentence) or _POINTING.match(sentence):
+    if _tells_a_change(sentence) or _POINTING.match(sentence) or _FACING.search(sentence):
         return False
     if re.match(rf"(?i)\W*(?:is|was|has|does|did)?\s*the\s+(?:{'|'.join(nouns)})\b", sentence):
         return False
@@ -171,6 +186,8 @@ def _says_of_a_set(sentence: str, nouns: tuple[str, ...]) -> bool:
 
 def _compares(sentence: str) -> str | None:
     """A comparison that leaves out what it compares with: "is the dog bigger?"."""
+    if as_many := _AS_MANY.search(sentence):
+        return as_many[0]
     for match in _WORD.finditer(sentence):
         word = match[0].lower()
         if not _is_comparative(word):

@@ -45,6 +45,7 @@ NO_COMPARATIVES = frozenset(_NO_COMPARATIVES.split()) - COMPARATIVES
 """Words that end like one and do not compare."""
 
 _CHANGE = """
+ahead superior inferior outdated upgraded double doubles doubled halve halves halved triple
 action actions add adding addition adds after again aging ago already anymore appear appears
 applied applies arrival arrive arrives arriving baseline become becomes becoming before begin
 beginning begins bloom blooms causes click clicked come comes coming concatenate consequence
