@@ -197,7 +197,7 @@ _DESCRIBES = (
 
 def _check_answers(texts: Sequence[str], scans: Sequence[Scan], layout: Layout) -> None:
     """Refuses answers that tell images apart, or go through them, without naming them."""
-    rule, question = layout.rule, layout.example.question
+    rule, question = layout.rule, layout.asked
     if rule.text == "keep" or rule.answer in ("remap_letter", "relabel_order"):
         return
     asked = compiled(_EACH, rule.nouns).search(question) is not None
@@ -210,7 +210,8 @@ def _check_answers(texts: Sequence[str], scans: Sequence[Scan], layout: Layout) 
         if any(start <= place < start + len(text) for place in spans):
             continue
         items = [item for item in re.split(r"\s*[,;\n]\s*|\.\s+", text.strip(" .")) if item]
-        tells = _DIFFERENCE.search(question) and _STATES.search(text)
+        verdict = _SHORT.fullmatch(text.strip()) and not re.search(r"(?i)\w{3}er\b", text)
+        tells = not verdict and _DIFFERENCE.search(question) and _STATES.search(text)
         lists = (asked and _LISTS.search(text.strip())) or (len(items) > 1 and (asked or described))
         by_place = len(items) == len(layout.new_slot) and (
             ";" in text or all(_SHORT.fullmatch(item) for item in items)
@@ -287,6 +288,8 @@ def _check_unordered(texts: Sequence[str], layout: Layout) -> None:
     _check_unordered_question(layout.asked, nouns)
     for _, _, text in _parts(texts, layout):
         _check_unordered_answer(text, layout.asked, nouns)
+        if unordered.lists_one_each(text, layout.asked, len(layout.new_slot)):
+            raise CannotPermute("ambiguous_answer", text.strip())
 
 
 def _check_unordered_question(text: str, nouns: tuple[str, ...]) -> None:
@@ -339,6 +342,11 @@ def _orders(texts: Sequence[str], layout: Layout, reader: Reader) -> dict[int, l
             found.setdefault(field, {})[mention.start] = mention
     if not found:
         raise CannotPermute("no_order")
+    for field, offset, text in parts:
+        listed = any(offset <= start < offset + len(text) for start in found.get(field, {}))
+        letter = answers.letter_of(text) is not None
+        if not (listed or letter or not text.strip() or answers.NO_ORDER.fullmatch(text)):
+            raise CannotPermute("undeclared_order", text.strip())
     return {field: list(mentions.values()) for field, mentions in found.items()}
 
 

@@ -71,7 +71,7 @@ def count(use: Use) -> str | None:
         return None
     if use.precedes(_UNITS):
         return "a measure"
-    if _is_marked_off(use):
+    if _is_marked_off(use) and not use.follows(rf"\b(?:{use.own})s:\s+"):
         return None
     in_another = rf"\s+(?:(?:is|are|was|were)\s+)?in\s+(?:the\s+)?(?:(?:{use.own})\s+)?\a"
     if not use.facts.spelled and use.follows(r"\band\s+") and use.precedes(in_another):

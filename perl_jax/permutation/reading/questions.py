@@ -21,6 +21,8 @@ _NO_SECOND_QUESTION = r"(?:what|which|whose|how|why|when|where|and\s+who|and\s+w
 _TOLD = r"(?:,|;|\band|\bthen)\s+(?:also\s+|then\s+)?(?:tell|give|say|state|name|count|report|list|describe)"
 _BESIDE = r"between|beside|next\s+to|in\s+between|among|surrounded|flanked|followed|preceded"
 _BY_PLACE = (
+    r"(?:(?:wrong|right|correct)\s+(?:place|position|spot)|out\s+of\s+(?:order|place|sequence)|moved\s+(?:to|before|after)"
+    r"|by\s+(?:their|its|the)\s+(?:\w+\s+)?(?:number|index|indices|position|place)s?(?!\s+of)|in\s+reverse\w*)|"
     r"(?:counting|counted|position\w*|numbered|swap\w*|exchang\w*|switch\w*|reorder\w*|revers\w*|shuffl\w*"
     r"|adjacent|neighbou?r\w*|consecutive|if\s+(?:we|you|they|i)|in\s+a\s+row"
     r"|from\s+the\s+(?:left|right|end|start|beginning|back|front|top|bottom)"

@@ -16,6 +16,12 @@ _PLACE = (
 )
 _ROWS = (
     (
+        "reference_out_of_range",  # "the images are numbered from 0", "label the images 3, 2, 1"
+        r"\bNOUNs\s+(?:are|were|have\s+been)\s+(?:numbered|indexed|counted|labell?ed|lettered|named|called)\b"
+        r"|\b(?:number|label|index|letter|call|name|count)\s+(?:the|these|all)\s+NOUNs\b|\bstart(?:s|ing)?\s+(?:to\s+)?count\w*"
+        r"|\b(?:zero|one|0|1)-(?:index|bas)ed\b|\b(?:numbering|indexing|counting)\b",
+    ),
+    (
         "layout_reference",  # "is image 1 left of image 2", "which image is on top"
         rf"{_NAMED}\s+(?:(?:is|are|was|comes?|lies|stands|appears)\s+)?(?:not\s+)?{_PLACE}"
         r"|\b(?:surround|flank|enclose|neighbou?r|border)(?:s|ed|ing)?\s+(?:by\s+)?(?:the\s+)?NOUN\s*#?\d"
@@ -38,6 +44,13 @@ _ROWS = (
         r"|earlier|the\s+rest)\b)",
     ),
     (
+        "sequence_word",  # "put the images side by side"
+        r"\bside[- ]by[- ]side\b|\b(?:stitch|overlay|superimpose|glue|tile)\w*\b|\b(?:stack|place|put|lay|set|move|arrange)d?\s+"
+        r"(?:(?:the|these|both|all|two)\s+)*NOUNs?\b"
+        r"|\bNOUNs?\s+(?:\d\s+)?(?:are|is|were)\s+(?:put|placed|laid|stacked|moved|joined|arranged)\b"
+        r"|\b(?:in\s+a\s+row|in\s+turn|countdown|alternat\w+)\b",
+    ),
+    (
         "layout_reference",  # "counting from the end", "swap the images"
         r"\bcount(?:ing|ed)?\s+(?:\w+\s+)?from\b|\b(?:in|from)\s+(?:the\s+)?(?:reversed?|opposite)\s+order\b"
         r"|\b(?:swap|exchang|switch|revers|shuffl|reorder|rearrang|permut)(?:e|s|es|ed|ing|ping|ped)?\b"
@@ -47,8 +60,9 @@ _ROWS = (
     ),
     (
         "layout_reference",  # "the odd-numbered images", "the outer pictures"
-        r"\b(?:odd|even)(?:[- ]numbered)?\s+NOUNs\b|\b(?:odd|even)[- ]numbered\b"
-        r"|\b(?:outer|inner|outermost|innermost|flanking|alternate|every\s+(?:other|second|third))"
+        r"\b(?:odd|even)(?:[- ](?:numbered|indexed))?\s+NOUNs\b|\b(?:odd|even)[- ](?:numbered|indexed)\b"
+        r"|\b(?:outermost|innermost)\b|\b(?:closest|nearest|next)\s+to\s+(?:the\s+)?(?:middle|cent(?:er|re)|edges?)\b"
+        r"|\b(?:outer|inner|flanking|alternate|every\s+(?:other|second|third))"
         r"\s+(?:two\s+)?(?:NOUN|one)s?\b",
     ),
     (

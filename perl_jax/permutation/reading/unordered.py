@@ -107,6 +107,8 @@ def answer_depends(answer: str, question: str, nouns: tuple[str, ...]) -> str | 
     return None
 
 
+_COMMON = re.compile(r"(?i)\b(?:common|share|shares|shared|same)\b")
+_ITEMS = re.compile(r"(?i)\s*(?:[,;/&|\n]|\band\b|\bthen\b|\bvs\.?)(?:\s*\band\b)?\s*")
 _RELATION = re.compile(
     r"(?i)\b(?:relations?|relationships?|related|ratio|quotient|proportion|percent|percentage|subtract\w*|divid\w*"
     r"|analogy|role|roles)\b"
@@ -125,6 +127,13 @@ _ASPECT = re.compile(
     r"(?:\s+of\s+(?:(?:the|their|its)\s+)?(?:[a-z]+\s+)?[a-z]+)?\W*"
     r"|\W*\(?[A-F]\)?\W*"
 )
+
+
+def lists_one_each(answer: str, question: str, count: int) -> bool:
+    """Whether an answer lists as many things as there are images, so that they may be in order."""
+    items = [item for item in _ITEMS.split(answer.strip(" .")) if item.strip()]
+    listed = len(items) == count and all(len(item.split()) <= 4 for item in items)
+    return listed and not _COMMON.search(question) and not re.match(r"(?i)\W*one\b", answer)
 
 
 def _asks_of_a_set(sentence: str, nouns: tuple[str, ...]) -> bool:
@@ -172,11 +181,13 @@ def _says_of_a_set(sentence: str, nouns: tuple[str, ...]) -> bool:
         return True
     if _tells_a_change(sentence) or _POINTING.match(sentence) or _FACING.search(sentence):
         return False
+    if re.search(r"(?i)\bfrom\b.{1,40}\bto\b", sentence):
+        return False
     if re.match(rf"(?i)\W*(?:is|was|has|does|did)?\s*the\s+(?:{'|'.join(nouns)})\b", sentence):
         return False
     words = [word.lower() for word in _WORD.findall(sentence)]
     return bool(
-        not words
+        set(words) <= {"and", "or"}
         or _TOGETHER.search(sentence)
         or words[0] in INDEFINITES
         or not STATIC.isdisjoint(words)

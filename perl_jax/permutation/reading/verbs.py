@@ -45,31 +45,33 @@ NO_COMPARATIVES = frozenset(_NO_COMPARATIVES.split()) - COMPARATIVES
 """Words that end like one and do not compare."""
 
 _CHANGE = """
-ahead superior inferior outdated upgraded double doubles doubled halve halves halved triple
-action actions add adding addition adds after again aging ago already anymore appear appears
+action actions add adding addition adds after again aging ago ahead already anymore appear appears
 applied applies arrival arrive arrives arriving baseline become becomes becoming before begin
-beginning begins bloom blooms causes click clicked come comes coming concatenate consequence
-continue continues continuing conversation conversion convert converts crop cropped decrease
-decreases decreasing decrement delete delta depart departing departs departure deteriorate
-deteriorates deterioration develop developing development develops dialogue disappear disappears
-displacement distort distorts drift duration earlier edit editing edits effects elapsed emerge
-emerges evolution evolve evolves evolving exchange expand expanding expands expansion fall falling
-falls finish finishes finishing flip flipped flips follow follows freeze freezes freezing future
-gain gaining gains go goes going gone grow growing grown grows growth happen happening happens
-heal healing heals history improve improvement improves improving increase increases increasing
-increment insert instead interval joke keep keeps later leading leave leaving lose loses losing
-loss melt melting melts modification modify moral motion move movement moves multiplies multiply
-multiplying narrates navigate navigates now occur occurs outcome passed passes past precede
-precedes pressed previously prior procedure proceed proceeds progress progressed progresses
-progressing progression punchline reach reaches recent recently recover recovering recovers
-recovery reduce reduces reducing reduction regress regresses regression remain remains removal
-remove removes removing replace replacement replaces replacing result resulting results return
-returns ripen ripens rise rises rising rot rotate rotates rotating rotation rots scroll scrolled
-sequence shift shifting shifts shrink shrinkage shrinking shrinks since spell spells spread
-spreading spreads start starting starts stay stays still stopping succeed succeeds swap swipe
-swiped tap tapped till timeline today tomorrow transform transformation transforms transition
-transitions trend trends turn turns until update updated updates upgrade vanish vanishes version
-versions wilt wilts worsen worsening worsens yesterday yet zoom zoomed zooming zooms
+beginning begins bloom blooms causes click clicked cliffhanger come comes comic comics coming
+completed concatenate consequence continue continued continues continuing continuous conversation
+conversion convert converts crop cropped decrease decreases decreasing decrement delete delta
+depart departing departs departure deteriorate deteriorates deterioration develop developing
+development develops dialogue disappear disappears displacement distort distorts double doubled
+doubles drift duration earlier edit editing edits effects elapsed emerge emerges ending endings
+episode evolution evolve evolves evolving exchange expand expanding expands expansion fall falling
+falls finale finish finishes finishing flip flipped flips follow follows freeze freezes freezing
+future gain gaining gains go goes going gone grow growing grown grows growth halve halved halves
+happen happening happens heal healing heals history improve improvement improves improving
+increase increases increasing increment inferior insert instead interval joke keep keeps later
+leading leave leaving lose loses losing loss melt melting melts modification modify moral move
+movement moves multiplies multiply multiplying narrates narrative navigate navigates now occur
+occurs outcome outdated panorama panoramic passed passes precede precedes pressed previously prior
+procedure proceed proceeds process progress progressed progresses progressing progression
+punchline reach reaches recent recently recover recovering recovers recovery reduce reduces
+reducing reduction regress regresses regression remain remains removal remove removes removing
+replace replacement replaces replacing result resulting results return returns ripen ripens rise
+rises rising rot rotate rotates rotating rotation rots scroll scrolled sequel sequence shift
+shifting shifts shrink shrinkage shrinking shrinks since spell spells spread spreading spreads
+start starting starts stay stays still stopping stories story strip succeed succeeds superior swap
+swipe swiped tap tapped till timeline today tomorrow transform transformation transforms
+transition transitions trend trends triple turn turns until update updated updates upgrade
+upgraded vanish vanishes version versions wilt wilts worsen worsening worsens yesterday yet zoom
+zoomed zooming zooms
 """
 CHANGE = frozenset(_CHANGE.split())
 """Words of change, of time, of causes and of reading from one image to the next."""
