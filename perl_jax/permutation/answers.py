@@ -29,6 +29,8 @@ NO_ORDER = re.compile(
     r"|no\s+(?:such\s+)?(?:order|option|answer)(?:\s+\w+){0,3}|unknown|unsure|i\s+don't\s+know)\W*"
 )
 """An option or an answer that gives no order of the images: "None of the above"."""
+ROMAN = re.compile(r"(?i)\W*[ivx]{1,4}\W*")
+"""An answer that may be a Roman number: "I", "ii"."""
 _ONES = re.compile(r"(?<=\w)\s+ones?\b", re.IGNORECASE)
 _ONE_BARE = re.compile(rf"(?:{NUMBER}|{POSITION}|{SIDE})\b", re.IGNORECASE)
 _PLAIN_ITEM = rf"(?:the\s+)?(?:{NUMBER}|{POSITION}|{SIDE})\b(?:\s+ones?)?"

@@ -366,6 +366,8 @@ def _bare_references(
     for field, offset, text in _parts(texts, layout):
         named = answers.find_name(text, reader, offset)
         bare = named or (answers.find_bare(text, reader, offset) if wanted else [])
+        if wanted and answers.ROMAN.fullmatch(text):
+            raise CannotPermute("ambiguous_answer", text.strip())
         followed = wanted and (rule.answer == "reference" or bool(named))
         for mention in bare:
             if followed and 0 <= mention.slot < reader.num_slots:

@@ -7,7 +7,7 @@ from perl_jax.permutation.reading.words import POSITION, compiled
 # Sentences about a row of images, whether or not another one names an image.
 _NAMED = (
     rf"(?<!\bin )(?<!\bof )(?<!\bfrom )(?<!\bon )(?<!\bto )(?<!\bwith )(?:\bNOUN\s*#?\d{{1,2}}|\bthe\s+{POSITION}\s+NOUN"
-    r"|\b(?:which|what)\s+(?:(?:one\s+)?of\s+the\s+)?NOUNs?)"
+    r"|\b(?:which|what)\s+(?:(?:one\s+)?of\s+the\s+)?(?:NOUN|option|choice|candidate|answer)s?)"
 )
 _PLACE = (
     r"(?:(?:shown|placed|located|displayed|positioned|situated|directly|immediately|just)\s+)*(?:(?:on|at|in|to)\s+(?:the\s+)?"

@@ -15,6 +15,7 @@ from perl_jax.permutation.reading.verbs import (
     COMPARATIVES,
     INDEFINITES,
     NO_COMPARATIVES,
+    PARTICIPLES,
     PASTS,
     STATIC,
 )
@@ -71,8 +72,9 @@ _AS_MANY = re.compile(
 )
 _FACING = re.compile(
     r"(?i)\b(?:fac|look|point|turn|walk|run|mov|swim|lean|star|gaz|back|head|fl[yi])\w*\b[^.?!]{0,30}\b(?:each\s+other"
-    r"|one\s+another|cent(?:er|re)|middle|inwards?|outwards?|edges?)\b"
+    r"|one\s+another|the\s+others?|cent(?:er|re)|middle|inwards?|outwards?|edges?)\b"
 )
+_AIMED = re.compile(r"(?i)\bfrom\b.{1,40}\bto\b|\babout\s+to\b|\bgoing\s+to\b|\bready\s+to\b")
 _FIGURES = re.compile(r"(?i)\W*(?:\(?[A-Z][).:]|[\d\W]+|none|all|both|yes|no|true|false)?\W*")
 
 
@@ -181,7 +183,7 @@ def _says_of_a_set(sentence: str, nouns: tuple[str, ...]) -> bool:
         return True
     if _tells_a_change(sentence) or _POINTING.match(sentence) or _FACING.search(sentence):
         return False
-    if re.search(r"(?i)\bfrom\b.{1,40}\bto\b", sentence):
+    if _AIMED.search(sentence) or _points(sentence, nouns):
         return False
     if re.match(rf"(?i)\W*(?:is|was|has|does|did)?\s*the\s+(?:{'|'.join(nouns)})\b", sentence):
         return False
@@ -193,6 +195,15 @@ def _says_of_a_set(sentence: str, nouns: tuple[str, ...]) -> bool:
         or not STATIC.isdisjoint(words)
         or _TOLD.match(sentence)
     )
+
+
+def _points(sentence: str, nouns: tuple[str, ...]) -> bool:
+    """Whether a sentence points at an image without saying which: "in the other picture"."""
+    pointed = compiled(r"\b(?:the\s+other|this|that)\s+(?:NOUN|one)\b", nouns).search(sentence)
+    return pointed is not None and not _PARTNER.search(sentence[: pointed.start()])
+
+
+_PARTNER = re.compile(r"(?i)\b(?:one|each|any|every|either|an?)\b")
 
 
 def _compares(sentence: str) -> str | None:
@@ -221,7 +232,13 @@ def _compares(sentence: str) -> str | None:
 def _is_comparative(word: str) -> bool:
     if word in COMPARATIVES:
         return True
-    if not word.endswith("er") or len(word) < 5 or word in NO_COMPARATIVES or is_thing(word):
+    if (
+        not word.endswith("er")
+        or "-" in word
+        or len(word) < 5
+        or word in NO_COMPARATIVES
+        or is_thing(word)
+    ):
         return False
     return not word.endswith(("eer", "yer", "wner", "ther", "ever"))
 
@@ -238,6 +255,8 @@ def _tells_a_change(sentence: str) -> str | None:
         if word in ("was", "were", "had", "did", "been"):
             return word
         perfect = {"has", "have", "having"} & set(before)
+        if perfect and word in PARTICIPLES:
+            return word
         if word.endswith("ed") and len(word) > 4 and word not in _NO_PARTICIPLES:
             static = not STATIC.isdisjoint(words[:place])
             attributive = before[-1:] and before[-1] in _DETERMINERS

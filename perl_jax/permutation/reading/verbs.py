@@ -45,33 +45,35 @@ NO_COMPARATIVES = frozenset(_NO_COMPARATIVES.split()) - COMPARATIVES
 """Words that end like one and do not compare."""
 
 _CHANGE = """
-action actions add adding addition adds after again aging ago ahead already anymore appear appears
-applied applies arrival arrive arrives arriving baseline become becomes becoming before begin
-beginning begins bloom blooms causes click clicked cliffhanger come comes comic comics coming
-completed concatenate consequence continue continued continues continuing continuous conversation
-conversion convert converts crop cropped decrease decreases decreasing decrement delete delta
-depart departing departs departure deteriorate deteriorates deterioration develop developing
-development develops dialogue disappear disappears displacement distort distorts double doubled
-doubles drift duration earlier edit editing edits effects elapsed emerge emerges ending endings
-episode evolution evolve evolves evolving exchange expand expanding expands expansion fall falling
-falls finale finish finishes finishing flip flipped flips follow follows freeze freezes freezing
-future gain gaining gains go goes going gone grow growing grown grows growth halve halved halves
-happen happening happens heal healing heals history improve improvement improves improving
-increase increases increasing increment inferior insert instead interval joke keep keeps later
-leading leave leaving lose loses losing loss melt melting melts modification modify moral move
-movement moves multiplies multiply multiplying narrates narrative navigate navigates now occur
-occurs outcome outdated panorama panoramic passed passes precede precedes pressed previously prior
-procedure proceed proceeds process progress progressed progresses progressing progression
-punchline reach reaches recent recently recover recovering recovers recovery reduce reduces
-reducing reduction regress regresses regression remain remains removal remove removes removing
-replace replacement replaces replacing result resulting results return returns ripen ripens rise
-rises rising rot rotate rotates rotating rotation rots scroll scrolled sequel sequence shift
-shifting shifts shrink shrinkage shrinking shrinks since spell spells spread spreading spreads
-start starting starts stay stays still stopping stories story strip succeed succeeds superior swap
-swipe swiped tap tapped till timeline today tomorrow transform transformation transforms
-transition transitions trend trends triple turn turns until update updated updates upgrade
-upgraded vanish vanishes version versions wilt wilts worsen worsening worsens yesterday yet zoom
-zoomed zooming zooms
+action actions add added adding addition additional adds after again aged aging ago ahead already
+anymore appear appears applied applies arrival arrive arrived arrives arriving baseline become
+becomes becoming before begin beginning begins bloom blooms causes click clicked cliffhanger come
+comes comic comics coming completed concatenate consequence continue continued continues
+continuing continuous conversation conversion convert converted converts crop cropped decrease
+decreased decreases decreasing decrement delete deleted delta depart departed departing departs
+departure deteriorate deteriorates deterioration develop developed developing development develops
+dialogue disappear disappeared disappears displacement distort distorts double doubled doubles
+drift duration earlier edit edited editing edits effects elapsed emerge emerges ending endings
+episode evolution evolve evolved evolves evolving exchange expand expanded expanding expands
+expansion extra fall falling falls finale finish finishes finishing flip flipped flips follow
+follows freeze freezes freezing frozen future gain gaining gains go goes going gone grow growing
+grown grows growth halve halved halves happen happening happens heal healed healing heals history
+improve improved improvement improves improving increase increased increases increasing increment
+inferior insert inserted instead interval joke keep keeps later leading leave leaving lose loses
+losing loss melt melted melting melts modification modified modify moral move movement moves
+multiplies multiply multiplying narrates narrative navigate navigates new now occur occurs outcome
+outdated panorama panoramic passed passes precede precedes pressed previously prior procedure
+proceed proceeds process progress progressed progresses progressing progression punchline reach
+reaches recent recently recover recovered recovering recovers recovery reduce reduced reduces
+reducing reduction regress regresses regression remain remains removal remove removed removes
+removing replace replaced replacement replaces replacing result resulting results return returns
+ripen ripened ripens rise rises rising rot rotate rotates rotating rotation rots scroll scrolled
+sequel sequence shift shifting shifts shrink shrinkage shrinking shrinks shrunk since spell spells
+spread spreading spreads start starting starts stay stays still stopping stories story strip
+succeed succeeds superior swap swipe swiped tap tapped till timeline today tomorrow transform
+transformation transformed transforms transition transitions trend trends triple turn turns until
+update updated updates upgrade upgraded vanish vanished vanishes version versions wilt wilted
+wilts worsen worsened worsening worsens yesterday yet zoom zoomed zooming zooms
 """
 CHANGE = frozenset(_CHANGE.split())
 """Words of change, of time, of causes and of reading from one image to the next."""
@@ -88,6 +90,14 @@ PASTS = frozenset(_PASTS.split()) - {
     "held", "hung", "found", "lay", "built", "made", "bent", "stuck", "caught", "laid", "led", "fed", "left",
 }  # fmt: skip
 """Past tenses that are no participles of what stands still."""
+
+_PARTICIPLES = """
+eaten taken given broken fallen grown done seen drunk begun been come become left lost made put set cut
+drawn driven written ridden risen spoken chosen worn torn hidden bitten shaken forgotten thrown blown flown
+known shown met kept slept built sent spent won hung caught bought brought taught thought fought sold found
+"""
+PARTICIPLES = frozenset(_PARTICIPLES.split())
+"""Participles that tell with "has" what happened."""
 
 _STATIC = """
 are attached bark barking being belong belongs bend bending bite biting brush brushing burn
