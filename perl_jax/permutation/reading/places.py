@@ -69,6 +69,15 @@ _DOING = (
     r"|(?:that|which)\s+(?:shows?|contains?|has|have|depicts?|features?|includes?|displays?)\b"
     r"|(?:where|in\s+which)\b)"
 )
+# Nor is "the second image of Paris" the second of all images.
+_RESTRICTED = (
+    rf"\s+(?:with(?!\s+(?:(?:the|an?|that\s+of)\s+)?(?:{POSITION}|{SIDE}|other|reference|NOUN|each|that|it|its)\b)"
+    rf"|without|of(?!\s+(?:all\s+)?(?:the|these|those|this|that|all|our)\s+(?:{NUMBER}|NOUNs?|given|shown|set|series|sequence|list"
+    r"|row|group|collection|pair)\b)"
+    r"|showing|containing|depicting|featuring|displaying|having|taken|shot|captured|made|painted|drawn|published"
+    r"|whose|on\s+which|for\s+which|(?:that|which)\s+(?:\w+\s+)?(?:was|were|is|he|she|they|i|we|you)|by\s+(?!far)[a-z]|he|she"
+    r"|they|i|we|you)\b(?!\s+\d)"
+)
 _MATCHED = re.compile(
     r"(?i)\s+(?:shows?|contains?|depicts?|displays?|features?|have|are|were)\b[^.?!]*\band\b"
 )
@@ -206,6 +215,7 @@ def _read_direct(scan: Scan, tokens: list[re.Match[str]], tail: re.Match[str], s
         or (tail["side"] and not sides)
         or scan.match(_WITHIN, tail.end())
         or scan.match(_DOING, tail.end())
+        or (not sides and scan.match(_RESTRICTED, tail.end()))
         # Among "secondary" and "tertiary" it is the first; alone it may be the main one.
         or words == ["primary"]
     )

@@ -44,6 +44,17 @@ _ROWS = (
         r"|earlier|the\s+rest)\b)",
     ),
     (
+        "sequence_word",  # "from which image on", "when does the dog appear", "what completes the row"
+        r"\b(?:from|until|till|since|up\s+to|after|before|at|by|(?:start|begin|end)ing\s+\w+)\s+which\s+(?:of\s+the\s+)?NOUNs?\b"
+        r"(?!\s+(?:can|do|does|did|is|are)\s+(?:you|we|i|one)\b)"
+        r"|(?:^|[.?!:\n]\s*)when\s+(?:does|do|did|is|are|was|were|will)\b"
+        r"|\b(?:break|complet|continu|follow|fill|fit|extend|violat|disrupt)\w*\s+(?:in(?:to)?\s+)?(?:the|this|a)\s+(?:pattern|row|gap"
+        r"|sequence|series|order|progression|analogy|blank|grid|matrix|story)\b"
+        r"|\bNOUN\s+(?:continues|fits\s+between|belongs\s+(?:after|before|between))\b"
+        r"|\b(?:start|middle|beginning|end|climax|opening)\s+of\s+the\s+(?:story|sequence|series|process|comic|event|plot)\b"
+        rf"|\b{POSITION}\s+NOUN\b[^.?!]{{0,30}}\bever\b",
+    ),
+    (
         "sequence_word",  # "put the images side by side"
         r"\bside[- ]by[- ]side\b|\b(?:stitch|overlay|superimpose|glue|tile)\w*\b|\b(?:stack|place|put|lay|set|move|arrange)d?\s+"
         r"(?:(?:the|these|both|all|two)\s+)*NOUNs?\b"
