@@ -106,10 +106,10 @@ _ASKS = re.compile(
 # Instructions for the form of the answer, which ask for nothing else.
 _FORMAT = (
     r"\W*(?:please\s+)?(?:(?:answer|respond|reply|output|return|provide|give|write|state|print|select|choose"
-    r"|pick|put)\b)(?:\s+(?:the\s+question|your\s+(?:final\s+)?answer|directly|only|just|with|using|as|by|the|an?"
+    r"|pick|put|explain)\b)(?:\s+(?:the\s+question|your\s+(?:final\s+)?answer|directly|only|just|with|using|as|by|the|an?"
     r"|one|single|correct|right|best|final|its|option|option['\u2019]s|options|letter|letters|number|numbers|index"
     r"|indices|from|among|of|above|below|given|choices|choice|following|answer|directly|word|or|phrase|in|on|to"
-    r"|multiple-choice|question|questions|separated|commas|each|image|picture|photo|brackets|that|is|corresponding))*"
+    r"|multiple-choice|question|questions|separated|commas|each|image|picture|photo|brackets|that|is|left|right|first|second|third|explain|why|corresponding))*"
     r"(?:\s+\\boxed\{\})?\W*"
     r"|\W*(?:answer|give|provide|state|explain|write|list|describe)\b[^?]*\b(?:reason|reasons|reasoning|steps?|thinking)\W*"
     r"|\W*(?:answer\s+)?(?:question|answer|options?|choices|hint)\W*"

@@ -18,12 +18,15 @@ _ROWS = (
     (
         "reference_out_of_range",  # "the images are numbered from 0", "label the images 3, 2, 1"
         r"\bNOUNs\s+(?:are|were|have\s+been)\s+(?:numbered|indexed|counted|labell?ed|lettered|named|called)\b"
+        r"|\bNOUN\s+(?:has|have|gets?|is\s+given|carries)\s+(?:the\s+)?(?:index|number|label|name|letter|tag)\b"
+        r"|\bNOUN\s+is\s+(?:called|named|labell?ed|numbered|denoted)\b"
         r"|\b(?:number|label|index|letter|call|name|count)\s+(?:the|these|all)\s+NOUNs\b|\bstart(?:s|ing)?\s+(?:to\s+)?count\w*"
         r"|\b(?:zero|one|0|1)-(?:index|bas)ed\b|\b(?:numbering|indexing|counting)\b",
     ),
     (
         "layout_reference",  # "is image 1 left of image 2", "which image is on top"
         rf"{_NAMED}\s+(?:(?:is|are|was|comes?|lies|stands|appears)\s+)?(?:not\s+)?{_PLACE}"
+        r"|\b(?:left|right)\s+of\s+(?:the\s+one|that)\s+(?:in|of)\s+(?:the\s+\w+\s+)?NOUN\b"
         r"|\b(?:surround|flank|enclose|neighbou?r|border)(?:s|ed|ing)?\s+(?:by\s+)?(?:the\s+)?NOUN\s*#?\d"
         r"|\b(?:successors?|predecessors?|neighbou?rs?\s+of|its\s+neighbou?rs?|(?:two|both)\s+neighbou?rs)\b"
         r"|\bNOUNs?\b[^.?!]{0,30}\d\s*,?\s*(?:etc\b|and\s+so\s+(?:on|forth)\b|\.\.|\u2026)",

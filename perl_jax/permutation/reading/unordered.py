@@ -146,7 +146,9 @@ def _asks_of_a_set(sentence: str, nouns: tuple[str, ...]) -> bool:
     if _compares(sentence):
         return False
     each, together = _OF_EACH.search(sentence), _TOGETHER.search(sentence)
-    if re.match(r"(?i)\W*how\s+many\b", sentence):
+    if not each and (_points(sentence, nouns) or compiled(_ONE_IMAGE, nouns).search(sentence)):
+        return False
+    if re.match(r"(?i)\W*(?:in\s+)?how\s+many\b", sentence):
         counted = re.search(_COUNTED, sentence, re.IGNORECASE)
         changes = not each and _tells_a_change(sentence)
         return not changes and bool(counted or each or together)
@@ -164,13 +166,18 @@ def _asks_of_a_set(sentence: str, nouns: tuple[str, ...]) -> bool:
 _COUNTED = (
     r"^\W*how\s+many\s+(?:different\s+)?(?:[\w-]+\s+){1,5}?(?:(?:are|is)\s+(?:there|shown|visible|present|seen|depicted"
     r"|displayed|pictured|in|on|of)\b|(?:do|can)\s+you\s+(?:see|count)\b|(?:show|contain|have|depict|include|feature"
-    r"|appear|wear)\b|do\s+the\b)|^\W*how\s+many(?:\s+[\w-]+){0,3}\W*$|^\W*how\s+many\s+of\s"
+    r"|appear|wear)\b|do\s+the\b)|^\W*how\s+many(?:\s+[\w-]+){0,3}\W*$|^\W*how\s+many\s+of\s|^\W*in\s+how\s+many\s"
 )
 
 
 _ASKS_WHICH = (
     r"\W*(?:(?:in|on|from|of|for|to)\s+)?(?:which|what(?=\s+NOUN))\s+(?:(?P<noun>(?:one\s+)?(?:of\s+)?"
     rf"(?:(?:the|these|those|following|given|{NUMBER})\s+)*NOUNs?)\b|(?:one\s+)?(?:is|are|shows?|has|contains?)\b)"
+)
+# "How many dogs are in the picture?", "does it show", "are on the left": in which image?
+_ONE_IMAGE = (
+    r"\b(?:the|its)\s+NOUN\b(?!\s+(?:with|that|of|which|without|showing|pair|set))|\b(?:it|he|she)\s+(?:show|have|contain|wear)"
+    r"|\b(?:is|are|on\s+the|at\s+the)\s+(?:left|right)\W*$"
 )
 _CHOICE = re.compile(r"(?i)\W*(?:which|what)\s+(?:one\s+)?of\s+(?:the\s+following|these)\b")
 
@@ -199,10 +206,14 @@ def _says_of_a_set(sentence: str, nouns: tuple[str, ...]) -> bool:
 
 def _points(sentence: str, nouns: tuple[str, ...]) -> bool:
     """Whether a sentence points at an image without saying which: "in the other picture"."""
-    pointed = compiled(r"\b(?:the\s+other|this|that)\s+(?:NOUN|one)\b", nouns).search(sentence)
+    pointed = compiled(_OTHER, nouns).search(sentence)
     return pointed is not None and not _PARTNER.search(sentence[: pointed.start()])
 
 
+_OTHER = (
+    r"\b(?:the\s+other|this|that)\s+(?:NOUN|one)\b|(?<!each )\b(?:another|(?<!the )others?|else)\b(?!\s+than\b)"
+    r"|\b(?:is|are)\s+back\b(?!\s+(?:of|to)\b)"
+)
 _PARTNER = re.compile(r"(?i)\b(?:one|each|any|every|either|an?)\b")
 
 

@@ -49,31 +49,32 @@ action actions add added adding addition additional adds after again aged aging 
 anymore appear appears applied applies arrival arrive arrived arrives arriving baseline become
 becomes becoming before begin beginning begins bloom blooms causes click clicked cliffhanger come
 comes comic comics coming completed concatenate consequence continue continued continues
-continuing continuous conversation conversion convert converted converts crop cropped decrease
-decreased decreases decreasing decrement delete deleted delta depart departed departing departs
-departure deteriorate deteriorates deterioration develop developed developing development develops
-dialogue disappear disappeared disappears displacement distort distorts double doubled doubles
-drift duration earlier edit edited editing edits effects elapsed emerge emerges ending endings
-episode evolution evolve evolved evolves evolving exchange expand expanded expanding expands
-expansion extra fall falling falls finale finish finishes finishing flip flipped flips follow
-follows freeze freezes freezing frozen future gain gaining gains go goes going gone grow growing
-grown grows growth halve halved halves happen happening happens heal healed healing heals history
-improve improved improvement improves improving increase increased increases increasing increment
-inferior insert inserted instead interval joke keep keeps later leading leave leaving lose loses
-losing loss melt melted melting melts modification modified modify moral move movement moves
-multiplies multiply multiplying narrates narrative navigate navigates new now occur occurs outcome
-outdated panorama panoramic passed passes precede precedes pressed previously prior procedure
-proceed proceeds process progress progressed progresses progressing progression punchline reach
-reaches recent recently recover recovered recovering recovers recovery reduce reduced reduces
-reducing reduction regress regresses regression remain remains removal remove removed removes
-removing replace replaced replacement replaces replacing result resulting results return returns
+continuing continuous conversation conversion convert converted converts crop cropped cured
+decrease decreased decreases decreasing decrement delete deleted delta depart departed departing
+departs departure deteriorate deteriorates deterioration develop developed developing development
+develops dialogue disappear disappeared disappears displacement distort distorts double doubled
+doubles drift duration earlier edit edited editing edits effects elapsed emerge emerges ending
+endings episode evolution evolve evolved evolves evolving exchange expand expanded expanding
+expands expansion extra fall falling falls finale finish finishes finishing flip flipped flips
+follow follows freeze freezes freezing frozen future gain gaining gains go goes going gone grow
+growing grown grows growth halve halved halves happen happening happens heal healed healing heals
+history improve improved improvement improves improving increase increased increases increasing
+increment inferior insert inserted instead interval joke keep keeps later leading leave leaving
+lose loses losing loss melt melted melting melts modification modified modify moral move movement
+moves multiplies multiply multiplying narrates narrative navigate navigates new now occur occurs
+outcome outdated panorama panoramic passed passes precede precedes pressed previously prior
+procedure proceed proceeds process progress progressed progresses progressing progression
+punchline reach reaches rearranged rebuilt recent recently recover recovered recovering recovers
+recovery reduce reduced reduces reducing reduction refilled regress regresses regression remain
+remains removal remove removed removes removing renovated reopened repainted repaired replace
+replaced replacement replaces replacing restored result resulting results return returned returns
 ripen ripened ripens rise rises rising rot rotate rotates rotating rotation rots scroll scrolled
-sequel sequence shift shifting shifts shrink shrinkage shrinking shrinks shrunk since spell spells
-spread spreading spreads start starting starts stay stays still stopping stories story strip
-succeed succeeds superior swap swipe swiped tap tapped till timeline today tomorrow transform
-transformation transformed transforms transition transitions trend trends triple turn turns until
-update updated updates upgrade upgraded vanish vanished vanishes version versions wilt wilted
-wilts worsen worsened worsening worsens yesterday yet zoom zoomed zooming zooms
+sequel sequence shift shifting shifts shrink shrinkage shrinking shrinks shrunk since solved spell
+spells spread spreading spreads start starting starts stay stays still stopping stories story
+strip succeed succeeds superior swap swipe swiped tap tapped till timeline today tomorrow
+transform transformation transformed transforms transition transitions trend trends triple turn
+turns until update updated updates upgrade upgraded vanish vanished vanishes version versions will
+wilt wilted wilts worsen worsened worsening worsens yesterday yet zoom zoomed zooming zooms
 """
 CHANGE = frozenset(_CHANGE.split())
 """Words of change, of time, of causes and of reading from one image to the next."""
