@@ -128,7 +128,7 @@ _SPEAKS_OF_ORDER = re.compile(
     r"|sequencing|chronolog\w+|permutation|reorder|timeline)\b"
 )
 _NUMBERS = re.compile(
-    r"(?i)(?:(?:for|in|on|across|from)\s+[^,?]{1,40},\s+)?(?:how\s+(?:many|much|long|old|tall|far|big|large|wide|high"
+    r"(?i)(?:(?:for|in|on|across|from)\s+[^,?]{1,40},\s+|in\s+)?(?:how\s+(?:many|much|long|old|tall|far|big|large|wide|high"
     r"|heavy|often|fast|deep|hot|cold|thick)\b|(?:please\s+)?(?:calculate|compute|evaluate|solve|count)\b"
     r"|what(?:'s|\s+is|\s+are|\s+was)?\s+(?:the\s+)?(?:\w+\s+){0,2}?(?:number|count|sum|total|difference|product|value"
     r"|ratio|area|length|width|height|perimeter|volume|distance|radius|diameter|angle|degree|price|cost|score"

@@ -42,7 +42,7 @@ _ROWS = (
         "set_not_expressible",  # "from image 2 on", "up to image 3", "image 2 and later"
         r"\b(?:up\s+to|until|till|through|past|beyond|since|(?:start|begin|end|count)ing\s+(?:with|at|from|in))"
         rf"\s+(?:the\s+)?(?:NOUN\s*#?\d|{POSITION}\s+NOUN\b)"
-        rf"|(?:\bNOUN\s*#?\d{{1,3}}|\b{POSITION}\s+NOUN)\s+(?:on(?=\s*[,.?!]|\s+(?:the|all|every|each)\b)"
+        rf"|(?:\bNOUN\s*#?\d{{1,3}}|\b{POSITION}\s+NOUN)\s+(?:on(?=\s*[,.?!]|\s+(?:all|every|each|there|the\s+NOUNs)\b)"
         r"|onwards?|upwards?|forwards?|(?:and|or)\s+(?:later|up|onwards?|following|beyond|above|below|after|before"
         r"|earlier|the\s+rest)\b)",
     ),
