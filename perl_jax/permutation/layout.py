@@ -50,9 +50,8 @@ class Layout:
         """The question without the options and placeholders in it."""
         field = question_field(self.example)
         spans: list[placeholders.Span] = [p for p in self.places if p.field == field]
-        for option in self.options:
-            if option.field == field:
-                spans.append(placeholders.Span(option.label_start, option.end))
+        inline = (option for option in self.options if option.field == field)
+        spans += (placeholders.Span(option.label_start, option.end) for option in inline)
         return placeholders.mask(self.fields[field], spans)
 
     @property

@@ -220,7 +220,8 @@ MORE_REFUSALS = [
      (1, 0, 2), Rule()),
     ("ambiguous_reference", example("Is the first option red?", options=ABC), (1, 0, 2), REMAP),
     ("undeclared_order", example(options=("A. [0, 1, 2]", "B. [2, 1, 0]")), (1, 0, 2), Rule()),
-    ("reference_out_of_range", example("Which image?", answer="4"), (1, 0, 2), Rule(answer="reference")),
+    ("reference_out_of_range", example("Which image?", answer="4"), (1, 0, 2),
+     Rule(answer="reference")),
     ("single_image", example(images="x"), (0,), Rule()),
 ]  # fmt: skip
 

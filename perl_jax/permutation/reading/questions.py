@@ -6,6 +6,7 @@ answer such as "2" or "left" names an image under these forms only.
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Literal
 
 from perl_jax.permutation.reading.placeholders import MASK, PLAIN, TAG
@@ -18,7 +19,10 @@ _ALL = (
     rf"|presented|{NUMBER})\s+)*"
 )
 _NO_SECOND_QUESTION = r"(?:what|which|whose|how|why|when|where|and\s+who|and\s+whom)"
-_TOLD = r"(?:,|;|\band|\bthen)\s+(?:also\s+|then\s+)?(?:tell|give|say|state|name|count|report|list|describe)"
+_TOLD = (
+    r"(?:,|;|\band|\bthen)\s+(?:also\s+|then\s+)?"
+    r"(?:tell|give|say|state|name|count|report|list|describe)"
+)
 _BESIDE = r"between|beside|next\s+to|in\s+between|among|surrounded|flanked|followed|preceded"
 _BY_PLACE = (
     r"(?:(?:wrong|right|correct)\s+(?:place|position|spot)|out\s+of\s+(?:order|place|sequence)|moved\s+(?:to|before|after)"
@@ -29,7 +33,11 @@ _BY_PLACE = (
     rf"|(?:is|are|lies?|stands?|comes?|sits?)\s+(?:\w+\s+)?(?:{_BESIDE})"
     r"|(?:show|begin|start|end|open|close|continue)(?:s|ing)?\s+(?:with|from)\s+\a)"
 )
-_TAIL = rf"(?!\s+(?:\w+\s+)?(?:{_BESIDE})\b)(?:(?!\b(?:{_NO_SECOND_QUESTION}|{_BY_PLACE})\b)(?!{_TOLD}\b)(?!\b(?:do|does|is|are)\s+not\?)[^?!.])*"
+_TAIL = (
+    rf"(?!\s+(?:\w+\s+)?(?:{_BESIDE})\b)"
+    rf"(?:(?!\b(?:{_NO_SECOND_QUESTION}|{_BY_PLACE})\b)(?!{_TOLD}\b)[^?!.])*"
+)
+"""The rest of a question that asks nothing else and does not count by place."""
 _VERB = (
     r"(?:is|are|was|were|has|have|had|shows?|contains?|depicts?|displays?|features?|includes?|does|do|did"
     r"|can|could|would|should|looks?|appears?|seems?|match|matches|fits?|best|most|least|belongs?|differs?"
@@ -155,16 +163,18 @@ def sentences(text: str) -> Iterator[str]:
             yield sentence
 
 
-def asking(text: str) -> list[str]:
+@lru_cache(maxsize=64)
+def asking(text: str) -> tuple[str, ...]:
     """The sentences of a text that ask something, without those that only ask for a form."""
     form = re.compile(_FORMAT, re.IGNORECASE)
-    return [
+    return tuple(
         sentence
         for sentence in sentences(text)
         if _ASKS.match(sentence) and (_COUNT_OF.search(sentence) or not form.fullmatch(sentence))
-    ]
+    )
 
 
+@lru_cache(maxsize=64)
 def asked_for(text: str, nouns: tuple[str, ...]) -> Asked | None:
     """What a question asks for, if its only asking sentence has one of `FORMS`; else None."""
     asked = asking(text)
@@ -188,6 +198,7 @@ def asks_for_a_set(text: str, nouns: tuple[str, ...]) -> bool:
     return kind in ("image", "images") and plural and _FROM_TO.search(text) is None
 
 
+@lru_cache(maxsize=64)
 def asks_for_a_number(text: str) -> bool:
     """Whether the only asking sentence asks for a number."""
     asked = asking(text)
@@ -195,12 +206,14 @@ def asks_for_a_number(text: str) -> bool:
     return len(asked) == 1 and not named and _NUMBERS.match(asked[0]) is not None
 
 
+@lru_cache(maxsize=64)
 def asks_yes_or_no(text: str) -> bool:
     """Whether the only asking sentence wants a yes or a no."""
     asked = asking(text)
     return len(asked) == 1 and _YES_OR_NO.match(asked[0]) is not None
 
 
+@lru_cache(maxsize=64)
 def asks_for_a_direction(text: str) -> bool:
     """Whether the only asking sentence asks for a direction, or for one hand of two."""
     asked = asking(text)

@@ -6,7 +6,8 @@ from perl_jax.permutation.reading.words import POSITION, compiled
 
 # Sentences about a row of images, whether or not another one names an image.
 _NAMED = (
-    rf"(?<!\bin )(?<!\bof )(?<!\bfrom )(?<!\bon )(?<!\bto )(?<!\bwith )(?:\bNOUN\s*#?\d{{1,2}}|\bthe\s+{POSITION}\s+NOUN"
+    r"(?<!\bin )(?<!\bof )(?<!\bfrom )(?<!\bon )(?<!\bto )(?<!\bwith )"
+    rf"(?:\bNOUN\s*#?\d{{1,2}}|\bthe\s+{POSITION}\s+NOUN"
     r"|\b(?:which|what)\s+(?:(?:one\s+)?of\s+the\s+)?(?:NOUN|option|choice|candidate|answer)s?)"
 )
 _PLACE = (
@@ -47,7 +48,7 @@ _ROWS = (
         r"|earlier|the\s+rest)\b)",
     ),
     (
-        "sequence_word",  # "from which image on", "when does the dog appear", "what completes the row"
+        "sequence_word",  # "from which image on", "when does the dog appear", "completes the row"
         r"\b(?:from|until|till|since|up\s+to|after|before|at|by|(?:start|begin|end)ing\s+\w+)\s+which\s+(?:of\s+the\s+)?NOUNs?\b"
         r"(?!\s+(?:can|do|does|did|is|are)\s+(?:you|we|i|one)\b)"
         r"|(?:^|[.?!:\n]\s*)when\s+(?:does|do|did|is|are|was|were|will)\b"
@@ -59,8 +60,8 @@ _ROWS = (
     ),
     (
         "sequence_word",  # "put the images side by side"
-        r"\bside[- ]by[- ]side\b|\b(?:stitch|overlay|superimpose|glue|tile)\w*\b|\b(?:stack|place|put|lay|set|move|arrange)d?\s+"
-        r"(?:(?:the|these|both|all|two)\s+)*NOUNs?\b"
+        r"\bside[- ]by[- ]side\b|\b(?:stitch|overlay|superimpose|glue|tile)\w*\b"
+        r"|\b(?:stack|place|put|lay|set|move|arrange)d?\s+(?:(?:the|these|both|all|two)\s+)*NOUNs?\b"
         r"|\bNOUNs?\s+(?:\d\s+)?(?:are|is|were)\s+(?:put|placed|laid|stacked|moved|joined|arranged)\b"
         r"|\b(?:in\s+a\s+row|in\s+turn|countdown|alternat\w+)\b",
     ),
@@ -74,7 +75,8 @@ _ROWS = (
     ),
     (
         "layout_reference",  # "the odd-numbered images", "the outer pictures"
-        r"\b(?:odd|even)(?:[- ](?:numbered|indexed))?\s+NOUNs\b|\b(?:odd|even)[- ](?:numbered|indexed)\b"
+        r"\b(?:odd|even)(?:[- ](?:numbered|indexed))?\s+NOUNs\b"
+        r"|\b(?:odd|even)[- ](?:numbered|indexed)\b"
         r"|\b(?:outermost|innermost)\b|\b(?:closest|nearest|next)\s+to\s+(?:the\s+)?(?:middle|cent(?:er|re)|edges?)\b"
         r"|\b(?:outer|inner|flanking|alternate|every\s+(?:other|second|third))"
         r"\s+(?:two\s+)?(?:NOUN|one)s?\b",

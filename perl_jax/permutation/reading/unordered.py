@@ -27,7 +27,7 @@ _OF_EACH = re.compile(
     r"|exactly\s+(?:one|two|\d)|only\s+one|one|an?|no|single|another|how\s+many\s+of)\s+(?:one\s+)?(?:of\s+)?"
     rf"(?:(?:the|these|those|{NUMBER}|all|given|shown)\s+)*(?:image|picture|photo|photograph|pic|img|scan|view"
     r"|frame|panel|screenshot|figure|graph|chart|map|drawing|painting)s?\b"
-    r"|\bone\b.*\b(?:other|another)\b|\bin\s+(?:both|either|neither|all|each)\b"
+    r"|\bone\b.{0,200}\b(?:other|another)\b|\bin\s+(?:both|either|neither|all|each)\b"
 )
 _TOGETHER = re.compile(
     r"(?i)\b(?:in\s+(?:total|all|common|both|either)|altogether|combined|together|in\s+sum|total\s+(?:number|of|count)"
@@ -68,7 +68,7 @@ _LOWER = re.compile(
 )
 _AS_MANY = re.compile(
     r"(?i)\b(?:twice|double|half|triple|times|equally|just|as)\s+(?:as\s+)?(?:many|much|big|large|high|tall|long|old)\b"
-    r"(?!.*\bas\b)"
+    r"(?!.{0,200}\bas\b)"
 )
 _FACING = re.compile(
     r"(?i)\b(?:fac|look|point|turn|walk|run|mov|swim|lean|star|gaz|back|head|fl[yi])\w*\b[^.?!]{0,30}\b(?:each\s+other"
@@ -76,6 +76,57 @@ _FACING = re.compile(
 )
 _AIMED = re.compile(r"(?i)\bfrom\b.{1,40}\bto\b|\babout\s+to\b|\bgoing\s+to\b|\bready\s+to\b")
 _FIGURES = re.compile(r"(?i)\W*(?:\(?[A-Z][).:]|[\d\W]+|none|all|both|yes|no|true|false)?\W*")
+_COMMON = re.compile(r"(?i)\b(?:common|share|shares|shared|same)\b")
+_ITEMS = re.compile(r"(?i)\s*(?:[,;/&|\n]|\band\b|\bthen\b|\bvs\.?)(?:\s*\band\b)?\s*")
+_RELATION = re.compile(
+    r"(?i)\b(?:relations?|relationships?|related|ratio|quotient|proportion|percent|percentage|subtract\w*|divid\w*"
+    r"|analogy|role|roles)\b"
+)
+_SEVERAL = re.compile(rf"(?i)\b{NUMBER}\b.{{0,200}}\W{NUMBER}\b")
+_SYMMETRIC = (
+    r"\bone\b.{0,200}\b(?:other|another)\b|\bboth\b|\bneither\b|\bsame\b|\beach\b|\bidentical\b|\bnothing\b"
+    r"|\b(?:they|these|those|the\s+(?:two\s+)?NOUNs)\s+(?:are|do|have|show|look|match|differ)\b"
+    r"|^\W*(?:yes|no|true|false|none|similar|different|identical|the\s+same|alike|not\s+(?:the\s+)?\w+)\W*"
+    r"(?:they\s+\w+(?:\s+\w+)?)?\W*$"
+)
+_ASPECT = re.compile(
+    r"(?i)\W*(?:the\s+|their\s+|its\s+)?(?:colou?rs?|number|numbers|sizes?|shapes?|positions?|backgrounds?|style|lighting"
+    r"|angles?|viewpoints?|brightness|weather|time|season|breed|species|expressions?|poses?|orientations?|type"
+    r"|types|materials?|texture|quantity|amounts?|contrast|sharpness|resolution)"
+    r"(?:\s+of\s+(?:(?:the|their|its)\s+)?(?:[a-z]+\s+)?[a-z]+)?\W*"
+    r"|\W*\(?[A-F]\)?\W*"
+)
+_COUNTED = (
+    r"^\W*how\s+many\s+(?:different\s+)?(?:[\w-]+\s+){1,5}?(?:(?:are|is)\s+(?:there|shown|visible|present|seen|depicted"
+    r"|displayed|pictured|in|on|of)\b|(?:do|can)\s+you\s+(?:see|count)\b|(?:show|contain|have|depict|include|feature"
+    r"|appear|wear)\b|do\s+the\b)|^\W*how\s+many(?:\s+[\w-]+){0,3}\W*$|^\W*how\s+many\s+of\s|^\W*in\s+how\s+many\s"
+)
+_ASKS_WHICH = (
+    r"\W*(?:(?:in|on|from|of|for|to)\s+)?(?:which|what(?=\s+NOUN))\s+(?:(?P<noun>(?:one\s+)?(?:of\s+)?"
+    rf"(?:(?:the|these|those|following|given|{NUMBER})\s+)*NOUNs?)\b|(?:one\s+)?(?:is|are|shows?|has|contains?)\b)"
+)
+# "How many dogs are in the picture?", "does it show", "are on the left": in which image?
+_ONE_IMAGE = (
+    r"\b(?:the|its)\s+NOUN\b(?!\s+(?:with|that|of|which|without|showing|pair|set))|\b(?:it|he|she)\s+(?:show|have|contain|wear)"
+    r"|\b(?:is|are|on\s+the|at\s+the)\s+(?:left|right)\W*$"
+)
+_CHOICE = re.compile(r"(?i)\W*(?:which|what)\s+(?:one\s+)?of\s+(?:the\s+following|these)\b")
+_OTHER = (
+    r"\b(?:the\s+other|this|that)\s+(?:NOUN|one)\b"
+    r"|(?<!each )\b(?:another|(?<!the )others?|else)\b(?!\s+than\b)"
+    r"|\b(?:is|are)\s+back\b(?!\s+(?:of|to)\b)"
+)
+_PARTNER = re.compile(r"(?i)\b(?:one|each|any|every|either|an?)\b")
+_NEAR = 200
+"""How many characters around a word decide whether it compares."""
+_NO_PARTICIPLES = frozenset(
+    ("speed", "breed", "steed", "hundred", "kindred", "indeed", "exceed", "feed", "weed", "reed")
+)
+_DETERMINER_WORDS = """
+a an the two three four five six some any no several many few all both each every its their his
+her of with in on and or black white red green blue brown other same most
+"""
+_DETERMINERS = frozenset(_DETERMINER_WORDS.split())
 
 
 def depends(text: str, nouns: tuple[str, ...]) -> str | None:
@@ -107,28 +158,6 @@ def answer_depends(answer: str, question: str, nouns: tuple[str, ...]) -> str | 
     if differs and not compiled(_SYMMETRIC, nouns).search(answer) and not _ASPECT.match(answer):
         return answer
     return None
-
-
-_COMMON = re.compile(r"(?i)\b(?:common|share|shares|shared|same)\b")
-_ITEMS = re.compile(r"(?i)\s*(?:[,;/&|\n]|\band\b|\bthen\b|\bvs\.?)(?:\s*\band\b)?\s*")
-_RELATION = re.compile(
-    r"(?i)\b(?:relations?|relationships?|related|ratio|quotient|proportion|percent|percentage|subtract\w*|divid\w*"
-    r"|analogy|role|roles)\b"
-)
-_SEVERAL = re.compile(rf"(?i)\b{NUMBER}\b.*\W{NUMBER}\b")
-_SYMMETRIC = (
-    r"\bone\b.{0,200}\b(?:other|another)\b|\bboth\b|\bneither\b|\bsame\b|\beach\b|\bidentical\b|\bnothing\b"
-    r"|\b(?:they|these|those|the\s+(?:two\s+)?NOUNs)\s+(?:are|do|have|show|look|match|differ)\b"
-    r"|^\W*(?:yes|no|true|false|none|similar|different|identical|the\s+same|alike|not\s+(?:the\s+)?\w+)\W*"
-    r"(?:they\s+\w+(?:\s+\w+)?)?\W*$"
-)
-_ASPECT = re.compile(
-    r"(?i)\W*(?:the\s+|their\s+|its\s+)?(?:colou?rs?|number|numbers|sizes?|shapes?|positions?|backgrounds?|style|lighting"
-    r"|angles?|viewpoints?|brightness|weather|time|season|breed|species|expressions?|poses?|orientations?|type"
-    r"|types|materials?|texture|quantity|amounts?|contrast|sharpness|resolution)"
-    r"(?:\s+of\s+(?:(?:the|their|its)\s+)?(?:[a-z]+\s+)?[a-z]+)?\W*"
-    r"|\W*\(?[A-F]\)?\W*"
-)
 
 
 def lists_one_each(answer: str, question: str, count: int) -> bool:
@@ -163,25 +192,6 @@ def _asks_of_a_set(sentence: str, nouns: tuple[str, ...]) -> bool:
     return bool(each or together or whole or _CHOICE.match(sentence))
 
 
-_COUNTED = (
-    r"^\W*how\s+many\s+(?:different\s+)?(?:[\w-]+\s+){1,5}?(?:(?:are|is)\s+(?:there|shown|visible|present|seen|depicted"
-    r"|displayed|pictured|in|on|of)\b|(?:do|can)\s+you\s+(?:see|count)\b|(?:show|contain|have|depict|include|feature"
-    r"|appear|wear)\b|do\s+the\b)|^\W*how\s+many(?:\s+[\w-]+){0,3}\W*$|^\W*how\s+many\s+of\s|^\W*in\s+how\s+many\s"
-)
-
-
-_ASKS_WHICH = (
-    r"\W*(?:(?:in|on|from|of|for|to)\s+)?(?:which|what(?=\s+NOUN))\s+(?:(?P<noun>(?:one\s+)?(?:of\s+)?"
-    rf"(?:(?:the|these|those|following|given|{NUMBER})\s+)*NOUNs?)\b|(?:one\s+)?(?:is|are|shows?|has|contains?)\b)"
-)
-# "How many dogs are in the picture?", "does it show", "are on the left": in which image?
-_ONE_IMAGE = (
-    r"\b(?:the|its)\s+NOUN\b(?!\s+(?:with|that|of|which|without|showing|pair|set))|\b(?:it|he|she)\s+(?:show|have|contain|wear)"
-    r"|\b(?:is|are|on\s+the|at\s+the)\s+(?:left|right)\W*$"
-)
-_CHOICE = re.compile(r"(?i)\W*(?:which|what)\s+(?:one\s+)?of\s+(?:the\s+following|these)\b")
-
-
 def _says_of_a_set(sentence: str, nouns: tuple[str, ...]) -> bool:
     """Whether a statement, or a question for its truth, is the same in any order."""
     if _compares(sentence):
@@ -210,13 +220,6 @@ def _points(sentence: str, nouns: tuple[str, ...]) -> bool:
     return pointed is not None and not _PARTNER.search(sentence[: pointed.start()])
 
 
-_OTHER = (
-    r"\b(?:the\s+other|this|that)\s+(?:NOUN|one)\b|(?<!each )\b(?:another|(?<!the )others?|else)\b(?!\s+than\b)"
-    r"|\b(?:is|are)\s+back\b(?!\s+(?:of|to)\b)"
-)
-_PARTNER = re.compile(r"(?i)\b(?:one|each|any|every|either|an?)\b")
-
-
 def _compares(sentence: str) -> str | None:
     """A comparison that leaves out what it compares with: "is the dog bigger?"."""
     if as_many := _AS_MANY.search(sentence):
@@ -225,7 +228,8 @@ def _compares(sentence: str) -> str | None:
         word = match[0].lower()
         if not _is_comparative(word):
             continue
-        after, before = sentence[match.end() :], sentence[: match.start()]
+        after = sentence[match.end() : match.end() + _NEAR]
+        before = sentence[max(0, match.start() - _NEAR) : match.start()]
         if re.search(r"(?i)^[^.?!;]*\bthan\b", after) or re.search(r"(?i)\bthan\b", before):
             continue
         if word in ("lower", "upper") and _LOWER.match(after):
@@ -256,7 +260,7 @@ def _is_comparative(word: str) -> bool:
 
 def _tells_a_change(sentence: str) -> str | None:
     """A word that tells what happened or happens, which needs to know what was before."""
-    words = [word.lower() for word in _WORD.findall(sentence)]
+    words, static = [word.lower() for word in _WORD.findall(sentence)], False
     for place, word in enumerate(words):
         if word in CHANGE or word in PASTS:
             return word
@@ -269,17 +273,8 @@ def _tells_a_change(sentence: str) -> str | None:
         if perfect and word in PARTICIPLES:
             return word
         if word.endswith("ed") and len(word) > 4 and word not in _NO_PARTICIPLES:
-            static = not STATIC.isdisjoint(words[:place])
             attributive = before[-1:] and before[-1] in _DETERMINERS
             if (perfect and not attributive) or not (static or attributive):
                 return word
+        static = static or word in STATIC
     return None
-
-
-_NO_PARTICIPLES = frozenset(
-    "speed breed steed hundred kindred indeed exceed feed weed reed".split()
-)
-_DETERMINERS = frozenset(
-    """a an the two three four five six some any no several many few all both each every its their
-    his her of with in on and or black white red green blue brown other same most""".split()
-)

@@ -88,14 +88,16 @@ stung swam swept swore swung taught thought threw told took tore was went wept w
 wrote
 """
 PASTS = frozenset(_PASTS.split()) - {
-    "held", "hung", "found", "lay", "built", "made", "bent", "stuck", "caught", "laid", "led", "fed", "left",
+    "held", "hung", "found", "lay", "built", "made", "bent", "stuck", "caught",
+    "laid", "led", "fed", "left",
 }  # fmt: skip
 """Past tenses that are no participles of what stands still."""
 
 _PARTICIPLES = """
-eaten taken given broken fallen grown done seen drunk begun been come become left lost made put set cut
-drawn driven written ridden risen spoken chosen worn torn hidden bitten shaken forgotten thrown blown flown
-known shown met kept slept built sent spent won hung caught bought brought taught thought fought sold found
+become been begun bitten blown bought broken brought built caught chosen come cut done drawn
+driven drunk eaten fallen flown forgotten fought found given grown hidden hung kept known left
+lost made met put ridden risen seen sent set shaken shown slept sold spent spoken taken taught
+thought thrown torn won worn written
 """
 PARTICIPLES = frozenset(_PARTICIPLES.split())
 """Participles that tell with "has" what happened."""

@@ -81,5 +81,5 @@ def test_a_bare_answer_to_any_other_question_is_refused(question, answer):
 
 
 def test_a_question_of_another_form_is_told_from_an_instruction():
-    assert asking("Which image is dark? Answer with the letter only.") == ["Which image is dark?"]
+    assert asking("Which image is dark? Answer with the letter only.") == ("Which image is dark?",)
     assert len(asking("Which image is dark? Answer with the number of dogs.")) == 2
