@@ -1,5 +1,8 @@
 """The closed list of questions under which a bare answer names an image."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from perl_jax.permutation import CannotPermute, Rule, permute
@@ -78,6 +81,12 @@ def test_a_bare_answer_to_any_other_question_is_refused(question, answer):
     own = Example("x", "mine", question, ("a", "b", "c"), answer)
     with pytest.raises(CannotPermute):
         permute(own, (1, 2, 0), Rule(answer="reference"))
+
+
+def test_the_page_lists_every_form():
+    page = (Path(__file__).parents[3] / "docs" / "permutation.md").read_text()
+    listed = re.findall(r"^\| (.*?) \| (?:an image|a set of images|an order) \|$", page, re.M)
+    assert listed == [example for example, _, _ in FORMS]
 
 
 def test_a_question_of_another_form_is_told_from_an_instruction():
