@@ -266,7 +266,8 @@ def _check_unnamed(texts: Sequence[str], scans: Sequence[Scan], layout: Layout) 
     for field, text in enumerate(texts):
         if row := unnamed.find_rows(text, rule.nouns, sequences=sequences):
             raise CannotPermute(*row)
-        if field > asked and unnamed.is_pointing(text, rule.nouns):
+        words = bool(scans[field].mentions) and unnamed.asks_for_words(layout.asked)
+        if field > asked and (words or unnamed.is_pointing(text, rule.nouns)):
             raise CannotPermute("ambiguous_answer", text.strip())
     for _, _, text in _parts(texts, layout):
         if unnamed.lists_verdicts(text):

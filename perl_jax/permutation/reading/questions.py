@@ -28,6 +28,7 @@ _BY_PLACE = (
     r"(?:(?:wrong|right|correct)\s+(?:place|position|spot)|out\s+of\s+(?:order|place|sequence)|moved\s+(?:to|before|after)"
     r"|by\s+(?:their|its|the)\s+(?:\w+\s+)?(?:number|index|indices|position|place)s?(?!\s+of)|in\s+reverse\w*)|"
     r"(?:counting|counted|position\w*|numbered|swap\w*|exchang\w*|switch\w*|reorder\w*|revers\w*|shuffl\w*"
+    r"|(?:point|look|lead|head|aim|turn|face)s?(?:\s+(?:at|to|toward|towards|into))?(?=\s*[?])"
     r"|adjacent|neighbou?r\w*|consecutive|if\s+(?:we|you|they|i)|in\s+a\s+row"
     r"|from\s+the\s+(?:left|right|end|start|beginning|back|front|top|bottom)"
     rf"|(?:is|are|lies?|stands?|comes?|sits?)\s+(?:\w+\s+)?(?:{_BESIDE})"

@@ -2,7 +2,7 @@
 
 import re
 
-from perl_jax.permutation.reading.words import POSITION, compiled
+from perl_jax.permutation.reading.words import POSITION, SIDE, compiled
 
 # Sentences about a row of images, whether or not another one names an image.
 _NAMED = (
@@ -15,7 +15,35 @@ _PLACE = (
     r"(?:far\s+)?(?:left|right|top|bottom|middle|cent(?:er|re)|start|beginning|end|front|back|same\s+row)\b|(?:left|right)\s+of\b"
     r"|above\b|below\b|beside\b|adjacent\b|next\s+to\b|between\b|first\b|last\b|at\s+an?\s+(?:odd|even)\b)"
 )
+_ANY_NAMED = (
+    rf"(?:(?:the\s+)?NOUN\s*#?\d|the\s+(?:{POSITION}|{SIDE}|other|next|\w+est|\w+er)\s+NOUN\b"
+    r"|(?:each|every|another|any)\s+NOUN\b)"
+)
+_AIMS = (
+    r"(?:(?:looks|faces|points|stares|gazes|walks|runs|flies|heads|leans|moves|turns|smiles|waves|barks|shoots|throws)"
+    r"|(?:is|are)\s+(?:look|fac|point|star|gaz|walk|runn|fly|head|lean|mov|turn|smil|wav|bark|shoot|throw)ing"
+    r"|\b(?:do|does|did)\b[^.?!]{0,60}\b(?:look|face|point|stare|gaze|walk|run|fly|head|lean|move|turn|smile|wave)"
+    r"|(?<!\bby )(?<!\bafter )(?<!\bbefore )(?<!\bwhen )(?<!\bwhile )(?<=[a-z] )looking"
+    r"|(?:facing|pointing|gazing|staring|turned|directed|oriented|aimed))"
+)
 _ROWS = (
+    (
+        "layout_reference",  # "the dog in image 1 looks at the dog in image 2", across the row
+        rf"\b{_AIMS}\s+(?:(?:up|down|right|directly|straight)\s+)?(?:(?:at|to|toward|towards|into|away\s+from)\s+)?"
+        rf"(?:(?:the|a|an)\s+(?:\w+\s+){{1,2}}(?:in|of|on)\s+)?{_ANY_NAMED}"
+        r"|\bNOUN\b[^.?!]{0,60}\band\b[^.?!]{0,60}\bNOUN\b[^.?!]{0,30}\b(?:look|fac|point|star|gaz|walk|turn|head|lean)\w*"
+        r"\s+(?:(?:at|to|toward|towards|away\s+from)\s+)?(?:each\s+other|one\s+another)\b",
+    ),
+    (
+        "layout_reference",  # "what is next to the second image"
+        r"\b(?:next\s+to|beside|besides|(?:left|right)\s+of|above|below|adjacent\s+to|near|close\s+to)\s+"
+        rf"(?:(?:the\s+)?NOUN\s*#?\d|the\s+(?:{POSITION}|{SIDE})\s+NOUN\b)",
+    ),
+    (
+        "sequence_word",  # "image 1 is followed by image 2": in time, or in the row?
+        rf"\b(?:followed|preceded)\s+by\s+{_ANY_NAMED}|\bNOUN\s*#?\d{{1,2}}\s+(?:directly\s+|immediately\s+)?"
+        rf"(?:follows|precedes|succeeds)\s+{_ANY_NAMED}|\bdo(?:es)?\s+NOUN\s*#?\d{{1,2}}\s+(?:follow|precede|succeed)\b",
+    ),
     (
         "reference_out_of_range",  # "the images are numbered from 0", "label the images 3, 2, 1"
         r"\bNOUNs\s+(?:are|were|have\s+been)\s+(?:numbered|indexed|counted|labell?ed|lettered|named|called)\b"
@@ -124,6 +152,9 @@ _VERDICTS = re.compile(
     r"(?i)\W*(?:(?:yes|no|true|false)(?:\W+(?:yes|no|true|false)\b)+|[yn]{2,8}|[tf]{2,8}"
     r"|[yntf01](?:\W+[yntf]\b)+)\W*"
 )
+_WORDS = re.compile(
+    r"(?i)\bwhat\b[^?]*\b(?:says?|reads?|written|printed|spells?|label|sign|title|headline|text|words?)\b"
+)
 _POINTS = r"\W*(?:the\s+)?(?:this|that|these|those|other|another)(?:\s+(?:ones?|NOUNs?))?\W*"
 
 
@@ -138,6 +169,11 @@ def find_rows(text: str, nouns: tuple[str, ...], *, sequences: bool) -> tuple[st
         if found := compiled(pattern, nouns).search(text):
             return reason, found[0]
     return None
+
+
+def asks_for_words(question: str) -> bool:
+    """Whether a question asks for words in a picture, so that "Picture 2" may be such words."""
+    return _WORDS.search(question) is not None
 
 
 def is_pointing(answer: str, nouns: tuple[str, ...]) -> bool:

@@ -116,6 +116,7 @@ MARKS = [
 ]  # fmt: skip
 
 ORDER = [
+    ("Photo 2 follows photo 1.", SWAP, "sequence_word"),
     ("What has changed?", SWAP, "sequence_word"),
     ("Is the photo altered in the other one?", SWAP, "sequence_word"),
     ("Is the output of the filter darker?", SWAP, "sequence_word"),
@@ -171,7 +172,6 @@ FOLLOWED = [
     ("What changed from photo 1 to photo 2?", SWAP, "What changed from photo 2 to photo 1?"),
     ("After looking at photo 1, describe photo 2.", SWAP,
      "After looking at photo 2, describe photo 1."),
-    ("Photo 2 follows photo 1.", SWAP, "Photo 1 follows photo 2."),
     ('The poster in photo 1 says "2 lanes closed".', SWAP,
      'The poster in photo 2 says "2 lanes closed".'),
     ('Is the statement "The left photo shows a hen" true?', SWAP,

@@ -160,7 +160,7 @@ KEPT = [
     ("Now look at both photos. Are they dark?", "yes"),
     ("Do both photos show the first hen left of the second hen?", "yes"),
     ("Is the second hen red?", "yes"),
-    ("Is the reference photo brighter than both others?", "yes"),
+    ("Is the reference photo bright?", "yes"),
     ("Do both show the left end of the row?", "yes"),
     ("Is the grass longer than the hay in both photos?", "yes"),
     ("Is a hen missing its beak?", "yes"), ("What do they have in common?", "hens, geese"),

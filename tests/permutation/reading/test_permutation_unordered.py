@@ -255,8 +255,18 @@ DEPEND = [
     ("plain", "Are the bridges equally long?", "yes", 2),
     ("plain", "Is the bridge in image 1 right of the one in image 2?", "yes", 2),
     ("plain", "Image 1 shows the right image.", "yes", 2),
+    ("strict", "The dog in the left image looks at the dog in the right image.", "True", 2),
+    ("strict", "The dog in the left image looks toward the right image.", "True", 2),
+    ("strict", "The left image's dog and the right image's dog look at each other.", "True", 2),
+    ("plain", "Is image 1 followed by image 2?", "yes", 3),
+    ("plain", "What does the label in image 2 say?", "Picture 2", 3),
+    ("plain", "Which image shows the man looking at image 1?", "image 3", 3),
+    ("reference", "Which image does the arrow point at?", "3", 3),
+    ("plain", "Does the arrow in image 1 point at image 2?", "yes", 3),
+    ("plain", "What is next to the second picture?", "a clock", 3),
+    ("plain", "What do you see left of the second picture?", "a clock", 3),
 ]  # fmt: skip
-# The question and the answer that these become, in the first order of their number of images.
+# These do not, and come back as they are.
 KEPT = [
     ("plain", "What is different?", "a red hat", 2),
     ("plain", "Are the images mirrored left to right?", "yes", 2),
@@ -350,6 +360,7 @@ KEPT = [
     ("plain", "Can a bridge be seen in both?", "yes", 2),
     ("plain", "Is the bridge long?", "yes", 2),
 ]  # fmt: skip
+# These name their images: the new question and the new answer.
 FOLLOWED = [
     ("reference", "Which images show dogs?", "1, 3", 3,
      "Which images show dogs?", "2, 3"),
