@@ -24,6 +24,13 @@ _ORDERS = (
 )
 # The whole of an option or an answer may also be "2, 1, 3", "(2, 1, 3)" or "2-1-3".
 _BARE_ORDER = re.compile(rf"(?i)\s*\(?\s*{_ITEM}(?:\s*(?:,|-|→|⇒|[-=]?>)\s*{_ITEM})+\s*\)?\.?\s*")
+NO_ORDER = re.compile(
+    r"(?i)\W*(?:none(?:\s+of\s+(?:the|these)(?:\s+\w+){0,2})?|(?:it\s+)?(?:cannot|can't|can\s+not)\s+be\s+(?:determined|told)"
+    r"|no\s+(?:such\s+)?(?:order|option|answer)(?:\s+\w+){0,3}|unknown|unsure|i\s+don't\s+know)\W*"
+)
+"""An option or an answer that gives no order of the images: "None of the above"."""
+ROMAN = re.compile(r"(?i)\W*[ivx]{1,4}\W*")
+"""An answer that may be a Roman number: "I", "ii"."""
 _ONES = re.compile(r"(?<=\w)\s+ones?\b", re.IGNORECASE)
 _ONE_BARE = re.compile(rf"(?:{NUMBER}|{POSITION}|{SIDE})\b", re.IGNORECASE)
 _PLAIN_ITEM = rf"(?:the\s+)?(?:{NUMBER}|{POSITION}|{SIDE})\b(?:\s+ones?)?"

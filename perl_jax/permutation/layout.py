@@ -46,6 +46,15 @@ class Layout:
         return {old for old, new in enumerate(self.new_slot) if new != old}
 
     @property
+    def asked(self) -> str:
+        """The question without the options and placeholders in it."""
+        field = question_field(self.example)
+        spans: list[placeholders.Span] = [p for p in self.places if p.field == field]
+        inline = (option for option in self.options if option.field == field)
+        spans += (placeholders.Span(option.label_start, option.end) for option in inline)
+        return placeholders.mask(self.fields[field], spans)
+
+    @property
     def has_letter(self) -> bool:
         """Whether the answer is a letter, or an option word for word."""
         answer = self.example.answer.strip()

@@ -6,14 +6,16 @@ from dataclasses import replace
 
 from perl_jax.permutation import answers
 from perl_jax.permutation.layout import Layout, said_before
-from perl_jax.permutation.reading import placeholders, unnamed
+from perl_jax.permutation.reading import placeholders, unnamed, unordered
 from perl_jax.permutation.reading.accounting import account_for
 from perl_jax.permutation.reading.options import inline_options, question_field
 from perl_jax.permutation.reading.questions import (
+    asked_for,
+    asking,
+    asks_for_a_number,
     asks_for_a_set,
     asks_for_an_order,
-    asks_inside,
-    asks_which,
+    asks_yes_or_no,
 )
 from perl_jax.permutation.reading.references import read_references
 from perl_jax.permutation.reading.rewriting import (
@@ -49,7 +51,7 @@ def rewritten(layout: Layout) -> list[str]:
     _check_unnamed(texts, scans, layout)
     _check_explained(scans, layout)
     pair_first_and_last(scans, layout.new_slot)
-    sets, new = asks_for_a_set(layout.example.question, layout.rule.nouns), []
+    sets, new = asks_for_a_set(layout.asked, layout.rule.nouns), []
     for field, (text, scan) in enumerate(zip(texts, scans, strict=True)):
         if sets and field > question_field(layout.example):
             scan.mentions = in_reading_order(text, scan, layout.new_slot)
@@ -98,11 +100,14 @@ def _answer_text(layout: Layout, names: Sequence[str]) -> str:
     example, letter = layout.example, answers.letter_of(layout.example.answer)
     if layout.rule.answer == "remap_letter" and layout.has_letter:
         return ""
-    if letter is None or layout.options or layout.rule.text == "keep":
-        return "" if letter else example.answer
-    if letter in names or asks_which(example.question, layout.rule.nouns):
-        return example.answer  # the letter may be that of a caption
-    return ""
+    if letter is None:
+        return example.answer
+    rule, asked = layout.rule, layout.asked
+    if layout.options or rule.text == "keep" or rule.answer == "relabel_order":
+        return ""
+    # Without options it may be that of a caption, except where the question wants a yes or a no.
+    verdict = not asking(asked) or asks_yes_or_no(asked)
+    return example.answer if letter in names or not verdict else ""
 
 
 def _account(
@@ -113,7 +118,7 @@ def _account(
     joined = "\n".join(scan.text for scan in scans)
     facts = Facts(
         reader=scans[0].reader,
-        question=layout.example.question,
+        question=layout.asked,
         refers=captioned or bool(mentions) or any(scan.runs for scan in scans),
         numbered=(captioned and not captions.names) or any(map(_has_numbered_subject, scans)),
         spelled=any(mention.style == "cardinal" for mention in mentions),
@@ -192,7 +197,7 @@ _DESCRIBES = (
 
 def _check_answers(texts: Sequence[str], scans: Sequence[Scan], layout: Layout) -> None:
     """Refuses answers that tell images apart, or go through them, without naming them."""
-    rule, question = layout.rule, layout.example.question
+    rule, question = layout.rule, layout.asked
     if rule.text == "keep" or rule.answer in ("remap_letter", "relabel_order"):
         return
     asked = compiled(_EACH, rule.nouns).search(question) is not None
@@ -205,7 +210,8 @@ def _check_answers(texts: Sequence[str], scans: Sequence[Scan], layout: Layout) 
         if any(start <= place < start + len(text) for place in spans):
             continue
         items = [item for item in re.split(r"\s*[,;\n]\s*|\.\s+", text.strip(" .")) if item]
-        tells = _DIFFERENCE.search(question) and _STATES.search(text)
+        verdict = _SHORT.fullmatch(text.strip()) and not re.search(r"(?i)\w{3}er\b", text)
+        tells = not verdict and _DIFFERENCE.search(question) and _STATES.search(text)
         lists = (asked and _LISTS.search(text.strip())) or (len(items) > 1 and (asked or described))
         by_place = len(items) == len(layout.new_slot) and (
             ";" in text or all(_SHORT.fullmatch(item) for item in items)
@@ -260,15 +266,41 @@ def _check_unnamed(texts: Sequence[str], scans: Sequence[Scan], layout: Layout) 
     for field, text in enumerate(texts):
         if row := unnamed.find_rows(text, rule.nouns, sequences=sequences):
             raise CannotPermute(*row)
-        if not named and not sequences and (change := unnamed.tells_a_change(text)):
-            raise CannotPermute("sequence_word", change)
-        if not named and (pointed := unnamed.points_at_an_image(text, rule.nouns)):
-            raise CannotPermute("ambiguous_reference", pointed)
-        if field > asked and unnamed.is_pointing(text, rule.nouns):
+        words = bool(scans[field].mentions) and unnamed.asks_for_words(layout.asked)
+        if field > asked and (words or unnamed.is_pointing(text, rule.nouns)):
             raise CannotPermute("ambiguous_answer", text.strip())
     for _, _, text in _parts(texts, layout):
         if unnamed.lists_verdicts(text):
             raise CannotPermute("ambiguous_answer", text.strip())
+    if not named and not sequences:
+        _check_unordered(texts, layout)
+
+
+def _check_unordered(texts: Sequence[str], layout: Layout) -> None:
+    """Refuses an example that names no image, unless it is proven to need no order."""
+    nouns, asked = layout.rule.nouns, ""
+    shown = min((p.field for p in layout.places if p.slot in layout.moved), default=0)
+    for field in range(shown, len(layout.example.turns)):
+        if _is_earlier_answer(layout, field):
+            _check_unordered_answer(texts[field], asked, nouns)
+        else:
+            asked = placeholders.mask(texts[field], [p for p in layout.places if p.field == field])
+            _check_unordered_question(asked, nouns)
+    _check_unordered_question(layout.asked, nouns)
+    for _, _, text in _parts(texts, layout):
+        _check_unordered_answer(text, layout.asked, nouns)
+        if unordered.lists_one_each(text, layout.asked, len(layout.new_slot)):
+            raise CannotPermute("ambiguous_answer", text.strip())
+
+
+def _check_unordered_question(text: str, nouns: tuple[str, ...]) -> None:
+    if sentence := unordered.depends(text, nouns):
+        raise CannotPermute("unproven_sentence", sentence)
+
+
+def _check_unordered_answer(text: str, asked: str, nouns: tuple[str, ...]) -> None:
+    if words := unordered.answer_depends(text, asked, nouns):
+        raise CannotPermute("ambiguous_answer", words)
 
 
 def _check_explained(scans: list[Scan], layout: Layout) -> None:
@@ -298,7 +330,9 @@ def _orders(texts: Sequence[str], layout: Layout, reader: Reader) -> dict[int, l
                 raise CannotPermute("undeclared_order", part.strip())
         return {}
     asked = "\n".join((*said_before(layout.example), *texts[: question_field(layout.example) + 1]))
-    if not asks_for_an_order(asked) and not any(answers.has_arrows(part) for _, _, part in parts):
+    if asked_for(layout.asked, layout.rule.nouns) != "order" and not (
+        asks_for_an_order(asked) and any(answers.has_arrows(part) for _, _, part in parts)
+    ):
         raise CannotPermute("no_order", "the question asks for no order")
     found: dict[int, dict[int, Mention]] = {}
     for field, offset, text, whole in [
@@ -309,6 +343,11 @@ def _orders(texts: Sequence[str], layout: Layout, reader: Reader) -> dict[int, l
             found.setdefault(field, {})[mention.start] = mention
     if not found:
         raise CannotPermute("no_order")
+    for field, offset, text in parts:
+        listed = any(offset <= start < offset + len(text) for start in found.get(field, {}))
+        letter = answers.letter_of(text) is not None
+        if not (listed or letter or not text.strip() or answers.NO_ORDER.fullmatch(text)):
+            raise CannotPermute("undeclared_order", text.strip())
     return {field: list(mentions.values()) for field, mentions in found.items()}
 
 
@@ -317,36 +356,40 @@ def _bare_references(
 ) -> dict[int, list[Mention]]:
     """References without a noun in options and answer; refuses those that the rule excludes."""
     rule, found = layout.rule, dict[int, list[Mention]]()
-    declared = rule.answer == "reference"
-    asked = (layout.example.question, *(turn.text for turn in layout.example.turns))
-    if rule.text == "keep" or not any(asks_which(text, rule.nouns) for text in asked):
+    if rule.text == "keep":
         return found
-    for text in _earlier_parts(layout.example):
+    for text, asked in _earlier_parts(layout.example):
         for mention in answers.find_bare(text, reader, 0):
-            if mention.slot in layout.moved:
+            counted = mention.style in ("digits", "cardinal") and asks_for_a_number(asked)
+            if mention.slot in layout.moved and not counted:
                 raise CannotPermute("ambiguous_answer", text.strip())
-    inside = asks_inside(layout.example.question, rule.nouns)
+    wanted = asked_for(layout.asked, rule.nouns) in ("image", "images")
     for field, offset, text in _parts(texts, layout):
         named = answers.find_name(text, reader, offset)
-        for mention in named or answers.find_bare(text, reader, offset):
-            if inside and mention.slot in layout.moved:
-                raise CannotPermute("ambiguous_answer", text.strip())
-            elif (declared or named) and 0 <= mention.slot < reader.num_slots:
+        bare = named or (answers.find_bare(text, reader, offset) if wanted else [])
+        if wanted and answers.ROMAN.fullmatch(text):
+            raise CannotPermute("ambiguous_answer", text.strip())
+        followed = wanted and (rule.answer == "reference" or bool(named))
+        for mention in bare:
+            if followed and 0 <= mention.slot < reader.num_slots:
                 found.setdefault(field, []).append(mention)
-            elif declared:
+            elif followed:
                 raise CannotPermute("reference_out_of_range", text.strip())
             elif mention.slot in layout.moved:
                 raise CannotPermute("ambiguous_answer", text.strip())
     return found
 
 
-def _earlier_parts(example: Example) -> Iterator[str]:
-    """The texts before the question that an answer may consist of: answers, and texts of options.
+def _earlier_parts(example: Example) -> Iterator[tuple[str, str]]:
+    """The texts before the question that an answer may consist of, each with what was asked.
 
-    Whether a bare number or ordinal among them names an image, the rule does not say.
+    These are answers, and texts of options. The rule does not say whether a bare number or ordinal
+    among them names an image.
     """
+    asked = ""
     for field, turn in enumerate(example.turns):
         if turn.role == "assistant":
-            yield turn.text
+            yield turn.text, asked
         else:
-            yield from (turn.text[o.start : o.end] for o in inline_options(turn.text, field))
+            yield from ((turn.text[o.start : o.end], "") for o in inline_options(turn.text, field))
+            asked = turn.text

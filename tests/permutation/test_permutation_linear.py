@@ -22,7 +22,7 @@ TEXTS = {
 
 def work(piece, length):
     """The function calls that it takes to permute a text, and the characters masked."""
-    question = (piece * (length // len(piece) + 1))[:length]
+    question = piece * (length // len(piece))
     example = Example("x", "mine", question, ("a", "b"), "yes")
     calls = 0
 

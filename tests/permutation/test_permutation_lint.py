@@ -124,7 +124,7 @@ def test_metrics_tell_the_rate_that_was_drawn_from_the_one_that_happened():
 
 def test_the_realised_rate_follows_the_gate():
     batch = [
-        orders_for(row(str(i), "Both?"), Rule(), seed=1, step=9, rate=0.3, num_orders=1)
+        orders_for(row(str(i), "Are both red?"), Rule(), seed=1, step=9, rate=0.3, num_orders=1)
         for i in range(3000)
     ]
     rate = permutation_metrics(batch)["permutation/rate_realised"]

@@ -105,11 +105,11 @@ def test_show_how_to_honours_change_needed():
 def test_orders_are_relabelled_everywhere_and_the_letter_stays():
     # σ = (1, 2, 3, 0): picture 1 becomes number 4, pictures 2, 3, 4 become 1, 2, 3.
     own = example(
-        "Is 1→2→3→4 right? Frame <image><image><image><image>", "wxyz", "B",
+        "Is 1→2→3→4 the right order? Frame <image><image><image><image>", "wxyz", "B",
         ("A. 4→3→2→1", "B. 2 -> 1 -> 3 -> 4", "C. 1, 2, 4, 3", "E. None of the above"),
     )  # fmt: skip
     other = permute(own, (1, 2, 3, 0), ORDERS)
-    assert other.question == "Is 4→1→2→3 right? Frame <image><image><image><image>"
+    assert other.question == "Is 4→1→2→3 the right order? Frame <image><image><image><image>"
     assert other.options == (
         "A. 3→2→1→4", "B. 1 -> 4 -> 2 -> 3", "C. 4, 1, 3, 2", "E. None of the above",
     )  # fmt: skip
@@ -189,9 +189,10 @@ REFUSALS = {
     "change_needed_conflict": (example(options=ABC, change_needed=False), (1, 0, 2), REMAP),
     "unexplained_change": (example(change_needed=True), (1, 0, 2), Rule()),
     "no_order": (example(), (1, 0, 2), ORDERS),
-    "malformed_order": (example(answer="1→2→2"), (1, 0, 2), ORDERS),
+    "malformed_order": (example("Sort them.", answer="1→2→2"), (1, 0, 2), ORDERS),
     "undeclared_order": (example(answer="1→2→3"), (1, 0, 2), Rule()),
     "ambiguous_answer": (example("Which image is red?", answer="2"), (1, 0, 2), Rule()),
+    "unproven_sentence": (example("Is it dark?"), (1, 0, 2), Rule()),
     "not_reversible": (example("The 02nd image is red."), (0, 2, 1), Rule()),
 }  # fmt: skip
 
@@ -206,7 +207,7 @@ MORE_REFUSALS = [
     ("placeholder_mismatch", example("<image> <image1>"), (1, 0, 2), Rule()),
     ("malformed_order", example("Sort them.", answer="[1, 2, 3]"), (1, 0, 2),
      Rule(answer="relabel_order", index_base=0)),
-    ("malformed_order", example(options=("A. 1→2→3", "B. 0→1→2")), (1, 0, 2), ORDERS),
+    ("malformed_order", example("Sort them.", options=("A. 1→2→3", "B. 0→1→2")), (1, 0, 2), ORDERS),
     ("options_ambiguous", example(options=("A. <image>", "A. <image>")), (1, 0, 2), REMAP),
     ("options_ambiguous", example(options=("A. <image> <image>", "B. <image>")), (1, 0, 2), REMAP),
     ("options_ambiguous", example(options=("A. image 1", "B. image 1")), (1, 0, 2), REMAP),
@@ -219,7 +220,8 @@ MORE_REFUSALS = [
      (1, 0, 2), Rule()),
     ("ambiguous_reference", example("Is the first option red?", options=ABC), (1, 0, 2), REMAP),
     ("undeclared_order", example(options=("A. [0, 1, 2]", "B. [2, 1, 0]")), (1, 0, 2), Rule()),
-    ("reference_out_of_range", example("Which?", answer="4"), (1, 0, 2), Rule(answer="reference")),
+    ("reference_out_of_range", example("Which image?", answer="4"), (1, 0, 2),
+     Rule(answer="reference")),
     ("single_image", example(images="x"), (0,), Rule()),
 ]  # fmt: skip
 

@@ -1,8 +1,6 @@
 """Proves of numbers and number words that they count or measure, so that they name no image."""
 
-import re
-
-from perl_jax.permutation.reading.questions import names_images
+from perl_jax.permutation.reading.questions import asks_for_a_number, asks_yes_or_no
 from perl_jax.permutation.reading.uses import Use
 from perl_jax.permutation.reading.words import NUMBER
 
@@ -47,28 +45,6 @@ _LABELS = (
 )
 _NAMES = r"\b(?:co|h|o|n|so|no|ch|cl|mp|v)"
 _LIST = rf"(?:{NUMBER}\s*(?:,\s*(?:and\s+|or\s+)?|\s(?:and|or|to|&)\s+|-|\u2013)\s*)*"
-_ASKS_A_NUMBER = re.compile(
-    r"(?i)\bhow\s+(?:many|much|long|old|tall|far|big|large|wide|high|heavy|often|fast|deep|hot|cold|thick)\b"
-    r"|\bwhat(?:'s|\s+is|\s+are|\s+was)?\s+(?:the\s+)?(?:\w+\s+){0,2}?(?:number|count|sum|total|difference|product"
-    r"|value|ratio|area|length|width|height|perimeter|volume|distance|radius|diameter|angle|degree|price|cost"
-    r"|score|temperature|percentage|probability|mean|median|mode|average|range|slope|speed|time|age|date|year"
-    r"|fraction|quotient|remainder|digit|result)\b"
-    r"|\b(?:calculate|compute|evaluate|solve|count)\b|\bfind\s+(?:the\s+)?(?:value|number|area|length|sum|total"
-    r"|measure|perimeter|volume|distance|probability|angle)\b|\bfind\s+[a-z]\b|=\s*\?"
-)
-_YES_OR_NO = re.compile(
-    r"(?i)(?:^|[.:>\n]\s*)(?:are|is|do|does|did|can|has|have|was|were)\b(?![^?]{0,200}\bor\b)[^?]{0,200}[?]"
-)
-_NAMES_AN_IMAGE = re.compile(
-    r"(?i)\b(?:number|index|position|place|label|id|digit)\s+of\s+(?:the|an?)\s+(?:\w+\s+){0,2}"
-    r"(?:image|picture|photo|photograph|pic|img|one|frame|panel|figure)\b"
-    r"|\b(?:image|picture|photo|pic|img|frame|panel|figure)\s+(?:number|index)"
-    r"|\b(?:number|index|position|label|id|digit)\s+of\s+the\s+(?:\w+(?:est|er)|(?:most|least|more|less)\s+\w+"
-    r"|odd|best|worst|other)(?:\s+one)?\s*(?:[.?!,]|$)"
-    r"|\b(?:give|tell|return|state|output|say|indicate|report|write|determine|locate|answer)\b[^.?!]{0,40}\b"
-    r"(?:image|picture|photo|photograph|pic|img)\b"
-    r"|\bwhich\s+(?:one\s+)?(?:\w+est|most|least)\b|\bgive\s+the\s+(?:\w+est|darker|brighter|odd)\b"
-)
 
 
 def number(use: Use) -> str | None:
@@ -95,7 +71,7 @@ def count(use: Use) -> str | None:
         return None
     if use.precedes(_UNITS):
         return "a measure"
-    if _is_marked_off(use):
+    if _is_marked_off(use) and not use.follows(rf"\b(?:{use.own})s:\s+"):
         return None
     in_another = rf"\s+(?:(?:is|are|was|were)\s+)?in\s+(?:the\s+)?(?:(?:{use.own})\s+)?\a"
     if not use.facts.spelled and use.follows(r"\band\s+") and use.precedes(in_another):
@@ -156,11 +132,9 @@ def _one(use: Use) -> str | None:
 def _as_an_answer(use: Use) -> str | None:
     """Proves a number that is a whole option or answer, by the question."""
     asked = use.facts.question
-    if names_images(asked, use.facts.reader.nouns) or _NAMES_AN_IMAGE.search(asked):
-        return None
-    if use.word in ("0", "1") and _YES_OR_NO.search(asked):
+    if use.word in ("0", "1") and asks_yes_or_no(asked):
         return "yes or no"
-    return "a number that the question asks for" if _ASKS_A_NUMBER.search(asked) else None
+    return "a number that the question asks for" if asks_for_a_number(asked) else None
 
 
 def _is_truth_value(use: Use) -> bool:

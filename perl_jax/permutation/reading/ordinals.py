@@ -21,7 +21,7 @@ _SENTENCE_START = r"(?:^|[.:!?;\n]\s*)"
 
 def ordinal(use: Use) -> str | None:
     """What an ordinal was taken for, if it names no image."""
-    if use.follows("-"):
+    if use.whole or use.follows("-"):
         return None
     if use.follows(r"\b(?:a|per|each|every|half\s+a|split)\s+"):  # a time, or one of a set
         return None if use.precedes(rf"\s+(?:[\w-]+\s+)?(?:{use.own})s?\b") else "a second"

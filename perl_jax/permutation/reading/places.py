@@ -21,7 +21,7 @@ _FUNCTION_WORD = re.compile(
 _DETERMINER = re.compile(r"\b(?:the|this|that|your|our|my)\s+$", re.IGNORECASE)
 _CHOOSING = re.compile(
     r"(?i)\b(?:choose|select|pick|find|identify|determine|guess|match|give|get|point|click|mark|is"
-    r"|what's|this|that|it|these|those|which|not|have|got|was|are|be)(?:\s+out)?\s+the\s+$"
+    r"|what's|this|that|it|these|those|which|not|have|got|was|are|be|shows?|gives?)(?:\s+out)?\s+the\s+$"
 )
 _PREPOSITION = re.compile(r"\b(?:on|to|at|in|toward|towards|from|of|far)\s+the\s+$", re.IGNORECASE)
 _PRONOUN = re.compile(
@@ -68,6 +68,15 @@ _DOING = (
     r"\s+(?:to\s+(?:show|contain|have|depict|feature|be|include|display|appear|portray)\b"
     r"|(?:that|which)\s+(?:shows?|contains?|has|have|depicts?|features?|includes?|displays?)\b"
     r"|(?:where|in\s+which)\b)"
+)
+# Nor is "the second image of Paris" the second of all images.
+_RESTRICTED = (
+    rf"\s+(?:with(?!\s+(?:(?:the|an?|that\s+of)\s+)?(?:{POSITION}|{SIDE}|other|reference|NOUN|each|that|it|its)\b)"
+    rf"|without|of(?!\s+(?:all\s+)?(?:the|these|those|this|that|all|our)\s+(?:{NUMBER}|NOUNs?|given|shown|set|series|sequence|list"
+    r"|row|group|collection|pair)\b)"
+    r"|showing|containing|depicting|featuring|displaying|having|taken|shot|captured|made|painted|drawn|published"
+    r"|whose|on\s+which|for\s+which|(?:that|which)\s+(?:\w+\s+)?(?:was|were|is|he|she|they|i|we|you)|by\s+(?!far)[a-z]|he|she"
+    r"|they|i|we|you)\b(?!\s+\d)"
 )
 _MATCHED = re.compile(
     r"(?i)\s+(?:shows?|contains?|depicts?|displays?|features?|have|are|were)\b[^.?!]*\band\b"
@@ -206,6 +215,7 @@ def _read_direct(scan: Scan, tokens: list[re.Match[str]], tail: re.Match[str], s
         or (tail["side"] and not sides)
         or scan.match(_WITHIN, tail.end())
         or scan.match(_DOING, tail.end())
+        or (not sides and _is_of_some(scan, before, tail.end()))
         # Among "secondary" and "tertiary" it is the first; alone it may be the main one.
         or words == ["primary"]
     )
@@ -221,6 +231,16 @@ def _read_direct(scan: Scan, tokens: list[re.Match[str]], tail: re.Match[str], s
         scan.doubt("respectively", quote)
     elif len(tokens) == 1 or not sides or scan.reader.num_slots != 2:
         _mention_all(scan, tokens)  # "the left and right images" is the set of both: it stays
+
+
+def _is_of_some(scan: Scan, before: str, end: int) -> bool:
+    """Whether an ordinal counts some of the images only: "the second image of Paris"."""
+    restricted = scan.match(_RESTRICTED, end)
+    asked = re.search(r"(?i)\b(?:was|were|is|are|has|have)\s+the\s+$", before)
+    verb = asked and re.match(
+        r"(?i)\s+(?:taken|shot|captured|made|painted|drawn)\b", scan.after(end)
+    )
+    return restricted is not None and not verb
 
 
 def _compared(scan: Scan, end: int) -> bool:

@@ -2,6 +2,7 @@
 
 import re
 
+from perl_jax.permutation.reading.questions import asks_for_a_direction
 from perl_jax.permutation.reading.uses import PARTS_OF_AN_ALBUM, Use
 
 _PART = (
@@ -14,18 +15,16 @@ _TURNING = (
     r"(?:e|s|es|ed|ing|t)?\s+(?:(?!the\b|in\b|on\b|at\b)\w+\s+){0,3}?"
     r"(?:(?:to|toward|towards)\s+)?(?:(?:the|its|their|his|her)\s+)?"
 )
-_ASKS_DIRECTION = re.compile(
-    r"(?i)\b(?:which|what)\s+(?:direction|way|hand|arm|leg|foot|eye|ear|shoulder|lane|wing|paw)\b"
-    r"|\b(?:facing|pointing|looking|turning|moving|leaning|heading)\s+(?:to\s+the\s+)?left\s+or\b"
-    r"|\b(?:facing|pointing|looking|turning|moving|leaning|heading)\s+(?:to\s+the\s+)?right\s+or\b"
-)
+_HANDS = r"(?:hand|arm|leg|foot|eye|ear|shoulder|wing|paw|knee|shoe|glove|lung|breast|kidney)s?"
 _ENDS = r"\s*(?:[.,;?!)\"']|$)"
 
 
 def side(use: Use) -> str | None:
     """What "left", "right" or "middle" was taken for, if it names no image."""
     if use.whole:
-        return "a direction" if _ASKS_DIRECTION.search(use.facts.question) else None
+        return "a direction" if asks_for_a_direction(use.facts.question) else None
+    if use.role != "question" and not use.facts.refers and not use.precedes(rf"\s+{_HANDS}\b"):
+        return _direction(use) or _both_ways(use) or _correct(use)  # it may be in the left image
     proofs = (_direction, _both_ways, _correct, _gone, _place_inside, _side_of_thing)
     return next((found for proof in proofs if (found := proof(use))), None)
 

@@ -2,14 +2,111 @@
 
 import re
 
-from perl_jax.permutation.reading.words import POSITION, compiled
+from perl_jax.permutation.reading.words import POSITION, SIDE, compiled
 
 # Sentences about a row of images, whether or not another one names an image.
+_NAMED = (
+    r"(?<!\bin )(?<!\bof )(?<!\bfrom )(?<!\bon )(?<!\bto )(?<!\bwith )"
+    rf"(?:\bNOUN\s*#?\d{{1,2}}|\bthe\s+{POSITION}\s+NOUN"
+    r"|\b(?:which|what)\s+(?:(?:one\s+)?of\s+the\s+)?(?:NOUN|option|choice|candidate|answer)s?)"
+)
+_PLACE = (
+    r"(?:(?:shown|placed|located|displayed|positioned|situated|directly|immediately|just)\s+)*(?:(?:on|at|in|to)\s+(?:the\s+)?"
+    r"(?:far\s+)?(?:left|right|top|bottom|middle|cent(?:er|re)|start|beginning|end|front|back|same\s+row)\b|(?:left|right)\s+of\b"
+    r"|above\b|below\b|beside\b|adjacent\b|next\s+to\b|between\b|first\b|last\b|at\s+an?\s+(?:odd|even)\b)"
+)
+_ANY_NAMED = (
+    rf"(?:(?:the\s+)?NOUN\s*#?\d|the\s+(?:{POSITION}|{SIDE}|other|next|\w+est|\w+er)\s+NOUN\b"
+    r"|(?:each|every|another|any)\s+NOUN\b)"
+)
+_AIMS = (
+    r"(?:(?:looks|faces|points|stares|gazes|walks|runs|flies|heads|leans|moves|turns|smiles|waves|barks|shoots|throws)"
+    r"|(?:is|are)\s+(?:look|fac|point|star|gaz|walk|runn|fly|head|lean|mov|turn|smil|wav|bark|shoot|throw)ing"
+    r"|\b(?:do|does|did)\b[^.?!]{0,60}\b(?:look|face|point|stare|gaze|walk|run|fly|head|lean|move|turn|smile|wave)"
+    r"|(?<!\bby )(?<!\bafter )(?<!\bbefore )(?<!\bwhen )(?<!\bwhile )(?<=[a-z] )looking"
+    r"|(?:facing|pointing|gazing|staring|turned|directed|oriented|aimed))"
+)
 _ROWS = (
     (
+        "layout_reference",  # "the dog in image 1 looks at the dog in image 2", across the row
+        rf"\b{_AIMS}\s+(?:(?:up|down|right|directly|straight)\s+)?(?:(?:at|to|toward|towards|into|away\s+from)\s+)?"
+        rf"(?:(?:the|a|an)\s+(?:\w+\s+){{1,2}}(?:in|of|on)\s+)?{_ANY_NAMED}"
+        r"|\bNOUN\b[^.?!]{0,60}\band\b[^.?!]{0,60}\bNOUN\b[^.?!]{0,30}\b(?:look|fac|point|star|gaz|walk|turn|head|lean)\w*"
+        r"\s+(?:(?:at|to|toward|towards|away\s+from)\s+)?(?:each\s+other|one\s+another)\b",
+    ),
+    (
+        "layout_reference",  # "what is next to the second image"
+        r"\b(?:next\s+to|beside|besides|(?:left|right)\s+of|above|below|adjacent\s+to|near|close\s+to)\s+"
+        rf"(?:(?:the\s+)?NOUN\s*#?\d|the\s+(?:{POSITION}|{SIDE})\s+NOUN\b)",
+    ),
+    (
+        "sequence_word",  # "image 1 is followed by image 2": in time, or in the row?
+        rf"\b(?:followed|preceded)\s+by\s+{_ANY_NAMED}|\bNOUN\s*#?\d{{1,2}}\s+(?:directly\s+|immediately\s+)?"
+        rf"(?:follows|precedes|succeeds)\s+{_ANY_NAMED}|\bdo(?:es)?\s+NOUN\s*#?\d{{1,2}}\s+(?:follow|precede|succeed)\b",
+    ),
+    (
+        "reference_out_of_range",  # "the images are numbered from 0", "label the images 3, 2, 1"
+        r"\bNOUNs\s+(?:are|were|have\s+been)\s+(?:numbered|indexed|counted|labell?ed|lettered|named|called)\b"
+        r"|\bNOUN\s+(?:has|have|gets?|is\s+given|carries)\s+(?:the\s+)?(?:index|number|label|name|letter|tag)\b"
+        r"|\bNOUN\s+is\s+(?:called|named|labell?ed|numbered|denoted)\b"
+        r"|\b(?:number|label|index|letter|call|name|count)\s+(?:the|these|all)\s+NOUNs\b|\bstart(?:s|ing)?\s+(?:to\s+)?count\w*"
+        r"|\b(?:zero|one|0|1)-(?:index|bas)ed\b|\b(?:numbering|indexing|counting)\b",
+    ),
+    (
+        "layout_reference",  # "is image 1 left of image 2", "which image is on top"
+        rf"{_NAMED}\s+(?:(?:is|are|was|comes?|lies|stands|appears)\s+)?(?:not\s+)?{_PLACE}"
+        r"|\b(?:left|right)\s+of\s+(?:the\s+one|that)\s+(?:in|of)\s+(?:the\s+\w+\s+)?NOUN\b"
+        r"|\b(?:surround|flank|enclose|neighbou?r|border)(?:s|ed|ing)?\s+(?:by\s+)?(?:the\s+)?NOUN\s*#?\d"
+        r"|\b(?:successors?|predecessors?|neighbou?rs?\s+of|its\s+neighbou?rs?|(?:two|both)\s+neighbou?rs)\b"
+        r"|\bNOUNs?\b[^.?!]{0,30}\d\s*,?\s*(?:etc\b|and\s+so\s+(?:on|forth)\b|\.\.|\u2026)",
+    ),
+    (
+        "sequence_word",  # "the sum of the numbers of the images", "is the index of the image even"
+        r"\b(?:sum|add|total|product|average|difference|multiply|subtract)\b[^.?!]{0,30}\b(?:numbers?|index|indices|indexes"
+        r"|positions?)\s+of\s+(?:the|all|these)\s+(?:\w+\s+)?NOUNs?\b"
+        r"|\b(?:is|are|does|do)\s+the\s+(?:numbers?|index|indices|positions?)\s+of\s+(?:the|an?|these)\s+(?:\w+\s+)?NOUN\b"
+        r"|\bNOUN\s+(?:numbers|indices|index|positions?)\b",
+    ),
+    (
+        "set_not_expressible",  # "from image 2 on", "up to image 3", "image 2 and later"
+        r"\b(?:up\s+to|until|till|through|past|beyond|since|(?:start|begin|end|count)ing\s+(?:with|at|from|in))"
+        rf"\s+(?:the\s+)?(?:NOUN\s*#?\d|{POSITION}\s+NOUN\b)"
+        rf"|(?:\bNOUN\s*#?\d{{1,3}}|\b{POSITION}\s+NOUN)\s+(?:on(?=\s*[,.?!]|\s+(?:all|every|each|there|the\s+NOUNs)\b)"
+        r"|onwards?|upwards?|forwards?|(?:and|or)\s+(?:later|up|onwards?|following|beyond|above|below|after|before"
+        r"|earlier|the\s+rest)\b)",
+    ),
+    (
+        "sequence_word",  # "from which image on", "when does the dog appear", "completes the row"
+        r"\b(?:from|until|till|since|up\s+to|after|before|at|by|(?:start|begin|end)ing\s+\w+)\s+which\s+(?:of\s+the\s+)?NOUNs?\b"
+        r"(?!\s+(?:can|do|does|did|is|are)\s+(?:you|we|i|one)\b)"
+        r"|(?:^|[.?!:\n]\s*)when\s+(?:does|do|did|is|are|was|were|will)\b"
+        r"|\b(?:break|complet|continu|follow|fill|fit|extend|violat|disrupt)\w*\s+(?:in(?:to)?\s+)?(?:the|this|a)\s+(?:pattern|row|gap"
+        r"|sequence|series|order|progression|analogy|blank|grid|matrix|story)\b"
+        r"|\bNOUN\s+(?:continues|fits\s+between|belongs\s+(?:after|before|between))\b"
+        r"|\b(?:start|middle|beginning|end|climax|opening)\s+of\s+the\s+(?:story|sequence|series|process|comic|event|plot)\b"
+        rf"|\b{POSITION}\s+NOUN\b[^.?!]{{0,30}}\bever\b",
+    ),
+    (
+        "sequence_word",  # "put the images side by side"
+        r"\bside[- ]by[- ]side\b|\b(?:stitch|overlay|superimpose|glue|tile)\w*\b"
+        r"|\b(?:stack|place|put|lay|set|move|arrange)d?\s+(?:(?:the|these|both|all|two)\s+)*NOUNs?\b"
+        r"|\bNOUNs?\s+(?:\d\s+)?(?:are|is|were)\s+(?:put|placed|laid|stacked|moved|joined|arranged)\b"
+        r"|\b(?:in\s+a\s+row|in\s+turn|countdown|alternat\w+)\b",
+    ),
+    (
+        "layout_reference",  # "counting from the end", "swap the images"
+        r"\bcount(?:ing|ed)?\s+(?:\w+\s+)?from\b|\b(?:in|from)\s+(?:the\s+)?(?:reversed?|opposite)\s+order\b"
+        r"|\b(?:swap|exchang|switch|revers|shuffl|reorder|rearrang|permut)(?:e|s|es|ed|ing|ping|ped)?\b"
+        r"[^.?!]{0,40}?\b(?:NOUNs?|\d)\b"
+        r"|\bNOUNs\s+(?:are|were|is|be)\s+(?:swapped|exchanged|switched|reversed|shuffled)\b"
+        r"|\bfrom\s+the\s+(?:left|right|end|start|front|back)\b(?=\s*[,?]|\s+(?:is|shows?|which)\b)",
+    ),
+    (
         "layout_reference",  # "the odd-numbered images", "the outer pictures"
-        r"\b(?:odd|even)(?:[- ]numbered)?\s+NOUNs\b|\b(?:odd|even)[- ]numbered\b"
-        r"|\b(?:outer|inner|outermost|innermost|flanking|alternate|every\s+(?:other|second|third))"
+        r"\b(?:odd|even)(?:[- ](?:numbered|indexed))?\s+NOUNs\b"
+        r"|\b(?:odd|even)[- ](?:numbered|indexed)\b"
+        r"|\b(?:outermost|innermost)\b|\b(?:closest|nearest|next)\s+to\s+(?:the\s+)?(?:middle|cent(?:er|re)|edges?)\b"
+        r"|\b(?:outer|inner|flanking|alternate|every\s+(?:other|second|third))"
         r"\s+(?:two\s+)?(?:NOUN|one)s?\b",
     ),
     (
@@ -23,7 +120,8 @@ _ROWS = (
     ),
     (
         "sequence_word",  # "what word do the letters in the images spell"
-        r"\bNOUNs\b[^.?!]{0,40}\b(?:form|spell|make\s+up|combine\s+to|concatenate)\b"
+        r"\bNOUNs\b[^.?!]{0,40}\b(?:form|spell|make\s+up|combine\s+to|concatenate|say|tell|mean|stand\s+for)\b"
+        r"|\b(?:put|join|string|place|take|taken|read|write|written|combined?)\b[^.?!]{0,40}\btogether\b"
         r"|\b(?:form|spell|concatenat|combin|join)(?:e|s|es|ed|ing)?\b[^.?!]{0,40}\bNOUNs\b"
         r"|\bread\s+(?:(?:all|across|out)\s+)?(?:of\s+)?(?:the\s+)?(?:\w+\s+)?(?:across\s+the\s+)?NOUNs\b"
         r"[^.?!]{0,20}\b(?:as|together|across|to)\b",
@@ -50,25 +148,14 @@ _ROWS = (
         r"\bNOUN\s*#?\d{1,2}\s+(?:to|through|thru|till|until|up\s+to)\s+NOUN\s*#?\d",
     ),
 )
-# The tenses that tell what happened, which is what differs between the images of a change.
-_IRREGULAR = (
-    "built|cut|lost|put|set|broken|taken|grown|gone|fallen|worn|torn|eaten|drawn|hidden|shut|hung"
-    "|bent|made|sold|thrown|blown|woken|risen|frozen|melted|spread|split|written|begun|become"
-)
-_HAPPENED = re.compile(
-    rf"(?i)\b(?:was|were|been|being|got)\s+(?:\w+ly\s+)?(?:\w{{2,}}ed|{_IRREGULAR})\b(?!\s+(?:by|with|in|at|on|of)\b)"
-    rf"|\b(?:has|have|had)\s+(?:(?:the|it|he|she|they|any|his|her|its)\s+(?:\w+\s+){{0,2}})?(?:\w+ly\s+)?"
-    rf"(?:been\s+)?(?:\w{{2,}}(?<!need)(?<!red)ed|{_IRREGULAR})\b(?!\s+(?:\w+s|hair|fur|eyes|skin|walls?)\b)"
-    r"|\b(?:it|he|she|they|there)\s+(?:got|became|went|turned|grew|came|fell|broke)\b"
-    r"|\b(?:was|were|been)\s+(?:switched|turned|put|taken)\s+(?:on|off|in|out|away|down|up)\b"
-)
 _VERDICTS = re.compile(
     r"(?i)\W*(?:(?:yes|no|true|false)(?:\W+(?:yes|no|true|false)\b)+|[yn]{2,8}|[tf]{2,8}"
     r"|[yntf01](?:\W+[yntf]\b)+)\W*"
 )
+_WORDS = re.compile(
+    r"(?i)\bwhat\b[^?]*\b(?:says?|reads?|written|printed|spells?|label|sign|title|headline|text|words?)\b"
+)
 _POINTS = r"\W*(?:the\s+)?(?:this|that|these|those|other|another)(?:\s+(?:ones?|NOUNs?))?\W*"
-_OTHER = r"\bthe\s+other\s+(?:NOUN|one)\b"
-_PARTNER = r"\b(?:one|each|any|every|either|same)\b|\b(?:a|an)\s+NOUN\b"
 
 
 def find_rows(text: str, nouns: tuple[str, ...], *, sequences: bool) -> tuple[str, str] | None:
@@ -84,18 +171,9 @@ def find_rows(text: str, nouns: tuple[str, ...], *, sequences: bool) -> tuple[st
     return None
 
 
-def tells_a_change(text: str) -> str | None:
-    """Words that tell what happened: "was built", "has healed", "it got dark"."""
-    found = _HAPPENED.search(text)
-    return found[0] if found else None
-
-
-def points_at_an_image(text: str, nouns: tuple[str, ...]) -> str | None:
-    """Words of a question that point at an image, but not at which: "the other picture"."""
-    found = compiled(_OTHER + r"(?=[^.!]*\?)", nouns).search(text)
-    if found and not compiled(_PARTNER, nouns).search(text[: found.start()]):
-        return found[0]
-    return None
+def asks_for_words(question: str) -> bool:
+    """Whether a question asks for words in a picture, so that "Picture 2" may be such words."""
+    return _WORDS.search(question) is not None
 
 
 def is_pointing(answer: str, nouns: tuple[str, ...]) -> bool:

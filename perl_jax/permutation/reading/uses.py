@@ -177,7 +177,8 @@ _PICTURES_WORDS = """
 image picture photo photograph pic img snapshot snap shot capture scan x-ray xray radiograph
 sample panel screenshot slide frame figure fig view sketch drawing painting portrait poster
 print still render rendering thumbnail visual graphic exhibit page plot chart graph diagram map
-illustration artwork scene video clip selfie collage cartoon comic meme gif icon tile version
+illustration artwork scene video clip plan blueprint floorplan layout document file selfie collage
+cartoon comic meme gif icon tile version
 copy example instance specimen input output option choice candidate one
 images pictures photos photographs pics imgs snapshots shots scans x-rays samples panels
 screenshots slides frames figures views sketches drawings paintings portraits posters prints

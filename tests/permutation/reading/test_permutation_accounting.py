@@ -116,6 +116,7 @@ MARKS = [
 ]  # fmt: skip
 
 ORDER = [
+    ("Photo 2 follows photo 1.", SWAP, "sequence_word"),
     ("What has changed?", SWAP, "sequence_word"),
     ("Is the photo altered in the other one?", SWAP, "sequence_word"),
     ("Is the output of the filter darker?", SWAP, "sequence_word"),
@@ -171,7 +172,6 @@ FOLLOWED = [
     ("What changed from photo 1 to photo 2?", SWAP, "What changed from photo 2 to photo 1?"),
     ("After looking at photo 1, describe photo 2.", SWAP,
      "After looking at photo 2, describe photo 1."),
-    ("Photo 2 follows photo 1.", SWAP, "Photo 1 follows photo 2."),
     ('The poster in photo 1 says "2 lanes closed".', SWAP,
      'The poster in photo 2 says "2 lanes closed".'),
     ('Is the statement "The left photo shows a hen" true?', SWAP,
@@ -236,7 +236,8 @@ ANSWERS = [
     (WHICH, "number 2", PLAIN, TURN, "ambiguous_answer"),
     (WHICH, "#2", PLAIN, TURN, "ambiguous_answer"),
     ("Find the odd one out.", "2", PLAIN, TURN, "ambiguous_answer"),
-    ("Find the odd one out.", "2", REFERENCE, TURN, "1"),
+    ("Find the odd one out.", "2", REFERENCE, TURN, "ambiguous_answer"),
+    ("Find the odd image.", "2", REFERENCE, TURN, "1"),
     ("Tell me the number of the darkest photo.", "2", PLAIN, TURN, "ambiguous_answer"),
     ("What do you see?", "hens in 1, geese in 2", PLAIN, TURN, "ambiguous_answer"),
     ("What do you see?", "1: hens, 2: geese", PLAIN, TURN, "ambiguous_answer"),
@@ -244,8 +245,10 @@ ANSWERS = [
      "ambiguous_answer"),
     ("How many hens are there?", "2", REFERENCE, TURN, "2"),
     ("How many photos are dark?", "two", REFERENCE, TURN, "two"),
-    ("What is the length of the side?", "2", PLAIN, TURN, "2"),
-    ("Which way does the hen look?", "left", REFERENCE, SWAP, "left"),
+    ("What is the length of the side?", "2", PLAIN, TURN, "unproven_sentence"),
+    ("What is the length of the side in all photos?", "2", PLAIN, TURN, "2"),
+    ("Which way does the hen look?", "left", REFERENCE, SWAP, "unproven_sentence"),
+    ("Which way do both hens look?", "left", REFERENCE, SWAP, "left"),
     ("Is the darker photo left or right?", "left", REFERENCE, SWAP, "ambiguous_answer"),
     ("Which bus number is shown in photo 2?", "2", REFERENCE, SWAP, "ambiguous_answer"),
     ("Which place did the runner take?", "first", REFERENCE, SWAP, "ambiguous_answer"),

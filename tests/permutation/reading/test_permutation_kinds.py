@@ -155,16 +155,17 @@ def test_an_answer_that_depends_on_the_order_is_refused(question, answer, rule):
 
 
 KEPT = [
-    ("Are both hens growing near the barn?", "yes"),
+    ("Do both photos show hens growing up near the barn?", "yes"),
     ("Do both show a hen without its missing leg?", "yes"),
     ("Now look at both photos. Are they dark?", "yes"),
     ("Do both photos show the first hen left of the second hen?", "yes"),
     ("Is the second hen red?", "yes"),
-    ("Is the reference photo brighter?", "yes"), ("Do both show the left end of the row?", "yes"),
+    ("Is the reference photo bright?", "yes"),
+    ("Do both show the left end of the row?", "yes"),
     ("Is the grass longer than the hay in both photos?", "yes"),
     ("Is a hen missing its beak?", "yes"), ("What do they have in common?", "hens, geese"),
     (DIFFERENCES, "the colour of the hen"), (DIFFERENCES, "One has a hen, the other has none."),
-    ("What is the area of the square?", "2+1"), ("How many hens are in both photos?", "2"),
+    ("What is the area of the square in both?", "2+1"), ("How many hens are in both photos?", "2"),
 ]  # fmt: skip
 
 
