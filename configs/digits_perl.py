@@ -55,7 +55,8 @@ def get_config() -> ConfigDict:
         }
     }
     config.optimizer = {"learning_rate": 2e-4, "warmup_updates": 2, "weight_decay": 0.0}
-    config.filtering = {"enabled": True, "max_draws": 2}
+    # A bias of 100 % may leave nothing to learn; such a run goes on to its end.
+    config.filtering = {"enabled": True, "max_draws": 2, "max_empty_steps": 20}
     config.reward = {"workers": 1}
     config.evaluation = {"every": 10, "examples": 512, "num_orders": 1, "max_new_tokens": 48}
     config.checkpoint = {"every": 20}
