@@ -5,8 +5,8 @@
     python benchmarks/perl_vs_grpo.py figures
 
 `run` trains what ``docs/experiments/digits.jsonl`` does not have yet, one run after another, and
-appends a line for each. A run is `perl-jax train` with a shipped configuration and flags: one that was
-interrupted goes on where it stopped. `tables` prints what the page shows; `figures` draws its
+appends a line for each. A run is `perl-jax train` with a shipped configuration and flags: one that
+was interrupted goes on where it stopped. `tables` prints what the page shows; `figures` draws its
 pictures.
 
 An interval is that of Student's t at 95 % over the seeds. A difference is taken seed by seed: both
