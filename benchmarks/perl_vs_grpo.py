@@ -146,11 +146,11 @@ def result_of(run: Run, workdir: Path) -> dict[str, Any]:
     return {"arm": run.arm, "skew": run.skew, "seed": run.seed, "held_out": held_out, **columns}
 
 
-def read_results(path: Path = RESULTS) -> dict[Run, dict[str, Any]]:
+def read_results() -> dict[Run, dict[str, Any]]:
     """The results that there are."""
-    if not path.exists():
+    if not RESULTS.exists():
         return {}
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows = [json.loads(line) for line in RESULTS.read_text().splitlines()]
     return {Run(row["arm"], row["skew"], row["seed"]): row for row in rows}
 
 
