@@ -11,7 +11,7 @@ from perl_jax.compilation import CompilationConfig
 from perl_jax.data.config import SourceConfig
 from perl_jax.data.pipeline.pipeline import PipelineConfig
 from perl_jax.data.pipeline.prompt import PromptConfig
-from perl_jax.evaluation import EvaluationConfig
+from perl_jax.evaluation.config import EvaluationConfig
 from perl_jax.experience.config import GroupFilterConfig, PermutationConfig, RolloutConfig
 from perl_jax.hosts import HostsConfig
 from perl_jax.mesh import MeshConfig

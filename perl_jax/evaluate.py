@@ -19,21 +19,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jax.sharding import Mesh
-
-from perl_jax.compilation import CompilationConfig, use_cache
 from perl_jax.endpoint import EndpointConfig
-from perl_jax.evaluation.asking import (
-    MOST_ORDERS,
-    SAMPLER,
-    Answerer,
-    Asked,
-    GivenAnswers,
-    PolicyAnswers,
-    read_responses,
-)
+from perl_jax.evaluation.answerer import Answerer, GivenAnswers, read_responses
 from perl_jax.evaluation.benchmark import Benchmark
 from perl_jax.evaluation.comparison import compare
 from perl_jax.evaluation.predictions import PREDICTIONS
@@ -43,14 +32,18 @@ from perl_jax.evaluation.running import TABLE, Task, run, tell
 from perl_jax.evaluation.sets.table import BENCHMARKS, benchmark
 from perl_jax.evaluation.tables import paper_columns, results_table
 from perl_jax.files import write_whole
-from perl_jax.main import command_parser, one_line_errors, parse
-from perl_jax.mesh import MeshConfig, find_devices, make_mesh
-from perl_jax.models import Policy, load_model
-from perl_jax.models.fingerprint import fingerprint_of_model
+from perl_jax.main import add_strategy, command_parser, one_line_errors, parse
 from perl_jax.processing import Processor, load_processor
-from perl_jax.rollout import Sampler
-from perl_jax.rollout.flags import add_strategy, strategy_of
 from perl_jax.settings import plain
+
+# What imports jax is imported where a policy is asked: given responses are scored without it.
+if TYPE_CHECKING:
+    from jax.sharding import Mesh
+
+    from perl_jax.models import Policy
+
+MOST_ORDERS = 120
+"""The most orders of an example where all are asked for: all those of five images."""
 
 # A judge that is busy answers at a later try; one that cannot be reached is told soon.
 _JUDGE_RETRIES = 3
@@ -160,10 +153,13 @@ def _given(args: argparse.Namespace) -> _Answering:
 
 def _of_model(args: argparse.Namespace) -> _Answering:
     """The policy of a model directory or a hub id."""
+    from perl_jax.models import load_model
+    from perl_jax.models.fingerprint import fingerprint_of_model
+
     dtype = args.dtype or "bfloat16"
 
     @cache
-    def load() -> tuple[Processor, Policy]:
+    def load() -> "tuple[Processor, Policy]":
         _find_devices()
         processor = load_processor(
             args.model, min_pixels=args.min_pixels, max_pixels=args.max_pixels
@@ -186,7 +182,7 @@ def _of_run(args: argparse.Namespace) -> _Answering:
     number = find_step(recorded, args.workdir, args.step)
 
     @cache
-    def load() -> tuple[Processor, Policy]:
+    def load() -> "tuple[Processor, Policy]":
         _find_devices()
         policy, processor, _ = restore_policy(recorded, args.workdir, str(number), _mesh(args))
         return processor, policy
@@ -201,9 +197,13 @@ def _of_policy(
     args: argparse.Namespace,
     label: str,
     settings: Mapping[str, Any],
-    load: Callable[[], tuple[Processor, Policy]],
+    load: "Callable[[], tuple[Processor, Policy]]",
     boxed: BoxedPrompt,
 ) -> _Answering:
+    from perl_jax.evaluation.asking import SAMPLER, Asked, PolicyAnswers
+    from perl_jax.rollout import Sampler
+    from perl_jax.rollout.flags import strategy_of
+
     asked = Asked(
         strategy_of(args),
         args.num_samples,
@@ -228,12 +228,17 @@ def _of_policy(
 
 
 def _find_devices() -> None:
+    from perl_jax.compilation import CompilationConfig, use_cache
+    from perl_jax.mesh import find_devices
+
     find_devices()
     use_cache(CompilationConfig())
 
 
-def _mesh(args: argparse.Namespace) -> Mesh | None:
+def _mesh(args: argparse.Namespace) -> "Mesh | None":
     """The mesh of the flags; None: the first device alone."""
+    from perl_jax.mesh import MeshConfig, make_mesh
+
     config = MeshConfig(args.mesh_data, args.mesh_fsdp, args.mesh_tensor)
     return None if config.devices == 1 else make_mesh(*config.shape)
 

@@ -15,13 +15,13 @@ from functools import partial
 from pathlib import Path
 
 from perl_jax.compilation import CompilationConfig, use_cache
-from perl_jax.main import command_parser, one_line_errors, parse
+from perl_jax.main import add_strategy, command_parser, one_line_errors, parse
 from perl_jax.mesh import find_devices
 from perl_jax.models import load_model
 from perl_jax.processing import load_processor
 from perl_jax.rollout import Group, Sampler, SamplerConfig
 from perl_jax.rollout.answering import TextStream, answer_file, print_answers
-from perl_jax.rollout.flags import add_strategy, strategy_of
+from perl_jax.rollout.flags import strategy_of
 
 _RENAMED = {"--input": "--data", "--output": "--out"}
 

@@ -71,6 +71,22 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_strategy(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that `perl_jax.rollout.flags.strategy_of` reads."""
+    group = parser.add_argument_group("sampling")
+    most = "0, the default, takes the most probable token"
+    group.add_argument("--temperature", type=float, default=0.0, help=most)
+    group.add_argument("--top_k", type=int, help="draw from so many most probable tokens")
+    top_p = "draw from the fewest tokens of this probability together"
+    group.add_argument("--top_p", type=float, default=1.0, help=top_p)
+    min_p = "leave out tokens less probable than this share of the most probable one"
+    group.add_argument("--min_p", type=float, default=0.0, help=min_p)
+    penalty = "above 1, tokens that were there become less probable"
+    group.add_argument("--repetition_penalty", type=float, default=1.0, help=penalty)
+    stop = "end a response at this text; repeatable"
+    group.add_argument("--stop", action="append", default=[], metavar="TEXT", help=stop)
+
+
 def parse(
     parser: argparse.ArgumentParser,
     arguments: Sequence[str] | None,

@@ -21,7 +21,8 @@ from perl_jax.data.pipeline.preparer import Preparer
 from perl_jax.data.pipeline.rows import Filtered, RowReader
 from perl_jax.data.sources.source import Source
 from perl_jax.data.survey import Rows, survey
-from perl_jax.evaluation import Evaluation, evaluate
+from perl_jax.evaluation.evaluate import evaluate
+from perl_jax.evaluation.results import Evaluation
 from perl_jax.experience.rollout_copy import RolloutCopy
 from perl_jax.hub import resolve_directory, revision_of
 from perl_jax.ladders import Demand, choose_ladders

@@ -210,3 +210,19 @@ def test_what_is_wrong_is_an_error_of_one_line(flags, message, tmp_path, checkpo
     assert err.startswith("error: ")
     assert len(err.splitlines()) == 1
     assert message in err
+
+
+def test_given_responses_are_scored_without_jax(tmp_path):
+    (tmp_path / "given.jsonl").write_text('{"id": "one", "response": "A"}\n')
+    data = write_rows(tmp_path)
+    program = f"""import sys
+from perl_jax.evaluate import main
+from perl_jax.evaluation.sets.table import BENCHMARKS
+from tests.evaluation.scripted import SCRIPTED
+BENCHMARKS["scripted"] = SCRIPTED
+main(["--responses={tmp_path}/given.jsonl", "--benchmark=scripted", "--data={data}",
+    "--out={tmp_path}/out"])
+assert not {{"jax", "flax"}} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
+    assert len(lines_of(tmp_path / "out")) == len(ROWS)

@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from perl_jax.evaluation import Record
+from perl_jax.evaluation.records import Record
 from perl_jax.rewards import Grade
 from perl_jax.training.display.rollout_log import RolloutLog, RolloutLogConfig
 from tests.training.display.rows import row

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from perl_jax.data.sources.source import BadRow
 from perl_jax.endpoint import EndpointConfig
-from perl_jax.evaluation.asking import Answerer, GivenAnswers
+from perl_jax.evaluation.answerer import Answerer, GivenAnswers
 from perl_jax.evaluation.benchmark import Benchmark
 from perl_jax.evaluation.judging import open_judge
 from perl_jax.evaluation.predictions import PREDICTIONS, Answers, JsonLines, answers_of

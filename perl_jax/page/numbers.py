@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from perl_jax.evaluation import STATISTICS, Scores
+from perl_jax.evaluation.statistics import STATISTICS, Scores
 from perl_jax.legible import legible
 from perl_jax.page.charts import Chart, Rows, band_chart, line_chart
 from perl_jax.page.run import RunRecord

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from perl_jax.evaluation import Evaluation, Record
+from perl_jax.evaluation.records import Record
+from perl_jax.evaluation.results import Evaluation
 from perl_jax.page.run_files import RunFiles
 from perl_jax.rewards import Grade
 from perl_jax.training.display.rollout_log import EVALUATIONS

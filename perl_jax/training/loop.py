@@ -9,7 +9,7 @@ import jax
 from annotated_types import Interval
 
 from perl_jax.data.pipeline.pipeline import Pipeline
-from perl_jax.evaluation import Evaluation
+from perl_jax.evaluation.results import Evaluation
 from perl_jax.hosts import gather
 from perl_jax.models import Policy
 from perl_jax.settings import Checked, Count, Expects

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from perl_jax.data.sources.source import BadRow
-from perl_jax.evaluation.asking import Asked, GivenAnswers, PolicyAnswers, read_responses
+from perl_jax.evaluation.asking import Asked, PolicyAnswers
 from perl_jax.evaluation.predictions import Answers
 from perl_jax.evaluation.rows import read_rows
 from perl_jax.models import load_model
@@ -139,33 +139,3 @@ def test_a_sampled_response_depends_on_seed_and_row_only(policy, rows):
     assert own.responses[0] == whole[0].responses[0]
     assert whole[0].again != whole[0].responses[0][0]
     assert policy(asked(temperature=1.0, orders=2, seed=1))(rows) != whole
-
-
-# Given responses.
-
-
-def test_given_responses_are_found_by_id(rows, tmp_path):
-    path = tmp_path / "given.jsonl"
-    path.write_text('{"id": "one", "response": "A\\u2028B", "x": 1}\n\n{"id": 7, "response": ""}\n')
-    given = read_responses(path)
-    assert given == {"one": "A\u2028B", "7": ""}
-    assert GivenAnswers(given)(rows[:2]) == [Answers((("A\u2028B",),)), Answers(((None,),))]
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("{", "given.jsonl:2: expected JSON"),
-        ("[1]", "given.jsonl:2: expected an object with id and response; got"),
-        ('{"id": "b"}', "given.jsonl:2: expected an object with id and response; got"),
-        ('{"id": "b", "response": 3}', "given.jsonl:2: expected an object with id and response"),
-        ('{"id": null, "response": ""}', "given.jsonl:2: id: expected a text or a whole number"),
-        ('{"id": true, "response": ""}', "given.jsonl:2: id: expected a text or a whole number"),
-        ('{"id": "a", "response": ""}', "given.jsonl:2: id 'a' is that of line 1 too"),
-    ],
-)
-def test_a_bad_line_of_responses_is_an_error_that_names_it(tmp_path, line, message):
-    path = tmp_path / "given.jsonl"
-    path.write_text('{"id": "a", "response": "x"}\n' + line + "\n")
-    with pytest.raises(ValueError, match=message):
-        read_responses(path)

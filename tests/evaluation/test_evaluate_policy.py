@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from perl_jax.data.sources.digits import Digits, DigitsConfig
-from perl_jax.evaluation import EvaluationConfig, evaluate, orders_of
+from perl_jax.evaluation.config import EvaluationConfig
+from perl_jax.evaluation.consistency import orders_of
+from perl_jax.evaluation.evaluate import evaluate
 from perl_jax.permutation import permute, rule_for
 from perl_jax.rollout import Group, Sampler, Strategy
 from tests.evaluation.conftest import CONFIG, RULES

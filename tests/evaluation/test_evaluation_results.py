@@ -5,7 +5,9 @@ import math
 
 import pytest
 
-from perl_jax.evaluation import Evaluation, EvaluationConfig, Record
+from perl_jax.evaluation.config import EvaluationConfig
+from perl_jax.evaluation.records import Record
+from perl_jax.evaluation.results import Evaluation
 from perl_jax.rewards import Grade
 
 RIGHT, WRONG = Grade(1.0, "scored", "letter"), Grade(0.0, "scored", "letter")

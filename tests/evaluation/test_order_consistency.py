@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perl_jax.evaluation import is_consistent, orders_of
+from perl_jax.evaluation.consistency import is_consistent, orders_of
 from perl_jax.permutation import Rule, permute
 from perl_jax.types import Example
 

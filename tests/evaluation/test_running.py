@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from perl_jax.data.sources.source import BadRow
-from perl_jax.evaluation.asking import GivenAnswers
+from perl_jax.evaluation.answerer import GivenAnswers
 from perl_jax.evaluation.benchmark import Scored
 from perl_jax.evaluation.predictions import Answers
 from perl_jax.evaluation.running import run

@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from perl_jax.evaluation import STATISTICS, Evaluation, Scores
+from perl_jax.evaluation.results import Evaluation
+from perl_jax.evaluation.statistics import STATISTICS, Scores
 from perl_jax.training.display.curves import figure_of
 from perl_jax.training.display.metrics import METRICS
 from tests.evaluation.test_evaluation_results import FAILED, RIGHT, WRONG, record

@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image
 
 from perl_jax.config import TrainConfig
-from perl_jax.evaluation import Evaluation, Record
+from perl_jax.evaluation.records import Record
+from perl_jax.evaluation.results import Evaluation
 from perl_jax.overrides import open_config
 from perl_jax.rewards import Grade
 from perl_jax.settings import plain

@@ -1,4 +1,4 @@
-from perl_jax.evaluation import STATISTICS
+from perl_jax.evaluation.statistics import STATISTICS
 from perl_jax.page import numbers
 from perl_jax.page.run import read_run
 from perl_jax.page.run_files import RunFiles

@@ -2,7 +2,7 @@
 
 import pytest
 
-from perl_jax.evaluation import EvaluationConfig
+from perl_jax.evaluation.config import EvaluationConfig
 from perl_jax.experience.config import RolloutConfig
 from perl_jax.rollout import Strategy
 from perl_jax.rollout.config import StrategyConfig

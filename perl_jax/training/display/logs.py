@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from perl_jax.evaluation import Evaluation
+from perl_jax.evaluation.results import Evaluation
 from perl_jax.training.display.rollout_log import EVALUATIONS, RolloutLog, Row, StepFiles
 from perl_jax.training.display.writers import LoggingConfig, MetricsWriter
 

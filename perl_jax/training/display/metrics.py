@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from perl_jax.evaluation import STATISTICS
+from perl_jax.evaluation.statistics import STATISTICS
 from perl_jax.rewards import COMPONENTS
 
 Reduction = Literal["mean", "sum", "min", "max", "last"]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from perl_jax.evaluation import STATISTICS
+from perl_jax.evaluation.statistics import STATISTICS
 
 # The window of the moving average, as a part of the run.
 _WINDOWS_OF_A_RUN = 20
