@@ -343,6 +343,8 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         parser.error("--num_samples: expected 1 at temperature 0, where all responses are the same")
     if args.responses and (args.orders != "own" or args.num_samples > 1):
         parser.error("--orders and --num_samples go with a policy, not with --responses")
+    if args.responses and not args.benchmark and len(_SEVERAL.split(args.data)) > 1:
+        parser.error("--responses: expected one benchmark; others have rows of the same ids")
     if args.step is not None and not args.workdir:
         parser.error("--step goes with --workdir")
     args.step = args.step or "latest"

@@ -177,6 +177,14 @@ def test_flags_that_do_not_fit_are_wrong_usage(flags, message, capsys):
     assert message in capsys.readouterr().err
 
 
+def test_given_responses_are_those_of_one_benchmark(capsys):
+    # Several benchmarks number their rows alike.
+    with pytest.raises(SystemExit) as ended:
+        main(["--responses=r.jsonl", "--data=mmiu=x,remi=y", "--out=z"])
+    assert ended.value.code == 2
+    assert "--responses: expected one benchmark" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

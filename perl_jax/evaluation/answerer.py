@@ -11,11 +11,11 @@ from typing import Any
 from perl_jax.activity import Activity, silent
 from perl_jax.data.sources.source import BadRow
 from perl_jax.evaluation.predictions import Answers
-from perl_jax.evaluation.rows import Row
+from perl_jax.types import Example
 
 Outcome = Answers | BadRow
 
-Answerer = Callable[[Sequence[Row], Activity], list[Outcome]]
+Answerer = Callable[[Sequence[Example], Activity], list[Outcome]]
 """Answers rows with their images; a row that cannot be asked is bad."""
 
 
@@ -25,7 +25,7 @@ class GivenAnswers:
     def __init__(self, responses: Mapping[str, str]) -> None:
         self.responses = responses
 
-    def __call__(self, rows: Sequence[Row], activity: Activity = silent) -> list[Outcome]:
+    def __call__(self, rows: Sequence[Example], activity: Activity = silent) -> list[Outcome]:
         """Answers rows; a row without a response gets None."""
         return [Answers(((self.responses.get(row.id),),)) for row in rows]
 
@@ -34,12 +34,17 @@ def read_responses(path: Path) -> dict[str, str]:
     """Reads a file with ``id`` and ``response`` a line.
 
     Raises:
-        ValueError: A line is not such an object, or two have the same id; names the line.
+        ValueError: The file is not in UTF-8, a line is not such an object, or two have the same
+            id; names the file and the line.
     """
     found: dict[str, str] = {}
     lines: dict[str, int] = {}
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: expected lines of JSON in UTF-8 ({error})") from error
     # Not splitlines, which also splits at separators that JSON strings may hold, such as U+2028.
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         where = f"{path}:{number}"

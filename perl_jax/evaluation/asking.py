@@ -8,7 +8,6 @@ from perl_jax.data.sources.source import BadRow
 from perl_jax.evaluation.answerer import Outcome
 from perl_jax.evaluation.consistency import orders_of
 from perl_jax.evaluation.predictions import Answers
-from perl_jax.evaluation.rows import Row
 from perl_jax.models import Policy
 from perl_jax.permutation import rule_for
 from perl_jax.processing import ImageError, PromptError
@@ -68,7 +67,7 @@ class PolicyAnswers:
     def __init__(self, sampler: Sampler, model: Policy, as_prompt: AsPrompt, asked: Asked) -> None:
         self._sampler, self._model, self._as_prompt, self._asked = sampler, model, as_prompt, asked
 
-    def __call__(self, rows: Sequence[Row], activity: Activity = silent) -> list[Outcome]:
+    def __call__(self, rows: Sequence[Example], activity: Activity = silent) -> list[Outcome]:
         """Answers rows; one that cannot be encoded is bad."""
         tasks = [self._task(row) for row in rows]
         groups = [task.group for task in tasks if isinstance(task, _Task)]
@@ -90,8 +89,8 @@ class PolicyAnswers:
             self._answers(task, next(found)) if isinstance(task, _Task) else task for task in tasks
         ]
 
-    def _task(self, row: Row) -> "_Task | BadRow":
-        example, asked = row.example, self._asked
+    def _task(self, example: Example) -> "_Task | BadRow":
+        asked = self._asked
         rule = rule_for(example, unknown="keep")
         shown = orders_of(example, rule, (asked.orders or 1) - 1, asked.seed)
         processor = self._sampler.processor
@@ -110,7 +109,7 @@ class PolicyAnswers:
             return BadRow.of(example, "bad_prompt", str(error))
         # How often answers change by chance is seen where one prompt is asked twice.
         again = len(prompts) > 1 and asked.num_samples == 1 and not asked.greedy
-        group = Group.of(row.id, [*prompts, *prompts[:1]] if again else prompts)
+        group = Group.of(example.id, [*prompts, *prompts[:1]] if again else prompts)
         try:
             self._sampler.check(group)
         except ValueError as error:

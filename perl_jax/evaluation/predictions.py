@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from perl_jax.evaluation.benchmark import Scored, task_of
-from perl_jax.evaluation.rows import Row
 from perl_jax.files import write_whole
+from perl_jax.types import Example
 
 PREDICTIONS = "predictions.jsonl"
 
@@ -39,13 +39,13 @@ class ScoredAnswers:
     """The same with its scores.
 
     Attributes:
-        row: The row, without its images.
+        example: The row, without its images.
         answers: The responses.
         scored: How each of the K x N responses was scored.
         again: How the other response to the own order was scored.
     """
 
-    row: Row
+    example: Example
     answers: Answers
     scored: tuple[tuple[Scored, ...], ...]
     again: Scored | None = None
@@ -58,7 +58,7 @@ class ScoredAnswers:
     def as_json(self) -> dict[str, Any]:
         """The line of the file; see docs/evaluation.md."""
         own = _told(self.answers.responses[0], self.scored[0])
-        line = {"id": self.row.id, "task": task_of(self.row.example), **own}
+        line = {"id": self.example.id, "task": task_of(self.example), **own}
         if self.answers.orders is not None:
             line["orders"] = [
                 {"order": list(order), **_told(responses, scored)}

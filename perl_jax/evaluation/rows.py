@@ -1,4 +1,4 @@
-"""The rows of a benchmark, each under an id of its own."""
+"""The rows of a benchmark."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -13,19 +13,6 @@ from perl_jax.types import Example
 
 
 @dataclass(frozen=True)
-class Row:
-    """One row of a benchmark.
-
-    Attributes:
-        id: The example's id, followed by ``#2`` and so on if an earlier row has it.
-        example: The row.
-    """
-
-    id: str
-    example: Example
-
-
-@dataclass(frozen=True)
 class BenchmarkRows:
     """The rows of a benchmark's files, read through once.
 
@@ -35,7 +22,7 @@ class BenchmarkRows:
         bad: Those that cannot be read.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[Example, ...]
     bad: tuple[BadRow, ...]
 
     @classmethod
@@ -45,12 +32,12 @@ class BenchmarkRows:
         Raises:
             ValueError: There are none, or none of them can be read.
         """
-        rows, bad = list[Row](), list[BadRow]()
+        rows, bad = list[Example](), list[BadRow]()
         for row in read_rows(benchmark, data, limit):
             if isinstance(row, BadRow):
                 bad.append(row)
             else:
-                rows.append(Row(row.id, without_images(row.example)))
+                rows.append(without_images(row))
         if not rows:
             got = f"{len(bad)} rows, and none can be read: {bad[0]}" if bad else "none"
             raise ValueError(f"{data}: expected rows of {benchmark.name}; got {got}")
@@ -67,19 +54,9 @@ class BenchmarkRows:
         return frozenset(row.id for row in self.rows) | {row.row_id or row.row for row in self.bad}
 
 
-def read_rows(benchmark: Benchmark, data: Path, limit: int | None) -> Iterator[Row | BadRow]:
+def read_rows(benchmark: Benchmark, data: Path, limit: int | None) -> Iterator[Example | BadRow]:
     """Yields the first ``limit`` rows, or all, with their images."""
-    taken: set[str] = set()
-    for row in islice(benchmark.read(data), limit):
-        if isinstance(row, BadRow):
-            yield row
-            continue
-        name, number = row.id, 1
-        while name in taken:
-            number += 1
-            name = f"{row.id}#{number}"
-        taken.add(name)
-        yield Row(name, row)
+    return islice(benchmark.read(data), limit)
 
 
 def without_images(example: Example) -> Example:

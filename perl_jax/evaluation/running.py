@@ -21,11 +21,12 @@ from perl_jax.evaluation.answerer import Answerer, GivenAnswers
 from perl_jax.evaluation.benchmark import Benchmark
 from perl_jax.evaluation.judging import open_judge
 from perl_jax.evaluation.predictions import PREDICTIONS, Answers, JsonLines, answers_of
-from perl_jax.evaluation.rows import BenchmarkRows, Row, read_rows, without_images
+from perl_jax.evaluation.rows import BenchmarkRows, read_rows, without_images
 from perl_jax.evaluation.scoring import score_answers, scores_of
 from perl_jax.evaluation.tables import results_table
 from perl_jax.files import lock, write_whole
 from perl_jax.legible import legible
+from perl_jax.types import Example
 
 SETTINGS = "settings.json"
 SCORES = "scores.json"
@@ -159,7 +160,7 @@ class _Found:
         skips = self.skips.read()
         self.skipped = Counter[str](line["reason"] for line in skips)
         self.done = {line["id"] for line in (*self.lines, *skips)}
-        self.answers: list[tuple[Row, Answers]] = []
+        self.answers: list[tuple[Example, Answers]] = []
         waiting = iter(rows.rows)
         for number, line in enumerate(self.lines, 1):
             row = next((row for row in waiting if row.id == line["id"]), None)
@@ -175,7 +176,7 @@ def _ask(task: Task, rows: BenchmarkRows, found: _Found, answerer: Answerer) -> 
     """Asks the rows that are left, and appends their lines."""
     total, start = len(rows.rows), len(found.done)
     with tqdm(total=total, initial=start, desc=task.benchmark.name, unit="row") as bar:
-        waiting: list[Row] = []
+        waiting: list[Example] = []
         for row in read_rows(task.benchmark, task.data, task.limit):
             if isinstance(row, BadRow) or row.id in found.done:
                 continue
@@ -188,7 +189,7 @@ def _ask(task: Task, rows: BenchmarkRows, found: _Found, answerer: Answerer) -> 
 
 
 def _ask_batch(
-    task: Task, rows: Sequence[Row], found: _Found, answerer: Answerer, bar: "tqdm[Any]"
+    task: Task, rows: Sequence[Example], found: _Found, answerer: Answerer, bar: "tqdm[Any]"
 ) -> None:
     before = bar.n
 
@@ -198,7 +199,7 @@ def _ask_batch(
     outcomes = answerer(rows, tell_bar)
     bad = [(row, one) for row, one in zip(rows, outcomes, strict=True) if isinstance(one, BadRow)]
     good = [
-        (Row(row.id, without_images(row.example)), one)
+        (without_images(row), one)
         for row, one in zip(rows, outcomes, strict=True)
         if not isinstance(one, BadRow)
     ]

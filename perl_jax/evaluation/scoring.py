@@ -8,7 +8,6 @@ from perl_jax.evaluation.answered import Answered
 from perl_jax.evaluation.benchmark import Benchmark, ScoredRows, mean_of_rows, task_of
 from perl_jax.evaluation.judging import Judge, score_all
 from perl_jax.evaluation.predictions import Answers, Order, ScoredAnswers
-from perl_jax.evaluation.rows import Row
 from perl_jax.evaluation.sensitivity import order_statistics
 from perl_jax.permutation import permute, rule_for
 from perl_jax.rewards import Grader
@@ -19,7 +18,7 @@ _DEADLINE = 10.0
 
 
 def score_answers(
-    benchmark: Benchmark, answered: Sequence[tuple[Row, Answers]], judge: Judge | None
+    benchmark: Benchmark, answered: Sequence[tuple[Example, Answers]], judge: Judge | None
 ) -> list[ScoredAnswers]:
     """Scores all answers to some rows."""
     asked = [
@@ -27,7 +26,7 @@ def score_answers(
         for row, answers in answered
         for example, responses in zip(_shown(row, answers), answers.responses, strict=True)
         for response in responses
-    ] + [(row.example, answers.again) for row, answers in answered if answers.again is not None]
+    ] + [(row, answers.again) for row, answers in answered if answers.again is not None]
     scored = iter(score_all(benchmark, asked, judge))
     nested = [
         tuple(tuple(next(scored) for _ in responses) for responses in answers.responses)
@@ -39,13 +38,13 @@ def score_answers(
     ]
 
 
-def _shown(row: Row, answers: Answers) -> list[Example]:
+def _shown(example: Example, answers: Answers) -> list[Example]:
     """The row under each order that was asked."""
     if answers.orders is None:
-        return [row.example]
-    rule = rule_for(row.example, unknown="keep")
+        return [example]
+    rule = rule_for(example, unknown="keep")
     return [
-        row.example if number == 0 else permute(row.example, order, rule)
+        example if number == 0 else permute(example, order, rule)
         for number, order in enumerate(answers.orders)
     ]
 
@@ -67,7 +66,7 @@ def scores_of(
         with_orders: Whether other orders were asked.
         seed: Of the bootstrap intervals.
     """
-    judged = [(row.row.example, row.score) for row in rows if row.score is not None]
+    judged = [(row.example, row.score) for row in rows if row.score is not None]
     tasks: dict[str, list[tuple[Example, float]]] = {}
     for example, score in judged:
         if (task := task_of(example)) is not None:
@@ -101,14 +100,14 @@ def _or_none(value: float) -> float | None:
 
 def answered_of(row: ScoredAnswers) -> Answered:
     """The answers under several orders, as the statistics read them."""
-    example, answers = row.row.example, row.answers
+    example, answers = row.example, row.answers
     own: Order = tuple(range(len(example.images)))
     return Answered(
-        id=row.row.id,
+        id=row.example.id,
         task=task_of(example),
         rule=rule_for(example, unknown="keep"),
         orders=answers.orders or (own,),
-        examples=tuple(_shown(row.row, answers)),
+        examples=tuple(_shown(row.example, answers)),
         predictions=[[one.prediction for one in scored] for scored in row.scored],
         scores=[[one.score for one in scored] for scored in row.scored],
         again=() if row.again is None else (row.again.prediction,),

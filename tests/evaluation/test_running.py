@@ -65,15 +65,11 @@ def test_nothing_judged_has_no_score(tmp_path):
     assert "NaN" not in (tmp_path / "out/scores.json").read_text()
 
 
-def test_a_repeated_id_gets_a_number(tmp_path):
-    benchmark = replace(
-        SCRIPTED, read=lambda path: iter([*SCRIPTED.read(path), *SCRIPTED.read(path)])
-    )
-    path = write_rows(tmp_path, [row("one"), row("two")])
-    _, lines = evaluated(tmp_path, path, {"one#2": "B"}, benchmark=benchmark)
-    assert [(line["id"], line["prediction"]) for line in lines] == [
-        ("one", "A"), ("two", "A"), ("one#2", "B"), ("two#2", "A"),
-    ]  # fmt: skip
+def test_a_repeated_id_is_skipped_and_counted(tmp_path):
+    path = write_rows(tmp_path, [row("one"), row("two"), row("one", "B")])
+    scores, lines = evaluated(tmp_path, path, {"one": "A"})
+    assert [line["id"] for line in lines] == ["one", "two"]
+    assert (scores["examples"], scores["skipped"]) == (2, {"duplicate_id": 1})
 
 
 def test_only_the_first_rows_are_asked_with_a_limit(tmp_path):

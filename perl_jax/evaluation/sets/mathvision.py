@@ -97,7 +97,10 @@ def _with_value(response: str, options: Mapping[str, str]) -> str | None:
     """The letter of the one option whose text has the value of the answer."""
     box = boxed(response)
     answer = stated(said(response)) if box is None else box
-    equal = [letter for letter, text in options.items() if answer and _is_equal(answer, text)]
+    if not answer:
+        return None
+    answer = _result(answer)
+    equal = [letter for letter, text in options.items() if _is_equal(answer, _result(text))]
     return equal[0] if len(equal) == 1 else None
 
 

@@ -87,6 +87,7 @@ def test_the_prompt_is_that_of_lmms_eval():
     [
         ("B", "B", 1),
         ("\\boxed{B}", "B", 1),
+        ("\\boxed{x = 12}", "B", 1),  # what an equation gives
         ("\\boxed{\\text{(B)}}", "B", 1),
         ("\\boxed{b}", "B", 1),  # the script compares small letters
         ("\\boxed{12}", "B", 1),  # the text of the option
