@@ -63,7 +63,8 @@ class Benchmark:
         read: Yields every row of a file or a folder (read recursively, paths sorted) in the data's
             order, as an `Example` (an id of its own, images as encoded bytes,
             ``metadata["task"]`` a text or absent, and the columns that the rule and the scores
-            need) or a `BadRow`. It raises FileNotFoundError and ValueError as `perl_jax.datasets.files.read_files` does.
+            need) or a `BadRow`. It raises FileNotFoundError and ValueError as
+            `perl_jax.datasets.files.read_files` does.
         official: The text of the benchmark's own prompt, with ``<image>`` where images are shown,
             in the order of ``example.images``.
         score: Scores a response to the example by rules. The response is as the policy gave it:

@@ -39,5 +39,5 @@ def test_a_bad_line_of_responses_is_an_error_that_names_it(tmp_path, line, messa
 def test_responses_that_are_no_text_are_an_error_that_names_the_file(tmp_path):
     path = tmp_path / "given.jsonl"
     path.write_bytes(b"PAR1\xd8\x00")
-    with pytest.raises(ValueError, match="given.jsonl: expected lines of JSON in UTF-8"):
+    with pytest.raises(ValueError, match=r"given\.jsonl: expected lines of JSON in UTF-8"):
         read_responses(path)

@@ -2,6 +2,7 @@
 
 import glob
 import logging
+import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from perl_jax.types import Example
 _log = logging.getLogger(__name__)
 
 FORMATS = (".parquet", ".jsonl", ".json")
+_SPLIT = re.compile(r"(?:train|dev|val|test)[^\W_]*")
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,9 @@ def rows_of(path: Path, read: ReadRow, columns: Columns) -> Iterator[Example | B
     """Reads the rows of a file, or of all files below a folder in the order of their paths.
 
     Of a folder that holds files of several formats, those of the first of `FORMATS` are read:
-    what is published in several forms is the same rows twice. A warning names the others. Hidden
-    folders are skipped.
+    what is published in several forms is the same rows twice. A warning names the others, and
+    another one the splits if the names of the files are those of several. Hidden folders are
+    skipped.
 
     Args:
         path: A ``.parquet``, ``.jsonl`` or ``.json`` file, or a folder. The paths of images are
@@ -128,6 +131,13 @@ def _data_files(path: Path) -> list[Path]:
         _log.warning(
             "%s: reading its %s files; not read: %s%s. To read one of these, give its own path",
             path, kinds[0], ", ".join(left[:5]), " and more" if len(left) > 5 else "",
+        )  # fmt: skip
+    matches = (_SPLIT.match(file.name) for file in found[kinds[0]])
+    splits = sorted({match[0] for match in matches if match})
+    if len(splits) > 1:
+        _log.warning(
+            "%s: reading files of several splits: %s. To read one of them, give its own path",
+            path, ", ".join(splits),
         )  # fmt: skip
     return found[kinds[0]]
 

@@ -57,6 +57,24 @@ def test_json_lines_may_be_called_json(tmp_path):
     assert [row.id for row in rows_of(tmp_path, as_example)] == ["a", "b"]
 
 
+@pytest.mark.parametrize(
+    ("names", "splits"),
+    [
+        (("test-00000-of-00001", "testmini-00000-of-00001"), "test, testmini"),
+        (("a/dev-0", "a/validation-0", "b/validation-0"), "dev, validation"),
+        (("test-00000-of-00002", "test-00001-of-00002"), None),
+        (("testmini", "all", "contest"), None),
+    ],
+)
+def test_a_warning_names_the_splits_that_are_read_together(tmp_path, caplog, names, splits):
+    for name in names:
+        write_ids(tmp_path / f"{name}.parquet", name)
+    assert len(list(rows_of(tmp_path, as_example))) == len(names)
+    told = [record.getMessage() for record in caplog.records]
+    expected = f"{tmp_path}: reading files of several splits: {splits}. To read one of them"
+    assert [message.startswith(expected) for message in told] == [True] * (splits is not None)
+
+
 def test_the_same_rows_in_several_formats_are_read_once_and_a_warning_names_the_others(
     tmp_path, caplog
 ):
