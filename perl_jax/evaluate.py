@@ -13,7 +13,6 @@ interrupted. docs/evaluation.md has the files, the benchmarks and how each is sc
 
 import argparse
 import hashlib
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -174,9 +173,10 @@ def _of_model(args: argparse.Namespace) -> _Answering:
 
 def _of_run(args: argparse.Namespace) -> _Answering:
     """The policy of a checkpoint, as its run recorded it."""
-    from perl_jax.runs import CONFIG, find_step, restore_policy
+    from perl_jax.runs import find_step, restore_policy
+    from perl_jax.training.earlier import recorded_settings
 
-    recorded = json.loads((args.workdir / CONFIG).read_text(encoding="utf-8"))
+    recorded = recorded_settings(args.workdir)
     pixels = {"min_pixels": args.min_pixels, "max_pixels": args.max_pixels}
     recorded["model"] |= {name: value for name, value in pixels.items() if value is not None}
     number = find_step(recorded, args.workdir, args.step)

@@ -5,14 +5,14 @@
 The best step is the one with the highest held-out accuracy.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from perl_jax.main import command_parser, one_line_errors, parse
 from perl_jax.mesh import find_devices
-from perl_jax.runs import CONFIG, RUN_ERRORS, export
+from perl_jax.runs import RUN_ERRORS, export
 from perl_jax.storage import new_directory
+from perl_jax.training.earlier import recorded_settings
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if args.step not in ("latest", "best") and not args.step.isdigit():
         parser.error(f"--step: expected a number, latest or best; got {args.step!r}")
     with one_line_errors(*RUN_ERRORS, debug=args.debug):
-        settings = json.loads((args.workdir / CONFIG).read_text(encoding="utf-8"))
+        settings = recorded_settings(args.workdir)
         find_devices()
         with new_directory(args.out) as directory:
             step = export(settings, args.workdir, directory, args.step)

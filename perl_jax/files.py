@@ -59,6 +59,17 @@ def write_whole(path: str | os.PathLike[str], content: str | bytes) -> None:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """Reads a JSON object; raises ValueError, which names the file, if it holds anything else."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: expected JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{path}: expected a JSON object; got {type(value).__name__}")
+    return value
+
+
 @contextmanager
 def whole_directory(path: str | os.PathLike[str], *, replace: bool = False) -> Iterator[Path]:
     """Makes an empty directory, which appears at ``path`` when the block ends without an error.

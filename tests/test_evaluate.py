@@ -4,11 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from perl_jax import evaluate as evaluating
 from perl_jax.evaluate import main
 from perl_jax.evaluation.benchmark import Scored
 from perl_jax.evaluation.sets.table import BENCHMARKS
@@ -92,7 +94,11 @@ def test_several_benchmarks_have_a_folder_each_and_one_table(tmp_path, monkeypat
     given = tmp_path / "theirs.jsonl"
     given.write_text('{"id": "one", "response": "A"}\n')
     out = tmp_path / "out"
-    main([f"--responses={given}", f"--data=scripted={first},other={second}", f"--out={out}"])
+    # The policy is one whose answers are in a file.
+    monkeypatch.setattr(
+        evaluating, "_of_model", lambda args: evaluating._given(Namespace(responses=given))
+    )
+    main(["--model=any", f"--data=scripted={first},other={second}", f"--out={out}"])
     assert len(lines_of(out / "scripted")) == 7
     assert len(lines_of(out / "other")) == 2
     table = (out / "table.md").read_text()
@@ -189,13 +195,17 @@ def test_given_responses_are_those_of_one_benchmark(capsys):
     ("flags", "message"),
     [
         (["--benchmark=scriptd"], "no benchmark 'scriptd' (did you mean 'scripted'?); expected"),
-        (["--data=scripted=x,scripted=y"], "--data: expected every benchmark once; got scripted"),
+        (
+            ["--model={model}", "--data=scripted=x,scripted=y"],
+            "--data: expected every benchmark once; got scripted",
+        ),
         (["--benchmark=scripted", "--data={tmp}/none.jsonl"], "none.jsonl: no such file"),
         (["--benchmark=scripted", "--responses={tmp}/none"], "No such file or directory"),
         (["--benchmark=scripted", "--model={tmp}/none"], "none: no such directory"),
         (["--benchmark=scripted", "--workdir={tmp}/none"], "No such file or directory"),
         (["--benchmark=scripted", "--model={model}", "--mesh.data=3"], "data x fsdp x tensor = 8"),
         (["--benchmark=scripted", "--model={model}", "--top_p=2"], "top_p: expected"),
+        (["--benchmark=scripted", "--workdir={model}"], "but perhaps that of a model"),
         (["--compare", "{tmp}/a", "{tmp}/b"], "/a"),
     ],
 )

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from perl_jax.endpoint import Endpoint, EndpointConfig, EndpointError, Refused
 from perl_jax.evaluation.benchmark import Benchmark, Scored
-from perl_jax.files import write_whole
+from perl_jax.files import read_object, write_whole
 from perl_jax.types import Example
 
 CACHE = "judge"
@@ -94,7 +94,9 @@ def open_judge(config: EndpointConfig | None, directory: Path, tell: Tell) -> Ju
         return judge
     if not record.exists():
         return None
-    model = json.loads(record.read_text(encoding="utf-8"))["model"]
+    model = read_object(record).get("model")
+    if not isinstance(model, str):
+        raise ValueError(f"{record}: expected the model of a judge; got {model!r}")
     return Judge(EndpointConfig(_NOBODY, model), directory, tell, kept_only=True)
 
 

@@ -88,9 +88,15 @@ def _told(responses: Sequence[str | None], scored: Sequence[Scored]) -> dict[str
 
 
 def answers_of(line: Mapping[str, Any]) -> Answers:
-    """The responses of a line of the file."""
+    """The responses of a line of the file.
+
+    Raises:
+        AttributeError, KeyError, TypeError: It is not such a line.
+    """
     if "orders" not in line:
         return Answers((_responses(line),))
+    if not line["orders"]:
+        raise TypeError("there are no orders")
     again = line.get("again")
     return Answers(
         tuple(_responses(one) for one in line["orders"]),
@@ -100,7 +106,10 @@ def answers_of(line: Mapping[str, Any]) -> Answers:
 
 
 def _responses(line: Mapping[str, Any]) -> tuple[str | None, ...]:
-    return tuple(one["response"] for one in line.get("samples", [line]))
+    found = tuple(one["response"] for one in line.get("samples", [line]))
+    if not all(isinstance(response, str | None) for response in found):
+        raise TypeError("a response is no text")
+    return found
 
 
 class JsonLines:

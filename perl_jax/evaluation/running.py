@@ -24,7 +24,7 @@ from perl_jax.evaluation.predictions import PREDICTIONS, Answers, JsonLines, ans
 from perl_jax.evaluation.rows import BenchmarkRows, read_rows, without_images
 from perl_jax.evaluation.scoring import score_answers, scores_of
 from perl_jax.evaluation.tables import results_table
-from perl_jax.files import lock, write_whole
+from perl_jax.files import lock, read_object, write_whole
 from perl_jax.legible import legible
 from perl_jax.types import Example
 
@@ -129,7 +129,7 @@ def check_settings(out: Path, settings: Mapping[str, Any]) -> None:
             raise ValueError(f"{out}: expected {SETTINGS} beside {PREDICTIONS}; there is none")
         write_whole(path, json.dumps(settings, indent=2) + "\n")
         return
-    recorded = json.loads(path.read_text(encoding="utf-8"))
+    recorded = read_object(path)
     differ = [
         f"{name} was {json.dumps(recorded.get(name))}, and is {json.dumps(settings.get(name))}"
         for name in dict.fromkeys((*recorded, *settings))
@@ -158,6 +158,8 @@ class _Found:
         self.skips = JsonLines(out / SKIPPED)
         self.lines = self.predictions.read()
         skips = self.skips.read()
+        if unclear := [n for n, line in enumerate(skips, 1) if "reason" not in line]:
+            raise ValueError(f"{self.skips.path}:{unclear[0]}: expected a reason")
         self.skipped = Counter[str](line["reason"] for line in skips)
         self.done = {line["id"] for line in (*self.lines, *skips)}
         self.answers: list[tuple[Example, Answers]] = []
@@ -169,7 +171,13 @@ class _Found:
                     f"{self.predictions.path}:{number}: expected an id of the data, in its order; "
                     f"got {line['id']!r}: the data changed, or the file is of another place"
                 )
-            self.answers.append((row, answers_of(line)))
+            try:
+                self.answers.append((row, answers_of(line)))
+            except (AttributeError, KeyError, TypeError) as error:
+                raise ValueError(
+                    f"{self.predictions.path}:{number}: expected a line that an evaluation wrote; "
+                    f"got {json.dumps(line)[:80]}"
+                ) from error
 
 
 def _ask(task: Task, rows: BenchmarkRows, found: _Found, answerer: Answerer) -> None:

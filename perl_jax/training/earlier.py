@@ -9,6 +9,7 @@ from typing import Any
 
 from etils import epath
 
+from perl_jax.files import read_object
 from perl_jax.training.checkpoint.config import CheckpointConfig
 from perl_jax.training.checkpoint.files import absolute
 from perl_jax.training.checkpoint.mirror import open_steps
@@ -28,6 +29,22 @@ _LOGS = (
     "evaluations", "images", "reward_functions.log",
 )  # fmt: skip
 _ALL = (*_LOGS, SUMMARY, "curves.png", "export*", "fresh_model", CHECKPOINTS, STAGING)
+
+
+def recorded_settings(workdir: Path) -> dict[str, Any]:
+    """The configuration that a run recorded, as plain values.
+
+    Raises:
+        FileNotFoundError: There is none.
+        ValueError: The file is not that of a run.
+    """
+    settings = read_object(workdir / CONFIG)
+    if not {"model", "data", "checkpoint"} <= settings.keys():
+        raise ValueError(
+            f"{workdir}: expected the work directory of a run; its {CONFIG} is not one of a run, "
+            "but perhaps that of a model"
+        )
+    return settings
 
 
 @dataclass(frozen=True)

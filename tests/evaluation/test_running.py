@@ -1,6 +1,7 @@
 """One benchmark into a folder: its files, what is skipped, and going on after an interruption."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -63,13 +64,6 @@ def test_nothing_judged_has_no_score(tmp_path):
     scores, _ = evaluated(tmp_path, write_rows(tmp_path, rows), {"one": "unsure", "two": "unsure"})
     assert (scores["overall"], scores["by_task"], scores["unjudged"]) == (None, {}, 2)
     assert "NaN" not in (tmp_path / "out/scores.json").read_text()
-
-
-def test_a_repeated_id_is_skipped_and_counted(tmp_path):
-    path = write_rows(tmp_path, [row("one"), row("two"), row("one", "B")])
-    scores, lines = evaluated(tmp_path, path, {"one": "A"})
-    assert [line["id"] for line in lines] == ["one", "two"]
-    assert (scores["examples"], scores["skipped"]) == (2, {"duplicate_id": 1})
 
 
 def test_only_the_first_rows_are_asked_with_a_limit(tmp_path):
@@ -156,6 +150,27 @@ def test_predictions_of_other_rows_are_an_error_that_names_the_line(tmp_path):
     path = write_rows(tmp_path, [ROWS[0], ROWS[2], ROWS[1]])
     message = r"predictions.jsonl:3: expected an id of the data, in its order; got 'three'"
     with pytest.raises(ValueError, match=message):
+        run(task_in(tmp_path, path), answering({}))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("predictions.jsonl", '{"id": "one"}\n', "predictions.jsonl:1: expected a line that an"),
+        ("predictions.jsonl", '{"id": "one", "response": 5}\n', "predictions.jsonl:1: expected a"),
+        ("predictions.jsonl", '{"id": "one", "orders": []}\n', "predictions.jsonl:1: expected a"),
+        ("predictions.jsonl", '{"id": "one", "orders": [1]}\n', "predictions.jsonl:1: expected a"),
+        ("skipped.jsonl", '{"id": "one"}\n', "skipped.jsonl:1: expected a reason"),
+        ("settings.json", "{", "settings.json: expected JSON"),
+        ("settings.json", "[]", "settings.json: expected a JSON object; got list"),
+        ("judge.json", "{}", "judge.json: expected the model of a judge; got None"),
+    ],
+)
+def test_a_damaged_file_of_results_is_an_error_that_names_it(tmp_path, name, content, message):
+    path = write_rows(tmp_path)
+    run(task_in(tmp_path, path), answering({}))
+    (tmp_path / "out" / name).write_text(content)
+    with pytest.raises(ValueError, match=re.escape(message)):
         run(task_in(tmp_path, path), answering({}))
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -128,18 +129,25 @@ def _data_files(path: Path) -> list[Path]:
     if not kinds:
         raise FileNotFoundError(f"{path}: expected files of {', '.join(FORMATS)} below it")
     if left := [str(file.relative_to(path)) for kind in kinds[1:] for file in found[kind]]:
-        _log.warning(
-            "%s: reading its %s files; not read: %s%s. To read one of these, give its own path",
-            path, kinds[0], ", ".join(left[:5]), " and more" if len(left) > 5 else "",
-        )  # fmt: skip
+        named = ", ".join(left[:5]) + (" and more" if len(left) > 5 else "")
+        _warn(
+            f"{path}: reading its {kinds[0]} files; not read: {named}. To read one of these, give "
+            "its own path"
+        )
     matches = (_SPLIT.match(file.name) for file in found[kinds[0]])
     splits = sorted({match[0] for match in matches if match})
     if len(splits) > 1:
-        _log.warning(
-            "%s: reading files of several splits: %s. To read one of them, give its own path",
-            path, ", ".join(splits),
-        )  # fmt: skip
+        _warn(
+            f"{path}: reading files of several splits: {', '.join(splits)}. To read one of them, "
+            "give its own path"
+        )
     return found[kinds[0]]
+
+
+@cache
+def _warn(message: str) -> None:
+    """Warns once: an evaluation reads its files twice."""
+    _log.warning("%s", message)
 
 
 def _below(root: Path, ending: str) -> list[Path]:
