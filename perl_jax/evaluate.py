@@ -333,10 +333,12 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         parser.error("expected --data and --out")
     if not args.benchmark and not all("=" in one for one in _SEVERAL.split(args.data)):
         parser.error("expected --benchmark=NAME with --data=PATH, or --data=NAME=PATH,NAME=PATH")
-    for name in ("limit", "num_samples", "max_new_tokens", "batch"):
+    mesh = ("mesh_data", "mesh_fsdp", "mesh_tensor")
+    for name in ("limit", "num_samples", "max_new_tokens", "batch", *mesh):
         value = getattr(args, name)
         if value is not None and value < 1:
-            parser.error(f"--{name}: expected at least 1; got {value}")
+            flag = name.replace("mesh_", "mesh.")
+            parser.error(f"--{flag}: expected at least 1; got {value}")
     if args.orders not in ("own", "all") and not (args.orders.isdigit() and int(args.orders) > 0):
         parser.error(f"--orders: expected own, all or a number from 1; got {args.orders!r}")
     if args.num_samples > 1 and args.temperature == 0:

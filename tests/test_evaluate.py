@@ -170,6 +170,7 @@ def test_the_judge_of_the_flags_is_asked(evaluate, monkeypatch):
         (["--benchmark=scripted", "--data=x", "--out=y", "--orders=none"], "--orders: expected"),
         (["--benchmark=scripted", "--data=x", "--out=y", "--orders=0"], "--orders: expected"),
         (["--benchmark=scripted", "--data=x", "--out=y", "--limit=0"], "--limit: expected at"),
+        (["--benchmark=scripted", "--data=x", "--out=y", "--mesh.data=0"], "--mesh.data: expected"),
         (["--benchmark=scripted", "--data=x", "--out=y", "--num_samples=2"], "at temperature 0"),
         (["--benchmark=scripted", "--data=x", "--out=y", "--step=1"], "--step goes with"),
         (["--benchmark=scripted", "--data=x", "--out=y", "--judge_url=z"], "both --judge_url"),
@@ -197,7 +198,7 @@ def test_given_responses_are_those_of_one_benchmark(capsys):
         (["--benchmark=scriptd"], "no benchmark 'scriptd' (did you mean 'scripted'?); expected"),
         (
             ["--model={model}", "--data=scripted=x,scripted=y"],
-            "--data: expected every benchmark once; got scripted",
+            "every benchmark once; got scripted",
         ),
         (["--benchmark=scripted", "--data={tmp}/none.jsonl"], "none.jsonl: no such file"),
         (["--benchmark=scripted", "--responses={tmp}/none"], "No such file or directory"),

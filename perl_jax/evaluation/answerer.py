@@ -40,7 +40,7 @@ def read_responses(path: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     lines: dict[str, int] = {}
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: expected lines of JSON in UTF-8 ({error})") from error
     # Not splitlines, which also splits at separators that JSON strings may hold, such as U+2028.

@@ -80,11 +80,17 @@ def run(task: Task, answerer: Callable[[], Answerer]) -> dict[str, Any]:
         answerer: Opens who answers; only called if there are rows to ask.
 
     Raises:
-        ValueError: The folder holds results of other settings, or no row can be used.
+        ValueError: The folder holds results of other settings, no row can be used, or no given
+            response is to a row.
     """
     name = task.benchmark.name
     rows = BenchmarkRows.read(task.benchmark, task.data, task.limit)
     _tell_all(name, [str(row) for row in rows.bad], "row skipped")
+    if task.given is not None and not any(row.id in task.given.responses for row in rows.rows):
+        raise ValueError(
+            f"{task.data}: expected responses to its rows, such as {rows.rows[0].id!r}; got "
+            f"{len(task.given.responses)} to others"
+        )
     with lock(task.out, "the folder of results"), ExitStack() as stack:
         check_settings(task.out, task.settings)
         found = _Found(task.out, rows)
@@ -124,9 +130,10 @@ def check_settings(out: Path, settings: Mapping[str, Any]) -> None:
         ValueError: It has results of other settings; says what differs.
     """
     path = out / SETTINGS
-    if not path.exists():
-        if (out / PREDICTIONS).exists():
-            raise ValueError(f"{out}: expected {SETTINGS} beside {PREDICTIONS}; there is none")
+    has_results = any((out / name).exists() for name in (PREDICTIONS, SKIPPED))
+    if has_results and not path.exists():
+        raise ValueError(f"{out}: expected {SETTINGS} beside {PREDICTIONS}; there is none")
+    if not has_results:
         write_whole(path, json.dumps(settings, indent=2) + "\n")
         return
     recorded = read_object(path)

@@ -36,6 +36,12 @@ def test_a_bad_line_of_responses_is_an_error_that_names_it(tmp_path, line, messa
         read_responses(path)
 
 
+def test_a_byte_order_mark_is_no_part_of_the_responses(tmp_path):
+    path = tmp_path / "given.jsonl"
+    path.write_text('{"id": "a", "response": "x"}\n', encoding="utf-8-sig")
+    assert read_responses(path) == {"a": "x"}
+
+
 def test_responses_that_are_no_text_are_an_error_that_names_the_file(tmp_path):
     path = tmp_path / "given.jsonl"
     path.write_bytes(b"PAR1\xd8\x00")

@@ -145,6 +145,25 @@ def test_results_of_other_settings_are_refused_with_what_differs(tmp_path):
         run(task_in(tmp_path, path, settings=settings), answering({}))
 
 
+def test_settings_without_results_are_replaced(tmp_path):
+    path = write_rows(tmp_path)
+
+    def failing():
+        raise ValueError("no such device")
+
+    with pytest.raises(ValueError, match="no such device"):
+        run(task_in(tmp_path, path, settings={"devices": 9}), failing)
+    run(task_in(tmp_path, path, settings={"devices": 1}), answering({}))
+    assert json.loads((tmp_path / "out/settings.json").read_text()) == {"devices": 1}
+
+
+def test_responses_to_other_rows_alone_are_an_error(tmp_path):
+    task = task_in(tmp_path, write_rows(tmp_path), given=GivenAnswers({"1": "A", "2": "A"}))
+    with pytest.raises(ValueError, match="expected responses to its rows, such as 'one'; got 2 to"):
+        run(task, lambda: task.given)
+    assert not (tmp_path / "out").exists()
+
+
 def test_predictions_of_other_rows_are_an_error_that_names_the_line(tmp_path):
     run(task_in(tmp_path, write_rows(tmp_path)), answering({}))
     path = write_rows(tmp_path, [ROWS[0], ROWS[2], ROWS[1]])
