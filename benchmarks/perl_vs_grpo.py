@@ -6,7 +6,7 @@
 
 `run` trains what ``docs/experiments/digits.jsonl`` does not have yet, one run after another, and
 appends a line for each. A run is `perl-jax train` with a shipped configuration and flags: one that
-was interrupted goes on where it stopped. `tables` prints what the page shows; `figures` draws its
+was interrupted goes on where it stopped. `tables` writes those of the page; `figures` draws its
 pictures.
 
 An interval is that of Student's t at 95 % over the seeds. A difference is taken seed by seed: both
@@ -31,6 +31,8 @@ from scipy import stats
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs" / "experiments" / "digits.jsonl"
+PAGE = ROOT / "docs" / "experiments.md"
+_BEGIN, _END = "<!-- tables -->", "<!-- end of tables -->"
 SKEWS = (0.5, 0.8, 0.95, 1.0)
 SEEDS = (0, 1, 2, 3, 4)
 MAIN_SKEW = 0.95
@@ -224,6 +226,12 @@ def tables(results: Mapping[Run, Mapping[str, Any]]) -> str:
     return "\n\n".join("\n".join(_with_rule(table)) for table in (main, parts, by_kind, costs))
 
 
+def with_tables(page: str, told: str) -> str:
+    """A page with these tables in the place of its former ones."""
+    before, _, rest = page.partition(_BEGIN)
+    return f"{before}{_BEGIN}\n\n{told}\n\n{_END}{rest.partition(_END)[2]}"
+
+
 def _compared(
     results: Mapping[Run, Mapping[str, Any]], arm: str, base: str, skew: float
 ) -> list[str]:
@@ -345,7 +353,7 @@ def main() -> None:
     if args.what == "run":
         run_all(args.seeds, args.workdirs)
     elif args.what == "tables":
-        print(tables(read_results()))
+        PAGE.write_text(with_tables(PAGE.read_text(), tables(read_results())))
     else:
         figures(read_results(), RESULTS.parent)
 

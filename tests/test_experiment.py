@@ -139,3 +139,14 @@ def test_differences_are_taken_seed_by_seed_at_the_last_evaluation():
     assert cells[2].startswith("73.3 ± ")
     assert cells[3].startswith("+10.0 ± 0.0")
     assert cells[5].startswith("+15.0 ± ")
+
+
+def test_the_page_shows_the_results_that_there_are():
+    page, results = experiment.PAGE.read_text(), experiment.read_results()
+    assert experiment.with_tables(page, experiment.tables(results)) == page
+    assert set(results) <= set(runs(experiment.SEEDS))
+    planned = len(list(runs(experiment.SEEDS)))
+    if len(results) < planned:
+        assert f"**Under way: {len(results)} of {planned} runs are done.**" in page
+    else:
+        assert "Under way" not in page
