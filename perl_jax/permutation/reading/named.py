@@ -13,94 +13,105 @@ from itertools import pairwise
 from perl_jax.permutation.reading import unordered
 from perl_jax.permutation.reading.placeholders import Span, mask
 from perl_jax.permutation.reading.questions import sentences
-from perl_jax.permutation.reading.verbs import COMPARATIVES, STATIC
-from perl_jax.permutation.reading.words import NUMBER, compiled
+from perl_jax.permutation.reading.verbs import CHANGE, COMPARATIVES, STATIC
+from perl_jax.permutation.reading.words import NUMBER, POSITION, compiled
 
 _NAME, _SHIFTED = "\u01c2", "\u01c1"
 """Letters that no text has, as `sentences` drops other marks where a sentence begins."""
 
-_SIDE = rf"(?:[- ]hand)?(?:\s+side)?"
 _FORMS = (
-    rf"(?:NOUN|one|that)s?\s+(?:shown\s+)?(?:on|to|at|in)\s+(?:the\s+)?(?:far\s+)?{_NAME}+{_SIDE}"
+    rf"(?:NOUN|one|that)s?\s+(?:shown\s+)?(?:on|to|at|in)\s+(?:the\s+)?(?:far\s+)?{_NAME}+"
+    r"(?:[- ]hand)?(?:\s+side)?"
     rf"|\bNOUNs?\s+(?:\w+\s+){{0,3}}?(?:the\s+)?{_SHIFTED}+(?:\s+NOUNs?\b)?"
     r"|(?:\bNOUNs?[\W_]{0,3})?(?:\b(?:of\s+lucky\s+)?(?:no|nr|number)\b\W{0,3})?"
-    rf"{_NAME}+(?:[- ]hand)?(?:\s+(?:{NUMBER}|few|couple)(?=\s+NOUN|\s*$))?(?:[\s-]+(?:(?:side|input|given|shown|provided|candidate)\s+)?NOUNs?\b)?"
+    rf"{_NAME}+(?:[- ]hand)?(?:\s+(?:{NUMBER}|few|couple)(?=\s+NOUN|\s*$))?"
+    r"(?:[\s-]+(?:(?:side|input|given|shown|provided|candidate)\s+)?NOUNs?\b)?"
 )
-_LIST = r"(?:\s*(?:,|;|/|&|\+|\bvs\.?|\bversus\b|[<>=\u2192\u2013-]+|\band\b|\bor\b|\bnor\b)\s*)+(?:(?:in|of|only|from|not|the)\s+)*"
+_LIST = (
+    r"(?:\s*(?:,|;|/|&|\+|\bvs\.?|\bversus\b|[<>=\u2192\u2013-]+|\band\b|\bor\b|\bnor\b)\s*)+"
+    r"(?:(?:in|of|only|from|not|the)\s+)*"
+)
 _WORD = r"[^\W_]+(?:['\u2019-][^\W_]+)*"
 
 _BEFORE_WORDS = """
-a accompany accompanying about again against also an and answer are as assume assuming attached
-because entire it read shoot shows take took what whole both but can captioned caption chart choose common compare comparing consider considering
-contrast correct could depict depicted depicting depicts describe described describes describing
-did discard do does either equal equals examine except exclude excluding favor favour find final
-given had has have ignore ignoring in include including into is like likely look match matches
-matching mirror mirrors near neither nor not of on only or option order outdoes over overlap
-overlaps per pick prefer preferred prefers reference resemble resembles resembling rate see select
-should show showing shown shows so sort study suits than that the they think though through twice
-unlike use using versus view vs was were when where whereas whether which while who will with
-within without would
+about again against also an and answer are as assume assuming attached because both but can
+caption choose common compare comparing consider considering contain contains contrast correct
+could depict depicted depicting depicts describe described describes describing did do does either
+entire equal equals examine except exclude excluding favor favour final find given had has have
+ignore ignoring in include including into is it like likely look match matches matching mirrors
+neither nor not of on only option or overlap overlaps pick prefer preferred prefers rate read
+reference resemble resembles resembling see select shoot should show showing shown shows sort suits than
+that the they think twice unlike use using versus view vs was were what where whereas whether
+which while who whole will with within without would
 """
-_BEFORE = frozenset(_BEFORE_WORDS.split()) - {"near", "through", "over", "when", "order", "so"}
+_BEFORE = frozenset(_BEFORE_WORDS.split())
 """Words that may stand before a name. What they say holds of the picture, wherever it is shown."""
 
 _AFTER_WORDS = """
 a actually alone also always an and answer any appear appears are as at be because belong belongs
-better best both brighter but by can capture captures clearly come compared contain contained
-containing contains correct correctly correspond corresponds could depict depicted depicting
-depicts describe described describes did differ different differently differs display displayed
-displays do does doesn't don't each either empty equal equals exactly exceed exceeds false feature
-features fewer fit fits for from had hardly has have having he hold holds if illustrate illustrates
-in include includes instead is isn't it its lack lacks less like likely look looked looking looks
-make makes match matches matching mean means mirror mirrors more most must need needs neither no
-none not of on only or overlap overlaps part picture portray portrays present presents prove
-reading really refer refers relative represent represented represents resemble resembles same
-satisfies say says see seem seems shall she should show showed showing shown shows similar
-slightly so still suggest suggests suit suits support supports taken than that the their them
-there these they this those to together too true twice two under use used uses versus very vs was
-we were what whereas where which while who whose will with without worth would you one three four
-five six seven eight nine ten red blue green black white dark light bright blurry blurred sharp
-clear noisy older newer closed open indoors outdoors real fake edited identical turned
-rotated flipped mirrored cropped scaled resized zoomed
+best better black blue blurred blurry both bright brighter but can capture captures clear clearly
+closed compared contain contained containing contains correct correctly correspond corresponds
+could cropped dark depict depicted depicting depicts describe described describes did differ
+different differently differs display displayed displays do does doesn't don't each edited eight
+either empty equal equals exceed exceeds fake false feature features fewer fit fits five flipped
+for four from green had has have having hold holds identical if illustrate illustrates in include
+includes indoors instead is isn't it its lack lacks less light like likely look looked looking
+looks make makes match matches matching mean means mirror mirrored mirrors more most neither newer
+nine no noisy none not of older on one only open or outdoors overlap overlaps picture portray
+portrays present presents prove reading real really red refer refers relative represent
+represented represents resemble resembles resized rotated same satisfies say says scaled see seem
+seems seven sharp show showed showing shown shows similar six slightly so suggest suggests suit
+suits support supports taken ten than that the their them there these this those three to too true
+turned twice use used uses versus very vs was were what where whereas which while white whose will
+with without worth would zoomed
 """
 _AFTER = (frozenset(_AFTER_WORDS.split()) | STATIC | COMPARATIVES) - {
     "by", "come", "lie", "lies", "sit", "sits", "stand", "stands", "rest", "hang", "hangs",
     "still", "surround", "surrounds", "follow", "follows", "touch", "touches", "face", "faces",
     "together", "row",
 }  # fmt: skip
-"""Words that may stand after a name: verbs of what a single picture shows, and words of comparing."""
+"""Words that may stand after a name: verbs of what one picture shows, and words of comparing."""
 
 # Before "to", "from", "between" and "by" a name needs a word that says what the relation is.
 _RELATIONS = {
-    "to": r"\b(?:similar|similarity|compar\w+|identical|equal|equals|relative|relation|relative|correspond\w*|refer\w*"
-    r"|belong\w*|match\w*|from|closer|superior|inferior|prefer\w*|according|due|turn\w*|attribut\w*|respect|same|congruent"
-    r"|isomorphic|related|parallel|analogous|opposed|chang\w+|contrast|done|made|happen\w*|look|attention|added|answer|is"
-    r"|unlike|resemblance|common|proportional|perpendicular|applied|led|likely|like|return|back|visible|now|get|gets|got)\b",
-    "from": r"(?<!far )(?<!away )(?<!farthest )(?<!furthest )(?<!farther )(?<!further )(?<!distant )",
-    "between": r"\b(?:differ\w*|similar\w*|common|compar\w+|chang\w+|relation\w*|same|distinguish\w*|discrepan\w*"
-    r"|distance|match\w*|contrast|distinction|connection|correspond\w*|choose|overlap|ratio|shared?|link|gap|motion"
-    r"|move[sd]?|moving|rotat\w+|camera|transformation|mov\w+|removed|added|missing|vary|varies|variation|appeared|disappeared)\b",
-    "by": r"\b(?:shown|depicted|represented|displayed|illustrated|described|explained|suggested|supported|given|implied"
-    r"|provided|portrayed|exceeded|outnumbered|divided|multiplied)\s+$",
+    "to": r"\b(?:similar|similarity|compar\w+|identical|equal|equals|relative|relation"
+    r"|correspond\w*|refer\w*|belong\w*|match\w*|from|closer|superior|inferior|prefer\w*|according|due|turn\w*"
+    r"|attribut\w*|respect|same|congruent|isomorphic|related|parallel|analogous|opposed|chang\w+"
+    r"|contrast|done|made|happen\w*|look|attention|added|answer|is|unlike|resemblance|common"
+    r"|proportional|perpendicular|applied|led|likely|like|return|back|visible|now|get|gets|got)\b",
+    "from": r"(?<!far )(?<!away )(?<!farthest )(?<!furthest )(?<!farther )(?<!further )"
+    r"(?<!distant )$",
+    "between": r"\b(?:differ\w*|similar\w*|common|compar\w+|chang\w+|relation\w*|same|distance"
+    r"|distinguish\w*|discrepan\w*|match\w*|contrast|distinction|connection|correspond\w*|choose"
+    r"|overlap|ratio|shared?|link|gap|motion|mov\w+|rotat\w+|camera|transformation|removed|added"
+    r"|missing|vary|varies|variation|appeared|disappeared)\b",
+    "by": r"\b(?:shown|depicted|represented|displayed|illustrated|described|explained|suggested"
+    r"|supported|given|implied|provided|portrayed|exceeded|outnumbered|divided|multiplied)\s+$",
     "at": r"\blook(?:s|ed|ing)?\s+(?:\w+\s+)?$",
-    "before": r"\b(?:taken|captured|shot|photographed|made|created|drawn|painted|recorded|happen(?:s|ed)?|place"
-    r"|occur(?:s|red)?|earlier|later)\s+(?:(?:just|shortly|immediately|right|long)\s+)?$",
+    "before": r"\b(?:taken|captured|shot|photographed|made|created|drawn|painted|recorded|place"
+    r"|happen(?:s|ed)?|occur(?:s|red)?|earlier|later)\s+"
+    r"(?:(?:just|shortly|immediately|right|long)\s+)?$",
     "if": r"",
     "for": r"",
 }
 _RELATIONS["after"] = _RELATIONS["before"] + r"|\bhappens\b"
 
 _PLACED = (
-    r"\b(?:sandwich|enclos|flank|surround)\w*|\b(?:inwards?|outwards?)\b|\b[nki]-?th\b|\bhow\s+often\b"
-    r"|\bin\s+the\s+course\b|\bover\s+the\s+course\b|\bthroughout\b"
-    r"|\bsame\s+(?:row|column|page|line)\b|\bshares?\s+(?:an?|its|one)\s+(?:edge|border|side|corner)\b"
-    r"|\bone\s+(?:to|on)\s+the\s+(?:left|right)\b"
-    rf"|{_NAME}\s+(?:is|are|was|were|belongs?|goes|should\s+be)\s+(?:not\s+)?(?:in(?!\s+(?:colou?r|black|focus|gr[ae]y|sepia|portrait"
-    r"|landscape)\b)|at|on|out(?!\s+of\s+focus)|off|up|down|away|by|between|behind|under|over|near|ahead)\b"
-    r"|"
-    r"\band\s+so\s+(?:on|forth)\b|\betc\b|\bdiagonal\w*|\bopposite\s+(?!of\b|directions?\b|sides?\b|colou?rs?\b|ends?\b)|\bhalfway\b"
-    r"|\b(?:NOUNs?|how\s+many)\s+(?:steps?\s+|NOUNs\s+)?(?:far\s+)?(?:away|apart)\b|\bNOUNs?\s+away\b"
-    r"|\bclockwise\s+(?:from|of)\b"
+    r"\b(?:sandwich|enclos|flank|surround)\w*|\b(?:inwards?|outwards?)\b|\b[nki]-?th\b"
+    r"|\bhow\s+often\b|\b(?:in|over)\s+the\s+course\b|\bthroughout\b|\band\s+so\s+(?:on|forth)\b"
+    r"|\betc\b|\bsame\s+(?:row|column|page|line)\b|\bone\s+(?:to|on)\s+the\s+(?:left|right)\b"
+    r"|\bshares?\s+(?:an?|its|one)\s+(?:edge|border|side|corner)\b|\bdiagonal\w*|\bhalfway\b"
+    rf"|{_NAME}\s+(?:is|are|was|were|belongs?|goes|should\s+be)\s+(?:not\s+)?"
+    r"(?:(?:shown|placed|displayed|located|positioned|arranged)\s+)?"
+    r"(?:in(?!\s+(?:colou?r|black|focus|gr[ae]y|sepia|portrait|landscape)\b)|at|on"
+    r"|out(?!\s+of\s+focus)|off|up|down|away|by|between|behind|under|over|near|ahead)\b"
+    r"|\bNOUNs\b[^.?!]{0,30}\b(?:sorted|ordered|arranged|ranked)\b|\bfor\s+the\s+\w+\s+time\b"
+    r"|\bNOUNs?\s+(?:\w+\s+)?in\s+the\s+\w+\s+(?:row|column)\b"
+    rf"|{_NAME}[^.?!]*\bthe\s+following\s+NOUNs|\b(?:number|index|position)\s+of\s+{_NAME}"
+    rf"|\b(?:shows?|contains?|depicts?|has|have)\s+(?:the|its)\s+(?!last|final){POSITION}\s+(?!NOUN)\w"
+    rf"|\b{POSITION}\s+(?!input\b|given\b|NOUN)[a-z]+\s+NOUN\b"
+    r"|\bopposite\s+(?!of\b|directions?\b|sides?\b|colou?rs?\b|ends?\b)|\bclockwise\s+(?:from|of)\b"
+    r"|\b(?:NOUNs?|how\s+many)\s+(?:steps?\s+|NOUNs\s+)?(?:far\s+)?(?:away|apart)\b"
 )
 """Words that place images which are named somewhere in the sentence."""
 
@@ -116,6 +127,13 @@ def unproven(text: str, names: Sequence[Span], nouns: tuple[str, ...], slots: in
             return _shown(placed[0])
         if slots > 2 and (lasting := _LASTING.search(sentence)):
             return lasting[0]
+        words = set(re.findall(r"[a-z]+", sentence.lower()))
+        if (
+            slots > 2
+            and sentence.count(_NAME) == 1
+            and not (CHANGE - {"sequence"}).isdisjoint(words)
+        ):
+            return _shown(sentence)
         places = [match.start() for match in re.finditer(_NAME, sentence)]
         if any(_relates(sentence[a + 1 : b]) for a, b in pairwise(places)):
             return _shown(sentence)
@@ -141,16 +159,18 @@ def _with_names(text: str, names: Sequence[Span], nouns: tuple[str, ...]) -> str
 
 
 _JOINS = re.compile(
-    r"(?i)[,;:.<>=]|\b(?:than|as|and|or|nor|but|while|whereas|if|when|where|that|which|what|who|is|are|not|same|similar\w*"
-    r"|equals?|identical|match\w*|fits?|resembl\w*|differ\w*|compar\w*|congruent|isomorphic|copy|version|part|crop\w*|edit\w*"
-    r"|zoom\w*|rotat\w*|mirror\w*|obtain\w*|turn\w*|chang\w*|becomes?|missing|contrast\w*|exceeds?|outnumbers?|from|for"
-    r"|longer|relat\w*|continu\w*|end|follow\w*|preced\w*|before|after|does|do|shows?|like|unlike|versus|vs|with|twice|half"
-    r"|transform\w*|correspond\w*|between|to|into|overlap\w*|instead|describes?)\b"
+    r"(?i)[,;:.<>=]|\b(?:than|as|and|or|nor|but|while|whereas|if|when|where|that|which|what|who|is|are"
+    r"|not|same|similar\w*|equals?|identical|match\w*|fits?|resembl\w*|differ\w*|compar\w*|congruent"
+    r"|isomorphic|copy|version|part|crop\w*|edit\w*|zoom\w*|rotat\w*|mirror\w*|obtain\w*|turn\w*"
+    r"|chang\w*|becomes?|missing|contrast\w*|exceeds?|outnumbers?|from|longer|relat\w*|continu\w*|end"
+    r"|follow\w*|preced\w*|before|after|does|do|shows?|like|unlike|versus|vs|twice|half|transform\w*"
+    r"|correspond\w*|between|overlap\w*|instead|describes?|get|gets|add|adds)\b|^\s*(?:to|into|with|for)\b"
 )
+"""Words between two names by which a sentence compares pictures, or turns to the next."""
 _REACHES = re.compile(
-    r"(?i)\b(?:to\s+the\s+|on\s+the\s+|further\s+)?(?:left|right)\s+of\b|\b(?:above|below|behind|beside|next\s+to|in\s+front\s+of)\b"
-    r"|\b(?:hands?|gives?|throws?|passes|reach\w*|thrown|kicks?|leads?|enters?|walks?|runs?|jumps?|moves?|flows?|extends?)\b"
-    r"[^,;]*\b(?:to|into|at|towards?)\b"
+    r"(?i)\b(?:left|right)\s+of\b|\b(?:above|below|behind|beside|next\s+to|in\s+front\s+of)\b"
+    r"|\b(?:hands?|gives?|throws?|passes|reach\w*|thrown|kicks?|leads?|enters?|walks?|runs?|jumps?"
+    r"|moves?|flows?|extends?)\b[^,;]*\b(?:to|into|at|towards?)\b"
 )
 
 
@@ -177,10 +197,10 @@ def _leads(before: str) -> bool:
         return False
     word, rest = found[1].lower(), before[: found.start()]
     if word in _RELATIONS:
-        return bool(
-            re.search(_RELATIONS[word] + ("" if word != "from" else "$"), rest, re.IGNORECASE)
-        )
-    return word in _BEFORE or word in STATIC or len(word) == 1
+        return bool(re.search(_RELATIONS[word], rest, re.IGNORECASE))
+    if word == "of" and re.search(r"(?i)\bout\s*$", rest):
+        return False
+    return word in _BEFORE or len(word) == 1
 
 
 def _goes_on(after: str, nouns: tuple[str, ...]) -> bool:
@@ -206,7 +226,7 @@ _PARTICLE = re.compile(
 
 
 def tells_a_change(text: str, names: Sequence[Span], nouns: tuple[str, ...]) -> str | None:
-    """A sentence beside one that names images which tells a change, or compares with one of them."""
+    """A sentence beside one that names images which tells a change, or leaves out a comparison."""
     for sentence in sentences(_with_names(text, names, nouns)):
         if _NAME in sentence or not unordered.depends(sentence, nouns):
             continue

@@ -42,6 +42,13 @@ def permuted(question, answer, count, order=None):
             "True",
         ),
         (3, "Is the man in image 3 still sitting?", "yes"),
+        (4, "Image 1 and image 2 are shown in the upper row.", "True"),
+        (4, "Are the images, except image 1, sorted by size?", "yes"),
+        (4, "Image 1 is larger than all of the following images.", "True"),
+        (4, "In image 2 snow falls for the second time.", "True"),
+        (4, "The number of people rises, peaking in image 3.", "True"),
+        (3, "Image 3 contains the third apple.", "True"),
+        (2, "A hand reaches out of image 1 into image 2.", "True"),
         # A relation reaches from one picture to another.
         (2, "The person in image 1 is standing to the left of the person in image 2.", "True"),
         (2, "The man in the left image hands a ball to the woman in the right image.", "True"),
@@ -60,6 +67,10 @@ def permuted(question, answer, count, order=None):
         # An ordinal may count only the images that the words after it choose.
         (3, "Which is the first image in which the barn can be seen?", "Image 2"),
         (3, "The first photo from Paris shows the tower.", "True"),
+        (4, "Image 2 is the first dark image.", "True"),
+        (4, "Which is the first image to be dark?", "Image 2"),
+        (3, "The number of image 1 is written in the corner.", "True"),
+        (4, "The images show days 1 to 4. What is the weather on day 2? Image 1 is sunny.", "wet"),
         (3, "Only the first photo of the dog is sharp.", "True"),
         (3, "Which image would come fourth?", "a cat"),
         # A sentence beside one that names images tells a change, or compares.
