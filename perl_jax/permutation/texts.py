@@ -283,19 +283,14 @@ def _check_unnamed(texts: Sequence[str], scans: Sequence[Scan], layout: Layout) 
 
 def _check_named(texts: Sequence[str], scans: Sequence[Scan], layout: Layout) -> None:
     """Refuses texts that place the images they name in a row, or tell a change beside them."""
-    nouns, asked = layout.rule.nouns, question_field(layout.example)
     bound = _is_bound(layout, "\n".join(scan.text for scan in scans))
     for field, (text, scan) in enumerate(zip(texts, scans, strict=True)):
         shown = placeholders.mask(text, [p for p in layout.places if p.field == field])
-        ends = [run.ends for run in scan.runs if run.ends]
-        spans = [*scan.mentions, *(placeholders.Span(e[0].start, e[-1].end) for e in ends)]
-        if words := named.unproven(shown, spans, nouns, scan.reader.num_slots):
-            raise CannotPermute("unproven_sentence", words)
-        ranged = scan.reader.num_slots > 2 and any(len(end) > 1 for end in ends)
-        if ranged and (words := unordered.tells_a_change(shown)):
-            raise CannotPermute("unproven_sentence", words)  # "in images 1 to 3 the ball moves"
-        told = field <= asked and not bound and not _is_earlier_answer(layout, field)
-        if told and (words := named.tells_a_change(shown, spans, nouns)):
+        runs = [placeholders.Span(r.ends[0].start, r.ends[-1].end) for r in scan.runs if r.ends]
+        told = field <= question_field(layout.example) and not _is_earlier_answer(layout, field)
+        if words := named.unproven(
+            shown, [*scan.mentions, *runs], scan.reader, alone=told and not bound
+        ):
             raise CannotPermute("unproven_sentence", words)
 
 

@@ -13,6 +13,7 @@ from itertools import pairwise
 from perl_jax.permutation.reading import unordered
 from perl_jax.permutation.reading.placeholders import Span, mask
 from perl_jax.permutation.reading.questions import sentences
+from perl_jax.permutation.reading.scan import Reader
 from perl_jax.permutation.reading.verbs import CHANGE, COMPARATIVES, STATIC
 from perl_jax.permutation.reading.words import NUMBER, POSITION, compiled
 
@@ -40,8 +41,8 @@ could depict depicted depicting depicts describe described describes describing 
 entire equal equals examine except exclude excluding favor favour final find given had has have
 ignore ignoring in include including into is it like likely look match matches matching mirrors
 neither nor not of on only option or overlap overlaps pick prefer preferred prefers rate read
-reference resemble resembles resembling see select shoot should show showing shown shows sort suits than
-that the they think twice unlike use using versus view vs was were what where whereas whether
+reference resemble resembles resembling see select shoot should show showing shown shows sort suits
+than that the they think twice unlike use using versus view vs was were what where whereas whether
 which while who whole will with within without would
 """
 _BEFORE = frozenset(_BEFORE_WORDS.split())
@@ -116,36 +117,50 @@ _PLACED = (
 """Words that place images which are named somewhere in the sentence."""
 
 
-def unproven(text: str, names: Sequence[Span], nouns: tuple[str, ...], slots: int) -> str | None:
-    """Words by which a text places an image it names in a row, as far as not proven harmless."""
+def unproven(text: str, names: Sequence[Span], reader: Reader, *, alone: bool) -> str | None:
+    """Words by which a text places an image it names in a row, as far as not proven harmless.
+
+    With ``alone`` the sentences that name no image are judged too.
+    """
+    nouns, several = reader.nouns, reader.num_slots > 2
     if share := compiled(r"\bNOUN\s*#?\d{1,2}\s*/\s*\d", nouns).search(text):
         return share[0]  # "image 1/2" may be the first of two
+    ranged = several and any(_RANGE.search(text[name.start : name.end]) for name in names)
+    if ranged and (change := unordered.tells_a_change(text)):
+        return change  # "in images 1 to 3 the ball moves"
     for sentence in sentences(_with_names(text, names, nouns)):
-        if _NAME not in sentence:
-            continue
-        if placed := compiled(_PLACED, nouns).search(sentence):
-            return _shown(placed[0])
-        if slots > 2 and (lasting := _LASTING.search(sentence)):
-            return lasting[0]
-        words = set(re.findall(r"[a-z]+", sentence.lower()))
-        if (
-            slots > 2
-            and sentence.count(_NAME) == 1
-            and not (CHANGE - {"sequence"}).isdisjoint(words)
-        ):
-            return _shown(sentence)
-        places = [match.start() for match in re.finditer(_NAME, sentence)]
-        if any(_relates(sentence[a + 1 : b]) for a, b in pairwise(places)):
-            return _shown(sentence)
-        if slots > 2 and any(_is_range(sentence[a:b], sentence[:a]) for a, b in pairwise(places)):
-            return _shown(sentence)
-        for place in places:
-            before, after = sentence[:place], sentence[place + 1 :]
-            if not (_leads(before) and (_INSIDE.search(before) or _goes_on(after, nouns))):
-                return _shown(sentence[max(0, place - 40) : place + 40])
+        if _NAME in sentence:
+            words = _placing(sentence, nouns, several)
+        else:
+            words = _told_alone(sentence, nouns) if alone else None
+        if words:
+            return " ".join(words.replace(_NAME, "...").split())
     return None
 
 
+def _placing(sentence: str, nouns: tuple[str, ...], several: bool) -> str | None:
+    """The words by which a sentence places the images that it names."""
+    if placed := compiled(_PLACED, nouns).search(sentence):
+        return placed[0]
+    places = [match.start() for match in re.finditer(_NAME, sentence)]
+    if several and (lasting := _LASTING.search(sentence)):
+        return lasting[0]
+    changes = _CHANGES.intersection(re.findall(r"[a-z]+", sentence.lower()))
+    if several and len(places) == 1 and changes:
+        return sentence
+    for a, b in pairwise(places):
+        between = sentence[a + 1 : b]
+        if _relates(between) or (several and _is_range(between, sentence[:a])):
+            return sentence
+    for place in places:
+        before, after = sentence[:place], sentence[place + 1 :]
+        if not (_leads(before) and (_INSIDE.search(before) or _goes_on(after, nouns))):
+            return sentence[max(0, place - 40) : place + 40]
+    return None
+
+
+_RANGE = re.compile(r"(?i)\d\D+\d|(?<!-)\b(?:to|through)\b")
+_CHANGES = CHANGE - {"sequence"}
 _LASTING = re.compile(r"(?i)\bstill\b(?!\s+(?:life|lifes|water)\b)|\bagain\b|\balready\b|\byet\b")
 _INSIDE = re.compile(r"(?i)\b(?:in|on|of|than)\s+$")
 
@@ -183,7 +198,7 @@ def _relates(between: str) -> bool:
 def _is_range(between: str, before: str) -> bool:
     """Whether two names are the ends of "from image 1 to image 4"."""
     return bool(
-        re.fullmatch(rf"{_NAME}\s+(?:to|until|through)\s+", between)
+        re.fullmatch(r"\s+(?:to|until|through)\s+", between)
         and re.search(r"(?i)\bfrom\s+$", before)
     )
 
@@ -214,10 +229,6 @@ def _goes_on(after: str, nouns: tuple[str, ...]) -> bool:
     return word in _AFTER or word in nouns or word.endswith("er") or word.isdigit()
 
 
-def _shown(words: str) -> str:
-    return " ".join(words.replace(_NAME, "...").split())
-
-
 _CHOSEN = r"\W*which\s+(?:one\s+)?of\s+the\s+(?:\w+\s+){1,2}NOUNs\b"
 _PARTICLE = re.compile(
     r"(?i)^\W*(?:does|do|did|will|has|have|had)\b[^.?!]{0,80}\b(?:stand|sit|get|lie|pick|put|take|go|turn|open|close"
@@ -225,13 +236,9 @@ _PARTICLE = re.compile(
 )
 
 
-def tells_a_change(text: str, names: Sequence[Span], nouns: tuple[str, ...]) -> str | None:
-    """A sentence beside one that names images which tells a change, or leaves out a comparison."""
-    for sentence in sentences(_with_names(text, names, nouns)):
-        if _NAME in sentence or not unordered.depends(sentence, nouns):
-            continue
-        if compiled(_CHOSEN, nouns).match(sentence):
-            continue
-        if _PARTICLE.search(sentence) or unordered.leaves_out(sentence):
-            return sentence
-    return None
+def _told_alone(sentence: str, nouns: tuple[str, ...]) -> str | None:
+    """A sentence that names no image, beside one that does, if it tells a change or compares."""
+    if not unordered.depends(sentence, nouns) or compiled(_CHOSEN, nouns).match(sentence):
+        return None
+    told = _PARTICLE.search(sentence) or unordered.leaves_out(sentence)
+    return sentence if told else None
