@@ -82,9 +82,9 @@ _RELATIONS = {
     r"|proportional|perpendicular|applied|led|likely|like|return|back|visible|now|get|gets|got)\b",
     "from": r"(?<!far )(?<!away )(?<!farthest )(?<!furthest )(?<!farther )(?<!further )"
     r"(?<!distant )$",
-    "between": r"\b(?:differ\w*|similar\w*|common|compar\w+|chang\w+|relation\w*|same|distance"
+    "between": r"\b(?:differ\w*|similar\w*|common|compar\w+|chang\w+|relation\w*|same"
     r"|distinguish\w*|discrepan\w*|match\w*|contrast|distinction|connection|correspond\w*|choose"
-    r"|overlap|ratio|shared?|link|gap|motion|mov\w+|rotat\w+|camera|transformation|removed|added"
+    r"|overlap|ratio|shared?|motion|mov\w+|rotat\w+|camera|transformation|removed|added"
     r"|missing|vary|varies|variation|appeared|disappeared)\b",
     "by": r"\b(?:shown|depicted|represented|displayed|illustrated|described|explained|suggested"
     r"|supported|given|implied|provided|portrayed|exceeded|outnumbered|divided|multiplied)\s+$",
@@ -102,7 +102,7 @@ _PLACED = (
     r"|\bhow\s+often\b|\b(?:in|over)\s+the\s+course\b|\bthroughout\b|\band\s+so\s+(?:on|forth)\b"
     r"|\betc\b|\bsame\s+(?:row|column|page|line)\b|\bone\s+(?:to|on)\s+the\s+(?:left|right)\b"
     r"|\bshares?\s+(?:an?|its|one)\s+(?:edge|border|side|corner)\b|\bdiagonal\w*|\bhalfway\b"
-    rf"|{_NAME}\s+(?:is|are|was|were|belongs?|goes|should\s+be)\s+(?:not\s+)?"
+    rf"|{_NAME},?\s+(?:is|are|was|were|belongs?|goes|should\s+be)\s+(?:not\s+)?"
     r"(?:(?:shown|placed|displayed|located|positioned|arranged)\s+)?"
     r"(?:in(?!\s+(?:colou?r|black|focus|gr[ae]y|sepia|portrait|landscape)\b)|at|on"
     r"|out(?!\s+of\s+focus)|off|up|down|away|by|between|behind|under|over|near|ahead)\b"

@@ -49,6 +49,10 @@ def permuted(question, answer, count, order=None):
         (4, "The number of people rises, peaking in image 3.", "True"),
         (3, "Image 3 contains the third apple.", "True"),
         (2, "A hand reaches out of image 1 into image 2.", "True"),
+        (2, "Image 1 tops the pile.", "True"),
+        (3, "The man in image 1 is still as calm as the one in image 3.", "True"),
+        (4, "Two images, image 1 and image 4, are at the ends.", "True"),
+        (3, "The gap between image 1 and image 2 is two pixels.", "True"),
         # A relation reaches from one picture to another.
         (2, "The person in image 1 is standing to the left of the person in image 2.", "True"),
         (2, "The man in the left image hands a ball to the woman in the right image.", "True"),
