@@ -42,7 +42,7 @@ REASONS = {
     "not_expressible": "the new place has no word of the same kind",
     "not_reversible": "the rewritten text would not lead back to the original",
     "sequence_word": "the text speaks of the images as a sequence",
-    "unproven_sentence": "no image is named, and the sentence is not proven to need no order",
+    "unproven_sentence": "the sentence is not proven to need no order of the images",
     "respectively": "the text matches words to images by their order",
     "former_latter": "the former, the latter: it is not certain what they stand for",
 }  # fmt: skip

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from perl_jax.permutation import answers
 from perl_jax.permutation.layout import Layout, said_before
-from perl_jax.permutation.reading import placeholders, unnamed, unordered
+from perl_jax.permutation.reading import named, placeholders, unnamed, unordered
 from perl_jax.permutation.reading.accounting import account_for
 from perl_jax.permutation.reading.options import inline_options, question_field
 from perl_jax.permutation.reading.questions import (
@@ -123,7 +123,7 @@ def _account(
         numbered=(captioned and not captions.names) or any(map(_has_numbered_subject, scans)),
         spelled=any(mention.style == "cardinal" for mention in mentions),
         sided=layout.rule.sides == "strict" or any("side" in m.style for m in mentions),
-        bound=len(layout.new_slot) == 2 and _BOUND.search(joined) is not None,
+        bound=_is_bound(layout, joined),
         lettered=frozenset(option.letter for option in layout.options) or frozenset(layout.letters),
         shown=bool(layout.letters) and bool(layout.options) and not layout.named,
     )
@@ -151,6 +151,11 @@ _PREPOSITION = re.compile(
     r"(?i)\b(?:in|of|on|from|to|with|than|between|for|at|into|like|and|or|vs\.?|versus)\s+(?:the\s+)?"
     r"\w+\s*(?:no\.?|number|[#_-])?\s*$"
 )
+
+
+def _is_bound(layout: Layout, read: str) -> bool:
+    """Whether the text says of two images which one begins the video and which one ends it."""
+    return len(layout.new_slot) == 2 and _BOUND.search(read) is not None
 
 
 def _has_numbered_subject(scan: Scan) -> bool:
@@ -261,7 +266,7 @@ def _check_unnamed(texts: Sequence[str], scans: Sequence[Scan], layout: Layout) 
     rule, asked = layout.rule, question_field(layout.example)
     if rule.text == "keep":
         return
-    named = any(scan.mentions or scan.runs for scan in scans)
+    names = any(scan.mentions or scan.runs for scan in scans)
     sequences = scans[0].reader.sequences
     for field, text in enumerate(texts):
         if row := unnamed.find_rows(text, rule.nouns, sequences=sequences):
@@ -272,8 +277,21 @@ def _check_unnamed(texts: Sequence[str], scans: Sequence[Scan], layout: Layout) 
     for _, _, text in _parts(texts, layout):
         if unnamed.lists_verdicts(text):
             raise CannotPermute("ambiguous_answer", text.strip())
-    if not named and not sequences:
-        _check_unordered(texts, layout)
+    if not sequences:
+        _check_named(texts, scans, layout) if names else _check_unordered(texts, layout)
+
+
+def _check_named(texts: Sequence[str], scans: Sequence[Scan], layout: Layout) -> None:
+    """Refuses texts that place the images they name in a row, or tell a change beside them."""
+    bound = _is_bound(layout, "\n".join(scan.text for scan in scans))
+    for field, (text, scan) in enumerate(zip(texts, scans, strict=True)):
+        shown = placeholders.mask(text, [p for p in layout.places if p.field == field])
+        runs = [placeholders.Span(r.ends[0].start, r.ends[-1].end) for r in scan.runs if r.ends]
+        told = field <= question_field(layout.example) and not _is_earlier_answer(layout, field)
+        if words := named.unproven(
+            shown, [*scan.mentions, *runs], scan.reader, alone=told and not bound
+        ):
+            raise CannotPermute("unproven_sentence", words)
 
 
 def _check_unordered(texts: Sequence[str], layout: Layout) -> None:

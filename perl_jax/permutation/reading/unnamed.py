@@ -61,6 +61,16 @@ _ROWS = (
         r"|\bNOUNs?\b[^.?!]{0,30}\d\s*,?\s*(?:etc\b|and\s+so\s+(?:on|forth)\b|\.\.|\u2026)",
     ),
     (
+        "layout_reference",  # "equal to its number", "the image to its right", "the first photo of"
+        r"\b(?:to|as|than|with|by|equals?|match(?:es)?)\s+(?:its|their)\s+(?:own\s+)?(?:number|index|position|place|rank)s?\b"
+        r"(?!\s+of)"
+        r"|\b(?:NOUN|one|that)s?\s+(?:\w+\s+)?(?:to|on|at)\s+(?:its|their)\s+(?:\w+\s+)?(?:left|right)\b"
+        rf"|\b{POSITION}\s+NOUN\s+(?:in\s+which|on\s+which|where|that|which|to\s+(?:be|show|contain|have|feature)|showing|containing"
+        r"|(?:of|from|with|by|taken)(?!\s+(?:(?:the|an?)\s+)?(?:first|last|second|third|other|image|picture|photo|left|right|images|pictures|photos|pair|set|series|row|two|three|four)\b))\b"
+        r"|\bNOUNs\s+\w+\s+(?:the\s+)?\w+\s+\d+\s*(?:to|through|-|\u2013)\s*\d"
+        rf"|\b(?:come|comes|go|goes|rank|ranks)\s+{POSITION}\b",
+    ),
+    (
         "sequence_word",  # "the sum of the numbers of the images", "is the index of the image even"
         r"\b(?:sum|add|total|product|average|difference|multiply|subtract)\b[^.?!]{0,30}\b(?:numbers?|index|indices|indexes"
         r"|positions?)\s+of\s+(?:the|all|these)\s+(?:\w+\s+)?NOUNs?\b"

@@ -145,13 +145,18 @@ def depends(text: str, nouns: tuple[str, ...]) -> str | None:
     return None
 
 
+def leaves_out(sentence: str) -> str | None:
+    """A word of a sentence that tells a change, or that compares with something left out."""
+    return tells_a_change(sentence) or _compares(sentence)
+
+
 def answer_depends(answer: str, question: str, nouns: tuple[str, ...]) -> str | None:
     """The answer, where its words are not proven to be the same in any order; else None."""
     if re.match(r"(?i)\W*how\s+m", "\n".join(asking(question))) and _SEVERAL.search(answer):
         return answer
     if _FIGURES.fullmatch(answer) or not _WORD.search(answer):
         return None
-    changes = _compares(answer) or _tells_a_change(answer)
+    changes = _compares(answer) or tells_a_change(answer)
     differs = _DIFFERENCE.search(" ".join(asking(question))) is not None
     if changes and not compiled(_SYMMETRIC, nouns).search(answer):
         return changes
@@ -171,7 +176,7 @@ def _asks_of_a_set(sentence: str, nouns: tuple[str, ...]) -> bool:
     """Whether a question is about all images together, or about a thing that stands still."""
     asked = compiled(_ASKS_WHICH, nouns).match(sentence)
     if asked:
-        return not _tells_a_change(sentence) or asked["noun"] is not None
+        return not tells_a_change(sentence) or asked["noun"] is not None
     if _compares(sentence):
         return False
     each, together = _OF_EACH.search(sentence), _TOGETHER.search(sentence)
@@ -179,11 +184,11 @@ def _asks_of_a_set(sentence: str, nouns: tuple[str, ...]) -> bool:
         return False
     if re.match(r"(?i)\W*(?:in\s+)?how\s+many\b", sentence):
         counted = re.search(_COUNTED, sentence, re.IGNORECASE)
-        changes = not each and _tells_a_change(sentence)
+        changes = not each and tells_a_change(sentence)
         return not changes and bool(counted or each or together)
     if re.match(r"(?i)\W*(?:is|are|does|do|has|have|can|true|was|were|did)\b", sentence):
         return _says_of_a_set(sentence, nouns)
-    if (_tells_a_change(sentence) and not each) or _RELATION.search(sentence):
+    if (tells_a_change(sentence) and not each) or _RELATION.search(sentence):
         return False
     whole = compiled(_WHOLE, nouns).search(sentence) and re.match(
         r"(?i)\W*(?:describe|compare|(?:what|which|who)\s+(?:\w+\s+){0,3}?(?:is|are|do|can|colou?r|difference))",
@@ -198,7 +203,7 @@ def _says_of_a_set(sentence: str, nouns: tuple[str, ...]) -> bool:
         return False
     if _OF_EACH.search(sentence):
         return True
-    if _tells_a_change(sentence) or _POINTING.match(sentence) or _FACING.search(sentence):
+    if tells_a_change(sentence) or _POINTING.match(sentence) or _FACING.search(sentence):
         return False
     if _AIMED.search(sentence) or _points(sentence, nouns):
         return False
@@ -258,7 +263,7 @@ def _is_comparative(word: str) -> bool:
     return not word.endswith(("eer", "yer", "wner", "ther", "ever"))
 
 
-def _tells_a_change(sentence: str) -> str | None:
+def tells_a_change(sentence: str) -> str | None:
     """A word that tells what happened or happens, which needs to know what was before."""
     words, static = [word.lower() for word in _WORD.findall(sentence)], False
     for place, word in enumerate(words):
