@@ -82,6 +82,8 @@ _RELATION = re.compile(
     r"(?i)\b(?:relations?|relationships?|related|ratio|quotient|proportion|percent|percentage|subtract\w*|divid\w*"
     r"|analogy|role|roles)\b"
 )
+# The point within a number ends none: "0.50" is one, but "1,234" may be two without a space.
+_DECIMAL = re.compile(r"(?<![\w.,])\d*\.\d+(?![\w.,]*\d)")
 _SEVERAL = re.compile(rf"(?i)\b{NUMBER}\b.{{0,200}}\W{NUMBER}\b")
 _SYMMETRIC = (
     r"\bone\b.{0,200}\b(?:other|another)\b|\bboth\b|\bneither\b|\bsame\b|\beach\b|\bidentical\b|\bnothing\b"
@@ -152,7 +154,8 @@ def leaves_out(sentence: str) -> str | None:
 
 def answer_depends(answer: str, question: str, nouns: tuple[str, ...]) -> str | None:
     """The answer, where its words are not proven to be the same in any order; else None."""
-    if re.match(r"(?i)\W*how\s+m", "\n".join(asking(question))) and _SEVERAL.search(answer):
+    counts = re.match(r"(?i)\W*how\s+m", "\n".join(asking(question)))
+    if counts and _SEVERAL.search(_DECIMAL.sub("0", answer)):
         return answer
     if _FIGURES.fullmatch(answer) or not _WORD.search(answer):
         return None

@@ -93,6 +93,7 @@ DEPEND = [
     ("plain", "What is the relation of these images?", "parent and child", 2),
     ("plain", "What is the ratio between the areas in both images?", "2", 2),
     ("plain", "How many times larger is the number?", "2", 2),
+    ("plain", "How many liters are in the jugs?", "2.5, 3.5", 2),
     ("plain", "How many dogs are in the images?", "1 and 2", 2),
     ("plain", "How many dogs are in both images?", "1 + 2", 2),
     ("plain", "How many dogs are in all images?", "1 dog, 2 dogs and 3 dogs", 3),
@@ -268,6 +269,8 @@ DEPEND = [
 ]  # fmt: skip
 # These do not, and come back as they are.
 KEPT = [
+    ("plain", "How many liters do both jugs hold in total?", "0.50", 2),
+    ("plain", "How many meters are both ropes long together?", "2.5 m", 2),
     ("plain", "What is different?", "a red hat", 2),
     ("plain", "Are the images mirrored left to right?", "yes", 2),
     ("strict", "There are exactly two wolves in the image pair.", "True", 2),
