@@ -26,6 +26,12 @@ _AIMS = (
     r"|(?<!\bby )(?<!\bafter )(?<!\bbefore )(?<!\bwhen )(?<!\bwhile )(?<=[a-z] )looking"
     r"|(?:facing|pointing|gazing|staring|turned|directed|oriented|aimed))"
 )
+_OF_SOME = (
+    r"(?:in\s+which|on\s+which|where|that|which|to\s+(?:be|show|contain|have|feature)|showing|containing"
+    r"|(?:of|from|with|by|taken)(?!\s+(?:(?:the|an?)\s+)?(?:first|last|second|third|other|image|picture|photo|left"
+    r"|right|images|pictures|photos|pair|set|series|row|two|three|four)\b))"
+)
+"""What follows an ordinal that counts only some of the images: "the first image with a dog"."""
 _ROWS = (
     (
         "layout_reference",  # "the dog in image 1 looks at the dog in image 2", across the row
@@ -65,8 +71,10 @@ _ROWS = (
         r"\b(?:to|as|than|with|by|equals?|match(?:es)?)\s+(?:its|their)\s+(?:own\s+)?(?:number|index|position|place|rank)s?\b"
         r"(?!\s+of)"
         r"|\b(?:NOUN|one|that)s?\s+(?:\w+\s+)?(?:to|on|at)\s+(?:its|their)\s+(?:\w+\s+)?(?:left|right)\b"
-        rf"|\b{POSITION}\s+NOUN\s+(?:in\s+which|on\s+which|where|that|which|to\s+(?:be|show|contain|have|feature)|showing|containing"
-        r"|(?:of|from|with|by|taken)(?!\s+(?:(?:the|an?)\s+)?(?:first|last|second|third|other|image|picture|photo|left|right|images|pictures|photos|pair|set|series|row|two|three|four)\b))\b"
+        rf"|(?<!given the )\b{POSITION}[^\S\n]+NOUN[^\S\n]+{_OF_SOME}\b"
+        # BLINK's jigsaw: "Given the first image with the lower right corner missing".
+        rf"|(?<=given the )\b{POSITION}[^\S\n]+NOUN[^\S\n]+"
+        rf"(?!with\s+(?:\w+\s+){{1,5}}missing\b){_OF_SOME}\b"
         r"|\bNOUNs\s+\w+\s+(?:the\s+)?\w+\s+\d+\s*(?:to|through|-|\u2013)\s*\d"
         rf"|\b(?:come|comes|go|goes|rank|ranks)\s+{POSITION}\b",
     ),
