@@ -4,8 +4,7 @@
 
 The policy and the four kinds of questions are the demo's. In 95 % of the training rows the right
 answer stands first; the 512 held-out rows are balanced. A step keeps 16 informative groups of at
-most 32 drawn. Its 12 rollouts to an example are 6 to each of two orders. About two minutes on a
-laptop; expect an accuracy of about 0.87.
+most 32 drawn. Its 12 rollouts to an example are 6 to each of two orders.
 
 `digits_grpo`, `digits_permutation` and `digits_filtering` are the other arms, at equal rollouts;
 `benchmarks/perl_vs_grpo.py` runs all of them.
