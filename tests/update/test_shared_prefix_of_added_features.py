@@ -46,7 +46,7 @@ def case(checkpoint):
     return SharedPrefixCase(checkpoint)
 
 
-@pytest.mark.parametrize("remat", ["none", "layers"])
+@pytest.mark.parametrize("remat", ["none", "activations", "layers"])
 def test_loss_and_gradients_are_those_of_separate_sequences(remat, case):
     """With ``layers`` those of the text layers are added up in place, over two micro-batches."""
     assert case.policy.config.feature_shape == (3, 32)

@@ -119,7 +119,7 @@ class VisionTower(nnx.Module):
         def merge(merger: PatchMerger, _: None, x: jax.Array) -> tuple[None, jax.Array]:
             return None, merger(x)
 
-        _, deep = scan_layers(self.deepstack_merger_list, merge, None, kept[:count])
+        _, deep = scan_layers(self.deepstack_merger_list, merge, None, kept[:count], remat)
         return jnp.concatenate([self.merger(x)[None], deep]).swapaxes(0, 1)
 
     def interpolated(self, inputs: PackedImages) -> jax.Array:
