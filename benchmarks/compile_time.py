@@ -19,7 +19,8 @@ from flax import nnx
 from perl_jax.models import abstract_model
 from perl_jax.models.prompts import pack_prompts
 from perl_jax.models.qwen2_5_vl.config import Qwen2_5_VLConfig
-from perl_jax.models.qwen2_5_vl.sizes import TextConfig, VisionConfig
+from perl_jax.models.qwen2_5_vl.sizes import VisionConfig
+from perl_jax.models.sizes import TextConfig
 from perl_jax.types import ImagePatches, Prompt
 
 REPEATS = 5
@@ -29,7 +30,7 @@ IMAGE_TOKEN = 1
 def config(layers: int) -> Qwen2_5_VLConfig:
     text = TextConfig(
         vocab_size=1024, hidden_size=256, intermediate_size=512, num_layers=layers, num_heads=4,
-        num_kv_heads=2, rms_norm_eps=1e-6, rope_theta=1e6, mrope_section=(8, 12, 12),
+        num_kv_heads=2, head_dim=64, rms_norm_eps=1e-6, rope_theta=1e6, mrope_section=(8, 12, 12),
     )  # fmt: skip
     vision = VisionConfig(
         depth=layers, hidden_size=64, intermediate_size=128, num_heads=4, out_hidden_size=256,

@@ -65,15 +65,16 @@ def write_tiny_checkpoint(
         dtype=dtype,
         seed=seed,
     )
-    return write_fresh_model(path, model, draw=_revealing)
+    return write_fresh_model(path, model, draw=revealing)
 
 
-def _revealing(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> np.ndarray:
-    if "norm" in name or "ln_q" in name:
-        return rng.uniform(0.5, 1.5, shape)
+def revealing(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Weights of a fresh model that make defects visible."""
     if name.endswith("bias"):
         deviation = 0.2
-    elif "embed_tokens" in name or "lm_head" in name:
+    elif "norm" in name or "ln_q" in name:
+        return rng.uniform(0.5, 1.5, shape)
+    elif "embed_tokens" in name or "lm_head" in name or "pos_embed" in name:
         deviation = 0.6
     else:
         deviation = 1.2 / math.sqrt(math.prod(shape[1:]))

@@ -36,7 +36,7 @@ jax.config.update("jax_default_matmul_precision", "highest")
 LONGEST_FIRST = (
     "test_many_hosts", "update/test_ahead_of_time", "test_resume", "rollout/test_sampler",
     "rollout/test_ahead_of_time", "test_runs", "test_committed_plans", "test_reference_step",
-    "test_shared_prefix", "test_rehearsal", "test_parity", "test_golden",
+    "test_shared_prefix", "test_rehearsal", "test_parity", "test_golden", "test_qwen3_",
 )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from perl_jax.attention import KeyValues, attend
 from perl_jax.mesh import num_shards, split_first_axis, take_within_shards
 from perl_jax.models.beside import Beside
 from perl_jax.models.cache import PromptCache, ResponseCache, of_layer
+from perl_jax.models.image_features import AddedFeatures
 from perl_jax.models.layers import Rotary, scan_layers, scan_layers_adding
 from perl_jax.models.policy import Remat
 
@@ -40,6 +41,11 @@ class Decoder(nnx.Module):
     layers: Any
     norm: Any
 
+    @property
+    def num_layers(self) -> int:
+        """The length of the leading axis of the layers' parameters."""
+        return len(jax.tree.leaves(nnx.state(self.layers))[0])
+
     def rotary(self, positions: jax.Array, dtype: jnp.dtype) -> Rotary:
         """Cosine and sine ``[..., F]`` of positions ``[3, ...]``."""
         raise NotImplementedError
@@ -50,25 +56,30 @@ class Decoder(nnx.Module):
         positions: jax.Array,
         valid: jax.Array,
         mesh: Mesh | None = None,
+        added: AddedFeatures | None = None,
     ) -> tuple[jax.Array, KeyValues]:
         """Reads whole rows ``[B, N, R, D]``, with B split over ``mesh``.
 
         ``positions``, int ``[3, B, N, R]``, are temporal, height and width; ``valid``, bool
-        ``[B, N, R]``, is False at padding. Returns normalised hidden states ``[B, N, R, D]`` and
-        the keys and values ``[L, B, N, R, J, F]``.
+        ``[B, N, R]``, is False at padding; ``added`` holds what images add after layers. Returns
+        normalised hidden states ``[B, N, R, D]`` and the keys and values ``[L, B, N, R, J, F]``.
         """
         shards = num_shards(mesh)
         rotary = self.rotary(positions, embeddings.dtype)
         slots = jnp.broadcast_to(jnp.arange(valid.shape[-1])[None, None], valid.shape)
 
         def apply(
-            layer: DecoderLayer, x: jax.Array, _: None
+            layer: DecoderLayer, x: jax.Array, number: jax.Array
         ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
             q, k, v = layer.project(x, rotary)
             attended = attend(q, KeyValues(k, v, valid), query_slots=slots, shards=shards)
-            return split_first_axis(layer.finish(x, attended), mesh), (k, v)
+            x = layer.finish(x, attended)
+            if added is not None:
+                x = added.add(number, x)
+            return split_first_axis(x, mesh), (k, v)
 
-        x, (keys, values) = scan_layers(self.layers, apply, embeddings, None)
+        numbers = jnp.arange(self.num_layers)
+        x, (keys, values) = scan_layers(self.layers, apply, embeddings, numbers)
         return self.norm(x), KeyValues(keys, values, valid)
 
     def read_with_responses(
@@ -81,12 +92,14 @@ class Decoder(nnx.Module):
         mesh: Mesh | None = None,
         running: Sequence[jax.Array] | None = None,
         prompt_of: jax.Array | None = None,
+        added: AddedFeatures | None = None,
     ) -> tuple[jax.Array, jax.Array]:
         """As `perl_jax.models.policy.Policy.read_with_responses`, with normalised hidden states.
 
         Embeddings ``[blocks, tokens, D]`` and positions ``[3, blocks, tokens]`` hold prompts and
-        responses as `Beside` joins them. All tokens pass a layer together: each of its matrices is
-        gathered from other devices once, and its gradient is complete when the layer is done.
+        responses as `Beside` joins them; ``added`` holds what images add after layers. All tokens
+        pass a layer together: each of its matrices is gathered from other devices once, and its
+        gradient is complete when the layer is done.
         """
         shards, beside = num_shards(mesh), Beside.of(prompt_valid, valid, prompt_of, mesh)
         (p, t), r = prompt_valid.shape, valid.shape[-1]
@@ -94,8 +107,10 @@ class Decoder(nnx.Module):
         prompt_slots = jnp.broadcast_to(jnp.arange(t)[None, None], (p, 1, t))
         slots = jnp.broadcast_to(jnp.arange(r)[None, None], valid.shape)
 
-        def apply(layer: DecoderLayer, x: jax.Array, context: Any) -> jax.Array:
-            rotary, prompt_slots, slots, prompt_valid, valid, prompt_of = context
+        def apply(
+            layer: DecoderLayer, number: jax.Array, x: jax.Array, table: Any, context: Any
+        ) -> jax.Array:
+            rotary, prompt_slots, slots, prompt_valid, valid, prompt_of, rows = context
             parts = (beside.split(part) for part in layer.project(x, rotary))
             (prompt_q, q), (prompt_k, k), (prompt_v, v) = parts
             read = KeyValues(prompt_k[:, None], prompt_v[:, None], prompt_valid[:, None])
@@ -104,17 +119,22 @@ class Decoder(nnx.Module):
                 prefix = KeyValues(*(take_within_shards(part, prompt_of, mesh) for part in prefix))
             of_prompt = attend(prompt_q[:, None], read, query_slots=prompt_slots, shards=shards)
             own = attend(q, KeyValues(k, v, valid), prefix, query_slots=slots, shards=shards)
-            attended = beside.join(of_prompt[:, 0], own)
-            return split_first_axis(layer.finish(x, attended), mesh)
+            x = layer.finish(x, beside.join(of_prompt[:, 0], own))
+            if table is not None:
+                x = AddedFeatures(table, rows).add(number, x)
+            return split_first_axis(x, mesh)
 
         x = split_first_axis(embeddings, mesh)
-        context = (rotary, prompt_slots, slots, prompt_valid, valid, prompt_of)
+        table, rows = added or (None, None)
+        context = (rotary, prompt_slots, slots, prompt_valid, valid, prompt_of, rows)
         if running is None:
-            x, _ = scan_layers(
-                self.layers, lambda layer, x, _: (apply(layer, x, context), None), x, None, remat
-            )
+
+            def plain(layer: DecoderLayer, x: jax.Array, number: jax.Array) -> Any:
+                return apply(layer, number, x, table, context), None
+
+            x, _ = scan_layers(self.layers, plain, x, jnp.arange(self.num_layers), remat)
         else:
-            x = scan_layers_adding(self.layers, apply, x, context, running)
+            x = scan_layers_adding(self.layers, apply, x, table, context, running)
         return beside.split(self.norm(x))
 
     def extend(

@@ -18,10 +18,11 @@ from perl_jax.models.family import Family
 from perl_jax.models.paths import with_leaves
 from perl_jax.models.policy import Policy, PolicyConfig
 from perl_jax.models.qwen2_5_vl.family import QWEN2_5_VL
+from perl_jax.models.qwen3_vl.family import QWEN3_VL
 from perl_jax.models.source import Source
 from perl_jax.processing.files import read_json
 
-FAMILIES: Mapping[str, Family[Any]] = {"qwen2_5_vl": QWEN2_5_VL}
+FAMILIES: Mapping[str, Family[Any]] = {"qwen2_5_vl": QWEN2_5_VL, "qwen3_vl": QWEN3_VL}
 
 
 def parse_config(content: Mapping[str, Any], *, where: str = "config.json") -> PolicyConfig:

@@ -53,6 +53,26 @@ class RMSNorm(nnx.Module):
         return (wide * scale).astype(x.dtype) * jnp.broadcast_to(weight, x.shape)
 
 
+class LayerNorm(nnx.Module):
+    """Layer norm with its weight and bias in float32, and one cast at the end."""
+
+    def __init__(self, width: int, epsilon: float, *, dtype: jnp.dtype) -> None:
+        self.weight = nnx.Param(jnp.ones((width,), dtype))
+        self.bias = nnx.Param(jnp.zeros((width,), dtype))
+        self.epsilon = epsilon
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Normalises the last axis."""
+        wide = x.astype(jnp.float32)
+        wide = wide - jnp.mean(wide, axis=-1, keepdims=True)
+        scale = jax.lax.rsqrt(jnp.mean(wide**2, axis=-1, keepdims=True) + self.epsilon)
+        weight, bias = (
+            jnp.broadcast_to(part[...].astype(jnp.float32), x.shape)
+            for part in (self.weight, self.bias)
+        )
+        return (wide * scale * weight + bias).astype(x.dtype)
+
+
 class GatedMLP(nnx.Module):
     """``down(silu(gate(x)) · up(x))``."""
 
@@ -107,8 +127,9 @@ def scan_layers(
 
 def scan_layers_adding(
     layers: nnx.Module,
-    apply: Callable[[Any, Any, Any], Any],
+    apply: Callable[[Any, jax.Array, Any, Any, Any], Any],
     carry: Any,
+    shared: Any,
     context: Any,
     running: Any,
 ) -> Any:
@@ -120,55 +141,64 @@ def scan_layers_adding(
 
     Args:
         layers: A module that `stack` built.
-        apply: ``(layer, carry, context) -> carry``; it closes over no array.
+        apply: ``(layer, number, carry, shared, context) -> carry``; it closes over no array.
         carry: The value passed from layer to layer; the last one is returned.
+        shared: Arrays that all layers see, with a gradient: the sum of the layers'.
         context: What all layers see; no gradient flows back into it.
         running: One array per parameter of ``layers``, in the order of its leaves.
     """
     definition, parameters = nnx.split(layers)
 
-    def body(leaves: Any, carry: Any, context: Any) -> Any:
-        return apply(nnx.merge(definition, leaves), carry, context)
+    def body(leaves: Any, number: jax.Array, carry: Any, shared: Any, context: Any) -> Any:
+        return apply(nnx.merge(definition, leaves), number, carry, shared, context)
 
-    return _scan_adding(body, parameters, running, carry, context)
+    return _scan_adding(body, parameters, running, carry, shared, context)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _scan_adding(body: Callable, parameters: Any, running: Any, carry: Any, context: Any) -> Any:
-    return _scan_adding_forward(body, parameters, running, carry, context)[0]
+def _scan_adding(
+    body: Callable, parameters: Any, running: Any, carry: Any, shared: Any, context: Any
+) -> Any:
+    return _scan_adding_forward(body, parameters, running, carry, shared, context)[0]
 
 
 def _scan_adding_forward(
-    body: Callable, parameters: Any, running: Any, carry: Any, context: Any
+    body: Callable, parameters: Any, running: Any, carry: Any, shared: Any, context: Any
 ) -> tuple[Any, Any]:
     def step(carry: Any, of_layer: Any) -> tuple[Any, Any]:
-        return body(of_layer, carry, context), carry
+        number, leaves = of_layer
+        return body(leaves, number, carry, shared, context), carry
 
-    last, carries = jax.lax.scan(step, carry, parameters)
-    return last, (parameters, running, carries, context)
+    last, carries = jax.lax.scan(step, carry, (_numbers(running), parameters))
+    return last, (parameters, running, carries, shared, context)
 
 
 def _scan_adding_backward(body: Callable, residuals: Any, cotangent: Any) -> tuple:
-    parameters, running, carries, context = residuals
+    parameters, running, carries, shared, context = residuals
 
     def step(state: Any, of_layer: Any) -> tuple[Any, None]:
-        cotangent, running = state
-        number, parameters, carry = of_layer
-        _, pull_back = jax.vjp(lambda p, c: body(p, c, context), parameters, carry)
-        gradients, cotangent = pull_back(cotangent)
+        cotangent, of_shared, running = state
+        number, leaves, carry = of_layer
+        _, pull_back = jax.vjp(lambda *moved: body(moved[0], number, *moved[1:], context),
+                               leaves, carry, shared)  # fmt: skip
+        gradients, cotangent, more = pull_back(cotangent)
         running = [
             jax.lax.dynamic_update_index_in_dim(
                 total, total[number] + gradient.astype(total.dtype), number, 0
             )
             for total, gradient in zip(running, jax.tree.leaves(gradients), strict=True)
         ]
-        return (cotangent, running), None
+        return (cotangent, jax.tree.map(jnp.add, of_shared, more), running), None
 
-    numbers = jnp.arange(len(running[0]))
-    (cotangent, running), _ = jax.lax.scan(
-        step, (cotangent, running), (numbers, parameters, carries), reverse=True
+    start = (cotangent, jax.tree.map(jnp.zeros_like, shared), running)
+    (cotangent, of_shared, running), _ = jax.lax.scan(
+        step, start, (_numbers(running), parameters, carries), reverse=True
     )
-    return None, running, cotangent, None
+    return None, running, cotangent, of_shared, None
+
+
+def _numbers(running: Any) -> jax.Array:
+    return jnp.arange(len(running[0]))
 
 
 _scan_adding.defvjp(_scan_adding_forward, _scan_adding_backward)

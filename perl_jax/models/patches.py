@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from perl_jax.attention import KeyValues, attend
+from perl_jax.buckets import bucket
 from perl_jax.models.policy import Array
 from perl_jax.types import ImagePatches
 
@@ -60,6 +61,37 @@ def patch_coordinates(grid: tuple[int, int], merge: int) -> np.ndarray:
     raster = np.stack(np.divmod(np.arange(rows * columns), columns), axis=-1)
     units = raster.reshape(rows // merge, merge, columns // merge, merge, 2)
     return units.transpose(0, 2, 1, 3, 4).reshape(-1, 2)
+
+
+def padded_sizes(
+    rows: Sequence[Sequence[tuple[int, int]]],
+    unit: int,
+    num_patches: int | None,
+    num_images: int | None,
+) -> tuple[int, int, int]:
+    """Sizes that hold each of several rows of images: patches, images, patches of the longest.
+
+    With given patches, there is room for as many images as they can hold, so that calls of fewer
+    images have the same shapes. ``unit`` patches become one image token.
+    """
+    patches = [[height * width for height, width in row] for row in rows]
+    # Attention over whole images is quadratic in the longest: padding it costs twice.
+    longest = bucket(max(max(row, default=0) for row in patches) // unit, steps=8) * unit
+    least = max(1, (num_patches or 0) // longest)
+    return (
+        num_patches or bucket(max(map(sum, patches)) // unit) * unit,
+        num_images or bucket(max(map(len, rows)), minimum=least),
+        longest,
+    )
+
+
+def check_room(images: Sequence[ImagePatches], patches: int, unit: int) -> None:
+    """Raises ValueError if images have more patches, or the patches are no whole units."""
+    count = sum(len(image.patches) for image in images)
+    if count > patches or patches % unit:
+        raise ValueError(
+            f"sizes.patches: expected a multiple of {unit}, at least {count}, got {patches}"
+        )
 
 
 def check_images(images: Sequence[ImagePatches], merge: int, patch_width: int) -> None:

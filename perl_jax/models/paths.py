@@ -8,9 +8,9 @@ from flax import nnx
 VISION = "vision"
 TEXT_LAYERS = "text.layers"
 # Modules whose parameters have a leading layer axis.
-STACKED = (TEXT_LAYERS, "vision.blocks")
+STACKED = (TEXT_LAYERS, "vision.blocks", "vision.deepstack_merger_list")
 # The input and output matrices; all others map hidden states to hidden states.
-OUTER_MATRICES = r"(.*\.)?(embed_tokens|lm_head|patch_embed)\.weight"
+OUTER_MATRICES = r"(.*\.)?(embed_tokens|lm_head|patch_embed|pos_embed)\.weight"
 
 
 def within(path: str, *modules: str) -> bool:

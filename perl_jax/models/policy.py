@@ -99,7 +99,11 @@ class PolicyConfig(Protocol):
 
     @property
     def feature_shape(self) -> tuple[int, ...]:
-        """The shape of one image token's feature."""
+        """The shape of one image token's feature, ``(1 + K, D)``.
+
+        The first row stands in the place of the token's embedding; the others are added to its
+        hidden state after the first K layers, one after each.
+        """
 
     @property
     def image_token(self) -> int:

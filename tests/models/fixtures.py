@@ -30,11 +30,11 @@ def random_image(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
     return rng.integers(0, 256, (*size, 3), dtype=np.uint8)
 
 
-def fixture_prompts(processor: Processor) -> dict[str, Prompt]:
+def fixture_prompts(processor: Processor, named=None) -> dict[str, Prompt]:
     """Every named prompt, and two that begin and end with an image, template left out."""
     rng = np.random.default_rng(7)
     prompts = {}
-    for name, (text, sizes) in PROMPTS.items():
+    for name, (text, sizes) in (named or PROMPTS).items():
         prompts[name] = processor.encode(text, [random_image(rng, size) for size in sizes])
     whole = prompts["below_a_window"]
     is_image = np.flatnonzero(whole.tokens == processor.image_token)

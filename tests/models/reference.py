@@ -57,13 +57,14 @@ class Reference:
         return out.logits.float().numpy()
 
     def features(self, prompt: Prompt) -> np.ndarray:
-        """The merged features of the prompt's images, float32 ``[M, D]``."""
+        """The features of the prompt's images, float32 ``[M, 1 + K, D]``."""
         arguments = self.inputs([prompt])
         with self.torch.no_grad():
             out = self.model.model.visual(
                 arguments["pixel_values"], grid_thw=arguments["image_grid_thw"]
             )
-        return out.pooler_output.float().numpy()
+        later = getattr(out, "deepstack_features", None) or ()
+        return self.torch.stack([out.pooler_output, *later], dim=1).float().numpy()
 
     def positions(self, prompt: Prompt) -> tuple[np.ndarray, int]:
         """Multimodal positions ``[3, T]`` and the rope delta."""

@@ -60,7 +60,7 @@ def test_names_of_both_kinds_translate_to_the_hubs():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model_type": "qwen2_vl"}, "model_type: expected 'qwen2_5_vl', got 'qwen2_vl'"),
+        ({"model_type": "qwen2_vl"}, "expected 'qwen2_5_vl' or 'qwen3_vl', got 'qwen2_vl'"),
         ({"auto_map": {"AutoModel": "x.Y"}}, "auto_map: models that bring their own code"),
         ({"hidden_size": None}, "hidden_size: expected a whole number, got None"),
         ({"hidden_size": "2048"}, "hidden_size: expected a whole number, got '2048'"),

@@ -272,7 +272,7 @@ def test_a_tensor_in_two_files_is_refused(sharded):
 
 def test_an_unknown_model_type_is_named(directory):
     edit_config(directory, model_type="llama")
-    with pytest.raises(ValueError, match="model_type: expected 'qwen2_5_vl', got 'llama'"):
+    with pytest.raises(ValueError, match="model_type: expected 'qwen2_5_vl' or 'qwen3_vl', got"):
         load_model(directory, dtype="float32")
 
 

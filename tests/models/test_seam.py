@@ -10,7 +10,7 @@ from flax import nnx
 from perl_jax.models import abstract_model, parse_config
 from perl_jax.models.families import FAMILIES
 from perl_jax.models.paths import OUTER_MATRICES, STACKED, TEXT_LAYERS, VISION, leaves_of, within
-from tests.models.published import published_config
+from tests.models.published import published_config, published_qwen3
 from tests.test_import_ranks import PACKAGE, imported, modules
 
 OUTSIDE = [path for path in modules() if path.relative_to(PACKAGE).parts[0] != "models"]
@@ -18,7 +18,7 @@ OUTSIDE = [path for path in modules() if path.relative_to(PACKAGE).parts[0] != "
 NAMES = re.compile(r"qwen", re.IGNORECASE)
 # A path of a configuration file chooses one; a published score has the name of its system.
 NOT_OURS = re.compile(r"configs/\w+\.py|\"[^\"]+\": \d+\.\d+")
-CONFIGS = {"qwen2_5_vl": published_config("3B")}
+CONFIGS = {"qwen2_5_vl": published_config("3B"), "qwen3_vl": published_qwen3("8B")}
 
 
 def test_no_module_outside_models_imports_a_family():
@@ -75,7 +75,8 @@ def test_parameters_are_stacked_where_the_seam_says_so(config, shapes):
 def test_matrices_that_face_the_outside_are_those_of_pixels_and_of_the_vocabulary(config, shapes):
     facing = {path for path in shapes if re.fullmatch(OUTER_MATRICES, path)}
     sides = {config.patch_width, config.vocab_size}
-    assert facing == {path for path, shape in shapes.items() if sides & set(shape)}
+    of_sides = {path for path, shape in shapes.items() if sides & set(shape)}
+    assert facing == of_sides | {path for path in shapes if path.endswith("pos_embed.weight")}
 
 
 def test_a_pass_reads_every_matrix_of_the_layers_once(config, shapes):

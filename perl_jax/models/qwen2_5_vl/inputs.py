@@ -11,7 +11,13 @@ from itertools import pairwise
 import jax
 import numpy as np
 
-from perl_jax.models.patches import Segments, check_images, patch_coordinates, segments
+from perl_jax.models.patches import (
+    Segments,
+    check_images,
+    check_room,
+    patch_coordinates,
+    segments,
+)
 from perl_jax.models.policy import Array
 from perl_jax.models.qwen2_5_vl.sizes import VisionConfig
 from perl_jax.types import ImagePatches
@@ -76,12 +82,8 @@ class ImageSizes:
         vision = self.vision
         check_images(images, vision.spatial_merge_size, vision.patch_width)
         unit = vision.patches_per_unit
+        check_room(images, self.patches, unit)
         lengths = [len(image.patches) for image in images]
-        if sum(lengths) > self.patches or self.patches % unit:
-            raise ValueError(
-                f"sizes.patches: expected a multiple of {unit}, at least {sum(lengths)}, got "
-                f"{self.patches}"
-            )
         patches = np.zeros((self.patches, vision.patch_width), np.float32)
         coordinates = np.zeros((self.patches, 2), np.int32)
         reading_order = np.arange(self.patches // unit, dtype=np.int32)

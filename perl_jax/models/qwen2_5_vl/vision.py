@@ -12,36 +12,12 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from perl_jax.mesh import whole
-from perl_jax.models.layers import GatedMLP, Linear, RMSNorm, Rotary, rotate, scan_layers, stack
+from perl_jax.models.layers import GatedMLP, Linear, RMSNorm, Rotary, scan_layers, stack
 from perl_jax.models.patches import attend_within
-from perl_jax.models.policy import Array, Remat
+from perl_jax.models.policy import Remat
 from perl_jax.models.qwen2_5_vl.inputs import WindowedImages
 from perl_jax.models.qwen2_5_vl.sizes import VisionConfig
-
-
-class VisionAttention(nnx.Module):
-    """Bidirectional attention within segments."""
-
-    def __init__(self, config: VisionConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> None:
-        width = config.hidden_size
-        self.heads = (config.num_heads, config.head_dim)
-        self.qkv = Linear(width, 3 * width, dtype=dtype, rngs=rngs)
-        self.proj = Linear(width, width, dtype=dtype, rngs=rngs)
-
-    def __call__(
-        self, x: jax.Array, rotary: Rotary, is_full: jax.Array, inputs: WindowedImages
-    ) -> jax.Array:
-        """Attends ``[P, D]`` within images where ``is_full``, else within windows."""
-        q, k, v = jnp.moveaxis(self.qkv(x).reshape(-1, 3, *self.heads), 1, 0)
-        # The rotation is float32 whatever the dtype of the activations.
-        q = rotate(q.astype(jnp.float32), *rotary).astype(x.dtype)
-        k = rotate(k.astype(jnp.float32), *rotary).astype(x.dtype)
-        out = jax.lax.cond(
-            is_full,
-            lambda: attend_within(inputs.images, q, k, v),
-            lambda: attend_within(inputs.windows, q, k, v),
-        )
-        return self.proj(out.reshape(x.shape))
+from perl_jax.models.vision import VisionAttention, rotary_angles
 
 
 class VisionBlock(nnx.Module):
@@ -49,16 +25,24 @@ class VisionBlock(nnx.Module):
 
     def __init__(self, config: VisionConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> None:
         width = config.hidden_size
-        self.norm1 = RMSNorm(width, config.rms_norm_eps, dtype=dtype)
-        self.norm2 = RMSNorm(width, config.rms_norm_eps, dtype=dtype)
+        self.norm1 = RMSNorm(width, config.norm_eps, dtype=dtype)
+        self.norm2 = RMSNorm(width, config.norm_eps, dtype=dtype)
         self.attn = VisionAttention(config, dtype=dtype, rngs=rngs)
         self.mlp = GatedMLP(width, config.intermediate_size, bias=True, dtype=dtype, rngs=rngs)
 
     def __call__(
         self, x: jax.Array, rotary: Rotary, is_full: jax.Array, inputs: WindowedImages
     ) -> jax.Array:
-        """Maps ``[P, D]``."""
-        x = x + self.attn(self.norm1(x), rotary, is_full, inputs)
+        """Maps ``[P, D]``, attending within images where ``is_full``, else within windows."""
+
+        def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+            return jax.lax.cond(
+                is_full,
+                lambda: attend_within(inputs.images, q, k, v),
+                lambda: attend_within(inputs.windows, q, k, v),
+            )
+
+        x = x + self.attn(self.norm1(x), rotary, attend)
         return x + self.mlp(self.norm2(x))
 
 
@@ -67,7 +51,7 @@ class PatchMerger(nnx.Module):
 
     def __init__(self, config: VisionConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> None:
         self.width = config.hidden_size * config.patches_per_unit
-        self.ln_q = RMSNorm(config.hidden_size, config.rms_norm_eps, dtype=dtype)
+        self.ln_q = RMSNorm(config.hidden_size, config.norm_eps, dtype=dtype)
         self.hidden = Linear(self.width, self.width, dtype=dtype, rngs=rngs)
         self.out = Linear(self.width, config.out_hidden_size, dtype=dtype, rngs=rngs)
 
@@ -96,7 +80,7 @@ class VisionTower(nnx.Module):
         remat: Remat = "none",
         mesh: Mesh | None = None,
     ) -> jax.Array:
-        """Encodes packed images as ``[M, text width]``, computed in ``dtype``.
+        """Encodes packed images as ``[M, 1, text width]``, computed in ``dtype``.
 
         Images come in the order they were packed, units in raster order; rows beyond them have no
         meaning. On a mesh, each device that holds images holds all of their activations.
@@ -110,13 +94,4 @@ class VisionTower(nnx.Module):
 
         x = whole(self.patch_embed(jnp.asarray(inputs.patches, dtype)), mesh)
         x, _ = scan_layers(self.blocks, apply, x, is_full, remat)
-        return self.merger(x)[inputs.reading_order]
-
-
-def rotary_angles(coordinates: Array, config: VisionConfig) -> Rotary:
-    """Cosine and sine, float32 ``[P, F]``, of the angles [rows | columns] repeated twice."""
-    quarter = config.head_dim // 4
-    frequencies = config.rope_theta ** (-jnp.arange(quarter, dtype=jnp.float32) / quarter)
-    angles = jnp.asarray(coordinates, jnp.float32)[:, :, None] * frequencies[None, None, :]
-    angles = jnp.tile(angles.reshape(-1, 2 * quarter), (1, 2))
-    return jnp.cos(angles), jnp.sin(angles)
+        return self.merger(x)[inputs.reading_order][:, None]

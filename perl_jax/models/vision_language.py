@@ -1,0 +1,160 @@
+"""A vision tower whose features stand among the tokens of a language model."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.sharding import Mesh
+
+from perl_jax.mesh import SHARD_AXES, split_first_axis
+from perl_jax.models.beside import Beside
+from perl_jax.models.cache import PromptCache, ResponseCache
+from perl_jax.models.image_features import ImageFeatures
+from perl_jax.models.layers import Linear
+from perl_jax.models.policy import Array, ImageInputs, PromptInputs, Remat
+from perl_jax.models.prompts import pack_prompts
+from perl_jax.models.sizes import VisionLanguageConfig
+from perl_jax.models.source import Source
+from perl_jax.types import Prompt
+
+
+class VisionLanguageModel(nnx.Module):
+    """A `perl_jax.models.policy.Policy`; a family builds its two parts and narrows ``config``."""
+
+    config: Any
+
+    def __init__(
+        self,
+        config: VisionLanguageConfig,
+        *,
+        vision: Callable[..., nnx.Module],
+        text: Callable[..., nnx.Module],
+        dtype: jnp.dtype,
+        compute_dtype: jnp.dtype | None,
+        source: Source | None,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.config = config
+        self.source = source
+        self.compute_dtype = jnp.dtype(compute_dtype or dtype)
+        self.vision: Any = vision(config.vision, dtype=dtype, rngs=rngs)
+        self.text: Any = text(config.text, dtype=dtype, rngs=rngs)
+        width, vocab = config.text.hidden_size, config.text.vocab_size
+        self.lm_head = (
+            None if config.tied else Linear(width, vocab, bias=False, dtype=dtype, rngs=rngs)
+        )
+
+    @property
+    def unembedding(self) -> jax.Array:
+        """``[V, D]``; where the model ties them, the embedding."""
+        return (self.lm_head or self.text.embed_tokens).weight[...]
+
+    def encode_images(
+        self, images: ImageInputs, remat: Remat = "none", mesh: Mesh | None = None
+    ) -> jax.Array:
+        """Features ``[M, 1 + K, D]`` of the packed images, a row per image token, in order."""
+        return self.vision(images, self.compute_dtype, remat, mesh)
+
+    def encode_shards(
+        self, images: ImageInputs, remat: Remat = "none", mesh: Mesh | None = None
+    ) -> jax.Array:
+        """Features ``[S, M, 1 + K, D]`` of S rows of packed images, each row by itself."""
+
+        def encode(images: ImageInputs) -> jax.Array:
+            if images.patches.shape[0] == 1:
+                return self.encode_images(jax.tree.map(lambda part: part[0], images), remat)[None]
+            images = jax.tree.map(lambda part: split_first_axis(jnp.asarray(part), mesh), images)
+            of_rows = jax.vmap(
+                lambda row: self.encode_images(row, remat, mesh),
+                spmd_axis_name=None if mesh is None else SHARD_AXES,
+            )
+            return split_first_axis(of_rows(images), mesh)
+
+        # Otherwise, what the layers keep stays in memory for the whole backward pass of the text.
+        return (jax.checkpoint(encode) if remat == "layers" else encode)(images)
+
+    def embed(self, tokens: Array, features: ImageFeatures | None = None) -> jax.Array:
+        """Embeds tokens ``[B, ...]`` as ``[B, ..., D]``, images with their features."""
+        x = self.text.embed_tokens.weight[...][tokens].astype(self.compute_dtype)
+        return x if features is None else features.embed(x)
+
+    def prefill(
+        self, prompts: PromptInputs, features: jax.Array | None = None, mesh: Mesh | None = None
+    ) -> tuple[jax.Array, PromptCache]:
+        """Reads whole prompts: hidden states ``[B, T, D]``, and the prefix of their responses."""
+        if features is None and prompts.images is not None:
+            features = self.encode_images(prompts.images)[None]
+        shown = _shown(features, prompts.feature_rows)
+        x = split_first_axis(self.embed(prompts.tokens, shown), mesh)
+        positions, valid = jnp.asarray(prompts.positions), jnp.asarray(prompts.valid)
+        added = None if shown is None else shown.added
+        hidden, own = self.text.read(x[:, None], positions[:, :, None], valid[:, None], mesh, added)
+        return hidden[:, 0], PromptCache.of(own)
+
+    def read_with_responses(
+        self,
+        prompts: PromptInputs,
+        tokens: jax.Array,
+        start: Array,
+        valid: Array,
+        remat: Remat = "none",
+        mesh: Mesh | None = None,
+        running: Sequence[jax.Array] | None = None,
+        prompt_of: Array | None = None,
+    ) -> tuple[jax.Array, jax.Array]:
+        """Reads P prompts and O rows of N responses: ``[P, T, D]`` and ``[O, N, R, D]``."""
+        features = None
+        if prompts.images is not None:
+            features = self.encode_shards(prompts.images, remat, mesh)
+        beside = Beside.of(prompts.valid, valid, prompt_of, mesh)
+        follow = jnp.asarray(start)[:, None, None] + jnp.arange(tokens.shape[-1])[None, None]
+        follow = jnp.broadcast_to(follow[None], (3, *tokens.shape))
+        no_rows = jnp.full(tokens.shape, -1, jnp.int32)
+        shown = _shown(features, beside.join(jnp.asarray(prompts.feature_rows), no_rows))
+        # One look-up for all: the gradient of the embeddings is then added up once.
+        x = self.embed(beside.join(jnp.asarray(prompts.tokens), tokens), shown)
+        positions = jax.vmap(beside.join)(jnp.asarray(prompts.positions), follow)
+        masks = (jnp.asarray(prompts.valid), jnp.asarray(valid))
+        asked = None if prompt_of is None else jnp.asarray(prompt_of)
+        added = None if shown is None else shown.added
+        return self.text.read_with_responses(
+            x, positions, *masks, remat, mesh, running, asked, added
+        )
+
+    def decode(
+        self,
+        tokens: jax.Array,
+        positions: jax.Array,
+        valid: jax.Array,
+        prefix: PromptCache,
+        cache: ResponseCache,
+        slot: jax.Array | int,
+    ) -> tuple[jax.Array, ResponseCache]:
+        """Reads the next token of N responses to B prompts: ``[B, N, D]``, and the cache."""
+        # Text has the same position on all three axes.
+        positions = jnp.broadcast_to(positions[None], (3, *positions.shape))
+        return self.text.extend(self.embed(tokens), positions, valid, prefix, cache, slot)
+
+    def unembed(self, hidden: jax.Array) -> jax.Array:
+        """Logits, float32 ``[..., V]``, of hidden states ``[..., D]``."""
+        weight = self.unembedding.astype(hidden.dtype)
+        return jnp.einsum("...d,vd->...v", hidden, weight, preferred_element_type=jnp.float32)
+
+    def logits(self, prompt: Prompt) -> jax.Array:
+        """Next-token logits at every token of one prompt: float32 ``[T, V]``."""
+        inputs = pack_prompts([prompt], self.config)
+        definition, parameters = nnx.split(self)
+        return _logits(definition, parameters, inputs)[0, : len(prompt.tokens)]
+
+
+def _shown(features: jax.Array | None, rows: Array) -> ImageFeatures | None:
+    return None if features is None else ImageFeatures(features, jnp.asarray(rows))
+
+
+@partial(jax.jit, static_argnums=0)
+def _logits(definition: Any, parameters: Any, inputs: PromptInputs) -> jax.Array:
+    model = nnx.merge(definition, parameters)
+    return model.unembed(model.prefill(inputs)[0])
