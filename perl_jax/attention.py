@@ -13,7 +13,8 @@ rollouts of one prompt (T prefix tokens, R queries, S own tokens; ``#`` is atten
 
 - prefill: N = 1, no prefix, own is the prompt;
 - decode: R = 1, the prefix is the prompt's cache, own is the response so far;
-- update: as decode, with all R response tokens at once;
+- update: as decode, with all R response tokens at once, and several responses in a row, each of
+  which attends to its own tokens only (``query_starts``);
 - vision: no prefix, each window (or image) is one row, not causal.
 """
 
@@ -49,6 +50,7 @@ def attend(
     prefix: KeyValues | None = None,
     *,
     query_slots: jax.Array | None = None,
+    query_starts: jax.Array | None = None,
     shards: int = 1,
 ) -> jax.Array:
     """Grouped-query attention of each row's queries to the prefix and to the row's own tokens.
@@ -62,17 +64,20 @@ def attend(
         own: Keys and values ``[B, N, S, J, F]``, valid ``[B, N, S]``.
         prefix: Keys and values ``[B, T, J, F]``, valid ``[B, T]``, shared by the N rows.
         query_slots: int ``[B, N, R]``, the last own slot a query attends to; None: all valid ones.
+        query_starts: int ``[B, N, R]``, the first one, where a row holds several responses one
+            after the other; None: slot 0. It is read with ``query_slots`` only.
         shards: The number of equal parts of B on different devices, see `perl_jax.mesh.num_shards`.
 
     Raises:
         ValueError: The shapes do not fit together.
     """
-    _check_shapes(queries, own, prefix, query_slots)
+    _check_shapes(queries, own, prefix, query_slots, query_starts)
     return jax.lax.platform_dependent(
         queries,
         own,
         prefix,
         query_slots,
+        query_starts,
         cpu=partial(_attend_in_blocks, _MAX_SCORES_CPU * shards),
         default=partial(_attend_in_blocks, _MAX_SCORES * shards),
     )
@@ -84,25 +89,33 @@ def _attend_in_blocks(
     own: KeyValues,
     prefix: KeyValues | None,
     query_slots: jax.Array | None,
+    query_starts: jax.Array | None,
 ) -> jax.Array:
     b, n, r, h, _ = queries.shape
     keys = own.keys.shape[2] + (0 if prefix is None else prefix.keys.shape[1])
     block = max(1, max_scores // (b * n * h * keys))
     if r <= block:
-        return _attend(queries, own, prefix, query_slots)
+        return _attend(queries, own, prefix, query_slots, query_starts)
 
     num_blocks = math.ceil(r / block)
     block = math.ceil(r / num_blocks)
     queries = _blocks(queries, num_blocks, block)
-    slots = None if query_slots is None else _blocks(query_slots, num_blocks, block)
+    slots, starts = (
+        None if part is None else _blocks(part, num_blocks, block)
+        for part in (query_slots, query_starts)
+    )
     # Without the checkpoint the backward pass would keep every block's scores.
-    attend_block = jax.checkpoint(lambda block: _attend(block[0], own, prefix, block[1]))
-    out = jnp.moveaxis(jax.lax.map(attend_block, (queries, slots)), 0, 2)
+    attend_block = jax.checkpoint(lambda block: _attend(block[0], own, prefix, *block[1:]))
+    out = jnp.moveaxis(jax.lax.map(attend_block, (queries, slots, starts)), 0, 2)
     return out.reshape(b, n, num_blocks * block, *out.shape[4:])[:, :, :r]
 
 
 def _attend(
-    queries: jax.Array, own: KeyValues, prefix: KeyValues | None, query_slots: jax.Array | None
+    queries: jax.Array,
+    own: KeyValues,
+    prefix: KeyValues | None,
+    query_slots: jax.Array | None,
+    query_starts: jax.Array | None,
 ) -> jax.Array:
     b, n, r, h, f = queries.shape
     j = own.keys.shape[-2]
@@ -124,6 +137,8 @@ def _attend(
     if query_slots is not None:
         slots = jnp.arange(own.keys.shape[2])
         causal = slots[None, None, None, :] <= query_slots[..., None]
+        if query_starts is not None:
+            causal &= slots[None, None, None, :] >= query_starts[..., None]
         allowed = allowed & causal[:, None, :, :, None, :]
     parts = [scores(products.reshape(b, j, n, r, g, -1), allowed)]
     if prefix is not None:
@@ -156,7 +171,11 @@ def _blocks(x: jax.Array, num_blocks: int, block: int) -> jax.Array:
 
 
 def _check_shapes(
-    queries: jax.Array, own: KeyValues, prefix: KeyValues | None, query_slots: jax.Array | None
+    queries: jax.Array,
+    own: KeyValues,
+    prefix: KeyValues | None,
+    query_slots: jax.Array | None,
+    query_starts: jax.Array | None,
 ) -> None:
     if queries.ndim != 5:
         raise ValueError(f"queries: expected [B, N, R, H, F], got {queries.shape}")
@@ -170,6 +189,8 @@ def _check_shapes(
     }
     if query_slots is not None:
         expected["query_slots"] = (query_slots.shape, (b, n, r))
+    if query_starts is not None:
+        expected["query_starts"] = (query_starts.shape, (b, n, r))
     if prefix is not None:
         t = prefix.valid.shape[-1]
         expected["prefix.keys"] = (prefix.keys.shape, (b, t, j, f))

@@ -10,11 +10,11 @@ from jax.sharding import Mesh
 
 from perl_jax.attention import KeyValues, attend
 from perl_jax.mesh import num_shards, split_first_axis, take_within_shards
-from perl_jax.models.beside import Beside
 from perl_jax.models.cache import PromptCache, ResponseCache, of_layer
 from perl_jax.models.image_features import AddedFeatures
 from perl_jax.models.layers import Rotary, scan_layers, scan_layers_adding
 from perl_jax.models.policy import Remat
+from perl_jax.models.rows import Rows
 
 
 class DecoderLayer(Protocol):
@@ -86,47 +86,55 @@ class Decoder(nnx.Module):
         self,
         embeddings: jax.Array,
         positions: jax.Array,
-        prompt_valid: jax.Array,
-        valid: jax.Array,
+        rows: Rows,
+        prompts: tuple[int, int],
         remat: Remat = "none",
         mesh: Mesh | None = None,
         running: Sequence[jax.Array] | None = None,
         prompt_of: jax.Array | None = None,
         added: AddedFeatures | None = None,
-    ) -> tuple[jax.Array, jax.Array]:
+    ) -> jax.Array:
         """As `perl_jax.models.policy.Policy.read_with_responses`, with normalised hidden states.
 
-        Embeddings ``[blocks, tokens, D]`` and positions ``[3, blocks, tokens]`` hold prompts and
-        responses as `Beside` joins them; ``added`` holds what images add after layers. All tokens
-        pass a layer together: each of its matrices is gathered from other devices once, and its
-        gradient is complete when the layer is done.
+        Embeddings ``[S, W, D]`` and positions ``[3, S, W]`` are those of the flat tokens;
+        ``prompts`` are the number of all prompts and their padded length; ``added`` holds what
+        images add after layers. All tokens pass a layer together: each of its matrices is gathered
+        from other devices once, and its gradient is complete when the layer is done.
         """
-        shards, beside = num_shards(mesh), Beside.of(prompt_valid, valid, prompt_of, mesh)
-        (p, t), r = prompt_valid.shape, valid.shape[-1]
+        shards, (p, t) = num_shards(mesh), prompts
         rotary = self.rotary(positions, embeddings.dtype)
         prompt_slots = jnp.broadcast_to(jnp.arange(t)[None, None], (p, 1, t))
-        slots = jnp.broadcast_to(jnp.arange(r)[None, None], valid.shape)
+        slots = jnp.broadcast_to(jnp.arange(rows.starts.shape[-1]), rows.starts.shape)
 
         def apply(
             layer: DecoderLayer, number: jax.Array, x: jax.Array, table: Any, context: Any
         ) -> jax.Array:
-            rotary, prompt_slots, slots, prompt_valid, valid, prompt_of, rows = context
-            parts = (beside.split(part) for part in layer.project(x, rotary))
+            rotary, prompt_slots, slots, rows, prompt_of, shown = context
+            parts = (rows.in_rows(part, prompts, mesh) for part in layer.project(x, rotary))
             (prompt_q, q), (prompt_k, k), (prompt_v, v) = parts
-            read = KeyValues(prompt_k[:, None], prompt_v[:, None], prompt_valid[:, None])
-            prefix = KeyValues(prompt_k, prompt_v, prompt_valid)
+            prompt_held, held = rows.held(prompts)
+            read = KeyValues(prompt_k[:, None], prompt_v[:, None], prompt_held[:, None])
+            prefix = KeyValues(prompt_k, prompt_v, prompt_held)
             if prompt_of is not None:
                 prefix = KeyValues(*(take_within_shards(part, prompt_of, mesh) for part in prefix))
             of_prompt = attend(prompt_q[:, None], read, query_slots=prompt_slots, shards=shards)
-            own = attend(q, KeyValues(k, v, valid), prefix, query_slots=slots, shards=shards)
-            x = layer.finish(x, beside.join(of_prompt[:, 0], own))
+            own = attend(
+                q,
+                KeyValues(k, v, held),
+                prefix,
+                query_slots=slots,
+                query_starts=rows.starts,
+                shards=shards,
+            )
+            x = layer.finish(x, rows.from_rows(of_prompt[:, 0], own, mesh))
             if table is not None:
-                x = AddedFeatures(table, rows).add(number, x)
+                x = AddedFeatures(table, shown).add(number, x)
             return split_first_axis(x, mesh)
 
         x = split_first_axis(embeddings, mesh)
-        table, rows = added or (None, None)
-        context = (rotary, prompt_slots, slots, prompt_valid, valid, prompt_of, rows)
+        table, shown = added or (None, None)
+        rows = jax.tree.map(jnp.asarray, rows)
+        context = (rotary, prompt_slots, slots, rows, prompt_of, shown)
         if running is None:
 
             def plain(layer: DecoderLayer, x: jax.Array, number: jax.Array) -> Any:
@@ -135,7 +143,7 @@ class Decoder(nnx.Module):
             x, _ = scan_layers(self.layers, plain, x, jnp.arange(self.num_layers), remat)
         else:
             x = scan_layers_adding(self.layers, apply, x, table, context, running)
-        return beside.split(self.norm(x))
+        return self.norm(x)
 
     def extend(
         self,

@@ -14,6 +14,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
 from perl_jax.models.cache import CacheSizes, PromptCache, ResponseCache
+from perl_jax.models.rows import Rows
 from perl_jax.models.source import Source
 from perl_jax.types import ImagePatches, Prompt
 
@@ -201,27 +202,27 @@ class Policy(Protocol):
     def read_with_responses(
         self,
         prompts: PromptInputs,
-        tokens: jax.Array,
+        tokens: Array,
         start: Array,
-        valid: Array,
+        rows: Rows,
         remat: Remat = "none",
         mesh: Mesh | None = None,
         running: Sequence[jax.Array] | None = None,
         prompt_of: Array | None = None,
-    ) -> tuple[jax.Array, jax.Array]:
-        """Reads P prompts and O rows of N whole responses: ``[P, T, D]`` and ``[O, N, R, D]``.
+    ) -> jax.Array:
+        """Reads P prompts and N responses to each of O orders, as flat tokens: ``[S, W, D]``.
 
         Args:
             prompts: Their ``images`` have a leading axis of shards; see `encode_shards`.
             tokens: int ``[O, N, R]``.
             start: int ``[O]``, the position of a response's first token.
-            valid: bool ``[O, N, R]``, False at padding.
+            rows: Where the tokens stand.
             remat: What the backward pass recomputes.
             mesh: The devices over which P and O are split.
             running: Arrays to which the gradients of the text layers' parameters are added; see
                 `perl_jax.models.layers.scan_layers_adding`.
-            prompt_of: int ``[O]``, the prompt that a row responds to, counted within its shard.
-                None: O is P, and each row responds to the prompt of its number.
+            prompt_of: int ``[O]``, the prompt that an order asks, counted within its shard.
+                None: O is P, and each order asks the prompt of its number.
         """
 
     def decode(

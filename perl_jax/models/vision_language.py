@@ -10,12 +10,12 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from perl_jax.mesh import SHARD_AXES, split_first_axis
-from perl_jax.models.beside import Beside
 from perl_jax.models.cache import PromptCache, ResponseCache
 from perl_jax.models.image_features import ImageFeatures
 from perl_jax.models.layers import Linear
 from perl_jax.models.policy import Array, ImageInputs, PromptInputs, Remat
 from perl_jax.models.prompts import pack_prompts
+from perl_jax.models.rows import Rows
 from perl_jax.models.sizes import VisionLanguageConfig
 from perl_jax.models.source import Source
 from perl_jax.types import Prompt
@@ -97,31 +97,29 @@ class VisionLanguageModel(nnx.Module):
     def read_with_responses(
         self,
         prompts: PromptInputs,
-        tokens: jax.Array,
+        tokens: Array,
         start: Array,
-        valid: Array,
+        rows: Rows,
         remat: Remat = "none",
         mesh: Mesh | None = None,
         running: Sequence[jax.Array] | None = None,
         prompt_of: Array | None = None,
-    ) -> tuple[jax.Array, jax.Array]:
-        """Reads P prompts and O rows of N responses: ``[P, T, D]`` and ``[O, N, R, D]``."""
+    ) -> jax.Array:
+        """Reads prompts and the responses to them, as flat tokens: ``[S, W, D]``."""
         features = None
         if prompts.images is not None:
             features = self.encode_shards(prompts.images, remat, mesh)
-        beside = Beside.of(prompts.valid, valid, prompt_of, mesh)
         follow = jnp.asarray(start)[:, None, None] + jnp.arange(tokens.shape[-1])[None, None]
-        follow = jnp.broadcast_to(follow[None], (3, *tokens.shape))
-        no_rows = jnp.full(tokens.shape, -1, jnp.int32)
-        shown = _shown(features, beside.join(jnp.asarray(prompts.feature_rows), no_rows))
+        follow = jnp.broadcast_to(follow, tokens.shape)
+        no_features = jnp.full(tokens.shape, -1, jnp.int32)
+        shown = _shown(features, rows.flat(prompts.feature_rows, no_features, fill=-1))
         # One look-up for all: the gradient of the embeddings is then added up once.
-        x = self.embed(beside.join(jnp.asarray(prompts.tokens), tokens), shown)
-        positions = jax.vmap(beside.join)(jnp.asarray(prompts.positions), follow)
-        masks = (jnp.asarray(prompts.valid), jnp.asarray(valid))
+        x = self.embed(rows.flat(prompts.tokens, tokens), shown)
+        positions = jnp.stack([rows.flat(axis, follow) for axis in prompts.positions])
         asked = None if prompt_of is None else jnp.asarray(prompt_of)
-        added = None if shown is None else shown.added
+        (p, t), added = prompts.tokens.shape, None if shown is None else shown.added
         return self.text.read_with_responses(
-            x, positions, *masks, remat, mesh, running, asked, added
+            x, positions, rows, (p, t), remat, mesh, running, asked, added
         )
 
     def decode(

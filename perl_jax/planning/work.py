@@ -1,6 +1,7 @@
 """The work of a chip in one call of a program, and the number of calls in a step."""
 
 import inspect
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,13 +59,13 @@ def work_of(call: Call, config: TrainConfig, shards: int, *, vision_trained: boo
         return Work(steps * given["state"].tokens.size / shards, passes=steps, steps=steps)
     if call.name in ("score", "reference", "update"):
         batch = given["batch"]
-        (prompts, length), (orders, n, own) = batch.prompts.tokens.shape, batch.tokens.shape
+        (prompts, length), rows = batch.prompts.tokens.shape, batch.rows.starts.shape
         images = batch.prompts.images
         again = 0 if config.learner.remat == "none" else 1
         more = _BACKWARD + again if call.name == "update" else 0
         return Work(
-            tokens=(prompts * length + orders * n * own) / shards,
-            pairs=(prompts * length**2 + orders * n * own * (length + own)) / shards,
+            tokens=batch.rows.source.size / shards,
+            pairs=(prompts * length**2 + math.prod(rows) * (length + rows[-1])) / shards,
             patches=0 if images is None else images.patches.shape[1],
             passes=1 + more,
             image_passes=1 + more * vision_trained,

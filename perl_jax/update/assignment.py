@@ -6,12 +6,16 @@ from perl_jax.mesh import BatchSharding
 from perl_jax.types import Group
 
 
-def assign_groups(groups: Sequence[Group], sharding: BatchSharding) -> list[list[int]]:
+def assign_groups(
+    groups: Sequence[Group], sharding: BatchSharding, sizes: Sequence[int] | None = None
+) -> list[list[int]]:
     """Gives each shard the numbers of its groups, ascending; their counts differ by at most one.
 
     A group stays with the feed that holds its images as long as that feed has room; otherwise its
-    images must be moved. The result depends on the groups' feeds only, so all hosts assign alike.
+    images must be moved. Within this, the sums of the groups' ``sizes`` are even, by default their
+    counts. The result depends on feeds and sizes only, so all hosts assign alike.
     """
+    sizes = [1] * len(groups) if sizes is None else sizes
     least, more = divmod(len(groups), sharding.num_shards)
     room = [least + (shard < more) for shard in range(sharding.num_shards)]
     assigned: list[list[int]] = [[] for _ in room]
@@ -19,13 +23,15 @@ def assign_groups(groups: Sequence[Group], sharding: BatchSharding) -> list[list
     def place(number: int, candidates: Sequence[int]) -> bool:
         free = [shard for shard in candidates if len(assigned[shard]) < room[shard]]
         if free:
-            assigned[min(free, key=lambda shard: len(assigned[shard]))].append(number)
+            sums = {shard: sum(sizes[other] for other in assigned[shard]) for shard in free}
+            assigned[min(free, key=lambda shard: sums[shard])].append(number)
         return bool(free)
 
     left = [
         number
-        for number, group in enumerate(groups)
-        if group.feed is None or not place(number, sharding.shards_of_feed[group.feed])
+        for number in sorted(range(len(groups)), key=lambda number: -sizes[number])
+        if groups[number].feed is None
+        or not place(number, sharding.shards_of_feed[groups[number].feed])
     ]
     for number in left:
         place(number, range(sharding.num_shards))

@@ -42,12 +42,15 @@ def gather_groups(
     return all_groups, all_notes
 
 
-def move_images(groups: Sequence[Group], sharding: BatchSharding) -> tuple[Group, ...]:
+def move_images(
+    groups: Sequence[Group], sharding: BatchSharding, sizes: Sequence[int] | None = None
+) -> tuple[Group, ...]:
     """Sends images to the hosts whose devices work on their groups; all hosts must call it.
 
-    In the result each group has the feed that works on it, so `assign_groups` moves none again.
+    In the result each group has the feed that works on it, so `assign_groups` with the same
+    ``sizes`` moves none again.
     """
-    moved = groups_to_move(groups, assign_groups(groups, sharding), sharding)
+    moved = groups_to_move(groups, assign_groups(groups, sharding, sizes), sharding)
     result = list(groups)
     queues = [
         [number for number in sorted(moved) if groups[number].feed == feed]

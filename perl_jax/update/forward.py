@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
-from perl_jax.mesh import SHARD_AXES, fit_sharding, take_within_shards
+from perl_jax.mesh import SHARD_AXES, fit_sharding
 from perl_jax.models import Policy
 from perl_jax.models.policy import Array, Remat
 from perl_jax.objectives import token_logprobs
@@ -47,46 +47,45 @@ def response_logprobs(
     ``banned`` is bool ``[V]``. Gradients of the text layers are added to ``running``, see
     `perl_jax.models.layers.scan_layers_adding`.
     """
-    prompts, valid = batch.prompts, jnp.asarray(batch.valid)
-    # Token r is predicted where token r - 1 was read, the first one at the prompt's end.
-    tokens = jnp.asarray(batch.tokens)
-    hidden, own = model.read_with_responses(
-        prompts,
-        tokens[..., :-1],
+    rows, valid = batch.rows, jnp.asarray(batch.valid)
+    hidden = model.read_with_responses(
+        batch.prompts,
+        batch.tokens,
         batch.start,
-        valid[..., :-1],
+        rows,
         head.remat,
         head.mesh,
         running,
         batch.prompt_of,
     )
-    end = jnp.maximum(jnp.sum(prompts.valid, axis=-1) - 1, 0)
-    end = jnp.take_along_axis(hidden, end[:, None, None], axis=1)[:, None]  # [P, 1, 1, D]
-    if batch.prompt_of is not None:
-        end = take_within_shards(end, jnp.asarray(batch.prompt_of), head.mesh)
-    hidden = jnp.broadcast_to(end, (*tokens.shape[:2], 1, end.shape[-1]))
     hidden, unembedding = _split_for_slices(
-        jnp.concatenate([hidden, own], axis=2), model.unembedding, head.mesh
+        rows.predicting(hidden, head.mesh), model.unembedding, head.mesh
     )
-    logprobs, entropy = token_logprobs(
-        hidden, unembedding, tokens, temperature=head.temperature, banned=banned, chunk=head.chunk
+    scores = token_logprobs(
+        hidden,
+        unembedding,
+        rows.predicted(batch.tokens),
+        temperature=head.temperature,
+        banned=banned,
+        chunk=head.chunk,
     )
+    logprobs, entropy = (rows.of_responses(score, valid.shape) for score in scores)
     return jnp.where(valid, logprobs, 0.0), jnp.where(valid, entropy, 0.0)
 
 
 def _split_for_slices(
     hidden: jax.Array, unembedding: jax.Array, mesh: Mesh | None
 ) -> tuple[jax.Array, jax.Array]:
-    """Splits hidden states ``[O, N, R, D]`` and the unembedding for slices of the vocabulary.
+    """Splits hidden states ``[S, V, D]`` and the unembedding for slices of the vocabulary.
 
-    Slicing a split axis makes every device fetch all of it, so D is split instead, and R over the
+    Slicing a split axis makes every device fetch all of it, so D is split instead, and V over the
     tensor axis. The cast to the product's dtype halves the gradient, which stays in memory for the
     whole backward pass; each of its rows is a single product, so nothing is lost.
     """
     unembedding = unembedding.astype(hidden.dtype)
     if mesh is None:
         return hidden, unembedding
-    of_hidden = PartitionSpec(SHARD_AXES, None, "tensor", None)
+    of_hidden = PartitionSpec(SHARD_AXES, "tensor", None)
     of_rows = PartitionSpec(None, ("fsdp", "tensor"))
     constrain = jax.lax.with_sharding_constraint
     return (

@@ -24,10 +24,11 @@ from perl_jax.update.dealing import deal, groups_with_gradient, turns
 from perl_jax.update.exchange import move_images
 from perl_jax.update.forward import Head
 from perl_jax.update.kl_reward import PLACE, place_numbers, score_all, with_penalty
+from perl_jax.update.layout import spread
 from perl_jax.update.losses import Importance, policy_gradient_loss, supervised_loss
 from perl_jax.update.operations import forward_operations
 from perl_jax.update.optimizer import OptimizerConfig, learning_rate_schedule, make_optimizer
-from perl_jax.update.packing import MicroBatch, PackingConfig, Sizes, pack
+from perl_jax.update.packing import MicroBatch, PackingConfig, Sizes, num_read, pack
 from perl_jax.update.programs import Compile, Loss, Programs, jit, wait_for_all_but_last
 from perl_jax.update.state import Params, SplitPolicy, TrainState
 from perl_jax.update.stats import Stats
@@ -248,7 +249,7 @@ class Learner:
                     f"got the banned token {tokens[never][0]}"
                 )
         values = {"weights": token_weights(valid)}
-        groups = move_images(groups, self.sharding)
+        groups = self._moved(groups, responses)
         (tell,) = _told(activity, "update", 1)
         micro_batches = self._micro_batches(groups, responses, values, tell=tell)
         state, stats = self._update(state, micro_batches)
@@ -292,8 +293,8 @@ class Learner:
             batch, metrics = with_penalty(self.objective, batch, None, None)
             return batch, self._on_devices(metrics)
         (tell,) = _told(activity, "scoring", 1)
-        groups = move_images(batch.groups, self.sharding)
         responses, values = Responses(batch.tokens, batch.lengths), {PLACE: place_numbers(batch)}
+        groups = self._moved(batch.groups, responses)
         micro_batches = self._micro_batches(groups, responses, values, tell=tell)
         passes = [partial(self._score, params) for params in (state.params, reference)]
         old, before = score_all(batch, micro_batches, passes, fetch)
@@ -345,8 +346,9 @@ class Learner:
             }
             if batch.old is not None:
                 values["old"] = batch.old[part.worked]
-            groups = move_images([batch.groups[n] for n in part.worked], self.sharding)
-            found.append((groups, responses[part.worked], values))
+            of_part = responses[part.worked]
+            groups = self._moved([batch.groups[n] for n in part.worked], of_part)
+            found.append((groups, of_part, values))
         return found
 
     def _update(
@@ -397,14 +399,23 @@ class Learner:
         *,
         tell: Callable[[int, int], None] = lambda done, of: None,
     ) -> Iterator[MicroBatch]:
-        """The micro-batches of a mini-batch, each with equally many groups of every shard."""
-        assigned = assign_groups(groups, self.sharding)
+        """The micro-batches of a mini-batch, each with groups of every shard.
+
+        Groups are spread over shards and micro-batches so that both have like numbers of tokens:
+        a pass takes as long as its fullest shard.
+        """
+        sizes = _sizes(groups, responses)
+        assigned = assign_groups(groups, self.sharding, sizes)
         at_once = -(-self.config.packing.micro_groups // self.sharding.num_shards)
-        most = max(map(len, assigned))
-        for first in range(0, most, at_once):
-            tell(first // at_once, -(-most // at_once))
-            parts = [numbers[first : first + at_once] for numbers in assigned]
+        count = -(-max(map(len, assigned)) // at_once)
+        cut = [_cut(numbers, sizes, count) for numbers in assigned]
+        for number in range(count):
+            tell(number, count)
+            parts = [of_shard[number] for of_shard in cut]
             yield self._micro_batch((groups, responses, values), parts)
+
+    def _moved(self, groups: Sequence[Group], responses: Responses) -> tuple[Group, ...]:
+        return move_images(groups, self.sharding, _sizes(groups, responses))
 
     def _micro_batch(self, mini: MiniBatch, parts: Sequence[list[int]]) -> MicroBatch:
         """The groups of these numbers, by shard, as arrays on the devices."""
@@ -420,6 +431,20 @@ class Learner:
             return pack(members[shard], responses[numbers], of_shard, model, sizes)
 
         return self.sharding.put(pack_shard, MicroBatch.shard_axes)
+
+
+def _sizes(groups: Sequence[Group], responses: Responses) -> list[int]:
+    """The tokens that are read of each group and the responses to it."""
+    lengths = responses.lengths
+    return [num_read([group], of_group) for group, of_group in zip(groups, lengths, strict=True)]
+
+
+def _cut(numbers: Sequence[int], sizes: Sequence[int], count: int) -> list[list[int]]:
+    """A shard's groups in micro-batches of even sizes, the fullest first, as on every shard."""
+    of_groups = [sizes[number] for number in numbers]
+    parts = spread(of_groups, count, most=-(-len(numbers) // count))
+    parts.sort(key=lambda part: -sum(of_groups[place] for place in part))
+    return [[numbers[place] for place in part] for part in parts]
 
 
 def _told(activity: Activity, what: str, count: int) -> list[Callable[[int, int], None]]:

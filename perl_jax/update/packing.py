@@ -2,7 +2,8 @@
 
 A micro-batch holds whole groups, each in one shard, so that every distinct image is encoded once
 for all orders and rollouts that show it, and every prompt read once for all orders that ask it. The
-prompts of a shard are concatenated, and so are its orders.
+prompts of a shard are concatenated, and so are its orders. Their padded arrays hold numbers only:
+the policy reads the real tokens, by the places that `perl_jax.update.layout` gives them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,13 +13,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from perl_jax.buckets import AutoOptionalRungs, AutoRungs, Ladder, bucket
+from perl_jax.buckets import AutoOptionalRungs, AutoRungs, Ladder, OptionalRungs, bucket
 from perl_jax.mesh import first_axes
 from perl_jax.models import PolicyConfig
 from perl_jax.models.policy import Array, ImageSizes, PromptInputs
 from perl_jax.models.prompts import feature_rows, pad_prompts
+from perl_jax.models.rows import Rows
 from perl_jax.settings import Checked, Count
 from perl_jax.types import Group, ImagePatches, Responses
+from perl_jax.update.layout import Padded, RowShape, lay_out
 
 # The sizes for rows that are not known. Steps of up to 1.5 in length and 2 in patches.
 _ANY: dict[str, tuple[int, ...]] = {
@@ -46,6 +49,9 @@ class PackingConfig(Checked):
         images: Padded numbers of a shard's distinct images; empty: these follow from the batch.
         orders: Padded numbers of a shard's orders, and of its prompts where these are fewer;
             empty: they follow from the batch.
+        tokens: Padded numbers of tokens that a shard reads; empty: at most an eighth more than
+            those of the fullest shard.
+        predicted: Padded numbers of tokens that a shard predicts; empty: at most a quarter more.
     """
 
     micro_groups: Count = 4
@@ -54,6 +60,8 @@ class PackingConfig(Checked):
     patches: AutoRungs = "auto"
     images: AutoOptionalRungs = "auto"
     orders: AutoOptionalRungs = "auto"
+    tokens: OptionalRungs = ()
+    predicted: OptionalRungs = ()
 
     def rungs(self, ladder: str) -> tuple[int, ...]:
         """The sizes of a ladder; sizes for any rows if it is ``auto`` and was not fitted."""
@@ -72,6 +80,7 @@ class MicroBatch:
         start: int32 ``[O]``, the position of a response's first token.
         tokens: int32 ``[O, N, R]``, the responses.
         valid: bool ``[O, N, R]``, True at response tokens.
+        rows: Where the tokens of prompts and responses stand when they are read.
         values: float32 by name, what a loss needs: ``[O, N]`` or ``[O, N, R]``, 0 at padding.
         prompt_of: int32 ``[O]``, the prompt of an order, counted within its shard. None where no
             prompt is asked under several orders: prompt o is that of order o.
@@ -81,6 +90,7 @@ class MicroBatch:
     start: Array
     tokens: Array
     valid: Array
+    rows: Rows
     values: Mapping[str, Array]
     prompt_of: Array | None = None
 
@@ -100,6 +110,9 @@ class Sizes:
         prompt: The length of a prompt.
         response: The length of a response.
         images: Those of the images; None if no shard has any.
+        rows: The rows of the responses to an order.
+        tokens: The number of tokens that are read.
+        predicted: The number of tokens that are predicted.
     """
 
     orders: int
@@ -107,6 +120,9 @@ class Sizes:
     prompt: int
     response: int
     images: ImageSizes | None
+    rows: RowShape
+    tokens: int
+    predicted: int
 
     @classmethod
     def of(
@@ -122,9 +138,9 @@ class Sizes:
             ValueError: A prompt, a response or the images do not fit the ladders.
         """
 
-        def fit(ladder: str, size: int, what: str) -> int:
+        def fit(ladder: str, size: int, what: str, steps: int = 2) -> int:
             rungs = config.rungs(ladder)
-            return Ladder(ladder, rungs).fit(size, what) if rungs else bucket(size)
+            return Ladder(ladder, rungs).fit(size, what) if rungs else bucket(size, steps=steps)
 
         prompt = max(
             fit("prompt_lengths", len(prompt.tokens), f"group {group.id!r}: prompt length")
@@ -146,12 +162,31 @@ class Sizes:
                 num_patches=fit("patches", patches, "patches of a micro-batch"),
                 num_images=most if config.rungs("images") else None,
             )
+        response = fit("response_lengths", max(1, int(lengths.max())), "response length")
+        # The lengths of the responses to each shard's groups.
+        of_shards = np.split(lengths, np.cumsum([len(groups) for groups in shards])[:-1])
+        read = max(map(num_read, shards, of_shards))
+        predicted = max(int(of_shard.sum()) for of_shard in of_shards)
         return cls(
             orders=fit("orders", orders, "orders of a micro-batch"),
             prompts=prompts,
             prompt=prompt,
-            response=fit("response_lengths", max(1, int(lengths.max())), "response length"),
+            response=response,
             images=image_sizes,
+            rows=RowShape.of(_read(lengths).reshape(-1, lengths.shape[-1]), prompt, response),
+            tokens=fit("tokens", read, "tokens of a shard", steps=8),
+            predicted=fit("predicted", max(1, predicted), "response tokens of a shard", steps=4),
+        )
+
+    def padded(self, num_rollouts: int) -> Padded:
+        """These sizes, with N responses to an order."""
+        count = self.orders if self.prompts is None else self.prompts
+        return Padded(
+            (count, self.prompt),
+            (self.orders, num_rollouts, self.response),
+            self.rows,
+            self.tokens,
+            self.predicted,
         )
 
 
@@ -182,19 +217,43 @@ def pack(
             rows = np.pad(rows, [(0, 0), (0, 0), (0, sizes.response - rows.shape[-1])])
         return np.pad(rows, [(0, sizes.orders - len(rows)), *[(0, 0)] * (rows.ndim - 1)])
 
-    prompts, prompt_of, start = _pack_prompts(groups, sizes, model)
+    prompts, asked, start = _pack_prompts(groups, sizes, model)
+    rows = lay_out(
+        [len(prompt.tokens) for group in groups for prompt in group.prompts],
+        asked,
+        responses.lengths[index],
+        sizes.padded(responses.lengths.shape[-1]),
+    )
     held = {3: gather(responses.lengths) > 0, 4: gather(responses.valid)}
     return MicroBatch(
         prompts=prompts,
         start=start,
         tokens=np.where(held[4], gather(responses.tokens), 0).astype(np.int32),
         valid=held[4],
+        rows=rows,
         values={
             name: np.where(held[array.ndim], gather(array), 0).astype(np.float32)
             for name, array in values.items()
         },
-        prompt_of=prompt_of,
+        prompt_of=None if sizes.prompts is None else _padded(asked, sizes.orders),
     )
+
+
+def num_read(groups: Sequence[Group], lengths: np.ndarray) -> int:
+    """The tokens that are read of groups and responses of these lengths, ``[B, K, N]``.
+
+    The last token of a response is predicted, but not read.
+    """
+    prompts = sum(len(prompt.tokens) for group in groups for prompt in group.prompts)
+    return prompts + int(_read(lengths).sum())
+
+
+def _read(lengths: np.ndarray) -> np.ndarray:
+    return np.maximum(lengths - 1, 0)
+
+
+def _padded(numbers: Sequence[int], size: int) -> np.ndarray:
+    return np.pad(np.array(numbers, np.int32), (0, size - len(numbers)))
 
 
 def _asks_each_once(group: Group) -> bool:
@@ -215,7 +274,7 @@ def _check_orders(groups: Sequence[Group], lengths: np.ndarray) -> None:
 
 def _pack_prompts(
     groups: Sequence[Group], sizes: Sizes, model: PolicyConfig
-) -> tuple[PromptInputs, np.ndarray | None, np.ndarray]:
+) -> tuple[PromptInputs, list[int], np.ndarray]:
     """The concatenated prompts, those of the orders, and the positions where responses start."""
     images, rows_of, first = _distinct(groups), {}, 0
     for image in images:
@@ -237,15 +296,12 @@ def _pack_prompts(
     for group in groups:
         asked += [before + number for number in group.asked]
         before += len(group.prompts)
-    padded = np.pad(np.array(asked, np.int32), (0, sizes.orders - len(asked)))
-    start = np.zeros(sizes.orders, np.int32)
-    start[: len(asked)] = [prompts[number].next_position for number in asked]
-    prompt_of = None if sizes.prompts is None else padded
+    start = _padded([prompts[number].next_position for number in asked], sizes.orders)
     count = sizes.orders if sizes.prompts is None else sizes.prompts
     packed = None
     if sizes.images is not None:
         packed = jax.tree.map(lambda part: part[None], sizes.images.pack(images))
-    return pad_prompts(prompts, rows, (count, sizes.prompt), packed), prompt_of, start
+    return pad_prompts(prompts, rows, (count, sizes.prompt), packed), asked, start
 
 
 def _distinct(groups: Sequence[Group]) -> list[ImagePatches]:

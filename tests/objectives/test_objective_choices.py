@@ -96,7 +96,7 @@ def minimised(monkeypatch, objective):
         "sampled": OLD,
         **({"reference": REFERENCE} if objective.kl_coefficient and in_loss else {}),
     }
-    batch = MicroBatch(*[None] * 4, values=values)
+    batch = MicroBatch(*[None] * 5, values=values)
     return losses.policy_gradient_loss(
         None, batch, None, head=None, objective=objective, importance_cap=None
     )

@@ -180,7 +180,7 @@ def step_of(monkeypatch, objective, x):
     def loss(logprobs):
         entropy = jnp.zeros(logprobs.shape)
         monkeypatch.setattr(losses, "response_logprobs", lambda *_: (logprobs, entropy))
-        micro = MicroBatch(*[None] * 4, values=jax.tree.map(jnp.asarray, values))
+        micro = MicroBatch(*[None] * 5, values=jax.tree.map(jnp.asarray, values))
         return losses.policy_gradient_loss(
             None, micro, None, head=None, objective=objective, importance_cap=None
         )[0]

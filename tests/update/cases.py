@@ -49,8 +49,9 @@ OBJECTIVE = Objective(
 )
 # One padded size of each kind, so that all ways to cut a batch share one program.
 PACKING = PackingConfig(
-    prompt_lengths=(72,), response_lengths=(16,), patches=(512,), images=(12,), orders=(12,)
-)
+    prompt_lengths=(72,), response_lengths=(16,), patches=(512,), images=(12,), orders=(12,),
+    tokens=(1200,), predicted=(400,),
+)  # fmt: skip
 
 
 def write_small_checkpoint(path, **changes):

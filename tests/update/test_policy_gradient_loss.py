@@ -32,7 +32,7 @@ def loss(monkeypatch):
 
         @jax.jit
         def of(given):
-            batch = MicroBatch(None, None, None, None, given)
+            batch = MicroBatch(None, None, None, None, None, given)
             return losses.policy_gradient_loss(
                 None,
                 batch,

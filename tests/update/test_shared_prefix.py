@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from perl_jax.update.packing import Sizes
 from tests.update.cases import (
     PACKING,
     SharedPrefixCase,
@@ -27,13 +28,21 @@ def case(tmp_path_factory):
     return SharedPrefixCase(write_small_checkpoint(tmp_path_factory.mktemp("small")))
 
 
-@pytest.mark.parametrize("micro_groups", [1, 2, 4])
-def test_one_update_has_the_loss_and_the_gradients_of_separate_sequences(micro_groups, case):
+# With a far longer response to hold, several responses share a row of attention.
+SHARED_ROWS = {"response_lengths": (64,)}
+
+
+@pytest.mark.parametrize(
+    ("micro_groups", "changes"), [(1, {}), (2, {}), (4, {}), (2, SHARED_ROWS), (4, SHARED_ROWS)]
+)
+def test_one_update_has_the_loss_and_the_gradients_of_separate_sequences(
+    micro_groups, changes, case
+):
     learner = case.learner
     learner.config = replace(
         learner.config,
         updates_per_batch=1,
-        packing=replace(PACKING, micro_groups=micro_groups),
+        packing=replace(PACKING, micro_groups=micro_groups, **changes),
     )
     state = learner.init(case.policy, jax.random.key(0))
     gradients, stats = quiet_gradients(learner, state, case.batch)
@@ -88,6 +97,10 @@ def test_what_the_backward_pass_computes_again_does_not_change_the_gradients(rem
 
 
 def test_the_case_has_what_is_to_be_shown(case):
+    lengths, packing = case.batch.lengths, replace(PACKING, **SHARED_ROWS)
+    config = case.reference_model.config
+    assert Sizes.of([case.groups], lengths, PACKING, config).rows.count == 4
+    assert Sizes.of([case.groups], lengths, packing, config).rows.count < 4
     batch = case.batch
     assert [len(group.prompts) for group in case.groups] == [3, 2, 3, 2]
     assert len({image.grid for group in case.groups for image in group.images}) >= 6
