@@ -48,6 +48,10 @@ def get_config() -> ConfigDict:
             "response_lengths": (48,),
             "patches": (16 * GROUPS,),
             "images": (4 * GROUPS,),
+            # Few groups inform towards the end. Each size is a program, which takes longer to
+            # compile here than to run.
+            "tokens": (112 * GROUPS, 224 * GROUPS, 448 * GROUPS, 768 * GROUPS),
+            "predicted": (72 * GROUPS, 144 * GROUPS, 288 * GROUPS, 576 * GROUPS),
         }
     }
     config.optimizer = {"learning_rate": 2e-4, "warmup_updates": 2, "weight_decay": 0.0}

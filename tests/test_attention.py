@@ -39,13 +39,15 @@ def arrays():
     return normal(B, N, R, H, F), own, prefix, jnp.asarray(rng.integers(0, S, (B, N, R)))
 
 
-def expected(queries, own, prefix, slots):
+def expected(queries, own, prefix, slots, starts=None):
     out = np.zeros(queries.shape)
     for b in range(B):
         for n in range(N):
             allowed = np.broadcast_to(own.valid[b, n], (R, S))
             if slots is not None:
                 allowed = allowed & (np.arange(S) <= np.asarray(slots)[b, n, :, None])
+            if starts is not None:
+                allowed = allowed & (np.arange(S) >= np.asarray(starts)[b, n, :, None])
             keys, values = own.keys[b, n], own.values[b, n]
             if prefix is not None:
                 keys = np.concatenate([prefix.keys[b], keys])
@@ -64,6 +66,19 @@ def test_each_row_attends_to_its_prefix_and_its_own_past(with_prefix, causal, ar
     slots = slots if causal else None
     got = attend(queries, own, prefix, query_slots=slots)
     np.testing.assert_allclose(got, expected(queries, own, prefix, slots), atol=1e-5)
+
+
+@pytest.mark.parametrize("room", [None, 3])
+def test_a_query_attends_to_nothing_before_its_start(room, arrays, monkeypatch):
+    queries, own, prefix, slots = arrays
+    if room:
+        monkeypatch.setattr(attention, "_MAX_SCORES_CPU", room * B * N * H * (S + T))
+    starts = jnp.maximum(slots - 2, 0)
+    assert (starts > 0).any()
+    got = attend(queries, own, prefix, query_slots=slots, query_starts=starts)
+    np.testing.assert_allclose(got, expected(queries, own, prefix, slots, starts), atol=1e-5)
+    with pytest.raises(ValueError, match=r"query_starts: expected \(2, 3, 4\), got \(2, 3, 3\)"):
+        attend(queries, own, prefix, query_slots=slots, query_starts=starts[..., :3])
 
 
 def test_blocks_of_queries_change_neither_the_values_nor_the_gradients(arrays, monkeypatch):

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from perl_jax.mesh import split_first_axis, take_within_shards
+from perl_jax.mesh import split_first_axis
 
 Array = jax.Array | np.ndarray
 
@@ -105,8 +105,8 @@ class Rows:
     def predicting(self, x: jax.Array, mesh: Mesh | None) -> jax.Array:
         """The flat tokens ``[S, W, D]`` at which responses' tokens are predicted: ``[S, V, D]``."""
         read_at = jnp.maximum(jnp.asarray(self.read_at), 0)
-        taken = take_within_shards(x.reshape(-1, *x.shape[2:]), read_at.reshape(-1), mesh)
-        return taken.reshape(*read_at.shape, *x.shape[2:])
+        take = jax.vmap(lambda part, at: part.at[at].get(mode="promise_in_bounds"))
+        return split_first_axis(take(x, read_at), mesh)
 
     def predicted(self, tokens: Array) -> jax.Array:
         """The predicted tokens ``[S, V]`` of responses ``[S * O, N, R]``; 0 at padding."""

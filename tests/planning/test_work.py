@@ -51,8 +51,9 @@ def test_work_of_a_chip_is_that_of_its_shard(recorder, config):
     # Two places of two rollouts, four steps.
     assert (work("decode").tokens, work("decode").passes, work("decode").steps) == (16, 4, 4)
     # Four orders, each with two responses of eight tokens; the weights are read three times.
+    # 34 tokens of a prompt are real, and the last token of a response is not read.
     update, scored = work("update"), work("reference")
-    assert update.tokens == scored.tokens == 4 * (40 + 2 * 8)
+    assert update.tokens == scored.tokens == 4 * (34 + 2 * 7)
     assert update.pairs == 4 * (40**2 + 2 * 8 * (40 + 8))
     assert (update.passes, update.image_passes, scored.passes) == (3, 3, 1)
     assert work("compact") is None

@@ -39,6 +39,18 @@ def test_fewer_groups_than_shards_leave_some_without():
     assert assign_groups([], TWO_HOSTS) == [[], [], [], []]
 
 
+def test_shards_have_like_numbers_of_tokens():
+    groups = groups_of(*[None] * 8)
+    sizes = [10, 80, 20, 70, 30, 60, 40, 50]
+    assigned = assign_groups(groups, TWO_HOSTS, sizes)
+    assert [sum(sizes[number] for number in numbers) for numbers in assigned] == [90] * 4
+    # Images stay, and the shards of each host are even.
+    held = groups_of(0, 0, 0, 0, 1, 1, 1, 1)
+    assigned = assign_groups(held, TWO_HOSTS, sizes)
+    assert groups_to_move(held, assigned, TWO_HOSTS) == {}
+    assert [sum(sizes[number] for number in numbers) for numbers in assigned] == [90] * 4
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_every_group_has_one_shard_and_no_shard_two_more_than_another(seed):
     rng = np.random.default_rng(seed)

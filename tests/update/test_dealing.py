@@ -183,7 +183,7 @@ def test_gradients_are_those_of_the_parts_with_the_weights_of_all_their_groups()
     advantages = np.array([1.0, 0, 2, 4, 0, 8, 16])
     batch = batch_of(advantages)
     made = reinforced(Scripted(2, 1), batch)
-    assert [ids for ids, _ in made] == [("0", "2", "3"), ("5", "6")]
+    assert [tuple(sorted(ids)) for ids, _ in made] == [("0", "2", "3"), ("5", "6")]
     # Group 1 counts with the first part, group 4 with the second.
     for (_, gradient), rows in zip(made, ([0, 1, 2, 3], [4, 5, 6]), strict=True):
         weights = token_weights(batch.mask[rows])
@@ -194,7 +194,7 @@ def test_gradients_are_those_of_the_parts_with_the_weights_of_all_their_groups()
 def test_a_full_batch_has_the_parts_that_follow_one_another():
     made = reinforced(Scripted(2, 2), batch_of([1, 1, 1, 1, 1, 1]))
     first, second = ("0", "1", "2"), ("3", "4", "5")
-    assert [ids for ids, _ in made] == [first, second, second, first]
+    assert [tuple(sorted(ids)) for ids, _ in made] == [first, second, second, first]
 
 
 @pytest.mark.parametrize(

@@ -186,7 +186,8 @@ def test_shards_of_prompts_that_are_asked_once_follow_those_that_are_not(groups,
 
 def test_a_micro_batch_that_is_not_full_has_the_shapes_of_a_full_one(groups, responses, model):
     """What remains of a part that micro-batches do not divide compiles nothing."""
-    config = dataclasses.replace(CONFIG, patches=(512,), images=(8,), orders=(10,))
+    fixed = {"patches": (512,), "images": (8,), "orders": (10,)}
+    config = dataclasses.replace(CONFIG, **fixed, tokens=(300,), predicted=(40,))
 
     def shapes(numbers):
         chosen = [groups[number] for number in numbers]

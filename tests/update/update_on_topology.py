@@ -20,6 +20,7 @@ from perl_jax.models.policy import PromptInputs
 from perl_jax.objectives import Objective
 from perl_jax.types import ImagePatches
 from perl_jax.update.forward import Head
+from perl_jax.update.layout import Padded, RowShape, lay_out
 from perl_jax.update.losses import policy_gradient_loss
 from perl_jax.update.packing import MicroBatch
 from perl_jax.update.programs import Programs
@@ -28,6 +29,14 @@ from tests.models.published import published_config
 
 PROMPT, ROLLOUTS, RESPONSE = 1152, 6, 300
 IMAGES, GRID, PATCHES = 3, (28, 48), 4096  # three images of 336 tokens each
+
+PLACES = Padded(
+    (1, PROMPT),
+    (1, ROLLOUTS, RESPONSE),
+    RowShape(ROLLOUTS, RESPONSE),
+    tokens=PROMPT + ROLLOUTS * RESPONSE,
+    predicted=ROLLOUTS * RESPONSE,
+)
 
 BYTES = {"f32": 4, "bf16": 2, "s32": 4, "u32": 4, "pred": 1}
 COLLECTIVE = re.compile(
@@ -87,6 +96,7 @@ def one_shard(config):
         start=np.zeros(1, np.int32),
         tokens=of_token.astype(np.int32),
         valid=of_token == 0,
+        rows=lay_out([PROMPT], [0], np.full((1, ROLLOUTS), RESPONSE), PLACES),
         values={
             **dict.fromkeys(("weights", "sampled", "reference"), of_token),
             "advantages": np.zeros((1, ROLLOUTS), np.float32),
