@@ -11,9 +11,9 @@ import numpy as np
 from perl_jax.buckets import bucket
 from perl_jax.models.rows import Rows
 
-# Rows with several responses each have to save half of the pairs of tokens that attention compares
-# in a row for each response. Lengths vary from step to step, and every shape is a program.
-_WORTH = 2
+# Rows with several responses each have to save a third of the pairs of tokens that attention
+# compares in a row for each response. Lengths vary from step to step, and every shape is a program.
+_WORTH = 1.5
 
 
 @dataclass(frozen=True)

@@ -423,7 +423,7 @@ class Learner:
         model = self.model_config
         members = [[groups[number] for number in numbers] for numbers in parts]
         lengths = responses.lengths[list(chain(*parts))]
-        sizes = Sizes.of(members, lengths, self.config.packing, model)
+        sizes = Sizes.of(members, lengths, self.config.packing, model, responses.lengths)
 
         def pack_shard(shard: int) -> MicroBatch:
             numbers = parts[shard]

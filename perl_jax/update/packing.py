@@ -131,8 +131,12 @@ class Sizes:
         lengths: np.ndarray,
         config: PackingConfig,
         model: PolicyConfig,
+        every: np.ndarray | None = None,
     ) -> "Sizes":
         """The sizes that hold the groups of each shard and all response lengths.
+
+        ``every`` holds the lengths, ``[B, K, N]``, of the mini-batch that this is a part of: its
+        parts have rows of one shape, as each shape is a program.
 
         Raises:
             ValueError: A prompt, a response or the images do not fit the ladders.
@@ -162,7 +166,8 @@ class Sizes:
                 num_patches=fit("patches", patches, "patches of a micro-batch"),
                 num_images=most if config.rungs("images") else None,
             )
-        response = fit("response_lengths", max(1, int(lengths.max())), "response length")
+        every = lengths if every is None else every
+        response = fit("response_lengths", max(1, int(every.max())), "response length")
         # The lengths of the responses to each shard's groups.
         of_shards = np.split(lengths, np.cumsum([len(groups) for groups in shards])[:-1])
         read = max(map(num_read, shards, of_shards))
@@ -173,7 +178,7 @@ class Sizes:
             prompt=prompt,
             response=response,
             images=image_sizes,
-            rows=RowShape.of(_read(lengths).reshape(-1, lengths.shape[-1]), prompt, response),
+            rows=RowShape.of(_read(every).reshape(-1, every.shape[-1]), prompt, response),
             tokens=fit("tokens", read, "tokens of a shard", steps=8),
             predicted=fit("predicted", max(1, predicted), "response tokens of a shard", steps=4),
         )

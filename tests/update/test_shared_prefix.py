@@ -28,12 +28,13 @@ def case(tmp_path_factory):
     return SharedPrefixCase(write_small_checkpoint(tmp_path_factory.mktemp("small")))
 
 
-# With a far longer response to hold, several responses share a row of attention.
-SHARED_ROWS = {"response_lengths": (64,)}
+# Two responses share a row of attention in `PACKING`. With no longer rows than the longest needs,
+# each has its own; with far longer ones, all share one.
+APART, ALL_IN_ONE = ({"response_lengths": (length,)} for length in (13, 64))
 
 
 @pytest.mark.parametrize(
-    ("micro_groups", "changes"), [(1, {}), (2, {}), (4, {}), (2, SHARED_ROWS), (4, SHARED_ROWS)]
+    ("micro_groups", "changes"), [(1, {}), (2, {}), (4, {}), (2, APART), (4, ALL_IN_ONE)]
 )
 def test_one_update_has_the_loss_and_the_gradients_of_separate_sequences(
     micro_groups, changes, case
@@ -97,10 +98,12 @@ def test_what_the_backward_pass_computes_again_does_not_change_the_gradients(rem
 
 
 def test_the_case_has_what_is_to_be_shown(case):
-    lengths, packing = case.batch.lengths, replace(PACKING, **SHARED_ROWS)
-    config = case.reference_model.config
-    assert Sizes.of([case.groups], lengths, PACKING, config).rows.count == 4
-    assert Sizes.of([case.groups], lengths, packing, config).rows.count < 4
+    lengths, config = case.batch.lengths, case.reference_model.config
+    counts = [
+        Sizes.of([case.groups], lengths, replace(PACKING, **changes), config).rows.count
+        for changes in (APART, {}, ALL_IN_ONE)
+    ]
+    assert counts == [4, 2, 1]
     batch = case.batch
     assert [len(group.prompts) for group in case.groups] == [3, 2, 3, 2]
     assert len({image.grid for group in case.groups for image in group.images}) >= 6
