@@ -1,9 +1,11 @@
-"""Assigns the groups of a mini-batch to shards."""
+"""Assigns the groups of a mini-batch to shards and to micro-batches."""
 
 from collections.abc import Sequence
 
 from perl_jax.mesh import BatchSharding
-from perl_jax.types import Group
+from perl_jax.types import Group, Responses
+from perl_jax.update.layout import spread
+from perl_jax.update.packing import num_read
 
 
 def assign_groups(
@@ -27,12 +29,11 @@ def assign_groups(
             assigned[min(free, key=lambda shard: sums[shard])].append(number)
         return bool(free)
 
-    left = [
-        number
-        for number in sorted(range(len(groups)), key=lambda number: -sizes[number])
-        if groups[number].feed is None
-        or not place(number, sharding.shards_of_feed[groups[number].feed])
-    ]
+    left = []
+    for number in sorted(range(len(groups)), key=lambda number: -sizes[number]):
+        feed = groups[number].feed
+        if feed is None or not place(number, sharding.shards_of_feed[feed]):
+            left.append(number)
     for number in left:
         place(number, range(sharding.num_shards))
     return [sorted(numbers) for numbers in assigned]
@@ -49,3 +50,20 @@ def groups_to_move(
         for number in assigned[shard]
         if groups[number].feed not in (None, feed)
     }
+
+
+def tokens_of(groups: Sequence[Group], responses: Responses) -> list[int]:
+    """The tokens that are read of each group and of the responses to it."""
+    lengths = responses.lengths
+    return [num_read([group], of_group) for group, of_group in zip(groups, lengths, strict=True)]
+
+
+def cut(numbers: Sequence[int], sizes: Sequence[int], count: int) -> list[list[int]]:
+    """A shard's groups in ``count`` micro-batches of even sizes, the fullest first.
+
+    Every shard has its fullest ones first, as the fullest shard decides how large a pass is.
+    """
+    of_groups = [sizes[number] for number in numbers]
+    parts = spread(of_groups, count, most=-(-len(numbers) // count))
+    parts.sort(key=lambda part: -sum(of_groups[place] for place in part))
+    return [[numbers[place] for place in part] for part in parts]

@@ -19,16 +19,15 @@ from perl_jax.objectives import Objective
 from perl_jax.objectives.aggregation import check_aggregation, token_weights
 from perl_jax.settings import Checked, Count, Dtype, Positive
 from perl_jax.types import Group, Responses, TrainBatch
-from perl_jax.update.assignment import assign_groups
+from perl_jax.update.assignment import assign_groups, cut, tokens_of
 from perl_jax.update.dealing import deal, groups_with_gradient, turns
 from perl_jax.update.exchange import move_images
 from perl_jax.update.forward import Head
 from perl_jax.update.kl_reward import PLACE, place_numbers, score_all, with_penalty
-from perl_jax.update.layout import spread
 from perl_jax.update.losses import Importance, policy_gradient_loss, supervised_loss
 from perl_jax.update.operations import forward_operations
 from perl_jax.update.optimizer import OptimizerConfig, learning_rate_schedule, make_optimizer
-from perl_jax.update.packing import MicroBatch, PackingConfig, Sizes, num_read, pack
+from perl_jax.update.packing import MicroBatch, PackingConfig, Sizes, pack
 from perl_jax.update.programs import Compile, Loss, Programs, jit, wait_for_all_but_last
 from perl_jax.update.state import Params, SplitPolicy, TrainState
 from perl_jax.update.stats import Stats
@@ -404,18 +403,18 @@ class Learner:
         Groups are spread over shards and micro-batches so that both have like numbers of tokens:
         a pass takes as long as its fullest shard.
         """
-        sizes = _sizes(groups, responses)
+        sizes = tokens_of(groups, responses)
         assigned = assign_groups(groups, self.sharding, sizes)
         at_once = -(-self.config.packing.micro_groups // self.sharding.num_shards)
         count = -(-max(map(len, assigned)) // at_once)
-        cut = [_cut(numbers, sizes, count) for numbers in assigned]
+        of_shards = [cut(numbers, sizes, count) for numbers in assigned]
         for number in range(count):
             tell(number, count)
-            parts = [of_shard[number] for of_shard in cut]
+            parts = [of_shard[number] for of_shard in of_shards]
             yield self._micro_batch((groups, responses, values), parts)
 
     def _moved(self, groups: Sequence[Group], responses: Responses) -> tuple[Group, ...]:
-        return move_images(groups, self.sharding, _sizes(groups, responses))
+        return move_images(groups, self.sharding, tokens_of(groups, responses))
 
     def _micro_batch(self, mini: MiniBatch, parts: Sequence[list[int]]) -> MicroBatch:
         """The groups of these numbers, by shard, as arrays on the devices."""
@@ -431,20 +430,6 @@ class Learner:
             return pack(members[shard], responses[numbers], of_shard, model, sizes)
 
         return self.sharding.put(pack_shard, MicroBatch.shard_axes)
-
-
-def _sizes(groups: Sequence[Group], responses: Responses) -> list[int]:
-    """The tokens that are read of each group and the responses to it."""
-    lengths = responses.lengths
-    return [num_read([group], of_group) for group, of_group in zip(groups, lengths, strict=True)]
-
-
-def _cut(numbers: Sequence[int], sizes: Sequence[int], count: int) -> list[list[int]]:
-    """A shard's groups in micro-batches of even sizes, the fullest first, as on every shard."""
-    of_groups = [sizes[number] for number in numbers]
-    parts = spread(of_groups, count, most=-(-len(numbers) // count))
-    parts.sort(key=lambda part: -sum(of_groups[place] for place in part))
-    return [[numbers[place] for place in part] for part in parts]
 
 
 def _told(activity: Activity, what: str, count: int) -> list[Callable[[int, int], None]]:

@@ -5,7 +5,7 @@ import pytest
 
 from perl_jax.mesh import BatchSharding
 from perl_jax.types import Group, Prompt
-from perl_jax.update.assignment import assign_groups, groups_to_move
+from perl_jax.update.assignment import assign_groups, cut, groups_to_move
 
 PROMPT = Prompt(np.zeros(1, np.int32), np.zeros((3, 1), np.int32), 0)
 TWO_HOSTS = BatchSharding(((0, 1), (2, 3)), (0, 1), host=0)
@@ -49,6 +49,14 @@ def test_shards_have_like_numbers_of_tokens():
     assigned = assign_groups(held, TWO_HOSTS, sizes)
     assert groups_to_move(held, assigned, TWO_HOSTS) == {}
     assert [sum(sizes[number] for number in numbers) for numbers in assigned] == [90] * 4
+
+
+def test_micro_batches_of_a_shard_are_even_and_the_fullest_is_first():
+    sizes = {3: 50, 5: 40, 7: 30}
+    of_numbers = [sizes.get(number, 0) for number in range(10)]
+    assert cut([3, 5, 7], of_numbers, 2) == [[5, 7], [3]]
+    assert cut([3, 5], of_numbers, 2) == [[5], [3]]
+    assert cut([3], of_numbers, 2) == [[3], []]
 
 
 @pytest.mark.parametrize("seed", range(5))
