@@ -55,7 +55,7 @@ def test_micro_batches_of_a_shard_are_even_and_the_fullest_is_first():
     sizes = {3: 50, 5: 40, 7: 30}
     of_numbers = [sizes.get(number, 0) for number in range(10)]
     assert cut([3, 5, 7], of_numbers, 2) == [[5, 7], [3]]
-    assert cut([3, 5], of_numbers, 2) == [[5], [3]]
+    assert cut([3, 5], of_numbers, 2) == [[3], [5]]
     assert cut([3], of_numbers, 2) == [[3], []]
 
 
