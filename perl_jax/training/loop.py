@@ -1,5 +1,6 @@
 """The loop of a run, for both kinds of training: step, log, evaluate, save, stop."""
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -20,6 +21,8 @@ from perl_jax.training.display.throughput import Throughput
 from perl_jax.training.workdir import Preemption
 from perl_jax.update.learner import Learner
 from perl_jax.update.state import TrainState
+
+logger = logging.getLogger(__name__)
 
 _Accuracy = Annotated[float, Interval(gt=0, le=1), Expects("a share above 0 or None")]
 
@@ -233,16 +236,27 @@ class Loop:
         metrics |= report.metrics()
         metrics["perf/evaluation_seconds"] = time.perf_counter() - start
         progression.after, progression.evaluated = report.summary(), step
-        accuracy = metrics["eval/accuracy"]
+        self._compare(step, metrics.get("eval/accuracy"), progression)
+        self.write(step, metrics)
+
+    def _compare(self, step: int, accuracy: float | None, progression: Progression) -> None:
+        """Compares an evaluation with the best one so far."""
+        if accuracy is None:
+            logger.warning(
+                "step %d: no held-out answer could be graded (eval/unscored), so that the "
+                "evaluation has no accuracy and does not count; look at reward.deadline, and at "
+                "the answers of data.held_out",
+                step,
+            )
+            return
         better = accuracy > progression.best
         progression.since_best = 0 if better else progression.since_best + 1
         progression.best = max(accuracy, progression.best)
-        self.write(step, metrics)
 
     def _save(self, state: TrainState, step: int, progression: Progression, *, force: bool) -> None:
         host = {"stepper": self.stepper.host_state(), "progression": asdict(progression)}
-        # An older evaluation does not describe this step.
-        metric = progression.after["accuracy"] if progression.evaluated == step else None
+        # An older evaluation does not describe this step, and one without grades has no accuracy.
+        metric = progression.after.get("accuracy") if progression.evaluated == step else None
         self.checkpoints.save(step, state, host, metric=metric, force=force)
 
     def _check(self, step: int, skipped: int, gap: float) -> None:

@@ -82,16 +82,16 @@ class Saved:
 
 
 class Report:
-    """An evaluation with this accuracy."""
+    """An evaluation with this accuracy; None: nothing could be graded."""
 
-    def __init__(self, accuracy: float) -> None:
-        self.accuracy = accuracy
+    def __init__(self, accuracy: float | None) -> None:
+        self._known = {} if accuracy is None else {"accuracy": accuracy}
 
     def metrics(self) -> dict[str, float]:
-        return {"eval/accuracy": self.accuracy}
+        return {f"eval/{name}": value for name, value in self._known.items()}
 
     def summary(self) -> dict[str, float]:
-        return {"accuracy": self.accuracy}
+        return self._known
 
 
 @dataclass
@@ -99,7 +99,7 @@ class Scripted:
     """A loop and all that it tells.
 
     Attributes:
-        accuracies: What evaluations find, in turn; None: nothing is held out.
+        accuracies: What evaluations find, in turn, None: no grade; None: nothing is held out.
         stopped_after: The step after which the run is asked to stop.
         rows: The metrics that were logged, by step.
         evaluated: The policies that were evaluated.
@@ -109,7 +109,7 @@ class Scripted:
     """
 
     stepper: Stepper = field(default_factory=Stepper)
-    accuracies: Sequence[float] | None = None
+    accuracies: Sequence[float | None] | None = None
     stopped_after: int | None = None
     saved: Saved = field(default_factory=Saved)
     rows: dict[int, dict[str, float]] = field(default_factory=dict)

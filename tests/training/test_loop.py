@@ -106,6 +106,16 @@ def test_the_best_accuracy_and_the_evaluations_since_are_remembered():
     assert [one["evaluated"] for one in saved] == [1, 2, 3]
 
 
+def test_an_evaluation_without_grades_is_told_and_does_not_count(caplog):
+    scripted = Scripted(accuracies=[None, 0.5, None, None, 0.75])
+    outcome = run(scripted, evaluate_every=1, early_stop=EarlyStop(patience=1))
+    assert (outcome.step, outcome.progression.best) == (4, 0.75)
+    assert scripted.saved.metrics == {1: 0.5, 2: None, 3: None, 4: 0.75}
+    assert outcome.progression.before == {}
+    told = [line for line in caplog.messages if "no held-out answer could be graded" in line]
+    assert [line.partition(":")[0] for line in told] == ["step 0", "step 2", "step 3"]
+
+
 def test_the_last_step_is_saved_whether_it_is_due_or_not():
     scripted = Scripted()
     run(scripted)
