@@ -69,9 +69,13 @@ class Saved:
     forced: list[int] = field(default_factory=list)
     hosts: dict[int, Any] = field(default_factory=dict)
     waited: int = 0
+    protected: list[tuple[int, ...]] = field(default_factory=list)
 
-    def save(self, step: int, arrays: Any, host: Any, *, metric: Any, force: bool) -> bool:
+    def save(
+        self, step: int, arrays: Any, host: Any, *, metric: Any, force: bool, protected: Any
+    ) -> bool:
         assert number_of(arrays) == step
+        self.protected.append(tuple(protected))
         self.steps.append(step)
         self.metrics[step], self.hosts[step] = metric, host
         self.forced += [step] * force

@@ -134,7 +134,9 @@ def test_a_step_that_names_files_outside_of_it_is_not_fetched(url, staging, tmp_
         save(checkpoints, 1)
     folder = RemoteFolder(url)
     marker = json.loads(folder.read(f"1/{COMPLETE}"))
-    folder.write(f"1/{COMPLETE}", json.dumps({**marker, "files": {**marker["files"], name: 1}}).encode())
+    folder.write(
+        f"1/{COMPLETE}", json.dumps({**marker, "files": {**marker["files"], name: 1}}).encode()
+    )
     with (
         opened(url, tmp_path / "other" / "staging") as checkpoints,
         pytest.raises(CheckpointError, match=r"expected names of files below it; got '1/.*outside"),
