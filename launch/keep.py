@@ -50,6 +50,9 @@ def restore(directory: Path, url: str) -> int:
     store, place = fsspec.core.url_to_fs(url)
     count = 0
     for name in sorted(_sizes(store, place)):
+        # Whoever may write to the bucket may not write elsewhere on this host.
+        if not set(name.split("/")).isdisjoint({"", ".", ".."}):
+            raise ValueError(f"{url}: expected names of files below it; got {name!r}")
         target = directory / name
         if not name.startswith("export") and not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)

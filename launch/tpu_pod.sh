@@ -65,7 +65,6 @@ keep=${bucket%/}/$name
 where=(--zone="$zone")
 [[ -z $project ]] || where+=(--project="$project")
 where+=(--quiet)
-archive=${TMPDIR:-/tmp}/perl_jax-$name.tar.gz
 settings=(--config.checkpoint.directory="$keep/checkpoints" ${overrides[@]+"${overrides[@]}"})
 
 on_tpu() { run gcloud compute tpus tpu-vm "$@" "${where[@]}"; }
@@ -194,9 +193,14 @@ install() {
   setup+="; command -v uv >/dev/null || python3 -m pip install --quiet --user uv"
   setup+="; uv venv --quiet --allow-existing --python 3.11 .venv"
   setup+="; uv pip install --quiet --python .venv/bin/python --editable '.[tpu,gcs]'"
-  run bash "$root/launch/pack.sh" "$archive" &&
-    on_tpu scp "$archive" "$name:perl_jax.tar.gz" --worker=all &&
-    remote "$setup"
+  # Nobody else on this machine can have put anything there.
+  local directory=${TMPDIR:-/tmp}/perl_jax.XXXXXX status=0
+  [[ -n $dry_run ]] || directory=$(mktemp -d "$directory") || return 1
+  run bash "$root/launch/pack.sh" "$directory/$name.tar.gz" &&
+    on_tpu scp "$directory/$name.tar.gz" "$name:perl_jax.tar.gz" --worker=all &&
+    remote "$setup" || status=$?
+  [[ -n $dry_run ]] || rm -rf "$directory"
+  return "$status"
 }
 
 worker() { # worker ACTION [ARGUMENT...]

@@ -14,7 +14,7 @@ from typing import Any
 from perl_jax.legible import legible
 from perl_jax.overrides import open_config, split_overrides, written
 
-_ERRORS = (FloatingPointError, ImportError, OSError, TypeError, ValueError)
+_ERRORS = (FloatingPointError, ImportError, MemoryError, OSError, TypeError, ValueError)
 _NONE: Mapping[str, str] = {}
 
 

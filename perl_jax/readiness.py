@@ -11,7 +11,7 @@ import numpy as np
 from etils import epath
 
 from perl_jax import hosts
-from perl_jax.config import RunConfig, TrainConfig
+from perl_jax.config import RunConfig, TrainConfig, WarmstartConfig
 from perl_jax.data.sources.source import BadRow, Source
 from perl_jax.data.survey import (
     Rows,
@@ -20,7 +20,9 @@ from perl_jax.data.survey import (
     read_example,
     row_name,
 )
+from perl_jax.hub import resolve_directory
 from perl_jax.permutation import Rules, rule_for, rules_from_config
+from perl_jax.processing.files import read_json
 from perl_jax.rewards import Grader, ResponseRows, RewardConfig, UserFunctions
 from perl_jax.storage import RemoteFolder
 from perl_jax.training.checkpoint.mirror import is_mirrored
@@ -30,6 +32,7 @@ from perl_jax.update.optimizer import learning_rate_schedule
 logger = logging.getLogger(__name__)
 
 _SHOWN = 3
+_CONTEXT = "max_position_embeddings"
 # Rows whose sources are looked at where they are not surveyed.
 _LOOKED_AT = 128
 # The share of bad rows among those looked at varies by chance.
@@ -108,6 +111,7 @@ def findings(
     found = [*_row_faults(config, rows), *_rule_faults(config, rows)]
     found += _ladder_faults(config, rows)
     found += _schedule_faults(config)
+    found += _context_faults(config)
     with contextlib.ExitStack() as stack:
         called = functions or stack.enter_context(UserFunctions(reward))
         found += _reward_faults(called, rows.surveyed)
@@ -210,6 +214,30 @@ def _schedule_faults(config: RunConfig) -> Iterator[Finding]:
         learning_rate_schedule(config.optimizer, config.steps * updates)
     except ValueError as error:
         yield Finding("optimizer.warmup_updates", str(error).partition(": ")[2])
+
+
+def _context_faults(config: RunConfig) -> Iterator[Finding]:
+    """Prompts and responses that are longer together than what the model was made for."""
+    # The language model of newer directories has a section of its own.
+    content = read_json(resolve_directory(config.model.path) / "config.json")
+    section = content.get("text_config")
+    sections = [section, content] if isinstance(section, dict) else [content]
+    most = next((s[_CONTEXT] for s in sections if isinstance(s.get(_CONTEXT), int)), None)
+    prompt, responses = config.data.max_prompt_tokens, {}
+    if isinstance(config, TrainConfig):
+        responses["rollout.max_new_tokens"] = config.rollout.max_new_tokens
+    elif isinstance(config, WarmstartConfig):
+        responses["max_response_tokens"] = config.max_response_tokens
+    if config.data.held_out is not None:
+        responses["evaluation.max_new_tokens"] = config.evaluation.max_new_tokens
+    for field, response in responses.items():
+        if most is not None and prompt + response > most:
+            yield Finding(
+                field,
+                f"expected at most {max(0, most - prompt)} beside data.max_prompt_tokens of "
+                f"{prompt}, as config.json of {config.model.path} has {_CONTEXT} {most}; "
+                f"got {response}",
+            )
 
 
 def _reward_faults(functions: UserFunctions, rows: Sequence[SurveyedRow]) -> Iterator[Finding]:

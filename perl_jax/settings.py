@@ -128,6 +128,8 @@ def check_value(hint: Any, value: Any, path: str) -> None:
     elif isinstance(value, Mapping):
         item = arguments[1] if arguments else Any
         for name, inner in value.items():
+            if not isinstance(name, str):
+                raise WrongType(f"{path}: expected text as the names of fields; got {name!r}")
             check_value(item, inner, f"{path}.{name}")
     elif base is Any and isinstance(value, list | tuple):
         for place, inner in enumerate(value):

@@ -215,7 +215,16 @@ class RemoteFolder:
         return content
 
     def fetch(self, name: str, size: int, target: Path) -> None:
-        """Copies a file of this size to the disk; StorageError if it has another one."""
+        """Copies a file of this size to the disk.
+
+        Raises:
+            StorageError: It has another size, or its name leads out of the folder, and so would
+                the place on the disk that is made from it.
+        """
+        if not set(name.split("/")).isdisjoint({"", ".", ".."}):
+            raise StorageError(
+                f"{self.url}: expected names of files below it; got {name!r}, which leads elsewhere"
+            )
         target.parent.mkdir(parents=True, exist_ok=True)
         place = f"{self._root}/{name}"
         self._read(name, "get_file", place, str(target), seconds=_seconds_for(size))

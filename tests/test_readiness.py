@@ -3,13 +3,14 @@
 import contextlib
 import json
 import logging
+import shutil
 from types import SimpleNamespace
 
 import pytest
 from etils import epath
 from PIL import Image
 
-from perl_jax import hosts, runs
+from perl_jax import hosts, readiness, runs
 from perl_jax.config import TrainConfig, WarmstartConfig
 from perl_jax.models import opening
 from perl_jax.parts import fit_ladders, open_rows
@@ -94,6 +95,42 @@ def data(train, **more):
 def test_a_good_run_has_no_fault(grader, tmp_path):
     assert found(grader, tmp_path) == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_prompts_and_responses_longer_than_the_models_context_are_faults(grader, tmp_path):
+    model = shutil.copytree(POLICY, tmp_path / "model")
+    file = model / "config.json"
+    content = json.loads(file.read_text())
+
+    def of_context(most, **changes):
+        file.write_text(json.dumps({**content, "max_position_embeddings": most}))
+        given = {"path": str(model), "compute_dtype": "float32"}
+        return found(grader, tmp_path, model=given, **changes)
+
+    evaluation = {"examples": 4, "num_orders": 1, "max_new_tokens": 40}
+    assert of_context(80 + 48, evaluation=evaluation) == []
+    fault = only(of_context(80 + 47, evaluation=evaluation))
+    assert fault.field == "rollout.max_new_tokens"
+    assert "expected at most 47 beside data.max_prompt_tokens of 80" in fault.message
+    assert "max_position_embeddings 127; got 48" in fault.message
+    both = of_context(80 + 39, evaluation=evaluation)
+    assert [one.field for one in both] == ["rollout.max_new_tokens", "evaluation.max_new_tokens"]
+
+
+def test_a_context_length_of_a_text_section_counts(grader, tmp_path):
+    model = shutil.copytree(POLICY, tmp_path / "model")
+    file = model / "config.json"
+    content = json.loads(file.read_text())
+    section = {**content.get("text_config", {}), "max_position_embeddings": 100}
+    read = readiness.read_json
+
+    def with_section(path):
+        return {**read(path), "text_config": section}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(readiness, "read_json", with_section)
+        faults = found(grader, tmp_path)
+    assert {one.field for one in faults} >= {"rollout.max_new_tokens"}
 
 
 def test_a_source_without_a_rule_is_named_with_a_row(grader, tmp_path):

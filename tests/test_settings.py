@@ -346,6 +346,7 @@ class Sample(Checked):
         ({"pair": (1,)}, "pair: expected 2 values; got (1,)"),
         ({"pair": (1, 2)}, "pair[1]: expected str; got int 2"),
         ({"weights": {"a": 1, "b": -1}}, "weights.b: expected a positive number; got -1"),
+        ({"weights": {1: 2}}, "weights: expected text as the names of fields; got 1"),
         ({"base": True}, "base: expected one of 0, 1; got True"),
         ({"base": 2}, "base: expected one of 0, 1; got 2"),
         ({"ladder": "atuo"}, "ladder: expected auto or rising positive sizes; got 'atuo' (did you "

@@ -47,7 +47,8 @@ def load_model(
     Raises:
         FileNotFoundError: The directory, config.json or a weight file is missing.
         ValueError: config.json asks for another architecture, a file is damaged, or tensors are
-            missing, surplus or of another shape; the message lists all of them.
+            missing, surplus or of another shape; the message lists all of them. Or a weight is NaN
+            or infinite; names its file and tensor.
     """
     directory = resolve_directory(path)
     content = read_json(directory / "config.json")
@@ -115,7 +116,21 @@ def _read_into(buffer: np.ndarray, tensor: TensorInfo, index: tuple[slice, ...])
     for low in range(start, stop, rows):
         high = min(low + rows, stop)
         target = buffer[low - start : high - start]
-        target[...] = read_slice(tensor, (slice(low, high), *others)).reshape(target.shape)
+        piece = read_slice(tensor, (slice(low, high), *others))
+        _check_finite(piece, tensor)
+        target[...] = piece.reshape(target.shape)
+
+
+def _check_finite(piece: np.ndarray, tensor: TensorInfo) -> None:
+    """Refuses weights that would make every output of the policy NaN."""
+    finite = np.isfinite(piece)
+    if not finite.all():
+        bad = np.argwhere(~finite)
+        raise ValueError(
+            f"{tensor.file}: tensor {tensor.name}: expected finite weights; got "
+            f"{float(piece[tuple(bad[0])])} and {len(bad) - 1} others like it among the "
+            f"{piece.size} read together"
+        )
 
 
 def _aligned_empty(shape: tuple[int, ...], dtype: jnp.dtype) -> np.ndarray:

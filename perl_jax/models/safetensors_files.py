@@ -68,9 +68,12 @@ def _files(directory: Path) -> list[Path]:
 def _indexed_files(index: Path) -> list[Path]:
     try:
         weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        names = sorted(set(weight_map.values()))
+        named = list(weight_map.values())
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{index}: expected an object with a weight_map ({error!r})") from error
+    if unnamed := [name for name in named if not isinstance(name, str)]:
+        raise ValueError(f"{index}: weight_map: expected names of files, got {unnamed[0]!r}")
+    names = sorted(set(named))
     outside = [name for name in names if Path(name).name != name or Path(name).suffix == ".bin"]
     if outside:
         raise ValueError(

@@ -30,7 +30,6 @@ from perl_jax.rollout.sampling import SampleRequest
 from perl_jax.rollout.schedule import OrderRollouts, Table
 from perl_jax.rollout.stopping import Response
 from perl_jax.types import Group
-from perl_jax.update.programs import jit
 from perl_jax.update.state import TrainState
 
 
@@ -179,7 +178,7 @@ def recorded_program(
 
     Plans call ``add`` "update", and ``score`` with the reference's parameters "reference".
     """
-    jitted = jit(name, function, **options)
+    jitted = jax.jit(function, **options)
 
     def call(*arguments: Any) -> Any:
         called = "update" if name == "add" else name

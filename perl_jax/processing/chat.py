@@ -1,14 +1,24 @@
 """Reading and rendering the chat template of a model directory."""
 
-from collections.abc import Sequence
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from perl_jax.processing.files import read_json, read_optional_json
 
 THOUGHT = "<think>"
 """The mark that opens a thought."""
+
+# A conversation takes a millisecond. A template is a program of whoever made the model, and the
+# sandbox that it runs in bounds a loop, but not loops within loops.
+_MAX_SECONDS = 20.0
+# The file that Jinja says a template's code is in.
+_TEMPLATE = "<template>"
 
 
 @dataclass(frozen=True)
@@ -22,7 +32,7 @@ class ChatTemplate:
         """Renders messages; opens the assistant's turn unless its message is the last.
 
         Raises:
-            ValueError: The template fails on these messages.
+            ValueError: The template fails on these messages, or does not end.
         """
         return self._rendered(tokenizer, messages, messages[-1]["role"] != "assistant")
 
@@ -58,12 +68,13 @@ class ChatTemplate:
 
     def _rendered(self, tokenizer: Any, messages: Sequence[dict[str, Any]], opened: bool) -> str:
         try:
-            return tokenizer.apply_chat_template(
-                list(messages),
-                chat_template=self.text,
-                add_generation_prompt=opened,
-                tokenize=False,
-            )
+            with _deadline(_MAX_SECONDS):
+                return tokenizer.apply_chat_template(
+                    list(messages),
+                    chat_template=self.text,
+                    add_generation_prompt=opened,
+                    tokenize=False,
+                )
         # A template is a program: whatever it raises is an error in its file.
         except Exception as error:
             images = any(not isinstance(message["content"], str) for message in messages)
@@ -71,6 +82,26 @@ class ChatTemplate:
             raise ValueError(
                 f"{self.source}: the chat template {what}: {type(error).__name__}: {error}"
             ) from error
+
+
+@contextmanager
+def _deadline(seconds: float) -> Iterator[None]:
+    """Raises TimeoutError in this thread's Python code if the block takes longer.
+
+    Signals would reach the main thread only, and prompts are rendered in others too.
+    """
+    ends, before = time.monotonic() + seconds, sys.gettrace()
+
+    def trace(frame: FrameType, event: str, argument: Any) -> Any:
+        if time.monotonic() > ends:
+            raise TimeoutError(f"it did not end within {seconds:g} s")
+        return trace if frame.f_code.co_filename == _TEMPLATE else None
+
+    sys.settrace(trace)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
 
 
 def read_chat_template(directory: Path) -> ChatTemplate:

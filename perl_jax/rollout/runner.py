@@ -8,6 +8,7 @@ import jax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 
+from perl_jax.device_memory import explained_memory
 from perl_jax.mesh import BatchSharding
 from perl_jax.models import Policy
 
@@ -52,7 +53,9 @@ class Runner:
 
     def run(self, program: Any, *arguments: Any) -> Any:
         """Runs a compiled program; a rehearsal overrides this."""
-        return program(*arguments)
+        others = [a for a in arguments if a is not self.parameters and a is not self.definition]
+        with explained_memory(program.__name__, *others):
+            return program(*arguments)
 
 
 def _shape(leaf: Any) -> Any:

@@ -1,14 +1,16 @@
 """The loop of a run, for both kinds of training: step, log, evaluate, save, stop."""
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Protocol, Self
 
 import jax
 from annotated_types import Interval
 
 from perl_jax.data.pipeline.pipeline import Pipeline
+from perl_jax.device_memory import explained_memory
 from perl_jax.evaluation.results import Evaluation
 from perl_jax.hosts import gather
 from perl_jax.models import Policy
@@ -17,9 +19,12 @@ from perl_jax.training.checkpoint import Checkpoints
 from perl_jax.training.display.compilations import CompilationCounter
 from perl_jax.training.display.console import Console
 from perl_jax.training.display.throughput import Throughput
+from perl_jax.training.health import Health
 from perl_jax.training.workdir import Preemption
 from perl_jax.update.learner import Learner
 from perl_jax.update.state import TrainState
+
+logger = logging.getLogger(__name__)
 
 _Accuracy = Annotated[float, Interval(gt=0, le=1), Expects("a share above 0 or None")]
 
@@ -31,10 +36,14 @@ class EarlyStop(Checked):
     Attributes:
         accuracy: The held-out accuracy at which the run ends; None: never.
         patience: The number of evaluations without a new best after which it ends; None: never.
+        ruined: The run fails after this many steps in a row whose policy is ruined: parameters that
+            exploded, no entropy, only responses that are cut off, or only groups whose rewards are
+            alike; None: never.
     """
 
     accuracy: _Accuracy | None = None
     patience: Count | None = None
+    ruined: Count | None = 50
 
     def is_reached(self, progression: "Progression") -> bool:
         """Whether a run that came this far ends."""
@@ -103,6 +112,7 @@ class Progression:
         seconds: Time of training, over all processes of the run.
         evaluated: The step of the latest evaluation.
         init_from: The run that this one started from, as ``InitFrom.record``; empty: none.
+        health: What the last steps say about the policy.
     """
 
     before: dict[str, float] = field(default_factory=dict)
@@ -112,6 +122,12 @@ class Progression:
     seconds: float = 0.0
     evaluated: int = -1
     init_from: dict[str, Any] = field(default_factory=dict)
+    health: Health = field(default_factory=Health)
+
+    @classmethod
+    def of(cls, state: Mapping[str, Any]) -> Self:
+        """Reads what `asdict` made; checkpoints of older versions lack some of it."""
+        return cls(**{**state, "health": Health(**state.get("health", {}))})
 
 
 @dataclass(frozen=True)
@@ -172,6 +188,9 @@ class Loop:
                 self._evaluate(state, step, {}, progression)
                 progression.before = progression.after
             self.console.begin(step)
+            if step and progression.health.is_sound:
+                # The checkpoint that the run goes on from.
+                progression.health.sound = step
             asked = self.preemption.agreed()
             # A run that was killed between its end and its summary has still ended.
             ended = step > 0 and self.early_stop.is_reached(progression)
@@ -198,10 +217,12 @@ class Loop:
         """Does, logs and checks step ``number``, from 0, and evaluates after it if due."""
         self.preemption.finishing = f"step {number + 1}"
         start = time.perf_counter()
-        result = self.stepper.step(number, state)
-        state, step = result.state, number + 1
-        # Reading the statistics waits for the update.
-        stats, skipped = jax.device_get((dict(result.stats), state.skipped_in_a_row))
+        step = number + 1
+        # What no program's call has told; reading the statistics waits for the update.
+        with explained_memory(f"step {step}"):
+            result = self.stepper.step(number, state)
+            state = result.state
+            stats, skipped = jax.device_get((dict(result.stats), state.skipped_in_a_row))
         seconds = time.perf_counter() - start
         progression.seconds += seconds
         metrics = {
@@ -217,8 +238,12 @@ class Loop:
             self.write(step, metrics)
         self.console.step(step, metrics)
         self._check(step, int(skipped), metrics.get("policy/logprob_gap_max", 0.0))
-        # Checkpoints must hold the same value on all hosts.
-        progression.seconds = gather(progression.seconds, f"the end of step {step}")[0]
+        progression.health.see(metrics)
+        # Checkpoints must hold the same values on all hosts.
+        told = [progression.seconds, asdict(progression.health)]
+        progression.seconds, health = gather(told, f"the end of step {step}")[0]
+        progression.health = Health(**health)
+        progression.health.check(step, self.early_stop.ruined)
         return state
 
     def _evaluate(
@@ -233,17 +258,34 @@ class Loop:
         metrics |= report.metrics()
         metrics["perf/evaluation_seconds"] = time.perf_counter() - start
         progression.after, progression.evaluated = report.summary(), step
-        accuracy = metrics["eval/accuracy"]
+        self._compare(step, metrics.get("eval/accuracy"), progression)
+        self.write(step, metrics)
+
+    def _compare(self, step: int, accuracy: float | None, progression: Progression) -> None:
+        """Compares an evaluation with the best one so far."""
+        if accuracy is None:
+            logger.warning(
+                "step %d: no held-out answer could be graded (eval/unscored), so that the "
+                "evaluation has no accuracy and does not count; look at reward.deadline, and at "
+                "the answers of data.held_out",
+                step,
+            )
+            return
         better = accuracy > progression.best
         progression.since_best = 0 if better else progression.since_best + 1
         progression.best = max(accuracy, progression.best)
-        self.write(step, metrics)
 
     def _save(self, state: TrainState, step: int, progression: Progression, *, force: bool) -> None:
         host = {"stepper": self.stepper.host_state(), "progression": asdict(progression)}
-        # An older evaluation does not describe this step.
-        metric = progression.after["accuracy"] if progression.evaluated == step else None
-        self.checkpoints.save(step, state, host, metric=metric, force=force)
+        # An older evaluation does not describe this step, and one without grades has no accuracy.
+        metric = progression.after.get("accuracy") if progression.evaluated == step else None
+        health = progression.health
+        protected = () if health.is_sound or health.sound is None else (health.sound,)
+        saved = self.checkpoints.save(
+            step, state, host, metric=metric, force=force, protected=protected
+        )
+        if saved and health.is_sound:
+            health.sound = step
 
     def _check(self, step: int, skipped: int, gap: float) -> None:
         if skipped >= self.max_skipped:

@@ -72,7 +72,7 @@ def start_or_resume(
             return state, 0, Progression()
         state = other.load(state, identity.contents[MODEL])
         return state, 0, Progression(init_from=other.record())
-    progression = Progression(**restored.host["progression"])
+    progression = Progression.of(restored.host["progression"])
     if other is not None and other.record() != progression.init_from:
         origin = progression.init_from.get("from", "the model of model.path")
         raise ValueError(

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from perl_jax.device_memory import explained_memory
 from perl_jax.mesh import BatchSharding
 from perl_jax.models import Policy
 from perl_jax.objectives import Objective
@@ -30,7 +31,13 @@ Compile = Callable[..., Any]
 
 def jit(name: str, function: Callable[..., Any], **options: Any) -> Any:
     """The default `Compile`: a program that runs where its arguments are."""
-    return jax.jit(function, **options)
+    program = jax.jit(function, **options)
+
+    def call(*arguments: Any) -> Any:
+        with explained_memory(name, *arguments):
+            return program(*arguments)
+
+    return call
 
 
 _COMPILER_OPTIONS = {

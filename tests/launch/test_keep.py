@@ -47,6 +47,20 @@ def test_only_what_grew_is_saved_again(workdir, tmp_path):
     assert (tmp_path / "bucket" / "metrics.jsonl").read_text() == "metrics.jsonlmore"
 
 
+@pytest.mark.parametrize("name", ["../outside", "a/../../outside", "a//outside", "./outside"])
+def test_an_object_whose_name_leads_out_of_the_directory_is_refused(tmp_path, monkeypatch, name):
+    bucket = tmp_path / "bucket"
+    (bucket / "a").mkdir(parents=True)
+    (tmp_path / "outside").write_text("x")
+    (bucket / "outside").write_text("x")
+    monkeypatch.setattr(keep, "_sizes", lambda store, place: {name: 1})
+    new = tmp_path / "place" / "new"
+    new.mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"expected names of files below it; got '.*outside'"):
+        keep.restore(new, str(bucket))
+    assert names(tmp_path / "place") == set()
+
+
 def test_what_is_missing_is_restored_but_for_exported_models(workdir, tmp_path):
     bucket = str(tmp_path / "bucket")
     keep.save(workdir, bucket)

@@ -1,7 +1,9 @@
 """launch/worker.sh: what runs on each host, and how it tells its end."""
 
+import shutil
 import signal
 import subprocess
+import tarfile
 import time
 
 import pytest
@@ -161,3 +163,28 @@ def test_the_file_list_of_a_package_has_the_code_and_nothing_that_git_ignores(tm
         listed
     )
     assert not [name for name in listed if "__pycache__" in name or name.startswith(".git/")]
+
+
+def test_a_package_leaves_untracked_files_and_secrets_behind_and_says_so(tmp_path):
+    tree = tmp_path / "tree"
+    (tree / "launch").mkdir(parents=True)
+    shutil.copy(ROOT / "launch" / "pack.sh", tree / "launch")
+    tracked = ("a b.py", ".env", "deploy/.env.local", "keys/host.pem", "my-credentials.json",
+               "environment.py", "gone.py")  # fmt: skip
+    for name in (*tracked, "scratch.txt", ".envrc"):
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_text(name)
+    for words in (("init", "--quiet"), ("add", "launch", *tracked)):
+        subprocess.run(["git", *words], cwd=tree, check=True)
+    (tree / "gone.py").unlink()
+    package = tmp_path / "x.tar.gz"
+    ended = subprocess.run(
+        [tree / "launch" / "pack.sh", package], check=True, capture_output=True, text=True
+    )
+    with tarfile.open(package) as content:
+        assert set(content.getnames()) == {"a b.py", "environment.py", "launch/pack.sh"}
+    said = dict(line.split(": left out: ")[1].split(" (", 1) for line in ended.stderr.splitlines())
+    untracked, secret = "not tracked; git add takes it along)", "looks like a secret)"
+    assert said == dict.fromkeys(("scratch.txt", ".envrc"), untracked) | dict.fromkeys(
+        (".env", "deploy/.env.local", "keys/host.pem", "my-credentials.json"), secret
+    )

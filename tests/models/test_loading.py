@@ -255,6 +255,35 @@ def test_an_index_names_only_safetensors_of_its_own_directory(sharded, name):
         load_model(sharded, dtype="float32")
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("model.layers.1.mlp.down_proj.weight", (3, 5)),
+        ("model.embed_tokens.weight", (-1, -1)),
+        ("visual.patch_embed.proj.weight", (0, 0, 0, 0, 0)),
+    ],
+)
+def test_weights_that_are_not_finite_are_refused_by_file_and_tensor(directory, value, name, place):
+    def damage(tensors):
+        tensors[name][place] = value
+
+    edit_weights(directory, damage)
+    message = rf"model\.safetensors: tensor {name}: expected finite weights; got {value}"
+    with pytest.raises(ValueError, match=message):
+        load_model(directory, dtype="float32")
+
+
+@pytest.mark.parametrize("value", [3, None, ["model.safetensors"]])
+def test_an_index_that_names_no_file_is_refused_with_what_it_names(sharded, value):
+    path = sharded / "model.safetensors.index.json"
+    index = json.loads(path.read_text())
+    index["weight_map"][next(iter(index["weight_map"]))] = value
+    path.write_text(json.dumps(index))
+    with pytest.raises(ValueError, match=r"index\.json: weight_map: expected names of files, got"):
+        load_model(sharded, dtype="float32")
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"weight_map": 3}'])
 def test_a_damaged_index_is_named(sharded, content):
     (sharded / "model.safetensors.index.json").write_text(content)

@@ -1,11 +1,14 @@
 """Which of a directory's chat templates counts, and what is said when there is none."""
 
 import json
+import re
+import sys
+import threading
 
 import pytest
 
 from perl_jax.models.opening import ModelConfig, open_model
-from perl_jax.processing import load_processor
+from perl_jax.processing import chat, load_processor
 from perl_jax.processing.chat import read_chat_template
 
 OTHER = "{% for message in messages %}[{{ message['content'] }}]{% endfor %}"
@@ -168,3 +171,41 @@ def test_a_model_with_a_template_for_text_alone_is_refused_before_its_tensors_ar
     (directory / "model.safetensors").write_bytes(b"damaged")
     with pytest.raises(ValueError, match=r"chat_template.json: .*cannot take images"):
         open_model(ModelConfig(path=str(directory)))
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        # The sandbox bounds a range, but not ranges within ranges.
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+        "{% macro again(n) %}{% for a in range(9) %}{{ again(n - 1) if n else '' }}{% endfor %}"
+        "{% endmacro %}{{ again(20) }}",
+    ],
+)
+def test_a_template_that_does_not_end_is_an_error_that_names_it(
+    directory, edit, template, monkeypatch
+):
+    edit("chat_template.json", chat_template=template)
+    monkeypatch.setattr(chat, "_MAX_SECONDS", 0.1)
+    traced = sys.gettrace()
+    processor = load_processor(directory)
+    failures = []
+
+    def encode():
+        try:
+            processor.encode("hello")
+        except ValueError as error:
+            failures.append(str(error))
+
+    # Prompts are rendered in threads too.
+    thread = threading.Thread(target=encode)
+    thread.start()
+    thread.join()
+    encode()
+    for failure in failures:
+        assert re.search(
+            r"chat_template\.json: the chat template .*: TimeoutError: it did not end within 0\.1",
+            failure,
+        )
+    assert len(failures) == 2
+    assert sys.gettrace() is traced

@@ -69,9 +69,13 @@ class Saved:
     forced: list[int] = field(default_factory=list)
     hosts: dict[int, Any] = field(default_factory=dict)
     waited: int = 0
+    protected: list[tuple[int, ...]] = field(default_factory=list)
 
-    def save(self, step: int, arrays: Any, host: Any, *, metric: Any, force: bool) -> bool:
+    def save(
+        self, step: int, arrays: Any, host: Any, *, metric: Any, force: bool, protected: Any
+    ) -> bool:
         assert number_of(arrays) == step
+        self.protected.append(tuple(protected))
         self.steps.append(step)
         self.metrics[step], self.hosts[step] = metric, host
         self.forced += [step] * force
@@ -82,16 +86,16 @@ class Saved:
 
 
 class Report:
-    """An evaluation with this accuracy."""
+    """An evaluation with this accuracy; None: nothing could be graded."""
 
-    def __init__(self, accuracy: float) -> None:
-        self.accuracy = accuracy
+    def __init__(self, accuracy: float | None) -> None:
+        self._known = {} if accuracy is None else {"accuracy": accuracy}
 
     def metrics(self) -> dict[str, float]:
-        return {"eval/accuracy": self.accuracy}
+        return {f"eval/{name}": value for name, value in self._known.items()}
 
     def summary(self) -> dict[str, float]:
-        return {"accuracy": self.accuracy}
+        return self._known
 
 
 @dataclass
@@ -99,7 +103,7 @@ class Scripted:
     """A loop and all that it tells.
 
     Attributes:
-        accuracies: What evaluations find, in turn; None: nothing is held out.
+        accuracies: What evaluations find, in turn, None: no grade; None: nothing is held out.
         stopped_after: The step after which the run is asked to stop.
         rows: The metrics that were logged, by step.
         evaluated: The policies that were evaluated.
@@ -109,7 +113,7 @@ class Scripted:
     """
 
     stepper: Stepper = field(default_factory=Stepper)
-    accuracies: Sequence[float] | None = None
+    accuracies: Sequence[float | None] | None = None
     stopped_after: int | None = None
     saved: Saved = field(default_factory=Saved)
     rows: dict[int, dict[str, float]] = field(default_factory=dict)

@@ -1,5 +1,6 @@
 """The loop of a run, of scripted parts: what it logs, saves and evaluates, and when it ends."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -106,6 +107,16 @@ def test_the_best_accuracy_and_the_evaluations_since_are_remembered():
     assert [one["evaluated"] for one in saved] == [1, 2, 3]
 
 
+def test_an_evaluation_without_grades_is_told_and_does_not_count(caplog):
+    scripted = Scripted(accuracies=[None, 0.5, None, None, 0.75])
+    outcome = run(scripted, evaluate_every=1, early_stop=EarlyStop(patience=1))
+    assert (outcome.step, outcome.progression.best) == (4, 0.75)
+    assert scripted.saved.metrics == {1: 0.5, 2: None, 3: None, 4: 0.75}
+    assert outcome.progression.before == {}
+    told = [line for line in caplog.messages if "no held-out answer could be graded" in line]
+    assert [line.partition(":")[0] for line in told] == ["step 0", "step 2", "step 3"]
+
+
 def test_the_last_step_is_saved_whether_it_is_due_or_not():
     scripted = Scripted()
     run(scripted)
@@ -183,6 +194,65 @@ def test_a_run_fails_when_the_stepper_says_so_after_the_step_is_logged_and_befor
         run(scripted)
     assert list(scripted.rows) == [1, 2, 3]
     assert scripted.saved.steps == [1, 2]
+
+
+def test_a_step_for_which_a_device_has_no_memory_says_what_to_lower():
+    scripted = Scripted()
+
+    def step(number, state):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.")
+
+    scripted.stepper.step = step
+    with pytest.raises(MemoryError, match=r"^step 1: a device .* Lower learner\.packing\.micro_g"):
+        run(scripted)
+    assert scripted.saved.steps == []
+
+
+GOOD = {"optimizer/param_norm": 2.0, "policy/entropy": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("ruined", "look_at"),
+    [
+        ({"optimizer/param_norm": 61.0}, "optimizer.learning_rate"),
+        ({"policy/entropy": 0.0}, "rollout.temperature"),
+        ({"rollout/truncated": 1.0}, "rollout.max_new_tokens"),
+        ({"advantage/std": 0.0}, "look at the reward"),
+    ],
+)
+def test_a_run_fails_when_its_policy_is_ruined_and_its_good_step_is_kept(ruined, look_at):
+    scripted = Scripted(Stepper({n: GOOD | (ruined if n > 1 else {}) for n in range(9)}))
+    with pytest.raises(ValueError, match=r"step 5: the policy is ruined") as caught:
+        run(scripted, steps=9, early_stop=EarlyStop(ruined=3))
+    assert look_at in str(caught.value)
+    assert "--init_from=WORKDIR@2" in str(caught.value)
+    assert scripted.saved.steps == [1, 2, 3, 4]
+    # The good step 2 is not rotated out by those that may be ruined.
+    assert scripted.saved.protected == [(), (), (2,), (2,)]
+
+
+def test_a_policy_that_recovers_is_not_ruined_and_protects_nothing_older():
+    bad = GOOD | {"rollout/truncated": 1.0}
+    stats = dict(enumerate([GOOD, bad, bad, GOOD, bad, bad, GOOD]))
+    scripted = Scripted(Stepper(stats))
+    assert run(scripted, steps=7, early_stop=EarlyStop(ruined=3)).finished
+    assert scripted.saved.protected == [(), (1,), (1,), (), (4,), (4,), ()]
+
+
+def test_a_run_that_goes_on_counts_the_ruined_steps_before_and_protects_the_good_one():
+    bad = GOOD | {"policy/entropy": 0.0}
+    scripted = Scripted(Stepper({2: bad, 3: bad}))
+    health = {"first_norm": 2.0, "rows": {"certain": 1}, "sound": 1}
+    before = Progression.of({"evaluated": 0, "health": health})
+    with pytest.raises(ValueError, match=r"step 4: the policy is ruined, for 3 .*WORKDIR@1"):
+        run(scripted, step=2, progression=before, early_stop=EarlyStop(ruined=3))
+    assert scripted.saved.protected == [(1,)]
+
+
+def test_steps_without_an_informative_group_protect_the_last_one_that_had_some():
+    scripted = Scripted(Stepper({2: {"filter/empty": 1.0}, 3: {"filter/empty": 1.0}}))
+    run(scripted)
+    assert scripted.saved.protected == [(), (), (2,), (2,)]
 
 
 # What the run says.

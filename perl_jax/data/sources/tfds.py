@@ -3,6 +3,7 @@
 import bisect
 import hashlib
 import itertools
+import json
 import operator
 import threading
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordReader
 
-from perl_jax.data.sources.tfds_records import DECODERS, FEATURES, from_fields
+from perl_jax.data.sources.tfds_records import DECODERS, FEATURES, FEATURES_FILE, from_fields
 from perl_jax.storage import sample
 from perl_jax.types import PROMPT_SUFFIX, Example
 
@@ -74,6 +75,7 @@ class TfdsSource:
     def _rows(self) -> Any:
         with self._lock:
             if self._opened is None:
+                self._check_features()
                 builder = tfds.builder_from_directory(self._directory)
                 self._opened = builder.as_data_source(self._split, decoders=DECODERS)
             return self._opened
@@ -86,23 +88,34 @@ class TfdsSource:
                     f"{self._directory / name}: no such file; expected the directory of a version, "
                     "such as data/mantis_nlvr2/1.0.0, that perl_jax.data.build has finished"
                 )
+        self._check_features()
         try:
-            builder = tfds.builder_from_directory(self._directory)
-            features, splits = builder.info.features, builder.info.splits
+            splits = tfds.builder_from_directory(self._directory).info.splits
         except Exception as error:  # whatever TFDS makes of broken metadata
             raise ValueError(
                 f"{self._directory}: expected the metadata of TFDS: {error}"
             ) from error
-        if features.to_json() != FEATURES.to_json():
-            raise ValueError(
-                f"{self._directory}: expected the features {', '.join(FEATURES)}, as "
-                f"perl_jax.data.build writes them; got {', '.join(features)}"
-            )
         if self._split not in splits:
             raise ValueError(
                 f"{self._directory}: no split {self._split!r}; it has {', '.join(splits)}"
             )
         return splits[self._split]
+
+    def _check_features(self) -> None:
+        """Raises ValueError unless the features are those that we write.
+
+        TFDS imports the module of every class that the file names, so it must not see others.
+        """
+        path = self._directory / "features.json"
+        try:
+            stored = json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{path}: expected the metadata of TFDS: {error}") from error
+        if stored != FEATURES_FILE:
+            raise ValueError(
+                f"{path}: expected the features {', '.join(FEATURES)}, as perl_jax.data.build "
+                "writes them; got others, which are not read, as TFDS imports what they name"
+            )
 
     def _check_shards(self, lengths: Sequence[int]) -> str:
         """Checks every shard and returns the fingerprint."""

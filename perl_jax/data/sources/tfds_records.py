@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import tensorflow_datasets as tfds
+from google.protobuf.json_format import MessageToDict
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
 from perl_jax.types import Example, Turn
@@ -33,6 +34,9 @@ FEATURES = tfds.features.FeaturesDict(
     }
 )
 """The fields of an `Example`: images encoded, metadata and turns as JSON text."""
+
+FEATURES_FILE: Mapping[str, Any] = MessageToDict(FEATURES.to_proto())
+"""What TFDS writes as ``features.json``."""
 
 _SERIALIZER = ExampleSerializer(FEATURES.get_serialized_info())
 DECODERS = {"images": _Encoded()}

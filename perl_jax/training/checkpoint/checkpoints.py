@@ -3,7 +3,7 @@
 import logging
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,6 +93,7 @@ class Checkpoints(AbstractContextManager["Checkpoints"]):
         self._files = open_steps(absolute(directory), staging, asynchronous=config.asynchronous)
         # The save that was not read back yet, with the shapes and dtypes of its stored arrays.
         self._pending: tuple[StepRecord, dict[str, jax.ShapeDtypeStruct]] | None = None
+        self._protected: frozenset[int] = frozenset()
         # Metrics of the steps that count: readable, and not newer than the restored one.
         self._metrics = self._read_metrics()
 
@@ -131,6 +132,7 @@ class Checkpoints(AbstractContextManager["Checkpoints"]):
         *,
         metric: float | None = None,
         force: bool = False,
+        protected: Collection[int] = (),
     ) -> bool:
         """Saves a step if it is due, or if its metric is among the best that are kept.
 
@@ -143,6 +145,7 @@ class Checkpoints(AbstractContextManager["Checkpoints"]):
             host: This host's state, JSON-able (position in the data, counters).
             metric: The measure for the best steps, the highest being best; None: not measured.
             force: Saves even if the step is not due.
+            protected: Older steps that are not deleted for this one.
 
         Returns:
             False if the step is not due, or is the latest one saved.
@@ -166,6 +169,7 @@ class Checkpoints(AbstractContextManager["Checkpoints"]):
         self._files.save(step, ocp.args.Composite(**items))
         abstract = {n: jax.ShapeDtypeStruct(array.shape, array.dtype) for n, array in data.items()}
         self._pending = record, abstract
+        self._protected = frozenset(protected)
         if not self._config.asynchronous:
             self._settle()
         return True
@@ -256,7 +260,7 @@ class Checkpoints(AbstractContextManager["Checkpoints"]):
                 f"still there: {describe(error)}"
             ) from error
         metrics = {**self._metrics, step: record.metric}
-        kept = steps_to_keep(metrics, self._config)
+        kept = steps_to_keep(metrics, self._config) | (self._protected & metrics.keys())
         self._files.delete_all_but(kept)
         self._metrics = {step: metric for step, metric in metrics.items() if step in kept}
 

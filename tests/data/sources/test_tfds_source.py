@@ -1,7 +1,9 @@
 """A built data set as a source: for workers, for configurations, and with files that are broken."""
 
+import json
 import pickle
 import shutil
+import sys
 
 import pytest
 
@@ -115,3 +117,29 @@ def test_a_directory_that_is_no_data_set_of_ours_is_said(copy, tmp_path):
     features.write_text("{")
     with pytest.raises(ValueError, match="expected the metadata of TFDS"):
         TfdsSource(copy)
+
+
+@pytest.mark.parametrize("key", ["type", "pythonClassName", "python_class_name"])
+def test_a_data_set_cannot_have_a_module_imported(copy, tmp_path, monkeypatch, key):
+    (tmp_path / "module_of_a_data_set.py").write_text("class Feature: pass\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend("")
+    named = {key: "module_of_a_data_set.Feature"}
+    features = copy / "features.json"
+    written = json.loads(features.read_text())
+    for content in (
+        {**named, "content": {}},
+        {**written, **named},
+        {"featuresDict": {"features": {**written["featuresDict"]["features"], "id": named}}},
+    ):
+        features.write_text(json.dumps(content))
+        with pytest.raises(ValueError, match=r"features\.json: expected the features id, source"):
+            TfdsSource(copy)
+    assert "module_of_a_data_set" not in sys.modules
+
+
+def test_a_data_set_that_changed_after_it_was_opened_has_no_module_imported(copy):
+    source = TfdsSource(copy)
+    (copy / "features.json").write_text('{"type": "this.Feature", "content": {}}')
+    with pytest.raises(OSError, match=r"features\.json: expected the features id, source"):
+        source[0]

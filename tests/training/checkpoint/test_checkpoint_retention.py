@@ -173,3 +173,20 @@ def test_of_the_best_as_many_are_saved_as_are_kept(tmp_path):
         assert on_disk(tmp_path) == [1, 3]
     with open_at(tmp_path / "none", every=100, keep_best=None) as checkpoints:
         assert not checkpoints.save(1, ARRAYS, {}, metric=0.5)
+
+
+def test_a_protected_step_stays_as_long_as_later_saves_name_it(tmp_path):
+    with open_at(tmp_path, keep_last=2, keep_best=None) as checkpoints:
+        for step, protected in enumerate([(), (), (1,), (1,), (1,)], 1):
+            checkpoints.save(step, ARRAYS, {}, protected=protected)
+        checkpoints.wait()
+        assert on_disk(tmp_path) == [1, 4, 5]
+    # And over an interruption.
+    with open_at(tmp_path, keep_last=2, keep_best=None) as checkpoints:
+        checkpoints.restore(abstract(ARRAYS))
+        checkpoints.save(6, ARRAYS, {}, protected=(1,))
+        checkpoints.wait()
+        assert on_disk(tmp_path) == [1, 5, 6]
+        checkpoints.save(7, ARRAYS, {})
+        checkpoints.wait()
+        assert on_disk(tmp_path) == [6, 7]

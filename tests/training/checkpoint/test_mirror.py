@@ -127,6 +127,24 @@ def test_a_step_without_its_last_file_does_not_count_and_goes_at_the_next_save(u
     assert steps_in(url) == {3}
 
 
+@pytest.mark.parametrize("name", ["../../outside", "/outside", "a/../../../outside"])
+def test_a_step_that_names_files_outside_of_it_is_not_fetched(url, staging, tmp_path, name):
+    url = f"{url}/{name.count('/')}"
+    with opened(url, staging) as checkpoints:
+        save(checkpoints, 1)
+    folder = RemoteFolder(url)
+    marker = json.loads(folder.read(f"1/{COMPLETE}"))
+    folder.write(
+        f"1/{COMPLETE}", json.dumps({**marker, "files": {**marker["files"], name: 1}}).encode()
+    )
+    with (
+        opened(url, tmp_path / "other" / "staging") as checkpoints,
+        pytest.raises(CheckpointError, match=r"expected names of files below it; got '1/.*outside"),
+    ):
+        checkpoints.restore(abstract(simple_state(1)))
+    assert not list(tmp_path.rglob("outside"))
+
+
 def test_the_last_file_is_written_when_the_others_are_there_and_deleted_before_them(
     url, staging, monkeypatch
 ):
