@@ -1,5 +1,6 @@
 """The shipped configurations of runs, each with the flags that shrink it to seconds on two CPUs."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from perl_jax.inspection.naming import open_run
 from perl_jax.overrides import load_config, shipped_configs
 from perl_jax.testing import write_tiny_checkpoint
 from tests.data.sources.parquet_files import verl_row, write_verl
+from tests.models.qwen3 import write_tiny_qwen3
 
 # Two orders of the same two digits, as the published rows of two images are asked.
 QUESTION = "<image><image> Does the first image show a larger digit?\nA. Yes\nB. No"
@@ -44,11 +46,11 @@ class Places:
     """What a configuration needs besides its file.
 
     Attributes:
-        model: A tiny checkpoint of the family.
+        models: A tiny checkpoint of each family, by how its published names begin.
         rows: Rows in the layout that the published run reads.
     """
 
-    model: Path
+    models: Mapping[str, Path]
     rows: Path
 
     @classmethod
@@ -56,7 +58,10 @@ class Places:
         rows = [verl_row(n, question=QUESTION, data_source="mine") for n in range(8)]
         (directory / "rows").mkdir(parents=True)
         return cls(
-            write_tiny_checkpoint(directory / "tiny", dtype="float32"),
+            {
+                "Qwen/Qwen2.5-VL-": write_tiny_checkpoint(directory / "tiny", dtype="float32"),
+                "Qwen/Qwen3-VL-": write_tiny_qwen3(directory / "tiny_qwen3", dtype="float32"),
+            },
             write_verl(directory / "rows" / "train-0.parquet", rows),
         )
 
@@ -77,9 +82,10 @@ def shrunk(name: str, places: Places) -> list[str]:
         fields["data.train.digits.rows"] = 16
     if config.evaluation is not None:
         fields |= {"evaluation.examples": 2, "evaluation.max_new_tokens": 8}
-    # The packaged policy is tiny.
-    if config.model.path.startswith("Qwen/"):
-        fields |= {"model.path": places.model, "data.max_prompt_tokens": 256}
+    # The packaged policies are tiny.
+    for published, model in places.models.items():
+        if config.model.path.startswith(published):
+            fields |= {"model.path": model, "data.max_prompt_tokens": 256}
     if config.data.train.parquet is not None:
         fields["data.train.parquet.paths"] = f"('{places.rows}',)"
         if config.data.held_out is not None:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -88,9 +89,10 @@ def test_a_missing_field_is_named():
 @pytest.mark.parametrize(
     "name",
     [
-        "demo", "own_data", "qwen2_5_vl_7b_perl", "qwen2_5_vl_3b_gpu", "qwen2_5_vl_3b_v5e16",
-        "qwen2_5_vl_7b_v5e64", "qwen2_5_vl_7b_v5p16", "qwen2_5_vl_7b_v6e32", "qwen2_5_vl_7b_8gpu",
-        "qwen2_5_vl_32b_v5p64", "qwen2_5_vl_72b_v5p256",
+        "demo", "demo_qwen3", "own_data", "qwen2_5_vl_7b_perl", "qwen2_5_vl_3b_gpu",
+        "qwen2_5_vl_3b_v5e16", "qwen2_5_vl_7b_v5e64", "qwen2_5_vl_7b_v5p16", "qwen2_5_vl_7b_v6e32",
+        "qwen2_5_vl_7b_8gpu", "qwen2_5_vl_32b_v5p64", "qwen2_5_vl_72b_v5p256", "qwen3_vl_4b_v5e16",
+        "qwen3_vl_8b_v5e64", "qwen3_vl_8b_8gpu", "qwen3_vl_32b_v5p64",
     ],
 )  # fmt: skip
 def test_the_shipped_configurations_are_valid(name):
@@ -99,8 +101,8 @@ def test_the_shipped_configurations_are_valid(name):
 
 
 def test_configurations_for_real_models_evaluate_within_what_a_step_holds():
-    names = [name for name in shipped_configs() if name.startswith("qwen2_5_vl_")]
-    assert len(names) == 9
+    names = [name for name in shipped_configs() if name.startswith("qwen")]
+    assert len(names) == 13
     for name in names:
         config = read_config(TrainConfig, get_config(name))
         evaluation, rollout = config.evaluation, config.rollout
@@ -118,6 +120,17 @@ def test_the_warm_start_is_valid():
     config = read_config(WarmstartConfig, get_config("tiny_warmstart"))
     assert config.fresh is not None
     assert config.data.train.digits.first_from == 680 * 64
+
+
+def test_the_warm_start_of_the_second_family_differs_in_the_model_alone():
+    first, second = (
+        read_config(WarmstartConfig, get_config(name))
+        for name in ("tiny_warmstart", "tiny_qwen3_warmstart")
+    )
+    assert (first.fresh.family, second.fresh.family) == ("qwen2_5_vl", "qwen3_vl")
+    assert second.fresh.words == first.fresh.words
+    rate = replace(second.optimizer, learning_rate=first.optimizer.learning_rate)
+    assert replace(second, fresh=first.fresh, optimizer=rate) == first
 
 
 def test_the_published_run_has_the_published_settings():

@@ -16,8 +16,9 @@ from tests.training.resuming import environment
 
 ROOT = Path(__file__).parents[1]
 NAMES = configurations()
-# One on a mesh with rollouts on another, the published run, and supervised training.
-STORIES = ("qwen2_5_vl_3b_v5e16", "qwen2_5_vl_7b_perl", "tiny_warmstart")
+# One on a mesh with rollouts on another, the published run, supervised training, and one of the
+# second family.
+STORIES = ("qwen2_5_vl_3b_v5e16", "qwen2_5_vl_7b_perl", "tiny_warmstart", "qwen3_vl_4b_v5e16")
 
 
 @pytest.fixture(scope="module")

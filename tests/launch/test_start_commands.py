@@ -14,7 +14,7 @@ from tests.launch.test_launch_docs import COMMANDS
 CONFIGS = sorted(
     f"configs/{path.name}"
     for path in (ROOT / "configs").glob("*.py")
-    if path.name not in ("prepare_mantis.py", "tiny_warmstart.py")
+    if path.name not in ("prepare_mantis.py", "tiny_warmstart.py", "tiny_qwen3_warmstart.py")
 )
 LAUNCHERS = {
     "tpu_pod.sh": ("--name=a", "--zone=z", "--type=v5litepod-16", "--bucket=gs://b/runs"),

@@ -11,7 +11,7 @@ import numpy as np
 from perl_jax.processing import load_processor
 from perl_jax.testing import write_tiny_checkpoint
 from tests.models.fixtures import PROMPTS, banned_tokens, fixture_prompts, sample_rows
-from tests.models.qwen3 import QWEN3_PROMPTS, write_tiny_qwen3
+from tests.models.qwen3 import QWEN3_PROMPTS, SPECIAL, write_tiny_qwen3
 from tests.models.reference import Reference
 
 HERE = Path(__file__).parent
@@ -19,11 +19,21 @@ GOLDEN, GOLDEN_QWEN3 = HERE / "golden.npz", HERE / "golden_qwen3.npz"
 
 
 def main() -> None:
-    write(GOLDEN, write_tiny_checkpoint, PROMPTS)
-    write(GOLDEN_QWEN3, write_tiny_qwen3, QWEN3_PROMPTS)
+    np.savez_compressed(GOLDEN, **arrays_of(write_tiny_checkpoint, PROMPTS))
+    arrays = arrays_of(write_tiny_qwen3, QWEN3_PROMPTS)
+    for name, write in SPECIAL.items():
+        arrays[f"{name}/two_images/logits"] = logits_of(write, QWEN3_PROMPTS, "two_images")
+    np.savez_compressed(GOLDEN_QWEN3, **arrays)
 
 
-def write(path, write_checkpoint, named) -> None:
+def logits_of(write_checkpoint, named, name) -> np.ndarray:
+    with tempfile.TemporaryDirectory() as directory:
+        checkpoint = write_checkpoint(directory)
+        prompt = fixture_prompts(load_processor(checkpoint), named)[name]
+        return sample_rows(Reference(checkpoint).logits([prompt])[0])
+
+
+def arrays_of(write_checkpoint, named) -> dict[str, np.ndarray]:
     with tempfile.TemporaryDirectory() as directory:
         checkpoint = write_checkpoint(directory)
         reference = Reference(checkpoint)
@@ -37,7 +47,7 @@ def write(path, write_checkpoint, named) -> None:
                 arrays[f"{name}/features"] = sample_rows(reference.features(prompt))
         greedy = reference.greedy(prompts["two_images"], 16, suppress=banned_tokens(processor))
         arrays["two_images/greedy"] = np.array(greedy)
-    np.savez_compressed(path, **arrays)
+    return arrays
 
 
 if __name__ == "__main__":

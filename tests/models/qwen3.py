@@ -4,8 +4,12 @@ Heads times their width is twice the width of the text model, as in the 4B; ther
 layers than features of DeepStack; the last frequencies turn with time, as published.
 """
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
 
 from perl_jax.models.fresh import FreshModel, write_fresh_model
 from perl_jax.testing import WORDS, revealing
@@ -55,3 +59,25 @@ def write_tiny_qwen3(path: str | Path, *, text=None, vision=None, **fields: Any)
         **fields,
     )
     return write_fresh_model(path, model, draw=revealing)
+
+
+def write_small_theta(path: str | Path) -> Path:
+    """Angles are so large that sections of positions that reach beyond their share would show."""
+    return write_tiny_qwen3(path, text={"rope_theta": 100})
+
+
+def write_little_variance(path: str | Path) -> Path:
+    """Patches vary so little that the constant beside the norms' variance shows."""
+    source = write_tiny_qwen3(path, dtype="float32")
+    tensors = load_file(source / "model.safetensors")
+    for name in ("patch_embed.proj.weight", "patch_embed.proj.bias", "pos_embed.weight"):
+        tensors[f"model.visual.{name}"] *= np.float32(0.02)
+    save_file(tensors, source / "model.safetensors", metadata={"format": "pt"})
+    return source
+
+
+# Checkpoints that show what the usual one does not.
+SPECIAL: Mapping[str, Callable[[Path], Path]] = {
+    "small_theta": write_small_theta,
+    "little_variance": write_little_variance,
+}

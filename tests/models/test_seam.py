@@ -1,7 +1,9 @@
 """Nothing outside `perl_jax.models` knows a model family, and every family keeps to the seam."""
 
+import json
 import math
 import re
+from typing import get_args, get_type_hints
 
 import jax.numpy as jnp
 import pytest
@@ -9,6 +11,8 @@ from flax import nnx
 
 from perl_jax.models import abstract_model, parse_config
 from perl_jax.models.families import FAMILIES
+from perl_jax.models.fresh import FAMILIES as FRESH
+from perl_jax.models.fresh import FreshModel
 from perl_jax.models.paths import OUTER_MATRICES, STACKED, TEXT_LAYERS, VISION, leaves_of, within
 from tests.models.published import published_config, published_qwen3
 from tests.test_import_ranks import PACKAGE, imported, modules
@@ -45,6 +49,13 @@ def test_no_module_outside_models_and_processing_names_a_family():
 
 def test_a_family_has_a_configuration_here():
     assert CONFIGS.keys() == FAMILIES.keys()
+
+
+def test_a_family_has_fresh_directories_and_published_sizes():
+    assert FRESH.keys() == FAMILIES.keys()
+    assert set(get_args(get_type_hints(FreshModel)["family"])) == FAMILIES.keys()
+    files = (PACKAGE / "assets" / "published").glob("*.json")
+    assert {json.loads(file.read_text())["model_type"] for file in files} == FAMILIES.keys()
 
 
 @pytest.fixture(scope="module", params=CONFIGS)

@@ -9,7 +9,8 @@ from PIL import Image
 from perl_jax.processing import load_processor, read_image_settings, smart_resize
 from tests.models.qwen3 import write_tiny_qwen3
 
-# Earlier answers lose their thoughts, the last one keeps or gets one; a response starts within one.
+# Says what the published one says: answers before the last question lose their thoughts, those
+# after it keep them, the last message gets an empty one if it has none; responses start in one.
 THINKING = """\
 {%- macro body(content) -%}
 {%- if content is string -%}{{ content }}
@@ -31,9 +32,10 @@ THINKING = """\
 {{ '<|im_start|>' + message.role + '\\n' }}
 {%- if message.role == 'assistant' -%}
 {%- set answer = said.split('</think>')[-1].lstrip('\\n') -%}
-{%- if loop.index0 > last.user -%}
-{%- set thought = said.split('</think>')[0].split('<think>')[-1] if '</think>' in said else '' -%}
-{{ '<think>\\n' + thought.strip('\\n') + '\\n</think>\\n\\n' + answer }}
+{%- set thought = said.split('</think>')[0].split('<think>')[-1].strip('\\n') -%}
+{%- set thought = thought if '</think>' in said else '' -%}
+{%- if loop.index0 > last.user and (loop.last or thought) -%}
+{{ '<think>\\n' + thought + '\\n</think>\\n\\n' + answer }}
 {%- else -%}{{ answer }}
 {%- endif -%}
 {%- else -%}{{ said }}
@@ -124,6 +126,57 @@ def test_a_thinking_template_opens_the_thought_and_what_is_said_keeps_its_end(tm
     assert processor.decode(np.array(said)) == "first</think>\n\nB"
 
 
+ASKED = {"role": "user", "content": "<image> first?"}
+THOUGHT = {"role": "assistant", "content": "<think>\nA or B\n</think>\n\nB"}
+AGAIN = {"role": "user", "content": "And <image>?"}
+TURN, ANSWER = "<|im_start|>{}\n{}<|im_end|>\n", "<|im_start|>assistant\n{}<|im_end|>\n"
+OPENED = "<|im_start|>assistant\n<think>\n"
+# Messages, and what stands in the prompt after the first question.
+CONVERSATIONS = {
+    "an earlier thought": (
+        [ASKED, THOUGHT, AGAIN],
+        ANSWER.format("B") + TURN.format("user", "And *?") + OPENED,
+    ),
+    "two earlier thoughts": (
+        [ASKED, THOUGHT, AGAIN, THOUGHT, {"role": "user", "content": "Sure?"}],
+        ANSWER.format("B")
+        + TURN.format("user", "And *?")
+        + ANSWER.format("B")
+        + TURN.format("user", "Sure?")
+        + OPENED,
+    ),
+    "an earlier answer without a thought": (
+        [ASKED, {"role": "assistant", "content": "B"}, AGAIN],
+        ANSWER.format("B") + TURN.format("user", "And *?") + OPENED,
+    ),
+    "a thought that goes on": (
+        [ASKED, THOUGHT],
+        ANSWER.format("<think>\nA or B\n</think>\n\nB"),
+    ),
+    "an answer without a thought": (
+        [ASKED, {"role": "assistant", "content": "B"}],
+        ANSWER.format("<think>\n\n</think>\n\nB"),
+    ),
+    "a later system message": (
+        [ASKED, THOUGHT, {"role": "system", "content": "Be brief."}, AGAIN],
+        ANSWER.format("B")
+        + TURN.format("system", "Be brief.")
+        + TURN.format("user", "And *?")
+        + OPENED,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CONVERSATIONS)
+def test_a_thinking_template_keeps_the_thoughts_after_the_last_question_alone(name, tmp_path):
+    processor = load_processor(with_template(write_tiny_qwen3(tmp_path), THINKING))
+    messages, expected = CONVERSATIONS[name]
+    images = [np.zeros((32, 32, 3), np.uint8)] * str(messages).count("<image>")
+    shown = processor.tokenizer.decode(processor.encode(messages, images).tokens)
+    shown = shown.replace("<|vision_start|><|image_pad|><|vision_end|>", "*")
+    assert shown == TURN.format("user", "* first?") + expected
+
+
 def load_reference(directory):
     """The whole processor of transformers, less its video part, which needs torchvision."""
     from transformers import AutoTokenizer, Qwen3VLProcessor
@@ -143,6 +196,15 @@ def load_reference(directory):
     return ImagesOnly(
         Qwen2VLImageProcessorPil.from_pretrained(directory), tokenizer, tokenizer.chat_template
     )
+
+
+def parts_of(text):
+    """A text with placeholders as transformers' templates take it."""
+    pieces = text.split("<image>")
+    parts = [{"type": "text", "text": pieces[0]}] * bool(pieces[0])
+    for piece in pieces[1:]:
+        parts += [{"type": "image"}, *[{"type": "text", "text": piece}] * bool(piece)]
+    return parts
 
 
 CASES = {
@@ -166,12 +228,8 @@ def test_tokens_pixels_and_positions_are_those_of_transformers(saved, thinking, 
     ours = load_processor(directory)
     for text, sizes in CASES.values():
         images = [Image.fromarray(picture(*size)) for size in sizes]
-        pieces = text.split("<image>")
-        parts = [{"type": "text", "text": pieces[0]}] * bool(pieces[0])
-        for piece in pieces[1:]:
-            parts += [{"type": "image"}, *[{"type": "text", "text": piece}] * bool(piece)]
         rendered = reference.apply_chat_template(
-            [{"role": "user", "content": parts}], add_generation_prompt=True
+            [{"role": "user", "content": parts_of(text)}], add_generation_prompt=True
         )
         expected = reference(text=[rendered], images=images or None, return_tensors="pt")
         prompt = ours.encode(text, images)
@@ -182,6 +240,29 @@ def test_tokens_pixels_and_positions_are_those_of_transformers(saved, thinking, 
         positions, delta = rope_index(directory, expected)
         np.testing.assert_array_equal(prompt.positions, positions)
         assert prompt.rope_delta == delta
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("thinking", [False, True])
+@pytest.mark.parametrize("name", CONVERSATIONS)
+def test_conversations_are_those_of_transformers(name, thinking, tmp_path, picture):
+    """Except that the assistant's turn is opened unless the last message is the assistant's."""
+    directory = write_tiny_qwen3(tmp_path, **PUBLISHED)
+    if thinking:
+        with_template(directory, THINKING)
+    reference, ours = load_reference(directory), load_processor(directory)
+    messages, _ = CONVERSATIONS[name]
+    images = [
+        Image.fromarray(picture(90, 60 + number))
+        for number in range(str(messages).count("<image>"))
+    ]
+    rendered = reference.apply_chat_template(
+        [{**message, "content": parts_of(message["content"])} for message in messages],
+        add_generation_prompt=messages[-1]["role"] == "user",
+    )
+    expected = reference(text=[rendered], images=images, return_tensors="pt")
+    prompt = ours.encode(messages, images)
+    np.testing.assert_array_equal(prompt.tokens, expected["input_ids"][0].numpy())
 
 
 def rope_index(directory, inputs):

@@ -17,6 +17,7 @@ import pytest
 
 from tests.training.resume_program import MUTANTS
 from tests.training.resuming import CONFIG, ROOT, Run, differences, environment, moments
+from tests.update.real_runs import QWEN3_POLICY
 
 pytestmark = pytest.mark.story
 
@@ -81,6 +82,24 @@ def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(place, variable
         print(f"{moment}: killed in {moment.strike(run)}")
     Run(workdir, variables).finish()
     assert differences(reference, workdir) == []
+
+
+def test_a_run_of_another_family_killed_in_a_step_ends_as_one_that_was_not(place, variables):
+    flags = (
+        f"--config.model.path={QWEN3_POLICY}",
+        "--config.steps=2",
+        "--config.optimizer.warmup_updates=0",
+        "--config.data.held_out=None",
+    )
+    whole = Run(place / "whole", variables, *flags)
+    whole.finish()
+    run = Run(place / "cut", variables, *flags, told=place / "cut.told")
+    run.until(lambda: run.has_reached(2, "update"))
+    run.kill()
+    saved = {file.name for file in (run.workdir / "checkpoints").iterdir() if file.name.isdigit()}
+    assert saved == {"1"}
+    Run(run.workdir, variables, *flags).finish()
+    assert differences(whole.workdir, run.workdir) == []
 
 
 def test_a_run_told_to_stop_saves_and_says_so(stopped):

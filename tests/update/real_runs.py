@@ -22,7 +22,8 @@ from perl_jax.update.learner import Learner, UpdateConfig
 from perl_jax.update.optimizer import OptimizerConfig
 from perl_jax.update.packing import PackingConfig
 
-POLICY = Path(perl_jax.__file__).parent / "assets" / "tiny_policy"
+ASSETS = Path(perl_jax.__file__).parent / "assets"
+POLICY, QWEN3_POLICY = ASSETS / "tiny_policy", ASSETS / "tiny_qwen3_policy"
 GROUPS, ROLLOUTS, TOKENS = 4, 4, 48
 SAMPLER = SamplerConfig(
     prompt_lengths=(80,), response_lengths=(64,), patches=(256,), rows=32, chunk=16
@@ -39,7 +40,7 @@ def always_one(responses, answers, metadata):
 
 @dataclass(frozen=True, eq=False)
 class Demo:
-    """The demo's policy, and what draws and learns with it."""
+    """A demo's policy, and what draws and learns with it."""
 
     model: Policy
     processor: Processor
@@ -48,8 +49,8 @@ class Demo:
     objective: Objective = field(default_factory=Objective)
 
     @classmethod
-    def load(cls, grader: Grader) -> "Demo":
-        model, processor = load_model(POLICY, dtype="float32"), load_processor(POLICY)
+    def load(cls, grader: Grader, policy: Path = POLICY) -> "Demo":
+        model, processor = load_model(policy, dtype="float32"), load_processor(policy)
         return cls(model, processor, Sampler(processor, SAMPLER), grader)
 
     def collect(self, *, filtering=None, reward=None, seed=0, skew=None) -> Collected:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from perl_jax.models import load_model, save_model
-from perl_jax.models.qwen2_5_vl.family import hub_name, stored_tensors
+from perl_jax.models.families import FAMILIES
 from perl_jax.objectives import Objective, group_advantages
 from perl_jax.processing import load_processor
 from perl_jax.types import TrainBatch
@@ -91,9 +91,9 @@ def test_loss_and_gradients_of_a_step_are_those_of_torch(tied, tmp_path):
     assert float(stats["policy/loss"]) == pytest.approx(want["loss"], rel=1e-5)
     assert float(stats["policy/kl"]) == pytest.approx(want["kl"], rel=1e-4)
     assert float(stats["policy/entropy"]) == pytest.approx(want["entropy"], rel=1e-4)
-    seen = set()
+    seen, family = set(), FAMILIES[reference.config.model_type]
     for path, got in gradients.items():
-        stored = stored_tensors(path, got.shape, reference.config)
+        stored = family.stored(path, got.shape, reference.config)
         seen |= set(stored.names)
         parts = [want["gradients"][name] for name in stored.names]
         expected = np.stack(parts) if stored.stacked else parts[0]
@@ -142,8 +142,9 @@ def torch_step(policy, reference, groups, rollouts, grades, banned):
             entropies.append(entropy)
     loss = torch.cat(losses).mean()
     loss.backward()
+    family = FAMILIES[policy.model.config.model_type]
     gradients = {
-        hub_name(name): parameter.grad.numpy()
+        family.published_name(name): parameter.grad.numpy()
         for name, parameter in policy.model.named_parameters()
     }
     return {
