@@ -4,7 +4,7 @@
 # make soak     these and the long ones, which no change has to wait for
 #
 # All make their own environment in .venv; they need make and Python >= 3.11 and nothing else.
-# FULL=1      also installs torch and libtpu: the parity tests against transformers and the
+# FULL=1      also installs torch, peft and libtpu: the parity tests against transformers and the
 #             compilations for TPU topologies then run instead of skipping
 # WORKDIR=... and ARGS='--config.seed=1' are passed to the demo
 

@@ -2,7 +2,8 @@
 
     perl-jax export --workdir=runs/mine --out=models/mine --step=best
 
-The best step is the one with the highest held-out accuracy.
+The best step is the one with the highest held-out accuracy. Of a run with learner.lora the adapters
+are written, as a directory of PEFT; with --merged, the whole model.
 """
 
 from collections.abc import Sequence
@@ -21,6 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--workdir", type=Path, metavar="DIR", help="the directory of the run")
     parser.add_argument("--out", metavar="DIR", help="a new or empty directory, or a URL: gs://...")
     parser.add_argument("--step", default="latest", help="a step's number, latest, or best")
+    parser.add_argument(
+        "--merged", action="store_true", help="of a run with adapters, the whole model with them"
+    )
     args = parse(parser, arguments, required=("workdir", "out"))
     if args.step not in ("latest", "best") and not args.step.isdigit():
         parser.error(f"--step: expected a number, latest or best; got {args.step!r}")
@@ -28,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         settings = recorded_settings(args.workdir)
         find_devices()
         with new_directory(args.out) as directory:
-            step = export(settings, args.workdir, directory, args.step)
+            step = export(settings, args.workdir, directory, args.step, merged=args.merged)
         print(f"step {step} is in {args.out}")
 
 

@@ -18,6 +18,7 @@ from perl_jax.compilation import CompilationConfig, use_cache
 from perl_jax.main import add_strategy, command_parser, one_line_errors, parse
 from perl_jax.mesh import find_devices
 from perl_jax.models import load_model
+from perl_jax.models.adapter_files import with_adapter
 from perl_jax.processing import load_processor
 from perl_jax.rollout import Group, Sampler, SamplerConfig
 from perl_jax.rollout.answering import TextStream, answer_file, print_answers
@@ -42,9 +43,10 @@ def _generate(args: argparse.Namespace) -> None:
     # On the screen, the tokens of each call appear when it returns: short calls read better.
     config = SamplerConfig() if prompt is None else SamplerConfig(chunk=4)
     sampler = Sampler(processor, config)
+    model = load_model(args.model, dtype=args.dtype)
     sample = partial(
         sampler.sample,
-        load_model(args.model, dtype=args.dtype),
+        model if args.adapter is None else with_adapter(model, args.adapter),
         num_rollouts=args.num_samples,
         max_new_tokens=args.max_new_tokens,
         strategy=strategy,
@@ -64,6 +66,8 @@ def _generate(args: argparse.Namespace) -> None:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = command_parser("generate", __doc__)
     parser.add_argument("--model", metavar="DIR", help="a model directory or a hub id")
+    adapter = "adapters of the model, as PEFT has them"
+    parser.add_argument("--adapter", type=Path, metavar="DIR", help=adapter)
     parser.add_argument("--prompt", help="one question; <image> shows the next image")
     image = "an image of --prompt; repeatable"
     parser.add_argument("--image", action="append", default=[], metavar="FILE", help=image)

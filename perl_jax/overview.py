@@ -16,6 +16,8 @@ from perl_jax.config import RunConfig, TrainConfig, WarmstartConfig
 from perl_jax.data.pipeline.mixture import Mixture
 from perl_jax.data.sources.source import Source
 from perl_jax.models import Policy
+from perl_jax.models.lora import adapted_maps, adapters_of
+from perl_jax.models.opening import held_dtype
 from perl_jax.permutation import Rule, Rules, rule_for, rules_from_config
 from perl_jax.training.display.final_table import best_evaluation
 from perl_jax.training.display.writers import METRICS_FILE, read_metrics
@@ -33,6 +35,7 @@ def first_words(
     return [
         _devices_line(mesh),
         _model_line(config, model),
+        *_training_lines(config, model),
         *_data_lines(config, source),
         *_step_lines(config),
         *start,
@@ -78,8 +81,24 @@ def _model_line(config: RunConfig, model: Policy) -> str:
     size = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model)))
     return (
         f"model        {config.model.path}: {model.config.model_type}, {size:,} parameters "
-        f"({config.model.dtype}, computes in {config.model.compute_dtype})"
+        f"({held_dtype(config.model, config.learner.lora)}, computes in "
+        f"{config.model.compute_dtype})"
     )
+
+
+def _training_lines(config: RunConfig, model: Policy) -> list[str]:
+    """The adapters, and the factors on the learning rate."""
+    lines, lora = [], config.learner.lora
+    if lora is not None:
+        size = sum(leaf.size for _, leaf in adapters_of(model))
+        lines.append(
+            f"adapters     {size:,} of these parameters, in float32: rank {lora.rank}, alpha "
+            f"{lora.alpha:g}, of {_counted(len(adapted_maps(model)), 'linear map')} (a stack of "
+            "layers counts once); all else is frozen"
+        )
+    for pattern, factor in config.optimizer.rates:
+        lines.append(f"rates        {factor:g} x the learning rate for {pattern}")
+    return lines
 
 
 def _data_lines(config: RunConfig, source: Source) -> list[str]:

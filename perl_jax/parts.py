@@ -156,7 +156,7 @@ def open_parts(
             skip_log=workdir / SKIPPED_ROWS if hosts.is_main() else None,
         )
     )
-    model = load_policy(config.model, mesh)
+    model = load_policy(config.model, mesh, config.learner.lora, config.seed)
     sampler = Sampler(rows.prepare.processor, config.rollout.sampler)
     return Parts(mesh, model, rows, pipeline, sampler, grader, functions)
 

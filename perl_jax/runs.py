@@ -26,7 +26,9 @@ from perl_jax.files import whole_directory, write_whole
 from perl_jax.hosts import HostsError
 from perl_jax.mesh import BatchSharding
 from perl_jax.models import Policy, save_model
+from perl_jax.models.adapter_files import save_adapter
 from perl_jax.models.fresh import write_fresh_model
+from perl_jax.models.lora import with_adapters
 from perl_jax.models.opening import ModelConfig, open_model
 from perl_jax.parts import (
     Parts,
@@ -72,6 +74,7 @@ from perl_jax.update.state import SplitPolicy
 logger = logging.getLogger(__name__)
 
 EXPORT = "export"
+ADAPTER = "adapter"
 CURVES = "curves.png"
 FUNCTION_LOG = "reward_functions.log"
 
@@ -300,17 +303,21 @@ def _finish(
     console: Console,
 ) -> None:
     """Exports the policy with all hosts, as each holds parts of it; the main host summarises."""
-    target = workdir / EXPORT
+    target, adapter = workdir / EXPORT, workdir / ADAPTER
 
     def make_room() -> None:
-        # That of an earlier end of this run, which went on.
-        if target.exists():
-            target.rename(workdir / f"{EXPORT}-until-{time.strftime('%Y%m%d-%H%M%S')}")
+        # Those of an earlier end of this run, which went on.
+        for there in (target, adapter):
+            if there.exists():
+                there.rename(f"{there}-until-{time.strftime('%Y%m%d-%H%M%S')}")
 
     if config.export:
         hosts.once(make_room, "the directory of the exported policy")
         console.say(f"exporting the policy to {target}")
-        save_model(learner.model(outcome.state), target)
+        policy = learner.model(outcome.state)
+        if config.learner.lora is not None:
+            save_adapter(policy, adapter, config.model.path)
+        save_model(policy, target)
 
     def summarise() -> None:
         _summarise(config, workdir, checkpoints, target, outcome)
@@ -349,8 +356,12 @@ def _summarise(
         print(f"{name:16} {file}")
 
 
-def export(settings: dict[str, Any], workdir: Path, out: Path, step: str) -> int:
+def export(
+    settings: dict[str, Any], workdir: Path, out: Path, step: str, *, merged: bool = False
+) -> int:
     """Writes the policy of a checkpoint as a Hugging Face directory, and returns its step.
+
+    Of a run with adapters these alone are written, as PEFT has them.
 
     Args:
         settings: The content of the run's ``config.json``.
@@ -358,13 +369,21 @@ def export(settings: dict[str, Any], workdir: Path, out: Path, step: str) -> int
         out: A new or empty directory.
         step: A step number, ``latest`` or ``best``: of those saved, the one whose evaluation is
             the best.
+        merged: Whether the policy of a run with adapters is written as a whole model.
 
     Raises:
         CheckpointError: There is no such step, or none that can be read.
-        ValueError: The run has no checkpoint, or no evaluation to choose the best by.
+        ValueError: The run has no checkpoint, no evaluation to choose the best by, or no adapters
+            that could be merged.
     """
+    lora = settings["learner"].get("lora") is not None
+    if merged and not lora:
+        raise ValueError(f"--merged: expected a run with learner.lora; {workdir} has no adapters")
     policy, _, number = restore_policy(settings, workdir, step)
-    save_model(policy, out)
+    if lora and not merged:
+        save_adapter(policy, out, settings["model"]["path"])
+    else:
+        save_model(policy, out)
     return number
 
 
@@ -390,6 +409,8 @@ def restore_policy(
             read_config(ModelConfig, settings["model"], "config.model"), mesh
         )
         update = read_config(UpdateConfig, settings["learner"], "config.learner")
+        if update.lora is not None:
+            model = with_adapters(model, update.lora, seed=0)
         policy = SplitPolicy(model, update.trainable, update.frozen)
         like = {"params": policy.split(model)}
         restored = checkpoints.restore(like, number, partial=True)

@@ -26,11 +26,13 @@ FILES = {
 VALUES = (
     False, True, 0.25, 0.5, 2.5, 8, 4, 3, (2**20,), (2, 3), "http://{question}", ("text",), ("A",),
     {"mine": {"movable": "none"}}, {"accuracy": 0.25}, {"mine": "package.module:function"},
-    {"mine": ("text",)},
+    {"mine": ("text",)}, (("text", 0.5),),
 )  # fmt: skip
 # Texts of fields that take no address but that of a bucket.
 PLACES = {"checkpoint.directory": "gs://bucket/run"}
 WRONG = ("(", "many words", "3", "-7", "{'mine': 3}")
+# Fields with a single valid value, which says what is not done.
+FIXED = {"learner.lora.dropout"}
 # What must be set too, for a field that only goes with others.
 TOGETHER = {
     "evaluation.num_rollouts": {"evaluation.temperature": "1"},
@@ -120,6 +122,8 @@ def test_a_value_of_the_right_type_ends_up_in_the_configuration(file):
     path, kind = file
     config, wrong = open_config(kind, path, {}), []
     for field in leaves(kind):
+        if field.path in FIXED:
+            continue
         value = another(field, value_at(config, field.path))
         flags = {**flags_for(field, kind, config), field.path: text_of(value)}
         try:

@@ -31,6 +31,7 @@ class Family(Generic[Config]):
             ``compute_dtype``, ``source`` and ``rngs``.
         stored: Finds the stored tensors of the parameter at a dotted path with this shape.
         published_name: Translates the name of a tensor in any file to the published one.
+        module_name: Translates a published name to that in transformers' model of today.
         tied: The published names of a tied unembedding and its embedding; None if not tied.
     """
 
@@ -38,4 +39,5 @@ class Family(Generic[Config]):
     build: Callable[..., Policy]
     stored: Callable[[str, tuple[int, ...], Config], Stored]
     published_name: Callable[[str], str]
+    module_name: Callable[[str], str]
     tied: Callable[[Config], tuple[str, str] | None]

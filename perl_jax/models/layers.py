@@ -22,7 +22,20 @@ _REMAT_POLICIES = {
 
 
 class Linear(nnx.Module):
-    """``x Wᵀ + b``. W is (out, in), as checkpoints store it: loading is a copy, not a transpose."""
+    """``x Wᵀ + b``. W is (out, in), as checkpoints store it: loading is a copy, not a transpose.
+
+    `perl_jax.models.lora` gives it an adapter, whose output is added.
+    """
+
+    # Parameters where there is an adapter.
+    lora_A: Any = None
+    lora_B: Any = None
+    lora_alpha: float = 0.0
+
+    @property
+    def lora_scale(self) -> float:
+        """The factor of the adapter's output."""
+        return self.lora_alpha / self.lora_A[...].shape[-2]
 
     def __init__(
         self, into: int, out: int, *, bias: bool = True, dtype: jnp.dtype, rngs: nnx.Rngs
@@ -33,9 +46,21 @@ class Linear(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps the last axis; weights are cast to the dtype of ``x``."""
         y = jnp.einsum("...i,oi->...o", x, self.weight[...].astype(x.dtype))
+        if self.lora_A is not None:
+            low = jnp.einsum("...i,ri->...r", x, self.lora_A[...].astype(x.dtype))
+            high = jnp.einsum("...r,or->...o", low, self.lora_B[...].astype(x.dtype))
+            y = y + self.lora_scale * high
         if self.bias is None:
             return y
         return y + jnp.broadcast_to(self.bias[...].astype(x.dtype), y.shape)
+
+    def whole_weight(self) -> jax.Array:
+        """The weight with the adapter merged, which is then float32."""
+        weight = self.weight[...]
+        if self.lora_A is None:
+            return weight
+        product = jnp.matmul(self.lora_B[...], self.lora_A[...])
+        return weight.astype(jnp.float32) + self.lora_scale * product
 
 
 class RMSNorm(nnx.Module):

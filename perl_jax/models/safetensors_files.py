@@ -31,13 +31,22 @@ def read_headers(directory: Path) -> dict[str, TensorInfo]:
     """
     tensors: dict[str, TensorInfo] = {}
     for file in _files(directory):
-        with _open(file) as content:
-            for name in content.keys():  # noqa: SIM118 - not a mapping
-                if name in tensors:
-                    raise ValueError(f"{file}: tensor {name} is also in {tensors[name].file.name}")
-                part = content.get_slice(name)
-                tensors[name] = TensorInfo(file, name, tuple(part.get_shape()), part.get_dtype())
+        for tensor in read_tensors(file):
+            if tensor.name in tensors:
+                other = tensors[tensor.name].file.name
+                raise ValueError(f"{file}: tensor {tensor.name} is also in {other}")
+            tensors[tensor.name] = tensor
     return tensors
+
+
+def read_tensors(file: Path) -> list[TensorInfo]:
+    """Lists the tensors of one file, without reading any; raises ValueError if it is damaged."""
+    with _open(file) as content:
+        parts = [(name, content.get_slice(name)) for name in content.keys()]  # noqa: SIM118
+        return [
+            TensorInfo(file, name, tuple(part.get_shape()), part.get_dtype())
+            for name, part in parts
+        ]
 
 
 def read_slice(tensor: TensorInfo, index: tuple[slice, ...]) -> np.ndarray:

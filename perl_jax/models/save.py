@@ -22,6 +22,7 @@ from safetensors.numpy import save_file
 from perl_jax.files import whole_directory
 from perl_jax.models.families import FAMILIES
 from perl_jax.models.load import FLOATS
+from perl_jax.models.lora import merged
 from perl_jax.models.paths import leaves_of
 from perl_jax.models.policy import Policy
 from perl_jax.models.safetensors_files import INDEX, SINGLE
@@ -36,7 +37,8 @@ def save_model(model: Policy, path: str | Path, *, max_shard_bytes: int = 5 * 10
     """Writes a policy as a complete Hugging Face directory that transformers and vLLM load.
 
     Names, dtypes and config.json are those of the directory that the model was loaded from, whose
-    tokenizer and processor files are copied. The directory appears only when it is complete.
+    tokenizer and processor files are copied. Adapters are merged. The directory appears only when
+    it is complete.
 
     If the model spans several hosts, all must call this: every device gathers one tensor (or layer)
     at a time, in the dtype of its file. All return when the directory is there.
@@ -55,7 +57,7 @@ def save_model(model: Policy, path: str | Path, *, max_shard_bytes: int = 5 * 10
     source = model.source
     if source is None:
         raise ValueError("model: expected one from load_model; only such a one has a tokenizer")
-    tensors = _tensors(model, source)
+    tensors = _tensors(merged(model), source)
     shards = _plan(tensors, max_shard_bytes)
     count = len(shards)
     names = [f"model-{n:05d}-of-{count:05d}.safetensors" for n in range(1, 1 + count)]
@@ -68,10 +70,10 @@ def save_model(model: Policy, path: str | Path, *, max_shard_bytes: int = 5 * 10
     if all(tensor.parameter.is_fully_addressable for tensor in tensors.values()):
         write(parts)
     else:
-        _write_on_one_host(write, parts)
+        write_on_one_host(write, parts)
 
 
-def _write_on_one_host(write: Any, parts: Iterable[_Part]) -> None:
+def write_on_one_host(write: Any, parts: Iterable[_Part]) -> None:
     """Calls ``write(parts)`` on the first host while the others take part in gathering."""
     failure = None
     if jax.process_index() == 0:
@@ -110,7 +112,7 @@ def _write(
 
 
 @dataclass(frozen=True)
-class _Tensor:
+class Tensor:
     """One tensor to write: a parameter, or a layer of one, and its stored shape and dtype."""
 
     parameter: jax.Array
@@ -120,6 +122,7 @@ class _Tensor:
 
     @property
     def num_bytes(self) -> int:
+        """Its size in the file."""
         return int(np.prod(self.shape)) * self.dtype.itemsize
 
     def read(self) -> np.ndarray:
@@ -153,7 +156,7 @@ def _gather(whole: NamedSharding, dtype: np.dtype) -> Any:
     return jax.jit(part, out_shardings=whole)
 
 
-def _tensors(model: Policy, source: Source) -> dict[str, _Tensor]:
+def _tensors(model: Policy, source: Source) -> dict[str, Tensor]:
     """The tensors to write, sorted by published name."""
     family = FAMILIES[model.config.model_type]
     tensors = {}
@@ -162,11 +165,11 @@ def _tensors(model: Policy, source: Source) -> dict[str, _Tensor]:
         stored = family.stored(path, parameter.shape, model.config)
         for n, name in enumerate(stored.names):
             dtype = np.dtype(FLOATS[source.dtypes[name]])
-            tensors[name] = _Tensor(parameter, n if stored.stacked else None, stored.shape, dtype)
+            tensors[name] = Tensor(parameter, n if stored.stacked else None, stored.shape, dtype)
     return dict(sorted(tensors.items()))
 
 
-def _plan(tensors: dict[str, _Tensor], max_shard_bytes: int) -> list[list[str]]:
+def _plan(tensors: dict[str, Tensor], max_shard_bytes: int) -> list[list[str]]:
     """Fills shards in order; a tensor larger than the limit gets its own shard."""
     shards: list[list[str]] = [[]]
     filled = 0

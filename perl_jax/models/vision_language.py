@@ -50,7 +50,9 @@ class VisionLanguageModel(nnx.Module):
     @property
     def unembedding(self) -> jax.Array:
         """``[V, D]``; where the model ties them, the embedding."""
-        return (self.lm_head or self.text.embed_tokens).weight[...]
+        if self.lm_head is None:
+            return self.text.embed_tokens.weight[...]
+        return self.lm_head.whole_weight()
 
     def encode_images(
         self, images: ImageInputs, remat: Remat = "none", mesh: Mesh | None = None

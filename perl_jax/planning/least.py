@@ -9,6 +9,8 @@ from jax.sharding import AbstractMesh, AxisType
 from perl_jax.config import RunConfig
 from perl_jax.mesh import AXES, MeshConfig
 from perl_jax.models import Policy, PolicyConfig, abstract_model
+from perl_jax.models.lora import with_adapters
+from perl_jax.models.opening import held_dtype
 from perl_jax.planning.shapes import bytes_on_chip
 from perl_jax.update.state import SplitPolicy
 
@@ -25,14 +27,17 @@ def least_bytes(config: RunConfig, sizes: PolicyConfig) -> int:
         sizes: The sizes of its policy.
     """
     mesh, wanted = config.mesh or MeshConfig(), config.rollout.mesh
-    model = _model(sizes, mesh, config.model.dtype)
-    learner = config.learner
+    learner, lora = config.learner, config.learner.lora
+    model = _model(sizes, mesh, held_dtype(config.model, lora))
+    if lora is not None:
+        model = with_adapters(model, lora, seed=0)
     trained = SplitPolicy(model, learner.trainable, learner.frozen).split(model)
     gradients = bytes_on_chip(trained)
     held = bytes_on_chip(nnx.state(model))
     if config.optimizer.name == "adamw":
         moments = 4 + jnp.dtype(config.optimizer.state_dtype).itemsize
-        held += gradients // jnp.dtype(config.model.dtype).itemsize * moments
+        dtype = next(iter(trained.values())).dtype
+        held += gradients // dtype.itemsize * moments
     copy = 0
     if wanted is not None and wanted != mesh:
         copy = bytes_on_chip(nnx.state(_model(sizes, wanted, config.model.compute_dtype)))

@@ -117,7 +117,7 @@ def make_plan(request: PlanConfig, devices: Sequence[Any]) -> Plan:
     alone = mesh_config.devices == 1
     mesh = None if alone else make_mesh(*mesh_config.shape, devices=devices)
     step = Step.of(config, sizes, request.workload)
-    model = sharded_model(config.model, sizes, mesh, devices[0])
+    model = sharded_model(config.model, sizes, mesh, devices[0], config.learner.lora)
     recorder = rehearse(config, model, mesh, devices[0], step, request.workload)
     compiler = _Compiler(replace(request, config=config), recorder, mesh_config, sizes, step)
     programs = [compiler.plan(name) for name in recorder.calls if request.wants(name)]

@@ -8,12 +8,17 @@ from flax import nnx
 from jax.sharding import Mesh, SingleDeviceSharding
 
 from perl_jax.models import Policy, PolicyConfig, abstract_model
-from perl_jax.models.opening import ModelConfig
+from perl_jax.models.lora import LoraConfig, with_adapters
+from perl_jax.models.opening import ModelConfig, held_dtype
 from perl_jax.models.paths import with_leaves
 
 
 def sharded_model(
-    config: ModelConfig, sizes: PolicyConfig, mesh: Mesh | None, device: Any
+    config: ModelConfig,
+    sizes: PolicyConfig,
+    mesh: Mesh | None,
+    device: Any,
+    lora: LoraConfig | None = None,
 ) -> Policy:
     """The policy with shapes for parameters, with the shardings that loading gives them.
 
@@ -22,18 +27,20 @@ def sharded_model(
         sizes: The sizes of the policy.
         mesh: The devices; None: a single device.
         device: The device of a run without a mesh.
+        lora: The adapters; None: there are none.
     """
-    model = abstract_model(sizes, dtype=config.dtype, compute_dtype=config.compute_dtype, mesh=mesh)
-    if mesh is not None:
-        return model
-    definition, state = nnx.split(model)
-    alone = SingleDeviceSharding(device)
-    return nnx.merge(
-        definition,
-        with_leaves(
-            state, lambda _, leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=alone)
-        ),
-    )
+    dtype = held_dtype(config, lora)
+    model = abstract_model(sizes, dtype=dtype, compute_dtype=config.compute_dtype, mesh=mesh)
+    if mesh is None:
+        definition, state = nnx.split(model)
+        alone = SingleDeviceSharding(device)
+        model = nnx.merge(
+            definition,
+            with_leaves(
+                state, lambda _, leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=alone)
+            ),
+        )
+    return model if lora is None else with_adapters(model, lora, seed=0)
 
 
 def bytes_on_chip(tree: Any) -> int:

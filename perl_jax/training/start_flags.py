@@ -22,10 +22,15 @@ def add_start_flags(parser: argparse.ArgumentParser) -> None:
         "--init_moments", action="store_true", help="with --init_from: the optimizer's moments too"
     )
     group.add_argument(
+        "--init_adapter", metavar="DIR", help="start from adapters (learner.lora), as PEFT has them"
+    )
+    group.add_argument(
         "--restart", action="store_true", help="move the files of an earlier run aside"
     )
 
 
 def start_of(args: argparse.Namespace) -> Start:
     """What the command line says about the start of a run."""
-    return Start(args.allow_changes, args.init_from, args.init_moments, args.restart)
+    return Start(
+        args.allow_changes, args.init_from, args.init_moments, args.init_adapter, args.restart
+    )

@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from perl_jax.activity import Activity, silent
 from perl_jax.mesh import BatchSharding
 from perl_jax.models import Policy
+from perl_jax.models.lora import LoraConfig, is_adapter
 from perl_jax.models.paths import VISION, within
 from perl_jax.models.policy import Remat
 from perl_jax.objectives import Objective
@@ -44,6 +45,7 @@ class UpdateConfig(Checked):
             begins with another one. Old log-probabilities are those before the first update.
         trainable: Patterns of the trained parameters; each must match the whole path.
         frozen: Patterns of parameters that are not trained even if ``trainable`` matches them.
+        lora: Adapters, which are then all that is trained; None: the parameters themselves.
         recompute_old: Whether a separate pass computes the log-probabilities before the batch's
             first update even with a single update, which computes the same ones.
         importance_cap: The largest weight of a token, the trainer's probability over the sampler's;
@@ -63,6 +65,7 @@ class UpdateConfig(Checked):
     epochs_per_batch: Count = 1
     trainable: tuple[str, ...] = (".*",)
     frozen: tuple[str, ...] = ()
+    lora: LoraConfig | None = None
     recompute_old: bool = False
     importance_cap: Positive | None = None
     importance: Importance = "truncate"
@@ -84,6 +87,11 @@ class UpdateConfig(Checked):
                 f"importance: expected an importance_cap of more than 1 with {self.importance}; "
                 f"got {cap}"
             )
+        if self.lora is not None and (self.trainable, self.frozen) != ((".*",), ()):
+            raise ValueError(
+                "lora: expected trainable and frozen as they are by default, as adapters alone are "
+                f"trained; got trainable={self.trainable} and frozen={self.frozen}"
+            )
 
 
 # Log-probabilities of the responses of each micro-batch.
@@ -101,7 +109,8 @@ class Learner:
     Attributes:
         policy: The model without its trainable parameters.
         sharding: How micro-batches are split over devices and hosts.
-        reference: A copy of the initial trainable parameters; None without a KL penalty.
+        reference: A copy of the initial trainable parameters, or adapters of zeros, which leave the
+            model as it is without them; None without a KL penalty.
         programs: The compiled programs.
     """
 
@@ -123,7 +132,8 @@ class Learner:
         """Prepares the update; nothing is compiled yet.
 
         Args:
-            model: The initial policy.
+            model: The initial policy; with ``config.lora``, one of
+                `perl_jax.models.lora.with_adapters`.
             banned: Bool ``[V]``, the tokens that the sampler never draws.
             config: How batches become updates.
             optimizer: How gradients move parameters.
@@ -145,6 +155,11 @@ class Learner:
         self.length = length
         self.model_config = model.config
         self.policy = SplitPolicy(model, config.trainable, config.frozen)
+        if all(map(is_adapter, self.policy.paths)) != (config.lora is not None):
+            raise ValueError(
+                f"model: expected adapters exactly if learner.lora is set; got lora={config.lora} "
+                f"and a model that trains {self.policy.paths[0]}"
+            )
         self.sharding = sharding or BatchSharding.of(mesh)
 
         params = self.policy.split(model)
@@ -173,7 +188,10 @@ class Learner:
         )
         self.reference: Params | None = None
         if objective is not None and objective.needs_reference:
-            self.reference = self.programs.copy(params, jnp.dtype(config.reference_dtype))
+            if config.lora is None:
+                self.reference = self.programs.copy(params, jnp.dtype(config.reference_dtype))
+            else:
+                self.reference = self.programs.zeros()
 
     def init(self, model: Policy, key: jax.Array) -> TrainState:
         """The state before the first update, with copies of the parameters."""

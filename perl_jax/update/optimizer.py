@@ -6,8 +6,9 @@ parameters have a leading layer axis; each layer is treated as a parameter of it
 
 import math
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import jax
@@ -55,6 +56,9 @@ class OptimizerConfig(Checked):
             (arXiv 2502.16982) for all matrices but embeddings, ``lm_head`` and the patch embedding,
             AdamW for these and vectors.
         learning_rate: The peak.
+        rates: Pairs of a pattern and a factor on the learning rate, ``(("vision.*", 0.1),)``. A
+            pattern must match the whole path of some trained parameter; of those that match a
+            path, the first counts. 0 leaves parameters as they are.
         schedule: After the warm-up: ``constant``, or ``linear`` or ``cosine`` to ``final_scale``.
         warmup_updates: W: update u < W, from 0, is made at (u + 1) / W of the peak.
         final_scale: The fraction of the peak at the end of the run; ``constant`` ignores it.
@@ -70,6 +74,7 @@ class OptimizerConfig(Checked):
 
     name: OptimizerName = "adamw"
     learning_rate: Positive = 1e-6
+    rates: tuple[tuple[str, PositiveOrZero], ...] = ()
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup_updates: Annotated[CountOrZero, Expects("an integer of at least 0")] = 0
     final_scale: Fraction = 0.0
@@ -84,13 +89,17 @@ class OptimizerConfig(Checked):
     state_dtype: Literal["float32", "bfloat16"] = "float32"
 
     def _check_together(self) -> None:
-        for pattern in self.no_decay:
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise ValueError(
-                    f"no_decay: expected regular expressions; got {pattern!r} ({error})"
-                ) from None
+        for name, patterns in (
+            ("no_decay", self.no_decay),
+            ("rates", [pattern for pattern, _ in self.rates]),
+        ):
+            for pattern in patterns:
+                try:
+                    re.compile(pattern)
+                except re.error as error:
+                    raise ValueError(
+                        f"{name}: expected regular expressions; got {pattern!r} ({error})"
+                    ) from None
 
 
 def learning_rate_schedule(config: OptimizerConfig, total_updates: int) -> optax.Schedule:
@@ -130,11 +139,12 @@ def make_optimizer(
     """Builds the optimizer of ``params``: arrays by path, or anything with a shape.
 
     Its steps, in order: clipping by the global norm, the optimizer's direction, weight decay, the
-    learning rate. It computes in float32 and keeps its state in float32 (but for ``state_dtype``),
-    whatever the dtype of parameters and gradients.
+    learning rate and its factors. It computes in float32 and keeps its state in float32 (but for
+    ``state_dtype``), whatever the dtype of parameters and gradients.
 
     Raises:
-        ValueError: There are no parameters, or the schedule does not fit the run.
+        ValueError: There are no parameters, a pattern of ``rates`` matches none, or the schedule
+            does not fit the run.
     """
     if not params:
         raise ValueError("params: expected at least one trainable parameter; got none")
@@ -142,15 +152,43 @@ def make_optimizer(
     decays = {
         path: not any(re.fullmatch(pattern, path) for pattern in config.no_decay) for path in params
     }
+    factors = rate_factors(config, params)
+    # The state of a run without factors stays as it is.
+    scaled = [optax.stateless(partial(_scaled, factors))] if config.rates else []
     clip = [] if config.max_grad_norm is None else [optax.clip_by_global_norm(config.max_grad_norm)]
     return _in_float32(
         optax.chain(
             *clip,
             _direction(config, params),
             optax.add_decayed_weights(config.weight_decay, decays),
+            *scaled,
             optax.scale_by_learning_rate(schedule),
         )
     )
+
+
+def rate_factors(config: OptimizerConfig, paths: Iterable[str]) -> dict[str, float]:
+    """The factor on the learning rate of each parameter.
+
+    Raises:
+        ValueError: A pattern matches no parameter.
+    """
+    paths = list(paths)
+    for pattern, _ in config.rates:
+        if not any(re.fullmatch(pattern, path) for path in paths):
+            raise ValueError(
+                f"optimizer.rates: {pattern!r} matches no trained parameter; they are such as "
+                f"{', '.join(sorted(paths)[:3])}"
+            )
+    matching = {
+        path: (factor for pattern, factor in config.rates if re.fullmatch(pattern, path))
+        for path in paths
+    }
+    return {path: next(factors, 1.0) for path, factors in matching.items()}
+
+
+def _scaled(factors: Mapping[str, float], updates: Params, _: Any) -> dict[str, jax.Array]:
+    return {path: update * factors[path] for path, update in updates.items()}
 
 
 def applied_updates(optimizer_state: Any) -> jax.Array:

@@ -10,6 +10,7 @@ from flax import nnx
 from jax.sharding import Sharding
 
 from perl_jax.models import Policy
+from perl_jax.models.lora import is_adapter
 from perl_jax.models.paths import TEXT_LAYERS, leaves_of, with_leaves, within
 
 Params = dict[str, jax.Array]
@@ -66,7 +67,7 @@ def state_shardings(
 
 
 class SplitPolicy:
-    """A policy without its trainable parameters.
+    """A policy without its trainable parameters: of a model with adapters, these alone.
 
     Attributes:
         definition: The NNX module's graph definition, static and hashable.
@@ -89,7 +90,7 @@ class SplitPolicy:
                         f"{name}: {pattern!r} matches no parameter; they are such as "
                         f"{', '.join(sorted(params)[:3])}"
                     )
-        self.paths = tuple(
+        self.paths = tuple(path for path in params if is_adapter(path)) or tuple(
             path for path in params if _matches(path, trainable) and not _matches(path, frozen)
         )
         if not self.paths:

@@ -210,6 +210,32 @@ def values(total, counts, **settings):
     return [float(schedule(count)) for count in counts]
 
 
+def test_a_factor_scales_all_that_moves_a_parameter_and_the_first_match_counts():
+    rates = (("vision.merger.*", 0.5), ("vision.*", 0.1), (r"lm_head\.weight", 0.0))
+    params, gradients = arrays(0), arrays(1)
+    moved = []
+    for given in ((), rates):
+        config = OptimizerConfig(learning_rate=0.1, weight_decay=0.3, rates=given)
+        optimizer = make_optimizer(config, 10, params)
+        after, state, _ = apply_gradients(optimizer, params, optimizer.init(params), gradients)
+        assert int(applied_updates(state)) == 1
+        moved.append({path: np.asarray(after[path] - params[path]) for path in params})
+    plain, scaled = moved
+    for path in SHAPES:
+        factor = 0.1 if path.startswith("vision") else 1.0
+        factor = 0.5 if path.startswith("vision.merger") else factor
+        factor = 0.0 if path == "lm_head.weight" else factor
+        np.testing.assert_allclose(scaled[path], factor * plain[path], rtol=1e-4, atol=1e-6)
+
+
+def test_a_factor_for_no_trained_parameter_is_refused():
+    config = OptimizerConfig(rates=(("vision", 0.1),))
+    with pytest.raises(ValueError, match=r"rates: 'vision' matches no trained parameter"):
+        make_optimizer(config, 10, arrays(0))
+    with pytest.raises(ValueError, match="rates: expected regular expressions"):
+        OptimizerConfig(rates=(("(", 0.1),))
+
+
 def test_schedules_have_their_values_at_the_boundaries():
     linear = values(14, [0, 1, 3, 4, 9, 13, 14, 99], schedule="linear", warmup_updates=4)
     assert linear == pytest.approx([0.5, 1.0, 2.0, 2.0, 1.0, 0.2, 0.0, 0.0], abs=1e-6)

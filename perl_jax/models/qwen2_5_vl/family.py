@@ -7,6 +7,7 @@ parameter has one stored tensor per layer.
 from perl_jax.models.family import Family, Stored
 from perl_jax.models.paths import STACKED, within
 from perl_jax.models.qwen2_5_vl.config import Qwen2_5_VLConfig, parse_config
+from perl_jax.models.qwen2_5_vl.fresh import v5_name
 from perl_jax.models.qwen2_5_vl.model import Qwen2_5_VL
 
 # Path prefix in the module tree -> prefix on the hub; the first match counts.
@@ -49,5 +50,10 @@ def _tied(config: Qwen2_5_VLConfig) -> tuple[str, str] | None:
 
 
 QWEN2_5_VL = Family(
-    parse=parse_config, build=Qwen2_5_VL, stored=stored_tensors, published_name=hub_name, tied=_tied
+    parse=parse_config,
+    build=Qwen2_5_VL,
+    stored=stored_tensors,
+    published_name=hub_name,
+    module_name=v5_name,
+    tied=_tied,
 )

@@ -7,6 +7,7 @@ parameter has one stored tensor per layer. transformers 5 saves under the publis
 from perl_jax.models.family import Family, Stored
 from perl_jax.models.paths import STACKED, within
 from perl_jax.models.qwen3_vl.config import Qwen3VLConfig, parse_config
+from perl_jax.models.qwen3_vl.fresh import v5_name
 from perl_jax.models.qwen3_vl.model import Qwen3VL
 
 # Path prefix in the module tree -> published prefix; the first match counts.
@@ -47,5 +48,6 @@ QWEN3_VL = Family(
     build=Qwen3VL,
     stored=stored_tensors,
     published_name=_published,
+    module_name=v5_name,
     tied=_tied,
 )
