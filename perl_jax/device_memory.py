@@ -57,7 +57,7 @@ def explained_memory(program: str, *arguments: Any) -> Iterator[None]:
 
 def _shapes(arguments: tuple[Any, ...]) -> str:
     """The shapes of the arrays that are neither parameters nor numbers, each once."""
-    found = {}
+    found: dict[str, None] = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(arguments):
         if getattr(leaf, "ndim", 0) and not np.issubdtype(leaf.dtype, np.inexact):
             # The first key is the place among the arguments.

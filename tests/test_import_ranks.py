@@ -9,7 +9,7 @@ RANKS = {
     "activity": 0, "types": 0, "files": 0, "storage": 0, "settings": 0, "flops": 0, "hub": 0,
     "chips": 0, "legible": 0,
     "fields": 1, "hosts": 1, "mesh": 1, "buckets": 1, "attention": 1, "objectives": 1,
-    "compilation": 1, "filtering": 1, "endpoint": 1, "permutation": 1, "processing": 1,
+    "compilation": 1, "device_memory": 1, "filtering": 1, "endpoint": 1, "permutation": 1, "processing": 1,
     "overrides": 2, "models": 2, "rewards": 2,
     "main": 3, "testing": 3, "rollout": 3,
     "data": 4, "update": 4,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import tensorflow_datasets as tfds
-from google.protobuf.json_format import MessageToDict
+from google.protobuf.json_format import MessageToDict  # type: ignore[import-untyped]
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
 from perl_jax.types import Example, Turn
