@@ -7,7 +7,7 @@ within its weight: no matrix of W's size is ever made, and the gradient of W is 
 import math
 import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -70,8 +70,8 @@ def exactly(config: LoraConfig, paths: Sequence[str]) -> LoraConfig:
 
 def linear_maps(model: Policy) -> dict[str, Linear]:
     """The linear maps of a model that may have an adapter, by path."""
-    modules: Any = nnx.iter_modules(model)
-    maps = {dotted(path): module for path, module in modules if isinstance(module, Linear)}
+    module: Any = model
+    maps = {dotted(path): one for path, one in nnx.iter_modules(module) if isinstance(one, Linear)}
     maps.pop(_CONVOLUTION, None)
     return dict(sorted(maps.items()))
 
@@ -140,7 +140,7 @@ def merged(model: Policy) -> Policy:
     for linear in adapted_maps(model).values():
         weight = linear.weight.get_value()
         definition, parts = nnx.split(linear)
-        merge = partial(_merge, definition)
+        merge: Callable[[Any], jax.Array] = partial(_merge, definition)
         # One layer at a time: float32 of all layers together would take several times their memory.
         if weight.ndim > 2:
             merge = partial(jax.lax.map, merge)

@@ -181,10 +181,10 @@ def rate_factors(config: OptimizerConfig, paths: Iterable[str]) -> dict[str, flo
                 f"{', '.join(sorted(paths)[:3])}"
             )
     matching = {
-        path: (factor for pattern, factor in config.rates if re.fullmatch(pattern, path))
+        path: [factor for pattern, factor in config.rates if re.fullmatch(pattern, path)]
         for path in paths
     }
-    return {path: next(factors, 1.0) for path, factors in matching.items()}
+    return {path: factors[0] if factors else 1.0 for path, factors in matching.items()}
 
 
 def _scaled(factors: Mapping[str, float], updates: Params, _: Any) -> dict[str, jax.Array]:
