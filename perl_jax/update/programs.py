@@ -29,15 +29,22 @@ Loss = Callable[
 Compile = Callable[..., Any]
 
 
+class Program:
+    """A compiled function that says what to lower if a device has not enough memory."""
+
+    def __init__(self, name: str, function: Callable[..., Any], **options: Any) -> None:
+        self._name = name
+        self._jitted = jax.jit(function, **options)
+        self.trace, self.lower = self._jitted.trace, self._jitted.lower
+
+    def __call__(self, *arguments: Any) -> Any:
+        with explained_memory(self._name, *arguments):
+            return self._jitted(*arguments)
+
+
 def jit(name: str, function: Callable[..., Any], **options: Any) -> Any:
     """The default `Compile`: a program that runs where its arguments are."""
-    program = jax.jit(function, **options)
-
-    def call(*arguments: Any) -> Any:
-        with explained_memory(name, *arguments):
-            return program(*arguments)
-
-    return call
+    return Program(name, function, **options)
 
 
 _COMPILER_OPTIONS = {

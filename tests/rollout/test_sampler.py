@@ -347,7 +347,7 @@ def test_memory_of_reading_a_prompt_grows_with_its_length_not_its_square(model):
         valid = jax.ShapeDtypeStruct((1, length), bool)
         prompts = programs.PromptInputs(tokens, positions, valid, tokens, None)
         lowered = programs.prefill.lower(
-            definition, None, parameters, jax.ShapeDtypeStruct((1, 64, 64), jnp.float32), prompts
+            definition, None, parameters, jax.ShapeDtypeStruct((1, 64, 1, 64), jnp.float32), prompts
         )
         return lowered.compile().memory_analysis().temp_size_in_bytes
 
