@@ -38,6 +38,7 @@ class Program:
         self.trace, self.lower = self._jitted.trace, self._jitted.lower
 
     def __call__(self, *arguments: Any) -> Any:
+        """Runs it, and names it in an error about memory."""
         with explained_memory(self._name, *arguments):
             return self._jitted(*arguments)
 
