@@ -45,7 +45,8 @@ class UpdateConfig(Checked):
             begins with another one. Old log-probabilities are those before the first update.
         trainable: Patterns of the trained parameters; each must match the whole path.
         frozen: Patterns of parameters that are not trained even if ``trainable`` matches them.
-        lora: Adapters, which are then all that is trained; None: the parameters themselves.
+        lora: Adapters, which are then all that is trained; none may be among what ``frozen``
+            matches. None: the parameters themselves.
         recompute_old: Whether a separate pass computes the log-probabilities before the batch's
             first update even with a single update, which computes the same ones.
         importance_cap: The largest weight of a token, the trainer's probability over the sampler's;
@@ -86,11 +87,6 @@ class UpdateConfig(Checked):
             raise ValueError(
                 f"importance: expected an importance_cap of more than 1 with {self.importance}; "
                 f"got {cap}"
-            )
-        if self.lora is not None and (self.trainable, self.frozen) != ((".*",), ()):
-            raise ValueError(
-                "lora: expected trainable and frozen as they are by default, as adapters alone are "
-                f"trained; got trainable={self.trainable} and frozen={self.frozen}"
             )
 
 

@@ -90,9 +90,14 @@ class SplitPolicy:
                         f"{name}: {pattern!r} matches no parameter; they are such as "
                         f"{', '.join(sorted(params)[:3])}"
                     )
-        self.paths = tuple(path for path in params if is_adapter(path)) or tuple(
-            path for path in params if _matches(path, trainable) and not _matches(path, frozen)
-        )
+        chosen = [p for p in params if _matches(p, trainable) and not _matches(p, frozen)]
+        adapters = [path for path in params if is_adapter(path)]
+        if left_out := [path for path in adapters if path not in chosen]:
+            raise ValueError(
+                "lora.paths: expected linear maps that trainable matches and frozen does not; got "
+                f"{left_out[0].rpartition('.')[0]}"
+            )
+        self.paths = tuple(adapters or chosen)
         if not self.paths:
             raise ValueError("trainable, frozen: expected some parameter to be left; got none")
         layers = tuple(path for path in params if within(path, TEXT_LAYERS))

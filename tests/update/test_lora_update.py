@@ -210,5 +210,5 @@ def test_a_learner_and_its_model_agree_about_adapters(case):
         learner_of(case.base, case.banned)
     with pytest.raises(ValueError, match=r"adapters exactly if learner\.lora is set"):
         learner_of(case.policy, case.banned, lora=None)
-    with pytest.raises(ValueError, match="lora: expected trainable and frozen"):
-        UpdateConfig(lora=EVERY, frozen=("vision.*",))
+    with pytest.raises(ValueError, match=r"lora\.paths: .*frozen does not; got vision"):
+        learner_of(case.policy, case.banned, frozen=("vision.*",))
