@@ -236,7 +236,7 @@ def test_a_configuration_that_is_nowhere_is_told_where_it_was_looked_for(tmp_pat
         find_config("demmo.py")
     told = str(caught.value)
     assert told.startswith(f"demmo.py: no such configuration file; looked for {tmp_path}/demmo.py")
-    assert "one of the shipped configurations: demo, digits_filtering, digits_grpo, " in told
+    assert "one of the shipped configurations: demo, demo_qwen3, digits_filtering, " in told
     assert told.endswith("(did you mean 'demo'?)")
 
 

@@ -218,7 +218,10 @@ def test_functions_are_called_in_the_process_that_the_run_then_uses(monkeypatch)
             return None, [Fault("raised", f"raised {name}")] if name == "two" else []
 
     functions = Scripted()
-    others = ("_row_faults", "_rule_faults", "_ladder_faults", "_schedule_faults", "_truth_faults")
+    others = (
+        *("_row_faults", "_rule_faults", "_ladder_faults", "_schedule_faults", "_truth_faults"),
+        "_context_faults",
+    )
     for name in others:
         monkeypatch.setattr(f"perl_jax.readiness.{name}", lambda *_: [])
     rows = SimpleNamespace(surveyed=[SimpleNamespace(example=Example("p", "s", "q", (), "A"))])

@@ -44,6 +44,7 @@ FREE_TEXTS = {
     "answer", "api_key_env", "base_url", "cache", "directory", "frozen[0]", "functions.x", "id[0]",
     "image_root", "images[0]", "metadata[0]", "metadata_json", "model", "name", "no_decay[0]",
     "options", "path", "paths[0]", "prompt", "prompt_suffix", "question", "question_types[0]",
+    "rates[0][0]",
     "source", "sources[0]", "stop[0]", "system", "template", "trainable[0]", "wandb_project",
     "words[0]",
 }  # fmt: skip

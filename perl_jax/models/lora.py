@@ -10,24 +10,30 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from annotated_types import Interval
 from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec, Sharding
 
 from perl_jax.models.layers import Linear
 from perl_jax.models.paths import dotted
 from perl_jax.models.policy import Policy
-from perl_jax.settings import Checked, Count, Positive
+from perl_jax.settings import Checked, Count, Expects, Positive
 
 DOWN, UP = "lora_A", "lora_B"
 """The names of A (rank, in) and of B (out, rank) beside a map's weight."""
 
 # Published models store it as a convolution, for which adapters have other shapes.
 _CONVOLUTION = "vision.patch_embed"
+
+
+_NO_DROPOUT = (
+    "0, as the update must compute the log-probabilities that the responses were drawn with"
+)
 
 
 @dataclass(frozen=True)
@@ -46,14 +52,9 @@ class LoraConfig(Checked):
     rank: Count = 16
     alpha: Positive = 32.0
     paths: tuple[str, ...] = (r"text\.layers\..*",)
-    dropout: float = 0.0
+    dropout: Annotated[float, Interval(ge=0, le=0), Expects(_NO_DROPOUT)] = 0.0
 
     def _check_together(self) -> None:
-        if self.dropout != 0:
-            raise ValueError(
-                "dropout: expected 0, as the update must compute the log-probabilities that the "
-                f"responses were drawn with; got {self.dropout}"
-            )
         for pattern in self.paths:
             try:
                 re.compile(pattern)

@@ -28,15 +28,15 @@ class Start:
         init_from: ``WORKDIR`` or ``WORKDIR@STEP`` of another run whose parameters a new run starts
             from.
         init_moments: Whether the optimizer's moments come from there too.
-        init_adapter: A directory of PEFT, whose adapters a new run starts from.
         restart: Whether the files of an earlier run are moved aside and the run starts again.
+        init_adapter: A directory of PEFT, whose adapters a new run starts from.
     """
 
     allow_changes: tuple[str, ...] = ()
     init_from: str | None = None
     init_moments: bool = False
-    init_adapter: str | None = None
     restart: bool = False
+    init_adapter: str | None = None
 
     @property
     def other(self) -> InitFrom | None:

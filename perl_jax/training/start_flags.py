@@ -32,5 +32,5 @@ def add_start_flags(parser: argparse.ArgumentParser) -> None:
 def start_of(args: argparse.Namespace) -> Start:
     """What the command line says about the start of a run."""
     return Start(
-        args.allow_changes, args.init_from, args.init_moments, args.init_adapter, args.restart
+        args.allow_changes, args.init_from, args.init_moments, args.restart, args.init_adapter
     )

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from dataclasses import replace
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 
 import jax
@@ -67,7 +67,7 @@ def start(directory, stepper=None, model="m", **flags):
             identity=identity(model), start=Start(**flags),
         )  # fmt: skip
         if step == 0:
-            host = {"stepper": {"data": 1}, "progression": vars(progression)}
+            host = {"stepper": {"data": 1}, "progression": asdict(progression)}
             checkpoints.save(1, state, host)
     return state, step, progression
 
