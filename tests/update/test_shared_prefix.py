@@ -95,6 +95,21 @@ def test_what_the_backward_pass_computes_again_does_not_change_the_gradients(rem
     assert error <= 5e-6, where
 
 
+def test_micro_batches_of_one_mini_batch_have_rows_of_one_shape(case):
+    """Alone, the groups would have rows of several shapes, each of which is a program."""
+    packing = replace(PACKING, micro_groups=1)
+    case.learner.config = replace(case.learner.config, updates_per_batch=1, packing=packing)
+    (mini,) = case.learner._mini_batches(case.batch)
+    made = {micro.rows.starts.shape[1:] for micro in case.learner._micro_batches(*mini)}
+    assert len(made) == 1
+    config = case.reference_model.config
+    alone = {
+        Sizes.of([[group]], lengths[None], packing, config).rows
+        for group, lengths in zip(case.groups, case.batch.lengths, strict=True)
+    }
+    assert len(alone) > 1
+
+
 def test_the_case_has_what_is_to_be_shown(case):
     lengths, config = case.batch.lengths, case.reference_model.config
     counts = [
