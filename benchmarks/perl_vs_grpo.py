@@ -163,7 +163,9 @@ def run_all(seeds: Sequence[int], workdirs: Path) -> None:
             continue
         print(f"{run.arm} at {run.skew}, seed {run.seed}", flush=True)
         workdir = workdirs / run.name
-        subprocess.run(run.command(workdir), check=True, stdout=subprocess.DEVNULL)
+        # It may have been interrupted after the end of a run, which would refuse to run again.
+        if not (workdir / "summary.json").exists():
+            subprocess.run(run.command(workdir), check=True, stdout=subprocess.DEVNULL)
         RESULTS.parent.mkdir(exist_ok=True)
         with RESULTS.open("a") as file:
             file.write(json.dumps(result_of(run, workdir)) + "\n")

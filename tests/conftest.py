@@ -5,17 +5,15 @@ import os
 import signal
 from pathlib import Path
 
+from tests.compiling import EIGHT_DEVICES, QUICKLY
+
 # A shell ignores Ctrl-C for what it starts in the background, and so would the processes of tests.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Eight virtual devices, for the tests of meshes; others use the first. Most of the time goes into
-# compiling, and what is compiled runs for milliseconds: code of lower quality is faster in all.
-os.environ.setdefault(
-    "XLA_FLAGS",
-    "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0",
-)
+# Eight virtual devices, for the tests of meshes; others use the first.
+os.environ.setdefault("XLA_FLAGS", f"{EIGHT_DEVICES} {QUICKLY}")
 # Workers, the processes that tests start, and later runs share what was compiled.
 os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".pytest_cache" / "compiled")

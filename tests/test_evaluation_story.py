@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.compiling import QUICKLY
+
 pytestmark = pytest.mark.story
 
 ROOT = Path(__file__).parent.parent
@@ -43,7 +45,7 @@ def start(data, out):
     ]  # fmt: skip
     return subprocess.Popen(
         [sys.executable, "-m", "perl_jax", "evaluate", *flags],
-        cwd=ROOT, env={**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0"},
+        cwd=ROOT, env={**os.environ, "XLA_FLAGS": QUICKLY},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from pathlib import Path
 
 import pytest
 
@@ -105,6 +106,31 @@ def test_what_has_a_result_is_not_trained_again(tmp_path, monkeypatch):
     assert len(trained) - 1 == len(set(trained)) == len(list(runs((0,))))
     assert set(experiment.read_results()) == set(runs((0,)))
     assert not list((tmp_path / "runs").iterdir())
+
+
+def test_a_run_that_ended_before_its_result_was_written_is_not_trained_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(experiment, "RESULTS", tmp_path / "results" / "digits.jsonl")
+    first = next(runs((0,)))
+    trained = []
+
+    def train(command, **_):
+        workdir = Path(next(one for one in command if "--workdir=" in one).partition("=")[2])
+        workdir.mkdir(parents=True)
+        metrics = [line(0, eval__accuracy=0.25), line(1, **drawn(eval__accuracy=0.5))]
+        (workdir / "metrics.jsonl").write_text("\n".join(metrics))
+        (workdir / "summary.json").write_text("{}")
+        trained.append(workdir.name)
+        if len(trained) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(experiment.subprocess, "run", train)
+    with pytest.raises(KeyboardInterrupt):
+        experiment.run_all((0,), tmp_path / "runs")
+    assert trained == [first.name]
+    assert not experiment.read_results()
+    experiment.run_all((0,), tmp_path / "runs")
+    assert trained.count(first.name) == 1
+    assert first in experiment.read_results()
 
 
 def row(accuracy, consistency):

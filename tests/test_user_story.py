@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from perl_jax.data.sources.digits import Digits, DigitsConfig
+from tests.compiling import QUICKLY
 from tests.update.real_runs import POLICY
 
 pytestmark = pytest.mark.story
@@ -96,7 +97,7 @@ def start(home, *arguments):
         env=os.environ
         | {
             "JAX_PLATFORMS": "cpu",
-            "XLA_FLAGS": "--xla_backend_optimization_level=0",
+            "XLA_FLAGS": QUICKLY,
         },
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

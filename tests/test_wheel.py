@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.compiling import QUICKLY
+
 ROOT = Path(__file__).parent.parent
 BUILT_FROM = ("perl_jax", "configs", "pyproject.toml", "requirements.txt", "README.md", "LICENSE")
 pytestmark = pytest.mark.story
@@ -69,7 +71,7 @@ def test_the_installed_command_runs_the_demo_without_a_checkout(installed, tmp_p
              "optimizer.warmup_updates=0", "steps=1")  # fmt: skip
     flags = [f"--config.{flag}" for flag in small]
     # The tests' eight virtual devices; the demo wants one.
-    away["env"] = environment | {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    away["env"] = environment | {"XLA_FLAGS": QUICKLY}
     run(command, "train", "--config=demo", "--workdir=run", *flags, **away)
     assert (tmp_path / "run" / "summary.json").is_file()
     assert (tmp_path / "run" / "export" / "model.safetensors").is_file()

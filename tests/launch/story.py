@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from perl_jax.testing import write_tiny_checkpoint
+from tests.compiling import QUICKLY
 from tests.training.resume_config import GROUPS
 
 CONFIG = "--config=tests/launch/tiny_config.py"
@@ -24,7 +25,7 @@ def variables() -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",
         "JAX_PLATFORMS": "cpu",
         "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo",
-        "XLA_FLAGS": "--xla_backend_optimization_level=0",
+        "XLA_FLAGS": QUICKLY,
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "JAX_COMPILATION_CACHE_DIR": os.environ["JAX_COMPILATION_CACHE_DIR"],
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",

@@ -9,6 +9,7 @@ import sysconfig
 
 import pytest
 
+from tests.compiling import QUICKLY
 from tests.launch.conftest import ROOT
 from tests.launch.image import copy, instructions, reaches_docker
 
@@ -68,7 +69,7 @@ class Image:
             "HOME": str(place),
             "JAX_PLATFORMS": "cpu",
             "JAX_COMPILATION_CACHE_DIR": os.environ["JAX_COMPILATION_CACHE_DIR"],
-            "XLA_FLAGS": "--xla_backend_optimization_level=0",
+            "XLA_FLAGS": QUICKLY,
             **{name: value for name, value in os.environ.items() if name.startswith("PIP_")},
         }
         if not downloads:

@@ -12,6 +12,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from perl_jax.testing import write_tiny_checkpoint
+from tests.compiling import QUICKLY
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,7 +41,7 @@ def told(directories):
         **os.environ,
         "JAX_PLATFORMS": "cpu",
         "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo",
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count=2 {QUICKLY}",
     }
     command = [sys.executable, "-m", "tests.models.two_hosts_program", str(port)]
     processes = [

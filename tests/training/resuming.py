@@ -19,6 +19,7 @@ import jax
 from perl_jax.training.checkpoint import CheckpointConfig, Checkpoints
 from perl_jax.training.checkpoint.files import StepFiles
 from perl_jax.training.display.writers import read_metrics
+from tests.compiling import QUICKLY
 
 ROOT = Path(__file__).parents[2]
 CONFIG = "tests/training/resume_config.py"
@@ -36,7 +37,7 @@ def environment(cache: Path) -> dict[str, str]:
         | os.environ
         | {
             "JAX_PLATFORMS": "cpu",
-            "XLA_FLAGS": "--xla_backend_optimization_level=0",
+            "XLA_FLAGS": QUICKLY,
             "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
             "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",

@@ -12,6 +12,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from perl_jax.training.checkpoint import CheckpointConfig, Checkpoints, FingerprintError
+from tests.compiling import QUICKLY
 from tests.training.checkpoint.checkpoint_states import mesh
 
 ROOT = Path(__file__).parents[3]
@@ -27,7 +28,7 @@ def directory(tmp_path_factory):
         **os.environ,
         "JAX_PLATFORMS": "cpu",
         "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo",
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count=2 {QUICKLY}",
     }
     command = [sys.executable, "-m", "tests.training.checkpoint.two_hosts_program", str(port)]
     processes = [

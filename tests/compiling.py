@@ -1,0 +1,6 @@
+"""How tests compile: quickly, as what is compiled runs for milliseconds."""
+
+# XLA's flags. Code of lower quality is faster in all, and without MLIR's emitters of fusions a
+# program compiles in a quarter of the time.
+QUICKLY = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+EIGHT_DEVICES = "--xla_force_host_platform_device_count=8"
