@@ -1,7 +1,6 @@
 """The groups of a run, read from its log of rollouts in any of its formats."""
 
 import gzip
-import json
 import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +10,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from perl_jax.files import ResumableLog
+from perl_jax.files import ResumableLog, parse_json
 from perl_jax.page.run_files import RunFiles
 from perl_jax.training.display.rollout_log import ROLLOUTS
 
@@ -127,7 +126,7 @@ def _from_gzip(file: Path, name: str) -> Iterator[Mapping[str, Any]]:
     try:
         with gzip.open(file, "rb") as lines:
             for line in lines:
-                yield json.loads(line)
+                yield parse_json(line)
     except (EOFError, gzip.BadGzipFile, zlib.error, ValueError) as error:
         raise ValueError(f"{name}: expected compressed lines of JSON: {error}") from error
 

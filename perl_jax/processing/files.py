@@ -1,8 +1,9 @@
 """Reading JSON files of a model directory, with errors that name the file and the field."""
 
-import json
 from pathlib import Path
 from typing import Any
+
+from perl_jax.files import parse_json
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -15,7 +16,7 @@ def read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: the model directory lacks this file")
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parse_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path}: not valid JSON: {error}") from error
     if not isinstance(value, dict):

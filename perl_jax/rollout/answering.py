@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from perl_jax.files import parse_json
 from perl_jax.processing import Processor
 from perl_jax.rollout.sampler import Sampler
 from perl_jax.types import Group, Rollouts
@@ -88,7 +89,7 @@ def read_questions(path: Path) -> list[dict[str, Any]]:
             continue
         where = f"{path}:{number}"
         try:
-            row = json.loads(line)
+            row = parse_json(line)
         except ValueError as error:
             raise ValueError(f"{where}: not JSON ({error})") from error
         if not isinstance(row, dict) or not isinstance(row.get("prompt"), str):

@@ -1,6 +1,5 @@
 """What an earlier run left in a work directory: goes on, is moved aside, or is an error."""
 
-import json
 import logging
 import time
 from dataclasses import dataclass
@@ -67,7 +66,7 @@ class EarlierRun:
     def of(cls, workdir: Path) -> "EarlierRun":
         """Reads them; each may be missing."""
         config = workdir / CONFIG
-        settings: Any = json.loads(config.read_text(encoding="utf-8")) if config.exists() else {}
+        settings: Any = read_object(config) if config.exists() else {}
         checkpoint = settings.get("checkpoint", {})
         metrics = workdir / METRICS_FILE
         steps = [row["step"] for row in read_metrics(metrics)] if metrics.exists() else []

@@ -9,6 +9,7 @@ import tensorflow_datasets as tfds
 from google.protobuf.json_format import MessageToDict  # type: ignore[import-untyped]
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
+from perl_jax.files import parse_json
 from perl_jax.types import Example, Turn
 
 # The key of the turns in the JSON text of the metadata.
@@ -73,7 +74,9 @@ def to_record(example: Example) -> bytes:
 
 def from_fields(fields: Mapping[str, Any]) -> Example:
     """The example of a record read with `DECODERS`; ValueError if it is not UTF-8 or JSON."""
-    metadata = json.loads(fields["metadata"])
+    metadata = parse_json(fields["metadata"])
+    if not isinstance(metadata, dict):
+        raise ValueError(f"metadata: expected a JSON object; got {type(metadata).__name__}")
     turns = metadata.pop(_TURNS, ())
     return Example(
         id=fields["id"].decode(),
