@@ -1,9 +1,8 @@
 """From a model's name to the local directory that holds its files."""
 
+import json
 import re
 from pathlib import Path
-
-from perl_jax.files import parse_json
 
 # What a model directory is made of. Nothing else is fetched: no pickles, no code.
 _SMALL = ["*.json", "*.jinja", "merges.txt", "LICENSE*", "README.md"]
@@ -58,9 +57,9 @@ def _whole_model(directory: Path) -> Path:
     if not adapter.is_file() or (directory / "config.json").is_file():
         return directory
     try:
-        content = parse_json(adapter.read_text(encoding="utf-8"))
+        content = json.loads(adapter.read_text(encoding="utf-8"))
         kind, base = content["peft_type"], content["base_model_name_or_path"]
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         kind, base = "LoRA or the like", "which adapter_config.json does not name"
     kind = "LoRA" if kind == "LORA" else kind
     raise ValueError(

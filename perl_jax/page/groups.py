@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from perl_jax.files import ResumableLog, parse_json
 from perl_jax.page.run_files import RunFiles
+from perl_jax.settings import brief
 from perl_jax.training.display.rollout_log import ROLLOUTS
 
 # By order and response.
@@ -57,8 +58,25 @@ class Group:
         if missing:
             raise ValueError(f"{where}: expected the fields of a group; {missing[0]} is missing")
         group = cls(**{name: row[name] for name in cls.__dataclass_fields__})
-        group._check_lengths(where)
+        try:
+            group._check_kinds()
+            group._check_lengths(where)
+        except (TypeError, AttributeError, KeyError) as error:
+            raise ValueError(f"{where}: expected the fields of a group: {error!r}") from error
         return group
+
+    def _check_kinds(self) -> None:
+        """Raises TypeError for a value of another kind than a run writes."""
+        texts = [self.id, self.source, self.outcome, *self.images, *self.questions, *self.truths]
+        texts += [text for of_order in self.responses for text in of_order]
+        numbers = [self.accuracy, self.reward, self.advantages, self.lengths, self.stopped]
+        values = [
+            value for one in (*numbers, *self.rewards.values()) for row in one for value in row
+        ]
+        _check_all(texts, str)
+        _check_all([self.step, self.group, *(slot for order in self.orders for slot in order)], int)
+        _check_all(values, int | float | None)
+        _check_all([self.unpermuted], str | None)
 
     def _check_lengths(self, where: str) -> None:
         count = len(self.orders)
@@ -100,6 +118,12 @@ class Group:
             return False
         graded = [self.right(order) for order in range(len(self.orders))]
         return len({2 * total > count for total, count in graded if count}) == 2
+
+
+def _check_all(values: Sequence[Any], kind: Any) -> None:
+    for value in values:
+        if not isinstance(value, kind):
+            raise TypeError(f"got {brief(value)}")
 
 
 def read_groups(files: RunFiles) -> Iterator[Group]:

@@ -146,7 +146,9 @@ def _checked(text: str, source: Path) -> ChatTemplate:
                 raise ValueError(f"{source}: the chat template raises to powers (**)")
             before = before if kind == "whitespace" else token
     except TemplateSyntaxError as error:
-        raise ValueError(f"{source}: expected a chat template in Jinja: {error}") from error
+        raise ValueError(
+            f"{source}: expected a chat template in Jinja: line {error.lineno}: {error.message}"
+        ) from error
     return ChatTemplate(text, source)
 
 

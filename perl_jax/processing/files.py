@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from perl_jax.files import parse_json
+from perl_jax.settings import brief
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -32,5 +33,5 @@ def read_optional_json(path: Path) -> dict[str, Any]:
 def integer(value: Any, where: str, *, minimum: int = 1) -> int:
     """Returns ``value``; raises ValueError unless it is an integer of at least ``minimum``."""
     if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-        raise ValueError(f"{where}: expected an integer of at least {minimum}, got {value!r}")
+        raise ValueError(f"{where}: expected an integer of at least {minimum}, got {brief(value)}")
     return value

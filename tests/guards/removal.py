@@ -50,7 +50,7 @@ def source_of(guard: Guard) -> str:
         f"{guard.file}: expected the guard once; got it {source.count(guard.text)} times:\n"
         f"{guard.text}"
     )
-    assert guard.text != guard.instead
+    assert guard.text != guard.instead, f"{guard}: the removal takes nothing away"
     return source
 
 

@@ -55,7 +55,7 @@ def other_error(module, directory):
         (GUARD, "return (texts", unseen, NameError, "texts"),
         ("no such text", "", unseen, AssertionError, "got it 0 times"),
         ("text", "", unseen, AssertionError, "expected the guard once"),
-        (GUARD, GUARD, unseen, AssertionError, ""),
+        (GUARD, GUARD, unseen, AssertionError, "takes nothing away"),
     ],
 )
 def test_a_guard_that_is_not_shown_to_be_needed_is_an_error(

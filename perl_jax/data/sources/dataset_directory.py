@@ -135,7 +135,8 @@ def _read_stream(path: str) -> tuple[pa.Schema, list[pa.RecordBatch]]:
             for batch in batches:
                 batch.validate()
     except (pa.ArrowInvalid, OSError) as error:
-        raise ValueError(f"{path}: expected a whole Arrow stream: {error}") from error
+        cause = " ".join(str(error).split())
+        raise ValueError(f"{path}: expected a whole Arrow stream: {cause}") from error
     if not is_whole:
         raise ValueError(f"{path}: expected a whole Arrow stream; its end is missing")
     return reader.schema, batches
