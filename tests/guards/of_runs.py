@@ -140,9 +140,7 @@ def a_likely_token_explodes(module, directory):
 
 def what_is_masked_is_not_a_number(module, directory):
     values, mask = jnp.array([1.0, jnp.nan]), jnp.array([True, False])
-    gradient = jax.grad(lambda v: module.masked_mean(v * v, mask))(values)
     hold(float(module.masked_mean(values, mask)) == 1.0, "a mean counts what is masked")
-    del gradient
 
 
 # Files

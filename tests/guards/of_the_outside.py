@@ -263,6 +263,7 @@ class Handler(BaseHTTPRequestHandler):
 @contextmanager
 def endpoint(module, directory, answer, **fields):
     """An endpoint whose server answers by this function of the request's handler."""
+    os.environ.setdefault("NO_PROXY", "127.0.0.1")
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.answer = answer
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
