@@ -38,7 +38,7 @@ stories: $(STAMP)
 	$(BIN)/python -m pytest $(PYTEST_ARGS) -m story
 
 soak: $(STAMP)
-	$(BIN)/python -m pytest $(PYTEST_ARGS) -m "story or soak"
+	PERL_JAX_FUZZ=soak $(BIN)/python -m pytest $(PYTEST_ARGS) -m "story or soak or fuzz"
 
 check: $(STAMP)
 	$(BIN)/ruff check .

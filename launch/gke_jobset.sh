@@ -74,18 +74,21 @@ json_list() {
   printf '[%s]\n' "$list"
 }
 
+keep=${bucket%/}/$name
+# Here and not within a word of the manifest, where a failure would end nothing.
+list=$(json_list run --workdir=/scratch/run --keep="$keep/workdir" --python=python -- \
+  python -m perl_jax.train --config="$config" --workdir=/scratch/run --distributed=on \
+  --config.checkpoint.directory="$keep/checkpoints" ${overrides[@]+"${overrides[@]}"})
+
 manifest() {
-  local text place keep=${bucket%/}/$name
+  local text place
   text=$(<"$root/launch/gke_jobset.yaml")
   # Not an & in a value for what it replaces, as bash 5.2 has it.
   shopt -u patsub_replacement 2>/dev/null || true
   for place in "NAME=$name" "NAMESPACE=$namespace" "MAX_RESTARTS=$max_restarts" \
     "HOSTS=$((chips / chips_per_host))" "SERVICE_ACCOUNT=$service_account" \
     "ACCELERATOR=$accelerator" "TOPOLOGY=$topology" "IMAGE=$image" \
-    "CHIPS_PER_HOST=$chips_per_host" "ARGUMENTS=$(json_list run --workdir=/scratch/run \
-      --keep="$keep/workdir" --python=python -- python -m perl_jax.train --config="$config" \
-      --workdir=/scratch/run --distributed=on --config.checkpoint.directory="$keep/checkpoints" \
-      ${overrides[@]+"${overrides[@]}"})"; do
+    "CHIPS_PER_HOST=$chips_per_host" "ARGUMENTS=$list"; do
     text=${text//"\${${place%%=*}}"/${place#*=}}
   done
   if [[ -n $spot ]]; then

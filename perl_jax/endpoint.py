@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import httpx2
 
-from perl_jax.files import write_whole
+from perl_jax.files import parse_json, write_whole
 from perl_jax.settings import Checked, Count, CountOrZero, Expects, Positive
 
 _log = logging.getLogger(__name__)
@@ -21,7 +21,12 @@ _log = logging.getLogger(__name__)
 _BUSY = (408, 409, 425, 429)  # and all of 5xx: a later try may succeed
 _REFUSED = (400, 413, 422)  # this question is too long, or a filter refused it
 _LONGEST_WAIT = 60.0
+_READ = ("Retry-After", "Content-Type")
 _QUOTED = 300
+# Of a chat completion, the text of a response; a server that sends more is none, or means harm.
+MAX_REPLY_BYTES = 2**24
+# A reply may come in pieces, each within the timeout; all of them within so many timeouts.
+MOST_TIMEOUTS = 10
 
 _Seconds = Annotated[Positive, Expects("more than 0")]
 
@@ -43,7 +48,8 @@ class EndpointConfig(Checked):
         model: The endpoint's name for the model.
         api_key_env: The environment variable with the API key; None: no key is sent.
         parameters: Request parameters other than the model and the messages.
-        timeout: Seconds without any data after which a request fails.
+        timeout: Seconds without any data after which a request fails; a whole reply may take ten
+            times as long.
         retries: The most retries of a request that failed or found the endpoint busy.
         retry_seconds: Wait before the first retry; doubles up to 60 s. ``Retry-After`` overrides.
         concurrency: The number of requests at a time.
@@ -63,6 +69,9 @@ class EndpointConfig(Checked):
     def _check_together(self) -> None:
         if not self.base_url.startswith(("http://", "https://")):
             raise ValueError(f"base_url: expected http:// or https://; got {self.base_url!r}")
+        # It is recorded, and stands in messages.
+        if "@" in self.base_url.partition("://")[2].partition("/")[0]:
+            raise ValueError("base_url: expected no password in it; see api_key_env for a key")
         for name in ("model", "messages", "stream"):
             if name in self.parameters:
                 raise ValueError(f"parameters: expected no {name!r}; it is set here")
@@ -128,13 +137,30 @@ class Endpoint(AbstractContextManager["Endpoint"]):
         key = hashlib.sha256(content.encode()).hexdigest()
         return self._cache / key[:2] / f"{key}.json"
 
+    def _post(self, request: Mapping[str, Any]) -> httpx2.Response:
+        """Sends a request once; EndpointError if the reply is endless."""
+        limit = MOST_TIMEOUTS * self.config.timeout
+        content, expires = bytearray(), time.monotonic() + limit
+        with self._client.stream("POST", self._url, json=request) as response:
+            for piece in response.iter_bytes():
+                content += piece
+                if len(content) > MAX_REPLY_BYTES:
+                    raise EndpointError(
+                        f"{self._url}: more than {MAX_REPLY_BYTES} bytes of a reply"
+                    )
+                if time.monotonic() > expires:
+                    raise EndpointError(f"{self._url}: no whole reply within {limit:g} s")
+        # Without the length and the encoding of what was sent.
+        kept = {name: response.headers[name] for name in _READ if name in response.headers}
+        return httpx2.Response(response.status_code, headers=kept, content=bytes(content))
+
     def _send(self, request: Mapping[str, Any]) -> str:
         """Sends a request, with retries."""
         delay = self.config.retry_seconds
         for attempt in range(self.config.retries + 1):
             wait = delay
             try:
-                response = self._client.post(self._url, json=request)
+                response = self._post(request)
             except httpx2.HTTPError as error:
                 failure = f"{type(error).__name__}: {error}"
             else:
@@ -157,7 +183,7 @@ class Endpoint(AbstractContextManager["Endpoint"]):
 def _answer(response: httpx2.Response, url: str) -> str:
     """The text of a chat completion; empty for a refusal or a tool call."""
     try:
-        content = response.json()["choices"][0]["message"]["content"]
+        content = parse_json(response.content)["choices"][0]["message"]["content"]
     except (ValueError, LookupError, TypeError) as error:
         expected = "expected a chat completion with choices[0].message.content"
         raise EndpointError(f"{url}: {expected}; got {response.text[:_QUOTED]!r}") from error
@@ -166,8 +192,11 @@ def _answer(response: httpx2.Response, url: str) -> str:
 
 def _read(path: Path) -> str | None:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))["answer"]
+        answer = parse_json(path.read_text(encoding="utf-8"))["answer"]
+        if not isinstance(answer, str):
+            raise TypeError(f"its answer is {answer!r:.80}")
     except FileNotFoundError:
         return None
     except (ValueError, LookupError, TypeError) as error:
         raise ValueError(f"{path}: expected a kept answer of the endpoint; {error}") from error
+    return answer

@@ -59,10 +59,18 @@ def write_whole(path: str | os.PathLike[str], content: str | bytes) -> None:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
+def parse_json(text: str | bytes) -> Any:
+    """Parses JSON; raises ValueError for anything else, and where it is nested too deeply."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
 def read_object(path: Path) -> dict[str, Any]:
     """Reads a JSON object; raises ValueError, which names the file, if it holds anything else."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parse_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path}: expected JSON ({error})") from error
     if not isinstance(value, dict):
@@ -255,7 +263,7 @@ class ResumableLog:
         with self._path.open("rb") as file:
             for line in file:
                 try:
-                    row = json.loads(line)
+                    row = parse_json(line)
                 except ValueError:
                     continue
                 if isinstance(row, dict) and isinstance(row.get(self._number), int):

@@ -59,7 +59,7 @@ def _whole_model(directory: Path) -> Path:
     try:
         content = json.loads(adapter.read_text(encoding="utf-8"))
         kind, base = content["peft_type"], content["base_model_name_or_path"]
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         kind, base = "LoRA or the like", "which adapter_config.json does not name"
     kind = "LoRA" if kind == "LORA" else kind
     raise ValueError(

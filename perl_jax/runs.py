@@ -22,7 +22,7 @@ from perl_jax.config import RunConfig, TrainConfig, WarmstartConfig
 from perl_jax.data.survey import Rows
 from perl_jax.experience.album import Album
 from perl_jax.experience.collect import Collector
-from perl_jax.files import whole_directory, write_whole
+from perl_jax.files import read_object, whole_directory, write_whole
 from perl_jax.hosts import HostsError
 from perl_jax.mesh import BatchSharding
 from perl_jax.models import Policy, save_model
@@ -278,7 +278,7 @@ def _check_unfinished(
     early = config.early_stop.is_reached(progression)
     file = workdir / SUMMARY
     # The summary is the last file that a run writes.
-    ended = file.exists() and json.loads(file.read_text(encoding="utf-8"))["steps"] == step
+    ended = file.exists() and read_object(file).get("steps") == step
     ended &= early or step >= config.steps
     if not hosts.gather(ended, "whether the run is finished")[0]:
         return

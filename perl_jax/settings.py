@@ -84,6 +84,15 @@ class Checked:
         return {}
 
 
+_LONGEST = 300
+
+
+def brief(value: object) -> str:
+    """A value in a message: its ``repr``, cut if it is long."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
 def suggestion(value: object, choices: Collection[str]) -> str:
     """`` (did you mean 'x'?)`` if one of the choices is close to the value, else ``""``."""
     named = {choice.lower(): choice for choice in choices}
@@ -96,7 +105,9 @@ def check_choice(path: str, value: object, choices: Iterable[Any], expected: str
     if not any(type(choice) is type(value) and choice == value for choice in choices):
         names = [str(choice) for choice in choices]
         expected = expected or f"one of {', '.join(names)}"
-        raise ValueError(f"{path}: expected {expected}; got {value!r}{suggestion(value, names)}")
+        raise ValueError(
+            f"{path}: expected {expected}; got {brief(value)}{suggestion(value, names)}"
+        )
 
 
 def check_value(hint: Any, value: Any, path: str) -> None:
@@ -119,7 +130,7 @@ def check_value(hint: Any, value: Any, path: str) -> None:
         check_choice(path, value, arguments, said)
         return
     if not _is_a(base, value):
-        expected, got = said or _type_text(kind, bounds, optional), repr(value)
+        expected, got = said or _type_text(kind, bounds, optional), brief(value)
         if not said and base not in (float, bool, tuple):
             got = f"{type(value).__name__} {got}"
         raise WrongType(f"{path}: expected {expected}; got {got}")
@@ -129,14 +140,14 @@ def check_value(hint: Any, value: Any, path: str) -> None:
         item = arguments[1] if arguments else Any
         for name, inner in value.items():
             if not isinstance(name, str):
-                raise WrongType(f"{path}: expected text as the names of fields; got {name!r}")
+                raise WrongType(f"{path}: expected text as the names of fields; got {brief(name)}")
             check_value(item, inner, f"{path}.{name}")
     elif base is Any and isinstance(value, list | tuple):
         for place, inner in enumerate(value):
             check_value(Any, inner, f"{path}[{place}]")
     if not (_is_finite(value, bounds) and all(_holds(bound, value) for bound in bounds)):
         expected = said or _bounds_or_none(kind, bounds, optional)
-        got = repr(value) if value not in ((), {}) else "none"
+        got = brief(value) if value not in ((), {}) else "none"
         raise ValueError(f"{path}: expected {expected}; got {got}")
 
 
@@ -147,7 +158,7 @@ def _check_alternatives(kinds: tuple[Any, ...], value: Any, path: str, said: str
         return
     names = [str(name) for kind in kinds for name in choices_of(kind)]
     expected = said or " or ".join(_alternative_text(kind) for kind in kinds)
-    raise WrongType(f"{path}: expected {expected}; got {value!r}{suggestion(value, names)}")
+    raise WrongType(f"{path}: expected {expected}; got {brief(value)}{suggestion(value, names)}")
 
 
 def alternatives(kind: Any) -> tuple[Any, ...]:
@@ -190,7 +201,7 @@ def _check_items(kinds: tuple[Any, ...], values: tuple[Any, ...], path: str) -> 
             check_value(kind, value, f"{path}[{place}]")
         elif value not in (choices := typing.get_args(kind)):
             raise ValueError(
-                f"{path}: expected some of {', '.join(choices)}; got {values!r}"
+                f"{path}: expected some of {', '.join(choices)}; got {brief(values)}"
                 + suggestion(value, choices)
             )
 
@@ -200,7 +211,7 @@ def _kinds(kinds: tuple[Any, ...], values: Collection[Any], path: str) -> tuple[
     if kinds[-1] is Ellipsis:
         return kinds[:1] * len(values)
     if len(kinds) != len(values):
-        raise WrongType(f"{path}: expected {len(kinds)} values; got {values!r}")
+        raise WrongType(f"{path}: expected {len(kinds)} values; got {brief(values)}")
     return kinds
 
 
@@ -314,7 +325,7 @@ def read_config(kind: type[T], config: Mapping[str, Any], path: str = "config") 
         TypeError: A value has the wrong type.
     """
     if not isinstance(config, Mapping) and not hasattr(config, "to_dict"):
-        raise WrongType(f"{path}: expected fields of {kind.__name__}; got {config!r}")
+        raise WrongType(f"{path}: expected fields of {kind.__name__}; got {brief(config)}")
     values = config.to_dict() if hasattr(config, "to_dict") else dict(config)
     fields = {item.name: item for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
     hints = hints_of(typing.cast(Any, kind))
@@ -353,7 +364,7 @@ def _converted(hint: Any, value: Any, path: str) -> Any:
         return read_config(kind, value, path)  # type: ignore[arg-type]
     if origin is tuple:
         if not isinstance(value, list | tuple):
-            raise WrongType(f"{path}: expected a list; got {value!r}")
+            raise WrongType(f"{path}: expected a list; got {brief(value)}")
         kinds = _kinds(arguments, value, path)
         return tuple(
             _converted(item, inner, f"{path}[{place}]")

@@ -4,8 +4,11 @@ import time
 
 import pytest
 
+import perl_jax.endpoint
 from perl_jax.endpoint import Endpoint, EndpointConfig, EndpointError, Refused
 from perl_jax.preparation.stage import ordered_map
+from tests.guards.of_the_outside import endpoint as answering
+from tests.guards.of_the_outside import send
 from tests.preparation.preparing import chat_server
 
 
@@ -103,6 +106,19 @@ def test_an_endpoint_that_is_none_is_an_error_at_once(tmp_path, trouble, message
         with pytest.raises(EndpointError, match=message):
             endpoint.ask("hello")
         assert len(chat.requests) == 1
+
+
+def test_a_redirect_is_not_followed(tmp_path):
+    asked = []
+
+    def elsewhere(handler):
+        asked.append(handler.path)
+        send(handler, b"", 307, Location="/v1/internal")
+
+    told = pytest.raises(EndpointError, match="status 307")
+    with answering(perl_jax.endpoint, tmp_path, elsewhere) as endpoint, told:
+        endpoint.ask("hello")
+    assert asked == ["/v1/chat/completions"]
 
 
 def test_nobody_at_the_url_is_an_error_that_names_it(tmp_path):

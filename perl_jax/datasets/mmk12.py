@@ -1,6 +1,5 @@
 """MMK12 (school mathematics and sciences), and its predecessor, MM-Eureka's data in JSON lines."""
 
-import json
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -11,6 +10,7 @@ from perl_jax.data.sources.source import BadRow
 from perl_jax.datasets.dataset import DataSet, by_split
 from perl_jax.datasets.fields import listed, read_examples, read_id, read_question
 from perl_jax.datasets.files import Columns
+from perl_jax.files import parse_json
 from perl_jax.types import Example
 
 _MMK12, _EUREKA = "MMK12", "MM-Eureka"
@@ -50,7 +50,7 @@ def _user_turn(chat: Any, row: str) -> tuple[str, list[Any]]:
     """
     bad = partial(BadRow, "bad_prompt", row)
     try:
-        messages = json.loads(chat) if isinstance(chat, str) else chat
+        messages = parse_json(chat) if isinstance(chat, str) else chat
         contents = [message["content"] for message in messages if message["role"] == "user"]
         others = {message["role"] for message in messages} - {"user", "system"}
     except (ValueError, TypeError, KeyError, RecursionError) as error:

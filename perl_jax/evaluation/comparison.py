@@ -1,6 +1,5 @@
 """Compares two results of one benchmark, row by row."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perl_jax.evaluation.bootstrap import Interval, interval_of, intervals, means_of_draws
+from perl_jax.files import parse_json
 
 FILE = "predictions.jsonl"
 _HEADINGS = ("", "rows", "A", "B", "B - A", "95 %", "wins", "losses", "ties")
@@ -221,7 +221,7 @@ def _read(file: Path) -> dict[str, _Row]:
             continue
         place = f"{file}:{number}"
         try:
-            values = json.loads(line)
+            values = parse_json(line)
         except ValueError as error:
             raise ValueError(f"{place}: expected an object in JSON ({error})") from error
         name, row = _row(values, place)

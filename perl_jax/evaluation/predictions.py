@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from perl_jax.evaluation.benchmark import Scored, task_of
-from perl_jax.files import write_whole
+from perl_jax.files import parse_json, write_whole
 from perl_jax.types import Example
 
 PREDICTIONS = "predictions.jsonl"
@@ -138,7 +138,7 @@ class JsonLines:
         rows = []
         for number, line in enumerate(content[:whole].split(b"\n")[:-1], 1):
             try:
-                row = json.loads(line)
+                row = parse_json(line)
             except ValueError as error:
                 raise ValueError(f"{self.path}:{number}: expected JSON ({error})") from error
             if not isinstance(row, dict) or "id" not in row:

@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from perl_jax.data.sources.parquet import ParquetConfig
 from perl_jax.data.sources.row_files import RowsConfig
 from perl_jax.data.sources.source import SourceKind
 from perl_jax.data.sources.tfds_config import TfdsConfig
+from perl_jax.files import parse_json
 from perl_jax.main import add_config, command_parser, print_config
 from perl_jax.main import parse as parse_flags
 from perl_jax.overrides import load_config, open_config
@@ -91,7 +91,7 @@ def load_rules(path: str) -> Rules:
     if Path(path).suffix != ".json":
         raise ValueError(f"rules: expected a .json file or a configuration file; got {path!r}")
     try:
-        rules = json.loads(Path(path).read_text("utf-8"))
+        rules = parse_json(Path(path).read_text("utf-8"))
     except ValueError as error:
         raise ValueError(f"{path}: expected JSON: {error}") from error
     return rules_from_config(rules, path)

@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 
 from perl_jax.files import whole_directory
 from perl_jax.models.families import FAMILIES
-from perl_jax.models.load import FLOATS
+from perl_jax.models.load import FLOATS, check_finite
 from perl_jax.models.lora import (
     DOWN,
     UP,
@@ -112,7 +112,8 @@ def read_adapter(directory: str | Path, model: Policy) -> dict[str, jax.Array]:
 
     Raises:
         FileNotFoundError: A file is missing.
-        ValueError: The adapters are of another kind, rank or scale, or are for other maps.
+        ValueError: The adapters are of another kind, rank or scale, are for other maps, or hold
+            numbers that are not finite.
     """
     directory = Path(directory)
     asked = _config(directory)
@@ -239,5 +240,8 @@ def _tensors(directory: Path, model: Policy) -> dict[str, TensorInfo]:
 
 def _read(tensors: Mapping[str, TensorInfo], entries: Iterable[_Stored]) -> np.ndarray:
     entries = list(entries)
-    values = [read_slice(tensors[one.name], ()).astype(np.float32) for one in entries]
+    values = []
+    for tensor in (tensors[one.name] for one in entries):
+        values.append(read_slice(tensor, ()).astype(np.float32))
+        check_finite(values[-1], tensor)
     return values[0] if entries[0].layer is None else np.stack(values)

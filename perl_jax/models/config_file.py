@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from perl_jax.settings import brief
+
 
 @dataclass(frozen=True)
 class Section:
@@ -21,7 +23,7 @@ class Section:
         """A nested object."""
         value = self.content.get(name)
         if not isinstance(value, Mapping):
-            raise ValueError(f"{self.where}: {name}: expected an object, got {value!r}")
+            raise ValueError(f"{self.where}: {name}: expected an object, got {brief(value)}")
         return Section(value, f"{self.where}: {name}")
 
     def over(self, defaults: Mapping[str, Any]) -> "Section":
@@ -32,7 +34,7 @@ class Section:
         """A whole number of at least 0."""
         value = self.content.get(name)
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise ValueError(f"{self.where}: {name}: expected a whole number, got {value!r}")
+            raise ValueError(f"{self.where}: {name}: expected a whole number, got {brief(value)}")
         return value
 
     def size(self, name: str) -> int:
@@ -46,14 +48,16 @@ class Section:
         """A number."""
         value = self.content.get(name)
         if not isinstance(value, int | float) or isinstance(value, bool):
-            raise ValueError(f"{self.where}: {name}: expected a number, got {value!r}")
+            raise ValueError(f"{self.where}: {name}: expected a number, got {brief(value)}")
         return float(value)
 
     def integers(self, name: str) -> tuple[int, ...]:
         """A list of whole numbers."""
         value = self.content.get(name)
         if not isinstance(value, list) or not all(isinstance(item, int) for item in value):
-            raise ValueError(f"{self.where}: {name}: expected a list of integers, got {value!r}")
+            raise ValueError(
+                f"{self.where}: {name}: expected a list of integers, got {brief(value)}"
+            )
         return tuple(value)
 
     def only(self, name: str, *implemented: Any) -> None:
@@ -61,7 +65,7 @@ class Section:
         value = self.get(name, implemented[0])
         if value not in implemented:
             choices = " or ".join(repr(choice) for choice in implemented)
-            raise ValueError(f"{self.where}: {name}: expected {choices}, got {value!r}")
+            raise ValueError(f"{self.where}: {name}: expected {choices}, got {brief(value)}")
 
     def divides(self, divisor: str, dividend: str) -> None:
         """Refuses a size that does not divide another one."""

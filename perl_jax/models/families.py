@@ -21,6 +21,7 @@ from perl_jax.models.qwen2_5_vl.family import QWEN2_5_VL
 from perl_jax.models.qwen3_vl.family import QWEN3_VL
 from perl_jax.models.source import Source
 from perl_jax.processing.files import read_json
+from perl_jax.settings import brief
 
 FAMILIES: Mapping[str, Family[Any]] = {"qwen2_5_vl": QWEN2_5_VL, "qwen3_vl": QWEN3_VL}
 
@@ -35,7 +36,7 @@ def parse_config(content: Mapping[str, Any], *, where: str = "config.json") -> P
     model_type = content.get("model_type")
     if not isinstance(model_type, str) or model_type not in FAMILIES:
         choices = " or ".join(map(repr, FAMILIES))
-        raise ValueError(f"{where}: model_type: expected {choices}, got {model_type!r}")
+        raise ValueError(f"{where}: model_type: expected {choices}, got {brief(model_type)}")
     if "auto_map" in content:
         raise ValueError(f"{where}: auto_map: models that bring their own code are not loaded")
     return FAMILIES[model_type].parse(content, where)

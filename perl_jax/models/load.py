@@ -117,11 +117,11 @@ def _read_into(buffer: np.ndarray, tensor: TensorInfo, index: tuple[slice, ...])
         high = min(low + rows, stop)
         target = buffer[low - start : high - start]
         piece = read_slice(tensor, (slice(low, high), *others))
-        _check_finite(piece, tensor)
+        check_finite(piece, tensor)
         target[...] = piece.reshape(target.shape)
 
 
-def _check_finite(piece: np.ndarray, tensor: TensorInfo) -> None:
+def check_finite(piece: np.ndarray, tensor: TensorInfo) -> None:
     """Refuses weights that would make every output of the policy NaN."""
     finite = np.isfinite(piece)
     if not finite.all():

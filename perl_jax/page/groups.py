@@ -1,7 +1,6 @@
 """The groups of a run, read from its log of rollouts in any of its formats."""
 
 import gzip
-import json
 import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,8 +10,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from perl_jax.files import ResumableLog
+from perl_jax.files import ResumableLog, parse_json
 from perl_jax.page.run_files import RunFiles
+from perl_jax.settings import brief
 from perl_jax.training.display.rollout_log import ROLLOUTS
 
 # By order and response.
@@ -58,8 +58,25 @@ class Group:
         if missing:
             raise ValueError(f"{where}: expected the fields of a group; {missing[0]} is missing")
         group = cls(**{name: row[name] for name in cls.__dataclass_fields__})
-        group._check_lengths(where)
+        try:
+            group._check_kinds()
+            group._check_lengths(where)
+        except (TypeError, AttributeError, KeyError) as error:
+            raise ValueError(f"{where}: expected the fields of a group: {error!r}") from error
         return group
+
+    def _check_kinds(self) -> None:
+        """Raises TypeError for a value of another kind than a run writes."""
+        texts = [self.id, self.source, self.outcome, *self.images, *self.questions, *self.truths]
+        texts += [text for of_order in self.responses for text in of_order]
+        numbers = [self.accuracy, self.reward, self.advantages, self.lengths, self.stopped]
+        values = [
+            value for one in (*numbers, *self.rewards.values()) for row in one for value in row
+        ]
+        _check_all(texts, str)
+        _check_all([self.step, self.group, *(slot for order in self.orders for slot in order)], int)
+        _check_all(values, int | float | None)
+        _check_all([self.unpermuted], str | None)
 
     def _check_lengths(self, where: str) -> None:
         count = len(self.orders)
@@ -103,6 +120,12 @@ class Group:
         return len({2 * total > count for total, count in graded if count}) == 2
 
 
+def _check_all(values: Sequence[Any], kind: Any) -> None:
+    for value in values:
+        if not isinstance(value, kind):
+            raise TypeError(f"got {brief(value)}")
+
+
 def read_groups(files: RunFiles) -> Iterator[Group]:
     """All groups that a run logged, one after another, in whatever formats it wrote them.
 
@@ -127,7 +150,7 @@ def _from_gzip(file: Path, name: str) -> Iterator[Mapping[str, Any]]:
     try:
         with gzip.open(file, "rb") as lines:
             for line in lines:
-                yield json.loads(line)
+                yield parse_json(line)
     except (EOFError, gzip.BadGzipFile, zlib.error, ValueError) as error:
         raise ValueError(f"{name}: expected compressed lines of JSON: {error}") from error
 

@@ -1,6 +1,5 @@
 """What a run is: its configuration, metrics, summary and evaluations, read from its directory."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -8,6 +7,7 @@ from typing import Any
 
 from perl_jax.evaluation.records import Record
 from perl_jax.evaluation.results import Evaluation
+from perl_jax.files import parse_json
 from perl_jax.page.run_files import RunFiles
 from perl_jax.rewards import Grade
 from perl_jax.training.display.rollout_log import EVALUATIONS
@@ -92,7 +92,7 @@ def _json(files: RunFiles, name: str) -> Any:
     if file is None:
         return None
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return parse_json(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{files.place}: {name}: expected JSON: {error}") from error
 
@@ -105,7 +105,7 @@ def _records(files: RunFiles, name: str) -> list[Record]:
 
 def _record(line: bytes, where: str) -> Record:
     try:
-        row = json.loads(line)
+        row = parse_json(line)
         values = {one.name: row[one.name] for one in fields(Record) if one.name in row}
         values |= {"order": tuple(row["order"]), "grade": Grade(**row["grade"])}
         return Record(**values)

@@ -64,4 +64,5 @@ class CannotPermute(Exception):
 
     def __str__(self) -> str:
         meaning = REASONS.get(self.reason, "the rule lets nothing move")
-        return f"{self.reason}: {meaning}" + (f" ({self.detail})" if self.detail else "")
+        detail = " ".join(self.detail.split())
+        return f"{self.reason}: {meaning}" + (f" ({detail})" if detail else "")

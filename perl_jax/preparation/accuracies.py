@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from perl_jax.data.pipeline.rows import Skipped
+from perl_jax.files import parse_json
 
 Result = Skipped | Sequence[float | None]
 """The grade of each rollout of a row (None: not graded), or why the row was skipped."""
@@ -46,7 +47,7 @@ class Accuracies(dict[tuple[str, str], Result]):
 
     def _read(self, line: bytes, where: str) -> None:
         try:
-            row = json.loads(line)
+            row = parse_json(line)
             result = Skipped(*row["bad"]) if "bad" in row else row["scores"]
             self[row["source"], row["id"]] = result
         except (ValueError, LookupError, TypeError) as error:

@@ -9,7 +9,7 @@ from typing import Any
 
 from perl_jax.data.pipeline.rows import SkipCount, Skipped
 from perl_jax.data.sources.source import BadRow
-from perl_jax.files import whole_directory
+from perl_jax.files import parse_json, whole_directory
 from perl_jax.preparation.shard_writer import ShardWriter
 from perl_jax.preparation.stage import DroppedRow, KeptRow, Outcome
 
@@ -22,7 +22,7 @@ def read_counts(directory: Path) -> dict[str, Any] | None:
     """Reads a stage's ``counts.json``; None if it has not run. ValueError if it is damaged."""
     path = directory / COUNTS
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except ValueError as error:

@@ -9,6 +9,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from jinja2 import Environment, TemplateSyntaxError
+
 from perl_jax.processing.files import read_json, read_optional_json
 
 THOUGHT = "<think>"
@@ -111,29 +113,50 @@ def read_chat_template(directory: Path) -> ChatTemplate:
     of ``processor_config.json`` and of ``tokenizer_config.json``.
 
     Raises:
-        ValueError: There is no template, or it is not text.
+        ValueError: There is no template, it is not text or not Jinja, or it raises to powers.
     """
     if (legacy := directory / "chat_template.json").is_file():
         text = _text(read_json(legacy).get("chat_template"), legacy)
         if text is None:
             raise ValueError(f"{legacy}: the field chat_template is missing")
-        return ChatTemplate(text, legacy)
+        return _checked(text, legacy)
     if (raw := directory / "chat_template.jinja").is_file():
-        return ChatTemplate(raw.read_text(encoding="utf-8"), raw)
+        try:
+            return _checked(raw.read_text(encoding="utf-8"), raw)
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{raw}: expected text in UTF-8: {error}") from error
     for name in ("processor_config.json", "tokenizer_config.json"):
         path = directory / name
         text = _text(read_optional_json(path).get("chat_template"), path)
         if text is not None:
-            return ChatTemplate(text, path)
+            return _checked(text, path)
     raise ValueError(
         f"{directory}: no chat template: expected chat_template.json, chat_template.jinja or the "
         "field chat_template in processor_config.json or tokenizer_config.json"
     )
 
 
+def _checked(text: str, source: Path) -> ChatTemplate:
+    """Refuses powers: one of them may take hours in a single operation, which nothing can end."""
+    before = ""
+    try:
+        for _, kind, token in Environment().lex(text):
+            # Behind a bracket or a comma, ** stands for arguments by name.
+            if kind == "operator" and token == "**" and before not in ("(", ","):
+                raise ValueError(f"{source}: the chat template raises to powers (**)")
+            before = before if kind == "whitespace" else token
+    except TemplateSyntaxError as error:
+        raise ValueError(
+            f"{source}: expected a chat template in Jinja: line {error.lineno}: {error.message}"
+        ) from error
+    return ChatTemplate(text, source)
+
+
 def _text(value: Any, path: Path) -> str | None:
     if isinstance(value, list):  # several named templates; "default" is the plain chat
-        value = {item.get("name"): item.get("template") for item in value}.get("default")
+        named = [item for item in value if isinstance(item, dict)]
+        texts = [item.get("template") for item in named if item.get("name") == "default"]
+        value = texts[0] if texts else None
     if value is not None and not isinstance(value, str):
         raise ValueError(f"{path}: chat_template: expected text, got {type(value).__name__}")
     return value

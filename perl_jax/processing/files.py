@@ -1,8 +1,10 @@
 """Reading JSON files of a model directory, with errors that name the file and the field."""
 
-import json
 from pathlib import Path
 from typing import Any
+
+from perl_jax.files import parse_json
+from perl_jax.settings import brief
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -15,7 +17,7 @@ def read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: the model directory lacks this file")
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parse_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path}: not valid JSON: {error}") from error
     if not isinstance(value, dict):
@@ -31,5 +33,5 @@ def read_optional_json(path: Path) -> dict[str, Any]:
 def integer(value: Any, where: str, *, minimum: int = 1) -> int:
     """Returns ``value``; raises ValueError unless it is an integer of at least ``minimum``."""
     if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-        raise ValueError(f"{where}: expected an integer of at least {minimum}, got {value!r}")
+        raise ValueError(f"{where}: expected an integer of at least {minimum}, got {brief(value)}")
     return value

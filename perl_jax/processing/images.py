@@ -15,6 +15,7 @@ from PIL import Image
 
 from perl_jax.processing.errors import ImageError
 from perl_jax.processing.files import integer, read_json, read_optional_json
+from perl_jax.settings import brief
 from perl_jax.types import ImagePatches
 
 # The published preprocessing refuses thinner images; the model never saw any.
@@ -105,7 +106,7 @@ def _image_config(directory: Path) -> tuple[dict[str, Any], str]:
     nested = read_optional_json(saved).get("image_processor")
     if nested is not None:
         if not isinstance(nested, dict):
-            raise ValueError(f"{saved}: image_processor: expected an object, got {nested!r}")
+            raise ValueError(f"{saved}: image_processor: expected an object, got {brief(nested)}")
         return nested, f"{saved}: image_processor"
     path = directory / "preprocessor_config.json"
     return read_json(path), str(path)
@@ -114,10 +115,10 @@ def _image_config(directory: Path) -> tuple[dict[str, Any], str]:
 def _check_supported(config: Mapping[str, Any], where: str) -> None:
     for name in ("do_resize", "do_rescale", "do_normalize", "do_convert_rgb"):
         if config.get(name) not in (None, True):
-            raise ValueError(f"{where}: {name}: only true is supported, got {config[name]!r}")
+            raise ValueError(f"{where}: {name}: only true is supported, got {brief(config[name])}")
     resample = config.get("resample")
     if resample not in (None, int(Image.Resampling.BICUBIC)):
-        raise ValueError(f"{where}: resample: only 3 (bicubic) is supported, got {resample!r}")
+        raise ValueError(f"{where}: resample: only 3 (bicubic) is supported, got {brief(resample)}")
 
 
 def _field(config: Mapping[str, Any], where: str, name: str) -> Any:
@@ -138,13 +139,13 @@ def _area(config: Mapping[str, Any], where: str, name: str, edge: str) -> int:
 def _channels(config: Mapping[str, Any], where: str, name: str) -> tuple[float, ...]:
     values = _field(config, where, name)
     if not isinstance(values, list) or len(values) != 3:
-        raise ValueError(f"{where}: {name}: expected three numbers, got {values!r}")
+        raise ValueError(f"{where}: {name}: expected three numbers, got {brief(values)}")
     return tuple(_number(value, f"{where}: {name}") for value in values)
 
 
 def _number(value: Any, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{where}: expected a number, got {value!r}")
+        raise ValueError(f"{where}: expected a number, got {brief(value)}")
     return float(value)
 
 

@@ -11,6 +11,7 @@ from perl_jax.rewards.extract import MAX_CHARACTERS, has_invisible_characters, l
 from perl_jax.rewards.normalise import clean, without_preamble
 from perl_jax.rewards.numeric import divides_by_zero
 from perl_jax.rewards.sequences import read_letters, read_sequence
+from perl_jax.settings import brief
 
 _TAGGED = re.compile(r"<answer>((?:(?!</?answer>).)*)</answer>[.\s]*", re.DOTALL | re.IGNORECASE)
 _THOUGHT = re.compile(r"\s*<think>.*</think>\s*", re.DOTALL)
@@ -54,18 +55,20 @@ def answer_text(answer: Any) -> str:
     else:
         text = str(answer)
     if markup := _MARKUP.search(text):
-        raise ValueError(f"the answer {text!r} holds {markup.group()}, but not around all of it")
+        raise ValueError(
+            f"the answer {brief(text)} holds {markup.group()}, but not around all of it"
+        )
     if "\\boxed" in text:
-        raise ValueError(f"the answer {text!r} holds several boxes, or one that is not closed")
+        raise ValueError(f"the answer {brief(text)} holds several boxes, or one that is not closed")
     boxed = last_boxed("\\boxed{" + text + "}")
     if boxed.problem == "too_long":
         raise ValueError(f"the answer is longer than {MAX_CHARACTERS} characters")
     if has_invisible_characters(text):
-        raise ValueError(f"the answer {text!r} holds invisible characters")
+        raise ValueError(f"the answer {brief(text)} holds invisible characters")
     if not text or text == "[]":
         raise ValueError("the answer is empty")
     if boxed.problem or boxed.text != text:
-        raise ValueError(f"the answer {text!r} fits no box: its braces do not balance")
+        raise ValueError(f"the answer {brief(text)} fits no box: its braces do not balance")
     return text
 
 
@@ -74,7 +77,7 @@ def _element_text(element: Any) -> str:
         raise TypeError("an answer is a flat list; got a list within a list")
     text = answer_text(element)
     if any(separator in text for separator in ",;→"):
-        raise ValueError(f"the list element {text!r} holds a separator")
+        raise ValueError(f"the list element {brief(text)} holds a separator")
     return text
 
 
@@ -91,7 +94,7 @@ def asked_answer(answer: str, metadata: Mapping[str, Any]) -> str:
     if form is None:
         return answer
     if form not in ("set", "order"):
-        raise ValueError(f"metadata {ANSWER_FORM}: expected 'set' or 'order'; got {form!r}")
+        raise ValueError(f"metadata {ANSWER_FORM}: expected 'set' or 'order'; got {brief(form)}")
     text = clean(answer)
     items = read_sequence(text) or read_letters(text)
     if items is None:
@@ -111,9 +114,9 @@ def check_truth(answer: Any) -> str | None:
     except (TypeError, ValueError) as error:
         return str(error)
     if not any(character.isalnum() for character in text) and "\\" not in text:
-        return f"the answer {text!r} says nothing: it has no letter and no digit"
+        return f"the answer {brief(text)} says nothing: it has no letter and no digit"
     if divides_by_zero(text):
-        return f"the answer {text!r} divides by zero: it does not match itself"
+        return f"the answer {brief(text)} divides by zero: it does not match itself"
     return None
 
 

@@ -8,6 +8,7 @@ decimal for a rounded number. So it only sees texts in which every sign is accou
 
 import re
 
+from perl_jax.rewards.extract import MAX_CHARACTERS
 from perl_jax.rewards.normalise import FUNCTIONS
 from perl_jax.rewards.numeric import read_number
 from perl_jax.rewards.units import Unit, counted, read_unit
@@ -88,6 +89,8 @@ def mathematics(text: str) -> str | None:
     Decimals become fractions, which are exact, and degrees in trigonometric functions radians.
     Words, ``\text{}``, unknown commands and two numbers side by side are no mathematics.
     """
+    if len(text) > MAX_CHARACTERS:
+        return None
     text = _GAP.sub(r"\1", _UPRIGHT.sub(r" \1 ", as_latex(text)))
     text = _LOGARITHM.sub(r"\1{\2}", _REPEATING.sub(_repeating, text))
     text = _SHORT_FRACTION.sub(r"\\frac{\1}", _SHORT_SCRIPT.sub(r"\1{\2}", text))

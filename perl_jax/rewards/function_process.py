@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from perl_jax.files import parse_json
+
 _PROGRAM = Path(__file__).parent / "function_program.py"
 # Variables by which a library would join the hosts of the run, or take its accelerators.
 _KEPT_BACK = re.compile(
@@ -125,7 +127,7 @@ class FunctionProcess:
                     raise ConnectionError
                 self._unread += chunk
             line, _, self._unread = self._unread.partition(b"\n")
-            return dict(json.loads(line))
+            return dict(parse_json(line))
         except TimeoutError:
             raise self._lost("deadline", deadline) from None
         except (OSError, ValueError):

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
+from perl_jax.rewards.extract import MAX_CHARACTERS
 from perl_jax.rewards.number_words import in_digits
 from perl_jax.rewards.units import (
     DECADE,
@@ -103,6 +104,9 @@ def read_number(text: str) -> Number | None:
     sign, a unit or one counted noun may stand. Only digits are read, never an expression, and
     exponents have at most three digits: no text makes this slow.
     """
+    # Python refuses numbers of thousands of digits; a box never holds so many.
+    if len(text) > MAX_CHARACTERS:
+        return None
     text = _in_digits(_YEAR.sub("", text.strip()))
     if decade := _DECADE.fullmatch(text):
         return Number(Fraction(decade[1]), unit=DECADE)

@@ -19,6 +19,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from perl_jax.files import parse_json
+
 _PROGRAM = Path(__file__).parent / "symbolic.py"
 # The only variables that are passed on: others may hold secrets.
 _ENVIRONMENT = ("HOME", "LANG", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PATH", "PYTHONHOME")
@@ -72,7 +74,7 @@ class _Worker:
 
     def receive(self) -> Result:
         """Reads one reply; raises OSError or ValueError if it is not one."""
-        return Result(**json.loads(_read_line(self.connection)))
+        return Result(**parse_json(_read_line(self.connection)))
 
 
 class WorkerPool:
@@ -246,7 +248,7 @@ class WorkerPool:
     def _await_start(self) -> None:
         self._control.settimeout(_START_SECONDS)
         try:
-            status = str(json.loads(_read_line(self._control))["status"])
+            status = str(parse_json(_read_line(self._control))["status"])
         except (OSError, ValueError) as error:
             status = f"{sys.executable} {_PROGRAM} ended at once ({error})"
         if status != "ready":

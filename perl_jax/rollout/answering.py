@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from perl_jax.files import parse_json
 from perl_jax.processing import Processor
 from perl_jax.rollout.sampler import Sampler
 from perl_jax.types import Group, Rollouts
@@ -82,13 +83,17 @@ def read_questions(path: Path) -> list[dict[str, Any]]:
         ValueError: A line has no string ``prompt``, two have the same id, or there are none.
     """
     rows: dict[str, dict[str, Any]] = {}
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: expected lines of JSON in UTF-8 ({error})") from error
     # Not splitlines, which also splits at separators that JSON strings may hold, such as U+2028.
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         where = f"{path}:{number}"
         try:
-            row = json.loads(line)
+            row = parse_json(line)
         except ValueError as error:
             raise ValueError(f"{where}: not JSON ({error})") from error
         if not isinstance(row, dict) or not isinstance(row.get("prompt"), str):

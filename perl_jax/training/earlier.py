@@ -1,6 +1,5 @@
 """What an earlier run left in a work directory: goes on, is moved aside, or is an error."""
 
-import json
 import logging
 import time
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 from etils import epath
 
 from perl_jax.files import read_object
+from perl_jax.settings import brief
 from perl_jax.training.checkpoint.config import CheckpointConfig
 from perl_jax.training.checkpoint.files import absolute
 from perl_jax.training.checkpoint.mirror import open_steps
@@ -67,8 +67,14 @@ class EarlierRun:
     def of(cls, workdir: Path) -> "EarlierRun":
         """Reads them; each may be missing."""
         config = workdir / CONFIG
-        settings: Any = json.loads(config.read_text(encoding="utf-8")) if config.exists() else {}
+        settings: Any = read_object(config) if config.exists() else {}
         checkpoint = settings.get("checkpoint", {})
+        if not isinstance(checkpoint, dict) or not isinstance(
+            checkpoint.get("directory", ""), str | None
+        ):
+            raise ValueError(
+                f"{config}: checkpoint: expected its settings; got {brief(checkpoint)}"
+            )
         metrics = workdir / METRICS_FILE
         steps = [row["step"] for row in read_metrics(metrics)] if metrics.exists() else []
         return cls(
@@ -81,7 +87,7 @@ class EarlierRun:
 
 def checkpoint_directory(settings: Any, workdir: Path) -> epath.Path:
     """The directory of checkpoints of a run, from the content of its ``config.json``."""
-    return absolute(settings["checkpoint"]["directory"] or workdir / CHECKPOINTS)
+    return absolute(settings["checkpoint"].get("directory") or workdir / CHECKPOINTS)
 
 
 def settle(workdir: Path, directory: epath.Path, config: CheckpointConfig) -> bool:

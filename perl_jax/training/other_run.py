@@ -1,6 +1,5 @@
 """Another run's checkpoints: choosing a step, and starting a new run from its parameters."""
 
-import json
 import logging
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -9,6 +8,7 @@ from typing import Any
 
 from etils import epath
 
+from perl_jax.files import read_object
 from perl_jax.hosts import gather, is_main
 from perl_jax.training.checkpoint import CheckpointConfig, Checkpoints
 from perl_jax.training.earlier import CONFIG, checkpoint_directory
@@ -87,7 +87,7 @@ class InitFrom:
                 f"--init_from={self.workdir}: expected the work directory of a run, which has a "
                 f"{CONFIG}. A model directory or a hub id is given as --config.model.path"
             )
-        settings = json.loads(config.read_text(encoding="utf-8"))
+        settings = read_object(config)
         if "checkpoint" not in settings:
             raise ValueError(
                 f"--init_from={self.workdir}: expected the work directory of a run; this is a "

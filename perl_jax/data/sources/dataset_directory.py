@@ -3,7 +3,6 @@
 The files are Arrow streams, which are memory-mapped and read without that library.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
@@ -13,6 +12,7 @@ import pyarrow as pa
 from perl_jax.data.sources.layouts import top_level
 from perl_jax.data.sources.row_files import RowsConfig, RowsOptions
 from perl_jax.data.sources.tables import TableFiles
+from perl_jax.files import parse_json
 
 # The end of an Arrow stream. Without it a file is cut off, perhaps between two batches.
 _END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
@@ -119,7 +119,7 @@ def _data_files(directory: Path) -> list[Path]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        return dict(parse_json(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: expected a JSON object: {error}") from error
 
@@ -135,7 +135,8 @@ def _read_stream(path: str) -> tuple[pa.Schema, list[pa.RecordBatch]]:
             for batch in batches:
                 batch.validate()
     except (pa.ArrowInvalid, OSError) as error:
-        raise ValueError(f"{path}: expected a whole Arrow stream: {error}") from error
+        cause = " ".join(str(error).split())
+        raise ValueError(f"{path}: expected a whole Arrow stream: {cause}") from error
     if not is_whole:
         raise ValueError(f"{path}: expected a whole Arrow stream; its end is missing")
     return reader.schema, batches

@@ -70,8 +70,15 @@ def check_path(name: str, row: str, root: Path | str | None = None) -> None:
     if _URL.match(name):
         advice = "download the file, and write its path below image_root"
         raise BadRow("unsafe_path", row, f"{_cut(name)} is a URL, which is not fetched: {advice}")
+    if not _is_unicode(name):
+        raise BadRow("unsafe_path", row, f"{_cut(name)} is no name of a file: it is not Unicode")
     if "\0" in name or ".." in pure.parts:
         raise BadRow("unsafe_path", row, f"{_cut(name)} is not a path below image_root")
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text holds no half of a surrogate pair, which no file system takes."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _cut(path: str) -> str:

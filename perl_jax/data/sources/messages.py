@@ -75,7 +75,7 @@ def _messages(value: Any, column: str, name: str) -> list[tuple[str, Any]]:
 
 
 def _check_roles(roles: Sequence[Any], column: str, name: str) -> None:
-    got = ", ".join(map(str, roles))
+    got = ", ".join(str(role)[:30] for role in roles[:9])
     if any(role not in _ROLES for role in roles):
         expected = f"expected messages of {', '.join(_ROLES)}"
         hint = "leave out the others, or give their text to one of these"
@@ -138,7 +138,8 @@ def _read_part(part: Any, name: str) -> str | _Shown:
     if isinstance(text, str) and "text" in fields and kind in (None, *_TEXT_TYPES):
         return text
     expected = "expected {'type': 'text', 'text': ...} or {'type': 'image'}"
-    got = f"type {kind!r} with {', '.join(sorted(map(str, fields)))}" if fields else repr(part)[:50]
+    names = ", ".join(sorted(str(name)[:30] for name in fields)[:9])
+    got = f"type {kind!r:.50} with {names}" if fields else repr(part)[:50]
     raise BadRow("bad_prompt", name, f"a part of a message: {expected}; got {got}")
 
 

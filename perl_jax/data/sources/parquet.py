@@ -92,7 +92,8 @@ class ParquetSource(TableFiles):
             except StorageError:
                 raise
             except (pa.ArrowInvalid, OSError) as error:
-                raise ValueError(f"{path}: expected a whole parquet file: {error}") from error
+                cause = " ".join(str(error).split())
+                raise ValueError(f"{path}: expected a whole parquet file: {cause}") from error
             self._agree(opened.schema_arrow, file)
             row = 0
             for group in range(opened.metadata.num_row_groups):

@@ -9,6 +9,8 @@ import tensorflow_datasets as tfds
 from google.protobuf.json_format import MessageToDict  # type: ignore[import-untyped]
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
+from perl_jax.files import parse_json
+from perl_jax.settings import brief
 from perl_jax.types import Example, Turn
 
 # The key of the turns in the JSON text of the metadata.
@@ -73,8 +75,12 @@ def to_record(example: Example) -> bytes:
 
 def from_fields(fields: Mapping[str, Any]) -> Example:
     """The example of a record read with `DECODERS`; ValueError if it is not UTF-8 or JSON."""
-    metadata = json.loads(fields["metadata"])
+    metadata = parse_json(fields["metadata"])
+    if not isinstance(metadata, dict):
+        raise ValueError(f"metadata: expected a JSON object; got {type(metadata).__name__}")
     turns = metadata.pop(_TURNS, ())
+    if not isinstance(turns, list | tuple) or not all(map(_is_turn, turns)):
+        raise ValueError(f"metadata: expected turns of a role and a text; got {brief(turns)}")
     return Example(
         id=fields["id"].decode(),
         source=fields["source"].decode(),
@@ -85,3 +91,7 @@ def from_fields(fields: Mapping[str, Any]) -> Example:
         metadata=metadata,
         turns=tuple(Turn(role, text) for role, text in turns),
     )
+
+
+def _is_turn(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(isinstance(x, str) for x in value)

@@ -16,7 +16,7 @@ from typing import Any
 
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from perl_jax.files import write_whole
+from perl_jax.files import parse_json, write_whole
 from perl_jax.settings import plain
 
 # As TFDS sets it: every record can be read alone.
@@ -59,7 +59,7 @@ class FinishedShards:
         self.shards = defaultdict[str, list[Shard]](list)
         if not path.exists():
             return
-        state = json.loads(path.read_text(encoding="utf-8"))
+        state = parse_json(path.read_text(encoding="utf-8"))
         found = {
             split: [Shard(**shard) for shard in shards] for split, shards in state["shards"].items()
         }

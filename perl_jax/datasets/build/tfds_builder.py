@@ -31,7 +31,7 @@ from perl_jax.data.sources.tfds_records import FEATURES, to_record
 from perl_jax.datasets import DataSet
 from perl_jax.datasets.build.built import Built, Tally
 from perl_jax.datasets.build.record_shards import FinishedShards, sha256, write_shards
-from perl_jax.files import lock, write_whole
+from perl_jax.files import lock, parse_json, write_whole
 from perl_jax.settings import Checked, Count, Expects, Fraction
 from perl_jax.types import Example
 
@@ -136,7 +136,7 @@ def _published_files(data_set: DataSet, source: Path) -> list[tuple[str, int, Pa
 def _existing(final: Path, source: Path, asked: tuple[Any, ...]) -> Built:
     """A finished build; ValueError if it is of other files, splits or another limit."""
     try:
-        built = Built.read(str(final), json.loads((final / _FACTS).read_text(encoding="utf-8")))
+        built = Built.read(str(final), parse_json((final / _FACTS).read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{final}: exists, but is no build of this program: {error}") from error
     if ([file[:2] for file in built.files], list(built.tallies), built.limit) != asked:

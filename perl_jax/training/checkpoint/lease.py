@@ -20,13 +20,14 @@ import socket
 import threading
 import time
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
 import tensorstore
 from etils import epath
 
+from perl_jax.files import parse_json
 from perl_jax.training.checkpoint.files import limit_silence
 from perl_jax.training.checkpoint.hosts import describe
 from perl_jax.training.checkpoint.record import CheckpointError
@@ -83,9 +84,11 @@ class Owner:
     def read(cls, content: bytes) -> Self | None:
         """The owner that a lease names; None if the file is damaged."""
         try:
-            return cls(**json.loads(content))
+            owner = cls(**parse_json(content))
         except (TypeError, ValueError):
             return None
+        kinds = (isinstance(getattr(owner, field.name), field.type) for field in fields(cls))  # type: ignore[arg-type]
+        return owner if all(kinds) and _is_time(owner.since) and _is_time(owner.renewed) else None
 
     def is_here(self) -> bool:
         """Whether its process would be seen from here."""
@@ -272,6 +275,11 @@ def _open(directory: epath.Path) -> Any:
         return S3Store(path)
     spec: Any = f"{path.rstrip('/')}/" if "://" in path else {"driver": "file", "path": f"{path}/"}
     return tensorstore.KvStore.open(spec).result()
+
+
+def _is_time(seconds: float) -> bool:
+    """Whether it can be shown as a date; NaN cannot."""
+    return 0 <= seconds < 1e11
 
 
 def _machine() -> str:

@@ -27,6 +27,7 @@ import jax
 import orbax.checkpoint as ocp
 from etils import epath
 
+from perl_jax.files import parse_json
 from perl_jax.storage import RemoteFolder
 from perl_jax.training.checkpoint.files import RECORD, StepFiles, absolute
 from perl_jax.training.checkpoint.hosts import describe
@@ -267,7 +268,7 @@ class MirroredSteps:
         marker = place / COMPLETE
         if not marker.exists() or marker.read_bytes() != self._far.read(f"{step}/{COMPLETE}"):
             return False
-        files = json.loads(marker.read_bytes())["files"]
+        files = parse_json(marker.read_bytes())["files"]
         return all(
             (place / name).is_file() and (place / name).stat().st_size == size
             for name, size in files.items()
@@ -276,7 +277,7 @@ class MirroredSteps:
     def _download(self, step: int, target: Path, prefix: str = "") -> None:
         """Copies the files of a step whose names begin so; ``complete.json`` comes last."""
         marker = self._far.read(f"{step}/{COMPLETE}")
-        for name, size in json.loads(marker)["files"].items():
+        for name, size in parse_json(marker)["files"].items():
             if name.startswith(prefix):
                 self._far.fetch(f"{step}/{name}", size, target / name)
         (target / COMPLETE).write_bytes(marker)

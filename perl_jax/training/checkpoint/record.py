@@ -1,6 +1,7 @@
 """The record of a step: its content, the run that saved it, and checksums to verify it."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -67,14 +68,28 @@ class StepRecord:
         content = {name: entry for name, entry in value.items() if name != "sha256"}
         if fingerprint_of_config(content) != value["sha256"]:
             raise ValueError("the record was changed after it was written: its digest differs")
-        version = content.pop("version")
+        version = content.pop("version", None)
         if version != _VERSION:
             raise ValueError(f"the record has version {version!r}; expected {_VERSION}")
-        leaves = {
-            name: Leaf(**{**leaf, "shape": tuple(leaf["shape"])})
-            for name, leaf in content.pop("leaves").items()
-        }
-        return cls(**content, leaves=leaves)
+        try:
+            leaves = {
+                name: Leaf(**{**leaf, "shape": tuple(leaf["shape"])})
+                for name, leaf in content.pop("leaves").items()
+            }
+            record = cls(**content, leaves=leaves)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(f"the record is not one of ours: {error!r}") from error
+        record._check_kinds()
+        return record
+
+    def _check_kinds(self) -> None:
+        """Raises ValueError for a value of another kind than a save writes."""
+        kinds = {"step": int, "metric": float | None, "fingerprint": dict, "hosts": list}
+        for name, kind in kinds.items():
+            if not isinstance(value := getattr(self, name), kind):  # type: ignore[arg-type]
+                raise ValueError(f"the record is not one of ours: {name} is {value!r:.80}")
+        if not self.hosts or (self.metric is not None and not math.isfinite(self.metric)):
+            raise ValueError("the record is not one of ours: no hosts, or no finite metric")
 
 
 def check_json(name: str, value: Any) -> None:
