@@ -63,6 +63,7 @@ def killed_in_its_second_update(config, workdir):
             runs.train(config, workdir)
     finally:
         Learner.reinforce = reinforce
+    assert [path.name for path in (workdir / "checkpoints").glob("[0-9]")] == ["1"]
 
 
 @pytest.fixture(scope="module", autouse=True)
