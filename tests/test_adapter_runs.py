@@ -99,8 +99,9 @@ def failed(capsys):
         with pytest.raises(SystemExit) as ended:
             main([str(flag) for flag in flags])
         assert ended.value.code == 1
-        (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("error: ")]
-        return line
+        _, error, message = capsys.readouterr().err.partition("error: ")
+        assert error
+        return message.strip()
 
     return run
 
