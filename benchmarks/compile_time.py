@@ -10,34 +10,33 @@ with jax 0.10.2: 1.88 s at 4 layers, 1.84 s at 28, ratio 0.98.
 import json
 import statistics
 import time
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from perl_jax.models import abstract_model
+from perl_jax.models import abstract_model, read_config
+from perl_jax.models.policy import PolicyConfig
 from perl_jax.models.prompts import pack_prompts
-from perl_jax.models.qwen2_5_vl.config import Qwen2_5_VLConfig
-from perl_jax.models.qwen2_5_vl.sizes import VisionConfig
-from perl_jax.models.sizes import TextConfig
 from perl_jax.types import ImagePatches, Prompt
 
 REPEATS = 5
 IMAGE_TOKEN = 1
 
 
-def config(layers: int) -> Qwen2_5_VLConfig:
-    text = TextConfig(
-        vocab_size=1024, hidden_size=256, intermediate_size=512, num_layers=layers, num_heads=4,
-        num_kv_heads=2, head_dim=64, rms_norm_eps=1e-6, rope_theta=1e6, mrope_section=(8, 12, 12),
+def config(layers: int) -> PolicyConfig:
+    published = read_config("Qwen/Qwen2.5-VL-3B-Instruct")
+    text = replace(
+        published.text, vocab_size=1024, hidden_size=256, intermediate_size=512,
+        num_layers=layers, num_heads=4, num_kv_heads=2, head_dim=64, mrope_section=(8, 12, 12),
     )  # fmt: skip
-    vision = VisionConfig(
-        depth=layers, hidden_size=64, intermediate_size=128, num_heads=4, out_hidden_size=256,
-        patch_size=14, temporal_patch_size=2, in_channels=3, spatial_merge_size=2, window_size=112,
-        full_attention_blocks=(layers - 1,),
+    vision = replace(
+        published.vision, depth=layers, hidden_size=64, intermediate_size=128, num_heads=4,
+        out_hidden_size=256, full_attention_blocks=(layers - 1,),
     )  # fmt: skip
-    return Qwen2_5_VLConfig(text=text, vision=vision, tied=True, image_token=IMAGE_TOKEN)
+    return replace(published, text=text, vision=vision, image_token=IMAGE_TOKEN)
 
 
 def prompt() -> Prompt:

@@ -153,9 +153,11 @@ def _given(args: argparse.Namespace) -> _Answering:
 def _of_model(args: argparse.Namespace) -> _Answering:
     """The policy of a model directory or a hub id."""
     from perl_jax.models import load_model
-    from perl_jax.models.fingerprint import fingerprint_of_model
+    from perl_jax.models.adapter_files import warning_of_base, with_adapter
+    from perl_jax.models.fingerprint import fingerprint_of_files, fingerprint_of_model
 
     dtype = args.dtype or "bfloat16"
+    adapter = None if args.adapter is None else args.adapter.expanduser()
 
     @cache
     def load() -> "tuple[Processor, Policy]":
@@ -163,12 +165,20 @@ def _of_model(args: argparse.Namespace) -> _Answering:
         processor = load_processor(
             args.model, min_pixels=args.min_pixels, max_pixels=args.max_pixels
         )
-        return processor, load_model(args.model, dtype=dtype, mesh=_mesh(args))
+        model = load_model(args.model, dtype=dtype, mesh=_mesh(args))
+        return processor, model if adapter is None else with_adapter(model, adapter)
 
     directory = Path(args.model).expanduser()
     name = str(directory.resolve()) if directory.is_dir() else args.model
     settings = {"model": name, "sha256": fingerprint_of_model(args.model), "dtype": dtype}
-    return _of_policy(args, args.model, settings, load, BoxedPrompt())
+    label = args.model
+    if adapter is not None:
+        if warning := warning_of_base(adapter, args.model):
+            tell(f"warning: {warning}")
+        settings["adapter"] = str(adapter.resolve())
+        settings["adapter_sha256"] = fingerprint_of_files(adapter)
+        label = f"{label} with {adapter}"
+    return _of_policy(args, label, settings, load, BoxedPrompt())
 
 
 def _of_run(args: argparse.Namespace) -> _Answering:
@@ -265,6 +275,8 @@ def _folders(out: Path) -> set[str]:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = command_parser("evaluate", __doc__)
     parser.add_argument("--model", metavar="DIR", help="a model directory or a hub id")
+    adapter = "with --model: adapters of the model, as PEFT has them"
+    parser.add_argument("--adapter", type=Path, metavar="DIR", help=adapter)
     parser.add_argument("--workdir", type=Path, metavar="DIR", help="the directory of a run")
     parser.add_argument("--step", help="with --workdir: a number, latest (the default), or best")
     given = "what another system answered: id and response a line, as JSONL"
@@ -352,6 +364,8 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     args.step = args.step or "latest"
     if args.step not in ("latest", "best") and not args.step.isdigit():
         parser.error(f"--step: expected a number, latest or best; got {args.step!r}")
+    if args.adapter and not args.model:
+        parser.error("--adapter goes with --model: a run with adapters has its own")
     if args.dtype and not args.model:
         parser.error("--dtype goes with --model: a run recorded its own")
     if bool(args.judge_url) != bool(args.judge_model):

@@ -18,7 +18,7 @@ from perl_jax.compilation import CompilationConfig, use_cache
 from perl_jax.main import add_strategy, command_parser, one_line_errors, parse
 from perl_jax.mesh import find_devices
 from perl_jax.models import load_model
-from perl_jax.models.adapter_files import with_adapter
+from perl_jax.models.adapter_files import warning_of_base, with_adapter
 from perl_jax.processing import load_processor
 from perl_jax.rollout import Group, Sampler, SamplerConfig
 from perl_jax.rollout.answering import TextStream, answer_file, print_answers
@@ -44,9 +44,13 @@ def _generate(args: argparse.Namespace) -> None:
     config = SamplerConfig() if prompt is None else SamplerConfig(chunk=4)
     sampler = Sampler(processor, config)
     model = load_model(args.model, dtype=args.dtype)
+    if args.adapter is not None:
+        model = with_adapter(model, args.adapter)
+        if warning := warning_of_base(args.adapter, args.model):
+            print(f"warning: {warning}", file=sys.stderr)
     sample = partial(
         sampler.sample,
-        model if args.adapter is None else with_adapter(model, args.adapter),
+        model,
         num_rollouts=args.num_samples,
         max_new_tokens=args.max_new_tokens,
         strategy=strategy,

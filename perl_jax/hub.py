@@ -64,8 +64,8 @@ def _whole_model(directory: Path) -> Path:
     kind = "LoRA" if kind == "LORA" else kind
     raise ValueError(
         f"{directory}: expected a model; this is an adapter ({kind}) without its model, {base}: "
-        "merge it into that model first (merge_and_unload() of peft), and give the directory of "
-        "the result"
+        "give that model, and this directory as --adapter (generate, evaluate) or --init_adapter "
+        "(train), or give the directory of both merged"
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +159,8 @@ def _run(
     console = Console(given.steps, enabled=given.logging.console and main, host=host)
     with console, console.logging_of("perl_jax"), ExitStack() as stack:
         workdir = stack.enter_context(own_workdir(place))
-        directory, lease = open_place(given.checkpoint, workdir, start, stack)
+        check = partial(start.check_adapter, given.learner.lora, given.model.path)
+        directory, lease = open_place(given.checkpoint, workdir, start, stack, check)
         config = _with_model(given, workdir)
         rows, grader = _open_early(config, reward, stack)
         identity = identify(given, config, rows.source)

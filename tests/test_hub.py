@@ -67,7 +67,7 @@ def test_an_adapter_without_its_model_is_named_with_what_to_do(tmp_path):
     base = "Qwen/Qwen2.5-VL-7B-Instruct"
     adapter = {"peft_type": "LORA", "base_model_name_or_path": base, "r": 8}
     (tmp_path / "adapter_config.json").write_text(json.dumps(adapter))
-    message = rf"this is an adapter \(LoRA\) without its model, {base}: merge it into that model"
+    message = rf"this is an adapter \(LoRA\) without its model, {base}: give that model, and "
     with pytest.raises(ValueError, match=message):
         resolve_directory(tmp_path)
     (tmp_path / "adapter_config.json").write_text("{}")

@@ -115,14 +115,8 @@ def read_adapter(directory: str | Path, model: Policy) -> dict[str, jax.Array]:
         ValueError: The adapters are of another kind, rank or scale, are for other maps, or hold
             numbers that are not finite.
     """
-    directory = Path(directory)
-    asked = _config(directory)
-    rank, alpha = rank_and_alpha(model)
-    for name, mine, theirs in (("rank", rank, asked.rank), ("alpha", alpha, asked.alpha)):
-        if mine != theirs:
-            raise ValueError(
-                f"{directory / CONFIG}: expected learner.lora.{name} = {mine:g}; got {theirs:g}"
-            )
+    directory = Path(directory).expanduser()
+    check_scale(directory, *rank_and_alpha(model))
     tensors = _tensors(directory, model)
     wanted = {path: _stored(model, path) for path, _ in adapters_of(model)}
     names = {stored.name for entries in wanted.values() for stored in entries}
@@ -137,10 +131,41 @@ def read_adapter(directory: str | Path, model: Policy) -> dict[str, jax.Array]:
     if problems:
         more = f"\n  and {len(problems) - 20} more" if len(problems) > 20 else ""
         raise ValueError(
-            f"{directory}: {len(problems)} tensors do not fit learner.lora.paths and the model:\n"
+            f"{directory}: {len(problems)} tensors do not fit the model and its adapters "
+            f"(learner.lora.paths); {_base_line(directory)}:\n"
             "  " + "\n  ".join(sorted(problems)[:20]) + more
         )
     return with_values(model, {path: _read(tensors, entries) for path, entries in wanted.items()})
+
+
+def check_scale(directory: str | Path, rank: int, alpha: float) -> None:
+    """Raises ValueError unless a directory of PEFT has adapters of this rank and alpha.
+
+    No weights are read. The exceptions are those of `read_adapter`.
+    """
+    directory = Path(directory).expanduser()
+    asked = _config(directory)
+    for name, mine, theirs in (("rank", rank, asked.rank), ("alpha", alpha, asked.alpha)):
+        if mine != theirs:
+            raise ValueError(
+                f"{directory / CONFIG}: expected learner.lora.{name} = {mine:g}; got {theirs:g}"
+            )
+
+
+def warning_of_base(directory: str | Path, model: str) -> str | None:
+    """What to say if a directory of PEFT names another base than this path or hub id.
+
+    Only the last part of the names is compared: the same model may lie elsewhere.
+    """
+    directory = Path(directory).expanduser()
+    base = _content(directory).get("base_model_name_or_path")
+    mine = Path(model.partition("@")[0])
+    if not base or Path(str(base)).name in (mine.name, mine.expanduser().resolve().name):
+        return None
+    return (
+        f"{directory}: {_base_line(directory)}; the model is {model}. With another model than "
+        "their own, adapters do harm"
+    )
 
 
 def with_adapter(model: Policy, directory: str | Path) -> Policy:
@@ -150,7 +175,7 @@ def with_adapter(model: Policy, directory: str | Path) -> Policy:
         FileNotFoundError: A file is missing.
         ValueError: The adapters are of another kind, or do not fit the model.
     """
-    directory = Path(directory)
+    directory = Path(directory).expanduser()
     config, there = _config(directory), _tensors(directory, model)
     paths = [
         path
@@ -160,7 +185,7 @@ def with_adapter(model: Policy, directory: str | Path) -> Policy:
     if not paths:
         raise ValueError(
             f"{directory}: expected adapters of this model's linear maps; got such as "
-            f"{next(iter(there), 'none')}"
+            f"{next(iter(there), 'none')}; {_base_line(directory)}"
         )
     model = with_adapters(model, exactly(config, paths), seed=0)
     values = read_adapter(directory, model)
@@ -198,8 +223,7 @@ def _stored(model: Policy, path: str) -> list[_Stored]:
 
 def _config(directory: Path) -> LoraConfig:
     """Rank and alpha of a directory; raises ValueError if its adapters do more than ours."""
-    file = directory / CONFIG
-    content = read_json(file)
+    file, content = directory / CONFIG, _content(directory)
     for name, plain in _PLAIN.items():
         if content.get(name, plain[-1]) not in plain:
             raise ValueError(
@@ -210,6 +234,21 @@ def _config(directory: Path) -> LoraConfig:
         return LoraConfig(rank=content["r"], alpha=content["lora_alpha"])
     except (KeyError, ValueError) as error:
         raise ValueError(f"{file}: expected r and lora_alpha of an adapter; got {error}") from None
+
+
+def _content(directory: Path) -> dict[str, Any]:
+    file = directory / CONFIG
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"{directory}: expected a directory of adapters, with {CONFIG} and {WEIGHTS}; got "
+            + ("one without the first" if directory.is_dir() else "no directory")
+        )
+    return read_json(file)
+
+
+def _base_line(directory: Path) -> str:
+    base = _content(directory).get("base_model_name_or_path")
+    return f"these adapters are of {base or 'a model that they do not name'}"
 
 
 def _tensors(directory: Path, model: Policy) -> dict[str, TensorInfo]:

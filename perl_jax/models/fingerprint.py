@@ -22,8 +22,13 @@ def fingerprint_of_model(path: str | Path) -> str:
     Raises:
         FileNotFoundError: See `perl_jax.hub.resolve_directory`.
     """
+    return fingerprint_of_files(resolve_directory(path))
+
+
+def fingerprint_of_files(directory: Path) -> str:
+    """The digest of `fingerprint_of_model` of a local directory, which may hold adapters."""
     digest = hashlib.sha256()
-    for file in sorted(resolve_directory(path).iterdir()):
+    for file in sorted(directory.iterdir()):
         if file.suffix in _WHOLE:
             content = file.read_bytes()
         elif file.suffix == _WEIGHTS:

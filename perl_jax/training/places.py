@@ -1,6 +1,6 @@
 """The places of a run: its work directory, and the directory of its checkpoints."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -32,11 +32,16 @@ def own_workdir(workdir: str | Path) -> Iterator[Path]:
 
 
 def open_place(
-    config: CheckpointConfig, workdir: Path, start: Start, stack: ExitStack
+    config: CheckpointConfig,
+    workdir: Path,
+    start: Start,
+    stack: ExitStack,
+    check: Callable[[], None] = lambda: None,
 ) -> tuple[epath.Path, Lease | None]:
     """The directory of checkpoints, leased by the main host, after the files of an earlier run.
 
-    Nothing large is loaded before the place is known to be free, and the flags to fit.
+    Nothing large is loaded before the place is known to be free, and the flags to fit: ``check``
+    looks at what else a run without steps starts from.
     """
     directory = absolute(_checkpoint_directory(config, workdir))
     lease = stack.enter_context(Lease(directory, str(workdir))) if hosts.is_main() else None
@@ -47,8 +52,11 @@ def open_place(
             if other is not None and other.workdir == workdir:
                 raise ValueError("--init_from: expected another run than the one to --restart")
             restart(workdir, directory)
-        if not settle(workdir, directory, config) and other is not None:
+        if settle(workdir, directory, config):
+            return
+        if other is not None:
             other.find()
+        check()
 
     hosts.once(look, "the files of an earlier run")
     return directory, lease

@@ -8,7 +8,8 @@ from typing import Any
 import jax
 
 from perl_jax.models import Policy
-from perl_jax.models.adapter_files import read_adapter
+from perl_jax.models.adapter_files import check_scale, read_adapter, warning_of_base
+from perl_jax.models.lora import LoraConfig
 from perl_jax.training.checkpoint import Checkpoints
 from perl_jax.training.identity import MODEL, Identity
 from perl_jax.training.loop import Progression, Stepper
@@ -48,6 +49,22 @@ class Start:
                 raise ValueError("--init_moments: expected --init_from=WORKDIR too")
             return None
         return InitFrom.parse(self.init_from, self.init_moments)
+
+    def check_adapter(self, lora: LoraConfig | None, model: str) -> None:
+        """Raises ValueError or FileNotFoundError if ``init_adapter`` cannot be what is trained.
+
+        No weights are read. ``model`` is the path or hub id of the model under the adapters.
+        """
+        if self.init_adapter is None:
+            return
+        if lora is None:
+            raise ValueError(
+                "--init_adapter: expected a run with adapters, whose rank and alpha are those of "
+                "the directory; set --config.learner.lora.rank=R"
+            )
+        check_scale(self.init_adapter, lora.rank, lora.alpha)
+        if warning := warning_of_base(self.init_adapter, model):
+            logger.warning("%s", warning)
 
     def record(self) -> dict[str, Any]:
         """What a new run starts from, as JSON values that are the same for the same flags."""

@@ -17,11 +17,23 @@ from perl_jax.models.paths import OUTER_MATRICES, STACKED, TEXT_LAYERS, VISION, 
 from tests.models.published import published_config, published_qwen3
 from tests.test_import_ranks import PACKAGE, imported, modules
 
+ROOT = PACKAGE.parent
 OUTSIDE = [path for path in modules() if path.relative_to(PACKAGE).parts[0] != "models"]
 # Spellings of a family's name.
 NAMES = re.compile(r"qwen", re.IGNORECASE)
 # A path of a configuration file chooses one; a published score has the name of its system.
 NOT_OURS = re.compile(r"configs/\w+\.py|\"[^\"]+\": \d+\.\d+")
+# Besides, tests choose one by a hub id, a shipped configuration or policy, a config.json, or what
+# writes a tiny checkpoint of one.
+CHOOSING = re.compile(
+    r"Qwen/Qwen[\w.-]+|Qwen2\.5-VL-\dB(-Instruct)?|\bqwen\d(_5)?_vl_\d+b_\w+|\b\w+_qwen3(_\w+)?"
+    r"|\"model_type\": \"qwen\w+\"|QWEN3_POLICY|tests\.models\.qwen3|OF_QWEN3"
+)
+OF_A_FAMILY = {"tests/models", "tests/processing"}
+# What is said of every family, by all their names.
+ALL_OF_THEM = {
+    "tests/test_config.py": 'second.fresh.family) == ("qwen2_5_vl", "qwen3_vl")',
+}
 CONFIGS = {"qwen2_5_vl": published_config("3B"), "qwen3_vl": published_qwen3("8B")}
 
 
@@ -44,6 +56,21 @@ def test_no_module_outside_models_and_processing_names_a_family():
         for number, line in enumerate(path.read_text().splitlines(), start=1)
         if NAMES.search(NOT_OURS.sub("", line))
     ]
+    assert not offenders, "\n".join(offenders)
+
+
+def test_no_test_and_no_benchmark_names_a_family_but_to_choose_one():
+    offenders = []
+    for path in sorted([*ROOT.glob("tests/**/*.py"), *ROOT.glob("benchmarks/**/*.py")]):
+        place = path.relative_to(ROOT).as_posix()
+        if place.startswith(tuple(OF_A_FAMILY)):
+            continue
+        text = path.read_text().replace(ALL_OF_THEM.get(place, "\0"), "")
+        for number, line in enumerate(text.splitlines(), start=1):
+            if NAMES.search(CHOOSING.sub("", line)):
+                offenders.append(f"{place}:{number}: {line.strip()}")
+            if re.search(r"perl_jax\.models\.qwen", line):
+                offenders.append(f"{place}:{number}: imports a family")
     assert not offenders, "\n".join(offenders)
 
 

@@ -84,16 +84,21 @@ def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(place, variable
     assert differences(reference, workdir) == []
 
 
-def test_a_run_of_another_family_killed_in_a_step_ends_as_one_that_was_not(place, variables):
+@pytest.mark.parametrize("kind", ["another_family", "adapters"])
+def test_a_run_of_another_kind_killed_in_a_step_ends_as_one_that_was_not(kind, place, variables):
+    kinds = {
+        "another_family": f"--config.model.path={QWEN3_POLICY}",
+        "adapters": "--config.learner.lora.rank=4",
+    }
     flags = (
-        f"--config.model.path={QWEN3_POLICY}",
+        kinds[kind],
         "--config.steps=2",
         "--config.optimizer.warmup_updates=0",
         "--config.data.held_out=None",
     )
-    whole = Run(place / "whole", variables, *flags)
+    whole = Run(place / f"whole_{kind}", variables, *flags)
     whole.finish()
-    run = Run(place / "cut", variables, *flags, told=place / "cut.told")
+    run = Run(place / f"cut_{kind}", variables, *flags, told=place / f"cut_{kind}.told")
     first = run.workdir / "checkpoints" / "1"
     # The save of the first step goes on beside the second.
     run.until(lambda: run.has_reached(2, "update") and first.exists())

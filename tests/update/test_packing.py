@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from perl_jax.models import load_model
-from perl_jax.models.qwen2_5_vl.inputs import ImageSizes
 from perl_jax.processing import load_processor
 from perl_jax.types import Group, Prompt, Responses
 from perl_jax.update.packing import MicroBatch, PackingConfig, Sizes, pack
@@ -96,7 +95,9 @@ def test_every_distinct_image_is_there_once_and_orders_point_at_their_own(groups
     first, second, third = list(range(6)), list(range(6, 10)), list(range(10, 22))
     assert rows == [first + second, second + first, first + second, third, [], []]
     assert micro.prompts.images.images.valid.any(-1).sum() == 3
-    alone = ImageSizes(model.vision, 128, 3, 8, 48).pack([*groups[0].images, *groups[1].images])
+    images = [*groups[0].images, *groups[1].images]
+    sizes = model.image_sizes([[i.grid for i in images]], num_patches=128, num_images=3)
+    alone = sizes.pack(images)
     np.testing.assert_array_equal(micro.prompts.images.patches[0], alone.patches)
     is_image = micro.prompts.tokens == model.image_token
     np.testing.assert_array_equal(micro.prompts.feature_rows >= 0, is_image)

@@ -9,6 +9,7 @@ from dataclasses import replace
 import jax
 import pytest
 
+from perl_jax.models import vision_language
 from tests.models.qwen3 import write_tiny_qwen3
 from tests.update.cases import PACKING, SharedPrefixCase, largest_error, quiet_gradients
 from tests.update.test_shared_prefix_on_meshes import (  # noqa: F401
@@ -44,6 +45,23 @@ def checkpoint(tmp_path_factory):
 @pytest.fixture(scope="module")
 def case(checkpoint):
     return SharedPrefixCase(checkpoint)
+
+
+def features_dropped(real):
+    """With ``layers`` the features for layers are not computed anew, and lost."""
+
+    def encode(self, images, remat="none", mesh=None):
+        features = real(self, images, remat, mesh)
+        return features.at[:, :, 1:].set(0) if remat == "layers" else features
+
+    return encode
+
+
+def test_features_that_recomputing_drops_are_seen(case, monkeypatch):
+    model = vision_language.VisionLanguageModel
+    monkeypatch.setattr(model, "encode_shards", features_dropped(model.encode_shards))
+    with pytest.raises(AssertionError):
+        test_loss_and_gradients_are_those_of_separate_sequences("layers", case)
 
 
 @pytest.mark.parametrize("remat", ["none", "activations", "layers"])
