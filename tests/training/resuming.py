@@ -23,7 +23,7 @@ from perl_jax.training.display.writers import read_metrics
 ROOT = Path(__file__).parents[2]
 CONFIG = "tests/training/resume_config.py"
 PHASES = ("rollout", "update", "save")
-_DEADLINE_SECONDS = 1200.0
+_DEADLINE_SECONDS = 3600.0
 
 
 def environment(cache: Path) -> dict[str, str]:
@@ -102,6 +102,7 @@ class Run:
         return any(
             (int(number), PHASES.index(told)) >= place
             for told, number in map(str.split, self.told.read_text().splitlines())
+            if told in PHASES
         )
 
     def saving(self) -> list[Path]:
@@ -129,11 +130,11 @@ class Run:
 
     def kill(self) -> None:
         """Kills it, and asserts that no process that it started outlives it."""
-        started = list(_descendants(self.process.pid))
+        started = list(descendants(self.process.pid))
         self.signal(signal.SIGKILL)
         assert self.process.wait() == -signal.SIGKILL
-        deadline = time.monotonic() + 60
-        while any(map(_runs, started)):
+        deadline = time.monotonic() + 600
+        while any(map(runs, started)):
             assert time.monotonic() < deadline, f"still there: {started}"
             time.sleep(0.01)
 
@@ -255,15 +256,17 @@ def _unequal(prefix: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> s
     return {prefix + n for n in names if one.get(n, missing) != other.get(n, missing)}
 
 
-def _descendants(parent: int) -> Iterator[int]:
+def descendants(parent: int) -> Iterator[int]:
+    """The processes that a process started, and those that these did."""
     for file in Path(f"/proc/{parent}/task").glob("*/children"):
         with suppress(FileNotFoundError, ProcessLookupError):  # the thread has ended
             for child in map(int, file.read_text().split()):
                 yield child
-                yield from _descendants(child)
+                yield from descendants(child)
 
 
-def _runs(process: int) -> bool:
+def runs(process: int) -> bool:
+    """Whether a process is there and has not ended."""
     try:
         stat = Path(f"/proc/{process}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):

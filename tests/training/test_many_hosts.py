@@ -6,12 +6,15 @@ every kind, and four hosts, by
     PERL_JAX_MESHES=all pytest -n 0 -rP tests/training/test_many_hosts.py
 """
 
+import json
 import os
+import shutil
 import signal
 
 import pytest
 
 from tests.training.many_hosts import Hosts, furthest_metric, rows
+from tests.training.resume_config import POLICY
 from tests.training.resuming import environment
 
 pytestmark = pytest.mark.story
@@ -134,6 +137,21 @@ def test_a_host_with_another_configuration_is_refused_by_all(place, variables):
     assert run.end() == [1, 1]
     for said in run.said():
         assert "what the hosts run: seed: expected the same on all hosts" in said
+
+
+def test_a_host_whose_images_have_other_sizes_is_refused_by_all(place, variables):
+    """Its arrays would have other shapes, which collectives take without an error."""
+    other = shutil.copytree(POLICY, place / "other_sizes")
+    file = other / "preprocessor_config.json"
+    settings = json.loads(file.read_text())
+    file.write_text(json.dumps({**settings, "min_pixels": 4 * settings["min_pixels"]}))
+    run = Hosts(
+        place / "other_shapes", variables, TWO_HOSTS[:3], 2,
+        flags_of_last=(f"--config.model.path={other}",),
+    )  # fmt: skip
+    assert run.end() == [1, 1]
+    for said in run.said():
+        assert "what the hosts run: model: expected the same on all hosts" in said
 
 
 def test_a_reward_that_fails_on_one_host_ends_all_of_them(place, variables):
