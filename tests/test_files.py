@@ -303,6 +303,7 @@ def test_whenever_it_is_killed_the_next_holder_finds_the_old_or_the_new(tmp_path
 # Locks.
 
 
+@pytest.mark.reliability("F10")
 def test_a_lock_removes_what_was_left_unfinished_and_nothing_else(tmp_path):
     others = [".data.partial", ".x.0123456789abcde.partial", "data.0123456789abcdef.partial", "a"]
     for name in others:
@@ -449,6 +450,7 @@ def test_what_is_no_row_is_passed_over_and_taken_back(path):
     assert path.read_bytes() == good  # as it was written
 
 
+@pytest.mark.reliability("F4")
 def test_a_full_disk_leaves_the_log_without_a_part_of_a_line(path):
     write(path, [1], -1)
     whole = path.read_bytes()
@@ -470,6 +472,7 @@ def test_a_full_disk_leaves_the_log_that_cannot_be_taken_back(path):
     assert names(path.parent) == [path.name]
 
 
+@pytest.mark.reliability("F19")
 def test_killed_while_it_writes_a_log_loses_no_row_that_was_told(path):
     code = """
 log = ResumableLog(Path(sys.argv[1]), "step")

@@ -53,6 +53,7 @@ def interfere(pool, action, times=1):
     return thread
 
 
+@pytest.mark.reliability("F20")
 def test_an_item_whose_worker_is_killed_is_graded_by_another_one(pool):
     assert pool.run(EASY) == [EQUAL] * 10
     stopped = pool.process_ids()
@@ -70,6 +71,7 @@ def test_an_item_whose_worker_is_killed_is_graded_by_another_one(pool):
     thread.join()
 
 
+@pytest.mark.reliability("F20")
 def test_an_item_whose_workers_are_killed_twice_is_lost_and_no_other(pool):
     thread = interfere(pool, lambda worker: os.kill(worker, signal.SIGKILL), times=2)
     results = pool.run([ENDLESS, *EASY])
@@ -192,6 +194,7 @@ def test_a_script_without_a_main_guard_runs_once_and_leaves_nothing(tmp_path, en
     assert eventually(lambda: not any(map(alive, ids)))
 
 
+@pytest.mark.reliability("F22")
 def test_a_grader_that_cannot_import_math_verify_names_the_cause(tmp_path, monkeypatch):
     (tmp_path / "math_verify.py").write_text("raise ImportError('broken on purpose')\n")
     monkeypatch.syspath_prepend(str(tmp_path))

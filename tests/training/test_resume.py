@@ -75,6 +75,7 @@ def stopped(place, variables, reference):
     return run, second
 
 
+@pytest.mark.reliability("F1", "F2", "F14")
 def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(place, variables, reference):
     workdir = place / "killed"
     for number, moment in enumerate(moments(KILLS, STEPS, SEED)):
@@ -104,6 +105,7 @@ def test_a_run_of_another_family_killed_in_a_step_ends_as_one_that_was_not(place
     assert differences(whole.workdir, run.workdir) == []
 
 
+@pytest.mark.reliability("F4")
 def test_a_run_whose_disk_is_full_says_so_and_ends_as_one_that_had_room(
     place, variables, reference
 ):
@@ -124,6 +126,7 @@ def test_a_run_whose_disk_is_full_says_so_and_ends_as_one_that_had_room(
     disk.close()
 
 
+@pytest.mark.reliability("F23")
 def test_a_run_whose_reward_raises_says_so_and_ends_as_one_whose_reward_did_not(
     place, variables, reference
 ):
@@ -155,6 +158,7 @@ def test_a_run_told_to_stop_saves_and_says_so(stopped):
     assert message in run.output.read_text().splitlines()
 
 
+@pytest.mark.reliability("F15")
 def test_a_second_job_in_a_work_directory_is_refused(stopped):
     run, second = stopped
     assert second.process.returncode == 1
@@ -184,6 +188,7 @@ def test_the_comparison_notices_what_a_resumed_run_forgets(
     assert not seen & not_found
 
 
+@pytest.mark.reliability("F17")
 def test_a_run_that_was_told_to_stop_goes_on_as_if_it_had_not(mutants, reference):
     assert set(CHOSEN) == {file.name for file in mutants.iterdir() if file.is_dir()}
     assert differences(reference, mutants / "nothing") == []

@@ -69,6 +69,7 @@ def restore(directory, step):
     return Checkpoints(directory, CheckpointConfig(), fingerprint=None).restore(abstract, step)
 
 
+@pytest.mark.reliability("F34")
 def test_one_process_with_eight_devices_reads_what_two_with_two_each_saved(directory):
     restored = restore(directory, 2)
     expected = np.random.default_rng(2).normal(size=(8, 400)).astype(np.float32)
@@ -78,11 +79,13 @@ def test_one_process_with_eight_devices_reads_what_two_with_two_each_saved(direc
     assert restored.host == {"shared": 2}
 
 
+@pytest.mark.reliability("F12")
 def test_states_of_two_hosts_do_not_go_on_in_one(directory):
     with pytest.raises(FingerprintError, match="saved by 2 hosts, each with a state of its own"):
         restore(directory, 3)
 
 
+@pytest.mark.reliability("F34")
 def test_a_host_that_never_ends_to_restore_is_named_and_ends_both(directory):
     for status, said in ends(directory, "stuck"):
         assert status == 1, said[-3000:]

@@ -23,6 +23,7 @@ def on_disk(directory):
     return sorted(int(path.name) for path in directory.iterdir())
 
 
+@pytest.mark.reliability("60")
 @pytest.mark.parametrize("name", ["every", "keep_last", "keep_best", "keep_every"])
 @pytest.mark.parametrize("value", [0, -1, 1.5, True, "2"])
 def test_intervals_and_numbers_to_keep_are_whole_and_positive(name, value):
@@ -195,6 +196,7 @@ def test_a_protected_step_stays_as_long_as_later_saves_name_it(tmp_path):
         assert on_disk(tmp_path) == [6, 7]
 
 
+@pytest.mark.reliability("F18")
 def test_a_save_that_orbax_refuses_is_an_error_and_the_older_step_stays(tmp_path, monkeypatch):
     save = ocp.CheckpointManager.save
 
