@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import resource
 import signal
 import socket
 import stat
@@ -23,6 +22,7 @@ from perl_jax.files import (
     whole_file,
     write_whole,
 )
+from tests.full_disk import full_disk
 
 ROOT = Path(__file__).parents[1]
 OLD, NEW = b"old" * 1000, b"new" * 70_000
@@ -31,19 +31,6 @@ TEMPORARY = re.compile(r"\.(target|data)\.[0-9a-f]{16}\.(partial|replaced)")
 
 def names(directory):
     return sorted(path.name for path in directory.iterdir())
-
-
-@contextmanager
-def full_disk(room):
-    """Files may not grow beyond so many bytes, which fails as a full disk does."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, before)
 
 
 @contextmanager
@@ -456,7 +443,7 @@ def test_a_full_disk_leaves_the_log_without_a_part_of_a_line(path):
     whole = path.read_bytes()
     log = ResumableLog(path, "step")
     log.take_back(1)
-    with full_disk(len(whole) + 20), pytest.raises(OSError, match="File too large"):
+    with full_disk(len(whole) + 20), pytest.raises(OSError, match=f"File too large: '{path}'"):
         log.add(2, {"text": TEXT})
     assert path.read_bytes() == whole
     log.add(2, {"text": TEXT})
@@ -466,7 +453,7 @@ def test_a_full_disk_leaves_the_log_without_a_part_of_a_line(path):
 def test_a_full_disk_leaves_the_log_that_cannot_be_taken_back(path):
     write(path, range(100), -1)
     whole = path.read_bytes()
-    with full_disk(100), pytest.raises(OSError, match="File too large"):
+    with full_disk(100), pytest.raises(OSError, match=f"File too large: '{path}'"):
         ResumableLog(path, "step").take_back(50)
     assert path.read_bytes() == whole
     assert names(path.parent) == [path.name]

@@ -12,13 +12,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jax
-
-from perl_jax.training.checkpoint import CheckpointConfig, Checkpoints
-from perl_jax.training.checkpoint.files import StepFiles
 from perl_jax.training.display.writers import read_metrics
+
+if TYPE_CHECKING:
+    import jax
 
 ROOT = Path(__file__).parents[2]
 CONFIG = "tests/training/resume_config.py"
@@ -172,8 +171,14 @@ def moments(kills: int, steps: int, seed: int) -> list[Moment]:
     ]
 
 
-def arrays_and_host(workdir: Path) -> tuple[dict[str, jax.Array], dict[str, Any]]:
+def arrays_and_host(workdir: Path) -> tuple[dict[str, "jax.Array"], dict[str, Any]]:
     """The last checkpoint of a run: verified arrays by name, and what stands beside them."""
+    # Imported here: who only starts and kills runs needs none of it, and no second to import it.
+    import jax
+
+    from perl_jax.training.checkpoint import CheckpointConfig, Checkpoints
+    from perl_jax.training.checkpoint.files import StepFiles
+
     directory = workdir / "checkpoints"
     files = StepFiles(directory)
     with Checkpoints(directory, CheckpointConfig(), fingerprint=None) as checkpoints:
@@ -215,7 +220,9 @@ def differences(one: Path, other: Path) -> list[str]:
     return sorted(found)
 
 
-def _bytes(array: jax.Array) -> bytes:
+def _bytes(array: "jax.Array") -> bytes:
+    import jax
+
     if jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key):
         array = jax.random.key_data(array)
     return jax.device_get(array).tobytes()
