@@ -14,7 +14,7 @@ def test_every_round_has_every_kind_of_blow_once_in_an_order_of_its_own():
 
 
 def test_blows_come_after_some_steps_and_a_part_of_a_second():
-    many = first(300, 0)
+    many = first(1000, 0)
     assert {blow.after for blow in many} > {FEWEST, MOST}
     assert all(FEWEST <= blow.after <= MOST and 0 <= blow.seconds < 1 for blow in many)
 

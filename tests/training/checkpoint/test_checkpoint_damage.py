@@ -220,11 +220,12 @@ def test_a_copy_under_another_number_is_not_that_step(directory, wanted):
 def test_an_old_step_that_was_half_deleted_is_no_loss_and_goes(directory, wanted, gone):
     path = directory / "10" / gone
     shutil.rmtree(path) if path.is_dir() else path.unlink()
-    with open_at(directory) as checkpoints:
+    # By these rules it was on its way out, and 20 goes with it.
+    with open_at(directory, config=CheckpointConfig(every=1, keep_last=2)) as checkpoints:
         assert_is_step(checkpoints.restore(wanted), 30)
         checkpoints.save(40, state(40), host(40), metric=0.4)
+    assert sorted(path.name for path in directory.iterdir()) == ["30", "40"]
     assert_is_step(open_at(directory).restore(wanted), 40)
-    assert not (directory / "10").exists() or len(files_of(directory / "10")) == 0
 
 
 @pytest.mark.reliability("F11")
