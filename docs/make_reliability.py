@@ -168,6 +168,8 @@ def _shown(test: Test) -> str:
 
 def _soak(runs: Sequence[Mapping[str, object]]) -> str:
     """What the soaks found, each a line of figures."""
+    if not runs:
+        return SOAK_TEXT + "No soak of this version has ended so far.\n"
     columns = ("steps", "run time", "kills", "differences", "left over", "memory in 100 steps")
     lines = [f"| command | {' | '.join(columns)} |", "|---" * (1 + len(columns)) + "|"]
     lines += [
