@@ -10,6 +10,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from tests.training import resume_config
+from tests.training.resume_config import GROUPS
 
 
 def get_config() -> ConfigDict:
@@ -20,6 +21,10 @@ def get_config() -> ConfigDict:
         "max_prompt_tokens": 80,
         "pipeline": {"workers": 1, "prefetch": 4, "max_bad_fraction": 0.1},
     }
+    # One size of each, the largest, so that one program does all updates.
+    prompts, responses = 2 * 80, 2 * config.rollout.num_rollouts * config.rollout.max_new_tokens
+    config.learner.packing.tokens = (GROUPS * (prompts + responses),)
+    config.learner.packing.predicted = (GROUPS * responses,)
     config.reward.weights = {"accuracy": 0.8, "format": 0.1, "moody": 0.1}
     config.reward.functions = {"moody": "tests.soak.rewards:moody"}
     # What a call that hangs costs; a busy machine must not make another call as slow.
