@@ -1,7 +1,8 @@
 # make demo     trains a tiny policy on questions about handwritten digits and shows what it learned
 # make test     lint, formatting, types, import ranks and the test suite
 # make stories  whole runs of real processes, on several hosts or killed and resumed
-# make soak     these and the long ones, which no change has to wait for
+# make soak     these and the long ones, which no change has to wait for: SOAK_MINUTES (60) is how
+#               long runs are killed and resumed
 #
 # All make their own environment in .venv; they need make and Python >= 3.11 and nothing else.
 # FULL=1      also installs torch, peft and libtpu: the parity tests against transformers and the

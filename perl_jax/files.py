@@ -4,6 +4,7 @@ A process may be killed at any moment: the old file or the new one is then there
 it. The machine may also lose power: a file that has its name is on the disk.
 """
 
+import errno
 import fcntl
 import itertools
 import json
@@ -20,6 +21,7 @@ from typing import Any, BinaryIO
 
 _LOCK = ".lock"
 _PARTIAL, _REPLACED = "partial", "replaced"
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Hidden and random: nobody can guess the name and put a link there.
 _LEFT = re.compile(rf"\.(?P<name>.+)\.[0-9a-f]{{16}}\.(?P<kind>{_PARTIAL}|{_REPLACED})")
 # Record locks never conflict within a process, and closing any handle of the file drops one.
@@ -47,8 +49,9 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, target)
-    except BaseException:
+    except BaseException as error:
         partial.unlink()
+        _name(error, target)
         raise
     _sync(target.parent)
 
@@ -229,9 +232,10 @@ class ResumableLog:
             try:
                 while line:
                     line = line[file.write(line) :]
-            except OSError:
+            except OSError as error:
                 # A full disk may take a part of the line; the next line would follow that part.
                 file.truncate(end)
+                _name(error, self._path)
                 raise
 
     def amend(self, number: int, values: Mapping[str, Any]) -> None:
@@ -268,6 +272,12 @@ class ResumableLog:
                     continue
                 if isinstance(row, dict) and isinstance(row.get(self._number), int):
                     yield line, row
+
+
+def _name(error: BaseException, path: Path) -> None:
+    """Gives an error of a disk without room the name of the file that it was for."""
+    if isinstance(error, OSError) and error.errno in _NO_ROOM and error.filename is None:
+        error.filename = str(path)
 
 
 def _beside(path: Path, kind: str) -> Path:

@@ -66,6 +66,7 @@ def test_without_a_mesh_there_is_one_shard_on_one_device():
     assert batch["rows"].sharding.device_set == {jax.local_devices()[0]}
 
 
+@pytest.mark.reliability("49")
 @pytest.mark.parametrize(
     "feeds", [((0,),), ((0, 1, 2, 3),), ((0,), (1,)), ((0, 3), (1, 2)), ((0, 1, 2), (3,))]
 )

@@ -42,6 +42,7 @@ def test_lists_become_tuples_and_whole_numbers_floats():
     assert isinstance(config.rollout.temperature, float)
 
 
+@pytest.mark.reliability("46", "47", "48", "49", "53", "54")
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -36,6 +36,7 @@ def arguments():
     return {"a": np.ones((3, 3), np.float32)}, batch
 
 
+@pytest.mark.reliability("F42")
 def test_an_update_that_does_not_fit_names_its_program_its_shapes_and_the_settings():
     with pytest.raises(DeviceMemoryError) as caught:
         jit("add", grow)(*arguments())
@@ -71,6 +72,7 @@ def test_no_more_than_a_few_shapes_are_told():
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: x")
 
 
+@pytest.mark.reliability("F42")
 def test_a_command_says_it_in_one_line(capsys):
     with pytest.raises(SystemExit), one_line_errors():
         jit("decode", grow)(*arguments())

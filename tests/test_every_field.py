@@ -136,6 +136,7 @@ def test_a_value_of_the_right_type_ends_up_in_the_configuration(file):
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.reliability("47")
 def test_a_value_of_a_wrong_type_is_one_line_with_the_path(file):
     path, kind = file
     config, wrong, refused = open_config(kind, path, {}), [], 0

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import resource
 import signal
 import socket
 import stat
@@ -23,6 +22,7 @@ from perl_jax.files import (
     whole_file,
     write_whole,
 )
+from tests.full_disk import full_disk
 
 ROOT = Path(__file__).parents[1]
 OLD, NEW = b"old" * 1000, b"new" * 70_000
@@ -31,19 +31,6 @@ TEMPORARY = re.compile(r"\.(target|data)\.[0-9a-f]{16}\.(partial|replaced)")
 
 def names(directory):
     return sorted(path.name for path in directory.iterdir())
-
-
-@contextmanager
-def full_disk(room):
-    """Files may not grow beyond so many bytes, which fails as a full disk does."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, before)
 
 
 @contextmanager
@@ -303,6 +290,7 @@ def test_whenever_it_is_killed_the_next_holder_finds_the_old_or_the_new(tmp_path
 # Locks.
 
 
+@pytest.mark.reliability("F10")
 def test_a_lock_removes_what_was_left_unfinished_and_nothing_else(tmp_path):
     others = [".data.partial", ".x.0123456789abcde.partial", "data.0123456789abcdef.partial", "a"]
     for name in others:
@@ -449,12 +437,13 @@ def test_what_is_no_row_is_passed_over_and_taken_back(path):
     assert path.read_bytes() == good  # as it was written
 
 
+@pytest.mark.reliability("F4")
 def test_a_full_disk_leaves_the_log_without_a_part_of_a_line(path):
     write(path, [1], -1)
     whole = path.read_bytes()
     log = ResumableLog(path, "step")
     log.take_back(1)
-    with full_disk(len(whole) + 20), pytest.raises(OSError, match="File too large"):
+    with full_disk(len(whole) + 20), pytest.raises(OSError, match=f"File too large: '{path}'"):
         log.add(2, {"text": TEXT})
     assert path.read_bytes() == whole
     log.add(2, {"text": TEXT})
@@ -464,12 +453,13 @@ def test_a_full_disk_leaves_the_log_without_a_part_of_a_line(path):
 def test_a_full_disk_leaves_the_log_that_cannot_be_taken_back(path):
     write(path, range(100), -1)
     whole = path.read_bytes()
-    with full_disk(100), pytest.raises(OSError, match="File too large"):
+    with full_disk(100), pytest.raises(OSError, match=f"File too large: '{path}'"):
         ResumableLog(path, "step").take_back(50)
     assert path.read_bytes() == whole
     assert names(path.parent) == [path.name]
 
 
+@pytest.mark.reliability("F19")
 def test_killed_while_it_writes_a_log_loses_no_row_that_was_told(path):
     code = """
 log = ResumableLog(Path(sys.argv[1]), "step")

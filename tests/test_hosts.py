@@ -57,12 +57,14 @@ def test_hosts_tell_each_other_values_of_any_size(ends):
         assert said.splitlines()[-1] == "done"
 
 
+@pytest.mark.reliability("F29")
 def test_a_host_that_does_not_come_before_the_deadline_is_named(ends):
     status, said = ends["late", 0]
     assert status == 1
     assert "the end of step 3: host 1 did not come within 2 s (hosts.deadline)" in said
 
 
+@pytest.mark.reliability("F29")
 def test_a_host_that_is_late_ends_with_the_others_while_it_is_busy(ends):
     status, said = ends["late", 1]
     assert status == 1
@@ -78,6 +80,7 @@ def test_hosts_that_are_at_different_places_end_and_say_where(ends):
     assert ends["elsewhere", 1][0] == 1
 
 
+@pytest.mark.reliability("F28")
 def test_an_exception_on_one_host_ends_the_other_with_its_cause(ends):
     status, said = ends["raises", 1]
     assert status == 1
@@ -88,6 +91,7 @@ def test_an_exception_on_one_host_ends_the_other_with_its_cause(ends):
     assert "ValueError: a reward function failed on row 7" in said
 
 
+@pytest.mark.reliability("F26", "F27")
 @pytest.mark.parametrize(
     ("scenario", "dead", "cause"),
     [
@@ -105,6 +109,7 @@ def test_a_host_that_is_killed_ends_the_other_which_names_it(ends, scenario, dea
     assert "done" not in said.splitlines()
 
 
+@pytest.mark.reliability("F33")
 def test_a_coordinator_that_is_not_there_ends_the_process_after_it_was_named():
     program = (
         "from perl_jax import hosts\n"

@@ -31,6 +31,7 @@ def test_a_mesh_covers_all_devices_in_three_axes(mesh):
     assert mesh.size == jax.device_count()
 
 
+@pytest.mark.reliability("52")
 def test_a_mesh_of_another_size_is_refused():
     with pytest.raises(ValueError, match=r"= 8 devices, got 2 x 2 x 1 = 4"):
         make_mesh(data=2, fsdp=2)

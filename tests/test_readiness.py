@@ -97,6 +97,7 @@ def test_a_good_run_has_no_fault(grader, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.reliability("50")
 def test_prompts_and_responses_longer_than_the_models_context_are_faults(grader, tmp_path):
     model = shutil.copytree(POLICY, tmp_path / "model")
     file = model / "config.json"
@@ -133,6 +134,7 @@ def test_a_context_length_of_a_text_section_counts(grader, tmp_path):
     assert {one.field for one in faults} >= {"rollout.max_new_tokens"}
 
 
+@pytest.mark.reliability("24")
 def test_a_source_without_a_rule_is_named_with_a_row(grader, tmp_path):
     train = rows_file(tmp_path, {"answer": "A", "source": "digits2"})
     fault = only(found(grader, tmp_path, data=data(train)))
@@ -185,6 +187,7 @@ def test_all_values_of_a_parquet_source_column_are_looked_at(grader, tmp_path):
     assert "rows.parquet:1777" in fault.message
 
 
+@pytest.mark.reliability("54", "F22")
 @pytest.mark.usefixtures("own_rewards")
 @pytest.mark.parametrize(
     ("path", "message"),
@@ -230,6 +233,7 @@ def test_functions_are_called_in_the_process_that_the_run_then_uses(monkeypatch)
     assert functions.asked == ["one", "two"]
 
 
+@pytest.mark.reliability("11")
 def test_truths_that_match_nothing_are_told_with_file_row_and_id(grader, tmp_path):
     bad = {"answer": "\\frac{a}{0}+\\sqrt{}", "source": "Mantis-Eval"}
     good = [{"answer": "A", "source": "Mantis-Eval"}] * 9

@@ -351,6 +351,7 @@ def test_a_response_that_is_too_long_ends_the_run_and_is_named(tmp_path):
         runs.warmstart(read_config(WarmstartConfig, given), tmp_path / "run")
 
 
+@pytest.mark.reliability("59")
 def test_a_finished_run_is_not_run_again(workdir):
     before = {file: file.stat().st_mtime_ns for file in workdir.glob("*.json*")}
     with pytest.raises(ValueError, match="this run is finished: 2 of 2 steps are done"):
@@ -358,6 +359,7 @@ def test_a_finished_run_is_not_run_again(workdir):
     assert before == {file: file.stat().st_mtime_ns for file in workdir.glob("*.json*")}
 
 
+@pytest.mark.reliability("55")
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -237,6 +237,7 @@ def test_nothing_is_said_to_be_free_that_is_not():
     assert FREE_NUMBERS.keys() | INFINITE.keys() | FREE_TEXTS | OPAQUE <= paths | INFINITE.keys()
 
 
+@pytest.mark.reliability("53")
 @of_kind(float)
 def test_nan_and_infinity_are_refused(leaf):
     values = [math.nan, -math.inf] + [math.inf] * (leaf.path not in INFINITE)
@@ -252,6 +253,7 @@ def test_nan_is_refused_in_what_other_code_reads(leaf):
         assert f"{leaf.path}.inner[0]: expected a finite number; got nan" in message
 
 
+@pytest.mark.reliability("53")
 @of_kind(int, float)
 def test_a_number_outside_its_bounds_is_refused(leaf):
     for bound in limited(leaf):

@@ -147,6 +147,7 @@ class HttpError(Exception):
     """As clients of buckets have: no OSError."""
 
 
+@pytest.mark.reliability("F36")
 def test_a_failure_that_passes_is_tried_again_and_counted(bucket, monkeypatch, caplog):
     put_jsonl(bucket, "/x.jsonl", rows())
     source = JsonlSource("memory://x.jsonl", columns=COLUMNS)
@@ -161,6 +162,7 @@ def test_a_failure_that_passes_is_tried_again_and_counted(bucket, monkeypatch, c
     assert "HttpError: 503" in caplog.text
 
 
+@pytest.mark.reliability("F36")
 def test_after_the_last_try_the_error_names_the_file_and_ends_the_run(bucket, monkeypatch):
     put_jsonl(bucket, "/x.jsonl", rows(images=["a.png"]))
     put_parquet(bucket, "/x.parquet", pa.Table.from_pylist(rows(images=["a.png"])))

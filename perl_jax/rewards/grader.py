@@ -38,7 +38,7 @@ class Grade:
         detail: A short fixed word. Scored: what decided (``exact``, ``letter``, ``number``,
             ``list``, ``text``, ``symbolic``). Zero: ``no_box``, ``unclosed_box``, ``empty_box``,
             ``too_long``, ``invisible_characters``, ``malformed`` or ``undefined`` (0/0). Unscored:
-            ``deadline``, ``memory``, ``crashed`` (the worker died), ``undecided`` (math-verify
+            ``deadline``, ``memory``, ``crashed`` (two workers died), ``undecided`` (math-verify
             raised) or ``failed`` (our own program raised).
         message: Details of an unscored grade, for a log.
     """

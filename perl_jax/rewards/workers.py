@@ -80,6 +80,8 @@ class _Worker:
 class WorkerPool:
     """Grades tasks in isolated processes, losing only those that miss their deadline or die.
 
+    A task whose worker dies is tried once more: who killed the worker may not have meant the task.
+
     Any thread may use it, but only one at a time.
 
     Args:
@@ -103,6 +105,14 @@ class WorkerPool:
         """Returns one result for each task, in order."""
         if os.getpid() != self._owner:
             raise GradingError("a grader works only in the process that made it, not in its forks")
+        results = self._run_once(tasks)
+        crashed = [index for index, result in enumerate(results) if result.verdict == "crashed"]
+        again = self._run_once([tasks[index] for index in crashed])
+        for index, result in zip(crashed, again, strict=True):
+            results[index] = result
+        return results
+
+    def _run_once(self, tasks: Sequence[Task]) -> list[Result]:
         results = [Result("failed")] * len(tasks)
         pending = deque(range(len(tasks)))
         try:

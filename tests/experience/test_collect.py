@@ -105,6 +105,7 @@ P_AND_Q = [example("p"), example("q")]
 # Masks and weights.
 
 
+@pytest.mark.reliability("70")
 def test_every_token_of_a_graded_response_counts_and_none_after_it():
     made = collector(P_AND_Q, {"p": ["321.", "0."], "q": ["21", "4440"]})
     batch = collect(made).batch
@@ -127,6 +128,7 @@ def test_advantages_are_those_of_the_objective():
     np.testing.assert_allclose(batch.advantages[0], [[1, -1]], atol=1e-4)  # 0.5 / 0.5
 
 
+@pytest.mark.reliability("75")
 def test_rollouts_without_a_grade_have_no_weight():
     three = RolloutConfig(groups=2, num_rollouts=3, max_new_tokens=4)
     responses = {"p": ["1.", "449.", "0."], "q": ["1.", "0.", "0."]}
@@ -167,6 +169,7 @@ def test_all_orders_of_an_example_share_one_baseline():
     np.testing.assert_allclose(batch.advantages[0], [[0.5, 0.5], [0.5, -1.5]], atol=1e-4)
 
 
+@pytest.mark.reliability("90")
 def test_there_is_no_batch_where_no_group_informs():
     responses = {"p": ["1.", "1."], "q": ["0.", "0."]}
     collected = collect(collector(P_AND_Q, responses, filtering=GroupFilterConfig(max_draws=1)))
@@ -178,6 +181,7 @@ def test_there_is_no_batch_where_no_group_informs():
 # Draws.
 
 
+@pytest.mark.reliability("90")
 def test_groups_that_do_not_inform_are_replaced_by_the_next_examples():
     examples = [example(name) for name in "pqrstu"]
     responses = {**MIXED, "p": ["1.", "1."], "q": ["1.", "0."], "r": ["0.", "0."]}
@@ -200,6 +204,7 @@ def test_a_step_draws_with_the_policy_and_the_key_of_the_step():
     assert arguments["most_orders"] == 2
 
 
+@pytest.mark.reliability("18")
 def test_an_example_that_comes_twice_has_streams_of_its_own():
     """The sampler's streams follow from the key and the id of the group, see `Sampler.sample`."""
     always_right = {"p": ["1.", "1."]}
@@ -284,6 +289,7 @@ def test_the_rate_follows_the_schedule_of_the_whole_run():
 # What is measured.
 
 
+@pytest.mark.reliability("89")
 def test_metrics_are_means_over_all_rollouts_that_were_drawn():
     responses = {"p": ["1.", "4441"], "q": ["0.", "49."]}
     collected = collect(collector(P_AND_Q, responses))

@@ -57,6 +57,7 @@ def test_names_of_both_kinds_translate_to_the_hubs():
     assert hub_name("lm_head.weight") == "lm_head.weight"
 
 
+@pytest.mark.reliability("67")
 @pytest.mark.parametrize(
     ("change", "message"),
     [

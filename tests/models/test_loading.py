@@ -207,6 +207,7 @@ def test_an_unembedding_that_differs_from_the_embedding_it_is_tied_to_is_refused
         load_model(directory, dtype="float32")
 
 
+@pytest.mark.reliability("63", "64", "65")
 def test_all_tensors_that_do_not_fit_are_listed_together(directory):
     def damage(tensors):
         del tensors["model.layers.1.mlp.up_proj.weight"]
@@ -225,12 +226,14 @@ def test_all_tensors_that_do_not_fit_are_listed_together(directory):
     assert "got I32" in message
 
 
+@pytest.mark.reliability("62")
 def test_a_missing_shard_is_named(sharded):
     (sharded / "model-00002-of-00003.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match=r"missing model-00002-of-00003\S+ of the 3"):
         load_model(sharded, dtype="float32")
 
 
+@pytest.mark.reliability("61")
 @pytest.mark.parametrize("keep", [0, 4, 1000, -100])
 def test_a_truncated_file_is_named(directory, keep):
     file = directory / "model.safetensors"
@@ -239,12 +242,14 @@ def test_a_truncated_file_is_named(directory, keep):
         load_model(directory, dtype="float32")
 
 
+@pytest.mark.reliability("66")
 def test_pickled_weights_are_never_read(directory):
     (directory / "model.safetensors").rename(directory / "pytorch_model.bin")
     with pytest.raises(FileNotFoundError, match=r"pytorch_model.bin: pickled weights are never"):
         load_model(directory, dtype="float32")
 
 
+@pytest.mark.reliability("68")
 @pytest.mark.parametrize("name", ["../model.safetensors", "/etc/passwd", "weights.bin"])
 def test_an_index_names_only_safetensors_of_its_own_directory(sharded, name):
     path = sharded / "model.safetensors.index.json"
@@ -255,6 +260,7 @@ def test_an_index_names_only_safetensors_of_its_own_directory(sharded, name):
         load_model(sharded, dtype="float32")
 
 
+@pytest.mark.reliability("69")
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize(
     ("name", "place"),

@@ -105,6 +105,15 @@ def test_an_example_whose_text_allows_no_order_says_why():
     assert (len(result.orders), result.drawn, result.reason) == (1, True, "ambiguous_side")
 
 
+@pytest.mark.reliability("22")
+def test_an_example_of_one_image_keeps_its_order_and_is_counted():
+    result = orders_for(DATA[5], rule_for(DATA[5]), seed=0, step=0, rate=1.0, num_orders=2)
+    assert result.orders == ((0,),)
+    assert result.examples == (DATA[5],)
+    assert permutation_metrics([result])["permutation/kept/single_image"] == 1.0
+
+
+@pytest.mark.reliability("21", "23")
 def test_metrics_tell_the_rate_that_was_drawn_from_the_one_that_happened():
     batch = [
         orders_for(item, rule_for(item, unknown="keep"), seed=0, step=0, rate=1.0, num_orders=1)

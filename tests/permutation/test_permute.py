@@ -159,6 +159,7 @@ def test_a_change_column_of_another_kind_is_an_error():
         permute(own, (1, 0, 2), Rule())
 
 
+@pytest.mark.reliability("23")
 def test_one_wrong_image_is_told_from_the_next_by_its_content():
     twins = [np.zeros(4), np.ones(4), np.zeros(4)]
     rule, order = REMAP, (1, 2, 0)
@@ -197,6 +198,7 @@ REFUSALS = {
 }  # fmt: skip
 
 
+@pytest.mark.reliability("21")
 @pytest.mark.parametrize("reason", REFUSALS)
 def test_a_refusal_gives_its_reason(reason):
     assert reason_of(*REFUSALS[reason]) == reason
@@ -226,6 +228,7 @@ MORE_REFUSALS = [
 ]  # fmt: skip
 
 
+@pytest.mark.reliability("21")
 @pytest.mark.parametrize(("reason", "own", "order", "rule"), MORE_REFUSALS[:-1])
 def test_further_malformed_rows_are_refused(reason, own, order, rule):
     assert reason_of(own, order, rule) == reason

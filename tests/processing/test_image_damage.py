@@ -19,6 +19,7 @@ from perl_jax.processing.decode import MAX_PIXELS
 from tests.processing.image_files import GREYS, chunk, encode, grey, noise, png
 
 
+@pytest.mark.reliability("25", "26", "27", "32")
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -46,6 +47,7 @@ def test_a_bad_file_is_an_error_that_names_it_and_says_what_is_wrong(tmp_path, c
         load_rgb(path)
 
 
+@pytest.mark.reliability("27")
 @pytest.mark.parametrize("kind", ["JPEG", "progressive JPEG", "PNG", "WEBP", "BMP"])
 def test_a_file_cut_anywhere_is_an_error_or_lost_nothing(kind):
     options = {"progressive": True} if kind.startswith("progressive") else {}
@@ -62,6 +64,7 @@ def test_a_file_cut_anywhere_is_an_error_or_lost_nothing(kind):
     assert refused > 100
 
 
+@pytest.mark.reliability("28")
 @pytest.mark.parametrize("offset", [-14, -20, 200, 37, 20])
 def test_a_flipped_bit_in_a_png_is_found_by_its_checksum(offset):
     data = bytearray(encode(noise(), "PNG"))
@@ -110,6 +113,7 @@ def test_damaged_bytes_raise_nothing_but_image_errors(kind, seed):
     assert rgb.ndim == 3
 
 
+@pytest.mark.reliability("29", "30")
 @pytest.mark.parametrize(("width", "height"), [(13000, 13000), (20000, 20000), (2**16, 1025)])
 def test_a_bomb_is_refused_by_its_header_before_it_is_decoded(width, height, monkeypatch):
     data = png(width, height, 8, 0, bytes(1000))
@@ -125,6 +129,7 @@ def test_large_objects_are_refused_as_well():
         load_rgb(wide)
 
 
+@pytest.mark.reliability("31")
 @pytest.mark.parametrize(
     ("kind", "before"),
     [(b"zTXt", True), (b"zTXt", False), (b"iTXt", True), (b"iTXt", False), (b"iCCP", True)],
@@ -140,6 +145,7 @@ def test_a_bomb_of_compressed_text_is_an_error(kind, before):
         load_rgb(data)
 
 
+@pytest.mark.reliability("43")
 @pytest.mark.parametrize(
     "url",
     ["http://localhost/a.png", "https://x/a.png", "file:///etc/passwd", "data:image/png;base64,"],
@@ -149,6 +155,7 @@ def test_urls_are_refused(url):
         load_rgb(url)
 
 
+@pytest.mark.reliability("44")
 def test_only_regular_files_are_opened(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)

@@ -43,6 +43,7 @@ def test_lab_is_converted_by_its_colour_profile():
     assert np.abs(again[0, 0].astype(int) - (200, 30, 60)).max() <= 3
 
 
+@pytest.mark.reliability("37")
 def test_cmyk_files_are_read_in_their_colours():
     image = Image.new("RGB", (16, 16), (250, 20, 30)).convert("CMYK")
     rgb = load_rgb(encode(image, "JPEG", quality=95))
@@ -57,6 +58,7 @@ def test_16_bits_are_scaled_to_their_high_byte(mode):
     np.testing.assert_array_equal(load_rgb(image), grey([[0, 156, 255]]))
 
 
+@pytest.mark.reliability("38")
 def test_16_bit_files_are_scaled_in_grey_and_in_colour_alike():
     values = struct.pack(">3H", 0, 40000, 65535)
     one_row = load_rgb(png(3, 1, 16, 0, b"\0" + values))
@@ -116,6 +118,7 @@ def test_premultiplied_alpha_is_composited_on_white(mode):
     np.testing.assert_array_equal(load_rgb(image), grey([[127]]))
 
 
+@pytest.mark.reliability("35")
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
 def test_alpha_of_files_is_composited_on_white(kind):
     image = Image.new("RGBA", (8, 8), (10, 20, 30, 0))
@@ -123,6 +126,7 @@ def test_alpha_of_files_is_composited_on_white(kind):
     assert (load_rgb(encode(image, kind, **options)) == 255).all()
 
 
+@pytest.mark.reliability("36")
 @pytest.mark.parametrize("transparency", [1, bytes([255, 0])])
 def test_transparent_colours_of_a_palette_are_white(transparency):
     image = Image.new("P", (2, 1))
@@ -132,6 +136,7 @@ def test_transparent_colours_of_a_palette_are_white(transparency):
     np.testing.assert_array_equal(rgb, [[[10, 20, 30], [255, 255, 255]]])
 
 
+@pytest.mark.reliability("36")
 def test_a_palette_with_alpha_is_composited_on_white():
     image = Image.new("P", (2, 1))
     image.putpalette([10, 20, 30, 255, 40, 50, 60, 0], "RGBA")
@@ -185,6 +190,7 @@ def test_images_stand_upright_whatever_their_orientation_tag(kind, orientation):
     np.testing.assert_array_equal(load_rgb(Image.open(io.BytesIO(data))), grey(UPRIGHT))
 
 
+@pytest.mark.reliability("39")
 def test_photographs_stand_upright():
     image = Image.new("RGB", (32, 16), (255, 255, 255))
     image.paste((0, 0, 0), (0, 0, 16, 16))

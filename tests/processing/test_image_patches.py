@@ -72,6 +72,7 @@ def test_every_resized_image_is_made_of_whole_tokens_within_the_limits(height, w
     assert rows * columns <= 100352 or min(rows, columns) == 28
 
 
+@pytest.mark.reliability("33")
 @pytest.mark.parametrize("size", [(1, 201), (30000, 1), (149, 30000)])
 def test_an_aspect_ratio_over_200_is_an_error_that_names_the_size(size):
     with pytest.raises(ImageError, match=rf"{size[1]}x{size[0]} pixels.*200 times"):
@@ -196,6 +197,7 @@ def test_arguments_replace_the_limits_of_the_directory(checkpoint, settings):
     assert replaced == dataclasses.replace(settings, min_pixels=784, max_pixels=100352)
 
 
+@pytest.mark.reliability("51")
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -208,6 +208,7 @@ def test_a_path_that_is_no_model_is_an_error(tmp_path):
         load_processor(tmp_path / "missing")
 
 
+@pytest.mark.reliability("67")
 def test_a_tokenizer_that_brings_code_of_its_own_does_not_run_it(directory, edit):
     marker = directory / "executed"
     (directory / "evil.py").write_text(f"open({str(marker)!r}, 'w')\nclass Evil: pass\n")
@@ -217,6 +218,7 @@ def test_a_tokenizer_that_brings_code_of_its_own_does_not_run_it(directory, edit
     assert not marker.exists()
 
 
+@pytest.mark.reliability("5")
 def test_every_special_token_in_the_text_is_refused_by_name(processor):
     assert {"<|image_pad|>", "<|im_end|>", "<|endoftext|>"} <= set(processor.special_tokens)
     for token in processor.special_tokens:
@@ -301,6 +303,7 @@ def test_images_are_preprocessed_without_torch_and_transformers():
     assert json.loads(run.stdout) == []
 
 
+@pytest.mark.reliability("57", "88")
 def test_vision_tokens_and_rows_without_a_token_are_banned(processor):
     banned = processor.banned_rows(processor.vocab_size + 3)
     beyond = [processor.vocab_size + n for n in range(3)]

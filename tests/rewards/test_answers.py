@@ -37,6 +37,7 @@ def test_a_truth_is_taken_out_of_what_published_rows_put_around_it(written, text
     assert answer_text(written) == text
 
 
+@pytest.mark.reliability("11")
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [

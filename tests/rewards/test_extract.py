@@ -3,6 +3,7 @@ import pytest
 from perl_jax.rewards import last_boxed
 
 
+@pytest.mark.reliability("73", "81")
 @pytest.mark.parametrize(
     ("response", "text"),
     [
@@ -24,6 +25,7 @@ def test_the_last_box_is_read_to_its_own_closing_brace(response, text):
     assert last_boxed(response).problem == ""
 
 
+@pytest.mark.reliability("70", "71", "72", "74", "78", "80", "84", "89")
 @pytest.mark.parametrize(
     ("response", "problem"),
     [

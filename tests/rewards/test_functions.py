@@ -52,6 +52,7 @@ class TestRewardFunctions:
         np.testing.assert_array_equal(values, np.array([3.0, 1.0], np.float32))
         np.testing.assert_array_equal(reward(["ab"], ["a"]), [2.0])
 
+    @pytest.mark.reliability("F24")
     @pytest.mark.parametrize(
         ("name", "message"),
         [

@@ -50,6 +50,9 @@ def test_expressions_are_compared_by_what_they_mean(grader, answer, truth, score
     assert one(grader, boxed(answer), truth) == Grade(score, "scored", "symbolic")
 
 
+@pytest.mark.reliability(
+    "70", "71", "72", "73", "74", "78", "80", "81", "82", "83", "84", "85", "89"
+)
 @pytest.mark.parametrize(
     ("response", "answer", "grade"),
     [
@@ -80,11 +83,13 @@ def test_every_response_gets_its_score_or_a_zero_with_its_reason(grader, respons
     assert one(grader, response, answer) == grade
 
 
+@pytest.mark.reliability("75", "76", "77", "79", "F21")
 @pytest.mark.parametrize("text", [text.format(n=9) for text in ENDLESS])
 def test_what_outlives_the_deadline_is_unscored(impatient, text):
     assert one(impatient, boxed(text), "5") == Grade(None, "unscored", "deadline")
 
 
+@pytest.mark.reliability("F20")
 def test_what_exhausts_the_memory_is_unscored_and_not_a_silent_zero():
     # The shift that makes this number fails at once, in code that takes all errors for inequality.
     with Grader(num_workers=1, deadline=120.0, memory_bytes=256 * 1024**2) as grader:
@@ -92,6 +97,7 @@ def test_what_exhausts_the_memory_is_unscored_and_not_a_silent_zero():
     assert grades == [Grade(None, "unscored", "memory"), Grade(1.0, "scored", "symbolic")]
 
 
+@pytest.mark.reliability("86", "87")
 @pytest.mark.parametrize(
     "text",
     [
@@ -113,6 +119,7 @@ def test_code_in_an_answer_is_never_run(grader, tmp_path, text):
     assert not grade.score
 
 
+@pytest.mark.reliability("75", "76", "77", "79")
 def test_hostile_answers_cost_no_other_grade(impatient):
     ordinary = [("B.", "B", 1.0), ("C", "B", 0.0), ("0.5", "1/2", 1.0), ("2, 1, 3", "2→1→3", 1.0)]
     ordinary += [(f"{n}+x", f"x+{n}", 1.0) for n in range(20)]
@@ -157,6 +164,7 @@ def test_verdicts_are_remembered_and_lost_grades_are_tried_again(impatient, monk
     assert [task.pairs[0][0] for task in asked] == ["9^{9^{9^{78}}}"]
 
 
+@pytest.mark.reliability("F25")
 def test_a_grader_works_in_a_thread_and_for_several_threads(grader):
     grades = {}
 
@@ -241,6 +249,7 @@ def test_unscored_rows_are_masked_and_counted():
     }  # fmt: skip
 
 
+@pytest.mark.reliability("F23")
 def test_errors_of_our_own_on_more_than_one_percent_of_the_rows_stop_the_run():
     good = [Grade(1.0, "scored", "letter")] * 297
     failed = Grade(None, "unscored", "failed", "TypeError: parse() has no argument")

@@ -68,6 +68,7 @@ SYMBOLIC = [
 ]
 
 
+@pytest.mark.reliability("83")
 @pytest.mark.parametrize(("answer", "truth", "how"), EQUAL)
 def test_equal_answers_are_recognised(answer, truth, how):
     found = match(answer, truth, EXACT)

@@ -140,6 +140,7 @@ def test_what_functions_print_stands_in_the_log_and_nowhere_else(called, tmp_pat
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.reliability("F21", "F24")
 @pytest.mark.parametrize(
     ("name", "reason", "message"),
     [
@@ -170,6 +171,7 @@ def test_a_function_that_fails_leaves_its_responses_without_a_reward(
     assert functions.rewards("grouped", columns("a"))[1] == [""]
 
 
+@pytest.mark.reliability("F24")
 def test_a_value_that_is_no_number_costs_its_response_alone(called):
     values, reasons = called("nans", deadline=PATIENT).rewards("nans", columns("a", "b"))
     assert (values.tolist(), reasons) == ([1, 0], ["", "no_number"])
@@ -320,6 +322,7 @@ def test_a_program_leaves_no_process_however_it_ends(tmp_path, end):
     assert eventually(lambda: not alive(int(worker)))
 
 
+@pytest.mark.reliability("F22")
 @pytest.mark.parametrize(
     ("source", "message"),
     [
@@ -341,6 +344,7 @@ def test_a_function_that_cannot_be_loaded_is_told_and_stops_its_use(
         functions.rewards("broken", columns("a"))
 
 
+@pytest.mark.reliability("F23")
 def test_a_function_that_fails_too_often_stops_the_run(called):
     functions = called("raises", "process", deadline=PATIENT, max_failed=0.25)
     # A few failures may be chance.

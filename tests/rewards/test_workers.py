@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -33,22 +34,46 @@ def seconds_of_work(process_id):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def interfere(pool, action):
-    """Runs ``action(worker_id)`` beside the grading, once a worker is at an endless item."""
+def interfere(pool, action, times=1):
+    """Runs ``action(worker_id)`` beside the grading, whenever a worker is at an endless item."""
+
+    def at_it():
+        with suppress(FileNotFoundError):
+            return [worker for worker in pool.process_ids() if seconds_of_work(worker) > 1]
 
     def act():
-        eventually(pool.process_ids)
-        worker = pool.process_ids()[0]
-        eventually(lambda: seconds_of_work(worker) > 1)
-        action(worker)
+        for _ in range(times):
+            eventually(at_it)
+            (worker,) = at_it()
+            action(worker)
+            eventually(lambda gone=worker: gone not in pool.process_ids())
 
     thread = threading.Thread(target=act)
     thread.start()
     return thread
 
 
-def test_a_worker_that_is_killed_loses_its_item_and_no_other(pool):
-    thread = interfere(pool, lambda worker: os.kill(worker, signal.SIGKILL))
+@pytest.mark.reliability("F20")
+def test_an_item_whose_worker_is_killed_is_graded_by_another_one(pool):
+    assert pool.run(EASY) == [EQUAL] * 10
+    stopped = pool.process_ids()
+    for worker in stopped:
+        os.kill(worker, signal.SIGSTOP)
+
+    def kill():
+        eventually(pool._busy)
+        for worker in stopped:
+            os.kill(worker, signal.SIGKILL)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    assert pool.run(EASY) == [EQUAL] * 10
+    thread.join()
+
+
+@pytest.mark.reliability("F20")
+def test_an_item_whose_workers_are_killed_twice_is_lost_and_no_other(pool):
+    thread = interfere(pool, lambda worker: os.kill(worker, signal.SIGKILL), times=2)
     results = pool.run([ENDLESS, *EASY])
     thread.join()
     assert results[0].verdict == "crashed"
@@ -57,8 +82,8 @@ def test_a_worker_that_is_killed_loses_its_item_and_no_other(pool):
     assert pool.run(EASY) == [EQUAL] * 10
 
 
-def test_a_worker_that_crashes_loses_its_item_and_no_other(pool):
-    thread = interfere(pool, lambda worker: os.kill(worker, signal.SIGSEGV))
+def test_an_item_at_which_workers_crash_is_lost_and_no_other(pool):
+    thread = interfere(pool, lambda worker: os.kill(worker, signal.SIGSEGV), times=2)
     results = pool.run([ENDLESS, *EASY])
     thread.join()
     assert (results[0].verdict, results[1:]) == ("crashed", [EQUAL] * 10)
@@ -169,6 +194,7 @@ def test_a_script_without_a_main_guard_runs_once_and_leaves_nothing(tmp_path, en
     assert eventually(lambda: not any(map(alive, ids)))
 
 
+@pytest.mark.reliability("F22")
 def test_a_grader_that_cannot_import_math_verify_names_the_cause(tmp_path, monkeypatch):
     (tmp_path / "math_verify.py").write_text("raise ImportError('broken on purpose')\n")
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -189,6 +189,19 @@ def test_what_lies_beyond_a_response_is_padding(rollouts, processor):
     assert (rollouts.lengths[1, 1:] == 0).all()
 
 
+@pytest.mark.reliability("58")
+def test_padding_with_a_token_that_ends_responses_changes_none(model, processor, groups, rollouts):
+    stop = next(iter(processor.stop_tokens))
+    assert stop != processor.pad_token
+    padded = Sampler(dataclasses.replace(processor, pad_token=stop), CONFIG)
+    got = draw(padded, model, groups)
+    np.testing.assert_array_equal(got.lengths, rollouts.lengths)
+    np.testing.assert_array_equal(got.stopped, rollouts.stopped)
+    np.testing.assert_array_equal(got.mask, rollouts.mask)
+    np.testing.assert_array_equal(got.tokens[got.mask], rollouts.tokens[got.mask])
+
+
+@pytest.mark.reliability("88")
 def test_banned_tokens_are_never_drawn(sample, model, groups, processor):
     hot = sample(groups, strategy=Strategy(temperature=100.0), num_rollouts=16)
     banned = processor.banned_rows(model.config.vocab_size)
@@ -292,6 +305,7 @@ def test_images_and_orders_are_counted_once(rollouts, groups):
     assert rollouts.stats["response_tokens"] == rollouts.lengths.sum()
 
 
+@pytest.mark.reliability("F40")
 def test_shapes_that_were_seen_are_not_compiled_again(sample, groups, rollouts, caplog):
     with caplog.at_level("INFO"):
         again = sample(groups, strategy=Strategy(temperature=0.7), key=5)
@@ -357,6 +371,7 @@ def test_memory_of_reading_a_prompt_grows_with_its_length_not_its_square(model):
 # What cannot be sampled.
 
 
+@pytest.mark.reliability("F40")
 def test_a_prompt_longer_than_the_ladder_is_named(sample, groups, processor):
     long = Group.of("long", [processor.encode("You are a helpful assistant . " * 40)])
     with pytest.raises(ValueError, match=r"group 'long', order 0: prompt length: \d+ is more than"):

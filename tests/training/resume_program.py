@@ -56,6 +56,7 @@ def tell(file: str) -> None:
         ("rollout", Collector, "collect"),
         ("update", Learner, "reinforce"),
         ("save", Checkpoints, "save"),
+        ("restore", Checkpoints, "restore"),
     ):
         setattr(owner, name, telling(phase, getattr(owner, name)))
     runpy.run_module("perl_jax.train", run_name="__main__")

@@ -97,6 +97,7 @@ def paths_of(value, prefix=""):
             yield from paths_of(inner, f"{prefix}{name}.")
 
 
+@pytest.mark.reliability("F13")
 @pytest.mark.parametrize(
     ("path", "value", "line"),
     [
@@ -225,6 +226,7 @@ def test_another_model_is_refused_although_its_path_is_the_same():
     assert len(compare(identity(), now, "model")) == 1
 
 
+@pytest.mark.reliability("F13")
 def test_other_rows_under_the_same_settings_are_refused_as_data():
     now = identity(contents={"data": "e" * 64})
     said = refusal(identity(), now)

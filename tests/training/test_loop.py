@@ -152,6 +152,7 @@ def test_a_run_ends_early_when_it_is_good_enough_or_gets_no_better(early_stop, a
     assert scripted.saved.forced == [steps]
 
 
+@pytest.mark.reliability("F19")
 def test_a_run_that_had_ended_early_takes_no_further_step():
     done = Progression(after={"accuracy": 0.9}, best=0.9, evaluated=2)
     scripted = Scripted(accuracies=[])
@@ -159,6 +160,7 @@ def test_a_run_that_had_ended_early_takes_no_further_step():
     assert (outcome.step, outcome.finished, scripted.stepper.steps) == (2, True, [])
 
 
+@pytest.mark.reliability("F38", "F39")
 def test_a_run_fails_when_the_updates_skipped_in_a_row_reach_max_skipped():
     scripted = Scripted(Stepper(skipped={0: 1, 1: 2, 2: 3}))
     with pytest.raises(FloatingPointError, match="step 3: 3 updates in a row were not finite"):
@@ -173,6 +175,7 @@ def test_a_run_goes_on_while_fewer_updates_are_skipped():
     assert outcome.finished
 
 
+@pytest.mark.reliability("F41")
 @pytest.mark.parametrize("gap", [0.51, np.inf, np.nan])
 def test_a_run_fails_when_sampler_and_trainer_disagree_by_more_than_allowed(gap):
     scripted = Scripted(Stepper({1: {"policy/logprob_gap_max": gap}}))

@@ -6,12 +6,15 @@ every kind, and four hosts, by
     PERL_JAX_MESHES=all pytest -n 0 -rP tests/training/test_many_hosts.py
 """
 
+import json
 import os
+import shutil
 import signal
 
 import pytest
 
 from tests.training.many_hosts import Hosts, furthest_metric, rows
+from tests.training.resume_config import POLICY
 from tests.training.resuming import environment
 
 pytestmark = pytest.mark.story
@@ -88,6 +91,7 @@ def killed(place, variables):
     return run, run.end()
 
 
+@pytest.mark.reliability("F27")
 def test_a_host_that_is_killed_ends_the_other(killed):
     run, statuses = killed
     assert statuses[1] == -signal.SIGKILL
@@ -112,6 +116,7 @@ def test_the_same_command_goes_on_bit_by_bit_after_a_host_was_killed(
     assert models[0].read_bytes() == models[1].read_bytes()
 
 
+@pytest.mark.reliability("F16")
 def test_a_host_alone_goes_on_where_two_were_told_to_stop(place, variables, alone):
     run = Hosts(place / "stopped", variables, TWO_HOSTS[:3], 2, f"--config.steps={STEPS}")
     log = run.workdir / "rollouts.jsonl"
@@ -127,6 +132,7 @@ def test_a_host_alone_goes_on_where_two_were_told_to_stop(place, variables, alon
     assert furthest_metric(run.workdir, alone)[0] < 1e-5
 
 
+@pytest.mark.reliability("F31")
 def test_a_host_with_another_configuration_is_refused_by_all(place, variables):
     run = Hosts(
         place / "differing", variables, TWO_HOSTS[:3], 2, flags_of_last=("--config.seed=4",)
@@ -136,6 +142,23 @@ def test_a_host_with_another_configuration_is_refused_by_all(place, variables):
         assert "what the hosts run: seed: expected the same on all hosts" in said
 
 
+@pytest.mark.reliability("F32")
+def test_a_host_whose_images_have_other_sizes_is_refused_by_all(place, variables):
+    """Its arrays would have other shapes, which collectives take without an error."""
+    other = shutil.copytree(POLICY, place / "other_sizes")
+    file = other / "preprocessor_config.json"
+    settings = json.loads(file.read_text())
+    file.write_text(json.dumps({**settings, "min_pixels": 4 * settings["min_pixels"]}))
+    run = Hosts(
+        place / "other_shapes", variables, TWO_HOSTS[:3], 2,
+        flags_of_last=(f"--config.model.path={other}",),
+    )  # fmt: skip
+    assert run.end() == [1, 1]
+    for said in run.said():
+        assert "what the hosts run: model: expected the same on all hosts" in said
+
+
+@pytest.mark.reliability("F28")
 def test_a_reward_that_fails_on_one_host_ends_all_of_them(place, variables):
     function = "--config.reward.functions.mine=tests.training.hosts_config:{}".format
     weights = "--config.reward.weights={'mine': 1.0}"

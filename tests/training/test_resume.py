@@ -15,7 +15,9 @@ import sys
 
 import pytest
 
+from tests.soak.disk import SmallDisk, why_none
 from tests.training.resume_program import MUTANTS
+from tests.training.resume_rewards import BROKEN
 from tests.training.resuming import CONFIG, ROOT, Run, differences, environment, moments
 from tests.update.real_runs import QWEN3_POLICY
 
@@ -73,6 +75,7 @@ def stopped(place, variables, reference):
     return run, second
 
 
+@pytest.mark.reliability("F1", "F2", "F14")
 def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(place, variables, reference):
     workdir = place / "killed"
     for number, moment in enumerate(moments(KILLS, STEPS, SEED)):
@@ -107,12 +110,60 @@ def test_a_run_of_another_kind_killed_in_a_step_ends_as_one_that_was_not(kind, p
     assert differences(whole.workdir, run.workdir) == []
 
 
+@pytest.mark.reliability("F4")
+def test_a_run_whose_disk_is_full_says_so_and_ends_as_one_that_had_room(
+    place, variables, reference
+):
+    if why := why_none(place / "probe"):
+        pytest.skip(why)
+    workdir = place / "short_of_disk"
+    disk = SmallDisk(workdir, megabytes=128)
+    run = Run(workdir, variables, told=place / "short_of_disk.told")
+    run.until(lambda: run.has_reached(STOPPED_AFTER, "update"))
+    disk.fill()
+    assert run.process.wait() == 1
+    disk.empty()
+    *_, line = run.output.read_text().splitlines()
+    assert line.startswith("error: ")
+    assert "No space left on device" in line
+    Run(workdir, variables).finish()
+    assert differences(reference, workdir) == []
+    disk.close()
+
+
+@pytest.mark.reliability("F23")
+def test_a_run_whose_reward_raises_says_so_and_ends_as_one_whose_reward_did_not(
+    place, variables, reference
+):
+    broken = place / "broken"
+    variables = {**variables, BROKEN: str(broken)}
+    flags = (
+        "--config.reward.functions.mine=tests.training.resume_rewards:mine",
+        "--config.reward.weights={'accuracy': 0.9, 'format': 0.1, 'mine': 0.0}",
+        "--config.reward.max_failed=0",
+    )
+    run = Run(place / "raising", variables, *flags, told=place / "raising.told")
+    run.until(lambda: run.has_reached(STOPPED_AFTER, "update"))
+    broken.touch()
+    assert run.process.wait() == 1
+    broken.unlink()
+    *_, line = run.output.read_text().splitlines()
+    assert line.startswith("error: reward.functions.mine (tests.training.resume_rewards:mine): ")
+    assert "raised RuntimeError('the reward is out of order')" in line
+    Run(run.workdir, variables, *flags).finish()
+    # The reward itself is a metric of its own.
+    assert {name.partition(": ")[2] for name in differences(reference, run.workdir)} <= {
+        "reward/mine"
+    }
+
+
 def test_a_run_told_to_stop_saves_and_says_so(stopped):
     run, _ = stopped
     message = f"stopped as asked after step {STOPPED_AFTER}; the same command goes on from there"
     assert message in run.output.read_text().splitlines()
 
 
+@pytest.mark.reliability("F15")
 def test_a_second_job_in_a_work_directory_is_refused(stopped):
     run, second = stopped
     assert second.process.returncode == 1
@@ -142,6 +193,7 @@ def test_the_comparison_notices_what_a_resumed_run_forgets(
     assert not seen & not_found
 
 
+@pytest.mark.reliability("F17")
 def test_a_run_that_was_told_to_stop_goes_on_as_if_it_had_not(mutants, reference):
     assert set(CHOSEN) == {file.name for file in mutants.iterdir() if file.is_dir()}
     assert differences(reference, mutants / "nothing") == []

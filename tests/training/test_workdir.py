@@ -73,6 +73,7 @@ def test_a_url_is_refused_with_where_buckets_go(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.reliability("56")
 def test_a_directory_without_permission_is_refused(tmp_path):
     tmp_path.chmod(0o500)
     root = os.geteuid() == 0
@@ -87,6 +88,7 @@ def test_a_directory_without_permission_is_refused(tmp_path):
         tmp_path.chmod(0o700)
 
 
+@pytest.mark.reliability("56")
 def test_a_directory_without_room_is_refused(tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))

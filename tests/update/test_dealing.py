@@ -40,6 +40,7 @@ def test_too_few_groups_make_fewer_updates_and_none_make_none():
     assert dealt("000", 2) == []
 
 
+@pytest.mark.reliability("49")
 @pytest.mark.parametrize("updates", [1, 2, 3, 4])
 def test_every_group_is_dealt_once_and_all_counts_differ_by_at_most_one(updates):
     rng = np.random.default_rng(updates)

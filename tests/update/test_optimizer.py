@@ -290,6 +290,7 @@ def test_a_clipped_gradient_moves_like_the_same_gradient_scaled_down():
             np.testing.assert_allclose(got, want, rtol=1e-6)
 
 
+@pytest.mark.reliability("F38")
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_one_bad_gradient_changes_no_bit_and_is_forgotten(name):
     config = OptimizerConfig(name=name, **USUAL)
@@ -315,6 +316,7 @@ def test_one_bad_gradient_changes_no_bit_and_is_forgotten(name):
     assert_same_bits(resumed_state, never_state)
 
 
+@pytest.mark.reliability("F39")
 def test_a_finite_gradient_whose_update_is_not_finite_changes_nothing():
     config = OptimizerConfig(learning_rate=0.1)
     params = arrays(0, FEW)

@@ -222,6 +222,7 @@ def test_with_a_ladder_of_images_their_number_changes_no_shape(processor, model)
     assert shapes(4) != shapes(5)
 
 
+@pytest.mark.reliability("F40")
 def test_what_does_not_fit_a_ladder_is_named(groups, responses, model):
     long = Responses(np.ones((3, 3, 2, 9), np.int32), np.where(responses.lengths > 0, 9, 0))
     with pytest.raises(ValueError, match=r"response length: 9 is more than .* 8"):

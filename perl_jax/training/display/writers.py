@@ -3,6 +3,7 @@
 import importlib
 import json
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -20,6 +21,7 @@ METRICS_FILE = "metrics.jsonl"
 _WANDB_ID_FILE = "wandb_run_id"
 # The table of rollouts is uploaded after the first step and every tenth one.
 _STEPS_BETWEEN_TABLES = 10
+_FLUSH_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -180,33 +182,59 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return [rows[step] for step in sorted(rows)]
 
 
-def _tensorboard(directory: Path, settings: Mapping[str, Any], first_step: int) -> _Sink:
-    def opened() -> Any:
+class _EventFile:
+    """An event file of TensorBoard, which is written at once, and flushed every few seconds.
+
+    The writer of tensorboardX hands events to a thread. That ends where a disk is full, and who
+    writes more would then wait for it for ever.
+
+    Raises:
+        OSError: At any call: it cannot be written.
+    """
+
+    def __init__(self, directory: Path, settings: Mapping[str, Any], first_step: int) -> None:
         # Imported here: the import is slow, and not every host needs it.
-        from tensorboardX import SummaryWriter
+        from tensorboardX import summary
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
 
+        directory.mkdir(parents=True, exist_ok=True)
         # File names have a resolution of a second; the suffix tells files of a quick restart apart.
-        suffix = f".from_{first_step}"
-        writer = SummaryWriter(
-            str(directory), purge_step=first_step, flush_secs=5, filename_suffix=suffix
-        )
+        self._file = EventsWriter(str(directory / "events"), f".from_{first_step}")
+        self._event, self._summary, self._scalar = Event, summary.Summary, summary.scalar
+        # Readers drop what an earlier process wrote of this step and later ones.
+        self._add(first_step, session_log=SessionLog(status=SessionLog.START))
         text = json.dumps(settings, indent=2, default=str)
-        writer.add_text("settings", f"```\n{text}\n```", first_step)
-        return writer
+        self._add(first_step, summary=summary.text("settings", f"```\n{text}\n```"))
+        self._file.flush()
+        self._due = time.monotonic() + _FLUSH_SECONDS
 
+    def write(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Adds the metrics of a step."""
+        values = [v for name, x in metrics.items() for v in self._scalar(name, x).value]
+        self._add(step, summary=self._summary(value=values))
+        if time.monotonic() >= self._due:
+            self._file.flush()
+            self._due = time.monotonic() + _FLUSH_SECONDS
+
+    def close(self) -> None:
+        """Writes what is left."""
+        self._file.close()
+
+    def _add(self, step: int, **content: Any) -> None:
+        self._file.write_event(self._event(wall_time=time.time(), step=step, **content))
+
+
+def _tensorboard(directory: Path, settings: Mapping[str, Any], first_step: int) -> _Sink:
     # Where PyTorch is installed, the import takes seconds, in which the first programs compile.
     pool = ThreadPoolExecutor(1, "tensorboard")
-    opening = pool.submit(opened)
-
-    def write(step: int, metrics: Mapping[str, float]) -> None:
-        for name, value in metrics.items():
-            opening.result().add_scalar(name, value, step)
+    opening = pool.submit(_EventFile, directory, settings, first_step)
 
     def close() -> None:
-        opening.result().close()
         pool.shutdown()
+        opening.result().close()
 
-    return _Sink(write, close)
+    return _Sink(lambda step, metrics: opening.result().write(step, metrics), close)
 
 
 def _wandb(

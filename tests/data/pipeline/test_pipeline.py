@@ -89,6 +89,7 @@ def test_a_single_epoch_ends_and_stays_ended():
         assert list(rows) == []
 
 
+@pytest.mark.reliability("18")
 def test_a_single_row_is_repeated():
     with pipeline(Numbers(1)) as rows:
         assert take(rows, 4) == [0, 0, 0, 0]
@@ -101,6 +102,7 @@ def bad_pipeline(**options):
     return pipeline(Numbers(13, bad=BAD), max_bad_fraction=0.5, **options)
 
 
+@pytest.mark.reliability("F14")
 @pytest.mark.parametrize("repeat", [True, False])
 def test_every_state_leads_to_the_rest_of_the_rows(repeat):
     states, rest = [], []
@@ -143,6 +145,7 @@ def test_the_counts_of_a_state_are_the_rows_that_were_taken():
         assert rows.state()["skipped"] == {"answer_null": 4, "bad_image": 1, "too_long": 1}
 
 
+@pytest.mark.reliability("F13")
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -286,6 +289,7 @@ def test_the_end_of_a_single_epoch_is_judged_too():
             next(rows)
 
 
+@pytest.mark.reliability("17")
 @pytest.mark.parametrize("repeat", [True, False])
 @pytest.mark.parametrize("max_bad_fraction", [0.01, 1.0])
 def test_rows_that_are_all_bad_are_an_error_not_an_endless_search(repeat, max_bad_fraction):
@@ -319,6 +323,7 @@ def test_after_an_error_the_state_is_still_what_was_taken_and_the_pipeline_is_cl
         assert take(rows, 2) == [99, 0]
 
 
+@pytest.mark.reliability("F37")
 def test_a_row_that_raises_anything_else_is_skipped_under_the_name_of_the_error(caplog):
     source = Numbers(10, raising={4: KeyError("no such field"), 6: ZeroDivisionError("oh")})
     with pipeline(source, shuffle=False, max_bad_fraction=0.2) as rows:

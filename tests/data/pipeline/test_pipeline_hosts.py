@@ -81,6 +81,7 @@ def test_a_host_prepares_no_rows_of_others():
     assert {n % 4 for n in seen} == {1, 2}
 
 
+@pytest.mark.reliability("F12")
 @pytest.mark.parametrize("make", [lambda: Numbers(13, bad=BAD), filtered_mixture])
 def test_a_state_of_two_hosts_goes_on_with_any_number_of_hosts(make):
     counts = (6, 5, 9, 4, 8)
@@ -128,6 +129,7 @@ def test_worker_processes_on_every_host_change_nothing():
         assert [(hosts.take(count), hosts.state()) for count in COUNTS] == expected
 
 
+@pytest.mark.reliability("F30")
 @pytest.mark.parametrize("layout", SEVERAL)
 def test_rows_that_end_end_on_all_hosts_at_once(layout):
     source = Numbers(13, bad=BAD)
@@ -201,6 +203,7 @@ def test_hosts_that_prepare_the_same_rows_must_agree_on_them():
         assert "missing_image" not in str(result) or "numbers:3: it is bad" in str(result)
 
 
+@pytest.mark.reliability("F30")
 def test_hosts_that_take_differently_are_told_so():
     with Hosts("two hosts", Numbers(40)) as hosts:
         results = hosts.do(lambda rows: rows.take(4 if rows is hosts.pipelines[0] else 5))

@@ -78,6 +78,7 @@ def test_workers_change_neither_the_rows_nor_the_states():
             assert [(row.id, rows.state()) for row in itertools.islice(rows, 25)] == expected
 
 
+@pytest.mark.reliability("F12")
 def test_a_state_saved_with_any_number_of_workers_is_restored_with_any_other():
     source = Numbers(13, bad=BAD)
     with pipeline(source, workers=0) as rows:
@@ -159,6 +160,7 @@ def test_a_worker_killed_at_any_moment_ends_the_run():
             killer.join()
 
 
+@pytest.mark.reliability("F35")
 def test_a_worker_killed_while_it_works_on_a_row_ends_the_run(tmp_path):
     begun = tmp_path / "begun"
 

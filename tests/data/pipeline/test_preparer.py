@@ -65,6 +65,7 @@ def test_images_that_are_alike_become_one_object(prepare, processor):
     assert (len(group.images), group.slots) == (2, ((0, 1, 0, 0),))
 
 
+@pytest.mark.reliability("23")
 def test_permutation_still_sees_that_two_options_show_one_picture(prepare):
     rule = Rule(movable="all", answer="remap_letter", text="keep")
     question = "Which is a 0?\nA. <image>\nB. <image>"
@@ -80,10 +81,12 @@ def test_one_image_shown_twice_is_one_image(prepare):
     assert len(prepared.images) == 1
 
 
+@pytest.mark.reliability("2")
 def test_a_row_without_images_is_prepared(prepare):
     assert prepare(example([], "1 + 1?")).images == ()
 
 
+@pytest.mark.reliability("7", "8")
 def test_a_prompt_of_exactly_the_longest_length_is_used_and_a_longer_one_is_not(processor):
     row = example()
     length = len(processor.encode(row.question, row.images).tokens)
@@ -101,6 +104,7 @@ def test_options_are_part_of_the_prompt(processor):
     assert refused(prepare, with_options).reason == "too_long"
 
 
+@pytest.mark.reliability("3", "4", "5", "14")
 @pytest.mark.parametrize(
     ("question", "reason", "message"),
     [
@@ -158,10 +162,12 @@ def test_rows_without_any_image_are_told_to_name_the_column(prepare):
     assert error.message.endswith("the row has none: name their column in columns.images")
 
 
+@pytest.mark.reliability("6")
 def test_an_empty_prompt_is_refused(prepare):
     assert refused(prepare, example([], "  ")).reason == "bad_prompt"
 
 
+@pytest.mark.reliability("20")
 def test_a_hundred_megabytes_of_text_are_refused_before_they_are_tokenised(prepare, monkeypatch):
     monkeypatch.setattr(
         type(prepare.processor), "encode", lambda *args: pytest.fail("was tokenised")
@@ -173,6 +179,7 @@ def test_a_hundred_megabytes_of_text_are_refused_before_they_are_tokenised(prepa
 BOMB = zlib.compress(bytes(50_000_000))
 
 
+@pytest.mark.reliability("25", "26", "27", "28", "29", "30", "31", "32", "33")
 @pytest.mark.parametrize(
     ("image", "message"),
     [
@@ -198,6 +205,7 @@ def test_an_image_that_cannot_be_read_is_a_fault_of_its_row(prepare, image, mess
     assert any(part in error.message for part in message.split("|"))
 
 
+@pytest.mark.reliability("34", "35", "37", "38")
 @pytest.mark.parametrize(
     "image",
     [
@@ -211,6 +219,7 @@ def test_unusual_images_are_read(prepare, image):
     assert prepare(example([digit_png(0), image])).images[1].patches.dtype == np.float32
 
 
+@pytest.mark.reliability("45")
 def test_pixels_are_counted_after_resizing_and_once_for_each_image(checkpoint):
     # Squares of 28 pixels become squares of 56, the least that this processor makes of them.
     processor = load_processor(checkpoint, min_pixels=56 * 56, max_pixels=10**6)
@@ -225,6 +234,7 @@ def test_pixels_are_counted_after_resizing_and_once_for_each_image(checkpoint):
     assert error.message == "6272 pixels by image 2 of 3; at most 6271 are read"
 
 
+@pytest.mark.reliability("45")
 def test_images_after_the_budget_are_not_decoded(processor, monkeypatch):
     seen = []
     original = type(processor).preprocess
@@ -240,6 +250,7 @@ def test_images_after_the_budget_are_not_decoded(processor, monkeypatch):
     assert len(seen) < 10
 
 
+@pytest.mark.reliability("12")
 @pytest.mark.parametrize(
     ("question", "options", "answer", "usable"),
     [

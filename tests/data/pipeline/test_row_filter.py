@@ -117,6 +117,7 @@ def test_filtered_rows_are_not_judged_as_bad_nor_do_they_hide_bad_ones():
         list(itertools.islice(rows, 300))
 
 
+@pytest.mark.reliability("17")
 def test_an_epoch_of_filtered_rows_is_an_error_that_names_the_reasons():
     source = Shown(20, bad={2: "bad_image"})
     wanted = {"min_images": 4, "only": {"even": (None,)}}

@@ -65,6 +65,7 @@ def test_a_mapping_reads_the_same_example_from_every_kind_of_file(tmp_path, kind
     assert (source[0].images, source[0].metadata) == ((b"a",), {"kind": "comparison"})
 
 
+@pytest.mark.reliability("1")
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_mapped_column_that_no_row_has_is_an_error_at_opening(tmp_path, kind):
     rows = [{"question": "?", "answers": {"text": "A"}} for _ in range(3)]

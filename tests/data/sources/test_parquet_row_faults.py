@@ -34,6 +34,7 @@ def refusal(tmp_path, row, **options):
     return caught.value
 
 
+@pytest.mark.reliability("6", "9", "11")
 @pytest.mark.parametrize(
     ("changed", "reason", "message"),
     [
@@ -80,6 +81,7 @@ def test_a_bad_row_says_what_is_wrong(tmp_path, changed, reason, message):
     assert str(error).startswith(f"train.parquet:1 ({id}train/1): {reason}: ")
 
 
+@pytest.mark.reliability("9")
 def test_the_easyr1_layout_has_the_same_faults(tmp_path):
     rows = [
         easyr1_row(0),
@@ -99,6 +101,7 @@ def test_the_easyr1_layout_has_the_same_faults(tmp_path):
     assert reasons == ["answer_null", "empty_prompt", "missing_image", "data_source_null"]
 
 
+@pytest.mark.reliability("10")
 @pytest.mark.parametrize("answer", [float("nan"), float("inf"), ["A", "B, C"], {"text": "A"}])
 def test_an_answer_that_is_no_text_and_cannot_become_one_is_refused(tmp_path, answer):
     path = write_easyr1(tmp_path / "a.parquet", [easyr1_row(0, answer=answer)])
@@ -117,6 +120,7 @@ def utf8_table(texts):
     return {"problem": column, "answer": column, "images": images}
 
 
+@pytest.mark.reliability("14")
 def test_a_lone_surrogate_in_the_file_is_a_fault_of_its_row(tmp_path):
     texts = [b"one", b"half \xed\xa0\x80 of a pair", b"three"]
     pq.write_table(pa.table(utf8_table(texts)), tmp_path / "a.parquet")
@@ -149,6 +153,7 @@ def by_path(path):
     return verl_row(1, images=[{"bytes": None, "path": path}])
 
 
+@pytest.mark.reliability("42", "43", "44")
 @pytest.mark.parametrize(
     ("path", "message"),
     [
@@ -174,6 +179,7 @@ def test_no_path_leads_out_of_the_root_or_to_anything_but_a_file(tmp_path, root,
     assert message in error.message
 
 
+@pytest.mark.reliability("42")
 def test_an_absolute_path_below_the_root_is_refused_with_its_relative_form(tmp_path, root):
     error = refusal(tmp_path, by_path(f"{root}/deep/b.png"), image_root=root)
     assert error.reason == "unsafe_path"
@@ -182,6 +188,7 @@ def test_an_absolute_path_below_the_root_is_refused_with_its_relative_form(tmp_p
     )
 
 
+@pytest.mark.reliability("41")
 @pytest.mark.parametrize("path", ["gone.png", "a.png/b.png", "x" * 5000, "loop.png"])
 def test_a_path_to_nothing_is_a_missing_image(tmp_path, root, path):
     assert refusal(tmp_path, by_path(path), image_root=root).reason == "missing_image"

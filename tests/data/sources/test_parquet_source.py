@@ -66,6 +66,7 @@ def test_a_source_that_is_given_replaces_that_of_verl_rows(tmp_path):
     assert ParquetSource(path, source="mine")[0].source == "mine"
 
 
+@pytest.mark.reliability("40")
 @pytest.mark.parametrize(
     "images",
     [
@@ -93,6 +94,7 @@ def test_one_image_need_not_stand_in_a_list(tmp_path):
         assert ParquetSource(path)[0].images == (digit_png(3),)
 
 
+@pytest.mark.reliability("2")
 @pytest.mark.parametrize("images", [None, []])
 def test_a_row_may_have_no_images(tmp_path, images):
     row = verl_row(0, question="1 + 1?")
@@ -100,6 +102,7 @@ def test_a_row_may_have_no_images(tmp_path, images):
     assert ParquetSource(write_verl(tmp_path / "a.parquet", rows))[0].images == ()
 
 
+@pytest.mark.reliability("10")
 @pytest.mark.parametrize(
     ("answer", "text"), [(7, "7"), (2.5, "2.5"), ([2, 1, 3], "[2, 1, 3]"), (r"\boxed{B}", "B")]
 )
@@ -166,6 +169,7 @@ def test_two_data_sets_may_count_their_rows_alike(tmp_path):
     assert [source[n].id for n in (0, 1)] == ["digits/train/0", "other/train/0"]
 
 
+@pytest.mark.reliability("13")
 def test_an_id_that_stands_twice_is_an_error_that_names_both_rows(tmp_path):
     write_verl(tmp_path / "a.parquet", [verl_row(0), verl_row(1)])
     write_verl(tmp_path / "b.parquet", [verl_row(2), verl_row(1)])
@@ -174,6 +178,7 @@ def test_an_id_that_stands_twice_is_an_error_that_names_both_rows(tmp_path):
         ParquetSource(tmp_path / "*.parquet")
 
 
+@pytest.mark.reliability("1")
 def test_missing_columns_are_listed_for_both_layouts(tmp_path):
     pq.write_table(pa.table({"problem": ["?"], "answers": ["A"]}), tmp_path / "a.parquet")
     message = (
@@ -206,6 +211,7 @@ def test_a_column_of_the_wrong_type_is_an_error(tmp_path, column, value, message
         ParquetSource(tmp_path / "a.parquet")
 
 
+@pytest.mark.reliability("16")
 def test_a_shard_with_other_columns_is_an_error(tmp_path):
     write_verl(tmp_path / "a.parquet", [verl_row(0)])
     schema = VERL_TYPES.remove(VERL_TYPES.get_field_index("question_type"))
@@ -243,6 +249,7 @@ def test_shards_may_store_the_same_type_differently(tmp_path):
     assert (source[1].source, source[1].images) == ("digits", (digit_png(2), digit_png(3)))
 
 
+@pytest.mark.reliability("15")
 def test_a_truncated_file_is_an_error_that_names_it(tmp_path):
     path = write_verl(tmp_path / "a.parquet", [verl_row(n) for n in range(20)])
     path.write_bytes(path.read_bytes()[:-100])
@@ -281,6 +288,7 @@ def test_a_file_of_another_kind_is_an_error(tmp_path):
         ParquetSource(tmp_path / "a.parquet")
 
 
+@pytest.mark.reliability("17")
 def test_no_rows_are_an_error(tmp_path):
     write_verl(tmp_path / "a.parquet", [])
     with pytest.raises(ValueError, match=r"a\.parquet: expected rows; got none"):

@@ -74,6 +74,7 @@ def test_the_fingerprint_is_that_of_the_content(built, copy):
     assert TfdsSource(copy).fingerprint() != whole.fingerprint()
 
 
+@pytest.mark.reliability("19")
 @pytest.mark.parametrize("end", [0, 100, 40_000, -1])
 def test_a_shard_that_is_cut_off_is_named(copy, end):
     shard = sorted(copy.glob("*-train.*"))[1]

@@ -91,6 +91,7 @@ def flipped(content, place, bit):
     return bytes(broken)
 
 
+@pytest.mark.reliability("F7")
 def test_flipped_bits_in_any_file_never_restore_anything_but_a_whole_step(directory, wanted):
     """Orbax gives the files random names, so nothing here may depend on their order."""
     for path in files_of(directory / "30"):
@@ -152,6 +153,7 @@ def test_a_flipped_bit_in_the_record_falls_back_wherever_it_is(directory, wanted
         assert open_at(directory).restore(wanted).step == 20, place
 
 
+@pytest.mark.reliability("F7")
 @pytest.mark.parametrize("name", ["kernel", "bias", "flags", "rollout"])
 def test_one_bit_that_differs_in_one_array_is_named_and_falls_back(directory, wanted, caplog, name):
     """The array is written again, by Orbax itself: only our checksum can tell."""
@@ -173,6 +175,7 @@ def test_one_bit_that_differs_in_one_array_is_named_and_falls_back(directory, wa
     )
 
 
+@pytest.mark.reliability("F6")
 def test_truncated_and_emptied_files_fall_back_or_do_not_matter(directory, wanted):
     needed = 0
     for path in files_of(directory / "30"):
@@ -186,6 +189,7 @@ def test_truncated_and_emptied_files_fall_back_or_do_not_matter(directory, wante
     assert needed >= 9
 
 
+@pytest.mark.reliability("F9")
 @pytest.mark.parametrize(
     "gone", ["record", "arrays", "record/metadata", "arrays/d", "arrays/manifest.ocdbt"]
 )
@@ -211,6 +215,20 @@ def test_a_copy_under_another_number_is_not_that_step(directory, wanted):
     assert_is_step(open_at(directory).restore(wanted), 30)
 
 
+@pytest.mark.reliability("F3")
+@pytest.mark.parametrize("gone", ["record", "arrays", "arrays/d", "arrays/manifest.ocdbt"])
+def test_an_old_step_that_was_half_deleted_is_no_loss_and_goes(directory, wanted, gone):
+    path = directory / "10" / gone
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    # By these rules it was on its way out, and 20 goes with it.
+    with open_at(directory, config=CheckpointConfig(every=1, keep_last=2)) as checkpoints:
+        assert_is_step(checkpoints.restore(wanted), 30)
+        checkpoints.save(40, state(40), host(40), metric=0.4)
+    assert sorted(path.name for path in directory.iterdir()) == ["30", "40"]
+    assert_is_step(open_at(directory).restore(wanted), 40)
+
+
+@pytest.mark.reliability("F11")
 def test_if_every_step_is_damaged_the_run_does_not_start_over(directory, wanted):
     for step in (10, 20, 30):
         shutil.rmtree(directory / str(step) / "record")
@@ -229,6 +247,7 @@ def test_the_step_that_was_asked_for_is_not_replaced_by_another(directory, wante
     assert_is_step(open_at(directory).restore(wanted, step=10), 10)
 
 
+@pytest.mark.reliability("F8")
 def test_nothing_is_restored_from_nothing(tmp_path, wanted):
     assert open_at(tmp_path / "none").restore(wanted) is None
     assert not (tmp_path / "none").exists()
@@ -239,6 +258,7 @@ def test_nothing_is_restored_from_nothing(tmp_path, wanted):
     assert (checkpoints.steps(), checkpoints.latest_step()) == ([], None)
 
 
+@pytest.mark.reliability("F8", "F10")
 def test_empty_and_unfinished_steps_are_ignored_and_removed_by_the_next_save(directory, wanted):
     (directory / "40").mkdir()
     (directory / "50").mkdir()
@@ -298,6 +318,7 @@ def changed(tree, dtype=None, shape=None):
     return {**tree, "params": {**tree["params"], "kernel": other}}
 
 
+@pytest.mark.reliability("65")
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -86,6 +86,7 @@ def assert_is_step(restored, step):
     assert_same(restored.arrays, simple_state(step))
 
 
+@pytest.mark.reliability("F1", "F2", "F3")
 def test_whenever_it_is_killed_the_last_complete_step_is_there_bit_by_bit(program, tmp_path):
     moments = random.Random(7)
     complete = 0
@@ -118,6 +119,7 @@ def test_a_process_killed_before_its_first_step_is_complete_starts_anew(program,
     assert not (tmp_path / "1.orbax-checkpoint-tmp").exists()
 
 
+@pytest.mark.reliability("F17")
 def test_a_save_survives_any_number_of_sigterms(program, tmp_path):
     child = program.start("stop_when_asked", tmp_path)
     program.until("running")
@@ -143,6 +145,7 @@ def test_a_save_survives_any_number_of_sigterms(program, tmp_path):
     assert_is_step(restore(tmp_path), last)
 
 
+@pytest.mark.reliability("F4", "F5")
 @pytest.mark.parametrize("asynchronous", [True, False])
 @pytest.mark.parametrize(
     ("room", "cause"),
@@ -179,6 +182,7 @@ def test_a_failure_in_the_background_is_raised_by_the_next_call_and_once(program
     assert second == "done [1]"
 
 
+@pytest.mark.reliability("F15")
 def test_of_two_processes_one_has_the_directory_and_its_death_frees_it(program, tmp_path):
     child = program.start("hold", tmp_path)
     program.until("locked")

@@ -18,9 +18,8 @@ from tests.training.checkpoint.checkpoint_states import mesh
 ROOT = Path(__file__).parents[3]
 
 
-@pytest.fixture(scope="module")
-def directory(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("shared") / "checkpoints"
+def ends(directory, scenario):
+    """The exit status of each of two processes, and what it printed."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -33,23 +32,29 @@ def directory(tmp_path_factory):
     command = [sys.executable, "-m", "tests.training.checkpoint.two_hosts_program", str(port)]
     processes = [
         subprocess.Popen(
-            [*command, str(index), str(directory)],
+            [*command, str(index), str(directory), scenario],
             cwd=ROOT,
             env=environment,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
         )
         for index in range(2)
     ]
     try:
-        outputs = [process.communicate(timeout=400) for process in processes]
+        outputs = [process.communicate(timeout=400)[0] for process in processes]
     finally:
         for process in processes:
             process.kill()
-    for process, (told, errors) in zip(processes, outputs, strict=True):
-        assert process.returncode == 0, errors[-3000:]
-        assert told.splitlines()[-1] == "done"
+    return list(zip([process.returncode for process in processes], outputs, strict=True))
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("shared") / "checkpoints"
+    for status, said in ends(directory, "whole"):
+        assert status == 0, said[-3000:]
+        assert said.splitlines()[-1] == "done"
     return directory
 
 
@@ -65,6 +70,7 @@ def restore(directory, step):
     return Checkpoints(directory, CheckpointConfig(), fingerprint=None).restore(abstract, step)
 
 
+@pytest.mark.reliability("F34")
 def test_one_process_with_eight_devices_reads_what_two_with_two_each_saved(directory):
     restored = restore(directory, 2)
     expected = np.random.default_rng(2).normal(size=(8, 400)).astype(np.float32)
@@ -74,6 +80,15 @@ def test_one_process_with_eight_devices_reads_what_two_with_two_each_saved(direc
     assert restored.host == {"shared": 2}
 
 
+@pytest.mark.reliability("F12")
 def test_states_of_two_hosts_do_not_go_on_in_one(directory):
     with pytest.raises(FingerprintError, match="saved by 2 hosts, each with a state of its own"):
         restore(directory, 3)
+
+
+@pytest.mark.reliability("F34")
+def test_a_host_that_never_ends_to_restore_is_named_and_ends_both(directory):
+    for status, said in ends(directory, "stuck"):
+        assert status == 1, said[-3000:]
+        assert "host 1 did not come within 5 s (hosts.deadline)" in said
+        assert "done" not in said.splitlines()

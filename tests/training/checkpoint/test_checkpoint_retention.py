@@ -2,10 +2,13 @@
 
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
+from etils import epath
 
 from perl_jax.training.checkpoint import CheckpointConfig, CheckpointError, Checkpoints
 from perl_jax.training.checkpoint.config import steps_to_keep
+from perl_jax.training.checkpoint.files import StepFiles
 from tests.training.checkpoint.checkpoint_states import FINGERPRINT, abstract
 
 ARRAYS = {"w": jnp.arange(4.0)}
@@ -20,6 +23,7 @@ def on_disk(directory):
     return sorted(int(path.name) for path in directory.iterdir())
 
 
+@pytest.mark.reliability("60")
 @pytest.mark.parametrize("name", ["every", "keep_last", "keep_best", "keep_every"])
 @pytest.mark.parametrize("value", [0, -1, 1.5, True, "2"])
 def test_intervals_and_numbers_to_keep_are_whole_and_positive(name, value):
@@ -190,3 +194,23 @@ def test_a_protected_step_stays_as_long_as_later_saves_name_it(tmp_path):
         checkpoints.save(7, ARRAYS, {})
         checkpoints.wait()
         assert on_disk(tmp_path) == [6, 7]
+
+
+@pytest.mark.reliability("F18")
+def test_a_save_that_orbax_refuses_is_an_error_and_the_older_step_stays(tmp_path, monkeypatch):
+    save = ocp.CheckpointManager.save
+
+    def unforced(self, step, *, args, force):
+        assert force
+        return save(self, step, args=args)
+
+    # By itself Orbax takes no step before its latest one, and says so with a value alone.
+    monkeypatch.setattr(ocp.CheckpointManager, "save", unforced)
+    files = StepFiles(epath.Path(tmp_path))
+    items = ocp.args.Composite(record=ocp.args.JsonSave({"step": 5}))
+    files.save(5, items)
+    files.join(5)
+    with pytest.raises(CheckpointError, match=f"step 3: Orbax refused to save it in {tmp_path}"):
+        files.save(3, items)
+    files.close()
+    assert on_disk(tmp_path) == [5]

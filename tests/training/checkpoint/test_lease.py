@@ -52,6 +52,7 @@ def test_the_lease_names_its_owner_and_goes_with_it(directory):
         pass
 
 
+@pytest.mark.reliability("F15")
 def test_a_job_on_this_machine_that_runs_keeps_the_directory_and_is_named(directory):
     with Lease(directory, "/runs/mine"):
         with pytest.raises(LeaseError) as caught, Lease(directory, "/runs/other"):

@@ -1,21 +1,28 @@
-"""One of two processes that save and restore together: ``PORT INDEX DIRECTORY``."""
+"""One of two processes that save and restore together: ``PORT INDEX DIRECTORY SCENARIO``.
+
+In the scenario ``whole`` they do all of it; in ``stuck`` host 1 never ends to read.
+"""
 
 import os
 import shutil
 import signal
 import sys
+import time
+from functools import partialmethod
 
 import jax
 import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-PORT, INDEX, DIRECTORY = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+PORT, INDEX, DIRECTORY, SCENARIO = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
 
 
 def main() -> None:
     jax.distributed.initialize(f"127.0.0.1:{PORT}", 2, INDEX, shutdown_timeout_seconds=30)
+    from perl_jax import hosts
     from perl_jax.training.checkpoint import CheckpointConfig, Checkpoints, FingerprintError
+    from perl_jax.training.checkpoint.files import StepFiles
     from perl_jax.training.workdir import Preemption
 
     assert jax.process_count() == 2
@@ -56,6 +63,19 @@ def main() -> None:
     def open_at(directory=DIRECTORY, data="d"):
         return Checkpoints(directory, CheckpointConfig(every=1), fingerprint={"data": data})
 
+    read = StepFiles.arrays
+
+    def slowly(self, *arguments, seconds):
+        if INDEX == 1:
+            time.sleep(seconds)
+        return read(self, *arguments)
+
+    if SCENARIO == "stuck":
+        hosts.set_deadline(5.0)
+        with hosts.end_together(), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(StepFiles, "arrays", partialmethod(slowly, seconds=3600))
+            open_at().restore(abstract(arrays(0)))
+
     with open_at() as checkpoints:
         assert checkpoints.restore(abstract(arrays(0))) is None
         checkpoints.save(1, arrays(1), {"shared": 1})
@@ -66,6 +86,11 @@ def main() -> None:
         restored = checkpoints.restore(abstract(arrays(0)))
         check(restored, 3)
         assert restored.host == {"host": INDEX, "padding": "x" * 100 * INDEX}
+
+    # A host that reads slowly is waited for.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StepFiles, "arrays", partialmethod(slowly, seconds=1))
+        check(open_at().restore(abstract(arrays(0))), 3)
 
     # What only one host cannot read, none of them takes.
     for part in ("record/metadata", "arrays/manifest.ocdbt"):

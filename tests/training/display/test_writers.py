@@ -14,6 +14,7 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from perl_jax.training.display.writers import LoggingConfig, MetricsWriter, read_metrics
+from tests.full_disk import full_disk
 from tests.training.display.rows import row
 from tests.training.display.test_wandb_table import Library
 
@@ -215,6 +216,26 @@ def test_after_a_resume_tensorboard_shows_the_steps_that_count(tmp_path):
             run.write(step, {"reward/mean": 2.0})
     values = [value for _, value in sorted(scalars(tmp_path).items())]
     assert values == [1.0, 1.0, 1.0, 2.0, 2.0]
+
+
+@pytest.mark.reliability("F4")
+def test_a_disk_without_room_for_event_files_is_an_error_and_nobody_waits(tmp_path):
+    with writer(tmp_path, LoggingConfig()) as run:
+        run.write(1, {"reward/mean": 1.0})
+    metrics = {f"reward/{n}": 1.0 for n in range(500)}
+
+    def go_on():
+        with writer(tmp_path, LoggingConfig(), resume_step=1) as run, full_disk(50_000):
+            for step in range(2, 20):
+                run.write(step, metrics)
+                # It is the event file that has no room.
+                (tmp_path / "metrics.jsonl").write_text("")
+
+    with pytest.raises(OSError, match="File too large"):
+        go_on()
+    with writer(tmp_path, LoggingConfig(), resume_step=1) as run:
+        run.write(2, {"reward/mean": 2.0})
+    assert scalars(tmp_path)[2, "reward/mean"] == 2.0
 
 
 def test_longer_intervals_get_one_point_each_with_and_without_a_resume(tmp_path):
