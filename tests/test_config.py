@@ -92,7 +92,9 @@ def test_a_missing_field_is_named():
         "demo", "demo_qwen3", "own_data", "qwen2_5_vl_7b_perl", "qwen2_5_vl_3b_gpu",
         "qwen2_5_vl_3b_v5e16", "qwen2_5_vl_7b_v5e64", "qwen2_5_vl_7b_v5p16", "qwen2_5_vl_7b_v6e32",
         "qwen2_5_vl_7b_8gpu", "qwen2_5_vl_32b_v5p64", "qwen2_5_vl_72b_v5p256", "qwen3_vl_4b_v5e16",
-        "qwen3_vl_8b_v5e64", "qwen3_vl_8b_8gpu", "qwen3_vl_32b_v5p64",
+        "qwen3_vl_8b_v5e64", "qwen3_vl_8b_8gpu", "qwen3_vl_32b_v5p64", "qwen2_5_vl_7b_lora_gpu",
+        "qwen3_vl_4b_lora_gpu", "qwen3_vl_8b_lora_gpu", "qwen2_5_vl_7b_lora_v6e8",
+        "qwen3_vl_8b_lora_v6e8",
     ],
 )  # fmt: skip
 def test_the_shipped_configurations_are_valid(name):
@@ -102,7 +104,7 @@ def test_the_shipped_configurations_are_valid(name):
 
 def test_configurations_for_real_models_evaluate_within_what_a_step_holds():
     names = [name for name in shipped_configs() if name.startswith("qwen")]
-    assert len(names) == 13
+    assert len(names) == 18
     for name in names:
         config = read_config(TrainConfig, get_config(name))
         evaluation, rollout = config.evaluation, config.rollout

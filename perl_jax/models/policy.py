@@ -148,6 +148,12 @@ class PolicyConfig(Protocol):
     def image_operations(self, grid: tuple[int, int]) -> int:
         """Floating-point operations of encoding one image of this grid of patches."""
 
+    def image_attention(self, grid: tuple[int, int]) -> int:
+        """The part of `image_operations` that attention takes."""
+
+    def image_scores(self, grid: tuple[int, int]) -> int:
+        """Attention scores of encoding one image, of all blocks and heads together."""
+
     def text_operations(self, *, tokens: int, pairs: int, predicted: int) -> int:
         """Floating-point operations of reading ``tokens``.
 

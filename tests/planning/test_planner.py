@@ -21,24 +21,24 @@ def planned(config, mesh):
 
 
 def test_the_optimizer_reads_and_writes_what_it_keeps(planned):
-    memory = planned["apply"].memory
+    memory = planned["apply"].facts.memory
     moved = 2 * (memory["parameters"] + memory["optimizer"]) + memory["gradients"]
     # Beside them there are a few counters and statistics.
     assert planned["apply"].traffic == pytest.approx(moved, rel=0.01)
 
 
 def test_caches_that_grow_or_shrink_are_read_and_written(planned):
-    memory = planned["compact"].memory
+    memory = planned["compact"].facts.memory
     moved = memory["caches"] + memory["results"]
     assert planned["compact"].traffic == pytest.approx(moved, rel=0.01)
     # What stays as it is, beside the caches of responses, is not read.
-    memory = planned["resize"].memory
+    memory = planned["resize"].facts.memory
     assert memory["results"] < planned["resize"].traffic < memory["caches"] + memory["results"]
 
 
 def test_the_policy_stays_while_caches_move(planned):
     stays = {"parameters", "optimizer", "reference", "features", "caches"}
-    assert stays <= set(planned["resize"].memory)
+    assert stays <= set(planned["resize"].facts.memory)
 
 
 def test_one_device_encodes_in_several_calls(config):
@@ -56,5 +56,5 @@ def test_one_device_encodes_in_several_calls(config):
     # Eight groups of two images of 16 patches.
     assert (encode.calls, joined.calls) == (4, 1)
     # While the last call runs, there are the features of the one before.
-    assert encode.memory["features"] == encode.memory["results"]
-    assert encode.collectives == joined.collectives == []
+    assert encode.facts.memory["features"] == encode.facts.memory["results"]
+    assert encode.facts.collectives == joined.facts.collectives == []
