@@ -1,5 +1,6 @@
 """Building blocks for all families: linear maps, norms, rotation, stacked layers."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -17,8 +18,24 @@ Rotary = tuple[jax.Array, jax.Array]
 
 _initialise = jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal", in_axis=1, out_axis=0)
 
+
+def _narrow_maps_saveable(primitive: Any, *operands: Any, **parameters: Any) -> bool:
+    """Whether this is a linear map that gives no more numbers than it takes.
+
+    Results of the MLP's wide maps are most of what a layer would keep.
+    """
+    saveable = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+    if not saveable(primitive, *operands, **parameters):
+        return False
+    (_, contracted), _ = parameters["dimension_numbers"]
+    weight = operands[1].shape
+    into = math.prod(weight[axis] for axis in contracted)
+    return math.prod(weight) <= into**2
+
+
 _REMAT_POLICIES = {
     "activations": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "wide": _narrow_maps_saveable,
     "layers": jax.checkpoint_policies.nothing_saveable,
 }
 

@@ -22,8 +22,8 @@ from perl_jax.types import ImagePatches, Prompt
 Array = jax.Array | np.ndarray
 
 # What the backward pass of a layer recomputes instead of keeping: nothing, everything but the
-# results of linear maps, everything.
-Remat = Literal["none", "activations", "layers"]
+# results of linear maps, also those of maps that are wider than their inputs, everything.
+Remat = Literal["none", "activations", "wide", "layers"]
 
 
 class ImageInputs(Protocol):
