@@ -14,7 +14,7 @@ import jax
 from perl_jax.config import MeshConfig, TrainConfig
 from perl_jax.flops import count_in_jaxpr
 from perl_jax.mesh import make_mesh, num_shards
-from perl_jax.models import PolicyConfig, read_config
+from perl_jax.models import read_config
 from perl_jax.models.paths import VISION, within
 from perl_jax.planning.adapters import choose
 from perl_jax.planning.collectives import find_collectives
@@ -120,52 +120,54 @@ def make_plan(request: PlanConfig, devices: Sequence[Any]) -> Plan:
     Raises:
         ValueError: The configuration does not fit the chips.
     """
-    topology, sizes = request.topology, read_config(request.config.model.path)
-    mesh_config, notes = mesh_for(request.config, topology.devices)
-    config = _with_meshes(request.config, mesh_config)
-    alone = mesh_config.devices == 1
-    mesh = None if alone else make_mesh(*mesh_config.shape, devices=devices)
-    step = Step.of(config, sizes, request.workload)
-    config = step.fit_ladders(config, sizes, request.workload)
-    model = sharded_model(config.model, sizes, mesh, devices[0], config.learner.lora)
-    rehearsal = Rehearsal(config, model, mesh, devices[0], step, request.workload)
+    topology, shares = request.topology, request.assumptions
+    rehearsal, notes = _rehearsal(request, devices)
+    config, model, step = rehearsal.config, rehearsal.model, rehearsal.step
+    assert config.mesh is not None
     recorder = rehearsal.largest()
-    request = replace(request, config=config)
-    compiler = _Compiler(request, recorder, mesh_config, sizes)
+    compiler = _Compiler(replace(request, config=config), recorder, config.mesh)
     known = {one.name: one for one in request.facts}
-    facts = [
-        known.get(name) or compiler.facts(name) for name in recorder.calls if request.wants(name)
-    ]
     simulation = simulate(rehearsal, recorder)
-    timing = Timing(config, topology, request.assumptions, sizes, step)
+    timing = Timing(config, topology, shares, model.config, step)
     programs = [
         timing.program(
-            one, simulation.calls.get(one.name, ()), simulation.unfiltered.get(one.name, ())
+            known.get(name) or compiler.facts(name),
+            simulation.calls.get(name, ()),
+            simulation.unfiltered.get(name, ()),
         )
-        for one in facts
+        for name in recorder.calls
+        if request.wants(name)
     ]
-    usable = int(topology.chip.memory * (1 - request.assumptions.reserve))
+    usable = int(topology.chip.memory * (1 - shares.reserve))
     if config.learner.lora is not None and not request.programs:
-        used = max(one.total for one in programs if one.name in OF_ROLLOUTS)
-        calls, shares = simulation.calls, request.assumptions
-        choice = choose(config, model, topology, shares, calls, usable - used)
-        notes = [*notes, choice.line()]
+        free = usable - max(one.total for one in programs if one.name in OF_ROLLOUTS)
+        notes.append(choose(config, model, topology, shares, simulation.calls, free).line())
     return Plan(
         command=request.command,
         model=_name(config.model.path),
         topology=topology,
-        mesh=vars(mesh_config),
+        mesh=vars(config.mesh),
         step=_in_words(config, step, request.workload, simulation),
-        assumptions=request.assumptions.lines(),
+        assumptions=shares.lines(),
         programs=programs,
         usable=usable,
         notes=[*notes, request.compiler or _compiler(topology)],
         draws=step.draws,
         filtering=_filtering(config, step, programs),
-        rates=None
-        if request.programs
-        else _rates(topology, programs, simulation, num_shards(mesh)),
+        rates=_rates(topology, programs, simulation, num_shards(rehearsal.mesh)),
     )
+
+
+def _rehearsal(request: PlanConfig, devices: Sequence[Any]) -> tuple[Rehearsal, list[str]]:
+    """The run on its chips, and notes on how it was fitted to them."""
+    sizes, workload = read_config(request.config.model.path), request.workload
+    mesh_config, notes = mesh_for(request.config, request.topology.devices)
+    config = _with_meshes(request.config, mesh_config)
+    mesh = None if mesh_config.devices == 1 else make_mesh(*mesh_config.shape, devices=devices)
+    step = Step.of(config, sizes, workload)
+    config = step.fit_ladders(config, sizes, workload)
+    model = sharded_model(config.model, sizes, mesh, devices[0], config.learner.lora)
+    return Rehearsal(config, model, mesh, devices[0], step, workload), notes
 
 
 def _rates(
@@ -209,10 +211,8 @@ def _name(path: str) -> str:
 class _Compiler:
     """Compiles recorded calls, each one once."""
 
-    def __init__(
-        self, request: PlanConfig, recorder: Recorder, mesh: MeshConfig, sizes: PolicyConfig
-    ) -> None:
-        self.request, self.recorder, self.mesh, self.sizes = request, recorder, mesh, sizes
+    def __init__(self, request: PlanConfig, recorder: Recorder, mesh: MeshConfig) -> None:
+        self.request, self.recorder, self.mesh = request, recorder, mesh
         self._facts: dict[str, Facts] = {}
         # The layout of each program's results on the devices; None before the program is compiled,
         # or if the compiler refuses it.
