@@ -6,8 +6,9 @@ r"""Low-rank adapters of Qwen3-VL-8B on 8 chips of TPU v6e (32 GB each), on one'
 
 It evaluates on the held-out rows. Without such rows, give ``--config.data.held_out=None``.
 
-What it needs and about how long a step takes: docs/plans/8b_lora_v6e8.txt. It has not been run:
-neither run time nor score is known.
+``perl-jax plan --config=configs/qwen3_vl_8b_lora_v6e8.py --topology=v6e:2x4``
+says what it needs and about how long a step takes. It has not been run: neither run time nor score
+is known.
 """
 
 from ml_collections import ConfigDict
