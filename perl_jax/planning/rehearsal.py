@@ -53,8 +53,8 @@ class Call:
         arguments: Its positional arguments, including static ones.
         size: Bytes of arguments and results on all devices together.
         count: The number of times a step calls the program, in any shapes.
-        beside: What else is kept on the devices while the program runs, by kind of memory: for each
-            kind, the maximum over all calls.
+        beside: What is kept on the devices while the program runs, by kind of memory: of the kinds
+            of its arguments, as this call finds it; of others, the maximum over all calls.
     """
 
     name: str
@@ -117,8 +117,13 @@ class Recorder:
         if known is call:
             self.results[name] = results
         known.count += 1
+        given = {self.kind(leaf) for leaf in jax.tree.leaves(arguments)}
         for kind, tree in self.kept.items():
-            known.beside[kind] = max(known.beside.get(kind, tree), tree, key=size_of)
+            # What a program is given and what it makes are those of one call.
+            if kind not in given:
+                known.beside[kind] = max(known.beside.get(kind, tree), tree, key=size_of)
+            elif known is call:
+                known.beside[kind] = tree
         return results
 
     def results_of(self, name: str, function: Any, arguments: tuple[Any, ...]) -> Any:

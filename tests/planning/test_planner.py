@@ -58,3 +58,15 @@ def test_one_device_encodes_in_several_calls(config):
     # While the last call runs, there are the features of the one before.
     assert encode.facts.memory["features"] == encode.facts.memory["results"]
     assert encode.facts.collectives == joined.facts.collectives == []
+
+
+def test_a_cache_that_grows_exists_beside_the_new_one_and_not_beside_the_largest(planned):
+    memory = planned["resize"].facts.memory
+    # Prompts of 40 tokens, and 6 slots that become 12.
+    assert memory["results"] == pytest.approx(2 * (memory["caches"] - prefix(planned)), rel=0.02)
+
+
+def prefix(planned):
+    """Bytes of the prompts' caches: whole caches have 12 slots for responses."""
+    whole = planned["compact"].facts.memory["caches"]
+    return whole - planned["resize"].facts.memory["results"]
