@@ -243,15 +243,11 @@ def make_rollout_copy(config: TrainConfig, model: Policy, mesh: Mesh | None) -> 
         ValueError: Rollouts have a mesh and the update has none.
     """
     wanted, merge = config.rollout.mesh, config.rollout.merge_adapters
-    apart = wanted is not None and wanted != config.mesh
-    if not apart and not merge:
-        return None
-    of_rollouts = mesh
-    if apart:
+    if wanted is not None and wanted != config.mesh:
         if mesh is None:
             raise ValueError("rollout.mesh: expected one of the update too; got mesh of one device")
-        of_rollouts = rearranged(mesh, *wanted.shape)
-    return RolloutCopy(model, mesh, of_rollouts, merge=merge is not False)
+        return RolloutCopy(model, mesh, rearranged(mesh, *wanted.shape), merge=merge is not False)
+    return RolloutCopy(model, mesh, mesh) if merge else None
 
 
 def make_evaluator(

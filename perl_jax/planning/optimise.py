@@ -101,7 +101,7 @@ def plan_fastest(request: PlanConfig, devices: Sequence[Any]) -> Plan:
     """
     plan = make_plan(request, devices)
     best, config, flags = plan, request.config, tuple[str, ...]()
-    tried, seen, found = list[str](), {()}, True
+    tried, seen, found = list[str](), {flags}, True
     while found:
         found = False
         for candidate, anew in candidates(config, plan.topology.devices):

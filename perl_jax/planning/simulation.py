@@ -134,13 +134,12 @@ def simulate(rehearsal: Rehearsal, recorded: Recorder) -> Simulation:
     kept = lengths[: draws.kept]
     batch = make_batch(config, groups[: draws.kept], step, kept)
     learner.reinforce(state, batch)
-    calls = logger.log
-    unfiltered = calls
+    unfiltered: Log = logger.log
     if draws.drawn > draws.wanted:
         unfiltered = _without_filter(rehearsal, recorded, lengths[: draws.wanted])
     rollouts = int(np.prod(kept.shape))
     return Simulation(
-        calls=calls,
+        calls=logger.log,
         unfiltered=unfiltered,
         of_rollouts=once.forward(),
         of_update=learner.operations(batch),
