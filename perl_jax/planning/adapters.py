@@ -78,33 +78,51 @@ def choose(
     tensor = 1 if parts is None else parts.tensor
     itemsize = jnp.dtype(config.model.compute_dtype).itemsize
 
-    weights = adapters = product = results = 0
-    for linear in adapted_maps(model).values():
-        shape, rank = linear.weight.get_value().shape, linear.lora_A.get_value().shape[-2]
-        *layers, out, into = shape
-        count = math.prod(layers)
-        weights += count * out * into
-        adapters += count * rank * (out + into)
-        product += 2 * count * rank * out * into
-        results += count * (out + rank)
+    of = _Numbers.of(model)
     tokens = steps = 0.0
     for one in (*calls.get("decode", ()), *calls.get("prefill", ())):
         if one.work is not None:
             tokens += one.work.tokens
             steps += max(1, one.work.steps)
     # Beside: adapters, which are float32, are read once a step; results are written and added.
-    moved = steps * adapters * 4 + tokens * 4 * results * itemsize
-    beside = tokens * 2 * adapters / tensor / rate + moved / tensor / bandwidth
+    moved = steps * of.adapters * 4 + tokens * 4 * of.results * itemsize
+    beside = tokens * 2 * of.adapters / tensor / rate + moved / tensor / bandwidth
     # Merged: each chip computes and writes its part, and reads the weights and the product.
     chips = topology.devices
-    merged = product / chips / rate + weights / chips * (itemsize + 3 * 4) / bandwidth
-    whole = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model))) * itemsize
+    merged = of.product / chips / rate + of.weights / chips * (itemsize + 3 * 4) / bandwidth
     copy = 0
     if not copied:
-        split = 1 if mesh is None else mesh.fsdp * mesh.tensor
-        copy = whole // split
+        whole = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model))) * itemsize
+        copy = whole // (1 if mesh is None else mesh.fsdp * mesh.tensor)
         merged += 2 * copy / bandwidth
-    room = free
-    if config.rollout.merge_adapters and not copied:
-        room += copy
-    return AdapterChoice(merged, beside, copy, room)
+    made = config.rollout.merge_adapters and not copied
+    return AdapterChoice(merged, beside, copy, free + copy if made else free)
+
+
+@dataclass(frozen=True)
+class _Numbers:
+    """Sums over all maps that have adapters.
+
+    Attributes:
+        weights: Numbers in their weights.
+        adapters: Numbers in their adapters.
+        product: Operations of multiplying the adapters' matrices.
+        results: Results for a token, of the maps and of the lower half of the adapters.
+    """
+
+    weights: int
+    adapters: int
+    product: int
+    results: int
+
+    @classmethod
+    def of(cls, model: Policy) -> "_Numbers":
+        weights = adapters = product = results = 0
+        for linear in adapted_maps(model).values():
+            *layers, out, into = linear.weight.get_value().shape
+            count, rank = math.prod(layers), linear.lora_A.get_value().shape[-2]
+            weights += count * out * into
+            adapters += count * rank * (out + into)
+            product += 2 * count * rank * out * into
+            results += count * (out + rank)
+        return cls(weights, adapters, product, results)

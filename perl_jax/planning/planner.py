@@ -322,8 +322,10 @@ def _filtering(config: TrainConfig, step: Step, programs: Sequence[ProgramPlan])
         drawn = sum(one.seconds_of_step for one in of_rollouts)
         unfiltered = sum(one.seconds_unfiltered for one in of_rollouts)
         which = "Rollouts" if len(of_rollouts) > 1 else of_rollouts[0].name
+        rest = sum(one.seconds_of_step for one in programs if one not in of_rollouts)
+        whole = f", and the whole step {unfiltered + rest:.3g} s" if rest else ""
         lines.append(
-            f"{which}: {drawn:.3g} s a step; {unfiltered:.3g} s if every group informed. Groups "
-            "drawn ahead count whole."
+            f"{which}: {drawn:.3g} s a step; {unfiltered:.3g} s if every group informed{whole}. "
+            "Groups drawn ahead count whole."
         )
     return lines
