@@ -52,11 +52,11 @@ class Collective:
     where: str = ""
     ahead: bool = False
 
-    def shrunk(self, lengths: Mapping[int, float]) -> "Collective":
-        """It with axes of these lengths cut to a share."""
+    def scaled(self, lengths: Mapping[int, float], times: float = 1.0) -> "Collective":
+        """It with axes of these lengths cut to a share, and so many times the bytes."""
         _, sizes = next(iter(_ARRAY.findall(self.shape)), ("", ""))
         share = math.prod(lengths.get(int(size), 1.0) for size in sizes.split(",") if size)
-        return replace(self, bytes=round(self.bytes * share))
+        return replace(self, bytes=round(self.bytes * share * times))
 
     @property
     def received(self) -> float:

@@ -77,7 +77,7 @@ class Timing:
         )
 
     def _cost(self, facts: Facts, call: LoggedCall) -> _Cost:
-        flops, traffic, lengths = facts.flops, Traffic(), dict[int, float]()
+        flops, traffic, times, lengths = facts.flops, Traffic(), 1.0, dict[int, float]()
         if facts.work is None or call.work is None:
             share = call.size / facts.size if facts.size else 1.0
             flops *= share
@@ -96,10 +96,12 @@ class Timing:
                 tensor=self._mesh(facts.name).tensor,
                 itemsize=jnp.dtype(self.config.model.compute_dtype).itemsize,
             )
+            if facts.work.steps:
+                times = call.work.steps / facts.work.steps
             # Tokens are an axis of activations in a learner's programs.
             if facts.name not in OF_ROLLOUTS and facts.work.tokens:
                 lengths[round(facts.work.tokens)] = call.work.tokens / facts.work.tokens
-        collectives = [one.shrunk(lengths) for one in facts.collectives]
+        collectives = [one.scaled(lengths, times) for one in facts.collectives]
         seconds = seconds_of_call(
             self.topology,
             self.assumptions,

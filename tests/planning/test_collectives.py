@@ -126,7 +126,8 @@ ENTRY %main (x: f32[16]) -> f32[64] {
 
 def test_a_collective_shrinks_with_the_axes_that_do():
     one = Collective("all-reduce", "bf16[2,1000,64]{2,1,0:T(8,128)}", 256000, 4)
-    assert one.shrunk({1000: 0.5, 8: 0.1}).bytes == 128000
-    assert one.shrunk({}) == one
+    assert one.scaled({1000: 0.5, 8: 0.1}).bytes == 128000
+    assert one.scaled({}) == one
+    assert one.scaled({}, 3).bytes == 3 * 256000
     several = Collective("all-reduce", "(f32[1000]{0}, f32[4]{0})", 4016, 4)
-    assert several.shrunk({1000: 0.5}).bytes == 2008
+    assert several.scaled({1000: 0.5}).bytes == 2008

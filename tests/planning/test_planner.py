@@ -5,6 +5,8 @@ from dataclasses import replace
 import jax
 import pytest
 
+from perl_jax.planning import planner
+from perl_jax.planning.optimise import plan_fastest
 from perl_jax.planning.planner import PlanConfig, make_plan
 from perl_jax.planning.roofline import Assumptions
 from perl_jax.planning.topology import parse_topology
@@ -70,3 +72,31 @@ def prefix(planned):
     """Bytes of the prompts' caches: whole caches have 12 slots for responses."""
     whole = planned["compact"].facts.memory["caches"]
     return whole - planned["resize"].facts.memory["results"]
+
+
+def test_what_compiling_told_is_not_compiled_again(config, mesh, planned, monkeypatch):
+    def compiled(self, name):
+        raise AssertionError(f"{name} was compiled")
+
+    monkeypatch.setattr(planner._Compiler, "facts", compiled)
+    facts = tuple(one.facts for one in planned.values())
+    shares = Assumptions(memory=0.4)
+    request = PlanConfig(
+        config, parse_topology("cpu:8"), WORKLOAD, shares, programs=tuple(planned), facts=facts
+    )
+    for one in make_plan(request, list(mesh.devices.flat)).programs:
+        before = planned[one.name]
+        assert (one.facts, one.calls, one.traffic) == (before.facts, before.calls, before.traffic)
+        assert one.seconds.alone == pytest.approx(2 * before.seconds.alone)
+
+
+def test_a_faster_chunk_is_found_without_compiling_and_fewer_rows_by_compiling(config, mesh):
+    longest = replace(WORKLOAD, response_tokens=8, response_variation=0.0)
+    request = PlanConfig(
+        config, parse_topology("cpu:8"), longest, Assumptions(), tries=1, programs=("decode",)
+    )
+    found = plan_fastest(request, list(mesh.devices.flat))
+    # The host is waited for once a wave instead of twice.
+    assert "--config.rollout.sampler.chunk=8" in found.advice[0]
+    assert len(found.advice) == 2
+    assert found.advice[1].startswith("Tried: ")

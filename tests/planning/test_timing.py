@@ -71,6 +71,15 @@ def test_the_host_is_waited_for_between_chunks_of_decoding_only(timing):
     assert timing.program(facts("update", WHOLE), [], []).seconds.host == 0
 
 
+def test_a_longer_chunk_sends_as_much_in_each_step(timing):
+    decode = Work(tokens=16, pairs=160, predicted=16, passes=4, steps=4)
+    longer = replace(decode, tokens=32, pairs=320, predicted=32, passes=8, steps=8)
+    program = facts("decode", decode, [WEIGHTS])
+    found = timing.program(program, [LoggedCall(10**9, longer)], [])
+    assert found.received == 2 * WEIGHTS.received
+    assert found.flops == pytest.approx(2 * 8e12)
+
+
 def test_a_program_that_no_step_calls_costs_nothing(timing):
     found = timing.program(facts("copy", None), [], [])
     assert (found.calls, found.seconds_of_step) == (0, 0)
