@@ -122,26 +122,18 @@ def make_plan(request: PlanConfig, devices: Sequence[Any]) -> Plan:
     """
     topology, shares = request.topology, request.assumptions
     rehearsal, notes = _rehearsal(request, devices)
-    config, model, step = rehearsal.config, rehearsal.model, rehearsal.step
+    config, step = rehearsal.config, rehearsal.step
     assert config.mesh is not None
     recorder = rehearsal.largest()
-    compiler = _Compiler(replace(request, config=config), recorder, config.mesh)
-    known = {one.name: one for one in request.facts}
     simulation = simulate(rehearsal, recorder)
-    timing = Timing(config, topology, shares, model.config, step)
-    programs = [
-        timing.program(
-            known.get(name) or compiler.facts(name),
-            simulation.calls.get(name, ()),
-            simulation.unfiltered.get(name, ()),
-        )
-        for name in recorder.calls
-        if request.wants(name)
-    ]
+    programs = _programs(request, rehearsal, recorder, simulation)
+    if request.compiler:
+        notes += _changed(request.facts, recorder)
     usable = int(topology.chip.memory * (1 - shares.reserve))
     if config.learner.lora is not None and not request.programs:
         free = usable - max(one.total for one in programs if one.name in OF_ROLLOUTS)
-        notes.append(choose(config, model, topology, shares, simulation.calls, free).line())
+        choice = choose(config, rehearsal.model, topology, shares, simulation.calls, free)
+        notes.append(choice.line())
     return Plan(
         command=request.command,
         model=_name(config.model.path),
@@ -156,6 +148,35 @@ def make_plan(request: PlanConfig, devices: Sequence[Any]) -> Plan:
         filtering=_filtering(config, step, programs),
         rates=_rates(topology, programs, simulation, num_shards(rehearsal.mesh)),
     )
+
+
+def _programs(
+    request: PlanConfig, rehearsal: Rehearsal, recorder: Recorder, simulation: Simulation
+) -> list[ProgramPlan]:
+    """The plans of the programs, which are compiled unless that is known."""
+    config = rehearsal.config
+    compiler = _Compiler(replace(request, config=config), recorder, config.mesh or MeshConfig())
+    known = {one.name: one for one in request.facts}
+    sizes, step = rehearsal.model.config, rehearsal.step
+    timing = Timing(config, request.topology, request.assumptions, sizes, step)
+    return [
+        timing.program(
+            known.get(name) or compiler.facts(name),
+            simulation.calls.get(name, ()),
+            simulation.unfiltered.get(name, ()),
+        )
+        for name in recorder.calls
+        if request.wants(name)
+    ]
+
+
+def _changed(known: Sequence[Facts], recorder: Recorder) -> list[str]:
+    """A note on the programs that a run now calls in other shapes than those compiled."""
+    sizes = {name: call.size for name, call in recorder.calls.items()}
+    other = [facts.name for facts in known if sizes.get(facts.name) != facts.size]
+    if not other:
+        return []
+    return [f"Compiled in other shapes than those that the run has now: {', '.join(other)}."]
 
 
 def _rehearsal(request: PlanConfig, devices: Sequence[Any]) -> tuple[Rehearsal, list[str]]:

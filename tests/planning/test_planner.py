@@ -90,6 +90,20 @@ def test_what_compiling_told_is_not_compiled_again(config, mesh, planned, monkey
         assert one.seconds.alone == pytest.approx(2 * before.seconds.alone)
 
 
+def test_a_plan_that_is_made_again_names_what_was_compiled_in_other_shapes(config, mesh, planned):
+    facts = tuple(one.facts for one in planned.values())
+    request = PlanConfig(
+        config, parse_topology("cpu:8"), WORKLOAD, Assumptions(), programs=tuple(planned),
+        facts=facts, compiler="Compiled before.",
+    )  # fmt: skip
+    devices = list(mesh.devices.flat)
+    assert make_plan(request, devices).notes == ["Compiled before."]
+    changed = replace(facts[0], size=facts[0].size + 1)
+    notes = make_plan(replace(request, facts=(changed, *facts[1:])), devices).notes
+    said = "Compiled in other shapes than those that the run has now: "
+    assert notes == [f"{said}{changed.name}.", "Compiled before."]
+
+
 def test_a_faster_chunk_is_found_without_compiling_and_fewer_rows_by_compiling(config, mesh):
     longest = replace(WORKLOAD, response_tokens=8, response_variation=0.0)
     request = PlanConfig(
