@@ -12,6 +12,7 @@ from itertools import chain
 import numpy as np
 
 from perl_jax.mesh import BatchSharding
+from perl_jax.planning.workload import log_normal as drawn_lengths
 from perl_jax.types import Group, Prompt, Responses
 from perl_jax.update.assignment import assign_groups, cut, tokens_of
 from perl_jax.update.packing import PackingConfig, Sizes
@@ -24,10 +25,7 @@ LAYOUTS = ((8, 2), (16, 2), (32, 2), (64, 1))
 
 def log_normal(mean: float, variation: float) -> np.ndarray:
     """Lengths ``[GROUPS, ORDERS, ROLLOUTS]`` of this mean and coefficient of variation."""
-    sigma = np.sqrt(np.log1p(variation**2))
-    rng = np.random.default_rng(0)
-    drawn = rng.lognormal(np.log(mean) - sigma**2 / 2, sigma, (GROUPS, ORDERS, ROLLOUTS))
-    return np.clip(np.ceil(drawn), 1, LONGEST).astype(np.int32)
+    return drawn_lengths(mean, variation, LONGEST, (GROUPS, ORDERS, ROLLOUTS))
 
 
 def packed(lengths: np.ndarray, shards: int, at_once: int) -> list[Sizes]:

@@ -115,6 +115,11 @@ class TrainConfig(RunConfig):
                 "rollout.num_rollouts: expected a group of at least 2 rollouts, as advantages "
                 "compare them; got 1 of 1 order"
             )
+        if self.rollout.merge_adapters is not None and self.learner.lora is None:
+            raise ValueError(
+                f"rollout.merge_adapters: expected None without learner.lora; "
+                f"got {self.rollout.merge_adapters}"
+            )
         for section, ladder, name in (
             ("learner.packing", "response_lengths", "rollout.max_new_tokens"),
             ("learner.packing", "prompt_lengths", "data.max_prompt_tokens"),

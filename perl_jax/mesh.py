@@ -352,6 +352,14 @@ def split_first_axis(x: jax.Array, mesh: Mesh | None) -> jax.Array:
     return jax.lax.with_sharding_constraint(x, fit_sharding(x.shape, spec, mesh))
 
 
+def split_two_axes(x: jax.Array, mesh: Mesh | None) -> jax.Array:
+    """As `split_first_axis`, with the second axis split over the mesh's tensor axis."""
+    if mesh is None:
+        return x
+    spec = PartitionSpec(SHARD_AXES, "tensor", *[None] * (x.ndim - 2))
+    return jax.lax.with_sharding_constraint(x, fit_sharding(x.shape, spec, mesh))
+
+
 def take_within_shards(x: jax.Array, rows: jax.Array, mesh: Mesh | None) -> jax.Array:
     """Rows ``[O, ...]`` of an array ``[P, ...]`` by their numbers, int ``[O]``, within a shard.
 

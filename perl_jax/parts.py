@@ -1,7 +1,7 @@
 """The parts of a run, opened from its configuration, and the run's identity."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from perl_jax.data.pipeline.pipeline import Pipeline
 from perl_jax.data.pipeline.preparer import Preparer
 from perl_jax.data.pipeline.rows import Filtered, RowReader
 from perl_jax.data.sources.source import Source
-from perl_jax.data.survey import Rows, survey
+from perl_jax.data.survey import Rows, SurveyedRow, survey
 from perl_jax.evaluation.evaluate import evaluate
 from perl_jax.evaluation.results import Evaluation
 from perl_jax.experience.rollout_copy import RolloutCopy
@@ -99,9 +99,35 @@ def fit_ladders(config: Run, rows: Rows) -> Run:
     They depend on the configuration, the rows and the number of shards only, so a run that resumes
     has the same ones.
     """
-    shards = 1 if config.mesh is None else config.mesh.data * config.mesh.fsdp
     settings = rows.prepare.processor.image_settings
-    unit, steps = settings.merge_size**2, config.steps
+    return fit_ladders_to(
+        config,
+        rows.surveyed,
+        rows.surveyed_held_out,
+        unit=settings.merge_size**2,
+        most_patches=settings.most_patches,
+    )
+
+
+def fit_ladders_to(
+    config: Run,
+    surveyed: Sequence[SurveyedRow],
+    held_out: Sequence[SurveyedRow],
+    *,
+    unit: int,
+    most_patches: int,
+) -> Run:
+    """As `fit_ladders`, for rows that were looked at.
+
+    Args:
+        config: The configuration.
+        surveyed: Some of the rows to train on.
+        held_out: Some of the rows to evaluate on.
+        unit: Patches that become one token of a prompt.
+        most_patches: The most patches of one image.
+    """
+    shards = 1 if config.mesh is None else config.mesh.data * config.mesh.fsdp
+    steps = config.steps
     groups, longest, permuted = 0, 0, 0.0
     if isinstance(config, TrainConfig):
         groups, longest = config.rollout.groups, config.rollout.max_new_tokens
@@ -110,11 +136,11 @@ def fit_ladders(config: Run, rows: Rows) -> Run:
     elif isinstance(config, WarmstartConfig):
         longest = config.max_response_tokens
     demand = Demand(
-        rows=rows.surveyed,
-        held_out=rows.surveyed_held_out,
+        rows=surveyed,
+        held_out=held_out,
         prompt=config.data.max_prompt_tokens,
         unit=unit,
-        patches=min(settings.most_patches, config.data.max_prompt_tokens * unit),
+        patches=min(most_patches, config.data.max_prompt_tokens * unit),
         groups=-(-groups // shards),
         evaluated=-(-min(config.evaluation.batch, config.evaluation.examples) // shards),
         micro_groups=-(-config.learner.packing.micro_groups // shards),
@@ -209,17 +235,19 @@ def make_rewarder(config: TrainConfig, parts: Parts) -> Rewarder:
 
 
 def make_rollout_copy(config: TrainConfig, model: Policy, mesh: Mesh | None) -> RolloutCopy | None:
-    """The policy's copy on the mesh of rollouts; None: rollouts use the update's mesh.
+    """The copy of the policy that rollouts read; None: they read the policy itself.
+
+    There is one on a mesh of the rollouts' own, or with merged adapters.
 
     Raises:
         ValueError: Rollouts have a mesh and the update has none.
     """
-    wanted = config.rollout.mesh
-    if wanted is None or wanted == config.mesh:
-        return None
-    if mesh is None:
-        raise ValueError("rollout.mesh: expected one of the update too; got mesh of one device")
-    return RolloutCopy(model, mesh, rearranged(mesh, *wanted.shape))
+    wanted, merge = config.rollout.mesh, config.rollout.merge_adapters
+    if wanted is not None and wanted != config.mesh:
+        if mesh is None:
+            raise ValueError("rollout.mesh: expected one of the update too; got mesh of one device")
+        return RolloutCopy(model, mesh, rearranged(mesh, *wanted.shape), merge=merge is not False)
+    return RolloutCopy(model, mesh, mesh) if merge else None
 
 
 def make_evaluator(

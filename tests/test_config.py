@@ -55,7 +55,7 @@ def test_lists_become_tuples_and_whole_numbers_floats():
         ({"optimizer": {"name": "adam"}}, "config.optimizer.name: expected one of adamw"),
         ({"permutation": {"schedule": {"kind": "linaer"}}}, "config.permutation.schedule.kind"),
         ({"permutation": {"rules": {"x": {"movable": "al"}}}}, "config.permutation.rules.x"),
-        ({"learner": {"remat": "layer"}}, "expected one of none, activations, layers"),
+        ({"learner": {"remat": "layer"}}, "expected one of none, activations, wide, layers"),
         ({"reward": {"weights": {"acc": 1.0}}}, "config.reward.weights: expected some of accuracy"),
         ({"data": {"train": {}}}, "config.data.train.source: expected exactly one of digits"),
         ({"model": {}}, "config.model.path: expected a model directory or a hub id"),
@@ -93,7 +93,9 @@ def test_a_missing_field_is_named():
         "demo", "demo_qwen3", "own_data", "qwen2_5_vl_7b_perl", "qwen2_5_vl_3b_gpu",
         "qwen2_5_vl_3b_v5e16", "qwen2_5_vl_7b_v5e64", "qwen2_5_vl_7b_v5p16", "qwen2_5_vl_7b_v6e32",
         "qwen2_5_vl_7b_8gpu", "qwen2_5_vl_32b_v5p64", "qwen2_5_vl_72b_v5p256", "qwen3_vl_4b_v5e16",
-        "qwen3_vl_8b_v5e64", "qwen3_vl_8b_8gpu", "qwen3_vl_32b_v5p64",
+        "qwen3_vl_8b_v5e64", "qwen3_vl_8b_8gpu", "qwen3_vl_32b_v5p64", "qwen2_5_vl_7b_lora_gpu",
+        "qwen3_vl_4b_lora_gpu", "qwen3_vl_8b_lora_gpu", "qwen2_5_vl_7b_lora_v6e8",
+        "qwen3_vl_8b_lora_v6e8",
     ],
 )  # fmt: skip
 def test_the_shipped_configurations_are_valid(name):
@@ -103,7 +105,7 @@ def test_the_shipped_configurations_are_valid(name):
 
 def test_configurations_for_real_models_evaluate_within_what_a_step_holds():
     names = [name for name in shipped_configs() if re.search(r"_\d+b_", name)]
-    assert len(names) == 13
+    assert len(names) == 18
     for name in names:
         config = read_config(TrainConfig, get_config(name))
         evaluation, rollout = config.evaluation, config.rollout

@@ -43,6 +43,7 @@ TOGETHER = {
     "objective.kl_target": {"objective.kl_coefficient": "0.1"},
     "objective.surrogate": {"objective.dual_clip": "None"},
     "fresh": {"model.path": "''"},
+    "rollout.merge_adapters": {"learner.lora.rank": "4"},
     "reward.functions": {"reward.weights": "{'mine': 1.0}"},
 }
 # Texts that are not free: an address, and what must hold {question}.

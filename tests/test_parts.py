@@ -9,8 +9,17 @@ import pytest
 from perl_jax import parts
 from perl_jax.config import TrainConfig, WarmstartConfig
 from perl_jax.experience.config import RolloutConfig
-from perl_jax.mesh import MeshConfig
-from perl_jax.parts import fit_ladders, identify, make_learner, make_rewarder, open_rows
+from perl_jax.mesh import MeshConfig, make_mesh
+from perl_jax.models.lora import LoraConfig, adapted_maps, with_adapters
+from perl_jax.models.opening import load_policy
+from perl_jax.parts import (
+    fit_ladders,
+    identify,
+    make_learner,
+    make_rewarder,
+    make_rollout_copy,
+    open_rows,
+)
 from perl_jax.rewards import RewardConfig
 from perl_jax.settings import plain, read_config
 from perl_jax.training.checkpoint import FingerprintError
@@ -158,3 +167,39 @@ def test_a_schedule_counts_every_update_of_every_epoch(monkeypatch):
     learner = {"updates_per_batch": 3, "epochs_per_batch": 4}
     given = config(steps=5, learner=learner, rollout={"max_new_tokens": 48})
     assert make_learner(given, None, None, None)["total_updates"] == 5 * 3 * 4
+
+
+def test_rollouts_read_the_policy_itself_unless_their_adapters_are_to_be_merged():
+    adapted = with_adapters(load_policy(config().model, None), LoraConfig(rank=2), seed=0)
+
+    def copied(**rollout):
+        given = config(learner={"lora": {"rank": 2}}, rollout=rollout)
+        copy = make_rollout_copy(given, adapted, None)
+        return None if copy is None else copy(adapted)
+
+    assert copied() is None
+    assert copied(merge_adapters=False) is None
+    assert not adapted_maps(copied(merge_adapters=True))
+    with pytest.raises(ValueError, match="mesh: expected one of the update too"):
+        copied(mesh={"data": 2})
+
+
+def test_on_a_mesh_of_the_rollouts_own_adapters_are_merged_unless_they_are_to_stay():
+    mesh = make_mesh(1, 8, 1)
+    loaded = load_policy(config().model, mesh)
+    adapted = with_adapters(loaded, LoraConfig(rank=2), seed=0)
+
+    def copied(**rollout):
+        rollout = {"mesh": {"data": 8}, **rollout}
+        given = config(mesh={"fsdp": 8}, learner={"lora": {"rank": 2}}, rollout=rollout)
+        return make_rollout_copy(given, adapted, mesh)(adapted)
+
+    assert not adapted_maps(copied())
+    beside = adapted_maps(copied(merge_adapters=False))
+    assert beside.keys() == adapted_maps(adapted).keys()
+    assert {one.lora_A.get_value().dtype.name for one in beside.values()} == {"float32"}
+
+
+def test_adapters_are_merged_only_where_there_are_some():
+    with pytest.raises(ValueError, match=r"merge_adapters: expected None without learner\.lora"):
+        config(rollout={"merge_adapters": True})

@@ -12,8 +12,16 @@ SMALL = ("--images=2", "--pixels=784", "--text_tokens=60", "--programs=prefill")
 
 
 def plan(*arguments):
+    return command("--config=configs/demo.py", *arguments)
+
+
+def plan_again(file, *arguments):
+    return command(f"--again={file}", *arguments)
+
+
+def command(*arguments):
     return subprocess.run(
-        [sys.executable, "-m", "perl_jax.plan", "--config=configs/demo.py", *arguments],
+        [sys.executable, "-m", "perl_jax.plan", *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -43,6 +51,32 @@ def test_every_topology_gets_a_plan_on_paper_and_as_json(tmp_path):
     assert prefill["calls"] > prefill["calls_unfiltered"] > 0
     parameters = [answer["programs"][0]["memory"]["parameters"] for answer in (two, four)]
     assert parameters[0] > parameters[1]
+    # Only the figures of what is given anew change, and nothing is compiled.
+    other = tmp_path / "again.json"
+    again = plan_again(file, "--compute=0.3", f"--out={other}")
+    assert again.returncode == 0, again.stderr
+    assert "compiling" not in again.stderr
+    assert "Matrix products reach 30% of the peak" in again.stdout
+    assert f"--programs=prefill --compute=0.3 --out={other}" in again.stdout
+    for old, new in zip(json.loads(file.read_text()), json.loads(other.read_text()), strict=True):
+        (before,), (after,) = (answer["plan"]["programs"] for answer in (old, new))
+        for name in ("compiled", "memory", "collectives", "calls", "traffic", "flops"):
+            assert after[name] == before[name], name
+        # 60% of the peak is the default.
+        twice = 2 * before["seconds"].pop("compute")
+        assert after["seconds"].pop("compute") == pytest.approx(twice)
+        assert after["seconds"] == before["seconds"]
+
+
+def test_an_older_plan_cannot_be_made_again(tmp_path):
+    file = tmp_path / "old.json"
+    made_by = "python -m perl_jax.plan --config=configs/demo.py --topology=cpu:2"
+    old = {"command": made_by, "topology": {"name": "cpu:2"}, "notes": ["Compiled."],
+           "programs": [{"name": "decode"}]}  # fmt: skip
+    file.write_text(json.dumps([{"plan": old}]))
+    run = plan_again(file)
+    assert run.returncode == 1
+    assert "error: program decode: expected what compiling told" in run.stderr
 
 
 @pytest.mark.parametrize(

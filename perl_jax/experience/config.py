@@ -29,6 +29,8 @@ class RolloutConfig(StrategyConfig):
         mesh: Another mesh for sampling, to which the policy is copied once a step; None: the
             update's. Fast is the smallest tensor axis with room for parameters and caches, and
             ``data`` for the rest: no weights are then sent between devices.
+        merge_adapters: Whether rollouts have adapters (``learner.lora``) merged into a copy of the
+            weights, or beside them; None: merged where the policy is copied to ``mesh`` anyway.
     """
 
     groups: Count = 128
@@ -37,6 +39,7 @@ class RolloutConfig(StrategyConfig):
     temperature: Temperature = 1.0
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     mesh: MeshConfig | None = None
+    merge_adapters: bool | None = None
 
     def strategy(self) -> Strategy:
         """How the tokens of rollouts are drawn."""

@@ -142,7 +142,7 @@ class Decoder(nnx.Module):
 
             x, _ = scan_layers(self.layers, plain, x, jnp.arange(self.num_layers), remat)
         else:
-            x = scan_layers_adding(self.layers, apply, x, table, context, running)
+            x = scan_layers_adding(self.layers, apply, x, table, context, running, mesh)
         return self.norm(x)
 
     def extend(

@@ -1,5 +1,6 @@
 """Building blocks for all families: linear maps, norms, rotation, stacked layers."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -7,7 +8,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.sharding import Mesh
 
+from perl_jax.mesh import split_two_axes
 from perl_jax.models.policy import Remat
 
 # Cosine and sine ``[..., F]``.
@@ -15,8 +18,24 @@ Rotary = tuple[jax.Array, jax.Array]
 
 _initialise = jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal", in_axis=1, out_axis=0)
 
+
+def _narrow_maps_saveable(primitive: Any, *operands: Any, **parameters: Any) -> bool:
+    """Whether this is a linear map that gives no more numbers than it takes.
+
+    Results of the MLP's wide maps are most of what a layer would keep.
+    """
+    saveable = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+    if not saveable(primitive, *operands, **parameters):
+        return False
+    (_, contracted), _ = parameters["dimension_numbers"]
+    weight = operands[1].shape
+    into = math.prod(weight[axis] for axis in contracted)
+    return math.prod(weight) <= into**2
+
+
 _REMAT_POLICIES = {
     "activations": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "wide": _narrow_maps_saveable,
     "layers": jax.checkpoint_policies.nothing_saveable,
 }
 
@@ -157,6 +176,7 @@ def scan_layers_adding(
     shared: Any,
     context: Any,
     running: Any,
+    mesh: Mesh | None = None,
 ) -> Any:
     """As `scan_layers` with remat ``layers``, but gradients are added up in place.
 
@@ -171,34 +191,50 @@ def scan_layers_adding(
         shared: Arrays that all layers see, with a gradient: the sum of the layers'.
         context: What all layers see; no gradient flows back into it.
         running: One array per parameter of ``layers``, in the order of its leaves.
+        mesh: The devices; what is kept of each layer is split over its tensor axis.
     """
     definition, parameters = nnx.split(layers)
 
     def body(leaves: Any, number: jax.Array, carry: Any, shared: Any, context: Any) -> Any:
         return apply(nnx.merge(definition, leaves), number, carry, shared, context)
 
-    return _scan_adding(body, parameters, running, carry, shared, context)
+    keep = partial(split_two_axes, mesh=mesh)
+    return _scan_adding(body, keep, parameters, running, carry, shared, context)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _scan_adding(
-    body: Callable, parameters: Any, running: Any, carry: Any, shared: Any, context: Any
+    body: Callable,
+    keep: Callable,
+    parameters: Any,
+    running: Any,
+    carry: Any,
+    shared: Any,
+    context: Any,
 ) -> Any:
-    return _scan_adding_forward(body, parameters, running, carry, shared, context)[0]
+    return _scan_adding_forward(body, keep, parameters, running, carry, shared, context)[0]
 
 
 def _scan_adding_forward(
-    body: Callable, parameters: Any, running: Any, carry: Any, shared: Any, context: Any
+    body: Callable,
+    keep: Callable,
+    parameters: Any,
+    running: Any,
+    carry: Any,
+    shared: Any,
+    context: Any,
 ) -> tuple[Any, Any]:
     def step(carry: Any, of_layer: Any) -> tuple[Any, Any]:
         number, leaves = of_layer
-        return body(leaves, number, carry, shared, context), carry
+        # Every device of a tensor axis has the whole carry: each keeps a part, and the backward
+        # pass gathers them.
+        return body(leaves, number, carry, shared, context), keep(carry)
 
     last, carries = jax.lax.scan(step, carry, (_numbers(running), parameters))
     return last, (parameters, running, carries, shared, context)
 
 
-def _scan_adding_backward(body: Callable, residuals: Any, cotangent: Any) -> tuple:
+def _scan_adding_backward(body: Callable, keep: Callable, residuals: Any, cotangent: Any) -> tuple:
     parameters, running, carries, shared, context = residuals
 
     def step(state: Any, of_layer: Any) -> tuple[Any, None]:

@@ -115,7 +115,7 @@ def with_adapters(model: Policy, config: LoraConfig, seed: int) -> Policy:
 def _initial(weight: Any, rank: int, rng: np.random.Generator) -> tuple[Any, Any]:
     """A and B beside a weight, or their shapes beside the shape of one."""
     *layers, out, into = weight.shape
-    down, up = _shardings(weight)
+    down, up = shardings_beside(weight)
     shape, bound = (*layers, rank, into), 1 / math.sqrt(into)
     zeros = np.zeros((*layers, out, rank), np.float32)
     if isinstance(weight, jax.ShapeDtypeStruct):
@@ -197,8 +197,8 @@ def _matched(model: Policy, config: LoraConfig) -> dict[str, Linear]:
     }
 
 
-def _shardings(weight: Any) -> tuple[Any, Any]:
-    """The shardings of A and B: the axes that they share with the weight are split as there."""
+def shardings_beside(weight: Any) -> tuple[Any, Any]:
+    """The shardings of A and B beside a weight: axes that they share with it are split as there."""
     sharding = weight.sharding
     if not isinstance(sharding, NamedSharding):
         return sharding, sharding

@@ -6,9 +6,10 @@ from typing import Any
 from flax import nnx
 
 VISION = "vision"
+VISION_BLOCKS = "vision.blocks"
 TEXT_LAYERS = "text.layers"
 # Modules whose parameters have a leading layer axis.
-STACKED = (TEXT_LAYERS, "vision.blocks", "vision.deepstack_merger_list")
+STACKED = (TEXT_LAYERS, VISION_BLOCKS, "vision.deepstack_merger_list")
 # The input and output matrices; all others map hidden states to hidden states.
 OUTER_MATRICES = r"(.*\.)?(embed_tokens|lm_head|patch_embed|pos_embed)\.weight"
 

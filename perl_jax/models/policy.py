@@ -22,8 +22,8 @@ from perl_jax.types import ImagePatches, Prompt
 Array = jax.Array | np.ndarray
 
 # What the backward pass of a layer recomputes instead of keeping: nothing, everything but the
-# results of linear maps, everything.
-Remat = Literal["none", "activations", "layers"]
+# results of linear maps, also those of maps that are wider than their inputs, everything.
+Remat = Literal["none", "activations", "wide", "layers"]
 
 
 class ImageInputs(Protocol):
@@ -147,6 +147,12 @@ class PolicyConfig(Protocol):
 
     def image_operations(self, grid: tuple[int, int]) -> int:
         """Floating-point operations of encoding one image of this grid of patches."""
+
+    def image_attention(self, grid: tuple[int, int]) -> int:
+        """The part of `image_operations` that attention takes."""
+
+    def image_scores(self, grid: tuple[int, int]) -> int:
+        """Attention scores of encoding one image, of all blocks and heads together."""
 
     def text_operations(self, *, tokens: int, pairs: int, predicted: int) -> int:
         """Floating-point operations of reading ``tokens``.

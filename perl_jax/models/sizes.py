@@ -86,10 +86,13 @@ class VisionSizes:
 
         ``pairs`` counts each patch with every one it attends to, in all blocks together.
         """
-        width = self.hidden_size
-        per_patch = self.patch_width * width + self.depth * self.block_weights
+        per_patch = self.patch_width * self.hidden_size + self.depth * self.block_weights
         merged = patches // self.patches_per_unit * mergers * self.merger_weights
-        return 2 * (patches * per_patch + 2 * width * pairs + merged)
+        return 2 * (patches * per_patch + merged) + self.attention(pairs)
+
+    def attention(self, pairs: int) -> int:
+        """Floating-point operations of attention that compares so many pairs."""
+        return 4 * self.hidden_size * pairs
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ its most expensive branch, and an operation that starts and finishes in two plac
 
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 _BYTES = {
@@ -41,6 +41,7 @@ class Collective:
         group: The number of chips that take part together.
         count: The number of times it runs.
         where: JAX's name for the operation that it comes from.
+        ahead: Whether it is started ahead and runs while the chip computes.
     """
 
     kind: str
@@ -49,6 +50,13 @@ class Collective:
     group: int
     count: int = 1
     where: str = ""
+    ahead: bool = False
+
+    def scaled(self, lengths: Mapping[int, float], times: float = 1.0) -> "Collective":
+        """It with axes of these lengths cut to a share, and so many times the bytes."""
+        _, sizes = next(iter(_ARRAY.findall(self.shape)), ("", ""))
+        share = math.prod(lengths.get(int(size), 1.0) for size in sizes.split(",") if size)
+        return replace(self, bytes=round(self.bytes * share * times))
 
     @property
     def received(self) -> float:
@@ -79,10 +87,10 @@ def received_bytes(collectives: Iterable[Collective]) -> float:
 
 def merged(collectives: Iterable[Collective]) -> list[Collective]:
     """Merges equal collectives into one that runs more often; the largest senders come first."""
-    found: dict[tuple[str, int, int, str], Collective] = {}
+    found: dict[tuple[str, int, int, str, bool], Collective] = {}
     for one in collectives:
         where = one.where.rpartition("closed_call/")[2] or one.where
-        key = (one.kind, one.bytes, one.group, where)
+        key = (one.kind, one.bytes, one.group, where, one.ahead)
         count = one.count + (found[key].count if key in found else 0)
         found[key] = replace(one, count=count, where=where)
     return sorted(found.values(), key=lambda one: -one.received)
@@ -145,7 +153,8 @@ class _Reader:
             kind = "reduce-scatter"
         if group > 1:
             source = re.search(r'op_name="([^"]*)"', line)
-            yield Collective(kind, shape, size, group, 1, source[1] if source else "")
+            ahead = opcode.endswith("-start") or "async_collective_fusion_config" in line
+            yield Collective(kind, shape, size, group, 1, source[1] if source else "", ahead)
 
     def _group(self, line: str) -> int:
         """The number of devices that take part together, in either notation for groups."""

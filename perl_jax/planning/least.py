@@ -18,8 +18,8 @@ from perl_jax.update.state import SplitPolicy
 def least_bytes(config: RunConfig, sizes: PolicyConfig) -> int:
     """Bytes of a chip for the parameters and the optimizer's moments, and for what joins them.
 
-    Gradients join them in an update, and the copy of the policy on ``rollout.mesh`` in rollouts:
-    the larger one counts. Batches, caches, and what programs need while they run come on top, and
+    Gradients join them in an update, and the copy of the policy that rollouts may have: the larger
+    one counts. Batches, caches, and what programs need while they run come on top, and
     so do the moments of optimizers other than AdamW.
 
     Args:
@@ -38,9 +38,10 @@ def least_bytes(config: RunConfig, sizes: PolicyConfig) -> int:
         moments = 4 + jnp.dtype(config.optimizer.state_dtype).itemsize
         dtype = next(iter(trained.values())).dtype
         held += gradients // dtype.itemsize * moments
-    copy = 0
-    if wanted is not None and wanted != mesh:
-        copy = bytes_on_chip(nnx.state(_model(sizes, wanted, config.model.compute_dtype)))
+    copy, apart = 0, wanted is not None and wanted != mesh
+    if apart or config.rollout.merge_adapters:
+        on = wanted if apart and wanted else mesh
+        copy = bytes_on_chip(nnx.state(_model(sizes, on, config.model.compute_dtype)))
     return held + max(gradients, copy)
 
 

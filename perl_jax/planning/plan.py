@@ -1,63 +1,70 @@
 """A plan as data and as JSON."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any
 
-from perl_jax.planning.collectives import Collective, merged, received_bytes
+from perl_jax.planning.collectives import merged
 from perl_jax.planning.draws import Draws
+from perl_jax.planning.facts import Facts
 from perl_jax.planning.roofline import Seconds
 from perl_jax.planning.topology import Topology
 
 
 @dataclass(frozen=True)
 class ProgramPlan:
-    """The needs of one compiled program on one chip.
+    """The needs of one program on one chip, and the time of its calls in a step.
 
     Attributes:
-        name: The name of the program.
+        facts: What compiling it told, in its largest shapes.
         calls: The number of times a step calls it.
-        memory: Bytes on one chip, by kind.
-        flops: Floating-point operations of a call, on all chips together.
-        traffic: Bytes that a call moves from and to the HBM of one chip.
-        collectives: The collective operations of the program.
-        seconds: The time of a call.
-        compile_seconds: The time of tracing and compiling.
-        refused: Whether the compiler found no room for it; then its collectives are unknown.
-        calls_unfiltered: The number of calls if every group informed; None: the same.
+        flops: Floating-point operations of a call on average, on all chips together.
+        traffic: Bytes that a call moves from and to the HBM of one chip on average.
+        received: Bytes that a chip receives from other chips in a call on average.
+        seconds: The time of a call on average.
+        seconds_of_step: The time of all calls of a step.
+        calls_unfiltered: The number of calls if every group informed.
+        seconds_unfiltered: Their time.
     """
 
-    name: str
-    calls: float
-    memory: Mapping[str, int]
+    facts: Facts
+    calls: int
     flops: float
     traffic: float
-    collectives: Sequence[Collective]
+    received: float
     seconds: Seconds
-    compile_seconds: float
-    refused: bool = False
-    calls_unfiltered: float | None = None
+    seconds_of_step: float
+    calls_unfiltered: int
+    seconds_unfiltered: float
+
+    @property
+    def name(self) -> str:
+        """The name of the program."""
+        return self.facts.name
 
     @property
     def total(self) -> int:
         """Bytes of memory, all kinds together."""
-        return sum(self.memory.values())
+        return sum(self.facts.memory.values())
 
-    @property
-    def received(self) -> float:
-        """Bytes that a chip receives from other chips in a call."""
-        return received_bytes(self.collectives)
 
-    @property
-    def seconds_of_step(self) -> float:
-        """The time of all its calls in a step, in seconds."""
-        return self.calls * self.seconds.total
+@dataclass(frozen=True)
+class Rates:
+    """What a step does for its time.
 
-    @property
-    def seconds_unfiltered(self) -> float:
-        """The time of its calls if every group informed, in seconds."""
-        calls = self.calls if self.calls_unfiltered is None else self.calls_unfiltered
-        return calls * self.seconds.total
+    Attributes:
+        mfu: The share of the chips' peak that the least operations of a step take: each image
+            encoded once and each prompt read once.
+        mfu_of_update: The same of the learner's part.
+        tokens: Prompt and response tokens a second and chip, of the rollouts that are learned from,
+            with every prompt once a rollout.
+        padding: Tokens that the learner's update computes for each that it has to.
+    """
+
+    mfu: float
+    mfu_of_update: float
+    tokens: float
+    padding: float
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,7 @@ class Plan:
         advice: Suggested changes if the run does not fit.
         draws: The groups that a step draws; None: unknown.
         filtering: What is drawn and kept, and what that costs, in words.
+        rates: What a step does for its time; None in a plan without decoding or updates.
     """
 
     command: str
@@ -91,6 +99,7 @@ class Plan:
     advice: Sequence[str] = ()
     draws: Draws | None = None
     filtering: Sequence[str] = ()
+    rates: Rates | None = None
 
     @property
     def largest(self) -> ProgramPlan:
@@ -100,7 +109,7 @@ class Plan:
     @property
     def too_large(self) -> list[str]:
         """The names of programs that need more memory than is usable."""
-        return [one.name for one in self.programs if one.refused or one.total > self.usable]
+        return [one.name for one in self.programs if one.facts.refused or one.total > self.usable]
 
     @property
     def fits(self) -> bool:
@@ -121,22 +130,35 @@ class Plan:
 def as_json(plan: Plan) -> dict[str, Any]:
     """Converts a plan to JSON values; sizes in bytes, times in seconds."""
     return {
-        **asdict(plan),
-        "programs": [
-            {
-                **asdict(program),
-                "collectives": [
-                    {**asdict(one), "received": one.received} for one in merged(program.collectives)
-                ],
-                "total": program.total,
-                "received": program.received,
-                "bound": program.seconds.bound,
-                "seconds_of_step": program.seconds_of_step,
-            }
-            for program in plan.programs
-        ],
+        **{name: value for name, value in _fields(plan).items() if name != "programs"},
+        "programs": [_program_as_json(program) for program in plan.programs],
         "fits": plan.fits,
         "too_large": plan.too_large,
         "seconds_of_step": plan.seconds_of_step,
         "received_of_step": plan.received_of_step,
+    }
+
+
+def _program_as_json(program: ProgramPlan) -> dict[str, Any]:
+    facts = program.facts
+    return {
+        "name": program.name,
+        **{name: value for name, value in _fields(program).items() if name != "facts"},
+        "memory": dict(facts.memory),
+        "total": program.total,
+        "bound": program.seconds.bound,
+        "refused": facts.refused,
+        "compile_seconds": facts.compile_seconds,
+        "collectives": [
+            {**asdict(one), "received": one.received} for one in merged(facts.collectives)
+        ],
+        "compiled": facts.as_json(),
+    }
+
+
+def _fields(plan: Any) -> dict[str, Any]:
+    """The fields of a dataclass as JSON values, except those of programs."""
+    return {
+        name: asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+        for name, value in vars(plan).items()
     }

@@ -3,38 +3,32 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from perl_jax.config import MeshConfig, TrainConfig
 from perl_jax.flops import count_in_jaxpr
 from perl_jax.mesh import make_mesh, num_shards
-from perl_jax.models import PolicyConfig, read_config
+from perl_jax.models import read_config
 from perl_jax.models.paths import VISION, within
+from perl_jax.planning.adapters import choose
 from perl_jax.planning.collectives import find_collectives
+from perl_jax.planning.facts import Facts
 from perl_jax.planning.memory import Compiled, memory_by_kind
-from perl_jax.planning.plan import Plan, ProgramPlan
-from perl_jax.planning.rehearsal import Call, Recorder, rehearse
-from perl_jax.planning.roofline import Assumptions, seconds_of_call, traffic_of
+from perl_jax.planning.plan import Plan, ProgramPlan, Rates
+from perl_jax.planning.rehearsal import OF_ROLLOUTS, PROGRAMS, Call, Recorder, Rehearsal
+from perl_jax.planning.roofline import Assumptions
 from perl_jax.planning.shapes import bytes_on_chip, sharded_model
+from perl_jax.planning.simulation import Simulation, simulate
+from perl_jax.planning.timing import Timing
 from perl_jax.planning.topology import Topology
-from perl_jax.planning.work import calls_of_step, num_micro_batches, work_of
+from perl_jax.planning.work import work_of
 from perl_jax.planning.workload import Step, Workload
-
-# In the order in which a run calls them.
-PROGRAMS = (
-    "copy", "start", "reshard", "encode", "join_features", "empty_state", "prefill", "admit",
-    "decode", "resize", "lengthen", "compact", "drop_slots", "score", "zeros", "reference",
-    "update", "of_update", "apply", "of_batch", "adapt",
-)  # fmt: skip
-# Programs that run on the mesh of rollouts.
-_OF_ROLLOUTS = PROGRAMS[PROGRAMS.index("encode") : PROGRAMS.index("score")]
 
 _VIRTUAL = (
     "Compiled for virtual CPU devices: temporaries and collectives are those of the CPU compiler, "
@@ -59,6 +53,9 @@ class PlanConfig:
         command: The command that asks for the plan.
         tries: The maximum number of settings to compile in search of one that fits.
         programs: The names of the programs to compile; empty means all.
+        optimise: Whether to look for the fastest setting that fits.
+        facts: What compiling told before; these programs are not compiled.
+        compiler: The note of the plan that they are from.
     """
 
     config: TrainConfig
@@ -68,12 +65,24 @@ class PlanConfig:
     command: str = ""
     tries: int = 3
     programs: tuple[str, ...] = ()
+    optimise: bool = False
+    facts: tuple[Facts, ...] = ()
+    compiler: str = ""
 
     def __post_init__(self) -> None:
         if unknown := set(self.programs) - set(PROGRAMS):
             raise ValueError(
                 f"programs: expected some of {', '.join(PROGRAMS)}; got {min(unknown)!r}"
             )
+
+    def again(self, plan: Mapping[str, Any]) -> "PlanConfig":
+        """The same from what compiling told for a plan, given as JSON values.
+
+        Raises:
+            ValueError: The plan is too old.
+        """
+        facts = tuple(Facts.of_json(program) for program in plan["programs"])
+        return replace(self, facts=facts, compiler=plan["notes"][-1])
 
     def wants(self, name: str) -> bool:
         """Whether a program is planned."""
@@ -111,28 +120,91 @@ def make_plan(request: PlanConfig, devices: Sequence[Any]) -> Plan:
     Raises:
         ValueError: The configuration does not fit the chips.
     """
-    topology, sizes = request.topology, read_config(request.config.model.path)
-    mesh_config, notes = mesh_for(request.config, topology.devices)
-    config = _with_meshes(request.config, mesh_config)
-    alone = mesh_config.devices == 1
-    mesh = None if alone else make_mesh(*mesh_config.shape, devices=devices)
-    step = Step.of(config, sizes, request.workload)
-    model = sharded_model(config.model, sizes, mesh, devices[0], config.learner.lora)
-    recorder = rehearse(config, model, mesh, devices[0], step, request.workload)
-    compiler = _Compiler(replace(request, config=config), recorder, mesh_config, sizes, step)
-    programs = [compiler.plan(name) for name in recorder.calls if request.wants(name)]
+    topology, shares = request.topology, request.assumptions
+    rehearsal, notes = _rehearsal(request, devices)
+    config, step = rehearsal.config, rehearsal.step
+    assert config.mesh is not None
+    recorder = rehearsal.largest()
+    simulation = simulate(rehearsal, recorder)
+    programs = _programs(request, rehearsal, recorder, simulation)
+    if request.compiler:
+        notes += _changed(request.facts, recorder)
+    usable = int(topology.chip.memory * (1 - shares.reserve))
+    if config.learner.lora is not None and not request.programs:
+        free = usable - max(one.total for one in programs if one.name in OF_ROLLOUTS)
+        choice = choose(config, rehearsal.model, topology, shares, simulation.calls, free)
+        notes.append(choice.line())
     return Plan(
         command=request.command,
         model=_name(config.model.path),
         topology=topology,
-        mesh=vars(mesh_config),
-        step=_in_words(config, step, request.workload, num_shards(mesh)),
-        assumptions=request.assumptions.lines(),
+        mesh=vars(config.mesh),
+        step=_in_words(config, step, request.workload, simulation),
+        assumptions=shares.lines(),
         programs=programs,
-        usable=int(topology.chip.memory * (1 - request.assumptions.reserve)),
-        notes=[*notes, _compiler(topology)],
+        usable=usable,
+        notes=[*notes, request.compiler or _compiler(topology)],
         draws=step.draws,
         filtering=_filtering(config, step, programs),
+        rates=_rates(topology, programs, simulation, num_shards(rehearsal.mesh)),
+    )
+
+
+def _programs(
+    request: PlanConfig, rehearsal: Rehearsal, recorder: Recorder, simulation: Simulation
+) -> list[ProgramPlan]:
+    """The plans of the programs, which are compiled unless that is known."""
+    config = rehearsal.config
+    compiler = _Compiler(replace(request, config=config), recorder, config.mesh or MeshConfig())
+    known = {one.name: one for one in request.facts}
+    sizes, step = rehearsal.model.config, rehearsal.step
+    timing = Timing(config, request.topology, request.assumptions, sizes, step)
+    return [
+        timing.program(
+            known.get(name) or compiler.facts(name),
+            simulation.calls.get(name, ()),
+            simulation.unfiltered.get(name, ()),
+        )
+        for name in recorder.calls
+        if request.wants(name)
+    ]
+
+
+def _changed(known: Sequence[Facts], recorder: Recorder) -> list[str]:
+    """A note on the programs that a run now calls in other shapes than those compiled."""
+    sizes = {name: call.size for name, call in recorder.calls.items()}
+    other = [facts.name for facts in known if sizes.get(facts.name) != facts.size]
+    if not other:
+        return []
+    return [f"Compiled in other shapes than those that the run has now: {', '.join(other)}."]
+
+
+def _rehearsal(request: PlanConfig, devices: Sequence[Any]) -> tuple[Rehearsal, list[str]]:
+    """The run on its chips, and notes on how it was fitted to them."""
+    sizes, workload = read_config(request.config.model.path), request.workload
+    mesh_config, notes = mesh_for(request.config, request.topology.devices)
+    config = _with_meshes(request.config, mesh_config)
+    mesh = None if mesh_config.devices == 1 else make_mesh(*mesh_config.shape, devices=devices)
+    step = Step.of(config, sizes, workload)
+    config = step.fit_ladders(config, sizes, workload)
+    model = sharded_model(config.model, sizes, mesh, devices[0], config.learner.lora)
+    return Rehearsal(config, model, mesh, devices[0], step, workload), notes
+
+
+def _rates(
+    topology: Topology, programs: Sequence[ProgramPlan], simulation: Simulation, shards: int
+) -> Rates | None:
+    if not {"decode", "update"} <= {one.name for one in programs}:
+        return None
+    seconds = sum(one.seconds_of_step for one in programs)
+    of_update = sum(one.seconds_of_step for one in programs if one.name not in OF_ROLLOUTS)
+    peak = topology.devices * topology.chip.peak
+    computed = sum(call.work.tokens for call in simulation.calls["update"] if call.work)
+    return Rates(
+        mfu=(simulation.of_rollouts + simulation.of_update) / peak / seconds,
+        mfu_of_update=simulation.of_update / peak / of_update,
+        tokens=simulation.tokens / topology.devices / seconds,
+        padding=computed * shards / simulation.read,
     )
 
 
@@ -160,36 +232,27 @@ def _name(path: str) -> str:
 class _Compiler:
     """Compiles recorded calls, each one once."""
 
-    def __init__(
-        self,
-        request: PlanConfig,
-        recorder: Recorder,
-        mesh: MeshConfig,
-        sizes: PolicyConfig,
-        step: Step,
-    ) -> None:
+    def __init__(self, request: PlanConfig, recorder: Recorder, mesh: MeshConfig) -> None:
         self.request, self.recorder, self.mesh = request, recorder, mesh
-        self.sizes, self.step = sizes, step
-        self._plans: dict[str, ProgramPlan] = {}
+        self._facts: dict[str, Facts] = {}
         # The layout of each program's results on the devices; None before the program is compiled,
         # or if the compiler refuses it.
         self._shardings: dict[str, Sequence[Any] | None] = {}
 
-    def plan(self, name: str) -> ProgramPlan:
-        """The plan of the program with this name."""
-        if name not in self._plans:
+    def facts(self, name: str) -> Facts:
+        """What compiling the program with this name tells."""
+        if name not in self._facts:
             logger.info("compiling %s for %s", name, self.request.topology.name)
             self._shardings[name] = None
-            self._plans[name] = self._plan(self.recorder.calls[name])
-        return self._plans[name]
+            self._facts[name] = self._compiled(self.recorder.calls[name])
+        return self._facts[name]
 
-    def _plan(self, call: Call) -> ProgramPlan:
+    def _compiled(self, call: Call) -> Facts:
         topology, config = self.request.topology, self.request.config
-        on = config.rollout.mesh if call.name in _OF_ROLLOUTS else None
+        on = config.rollout.mesh if call.name in OF_ROLLOUTS else None
         on = on or self.mesh
-        shards = on.data * on.fsdp
         trained = any(within(path, VISION) for path in self.recorder.kept["parameters"])
-        work = work_of(call, config, shards, vision_trained=trained)
+        work = work_of(call, config, on.data * on.fsdp, vision_trained=trained)
         trips = max(1, work.steps) if work else 1
 
         arguments = jax.tree.map(self._settle, call.arguments)
@@ -206,27 +269,14 @@ class _Compiler:
         }
         if topology.virtual and call.name == "apply":
             needed = replace(needed, temporaries=own["gradients"])
-        traffic = float(needed.arguments + needed.results + needed.aliased)
-        if work is not None:
-            itemsize = jnp.dtype(config.model.compute_dtype).itemsize
-            traffic = traffic_of(work, self.sizes, own, tensor=on.tensor, itemsize=itemsize)
-        collectives = find_collectives(text, on.devices, trips=trips) if text else []
-        flops = count_in_jaxpr(traced.jaxpr, steps=trips)
-        return ProgramPlan(
+        return Facts(
             name=call.name,
-            calls=calls_of_step(call, config, self.step, shards),
-            calls_unfiltered=calls_of_step(call, config, self.step.without_filter(), shards),
             memory=memory_by_kind(own, beside, needed),
-            flops=flops,
-            traffic=traffic,
-            collectives=collectives,
-            seconds=seconds_of_call(
-                topology,
-                self.request.assumptions,
-                flops=flops,
-                traffic=traffic,
-                collectives=collectives,
-            ),
+            flops=count_in_jaxpr(traced.jaxpr, steps=trips),
+            size=call.size,
+            moved=float(needed.arguments + needed.results + needed.aliased),
+            work=work,
+            collectives=find_collectives(text, on.devices, trips=trips) if text else [],
             compile_seconds=seconds,
             refused=text is None,
         )
@@ -238,7 +288,7 @@ class _Compiler:
             return leaf
         name, number = maker
         if name not in self._shardings:
-            self.plan(name)
+            self.facts(name)
         shardings = self._shardings[name]
         sharding = None if shardings is None else shardings[number]
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
@@ -265,33 +315,38 @@ class _Compiler:
         return Compiled.of(compiled.memory_analysis()), compiled.as_text()
 
 
-def _in_words(config: TrainConfig, step: Step, workload: Workload, shards: int) -> list[str]:
+def _in_words(
+    config: TrainConfig, step: Step, workload: Workload, simulation: Simulation
+) -> list[str]:
     rollout, updates = config.rollout, config.learner.updates_of_step
-    at_once, micro_batches = num_micro_batches(config, shards)
     lies_on, on = "on the same mesh", rollout.mesh
     if on:
         lies_on = f"on a mesh of their own, data={on.data} fsdp={on.fsdp} tensor={on.tensor}"
+    micro_batches = len(simulation.calls["update"])
     return [
         f"A step: {rollout.groups} groups x {step.orders_of_group} orders x "
         f"{rollout.num_rollouts} rollouts; {workload.images} images of {step.grid[0]} x "
         f"{step.grid[1]} patches; prompts of {step.prompt} tokens; responses of {step.mean} tokens "
-        f"on average, {step.longest} at most.",
+        f"on average, {step.longest} at most, log-normal with a coefficient of variation of "
+        f"{workload.response_variation:g}.",
         f"Rollouts: {lies_on}, {rollout.sampler.rows} at once.",
-        f"Updates: {updates} of {micro_batches} micro-batch(es), {at_once} group(s) "
-        f"a shard in each, responses padded to the longest; remat {config.learner.remat}.",
+        f"Updates: {updates}, of {micro_batches} micro-batch(es) together; remat "
+        f"{config.learner.remat}.",
     ]
 
 
 def _filtering(config: TrainConfig, step: Step, programs: Sequence[ProgramPlan]) -> list[str]:
     """What is drawn, what is kept, and the time that filtering costs."""
     lines = step.draws.lines(step.orders_of_group * config.rollout.num_rollouts * step.mean)
-    of_rollouts = [one for one in programs if one.name in _OF_ROLLOUTS]
+    of_rollouts = [one for one in programs if one.name in OF_ROLLOUTS]
     if of_rollouts and step.draws.drawn > step.draws.wanted:
         drawn = sum(one.seconds_of_step for one in of_rollouts)
         unfiltered = sum(one.seconds_unfiltered for one in of_rollouts)
         which = "Rollouts" if len(of_rollouts) > 1 else of_rollouts[0].name
+        rest = sum(one.seconds_of_step for one in programs if one not in of_rollouts)
+        whole = f", and the whole step {unfiltered + rest:.3g} s" if rest else ""
         lines.append(
-            f"{which}: {drawn:.3g} s a step; {unfiltered:.3g} s if every group informed. Groups "
-            "drawn ahead count whole."
+            f"{which}: {drawn:.3g} s a step; {unfiltered:.3g} s if every group informed{whole}. "
+            "Groups drawn ahead count whole."
         )
     return lines

@@ -30,7 +30,17 @@ from perl_jax.rollout.sampling import SampleRequest
 from perl_jax.rollout.schedule import OrderRollouts, Table
 from perl_jax.rollout.stopping import Response
 from perl_jax.types import Group
+from perl_jax.update.learner import Learner
 from perl_jax.update.state import TrainState
+
+# In the order in which a run calls them.
+PROGRAMS = (
+    "copy", "start", "reshard", "encode", "join_features", "empty_state", "prefill", "admit",
+    "decode", "resize", "lengthen", "compact", "drop_slots", "score", "zeros", "reference",
+    "update", "of_update", "apply", "of_batch", "adapt",
+)  # fmt: skip
+# Programs that run on the mesh of rollouts.
+OF_ROLLOUTS = frozenset(PROGRAMS[PROGRAMS.index("encode") : PROGRAMS.index("score")])
 
 
 @dataclass
@@ -43,8 +53,8 @@ class Call:
         arguments: Its positional arguments, including static ones.
         size: Bytes of arguments and results on all devices together.
         count: The number of times a step calls the program, in any shapes.
-        beside: What else is kept on the devices while the program runs, by kind of memory: for each
-            kind, the maximum over all calls.
+        beside: What is kept on the devices while the program runs, by kind of memory: of the kinds
+            of its arguments, as this call finds it; of others, the maximum over all calls.
     """
 
     name: str
@@ -61,11 +71,13 @@ class Recorder:
     Attributes:
         calls: The calls by program name, in the order of the first calls.
         kept: What is on the devices at the moment, by kind of memory.
+        results: What the largest call of each program gives, by name.
     """
 
     def __init__(self) -> None:
         self.calls: dict[str, Call] = {}
         self.kept: dict[str, Any] = {}
+        self.results: dict[str, Any] = {}
         # Keyed by a shape's identity; the shape is held too, so that its identity stays unique.
         self._kinds: dict[int, tuple[Any, str]] = {}
         self._makers: dict[int, tuple[Any, tuple[str, int]]] = {}
@@ -92,22 +104,33 @@ class Recorder:
 
     def call(self, name: str, function: Any, *arguments: Any) -> Any:
         """Records a call and returns the shapes of its results."""
-        arguments = jax.tree.map(self._shape, arguments)
-        results = jax.tree.map(_known, function.eval_shape(*arguments))
+        arguments = jax.tree.map(self.shape, arguments)
+        results = self.results_of(name, function, arguments)
         for number, leaf in enumerate(jax.tree.leaves(results)):
             if leaf.sharding is None:
                 self._makers[id(leaf)] = (leaf, (name, number))
-        call = Call(name, function, arguments, _bytes((arguments, results)))
+        call = Call(name, function, arguments, size_of((arguments, results)))
         known = self.calls.setdefault(name, call)
         if call.size > known.size:
             call.count, call.beside = known.count, known.beside
             known = self.calls[name] = call
+        if known is call:
+            self.results[name] = results
         known.count += 1
+        given = {self.kind(leaf) for leaf in jax.tree.leaves(arguments)}
         for kind, tree in self.kept.items():
-            known.beside[kind] = max(known.beside.get(kind, tree), tree, key=_bytes)
+            # What a program is given and what it makes are those of one call.
+            if kind not in given:
+                known.beside[kind] = max(known.beside.get(kind, tree), tree, key=size_of)
+            elif known is call:
+                known.beside[kind] = tree
         return results
 
-    def _shape(self, leaf: Any) -> Any:
+    def results_of(self, name: str, function: Any, arguments: tuple[Any, ...]) -> Any:
+        """The shapes of a program's results."""
+        return jax.tree.map(_known, function.eval_shape(*arguments))
+
+    def shape(self, leaf: Any) -> Any:
         """The shape of an argument that is an array; other arguments are returned unchanged.
 
         Host arrays are a batch. They get no sharding, as XLA chooses their layout.
@@ -120,7 +143,7 @@ class Recorder:
         return shape
 
 
-def _bytes(tree: Any) -> int:
+def size_of(tree: Any) -> int:
     """The bytes of arrays on all devices together."""
     shapes = (x for x in jax.tree.leaves(tree) if isinstance(x, jax.ShapeDtypeStruct))
     return sum(shape.size * shape.dtype.itemsize for shape in shapes)
@@ -242,7 +265,7 @@ class ShapeRunner(Runner):
             lie,
         )
         self.recorder.keep("caches", state)
-        self.largest = max(self.largest or state, state, key=_bytes)
+        self.largest = max(self.largest or state, state, key=size_of)
         return state
 
 
@@ -330,17 +353,11 @@ def _lengthen(runner: ShapeRunner, rungs: Sequence[int]) -> None:
     runner.call(decode_state.lengthen, runner.mesh, length, old)
 
 
-def rehearse(
-    config: TrainConfig,
-    model: Policy,
-    mesh: Mesh | None,
-    device: Any,
-    step: Step,
-    workload: Workload,
-) -> Recorder:
-    """Prepares a run and rehearses its first step.
+@dataclass(frozen=True)
+class Rehearsal:
+    """A run whose first step is rehearsed on shapes.
 
-    Args:
+    Attributes:
         config: The run's configuration, with meshes that fit the number of devices.
         model: The policy, from `sharded_model`.
         mesh: The mesh of the update; None: a single device.
@@ -348,34 +365,57 @@ def rehearse(
         step: The numbers of the step.
         workload: The examples.
     """
-    recorder = Recorder()
-    recorder.keep("parameters", nnx.state(model))
-    processor = EndlessProcessor()
-    sharding = ShapeSharding.on(mesh, device, recorder)
-    banned = processor.banned_rows(model.config.vocab_size)
-    compile = partial(recorded_program, recorder)
-    learner = make_learner(config, model, banned, mesh, sharding=sharding, compile=compile)
-    recorder.keep("frozen", learner.policy.frozen)
-    recorder.keep("parameters", learner.policy.split(model))
-    state = learner.init(model, jax.random.key(config.seed))
-    policy = learner.model(state)
-    copy = make_rollout_copy(config, model, mesh)
-    if copy is not None:
-        program = copy.program
-        copy.program = lambda parameters: recorder.call("reshard", program, parameters)
-        policy = copy(policy)
-        recorder.keep("copy", nnx.state(policy))
-    groups = make_groups(config.rollout.groups, step, workload, model.config)
-    request = SampleRequest(
-        config.rollout.num_rollouts,
-        config.rollout.max_new_tokens,
-        config.rollout.strategy(),
-        jax.random.key(config.seed),
-    )
-    runner = ShapeRunner(recorder, device, policy)
-    sampler = config.rollout.sampler
-    draw(runner, Sampling(runner, cast(Processor, processor), sampler, request), groups, sampler)
-    for kind in ("copy", "features", "caches"):
-        recorder.kept.pop(kind, None)
-    learner.reinforce(state, make_batch(config, groups, step))
-    return recorder
+
+    config: TrainConfig
+    model: Policy
+    mesh: Mesh | None
+    device: Any
+    step: Step
+    workload: Workload
+
+    def largest(self) -> Recorder:
+        """All programs of a step, in the largest shapes: every response is the longest."""
+        recorder, config = Recorder(), self.config
+        learner, state, runner = self.start(recorder)
+        groups = self.groups(config.rollout.groups)
+        draw(runner, self.sampling(runner), groups, config.rollout.sampler)
+        for kind in ("copy", "features", "caches"):
+            recorder.kept.pop(kind, None)
+        learner.reinforce(state, make_batch(config, groups, self.step))
+        return recorder
+
+    def start(self, recorder: Recorder) -> tuple[Learner, TrainState, ShapeRunner]:
+        """The learner and the sampler of the run, and its first state."""
+        config, model, mesh = self.config, self.model, self.mesh
+        recorder.keep("parameters", nnx.state(model))
+        sharding = ShapeSharding.on(mesh, self.device, recorder)
+        banned = EndlessProcessor().banned_rows(model.config.vocab_size)
+        compile = partial(recorded_program, recorder)
+        learner = make_learner(config, model, banned, mesh, sharding=sharding, compile=compile)
+        recorder.keep("frozen", learner.policy.frozen)
+        recorder.keep("parameters", learner.policy.split(model))
+        state = learner.init(model, jax.random.key(config.seed))
+        policy = learner.model(state)
+        copy = make_rollout_copy(config, model, mesh)
+        if copy is not None:
+            program = copy.program
+            copy.program = lambda parameters: recorder.call("reshard", program, parameters)
+            policy = copy(policy)
+            recorder.keep("copy", nnx.state(policy))
+        return learner, state, ShapeRunner(recorder, self.device, policy)
+
+    def groups(self, count: int) -> tuple[Group, ...]:
+        """So many groups."""
+        return make_groups(count, self.step, self.workload, self.model.config)
+
+    def sampling(self, runner: ShapeRunner) -> Sampling:
+        """A sampler that draws nothing yet."""
+        rollout = self.config.rollout
+        request = SampleRequest(
+            rollout.num_rollouts,
+            rollout.max_new_tokens,
+            rollout.strategy(),
+            jax.random.key(self.config.seed),
+        )
+        processor = cast(Processor, EndlessProcessor())
+        return Sampling(runner, processor, rollout.sampler, request)

@@ -1,6 +1,6 @@
-"""The least time of a call, from its operations, its HBM traffic and its collectives."""
+"""The time of a call, from its operations, its HBM traffic and its collectives."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -10,19 +10,21 @@ from perl_jax.models import PolicyConfig
 from perl_jax.planning.collectives import Collective
 from perl_jax.planning.topology import Topology
 from perl_jax.planning.work import Work
-from perl_jax.settings import Checked, Expects
+from perl_jax.settings import Checked, Expects, PositiveOrZero
 
-# Attention scores: the softmax writes and reads float32, the product with the values writes and
-# reads bfloat16. No kernel of this project keeps them on the chip.
-_BYTES_OF_A_PAIR = 4 + 4 + 2 + 2
-
+# Bytes of an attention score where XLA writes scores to HBM. Forward, the softmax writes and reads
+# float32, and the product with the values writes and reads bfloat16. An update of a 7B policy
+# compiled for v5e moves 42 bytes a score and layer forward and backward, and 12 more where remat
+# repeats the forward pass.
+_SCORE_FORWARD, _SCORE_BOTH = 12.0, 42.0
 
 _Share = Annotated[float, Interval(gt=0, le=1), Expects("a share from above 0 to 1")]
+_AtLeastOnce = Annotated[float, Interval(ge=1), Expects("at least 1")]
 
 
 @dataclass(frozen=True)
 class Assumptions(Checked):
-    """The assumptions of a plan about the chips, as shares.
+    """The assumptions of a plan about chips and kernels.
 
     Attributes:
         compute: The share of the peak rate that matrix products reach.
@@ -30,24 +32,37 @@ class Assumptions(Checked):
         links: The share of the interconnect bandwidth that is reached.
         reserve: The share of the HBM that is left free for the runtime, fragmentation and a second
             micro-batch that waits.
+        scores: The share of the attention scores that are written to HBM: 1 without kernels, 0 with
+            kernels everywhere.
+        cache_moves: The number of times that a decoding step moves the caches of responses.
+        host: Seconds between two chunks of decoding in which the chips wait for the host.
     """
 
-    compute: _Share = 0.5
+    compute: _Share = 0.6
     memory: _Share = 0.8
     links: _Share = 0.8
     reserve: Annotated[float, Interval(gt=-1, le=1), Expects("a share from above -1 to 1")] = 0.06
+    scores: Annotated[float, Interval(ge=0, le=1), Expects("a share from 0 to 1")] = 1.0
+    cache_moves: _AtLeastOnce = 5.0
+    host: PositiveOrZero = 0.03
 
     def lines(self) -> list[str]:
         """The assumptions in words."""
         return [
             f"Matrix products reach {self.compute:.0%} of the peak, HBM {self.memory:.0%} and "
             f"links {self.links:.0%} of their bandwidth.",
-            "Computing, HBM and links overlap: a call takes as long as the slowest of them.",
+            "A product overlaps with reading its inputs and writing its results, and with the "
+            "collectives that the compiler starts ahead. Nothing overlaps with attention scores, "
+            "caches, elementwise passes and all other collectives: their times are added.",
             "FLOPs are counted from the jaxpr, padding included, and are spread evenly over chips; "
-            "a conditional counts its dearest branch.",
-            "HBM traffic: weights once a pass, caches once a decode step, inputs and results of "
-            "matrix products, attention scores; all else is fused. Programs without the model read "
-            "their arguments and write their results once.",
+            "a conditional counts its dearest branch. A call of another size than the compiled one "
+            "takes its share of them.",
+            "HBM traffic beside products: their inputs and results once more, for what stands "
+            f"between them; {self.scores:.0%} of the attention scores, {_SCORE_FORWARD:g} bytes "
+            f"each forward and {_SCORE_BOTH - _SCORE_FORWARD:g} backward; in a decoding step, the "
+            f"prompts' caches once and the responses' {self.cache_moves:g} times. Programs without "
+            "the model read their arguments and write their results once.",
+            f"The host takes {self.host:g} s between chunks of decoding.",
             "Collectives run as rings: over every axis of the torus where all chips take part, "
             "over one axis otherwise.",
             f"{self.reserve:.0%} of the HBM stay free.",
@@ -59,24 +74,59 @@ class Seconds:
     """The parts of the time of one call, in seconds.
 
     Attributes:
-        compute: Time of matrix products.
-        memory: Time of HBM traffic.
-        links: Time of collectives.
+        compute: Matrix products.
+        memory: HBM traffic of matrix products.
+        ahead: Collectives that the compiler starts ahead.
+        alone: HBM traffic that nothing overlaps with.
+        links: Collectives that nothing overlaps with.
+        host: Waiting for the host.
     """
 
-    compute: float
-    memory: float
-    links: float
+    compute: float = 0.0
+    memory: float = 0.0
+    ahead: float = 0.0
+    alone: float = 0.0
+    links: float = 0.0
+    host: float = 0.0
+
+    @property
+    def products(self) -> float:
+        """The time of matrix products and of what overlaps with them."""
+        return max(self.compute, self.memory, self.ahead)
 
     @property
     def total(self) -> float:
-        """The time of the slowest part, in seconds."""
-        return max(vars(self).values())
+        """The time of the call."""
+        return self.products + self.alone + self.links + self.host
 
     @property
     def bound(self) -> str:
-        """The name of the slowest part."""
-        return max(vars(self), key=lambda name: vars(self)[name])
+        """The resource that takes the most of it."""
+        parts = {
+            "compute": self.compute if self.compute == self.products else 0.0,
+            "memory": self.alone + (self.memory if self.memory == self.products else 0.0),
+            "links": self.links + (self.ahead if self.ahead == self.products else 0.0),
+            "host": self.host,
+        }
+        return max(parts, key=lambda name: parts[name])
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Bytes that a chip moves from and to its HBM.
+
+    Attributes:
+        products: Inputs and results of matrix products.
+        alone: All else.
+    """
+
+    products: float = 0.0
+    alone: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """Both together."""
+        return self.products + self.alone
 
 
 def seconds_of_call(
@@ -84,10 +134,11 @@ def seconds_of_call(
     assumptions: Assumptions,
     *,
     flops: float,
-    traffic: float,
+    traffic: Traffic,
     collectives: Iterable[Collective],
+    chunks: int = 0,
 ) -> Seconds:
-    """The roofline of a call.
+    """The time of a call.
 
     Args:
         topology: The chips.
@@ -95,36 +146,66 @@ def seconds_of_call(
         flops: Floating-point operations on all chips together.
         traffic: Bytes that one chip reads from and writes to its HBM.
         collectives: The collectives of the program.
+        chunks: Chunks of decoding.
     """
     chip, devices = topology.chip, topology.devices
-    links = sum(one.received / chip.receives(one.group, devices) for one in collectives)
+    links = {True: 0.0, False: 0.0}
+    for one in collectives:
+        rate = chip.receives(one.group, devices) * assumptions.links
+        links[one.ahead] += one.received / rate
+    bandwidth = chip.bandwidth * assumptions.memory
     return Seconds(
         compute=flops / devices / (chip.peak * assumptions.compute),
-        memory=traffic / (chip.bandwidth * assumptions.memory),
-        links=links / assumptions.links,
+        memory=traffic.products / bandwidth,
+        ahead=links[True],
+        alone=traffic.alone / bandwidth,
+        links=links[False],
+        host=chunks * assumptions.host,
     )
 
 
 def traffic_of(
-    work: Work, model: PolicyConfig, own: Mapping[str, int], *, tensor: int, itemsize: int
-) -> float:
+    work: Work,
+    model: PolicyConfig,
+    assumptions: Assumptions,
+    *,
+    of_patch: float = 0.0,
+    gradients: int = 0,
+    tensor: int,
+    itemsize: int,
+) -> Traffic:
     """Bytes that a chip moves from and to its HBM in a call, under the plan's assumptions.
 
     Args:
         work: The work of the chip.
         model: The sizes of the policy.
-        own: Bytes of the call's arguments on one chip, by kind.
+        assumptions: Those about kernels and caches.
+        of_patch: Attention scores of the vision tower, per patch.
+        gradients: Bytes of the gradients on a chip that the call adds to.
         tensor: The number of parts that each layer is split into.
         itemsize: Bytes of one element of an activation.
     """
     once = model.traffic(tensor)
     # A decoding step reads the weights once for all of its tokens.
     repeats = 1 if work.steps else work.passes
-    return (
-        work.passes * once.text_weights * itemsize
-        + work.tokens * repeats * once.of_token * itemsize
-        + work.pairs * repeats * once.of_pair * _BYTES_OF_A_PAIR
-        + work.image_passes * (once.vision_weights + work.patches * once.of_patch) * itemsize
-        + work.steps * own.get("caches", 0)
-        + 2 * own.get("gradients", 0)
+    weights = work.passes * once.text_weights + work.image_passes * once.vision_weights
+    moved = work.tokens * repeats * once.of_token
+    moved += work.image_passes * work.patches * once.of_patch
+    scores = work.pairs * once.of_pair * _bytes_of_score(repeats)
+    scores += work.patches * of_patch * _bytes_of_score(work.image_passes)
+    caches = work.steps * (work.prefix + assumptions.cache_moves * work.cache)
+    return Traffic(
+        products=(weights + moved) * itemsize,
+        alone=moved * itemsize + scores * assumptions.scores + caches + 2 * gradients,
     )
+
+
+# Passes of an update without remat: forward, and backward for inputs and for weights.
+_WITHOUT_REMAT = 3
+
+
+def _bytes_of_score(passes: float) -> float:
+    """Bytes that are moved for one attention score that so many passes read or write."""
+    if passes <= 1:
+        return _SCORE_FORWARD
+    return _SCORE_BOTH + (_SCORE_FORWARD if passes > _WITHOUT_REMAT else 0.0)

@@ -14,12 +14,12 @@ from perl_jax.planning.work import ceil_div, num_micro_batches
 logger = logging.getLogger(__name__)
 
 # From the least recomputation in the backward pass to the most.
-_REMAT = ("none", "activations", "layers")
-_TENSOR = (1, 2, 4, 8)
+REMAT = ("none", "activations", "wide", "layers")
+TENSOR = (1, 2, 4, 8)
 # A smaller micro-batch is estimated to need its share of the temporaries. Candidates whose estimate
 # exceeds the available memory by this factor are not compiled.
 _SLACK = 1.25
-_OF_UPDATE = frozenset({"score", "reference", "update"})
+OF_UPDATE = frozenset({"score", "reference", "update"})
 _WITH_CACHES = frozenset({"prefill", "admit", "resize", "drop_slots", "decode", "compact"})
 
 
@@ -65,17 +65,17 @@ def candidates(config: TrainConfig, devices: int, too_large: Sequence[str]) -> I
 
 def _singles(config: TrainConfig, devices: int, too_large: Sequence[str]) -> Iterator[Candidate]:
     def change(path: str, value: Any, share: float = 1.0) -> Candidate:
-        return Candidate(_changed(config, path, value), (f"--config.{path}={value}",), share)
+        return Candidate(changed(config, path, value), (f"--config.{path}={value}",), share)
 
     mesh, _ = mesh_for(config, devices)
-    if _OF_UPDATE & set(too_large):
+    if OF_UPDATE & set(too_large):
         # Halves the groups of a shard, down to one.
         shards = mesh.data * mesh.fsdp
         now = at_once = num_micro_batches(config, shards)[0]
         while at_once > 1:
             at_once = ceil_div(at_once, 2)
             yield change("learner.packing.micro_groups", at_once * shards, at_once / now)
-        for remat in _REMAT[_REMAT.index(config.learner.remat) + 1 :]:
+        for remat in REMAT[REMAT.index(config.learner.remat) + 1 :]:
             # The share is unknown until it is compiled, but smaller.
             yield change("learner.remat", remat, 1 / _SLACK)
     halved = {"rows": config.rollout.num_rollouts} if _WITH_CACHES & set(too_large) else {}
@@ -88,18 +88,23 @@ def _singles(config: TrainConfig, devices: int, too_large: Sequence[str]) -> Ite
             value //= 2
     if config.optimizer.state_dtype == "float32":
         yield change("optimizer.state_dtype", "bfloat16")
-    # Other meshes that split all parameters over all chips.
-    for tensor in (size for size in _TENSOR if devices % size == 0):
+    for other in meshes(mesh, devices):
+        flags = tuple(f"--config.mesh.{axis}={size}" for axis, size in vars(other).items())
+        yield Candidate(replace(config, mesh=other), flags)
+
+
+def meshes(mesh: MeshConfig, devices: int) -> Iterator[MeshConfig]:
+    """Other meshes that split all parameters over all chips."""
+    for tensor in (size for size in TENSOR if devices % size == 0):
         other = MeshConfig(data=1, fsdp=devices // tensor, tensor=tensor)
         if other != mesh:
-            flags = tuple(f"--config.mesh.{axis}={size}" for axis, size in vars(other).items())
-            yield Candidate(replace(config, mesh=other), flags)
+            yield other
 
 
-def _changed(config: Any, path: str, value: Any) -> Any:
+def changed(config: Any, path: str, value: Any) -> Any:
     """A configuration with another value at a dotted path."""
     name, _, rest = path.partition(".")
-    inner = _changed(getattr(config, name), rest, value) if rest else value
+    inner = changed(getattr(config, name), rest, value) if rest else value
     return replace(config, **{name: inner})
 
 
@@ -139,8 +144,8 @@ def _estimate(plan: Plan, candidate: Candidate) -> float:
     """Estimates the bytes of the candidate's largest program from those of the plan."""
     sizes = []
     for program in plan.programs:
-        temporaries = program.memory.get("temporaries", 0)
-        share = candidate.share if program.name in _OF_UPDATE else 1.0
+        temporaries = program.facts.memory.get("temporaries", 0)
+        share = candidate.share if program.name in OF_UPDATE else 1.0
         # Another mesh or another sampler is always worth a try.
         if program.name in plan.too_large and candidate.share == 1.0:
             share = 0.0

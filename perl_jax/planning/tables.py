@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from perl_jax.chips import GIB
 from perl_jax.planning.collectives import merged
-from perl_jax.planning.plan import Plan
+from perl_jax.planning.plan import Plan, Rates
 
 # The number of collectives shown for each program: those that send most.
 _SHOWN = 3
@@ -30,7 +30,8 @@ def as_text(plan: Plan) -> str:
         ],
         *([["Filtering", *plan.filtering]] if plan.filtering else []),
         ["Memory of a chip while a program runs, GiB", *_memory_table(plan)],
-        ["Time, and what a chip does in a call", *_time_table(plan)],
+        ["Time, and what a chip does in a call on average", *_time_table(plan)],
+        *([["Rates", *_rates(plan.rates)]] if plan.rates else []),
         ["Collectives that send most: bytes received by a chip in a call", *_collectives(plan)],
         ["Assumptions", *(f"- {line}" for line in plan.assumptions)],
         _verdict(plan),
@@ -39,10 +40,10 @@ def as_text(plan: Plan) -> str:
 
 
 def _memory_table(plan: Plan) -> list[str]:
-    kinds = [kind for kind in _KINDS if any(kind in one.memory for one in plan.programs)]
+    kinds = [kind for kind in _KINDS if any(kind in one.facts.memory for one in plan.programs)]
     rows = [["", *kinds, "total", ""]]
     for program in plan.programs:
-        sizes = [program.memory.get(kind) for kind in kinds]
+        sizes = [program.facts.memory.get(kind) for kind in kinds]
         cells = ["" if size is None else f"{size / GIB:.3g}" for size in sizes]
         over = "too large" if program.name in plan.too_large else ""
         rows.append([program.name, *cells, f"{program.total / GIB:.3g}", over])
@@ -51,32 +52,44 @@ def _memory_table(plan: Plan) -> list[str]:
 
 def _time_table(plan: Plan) -> list[str]:
     rows = [
-        ["", "calls", "TFLOP", "HBM GB", "links GB", "compute s", "HBM s", "links s", "step s",
-         "bound by", "compiled in s"],
+        ["", "calls", "TFLOP", "HBM GB", "links GB", "compute s", "its HBM s", "its links s",
+         "more HBM s", "more links s", "step s", "bound by", "compiled in s"],
     ]  # fmt: skip
     for one in plan.programs:
-        seconds = one.seconds
-        links = ["?", "?"] if one.refused else [f"{one.received / 1e9:.3g}", f"{seconds.links:.2g}"]
+        seconds, refused = one.seconds, one.facts.refused
+        links = f"{one.received / 1e9:.3g}", f"{seconds.ahead:.2g}", f"{seconds.links:.2g}"
+        received, ahead, alone = ("?",) * 3 if refused else links
         rows.append(
             [
-                one.name, f"{one.calls:g}", f"{one.flops / plan.topology.devices / 1e12:.3g}",
-                f"{one.traffic / 1e9:.3g}", links[0], f"{seconds.compute:.2g}",
-                f"{seconds.memory:.2g}", links[1], f"{one.seconds_of_step:.3g}", seconds.bound,
-                f"{one.compile_seconds:.0f}",
+                one.name, f"{one.calls}", f"{one.flops / plan.topology.devices / 1e12:.3g}",
+                f"{one.traffic / 1e9:.3g}", received, f"{seconds.compute:.2g}",
+                f"{seconds.memory:.2g}", ahead, f"{seconds.alone:.2g}", alone,
+                f"{one.seconds_of_step:.3g}", seconds.bound, f"{one.facts.compile_seconds:.0f}",
             ]
         )  # fmt: skip
-    received = plan.received_of_step
+    received = f"{plan.received_of_step / 1e9:.3g}"
+    compiled = f"{sum(one.facts.compile_seconds for one in plan.programs):.0f}"
     rows.append(
-        ["step", "", "", "", f"{received / 1e9:.3g}", "", "", "", f"{plan.seconds_of_step:.3g}",
-         "", f"{sum(one.compile_seconds for one in plan.programs):.0f}"]
+        ["step", "", "", "", received, "", "", "", "", "", f"{plan.seconds_of_step:.3g}", "",
+         compiled]
     )  # fmt: skip
     return _aligned(rows)
+
+
+def _rates(rates: Rates) -> list[str]:
+    return [
+        f"MFU, every image encoded once and every prompt read once: {rates.mfu:.1%} in a step, "
+        f"{rates.mfu_of_update:.1%} in the update with its scores.",
+        f"Effective tokens a second and chip: {rates.tokens:,.0f} (prompts and responses of all "
+        "rollouts that are kept, over the time of a step).",
+        f"The update computes {rates.padding:.2f} tokens for each that it has to read.",
+    ]
 
 
 def _collectives(plan: Plan) -> list[str]:
     rows = []
     for program in plan.programs:
-        most = merged(program.collectives)[:_SHOWN]
+        most = merged(program.facts.collectives)[:_SHOWN]
         for one in most:
             size = f"{one.received / 1e9:.3f} GB"
             shape = _shortened(one.shape.split("{")[0].lstrip("("))
@@ -102,7 +115,8 @@ def _verdict(plan: Plan) -> list[str]:
     largest = plan.largest
     used = f"{largest.name} needs {largest.total / GIB:.3g} of {plan.usable / GIB:.3g} GiB"
     if plan.fits:
-        return [f"Verdict: fits. {used}; a step takes about {plan.seconds_of_step:.3g} s."]
+        verdict = f"Verdict: fits. {used}; a step takes about {plan.seconds_of_step:.3g} s."
+        return [verdict, *plan.advice]
     return [f"Verdict: does not fit: {', '.join(plan.too_large)}. {used}.", *plan.advice]
 
 

@@ -1,4 +1,4 @@
-"""The work of a chip in one call of a program, and the number of calls in a step."""
+"""The work of a chip in one call of a program."""
 
 import inspect
 import math
@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from perl_jax.config import TrainConfig
+from perl_jax.models import PolicyConfig
 from perl_jax.planning.rehearsal import Call
-from perl_jax.planning.workload import Step
+from perl_jax.planning.shapes import bytes_on_chip
 
 # Readings of the weights by the backward pass, in addition to the one of the forward pass.
 _BACKWARD = 2
@@ -19,19 +20,36 @@ class Work:
 
     Attributes:
         tokens: Tokens that the text model reads.
-        pairs: Pairs of a token and a token that it may attend to.
+        pairs: Pairs of a token and a token that it is compared with.
+        predicted: Tokens that get logits over the whole vocabulary.
         patches: Patches that the vision tower reads.
         passes: The number of times a call reads the weights of the text model.
         image_passes: The number of times a call reads the weights of the vision tower.
         steps: Decoding steps, each of which reads weights and caches; 0 in other programs.
+        prefix: Bytes of the caches of prompts, which each step reads.
+        cache: Bytes of the caches of responses, which each step reads.
     """
 
     tokens: float = 0
     pairs: float = 0
+    predicted: float = 0
     patches: float = 0
     passes: float = 0
     image_passes: float = 0
     steps: int = 0
+    prefix: float = 0
+    cache: float = 0
+
+    def operations(self, model: PolicyConfig, of_patch: float) -> float:
+        """Operations of one forward pass, padding included.
+
+        Args:
+            model: The sizes of the policy.
+            of_patch: Operations of encoding a patch.
+        """
+        tokens, pairs, predicted = map(round, (self.tokens, self.pairs, self.predicted))
+        text = model.text_operations(tokens=tokens, pairs=pairs, predicted=predicted)
+        return text + self.patches * of_patch
 
 
 def arguments_of(call: Call) -> dict[str, Any]:
@@ -52,11 +70,22 @@ def work_of(call: Call, config: TrainConfig, shards: int, *, vision_trained: boo
     if call.name == "encode":
         return Work(patches=given["images"].patches.shape[1], image_passes=1)
     if call.name == "prefill":
-        orders, length = given["prompts"].tokens.shape
-        return Work(orders * length / shards, orders * length**2 / shards, passes=1)
+        prompts, length = given["prompts"].tokens.shape
+        of_shard = prompts / shards
+        return Work(of_shard * length, of_shard * length**2, of_shard, passes=1)
     if call.name == "decode":
-        steps = given["steps"]
-        return Work(steps * given["state"].tokens.size / shards, passes=steps, steps=steps)
+        steps, state = given["steps"], given["state"]
+        tokens = steps * state.tokens.size / shards
+        compared = state.prefix.valid.shape[-1] + state.cache.keys.shape[1]
+        return Work(
+            tokens=tokens,
+            pairs=tokens * compared,
+            predicted=tokens,
+            passes=steps,
+            steps=steps,
+            prefix=bytes_on_chip(state.prefix),
+            cache=bytes_on_chip(state.cache),
+        )
     if call.name in ("score", "reference", "update"):
         batch = given["batch"]
         (prompts, length), rows = batch.prompts.tokens.shape, batch.rows.starts.shape
@@ -66,35 +95,12 @@ def work_of(call: Call, config: TrainConfig, shards: int, *, vision_trained: boo
         return Work(
             tokens=batch.rows.source.size / shards,
             pairs=(prompts * length**2 + math.prod(rows) * (length + rows[-1])) / shards,
+            predicted=batch.rows.read_at.size / shards,
             patches=0 if images is None else images.patches.shape[1],
             passes=1 + more,
             image_passes=1 + more * vision_trained,
         )
     return None
-
-
-def calls_of_step(call: Call, config: TrainConfig, step: Step, shards: int) -> int:
-    """The number of times a step calls a program.
-
-    Recorded responses all have the longest length; this number assumes their mean length.
-    """
-    given, num_rollouts = arguments_of(call), config.rollout.num_rollouts
-    if call.name in ("start", "copy"):
-        return 0  # Called once in a run.
-    if call.name == "encode":
-        # Recorded for a full batch.
-        return ceil_div(call.count * step.draws.drawn, step.draws.wanted)
-    if call.name == "prefill":
-        return ceil_div(step.orders, len(given["prompts"].tokens))
-    if call.name == "admit":
-        return ceil_div(step.orders, len(given["slots"]))
-    if call.name == "decode":
-        # Free places are refilled: the batch is full until the last rollouts end one by one.
-        full = ceil_div(step.orders * step.mean, len(given["state"].tokens))
-        return ceil_div(full + step.longest - step.mean, given["steps"])
-    if call.name == "compact":
-        return (len(given["state"].tokens) // shards * num_rollouts).bit_length() - 1
-    return call.count
 
 
 def num_micro_batches(config: TrainConfig, shards: int) -> tuple[int, int]:

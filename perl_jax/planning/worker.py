@@ -75,6 +75,7 @@ def _environment(virtual: int | None) -> dict[str, str]:
 
 def main() -> None:
     """Reads a request and answers it."""
+    from perl_jax.planning.optimise import plan_fastest
     from perl_jax.planning.search import plan_and_advise
     from perl_jax.planning.topology import devices_of
 
@@ -82,7 +83,8 @@ def main() -> None:
     logging.getLogger("perl_jax").setLevel(logging.INFO)
     began = time.monotonic()
     request = pickle.load(sys.stdin.buffer)
-    plan = plan_and_advise(request, devices_of(request.topology))
+    make = plan_fastest if request.optimise else plan_and_advise
+    plan = make(request, devices_of(request.topology))
     # ru_maxrss is in kilobytes on Linux.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
     answer = {

@@ -9,10 +9,12 @@ import numpy as np
 from annotated_types import Interval
 
 from perl_jax.config import TrainConfig
+from perl_jax.data.survey import SurveyedRow
 from perl_jax.models import PolicyConfig
+from perl_jax.parts import fit_ladders_to
 from perl_jax.planning.draws import Draws
-from perl_jax.settings import Checked, Count, Expects
-from perl_jax.types import Group, ImagePatches, Prompt, TrainBatch
+from perl_jax.settings import Checked, Count, Expects, PositiveOrZero
+from perl_jax.types import Example, Group, ImagePatches, Prompt, TrainBatch
 
 _PIXELS = 512 * 512
 _Share = Annotated[float, Interval(gt=0, le=1), Expects("a share from above 0 to 1")]
@@ -28,6 +30,7 @@ class Workload(Checked):
         text_tokens: Tokens of a prompt besides its images.
         response_tokens: The mean length of responses; None: a quarter of
             ``rollout.max_new_tokens``. Shapes hold the longest, ``rollout.max_new_tokens``.
+        response_variation: The standard deviation of their lengths, divided by the mean.
         pass_rate: The share of the groups drawn that inform; without filtering, all are kept.
     """
 
@@ -35,6 +38,7 @@ class Workload(Checked):
     pixels: Count = _PIXELS
     text_tokens: Count = 192
     response_tokens: Count | None = None
+    response_variation: PositiveOrZero = 1.0
     pass_rate: _Share = 0.5
 
 
@@ -99,6 +103,19 @@ class Step:
         """The step if every group informed."""
         return replace(self, draws=Draws.unfiltered(self.draws.wanted))
 
+    def fit_ladders(
+        self, config: TrainConfig, model: PolicyConfig, workload: Workload
+    ) -> TrainConfig:
+        """The configuration with the ladders that a run fits to rows of these sizes."""
+        images = (math.prod(self.grid),) * workload.images
+        # The ladders are fitted to the sizes of rows only.
+        example = Example(id="", source="", question="", images=(), answer="")
+        row = SurveyedRow(0, example, (self.prompt,) * self.orders_of_group, images)
+        held_out = () if config.data.held_out is None else (row,)
+        return fit_ladders_to(
+            config, (row,), held_out, unit=model.patches_per_unit, most_patches=max(images)
+        )
+
 
 def make_groups(
     count: int, step: Step, workload: Workload, model: PolicyConfig
@@ -119,19 +136,47 @@ def _group(number: int, step: Step, workload: Workload, model: PolicyConfig) -> 
     return Group.of(str(number), [replace(prompt) for _ in range(step.orders_of_group)])
 
 
-def make_batch(config: TrainConfig, groups: tuple[Group, ...], step: Step) -> TrainBatch:
-    """The batch that a step learns from, with all responses as long as the longest."""
+def log_normal(
+    mean: float, variation: float, longest: int, shape: tuple[int, ...], seed: int = 0
+) -> np.ndarray:
+    """Lengths of responses, int32 of this shape, drawn from a log-normal distribution.
+
+    Args:
+        mean: Its mean.
+        variation: Its standard deviation, divided by the mean.
+        longest: Where longer responses are cut.
+        shape: The shape of the result.
+        seed: Of the draw.
+    """
+    sigma = math.sqrt(math.log1p(variation**2))
+    rng = np.random.default_rng(seed)
+    drawn = rng.lognormal(math.log(mean) - sigma**2 / 2, sigma, shape)
+    return np.clip(np.ceil(drawn), 1, longest).astype(np.int32)
+
+
+def make_batch(
+    config: TrainConfig,
+    groups: tuple[Group, ...],
+    step: Step,
+    lengths: np.ndarray | None = None,
+) -> TrainBatch:
+    """The batch that a step learns from.
+
+    ``lengths``, int ``[B, K, N]``, are those of the responses; None: all are the longest.
+    """
     shape = (len(groups), step.orders_of_group, config.rollout.num_rollouts)
     of_token = (*shape, step.longest)
+    if lengths is None:
+        lengths = np.full(shape, step.longest, np.int32)
     return TrainBatch(
         groups=groups,
         tokens=np.broadcast_to(np.int32(0), of_token),
-        lengths=np.full(shape, step.longest, np.int32),
+        lengths=lengths,
         logprobs=np.broadcast_to(np.float32(0), of_token),
         # Groups of equal rewards, or without advantages, have no gradient and make no update.
         rewards=np.broadcast_to(np.arange(shape[-1], dtype=np.float32), shape),
         advantages=np.ones(shape, np.float32),
-        mask=np.broadcast_to(np.bool_(True), of_token),
+        mask=np.arange(step.longest) < lengths[..., None],
     )
 
 

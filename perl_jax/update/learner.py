@@ -26,7 +26,7 @@ from perl_jax.update.exchange import move_images
 from perl_jax.update.forward import Head
 from perl_jax.update.kl_reward import PLACE, place_numbers, score_all, with_penalty
 from perl_jax.update.losses import Importance, policy_gradient_loss, supervised_loss
-from perl_jax.update.operations import forward_operations
+from perl_jax.update.operations import Adapters, forward_operations
 from perl_jax.update.optimizer import OptimizerConfig, learning_rate_schedule, make_optimizer
 from perl_jax.update.packing import MicroBatch, PackingConfig, Sizes, pack
 from perl_jax.update.programs import Compile, Loss, Programs, jit, wait_for_all_but_last
@@ -56,7 +56,8 @@ class UpdateConfig(Checked):
             `truncated_importance_weights`; ``mask_token`` leaves out the token, ``mask_sequence``
             the response, see `masked_importance_weights`.
         max_logprob_gap: The run stops if sampler and trainer differ by more on a token.
-        remat: What the backward pass recomputes: ``none``, ``activations`` or ``layers``.
+        remat: What the backward pass recomputes, to save memory: ``none``; ``activations``, all but
+            the results of linear maps; ``wide``, also those of an MLP's wide maps; ``layers``, all.
         logprob_chunk: Rows of the vocabulary that log-probabilities read at a time.
         reference_dtype: The dtype of the reference model's parameters.
         packing: How batches are cut and padded.
@@ -159,6 +160,9 @@ class Learner:
         self.sharding = sharding or BatchSharding.of(mesh)
 
         params = self.policy.split(model)
+        self._adapters = Adapters.of(
+            {path: leaf.size for path, leaf in params.items() if is_adapter(path)}
+        )
         self._is_banned = banned
         self._banned = self.sharding.replicate(banned)
         head = Head(temperature, config.remat, config.logprob_chunk, mesh)
@@ -280,8 +284,11 @@ class Learner:
         once = forward_operations(self.model_config, groups, responses)
         epochs = 1 if self.objective is None else self.config.epochs_per_batch
         scored = self._scores_old + (self.reference is not None) * epochs
-        vision = [within(path, VISION) for path in self.policy.paths]
-        update = once.update(vision_trained=any(vision), text_trained=not all(vision))
+        if self.config.lora is None:
+            vision = [within(path, VISION) for path in self.policy.paths]
+            update = once.update(vision_trained=any(vision), text_trained=not all(vision))
+        else:
+            update = once.update_of(self._adapters)
         return update * epochs + scored * once.forward()
 
     def num_updates(self, batch: TrainBatch) -> int:

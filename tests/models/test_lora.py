@@ -167,8 +167,20 @@ def test_on_a_mesh_adapters_are_split_as_their_maps_and_the_same(place, base, pr
     want = moved(with_adapters(base, EVERY, seed=0)).logits(prompt)
     copy = RolloutCopy(adapted, mesh, rearranged(mesh, 8, 1, 1))(adapted)
     assert not adapted_maps(copy)
-    for model in (adapted, copy):
+    beside = RolloutCopy(adapted, mesh, rearranged(mesh, 8, 1, 1), merge=False)(adapted)
+    assert adapted_maps(beside).keys() == adapted_maps(adapted).keys()
+    for model in (adapted, copy, beside):
         assert relative_error(model.logits(prompt), want) < 1e-5
+
+
+def test_on_a_single_device_rollouts_read_the_policy_or_a_copy_with_merged_adapters(place, prompt):
+    adapted = moved(with_adapters(load_model(place, dtype="bfloat16"), EVERY, seed=0))
+    copy = RolloutCopy(adapted, None, None)(adapted)
+    assert not adapted_maps(copy)
+    whole = merged(adapted)
+    for path, leaf in arrays(copy).items():
+        np.testing.assert_array_equal(leaf, arrays(whole)[path])
+    assert adapted_maps(adapted)
 
 
 def test_a_saved_model_has_its_adapters_merged(base, prompt, tmp_path):

@@ -5,7 +5,7 @@ import pytest
 from perl_jax.config import TrainConfig
 from perl_jax.mesh import make_mesh
 from perl_jax.models import read_config as read_model_config
-from perl_jax.planning.rehearsal import rehearse
+from perl_jax.planning.rehearsal import Rehearsal
 from perl_jax.planning.shapes import sharded_model
 from perl_jax.planning.workload import Step, Workload
 from perl_jax.settings import read_config
@@ -71,6 +71,11 @@ def shapes(config, mesh):
 
 
 @pytest.fixture(scope="package")
-def recorder(config, mesh, step, shapes):
+def rehearsal(config, mesh, step, shapes):
+    return Rehearsal(config, shapes, mesh, mesh.devices.flat[0], step, WORKLOAD)
+
+
+@pytest.fixture(scope="package")
+def recorder(rehearsal):
     """A step of the run, recorded."""
-    return rehearse(config, shapes, mesh, mesh.devices.flat[0], step, WORKLOAD)
+    return rehearsal.largest()

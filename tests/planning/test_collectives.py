@@ -109,3 +109,25 @@ def test_a_ring_of_four_moves_three_quarters(kind, received):
 def test_what_is_no_program_is_refused():
     with pytest.raises(ValueError, match="expected the text of a compiled program"):
         find_collectives("HloModule empty", 8)
+
+
+def test_what_is_started_ahead_runs_while_the_chip_computes():
+    program = """
+ENTRY %main (x: f32[16]) -> f32[64] {
+  %x = f32[16]{0} parameter(0)
+  %started = (f32[16]{0}, f32[64]{0}) all-gather-start(%x), replica_groups={{0,1,2,3}}
+  %done = f32[64]{0} all-gather-done(%started)
+  ROOT %sum = f32[64]{0} all-reduce(%done), replica_groups={{0,1,2,3}}
+}
+"""
+    found = {one.kind: one.ahead for one in find_collectives(program, 4)}
+    assert found == {"all-gather": True, "all-reduce": False}
+
+
+def test_a_collective_shrinks_with_the_axes_that_do():
+    one = Collective("all-reduce", "bf16[2,1000,64]{2,1,0:T(8,128)}", 256000, 4)
+    assert one.scaled({1000: 0.5, 8: 0.1}).bytes == 128000
+    assert one.scaled({}) == one
+    assert one.scaled({}, 3).bytes == 3 * 256000
+    several = Collective("all-reduce", "(f32[1000]{0}, f32[4]{0})", 4016, 4)
+    assert several.scaled({1000: 0.5}).bytes == 2008

@@ -10,8 +10,7 @@ import pytest
 from perl_jax.mesh import MeshConfig
 from perl_jax.models import load_model
 from perl_jax.parts import make_learner
-from perl_jax.planning.planner import PROGRAMS
-from perl_jax.planning.rehearsal import rehearse
+from perl_jax.planning.rehearsal import PROGRAMS, Rehearsal
 from perl_jax.planning.work import arguments_of
 from perl_jax.planning.workload import make_batch, make_groups
 from perl_jax.processing import load_processor
@@ -113,7 +112,8 @@ def test_every_program_of_a_run_is_planned(config, mesh, step, shapes, model):
     rollout = replace(config.rollout, sampler=sampler, mesh=MeshConfig(4, 1, 2))
     objective = replace(config.objective, kl_target=0.1)
     config = replace(config, learner=learner, rollout=rollout, objective=objective)
-    recorded = rehearse(config, shapes, mesh, mesh.devices.flat[0], step, WORKLOAD).calls
+    rehearsal = Rehearsal(config, shapes, mesh, mesh.devices.flat[0], step, WORKLOAD)
+    recorded = rehearsal.largest().calls
     banned = np.zeros(model.config.vocab_size, bool)
     held = jitted(make_learner(config, model, banned, mesh).programs)
     held |= jitted(programs) | jitted(decode_state)
@@ -124,7 +124,8 @@ def test_every_program_of_a_run_is_planned(config, mesh, step, shapes, model):
 
 def test_only_what_a_configuration_asks_for_is_scored(config, mesh, step, shapes):
     def scored(config):
-        calls = rehearse(config, shapes, mesh, mesh.devices.flat[0], step, WORKLOAD).calls
+        rehearsal = Rehearsal(config, shapes, mesh, mesh.devices.flat[0], step, WORKLOAD)
+        calls = rehearsal.largest().calls
         return {
             name: calls[name].count for name in ("score", "reference", "update") if name in calls
         }

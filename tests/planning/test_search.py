@@ -35,7 +35,7 @@ def test_a_run_that_fits_needs_no_advice(plan):
 
 
 def test_moments_and_the_reference_stay_while_it_runs(plan):
-    memory = plan.largest.memory
+    memory = plan.largest.facts.memory
     # AdamW keeps two moments and a few counters, in float32; the reference is bfloat16.
     assert memory["optimizer"] == pytest.approx(2 * memory["parameters"], abs=64)
     assert memory["reference"] == memory["parameters"] / 2

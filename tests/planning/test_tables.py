@@ -6,25 +6,38 @@ from dataclasses import replace
 import pytest
 
 from perl_jax.chips import GIB
-from perl_jax.planning.collectives import Collective
-from perl_jax.planning.plan import Plan, ProgramPlan, as_json
+from perl_jax.planning.collectives import Collective, received_bytes
+from perl_jax.planning.facts import Facts
+from perl_jax.planning.plan import Plan, ProgramPlan, Rates, as_json
 from perl_jax.planning.roofline import Seconds
 from perl_jax.planning.tables import as_text
 from perl_jax.planning.topology import parse_topology
+from perl_jax.planning.work import Work
 
 GATHER = Collective("all-gather", "bf16[11008,2048]{1,0:T(8,128)}", 45 * 10**6, 16, 36, "gather")
 
 
 def program(name, gib, calls, seconds, collectives=()):
-    return ProgramPlan(
+    facts = Facts(
         name=name,
-        calls=calls,
         memory={"parameters": GIB, "temporaries": int((gib - 1) * GIB)},
+        flops=64e12,
+        size=10**9,
+        moved=5e9,
+        work=Work(tokens=10, passes=4),
+        collectives=collectives,
+        compile_seconds=3.0,
+    )
+    return ProgramPlan(
+        facts=facts,
+        calls=calls,
         flops=32e12,
         traffic=5e9,
-        collectives=collectives,
+        received=received_bytes(collectives),
         seconds=seconds,
-        compile_seconds=3.0,
+        seconds_of_step=calls * seconds.total,
+        calls_unfiltered=calls,
+        seconds_unfiltered=calls * seconds.total,
     )
 
 
@@ -38,15 +51,15 @@ def plan():
         step=["A step."],
         assumptions=["Rings."],
         programs=[
-            program("decode", 3, 10, Seconds(0.1, 0.5, 0.2)),
-            program("update", 9, 2, Seconds(4.0, 1.0, 2.0), [GATHER, GATHER]),
+            program("decode", 3, 10, Seconds(compute=0.1, memory=0.3, alone=0.2, links=0.2)),
+            program("update", 9, 2, Seconds(compute=4.0, memory=1.0, links=2.0), [GATHER, GATHER]),
         ],
         usable=15 * GIB,
     )
 
 
 def test_a_step_takes_what_its_calls_take(plan):
-    assert plan.seconds_of_step == 10 * 0.5 + 2 * 4.0
+    assert plan.seconds_of_step == pytest.approx(10 * 0.7 + 2 * 6.0)
     assert plan.received_of_step == 2 * 2 * GATHER.received
 
 
@@ -61,7 +74,7 @@ def test_virtual_devices_are_not_called_the_chip_whose_figures_they_have(plan):
 def test_a_plan_fits_where_its_largest_program_does(plan):
     assert plan.fits
     assert plan.largest.name == "update"
-    assert "Verdict: fits. update needs 9 of 15 GiB; a step takes about 13 s." in as_text(plan)
+    assert "Verdict: fits. update needs 9 of 15 GiB; a step takes about 19 s." in as_text(plan)
 
 
 def test_a_plan_that_does_not_fit_says_what_to_change(plan):
@@ -74,15 +87,18 @@ def test_a_plan_that_does_not_fit_says_what_to_change(plan):
 
 
 def test_a_program_that_the_compiler_refuses_does_not_fit(plan):
-    refused = replace(plan.programs[0], refused=True)
-    assert replace(plan, programs=[refused]).too_large == ["decode"]
+    decode = plan.programs[0]
+    refused = replace(decode, facts=replace(decode.facts, refused=True))
+    small = replace(plan, programs=[refused])
+    assert small.too_large == ["decode"]
+    assert "?" in as_text(small)
 
 
 def test_the_table_shows_memory_by_kind_and_time_by_bound(plan):
     lines = [line.split() for line in as_text(plan).splitlines()]
     assert ["update", "1", "8", "9"] in lines
-    assert ["decode", "10", "2", "5", "0", "0.1", "0.5", "0", "5", "memory", "3"] not in lines
-    assert ["decode", "10", "2", "5", "0", "0.1", "0.5", "0.2", "5", "memory", "3"] in lines
+    row = "decode 10 2 5 0 0.1 0.3 0 0.2 0.2 7 memory 3"
+    assert row.split() in lines
 
 
 def test_equal_collectives_are_one_line(plan):
@@ -96,15 +112,19 @@ def test_what_is_drawn_and_kept_has_a_block_of_its_own(plan):
     assert "\n\nFiltering\n32 of 64 groups inform.\n\nMemory" in shown
 
 
-def test_calls_that_filtering_adds_cost_their_time(plan):
-    decode, update = plan.programs
-    assert replace(decode, calls_unfiltered=4).seconds_unfiltered == 4 * 0.5
-    assert update.seconds_unfiltered == update.seconds_of_step
+def test_what_a_step_does_for_its_time_has_a_block_of_its_own(plan):
+    assert "Rates" not in as_text(plan)
+    shown = as_text(replace(plan, rates=Rates(0.123, 0.234, 1234.5, 1.06)))
+    assert "read once: 12.3% in a step, 23.4% in the update" in shown
+    assert "Effective tokens a second and chip: 1,234 (" in shown
+    assert "The update computes 1.06 tokens for each" in shown
 
 
 def test_long_names_are_cut(plan):
     long = replace(GATHER, where="x" * 80, shape="(" + "f32[], " * 40)
-    text = as_text(replace(plan, programs=[replace(plan.programs[0], collectives=[long])]))
+    update = plan.programs[1]
+    cut = replace(update, facts=replace(update.facts, collectives=[long]))
+    text = as_text(replace(plan, programs=[cut]))
     assert max(map(len, text.splitlines())) < 180
 
 
@@ -114,3 +134,13 @@ def test_json_has_what_the_table_has(plan):
     assert data["programs"][1]["total"] == 9 * GIB
     assert data["programs"][1]["bound"] == "compute"
     assert data["seconds_of_step"] == plan.seconds_of_step
+
+
+def test_what_compiling_told_is_read_back_from_json(plan):
+    data = json.loads(json.dumps(as_json(plan)))
+    decode, update = (Facts.of_json(program) for program in data["programs"])
+    assert decode == replace(plan.programs[0].facts, collectives=[])
+    assert update.collectives == [replace(GATHER, count=72)]
+    old = {name: value for name, value in data["programs"][0].items() if name != "compiled"}
+    with pytest.raises(ValueError, match="program decode: expected what compiling told"):
+        Facts.of_json(old)

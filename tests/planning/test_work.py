@@ -1,45 +1,14 @@
-"""How often a step calls its programs, and what a chip does in a call."""
+"""What a chip does in a call."""
 
 from dataclasses import replace
 
 import pytest
 
+from perl_jax.models import read_config
 from perl_jax.planning.planner import mesh_for
-from perl_jax.planning.work import calls_of_step, num_micro_batches, work_of
+from perl_jax.planning.work import Work, num_micro_batches, work_of
 
 SHARDS = 4
-
-
-def test_a_step_reads_every_order_and_decodes_until_the_longest_ends(recorder, config, step):
-    calls = {
-        name: calls_of_step(call, config, step, SHARDS) for name, call in recorder.calls.items()
-    }
-    # 16 orders of 40 tokens are read at once: eight places, and no more than are decoded.
-    assert calls["prefill"] == calls["admit"] == 2
-    # 8 places take 2 waves of 2 tokens on average, and 6 more of the longest: 10 steps of 4 a call.
-    assert calls["decode"] == 3
-    # However often the recorded step called it.
-    more = replace(step, draws=replace(step.draws, drawn=9))
-    assert calls_of_step(recorder.calls["prefill"], config, more, SHARDS) == 3
-    # Once in a run, not in a step.
-    assert calls["start"] == calls["copy"] == 0
-
-
-def test_a_step_draws_and_reads_more_groups_than_inform(recorder, config, step):
-    draws = replace(step.draws, drawn=20)
-    half = replace(step, draws=draws)
-
-    def calls(name, step):
-        return calls_of_step(recorder.calls[name], config, step, SHARDS)
-
-    # 40 orders in places for 8, and 5 waves of 2 tokens on average before the longest end.
-    assert calls("prefill", half) == calls("admit", half) == 5
-    assert calls("decode", half) == 4
-    # Images of 20 groups in place of 8.
-    assert calls("encode", half) == -(-20 * recorder.calls["encode"].count // 8)
-    # The update works on those that are kept.
-    assert calls("update", half) == calls("update", step)
-    assert half.without_filter().orders == step.orders
 
 
 def test_work_of_a_chip_is_that_of_its_shard(recorder, config):
@@ -49,14 +18,32 @@ def test_work_of_a_chip_is_that_of_its_shard(recorder, config):
     # Two orders of 40 tokens on each of four shards.
     assert (work("prefill").tokens, work("prefill").pairs) == (80, 2 * 40**2)
     # Two places of two rollouts, four steps.
-    assert (work("decode").tokens, work("decode").passes, work("decode").steps) == (16, 4, 4)
+    decode = work("decode")
+    assert (decode.tokens, decode.predicted, decode.passes, decode.steps) == (16, 16, 4, 4)
+    # Room for 40 tokens of the prompt, and for 8 of the response and a chunk of 4.
+    assert decode.pairs == 16 * (40 + 12)
+    # Keys and values in float32; a single key/value head is not split.
+    layers, heads, width = read_config(config.model.path).cache_sizes
+    of_token = 2 * layers * heads * width * 4
+    assert heads == 1
+    assert decode.cache == 2 * 2 * 12 * of_token
+    assert decode.prefix == 2 * 40 * (of_token + 1)
     # Four orders, each with two responses of eight tokens; the weights are read three times.
     # 34 tokens of a prompt are real, and the last token of a response is not read.
     update, scored = work("update"), work("reference")
     assert update.tokens == scored.tokens == 4 * (34 + 2 * 7)
     assert update.pairs == 4 * (40**2 + 2 * 8 * (40 + 8))
     assert (update.passes, update.image_passes, scored.passes) == (3, 3, 1)
+    # The last token of every response is predicted too.
+    assert update.predicted == 4 * 2 * 8
     assert work("compact") is None
+
+
+def test_operations_of_a_call_are_those_of_its_tokens_pairs_and_patches():
+    sizes = read_config("Qwen/Qwen2.5-VL-7B-Instruct")
+    once = Work(tokens=10, pairs=100, predicted=3, patches=8)
+    text = sizes.text_operations(tokens=10, pairs=100, predicted=3)
+    assert once.operations(sizes, of_patch=5) == text + 40
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from perl_jax.experience.config import RolloutConfig
 from perl_jax.models import read_config
-from perl_jax.planning.workload import Step, Workload, make_batch, make_groups
+from perl_jax.planning.workload import Step, Workload, log_normal, make_batch, make_groups
 from perl_jax.update.learner import UpdateConfig
 from tests.planning.conftest import WORKLOAD
 
@@ -50,3 +51,38 @@ def test_a_mean_above_the_longest_is_refused(config):
     sizes = read_config(config.model.path)
     with pytest.raises(ValueError, match=r"at most rollout.max_new_tokens = 8; got 9"):
         Step.of(config, sizes, replace(WORKLOAD, response_tokens=9))
+
+
+def test_lengths_have_the_mean_and_the_variation_that_are_asked_for():
+    drawn = log_normal(300, 0.5, 10**6, (1000, 10, 10))
+    # Lengths are rounded up.
+    assert drawn.mean() == pytest.approx(300.5, rel=0.01)
+    assert drawn.std() / drawn.mean() == pytest.approx(0.5, rel=0.02)
+    assert (drawn[0] == log_normal(300, 0.5, 10**6, (1000, 10, 10))[0]).all()
+    cut = log_normal(300, 1.0, 512, (100, 10))
+    assert (cut.min() >= 1, cut.max()) == (True, 512)
+    assert (log_normal(7, 0.0, 512, (10,)) == 7).all()
+
+
+def test_a_batch_has_the_lengths_that_are_given(config, step):
+    groups = make_groups(1, step, WORKLOAD, read_config(config.model.path))
+    lengths = np.array([[[3, 8], [1, 2]]], np.int32)
+    batch = make_batch(config, groups, step, lengths)
+    assert (batch.mask.sum(-1) == lengths).all()
+    assert batch.tokens.shape == (1, 2, 2, 8)
+
+
+def test_ladders_that_are_auto_are_fitted_to_the_example_as_a_run_does(config, step):
+    auto = replace(
+        config,
+        learner=UpdateConfig(),
+        rollout=RolloutConfig(groups=8, num_rollouts=2, max_new_tokens=8),
+    )
+    fitted = step.fit_ladders(auto, read_config(config.model.path), WORKLOAD)
+    assert fitted.learner.packing.prompt_lengths[0] == step.prompt
+    assert fitted.rollout.sampler.prompt_lengths[0] == step.prompt
+    # Two images of sixteen patches of four groups.
+    assert fitted.learner.packing.patches[0] >= 2 * 16
+    # Ladders that are set stay.
+    same = step.fit_ladders(config, read_config(config.model.path), WORKLOAD)
+    assert same.rollout.sampler.prompt_lengths == (40,)

@@ -82,6 +82,17 @@ class Qwen2_5_VLConfig(VisionLanguageConfig):
 
     def image_operations(self, grid: tuple[int, int]) -> int:
         """Floating-point operations of encoding one image."""
+        return self.vision.operations(grid[0] * grid[1], self._pairs(grid))
+
+    def image_attention(self, grid: tuple[int, int]) -> int:
+        """The part of them that attention takes."""
+        return self.vision.attention(self._pairs(grid))
+
+    def image_scores(self, grid: tuple[int, int]) -> int:
+        """Attention scores of all blocks and heads."""
+        return self.vision.num_heads * self._pairs(grid)
+
+    def _pairs(self, grid: tuple[int, int]) -> int:
         vision = self.vision
         patches = grid[0] * grid[1]
         # Sides of the windows, in units; the last one of a row or column may be shorter.
@@ -90,8 +101,7 @@ class Qwen2_5_VLConfig(VisionLanguageConfig):
         unit = vision.patches_per_unit
         in_windows = sum((unit * rows * columns) ** 2 for rows, columns in product(*windows))
         full = len(vision.full_attention_blocks)
-        pairs = full * patches**2 + (vision.depth - full) * in_windows
-        return vision.operations(patches, pairs)
+        return full * patches**2 + (vision.depth - full) * in_windows
 
 
 def parse_config(content: Mapping[str, Any], where: str = "config.json") -> Qwen2_5_VLConfig:

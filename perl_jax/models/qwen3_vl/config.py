@@ -55,6 +55,14 @@ class Qwen3VLConfig(VisionLanguageConfig):
         patches, mergers = grid[0] * grid[1], self.feature_shape[0]
         return self.vision.operations(patches, self.vision.depth * patches**2, mergers)
 
+    def image_attention(self, grid: tuple[int, int]) -> int:
+        """The part of them that attention takes."""
+        return self.vision.attention(self.vision.depth * (grid[0] * grid[1]) ** 2)
+
+    def image_scores(self, grid: tuple[int, int]) -> int:
+        """Attention scores of all blocks and heads."""
+        return self.vision.num_heads * self.vision.depth * (grid[0] * grid[1]) ** 2
+
     def traffic(self, tensor: int) -> Traffic:
         """The memory traffic of a pass on one chip; DeepStack's mergers count as blocks do."""
         of_blocks = super().traffic(tensor)

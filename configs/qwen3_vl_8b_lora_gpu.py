@@ -1,0 +1,24 @@
+r"""Low-rank adapters of Qwen3-VL-8B on one big GPU (80 GB or more), on one's own rows.
+
+    perl-jax train --config=configs/qwen3_vl_8b_lora_gpu.py --workdir=runs/8b_lora \
+        --config.data.train.parquet.paths="('/data/train.parquet',)" \
+        --config.data.held_out.parquet.paths="('/data/held_out.parquet',)"
+
+It evaluates on the held-out rows. Without such rows, give ``--config.data.held_out=None``.
+
+``perl-jax plan --config=configs/qwen3_vl_8b_lora_gpu.py --topology=h100:1``
+says what it needs and about how long a step takes. It has not been run: neither run time nor score
+is known.
+"""
+
+from ml_collections import ConfigDict
+
+from configs.qwen2_5_vl_7b_lora_gpu import get_config as of_7b
+
+
+def get_config() -> ConfigDict:
+    config = of_7b()
+    config.model.path = "Qwen/Qwen3-VL-8B-Instruct"
+    # A token takes 2.6 times the cache of the 7B's: half as many responses at once.
+    config.rollout.sampler.rows = 192
+    return config

@@ -1,0 +1,126 @@
+"""The time of a program's calls in a step: of what was compiled, scaled to what is called."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+
+from perl_jax.config import MeshConfig, TrainConfig
+from perl_jax.models import PolicyConfig
+from perl_jax.planning.collectives import received_bytes
+from perl_jax.planning.facts import Facts
+from perl_jax.planning.plan import ProgramPlan
+from perl_jax.planning.rehearsal import OF_ROLLOUTS
+from perl_jax.planning.roofline import (
+    Assumptions,
+    Seconds,
+    Traffic,
+    seconds_of_call,
+    traffic_of,
+)
+from perl_jax.planning.simulation import LoggedCall
+from perl_jax.planning.topology import Topology
+from perl_jax.planning.workload import Step
+
+
+@dataclass(frozen=True)
+class _Cost:
+    """One call."""
+
+    flops: float
+    traffic: float
+    received: float
+    seconds: Seconds
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Gives the times of programs.
+
+    Attributes:
+        config: The run, with meshes that fit the chips.
+        topology: The chips.
+        assumptions: What is reached of them.
+        sizes: The sizes of the policy.
+        step: The numbers of a step.
+    """
+
+    config: TrainConfig
+    topology: Topology
+    assumptions: Assumptions
+    sizes: PolicyConfig
+    step: Step
+
+    def program(
+        self, facts: Facts, calls: Sequence[LoggedCall], unfiltered: Sequence[LoggedCall]
+    ) -> ProgramPlan:
+        """The plan of a program.
+
+        Args:
+            facts: What compiling it told.
+            calls: Its calls in a step.
+            unfiltered: Its calls if every group informed.
+        """
+        costs = [self._cost(facts, call) for call in calls]
+        once = costs or [self._cost(facts, LoggedCall(facts.size, facts.work))]
+        return ProgramPlan(
+            facts=facts,
+            calls=len(calls),
+            flops=_mean([cost.flops for cost in once]),
+            traffic=_mean([cost.traffic for cost in once]),
+            received=_mean([cost.received for cost in once]),
+            seconds=_mean_seconds([cost.seconds for cost in once]),
+            seconds_of_step=sum(cost.seconds.total for cost in costs),
+            calls_unfiltered=len(unfiltered),
+            seconds_unfiltered=sum(self._cost(facts, call).seconds.total for call in unfiltered),
+        )
+
+    def _cost(self, facts: Facts, call: LoggedCall) -> _Cost:
+        flops, traffic, times, lengths = facts.flops, Traffic(), 1.0, dict[int, float]()
+        if facts.work is None or call.work is None:
+            share = call.size / facts.size if facts.size else 1.0
+            flops *= share
+            traffic = Traffic(alone=facts.moved * share)
+        else:
+            patches, grid = math.prod(self.step.grid), self.step.grid
+            of_patch = self.sizes.image_operations(grid) / patches
+            whole = facts.work.operations(self.sizes, of_patch)
+            flops *= call.work.operations(self.sizes, of_patch) / whole if whole else 1.0
+            traffic = traffic_of(
+                call.work,
+                self.sizes,
+                self.assumptions,
+                of_patch=self.sizes.image_scores(grid) / patches,
+                gradients=facts.memory.get("gradients", 0) if facts.name == "update" else 0,
+                tensor=self._mesh(facts.name).tensor,
+                itemsize=jnp.dtype(self.config.model.compute_dtype).itemsize,
+            )
+            if facts.work.steps:
+                times = call.work.steps / facts.work.steps
+            # Tokens are an axis of activations in a learner's programs.
+            if facts.name not in OF_ROLLOUTS and facts.work.tokens:
+                lengths[round(facts.work.tokens)] = call.work.tokens / facts.work.tokens
+        collectives = [one.scaled(lengths, times) for one in facts.collectives]
+        seconds = seconds_of_call(
+            self.topology,
+            self.assumptions,
+            flops=flops,
+            traffic=traffic,
+            collectives=collectives,
+            chunks=int(facts.name == "decode"),
+        )
+        return _Cost(flops, traffic.total, received_bytes(collectives), seconds)
+
+    def _mesh(self, name: str) -> MeshConfig:
+        of_rollouts = self.config.rollout.mesh if name in OF_ROLLOUTS else None
+        return of_rollouts or self.config.mesh or MeshConfig()
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _mean_seconds(parts: Sequence[Seconds]) -> Seconds:
+    """The mean of each part."""
+    return Seconds(**{name: _mean([vars(one)[name] for one in parts]) for name in vars(parts[0])})

@@ -1,0 +1,80 @@
+"""A step of drawn lengths calls what the sampler and the learner do with them."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from perl_jax.models import read_config
+from perl_jax.planning import simulation
+from perl_jax.planning.draws import Draws
+from perl_jax.planning.simulation import simulate
+from perl_jax.types import Responses
+from perl_jax.update.operations import forward_operations
+
+
+def of_lengths(rehearsal, recorder, monkeypatch, lengths, draws=None):
+    """A step whose responses have these lengths, for all orders and rollouts of a group."""
+    shape = (len(lengths), 2, 2)
+    whole = np.broadcast_to(np.array(lengths, np.int32)[:, None, None], shape)
+    monkeypatch.setattr(simulation, "log_normal", lambda mean, cv, longest, shape: whole)
+    draws = draws or Draws.unfiltered(len(lengths))
+    return simulate(replace(rehearsal, step=replace(rehearsal.step, draws=draws)), recorder)
+
+
+def test_responses_of_full_length_call_what_is_recorded(rehearsal, recorder, monkeypatch):
+    found = of_lengths(rehearsal, recorder, monkeypatch, [8] * 8)
+    for name in ("prefill", "admit", "decode", "reference", "update", "apply"):
+        assert len(found.calls[name]) == recorder.calls[name].count
+    assert max(call.size for call in found.calls["decode"]) == recorder.calls["decode"].size
+    (update,) = found.calls["update"]
+    assert update.size == recorder.calls["update"].size
+    # Prompts of 32 tokens; the last token of a response is not read.
+    assert found.read == 16 * 32 + 32 * 7
+    assert found.tokens == 32 * (32 + 8)
+    assert "start" not in found.calls
+
+
+def test_short_responses_take_fewer_chunks_and_fewer_tokens(rehearsal, recorder, monkeypatch):
+    long, short = (of_lengths(rehearsal, recorder, monkeypatch, [length] * 8) for length in (8, 2))
+    # 16 orders in 8 places, in chunks of 4: each wave needs two, or the first of them.
+    assert (len(long.calls["decode"]), len(short.calls["decode"])) == (4, 2)
+    tokens = [found.calls["update"][0].work.tokens for found in (long, short)]
+    # Four orders on each of four shards: 4 (32 + 2 x 7) and 4 (32 + 2 x 1) tokens, rounded up.
+    assert tokens == [192, 144]
+
+
+def test_one_long_response_keeps_a_smaller_batch_running(rehearsal, recorder, monkeypatch):
+    found = of_lengths(rehearsal, recorder, monkeypatch, [1] * 7 + [8])
+    tokens = [call.work.tokens for call in found.calls["decode"]]
+    assert tokens[-1] < tokens[0]
+    assert found.calls["compact"]
+
+
+def test_the_update_has_the_groups_that_are_kept(rehearsal, recorder, monkeypatch):
+    half = Draws(pass_rate=0.5, wanted=8, kept=8, needed=16, drawn=16, most=32)
+    found = of_lengths(rehearsal, recorder, monkeypatch, [8] * 16, half)
+    assert found.tokens == 32 * (32 + 8)
+    assert [call.work.tokens for call in found.calls["update"]] == [192]
+    assert len(found.calls["decode"]) == 2 * len(found.unfiltered["decode"])
+    assert "update" not in found.unfiltered
+
+
+def test_operations_are_the_least_of_what_is_drawn_and_learned_from(
+    rehearsal, recorder, monkeypatch
+):
+    found = of_lengths(rehearsal, recorder, monkeypatch, [8] * 8)
+    model = read_config(rehearsal.config.model.path)
+    lengths = np.full((8, 2, 2), 8, np.int32)
+    responses = Responses(np.zeros((8, 2, 2, 8), np.int32), lengths)
+    once = forward_operations(model, rehearsal.groups(8), responses)
+    assert found.of_rollouts == once.forward()
+    # One update, and the reference's scores.
+    assert found.of_update == 4 * once.forward()
+
+
+@pytest.mark.parametrize("name", ["decode", "update"])
+def test_every_call_has_work(rehearsal, recorder, monkeypatch, name):
+    found = of_lengths(rehearsal, recorder, monkeypatch, [3] * 8)
+    assert all(call.work.tokens > 0 for call in found.calls[name])
+    assert all(call.work is None for call in found.calls["apply"])

@@ -1,0 +1,86 @@
+"""Times of calls of another size than the compiled one."""
+
+from dataclasses import replace
+
+import pytest
+
+from perl_jax.chips import GIB
+from perl_jax.models import read_config
+from perl_jax.planning.collectives import Collective
+from perl_jax.planning.facts import Facts
+from perl_jax.planning.roofline import Assumptions, traffic_of
+from perl_jax.planning.simulation import LoggedCall
+from perl_jax.planning.timing import Timing
+from perl_jax.planning.topology import parse_topology
+from perl_jax.planning.work import Work
+
+WHOLE = Work(tokens=1000, pairs=10**6, predicted=500, patches=64, passes=4, image_passes=4)
+HALF = replace(WHOLE, tokens=500, pairs=5 * 10**5, predicted=250, patches=32)
+# Activations have an axis of tokens, weights have none.
+ACTIVATIONS = Collective("all-reduce", "bf16[1,1000,64]{2,1,0}", 128000, 4)
+WEIGHTS = Collective("all-gather", "bf16[64,64]{1,0}", 8192, 8)
+
+
+@pytest.fixture(scope="module")
+def timing(config, step):
+    sizes = read_config(config.model.path)
+    return Timing(config, parse_topology("h100:8"), Assumptions(), sizes, step)
+
+
+def facts(name, work, collectives=()):
+    memory = {"gradients": GIB, "temporaries": GIB}
+    return Facts(name, memory, 8e12, 10**9, 4e8, work, collectives, 1.0)
+
+
+def test_half_the_work_takes_half_of_the_operations_and_of_activations_on_links(timing):
+    update = facts("update", WHOLE, [ACTIVATIONS, WEIGHTS])
+    whole, half = (timing.program(update, [LoggedCall(10**9, work)], []) for work in (WHOLE, HALF))
+    assert whole.flops == 8e12
+    assert half.flops == pytest.approx(4e12)
+    assert whole.received - half.received == pytest.approx(ACTIVATIONS.received / 2)
+    # Weights and gradients are moved as before.
+    want = traffic_of(
+        HALF, timing.sizes, timing.assumptions, tensor=2, itemsize=4, gradients=GIB,
+        of_patch=timing.sizes.image_scores(timing.step.grid) / 16,
+    )  # fmt: skip
+    assert half.traffic == pytest.approx(want.total)
+
+
+def test_a_step_sums_its_calls_and_shows_their_mean(timing):
+    update = facts("update", WHOLE)
+    calls = [LoggedCall(10**9, work) for work in (WHOLE, HALF, HALF)]
+    found = timing.program(update, calls, calls[:1])
+    alone = [timing.program(update, [call], []).seconds.total for call in calls]
+    assert found.seconds_of_step == pytest.approx(sum(alone))
+    assert found.seconds_unfiltered == pytest.approx(alone[0])
+    assert (found.calls, found.calls_unfiltered) == (3, 1)
+    assert found.flops == pytest.approx(8e12 * 2 / 3)
+
+
+def test_what_does_not_run_the_model_moves_its_arguments_and_results(timing):
+    compact = facts("compact", None)
+    found = timing.program(compact, [LoggedCall(10**9, None), LoggedCall(5 * 10**8, None)], [])
+    assert found.traffic == pytest.approx(4e8 * 3 / 4)
+    assert found.seconds.compute == pytest.approx(8e12 * 3 / 4 / 8 / (989e12 * 0.6))
+
+
+def test_the_host_is_waited_for_between_chunks_of_decoding_only(timing):
+    decode = Work(tokens=16, pairs=160, predicted=16, passes=4, steps=4, prefix=10, cache=10)
+    found = timing.program(facts("decode", decode), [LoggedCall(10**9, decode)] * 2, [])
+    assert found.seconds.host == timing.assumptions.host
+    assert timing.program(facts("update", WHOLE), [], []).seconds.host == 0
+
+
+def test_a_longer_chunk_sends_as_much_in_each_step(timing):
+    decode = Work(tokens=16, pairs=160, predicted=16, passes=4, steps=4)
+    longer = replace(decode, tokens=32, pairs=320, predicted=32, passes=8, steps=8)
+    program = facts("decode", decode, [WEIGHTS])
+    found = timing.program(program, [LoggedCall(10**9, longer)], [])
+    assert found.received == 2 * WEIGHTS.received
+    assert found.flops == pytest.approx(2 * 8e12)
+
+
+def test_a_program_that_no_step_calls_costs_nothing(timing):
+    found = timing.program(facts("copy", None), [], [])
+    assert (found.calls, found.seconds_of_step) == (0, 0)
+    assert found.traffic == 4e8
