@@ -13,6 +13,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
+from perl_jax.kernels import Kernel
 from perl_jax.models.cache import CacheSizes, PromptCache, ResponseCache
 from perl_jax.models.rows import Rows
 from perl_jax.models.source import Source
@@ -130,6 +131,10 @@ class PolicyConfig(Protocol):
     def cache_sizes(self) -> CacheSizes:
         """Layers, key/value heads, and numbers per head."""
 
+    @property
+    def attention_heads(self) -> tuple[int, int, int]:
+        """Heads of queries, heads of keys and values, and numbers per head."""
+
     def image_sizes(
         self,
         rows: Sequence[Sequence[tuple[int, int]]],
@@ -181,6 +186,9 @@ class Policy(Protocol):
     @property
     def unembedding(self) -> jax.Array:
         """``[V, D]``."""
+
+    def attend_by(self, kernel: Kernel | None) -> None:
+        """Lets a kernel attend in place of XLA; None, as at first: XLA does."""
 
     def encode_shards(
         self, images: ImageInputs, remat: Remat = "none", mesh: Mesh | None = None
