@@ -6,7 +6,7 @@ them (M = 1, a shared prefix). What a query or a key has one of for all heads ha
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +37,13 @@ class Blocks(NamedTuple):
 
     queries: int
     keys: int
+
+
+def divided(number: Any, by: int) -> tuple[Any, Any]:
+    """Quotient and remainder of a number that is not negative, as kernels compute them."""
+    if by == 1:
+        return number, 0
+    return jax.lax.div(number, jnp.int32(by)), jax.lax.rem(number, jnp.int32(by))
 
 
 def even(length: int, most: int, multiple: int) -> int:

@@ -7,7 +7,7 @@ weights are then those of the joint softmax, and so are their gradients.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -16,11 +16,11 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
-from perl_jax.kernels import tpu
+from perl_jax.kernels import gpu, tpu
 from perl_jax.kernels.parts import Blocks, Bounds, Keys
 
-Platform = Literal["tpu"]
-_ENGINES = {"tpu": tpu}
+Platform = Literal["tpu", "gpu"]
+_ENGINES: Mapping[Platform, Any] = {"tpu": tpu, "gpu": gpu}
 
 
 @dataclass(frozen=True)

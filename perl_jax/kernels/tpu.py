@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
-from perl_jax.kernels.parts import MASKED, NOTHING, Blocks, Bounds, Keys, even, needed
+from perl_jax.kernels.parts import MASKED, NOTHING, Blocks, Bounds, Keys, divided, even, needed
 
 _LANES = 128
 # Queries times heads, queries and keys of a block. The kernels hold them beside the next ones that
@@ -223,9 +223,9 @@ class _Grid:
             def index(b: Any, row: Any, j: Any, block: Any, step: Any, held: Any) -> Any:
                 other = jnp.maximum(held[self._held_at(b, row, block, step)], 0)
                 if self.by_keys:
-                    number, q_block = _divided(other, in_row)
+                    number, q_block = divided(other, in_row)
                     return place(b, j, row * (n // m) + number, q_block, row, block)
-                return place(b, j, row, block, _divided(row, n // m)[0], other)
+                return place(b, j, row, block, divided(row, n // m)[0], other)
 
             return index
 
@@ -241,13 +241,6 @@ class _Grid:
             "q": of_q, "cotangent": of_q, "k": of_k, "v": of_k, "number": number, "lse": number,
             "product": number, "first": bound, "last": bound, "valid": valid,
         }  # fmt: skip
-
-
-def _divided(number: Any, by: int) -> tuple[Any, Any]:
-    """Quotient and remainder of a number that is not negative."""
-    if by == 1:
-        return number, 0
-    return jax.lax.div(number, jnp.int32(by)), jax.lax.rem(number, jnp.int32(by))
 
 
 def _dot(a: jax.Array, b: jax.Array, axes: Any = _PLAIN) -> jax.Array:

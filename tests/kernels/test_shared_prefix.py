@@ -13,7 +13,7 @@ from perl_jax.attention import KeyValues, attend
 from perl_jax.kernels import Kernel, tpu
 from perl_jax.mesh import SHARD_AXES, TENSOR_AXIS, make_mesh
 
-KERNEL = Kernel("tpu", interpret=True, least=1)
+KERNELS = {name: Kernel(name, interpret=True, least=1) for name in ("tpu", "gpu")}
 
 
 class Case(NamedTuple):
@@ -27,6 +27,11 @@ class Case(NamedTuple):
 def _small_blocks(monkeypatch):
     monkeypatch.setattr(tpu, "_MAX_QUERIES", 128)
     monkeypatch.setattr(tpu, "_MAX_KEYS", 128)
+
+
+@pytest.fixture(params=KERNELS)
+def kernel(request):
+    return KERNELS[request.param]
 
 
 def case(b, n, r, s, t, heads, *, slots=None, starts=None, valid=None, prompts=None):
@@ -78,7 +83,7 @@ def values_and_gradients(kernel, case, counted):
     return run(case.arrays)
 
 
-def compare(case, kernel=KERNEL, counted=None):
+def compare(kernel, case, counted=None):
     if counted is None:
         counted = np.ones(case.arrays["queries"].shape[:3], bool)
     got, want = (values_and_gradients(which, case, counted) for which in (kernel, None))
@@ -97,37 +102,37 @@ def packed_rows(b=2, n=2, r=200, t=150, heads=(4, 2, 8)):
     return rows, valid
 
 
-def test_several_responses_in_a_row_attend_to_the_prompt_and_to_themselves():
+def test_several_responses_in_a_row_attend_to_the_prompt_and_to_themselves(kernel):
     rows, counted = packed_rows()
-    compare(rows, counted=counted)
+    compare(kernel, rows, counted)
 
 
-def test_a_prompt_attends_to_its_own_past_and_not_to_its_padding():
+def test_a_prompt_attends_to_its_own_past_and_not_to_its_padding(kernel):
     valid = np.arange(300) < np.array([[[300]], [[140]]])
-    compare(case(2, 1, 300, 300, 0, (6, 2, 16), slots=np.arange(300), valid=valid), counted=valid)
+    compare(kernel, case(2, 1, 300, 300, 0, (6, 2, 16), slots=np.arange(300), valid=valid), valid)
 
 
-def test_an_image_attends_to_all_of_itself_with_heads_of_any_width():
+def test_an_image_attends_to_all_of_itself_with_heads_of_any_width(kernel):
     """Two images and no third one, in one row: bounds are those of their image."""
     first = np.repeat([0, 70, 0], [70, 100, 30])
     last = np.repeat([69, 169, -1], [70, 100, 30])
     image = case(1, 1, 200, 200, 0, (2, 2, 20), slots=last, starts=first)
-    compare(image, counted=np.broadcast_to(last >= 0, (1, 1, 200)))
+    compare(kernel, image, np.broadcast_to(last >= 0, (1, 1, 200)))
 
 
 @pytest.mark.parametrize("bounded", [True, False])
-def test_any_bounds_and_any_valid_keys_are_kept_to(bounded):
+def test_any_bounds_and_any_valid_keys_are_kept_to(bounded, kernel):
     rng = np.random.default_rng(2)
     slots = rng.integers(0, 150, (2, 2, 40))
     starts = np.maximum(slots - rng.integers(0, 150, slots.shape), 0)
     valid = rng.random((2, 2, 150)) < 0.8
     given = {"slots": slots, "starts": starts} if bounded else {}
-    compare(case(2, 2, 40, 150, 130, (2, 1, 8), valid=valid, prompts=[130, 1], **given))
+    compare(kernel, case(2, 2, 40, 150, 130, (2, 1, 8), valid=valid, prompts=[130, 1], **given))
 
 
-def test_a_query_that_may_attend_to_nothing_stays_finite_and_has_no_gradient():
+def test_a_query_that_may_attend_to_nothing_stays_finite_and_has_no_gradient(kernel):
     nothing = case(1, 1, 130, 130, 0, (1, 1, 8), slots=np.arange(130), starts=np.arange(130) + 1)
-    out, gradients = values_and_gradients(KERNEL, nothing, np.ones((1, 1, 130), bool))
+    out, gradients = values_and_gradients(kernel, nothing, np.ones((1, 1, 130), bool))
     assert jnp.isfinite(out).all()
     assert all(jnp.all(leaf == 0) for leaf in jax.tree.leaves(gradients))
 
@@ -135,9 +140,9 @@ def test_a_query_that_may_attend_to_nothing_stays_finite_and_has_no_gradient():
 def test_on_a_mesh_each_device_attends_to_its_part_of_the_batch_and_of_the_heads():
     mesh = make_mesh(fsdp=2, tensor=2, devices=jax.devices()[:4])
     rows, counted = packed_rows()
-    kernel = KERNEL.on(mesh, SHARD_AXES, TENSOR_AXIS)
+    kernel = KERNELS["tpu"].on(mesh, SHARD_AXES, TENSOR_AXIS)
     split = NamedSharding(mesh, PartitionSpec(SHARD_AXES))
-    compare(Case(*(jax.device_put(part, split) for part in rows)), kernel, counted)
+    compare(kernel, Case(*(jax.device_put(part, split) for part in rows)), counted)
 
 
 def test_rows_that_are_short_or_that_the_mesh_does_not_divide_are_left_to_xla():
