@@ -9,7 +9,8 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from perl_jax.attention import KeyValues, attend
-from perl_jax.kernels import Kernel
+from perl_jax.kernels import Kernel, decoding
+from perl_jax.kernels.decoding import Caches
 from perl_jax.mesh import SHARD_AXES, TENSOR_AXIS, num_shards, split_first_axis, take_within_shards
 from perl_jax.models.cache import PromptCache, ResponseCache, of_layer
 from perl_jax.models.image_features import AddedFeatures
@@ -163,6 +164,7 @@ class Decoder(nnx.Module):
         prefix: PromptCache,
         cache: ResponseCache,
         slot: jax.Array | int,
+        mesh: Mesh | None = None,
     ) -> tuple[jax.Array, ResponseCache]:
         """Reads the next token ``[B, N, D]`` of N responses to each of B prompts.
 
@@ -171,6 +173,11 @@ class Decoder(nnx.Module):
         """
         rotary = self.rotary(positions[..., None], embeddings.dtype)
         slot = jnp.asarray(slot, jnp.int32)
+        kernel = self._kernel_on(mesh)
+        if kernel is not None and decoding.takes(kernel, Caches(*prefix, *cache, valid)):
+            return self._extend_by_kernel(
+                kernel, embeddings, rotary, Caches(*prefix, *cache, valid), slot
+            )
 
         def apply(
             layer: DecoderLayer,
@@ -187,4 +194,28 @@ class Decoder(nnx.Module):
         inputs = (jnp.arange(len(prefix.keys)), prefix.keys, prefix.values)
         carry = (embeddings[:, :, None], cache)
         (x, cache), _ = scan_layers(self.layers, apply, carry, inputs)
+        return self.norm(x)[:, :, 0], cache
+
+    def _extend_by_kernel(
+        self,
+        kernel: Kernel,
+        embeddings: jax.Array,
+        rotary: Rotary,
+        caches: Caches,
+        slot: jax.Array,
+    ) -> tuple[jax.Array, ResponseCache]:
+        """Does not take layers out of caches: the kernel finds them."""
+
+        def apply(
+            layer: DecoderLayer, carry: tuple[jax.Array, ResponseCache], number: jax.Array
+        ) -> tuple[tuple[jax.Array, ResponseCache], None]:
+            x, cache = carry
+            q, k, v = layer.project(x, rotary)
+            cache = cache.write(number, slot, k, v)
+            held = caches._replace(keys=cache.keys, values=cache.values)
+            attended = decoding.attend(kernel, q[:, :, 0], held, number)
+            return (layer.finish(x, attended[:, :, None]), cache), None
+
+        carry = (embeddings[:, :, None], ResponseCache(caches.keys, caches.values))
+        (x, cache), _ = scan_layers(self.layers, apply, carry, jnp.arange(self.num_layers))
         return self.norm(x)[:, :, 0], cache

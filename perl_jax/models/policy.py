@@ -241,6 +241,7 @@ class Policy(Protocol):
         prefix: PromptCache,
         cache: ResponseCache,
         slot: jax.Array | int,
+        mesh: Mesh | None = None,
     ) -> tuple[jax.Array, ResponseCache]:
         """Reads the next token of N responses to B prompts: ``[B, N, D]``, and the cache.
 
@@ -252,6 +253,7 @@ class Policy(Protocol):
             prefix: The prefix that `prefill` returned.
             cache: `ResponseCache.empty`, or the cache that the last call returned.
             slot: The cache slot that this token's keys and values are written to.
+            mesh: The devices over which B is split.
         """
 
     def unembed(self, hidden: jax.Array) -> jax.Array:

@@ -146,11 +146,12 @@ class VisionLanguageModel(nnx.Module):
         prefix: PromptCache,
         cache: ResponseCache,
         slot: jax.Array | int,
+        mesh: Mesh | None = None,
     ) -> tuple[jax.Array, ResponseCache]:
         """Reads the next token of N responses to B prompts: ``[B, N, D]``, and the cache."""
         # Text has the same position on all three axes.
         positions = jnp.broadcast_to(positions[None], (3, *positions.shape))
-        return self.text.extend(self.embed(tokens), positions, valid, prefix, cache, slot)
+        return self.text.extend(self.embed(tokens), positions, valid, prefix, cache, slot, mesh)
 
     def unembed(self, hidden: jax.Array) -> jax.Array:
         """Logits, float32 ``[..., V]``, of hidden states ``[..., D]``."""
