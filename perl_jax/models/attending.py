@@ -1,7 +1,8 @@
 """Which kernel attends in a policy, checked against XLA on the devices that it will run on."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -11,7 +12,9 @@ from jax.typing import DTypeLike
 
 from perl_jax import hosts
 from perl_jax.attention import KeyValues, attend
-from perl_jax.kernels import Kernel, Platform
+from perl_jax.kernels import Kernel, Platform, decoding
+from perl_jax.kernels.decoding import Caches
+from perl_jax.models.cache import ResponseCache, of_layer
 
 logger = logging.getLogger(__name__)
 
@@ -20,6 +23,8 @@ Attention = Literal["auto", "xla"]
 _KERNELS: Mapping[str, Platform] = {"tpu": "tpu", "gpu": "gpu"}
 # Rows of the check: more than a block of queries and of keys, and no multiple of any.
 _PROMPT, _ROWS, _RESPONSE = 600, 2, 200
+# Caches of the check: layers, orders, and several blocks of slots and of a prompt's tokens.
+_LAYERS, _ORDERS, _SLOTS, _CACHED = 2, 8, 384, 640
 # Both round differently, in bfloat16 and in the float32 products of a TPU alike.
 _TOLERANCE = 0.03
 
@@ -39,7 +44,9 @@ def checked(kernel: Kernel, heads: tuple[int, int, int], dtype: DTypeLike) -> Ke
         dtype: Of the queries, keys and values.
     """
     try:
-        difference = _difference(kernel, heads, dtype)
+        difference = max(
+            _difference(kernel, heads, dtype), _decoding_difference(kernel, heads, dtype)
+        )
         fault = None if difference <= _TOLERANCE else f"it differs from XLA by {difference:.1%}"
     # Whatever a compiler or a device raises, there is another way to attend.
     except Exception as error:
@@ -88,10 +95,47 @@ def _difference(kernel: Kernel, heads: tuple[int, int, int], dtype: DTypeLike) -
             out, gradients = jax.vjp(of, *arrays)
             return out, gradients(cotangent)
 
-        found = jax.tree.leaves(both(cotangent, queries, own, prefix))
-        return [np.asarray(part, np.float32) for part in found]
+        return jax.tree.leaves(both(cotangent, queries, own, prefix))
 
-    pairs = zip(run(kernel), run(None), strict=True)
-    shares = [np.abs(got - want).max() / np.abs(want).max() for got, want in pairs]
-    # NaN is larger than any bound.
+    return _largest(run(kernel), run(None))
+
+
+def _decoding_difference(kernel: Kernel, heads: tuple[int, int, int], dtype: DTypeLike) -> float:
+    """The same of decoding one token, if a kernel does it."""
+    h, j, f = heads
+    rng = np.random.default_rng(0)
+
+    def normal(*shape: int) -> jax.Array:
+        return jnp.asarray(rng.normal(size=shape), dtype)
+
+    of_prompts = (_LAYERS, _ORDERS, j, _CACHED, f)
+    own = (_LAYERS, _SLOTS, j, _ROWS, _ORDERS, f)
+    start, slots = np.arange(_ORDERS)[:, None, None] * 20, np.arange(_SLOTS)
+    held = np.broadcast_to((slots >= start) & (slots < 300), (_ORDERS, _ROWS, _SLOTS))
+    read = np.arange(_CACHED) < _CACHED - 70 * np.arange(_ORDERS)[:, None]
+    caches = Caches(
+        normal(*of_prompts), normal(*of_prompts), jnp.asarray(read),
+        normal(*own), normal(*own), jnp.asarray(held),
+    )  # fmt: skip
+    if not decoding.takes(kernel, caches):
+        return 0.0
+    queries = normal(_ORDERS, _ROWS, h, f)
+
+    def by_xla(queries: jax.Array, caches: Caches, layer: jax.Array) -> jax.Array:
+        responses = ResponseCache(caches.keys, caches.values).read(layer, caches.valid)
+        keys, values = caches.prompt_keys[layer], caches.prompt_values[layer]
+        prompts = of_layer(keys, values, caches.prompt_valid)
+        return attend(queries[:, :, None], responses, prompts)[:, :, 0]
+
+    ways = (partial(decoding.attend, kernel), by_xla)
+    got, want = (jax.jit(way)(queries, caches, jnp.int32(_LAYERS - 1)) for way in ways)
+    return _largest([got], [want])
+
+
+def _largest(got: Sequence[Any], want: Sequence[Any]) -> float:
+    """The largest difference of arrays, each as a share of its largest number; NaN is infinite."""
+    pairs = [
+        [np.asarray(part, np.float32) for part in pair] for pair in zip(got, want, strict=True)
+    ]
+    shares = [np.abs(one - other).max() / np.abs(other).max() for one, other in pairs]
     return float(np.max(np.where(np.isnan(shares), np.inf, shares)))

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import pytest
 
-from perl_jax.kernels import Kernel, shared_prefix, tpu
+from perl_jax.kernels import Kernel, decoding, shared_prefix, tpu
 from perl_jax.models.attending import checked, kernel_for
 from perl_jax.models.opening import ModelConfig, load_policy
 
@@ -51,6 +51,14 @@ def test_a_kernel_that_is_wrong_or_does_not_compile_is_told_and_not_used(
     assert [reason in message for message in caplog.messages] == ([] if reason is None else [True])
     if reason is not None:
         assert "XLA attends instead" in caplog.text
+
+
+def test_what_decodes_is_checked_as_well(monkeypatch, caplog):
+    monkeypatch.setattr(
+        decoding, "attend", lambda kernel, queries, caches, layer: jnp.zeros_like(queries)
+    )
+    assert checked(KERNEL, HEADS, "float32") is None
+    assert "it differs from XLA by 100.0%" in caplog.text
 
 
 def test_kernels_are_for_accelerators_and_can_be_turned_off():
