@@ -21,7 +21,7 @@ from perl_jax.kernels.parts import MASKED, NOTHING, Blocks, Bounds, Keys, divide
 _LANES = 128
 # Queries times heads, queries and keys of a block. The kernels hold them beside the next ones that
 # they fetch, within the 16 MiB that the compiler allows them.
-_MAX_ROWS, _MAX_QUERIES, _MAX_KEYS = 2048, 512, 512
+_MAX_ROWS, _MAX_QUERIES, _MAX_KEYS = 3072, 512, 512
 
 # Plain products, and those that contract both operands' last or first axes.
 _PLAIN = (((1,), (0,)), ((), ()))
