@@ -153,6 +153,7 @@ def _given(args: argparse.Namespace) -> _Answering:
 def _of_model(args: argparse.Namespace) -> _Answering:
     """The policy of a model directory or a hub id."""
     from perl_jax.models import load_model
+    from perl_jax.models.attending import choose_kernel
     from perl_jax.models.fingerprint import fingerprint_of_model
 
     dtype = args.dtype or "bfloat16"
@@ -163,7 +164,9 @@ def _of_model(args: argparse.Namespace) -> _Answering:
         processor = load_processor(
             args.model, min_pixels=args.min_pixels, max_pixels=args.max_pixels
         )
-        return processor, load_model(args.model, dtype=dtype, mesh=_mesh(args))
+        model = load_model(args.model, dtype=dtype, mesh=_mesh(args))
+        choose_kernel(model)
+        return processor, model
 
     directory = Path(args.model).expanduser()
     name = str(directory.resolve()) if directory.is_dir() else args.model

@@ -15,6 +15,7 @@ from perl_jax.attention import KeyValues, attend
 from perl_jax.kernels import Kernel, Platform, decoding
 from perl_jax.kernels.decoding import Caches
 from perl_jax.models.cache import ResponseCache, of_layer
+from perl_jax.models.policy import Policy
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +28,13 @@ _PROMPT, _ROWS, _RESPONSE = 600, 2, 200
 _LAYERS, _ORDERS, _SLOTS, _CACHED = 2, 8, 384, 640
 # Both round differently, in bfloat16 and in the float32 products of a TPU alike.
 _TOLERANCE = 0.03
+
+
+def choose_kernel(model: Policy, attention: Attention = "auto") -> None:
+    """Lets a kernel attend in a policy, where there is one for these devices and it is right."""
+    kernel = kernel_for(attention, jax.local_devices()[0].platform)
+    if kernel is not None:
+        model.attend_by(checked(kernel, model.config.attention_heads, model.compute_dtype))
 
 
 def kernel_for(attention: Attention, platform: str) -> Kernel | None:

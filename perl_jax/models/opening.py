@@ -3,12 +3,11 @@
 import logging
 from dataclasses import dataclass
 
-import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from perl_jax.models import Policy, load_model
-from perl_jax.models.attending import Attention, checked, kernel_for
+from perl_jax.models.attending import Attention, choose_kernel
 from perl_jax.models.lora import LoraConfig, with_adapters
 from perl_jax.processing import Processor, load_processor
 from perl_jax.settings import Checked, Count, Dtype
@@ -70,9 +69,7 @@ def load_policy(
     """Loads the policy alone; with ``lora`` it has adapters, made with ``seed``."""
     dtype = held_dtype(config, lora)
     model = load_model(config.path, dtype=dtype, compute_dtype=config.compute_dtype, mesh=mesh)
-    platform = jax.local_devices()[0].platform
-    if (kernel := kernel_for(config.attention, platform)) is not None:
-        model.attend_by(checked(kernel, model.config.attention_heads, model.compute_dtype))
+    choose_kernel(model, config.attention)
     if lora is None:
         return model
     stored = model.source.dtypes.values() if model.source else ()

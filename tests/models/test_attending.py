@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import pytest
 
 from perl_jax.kernels import Kernel, decoding, shared_prefix, tpu
+from perl_jax.models import attending
 from perl_jax.models.attending import checked, kernel_for
 from perl_jax.models.opening import ModelConfig, load_policy
 
@@ -75,8 +76,8 @@ def test_the_policy_of_a_run_attends_by_the_kernel_that_was_checked(checkpoint, 
         seen.append((kernel, heads, jnp.dtype(dtype)))
         return answer
 
-    monkeypatch.setattr("perl_jax.models.opening.checked", check)
-    monkeypatch.setattr("perl_jax.models.opening.kernel_for", lambda attention, platform: KERNEL)
+    monkeypatch.setattr(attending, "checked", check)
+    monkeypatch.setattr(attending, "kernel_for", lambda attention, platform: KERNEL)
     config = ModelConfig(path=str(checkpoint))
     for answer in (KERNEL, None):
         model = load_policy(config)
