@@ -5,6 +5,7 @@ reordered or copied first. That of a prompt is read once for all of its response
 """
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -142,26 +143,11 @@ def attend_to_prompts(
             lambda _: (q[...], k[...], v[...], valid[...]), refs,
         )  # fmt: skip
 
-    out, lse = pl.pallas_call(
-        body,
-        grid_spec=pltpu.PrefetchScalarGridSpec(
-            num_scalar_prefetch=2,
-            grid=(b, j, steps),
-            in_specs=[of_q, of_k, of_k, of_valid],
-            out_specs=[of_q, number],
-            scratch_shapes=_scratch(1, x, f),
-        ),
-        out_shape=[
-            jax.ShapeDtypeStruct(q.shape, jnp.float32),
-            jax.ShapeDtypeStruct((b, j, x, _LANES), jnp.float32),
-        ],
-        compiler_params=pltpu.CompilerParams(
-            dimension_semantics=("parallel", "parallel", "arbitrary")
-        ),
-        name="decode_prompts",
-        interpret=interpret,
-    )(layer[None], last.astype(jnp.int32), q, keys, values, valid[:, None])
-    return out, lse[..., 0]
+    return _call(
+        body, (b, j, steps), (layer[None], last.astype(jnp.int32)),
+        (q, keys, values, valid[:, None]),
+        [of_q, of_k, of_k, of_valid, number], _scratch(1, x, f), interpret,
+    )  # fmt: skip
 
 
 def attend_to_responses(
@@ -210,31 +196,44 @@ def attend_to_responses(
             lambda o: (q[o], k[:, o, :], v[:, o, :], valid[o : o + 1]), refs,
         )  # fmt: skip
 
-    out, lse = pl.pallas_call(
-        body,
-        grid_spec=pltpu.PrefetchScalarGridSpec(
-            num_scalar_prefetch=3,
-            grid=(j, n, b // orders, steps),
-            in_specs=[of_q, of_k, of_k, of_valid],
-            out_specs=[of_q, number],
-            scratch_shapes=_scratch(orders, g, f),
-        ),
-        out_shape=[
-            jax.ShapeDtypeStruct(q.shape, jnp.float32),
-            jax.ShapeDtypeStruct((j, n, b, g, _LANES), jnp.float32),
-        ],
-        compiler_params=pltpu.CompilerParams(
-            dimension_semantics=("parallel",) * 3 + ("arbitrary",)
-        ),
-        name="decode_responses",
-        interpret=interpret,
-    )(layer[None], *spans, q, keys, values, valid)
-    return out, lse[..., 0]
+    return _call(
+        body, (j, n, b // orders, steps), (layer[None], *spans), (q, keys, values, valid),
+        [of_q, of_k, of_k, of_valid, number], _scratch(orders, g, f), interpret,
+    )  # fmt: skip
 
 
 def orders_of(count: int) -> int | None:
     """How many orders a block has; None: there is no suitable number."""
     return count if count <= _MAX_ORDERS else next((x for x in (16, 8) if count % x == 0), None)
+
+
+def _call(
+    body: Any, grid: tuple[int, ...], scalars: Sequence[jax.Array], arrays: Sequence[jax.Array],
+    specs: list[Any], scratch: list[Any], interpret: bool,
+) -> tuple[jax.Array, jax.Array]:  # fmt: skip
+    """Runs a kernel that collects for each query what is attended and the log-sum-exp."""
+    queries = arrays[0].shape
+    *inputs, number = specs
+    out, lse = pl.pallas_call(
+        body,
+        grid_spec=pltpu.PrefetchScalarGridSpec(
+            num_scalar_prefetch=len(scalars),
+            grid=grid,
+            in_specs=inputs,
+            out_specs=[inputs[0], number],
+            scratch_shapes=scratch,
+        ),
+        out_shape=[
+            jax.ShapeDtypeStruct(queries, jnp.float32),
+            jax.ShapeDtypeStruct((*queries[:-1], _LANES), jnp.float32),
+        ],
+        compiler_params=pltpu.CompilerParams(
+            dimension_semantics=("parallel",) * (len(grid) - 1) + ("arbitrary",)
+        ),
+        name="attention_decode",
+        interpret=interpret,
+    )(*scalars, *arrays)
+    return out, lse[..., 0]
 
 
 def _scratch(count: int, rows: int, width: int) -> list[Any]:
