@@ -25,6 +25,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from perl_jax.kernels import Bounds, Kernel, Part, attend_by_kernel
+
 # The most scores, one per (query, key, head), that a device holds at once. Longer inputs are
 # processed in blocks of queries, so memory grows with the length, not its square. Accelerators
 # want large blocks (128 MiB in float32; a backward pass holds several), CPUs want blocks that stay
@@ -52,6 +54,7 @@ def attend(
     query_slots: jax.Array | None = None,
     query_starts: jax.Array | None = None,
     shards: int = 1,
+    kernel: Kernel | None = None,
 ) -> jax.Array:
     """Grouped-query attention of each row's queries to the prefix and to the row's own tokens.
 
@@ -67,11 +70,14 @@ def attend(
         query_starts: int ``[B, N, R]``, the first one, where a row holds several responses one
             after the other; None: slot 0. It is read with ``query_slots`` only.
         shards: The number of equal parts of B on different devices, see `perl_jax.mesh.num_shards`.
+        kernel: What attends in place of XLA to rows that are long enough; None: XLA always does.
 
     Raises:
         ValueError: The shapes do not fit together.
     """
     _check_shapes(queries, own, prefix, query_slots, query_starts)
+    if kernel is not None and kernel.takes(queries.shape, own.keys.shape[3]):
+        return _attend_by_kernel(kernel, queries, own, prefix, query_slots, query_starts)
     return jax.lax.platform_dependent(
         queries,
         own,
@@ -81,6 +87,25 @@ def attend(
         cpu=partial(_attend_in_blocks, _MAX_SCORES_CPU * shards),
         default=partial(_attend_in_blocks, _MAX_SCORES * shards),
     )
+
+
+def _attend_by_kernel(
+    kernel: Kernel,
+    queries: jax.Array,
+    own: KeyValues,
+    prefix: KeyValues | None,
+    query_slots: jax.Array | None,
+    query_starts: jax.Array | None,
+) -> jax.Array:
+    first = jnp.zeros(queries.shape[:3], jnp.int32)
+    last = first + own.keys.shape[2] - 1 if query_slots is None else query_slots.astype(jnp.int32)
+    # Starts count with slots only, as they do for XLA.
+    starts = first if query_slots is None or query_starts is None else query_starts
+    parts = [Part(*own, Bounds(starts.astype(jnp.int32), last))]
+    if prefix is not None:
+        shared = (part[:, None] for part in prefix)
+        parts.append(Part(*shared, Bounds(first, first + prefix.keys.shape[1] - 1)))
+    return attend_by_kernel(kernel, queries, parts)
 
 
 def _attend_in_blocks(

@@ -154,6 +154,7 @@ def _of_model(args: argparse.Namespace) -> _Answering:
     """The policy of a model directory or a hub id."""
     from perl_jax.models import load_model
     from perl_jax.models.adapter_files import warning_of_base, with_adapter
+    from perl_jax.models.attending import choose_kernel
     from perl_jax.models.fingerprint import fingerprint_of_files, fingerprint_of_model
 
     dtype = args.dtype or "bfloat16"
@@ -166,7 +167,9 @@ def _of_model(args: argparse.Namespace) -> _Answering:
             args.model, min_pixels=args.min_pixels, max_pixels=args.max_pixels
         )
         model = load_model(args.model, dtype=dtype, mesh=_mesh(args))
-        return processor, model if adapter is None else with_adapter(model, adapter)
+        model = model if adapter is None else with_adapter(model, adapter)
+        choose_kernel(model)
+        return processor, model
 
     directory = Path(args.model).expanduser()
     name = str(directory.resolve()) if directory.is_dir() else args.model

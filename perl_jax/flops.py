@@ -12,7 +12,8 @@ import jax.extend.core
 def count_in_jaxpr(jaxpr: jax.extend.core.ClosedJaxpr, *, steps: int = 1) -> int:
     """Counts the operations of all matrix products (two for each multiply-add).
 
-    The body of a scan counts as often as it runs, that of a `jax.lax.while_loop` ``steps`` times. A
+    The body of a scan counts as often as it runs, that of a `jax.lax.while_loop` ``steps`` times,
+    that of a kernel at every step of its grid, and that of a `jax.shard_map` on every device. A
     conditional counts its most expensive branch, so the result is an upper bound.
     """
     return _count(jaxpr.jaxpr, steps)
@@ -35,6 +36,10 @@ def _of_equation(equation: Any, steps: int) -> int:
     if name == "while":
         inner = (parameters["cond_jaxpr"].jaxpr, parameters["body_jaxpr"].jaxpr)
         return steps * sum(_count(jaxpr, steps) for jaxpr in inner)
+    if name == "pallas_call":
+        return math.prod(parameters["grid_mapping"].grid) * _count(parameters["jaxpr"], steps)
+    if name == "shard_map":
+        return parameters["mesh"].size * _count(parameters["jaxpr"], steps)
     # Every other primitive that holds a function runs it once: jit, checkpoint, custom gradients.
     held = (getattr(value, "jaxpr", value) for value in parameters.values())
     return sum(_count(p, steps) for p in held if hasattr(p, "eqns"))

@@ -19,6 +19,7 @@ from perl_jax.main import add_strategy, command_parser, one_line_errors, parse
 from perl_jax.mesh import find_devices
 from perl_jax.models import load_model
 from perl_jax.models.adapter_files import warning_of_base, with_adapter
+from perl_jax.models.attending import choose_kernel
 from perl_jax.processing import load_processor
 from perl_jax.rollout import Group, Sampler, SamplerConfig
 from perl_jax.rollout.answering import TextStream, answer_file, print_answers
@@ -48,6 +49,7 @@ def _generate(args: argparse.Namespace) -> None:
         model = with_adapter(model, args.adapter)
         if warning := warning_of_base(args.adapter, args.model):
             print(f"warning: {warning}", file=sys.stderr)
+    choose_kernel(model)
     sample = partial(
         sampler.sample,
         model,

@@ -24,6 +24,7 @@ Tree = TypeVar("Tree")
 AXES = ("data", "fsdp", "tensor")
 # The axes that a batch is split over; "tensor" splits the layers instead.
 SHARD_AXES = ("data", "fsdp")
+TENSOR_AXIS = "tensor"
 _AXIS_TYPES = (AxisType.Auto,) * len(AXES)
 
 

@@ -1,7 +1,10 @@
 import jax
 import jax.numpy as jnp
 
+from perl_jax.attention import KeyValues, attend
 from perl_jax.flops import count_in_jaxpr
+from perl_jax.kernels import Kernel
+from perl_jax.mesh import SHARD_AXES, TENSOR_AXIS, make_mesh
 from tests.counting import count_flops
 
 A = jnp.zeros((3, 5))
@@ -57,3 +60,17 @@ def test_a_gradient_counts_its_products():
 def test_a_traced_program_counts_as_its_function():
     traced = jax.jit(lambda a, b: a @ b).trace(A, B)
     assert count_in_jaxpr(traced.jaxpr) == PRODUCT
+
+
+def test_a_kernel_counts_all_steps_of_its_grid_on_every_device():
+    def attended(queries, keys):
+        own = KeyValues(keys, keys, jnp.ones(keys.shape[:3], bool))
+        return attend(queries, own, kernel=kernel)
+
+    queries, keys = jnp.zeros((4, 1, 256, 6, 8)), jnp.zeros((4, 1, 1280, 2, 8))
+    # Scores, and sums of values; the keys are padded to 1536, three blocks.
+    products = 2 * 2 * 4 * 256 * 1536 * 6 * 8
+    kernel = Kernel("tpu")
+    assert count_flops(attended, queries, keys) == products
+    kernel = kernel.on(make_mesh(fsdp=4, tensor=2), SHARD_AXES, TENSOR_AXIS)
+    assert count_flops(attended, queries, keys) == products

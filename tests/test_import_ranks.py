@@ -7,7 +7,7 @@ PACKAGE = Path(__file__).parent.parent / "perl_jax"
 
 RANKS = {
     "activity": 0, "types": 0, "files": 0, "storage": 0, "settings": 0, "flops": 0, "hub": 0,
-    "chips": 0, "legible": 0,
+    "chips": 0, "legible": 0, "kernels": 0,
     "fields": 1, "hosts": 1, "mesh": 1, "buckets": 1, "attention": 1, "objectives": 1,
     "compilation": 1, "device_memory": 1, "filtering": 1, "endpoint": 1, "permutation": 1,
     "processing": 1,

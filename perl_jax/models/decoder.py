@@ -9,7 +9,9 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from perl_jax.attention import KeyValues, attend
-from perl_jax.mesh import num_shards, split_first_axis, take_within_shards
+from perl_jax.kernels import Kernel, decoding
+from perl_jax.kernels.decoding import Caches
+from perl_jax.mesh import SHARD_AXES, TENSOR_AXIS, num_shards, split_first_axis, take_within_shards
 from perl_jax.models.cache import PromptCache, ResponseCache, of_layer
 from perl_jax.models.image_features import AddedFeatures
 from perl_jax.models.layers import Rotary, scan_layers, scan_layers_adding
@@ -40,6 +42,8 @@ class Decoder(nnx.Module):
 
     layers: Any
     norm: Any
+    # What attends in place of XLA; see `perl_jax.attention.attend`.
+    kernel: Kernel | None = None
 
     @property
     def num_layers(self) -> int:
@@ -64,7 +68,7 @@ class Decoder(nnx.Module):
         ``[B, N, R]``, is False at padding; ``added`` holds what images add after layers. Returns
         normalised hidden states ``[B, N, R, D]`` and the keys and values ``[L, B, N, R, J, F]``.
         """
-        shards = num_shards(mesh)
+        shards, kernel = num_shards(mesh), self._kernel_on(mesh)
         rotary = self.rotary(positions, embeddings.dtype)
         slots = jnp.broadcast_to(jnp.arange(valid.shape[-1])[None, None], valid.shape)
 
@@ -72,7 +76,8 @@ class Decoder(nnx.Module):
             layer: DecoderLayer, x: jax.Array, number: jax.Array
         ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
             q, k, v = layer.project(x, rotary)
-            attended = attend(q, KeyValues(k, v, valid), query_slots=slots, shards=shards)
+            own = KeyValues(k, v, valid)
+            attended = attend(q, own, query_slots=slots, shards=shards, kernel=kernel)
             x = layer.finish(x, attended)
             if added is not None:
                 x = added.add(number, x)
@@ -101,7 +106,7 @@ class Decoder(nnx.Module):
         images add after layers. All tokens pass a layer together: each of its matrices is gathered
         from other devices once, and its gradient is complete when the layer is done.
         """
-        shards, (p, t) = num_shards(mesh), prompts
+        (p, t), shards, kernel = prompts, num_shards(mesh), self._kernel_on(mesh)
         rotary = self.rotary(positions, embeddings.dtype)
         prompt_slots = jnp.broadcast_to(jnp.arange(t)[None, None], (p, 1, t))
         slots = jnp.broadcast_to(jnp.arange(rows.starts.shape[-1]), rows.starts.shape)
@@ -117,7 +122,9 @@ class Decoder(nnx.Module):
             prefix = KeyValues(prompt_k, prompt_v, prompt_held)
             if prompt_of is not None:
                 prefix = KeyValues(*(take_within_shards(part, prompt_of, mesh) for part in prefix))
-            of_prompt = attend(prompt_q[:, None], read, query_slots=prompt_slots, shards=shards)
+            of_prompt = attend(
+                prompt_q[:, None], read, query_slots=prompt_slots, shards=shards, kernel=kernel
+            )
             own = attend(
                 q,
                 KeyValues(k, v, held),
@@ -125,6 +132,7 @@ class Decoder(nnx.Module):
                 query_slots=slots,
                 query_starts=rows.starts,
                 shards=shards,
+                kernel=kernel,
             )
             x = layer.finish(x, rows.from_rows(of_prompt[:, 0], own, mesh))
             if table is not None:
@@ -145,6 +153,9 @@ class Decoder(nnx.Module):
             x = scan_layers_adding(self.layers, apply, x, table, context, running, mesh)
         return self.norm(x)
 
+    def _kernel_on(self, mesh: Mesh | None) -> Kernel | None:
+        return self.kernel and self.kernel.on(mesh, SHARD_AXES, TENSOR_AXIS)
+
     def extend(
         self,
         embeddings: jax.Array,
@@ -153,6 +164,7 @@ class Decoder(nnx.Module):
         prefix: PromptCache,
         cache: ResponseCache,
         slot: jax.Array | int,
+        mesh: Mesh | None = None,
     ) -> tuple[jax.Array, ResponseCache]:
         """Reads the next token ``[B, N, D]`` of N responses to each of B prompts.
 
@@ -161,6 +173,11 @@ class Decoder(nnx.Module):
         """
         rotary = self.rotary(positions[..., None], embeddings.dtype)
         slot = jnp.asarray(slot, jnp.int32)
+        kernel = self._kernel_on(mesh)
+        if kernel is not None and decoding.takes(kernel, Caches(*prefix, *cache, valid)):
+            return self._extend_by_kernel(
+                kernel, embeddings, rotary, Caches(*prefix, *cache, valid), slot
+            )
 
         def apply(
             layer: DecoderLayer,
@@ -177,4 +194,28 @@ class Decoder(nnx.Module):
         inputs = (jnp.arange(len(prefix.keys)), prefix.keys, prefix.values)
         carry = (embeddings[:, :, None], cache)
         (x, cache), _ = scan_layers(self.layers, apply, carry, inputs)
+        return self.norm(x)[:, :, 0], cache
+
+    def _extend_by_kernel(
+        self,
+        kernel: Kernel,
+        embeddings: jax.Array,
+        rotary: Rotary,
+        caches: Caches,
+        slot: jax.Array,
+    ) -> tuple[jax.Array, ResponseCache]:
+        """Does not take layers out of caches: the kernel finds them."""
+
+        def apply(
+            layer: DecoderLayer, carry: tuple[jax.Array, ResponseCache], number: jax.Array
+        ) -> tuple[tuple[jax.Array, ResponseCache], None]:
+            x, cache = carry
+            q, k, v = layer.project(x, rotary)
+            cache = cache.write(number, slot, k, v)
+            held = caches._replace(keys=cache.keys, values=cache.values)
+            attended = decoding.attend(kernel, q[:, :, 0], held, number)
+            return (layer.finish(x, attended[:, :, None]), cache), None
+
+        carry = (embeddings[:, :, None], ResponseCache(caches.keys, caches.values))
+        (x, cache), _ = scan_layers(self.layers, apply, carry, jnp.arange(self.num_layers))
         return self.norm(x)[:, :, 0], cache

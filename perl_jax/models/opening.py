@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from perl_jax.models import Policy, load_model
+from perl_jax.models.attending import Attention, choose_kernel
 from perl_jax.models.lora import LoraConfig, with_adapters
 from perl_jax.processing import Processor, load_processor
 from perl_jax.settings import Checked, Count, Dtype
@@ -23,6 +24,9 @@ class ModelConfig(Checked):
         dtype: The dtype of the parameters; under adapters (``learner.lora``) they have
             ``compute_dtype`` instead, to which they are cast whenever they are used.
         compute_dtype: The dtype of the activations.
+        attention: What computes attention over long rows; ``auto`` is a kernel on TPUs and GPUs,
+            which keeps its scores on the chip and is checked there before the first step, and XLA
+            elsewhere.
         min_pixels: Smaller images are enlarged to this area; None: the directory's value.
         max_pixels: Larger images are reduced to this area; None: the directory's value.
     """
@@ -30,6 +34,7 @@ class ModelConfig(Checked):
     path: str = ""
     dtype: Dtype = "float32"
     compute_dtype: Dtype = "bfloat16"
+    attention: Attention = "auto"
     min_pixels: Count | None = None
     max_pixels: Count | None = None
 
@@ -64,6 +69,7 @@ def load_policy(
     """Loads the policy alone; with ``lora`` it has adapters, made with ``seed``."""
     dtype = held_dtype(config, lora)
     model = load_model(config.path, dtype=dtype, compute_dtype=config.compute_dtype, mesh=mesh)
+    choose_kernel(model, config.attention)
     if lora is None:
         return model
     stored = model.source.dtypes.values() if model.source else ()

@@ -9,6 +9,7 @@ import numpy as np
 
 from perl_jax.attention import KeyValues, attend
 from perl_jax.buckets import bucket
+from perl_jax.kernels import Bounds, Kernel
 from perl_jax.models.policy import Array
 from perl_jax.types import ImagePatches
 
@@ -27,6 +28,16 @@ class Segments:
     patches: Array
     valid: Array
     place: Array
+
+    def bounds(self) -> Bounds:
+        """The first and the last patch that a patch attends to: int32 ``[P]``; no run: none."""
+        valid, place = jnp.asarray(self.valid), jnp.asarray(self.place)
+        sizes = jnp.sum(valid, axis=1, dtype=jnp.int32)
+        ends = jnp.cumsum(sizes)
+        run = place // valid.shape[1]
+        in_run = jnp.arange(len(place)) < ends[-1]
+        first = jnp.where(in_run, (ends - sizes)[run], 0)
+        return Bounds(first, jnp.where(in_run, ends[run] - 1, -1))
 
 
 def segments(
@@ -53,6 +64,19 @@ def attend_within(segments: Segments, q: jax.Array, k: jax.Array, v: jax.Array) 
     q, k, v = (x[segments.patches][:, None] for x in (q, k, v))
     out = attend(q, KeyValues(k, v, jnp.asarray(segments.valid)[:, None]))
     return out.reshape(-1, *out.shape[-2:])[segments.place]
+
+
+def attend_in_a_row(
+    bounds: Bounds, kernel: Kernel, q: jax.Array, k: jax.Array, v: jax.Array
+) -> jax.Array:
+    """Attention of patches ``[P, H, F]`` to those between bounds ``[P]``, in one row.
+
+    A kernel reads only what it compares, so that no run is padded.
+    """
+    own = KeyValues(k[None, None], v[None, None], jnp.ones((1, 1, len(k)), bool))
+    first, last = (bound[None, None] for bound in bounds)
+    out = attend(q[None, None], own, query_slots=last, query_starts=first, kernel=kernel)
+    return out[0, 0]
 
 
 def patch_coordinates(grid: tuple[int, int], merge: int) -> np.ndarray:

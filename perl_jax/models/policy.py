@@ -13,6 +13,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
+from perl_jax.kernels import Kernel
 from perl_jax.models.cache import CacheSizes, PromptCache, ResponseCache
 from perl_jax.models.rows import Rows
 from perl_jax.models.source import Source
@@ -130,6 +131,10 @@ class PolicyConfig(Protocol):
     def cache_sizes(self) -> CacheSizes:
         """Layers, key/value heads, and numbers per head."""
 
+    @property
+    def attention_heads(self) -> tuple[int, int, int]:
+        """Heads of queries, heads of keys and values, and numbers per head."""
+
     def image_sizes(
         self,
         rows: Sequence[Sequence[tuple[int, int]]],
@@ -188,6 +193,9 @@ class Policy(Protocol):
     def unembedding(self) -> jax.Array:
         """``[V, D]``."""
 
+    def attend_by(self, kernel: Kernel | None) -> None:
+        """Lets a kernel attend in place of XLA; None, as at first: XLA does."""
+
     def encode_shards(
         self, images: ImageInputs, remat: Remat = "none", mesh: Mesh | None = None
     ) -> jax.Array:
@@ -239,6 +247,7 @@ class Policy(Protocol):
         prefix: PromptCache,
         cache: ResponseCache,
         slot: jax.Array | int,
+        mesh: Mesh | None = None,
     ) -> tuple[jax.Array, ResponseCache]:
         """Reads the next token of N responses to B prompts: ``[B, N, D]``, and the cache.
 
@@ -250,6 +259,7 @@ class Policy(Protocol):
             prefix: The prefix that `prefill` returned.
             cache: `ResponseCache.empty`, or the cache that the last call returned.
             slot: The cache slot that this token's keys and values are written to.
+            mesh: The devices over which B is split.
         """
 
     def unembed(self, hidden: jax.Array) -> jax.Array:

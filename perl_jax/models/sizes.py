@@ -137,6 +137,11 @@ class VisionLanguageConfig:
         """Layers, key/value heads, and numbers per head."""
         return self.text.num_layers, self.text.num_kv_heads, self.text.head_dim
 
+    @property
+    def attention_heads(self) -> tuple[int, int, int]:
+        """Heads of queries, heads of keys and values, and numbers per head."""
+        return self.text.num_heads, self.text.num_kv_heads, self.text.head_dim
+
     def sharding(self, path: str, shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
         """The sharding of the parameter at a dotted path."""
         heads = {

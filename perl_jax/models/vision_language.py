@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh
 
-from perl_jax.mesh import SHARD_AXES, split_first_axis
+from perl_jax.kernels import Kernel
+from perl_jax.mesh import SHARD_AXES, TENSOR_AXIS, split_first_axis
 from perl_jax.models.cache import PromptCache, ResponseCache
 from perl_jax.models.image_features import ImageFeatures
 from perl_jax.models.layers import Linear
@@ -47,6 +48,10 @@ class VisionLanguageModel(nnx.Module):
             None if config.tied else Linear(width, vocab, bias=False, dtype=dtype, rngs=rngs)
         )
 
+    def attend_by(self, kernel: Kernel | None) -> None:
+        """Lets a kernel attend in place of XLA; None, as at first: XLA does."""
+        self.text.kernel = self.vision.kernel = kernel
+
     @property
     def unembedding(self) -> jax.Array:
         """``[V, D]``; where the model ties them, the embedding."""
@@ -55,10 +60,18 @@ class VisionLanguageModel(nnx.Module):
         return self.lm_head.whole_weight()
 
     def encode_images(
-        self, images: ImageInputs, remat: Remat = "none", mesh: Mesh | None = None
+        self,
+        images: ImageInputs,
+        remat: Remat = "none",
+        mesh: Mesh | None = None,
+        devices: Mesh | None = None,
     ) -> jax.Array:
-        """Features ``[M, 1 + K, D]`` of the packed images, a row per image token, in order."""
-        return self.vision(images, self.compute_dtype, remat, mesh)
+        """Features ``[M, 1 + K, D]`` of the packed images, a row per image token, in order.
+
+        ``mesh`` holds several rows of images, if there are any; ``devices`` are all devices.
+        """
+        kernel = self.vision.kernel and self.vision.kernel.on(devices, (), TENSOR_AXIS)
+        return self.vision(images, self.compute_dtype, remat, mesh, kernel)
 
     def encode_shards(
         self, images: ImageInputs, remat: Remat = "none", mesh: Mesh | None = None
@@ -67,10 +80,11 @@ class VisionLanguageModel(nnx.Module):
 
         def encode(images: ImageInputs) -> jax.Array:
             if images.patches.shape[0] == 1:
-                return self.encode_images(jax.tree.map(lambda part: part[0], images), remat)[None]
+                row = jax.tree.map(lambda part: part[0], images)
+                return self.encode_images(row, remat, devices=mesh)[None]
             images = jax.tree.map(lambda part: split_first_axis(jnp.asarray(part), mesh), images)
             of_rows = jax.vmap(
-                lambda row: self.encode_images(row, remat, mesh),
+                lambda row: self.encode_images(row, remat, mesh, devices=mesh),
                 spmd_axis_name=None if mesh is None else SHARD_AXES,
             )
             return split_first_axis(of_rows(images), mesh)
@@ -88,7 +102,7 @@ class VisionLanguageModel(nnx.Module):
     ) -> tuple[jax.Array, PromptCache]:
         """Reads whole prompts: hidden states ``[B, T, D]``, and the prefix of their responses."""
         if features is None and prompts.images is not None:
-            features = self.encode_images(prompts.images)[None]
+            features = self.encode_images(prompts.images, devices=mesh)[None]
         shown = _shown(features, prompts.feature_rows)
         x = split_first_axis(self.embed(prompts.tokens, shown), mesh)
         positions, valid = jnp.asarray(prompts.positions), jnp.asarray(prompts.valid)
@@ -132,11 +146,12 @@ class VisionLanguageModel(nnx.Module):
         prefix: PromptCache,
         cache: ResponseCache,
         slot: jax.Array | int,
+        mesh: Mesh | None = None,
     ) -> tuple[jax.Array, ResponseCache]:
         """Reads the next token of N responses to B prompts: ``[B, N, D]``, and the cache."""
         # Text has the same position on all three axes.
         positions = jnp.broadcast_to(positions[None], (3, *positions.shape))
-        return self.text.extend(self.embed(tokens), positions, valid, prefix, cache, slot)
+        return self.text.extend(self.embed(tokens), positions, valid, prefix, cache, slot, mesh)
 
     def unembed(self, hidden: jax.Array) -> jax.Array:
         """Logits, float32 ``[..., V]``, of hidden states ``[..., D]``."""

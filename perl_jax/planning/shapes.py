@@ -8,6 +8,7 @@ from flax import nnx
 from jax.sharding import Mesh, SingleDeviceSharding
 
 from perl_jax.models import Policy, PolicyConfig, abstract_model
+from perl_jax.models.attending import kernel_for
 from perl_jax.models.lora import LoraConfig, with_adapters
 from perl_jax.models.opening import ModelConfig, held_dtype
 from perl_jax.models.paths import with_leaves
@@ -31,6 +32,7 @@ def sharded_model(
     """
     dtype = held_dtype(config, lora)
     model = abstract_model(sizes, dtype=dtype, compute_dtype=config.compute_dtype, mesh=mesh)
+    model.attend_by(kernel_for(config.attention, device.platform))
     if mesh is None:
         definition, state = nnx.split(model)
         alone = SingleDeviceSharding(device)

@@ -176,6 +176,7 @@ def decode(
             state.prefix,
             state.cache,
             now,
+            mesh,
         )
         logits = model.unembed(hidden)
         drawn, logprob = _draw(ranked, logits, streams, index + 1, drawing, state.seen)

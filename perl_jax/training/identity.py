@@ -26,7 +26,7 @@ FREE = (
     # Where and how the work is done: none of it changes the results, except for rounding.
     "mesh", "rollout.mesh", "rollout.sampler", "reward.workers", "learner.packing",
     "rollout.merge_adapters", "learner.remat", "learner.logprob_chunk", "data.pipeline.workers",
-    "data.pipeline.prefetch", "compilation",
+    "data.pipeline.prefetch", "compilation", "model.attention",
     # The model is known by its content, and the objective by its fields.
     "model.path", "objective.preset",
 )  # fmt: skip

@@ -1,6 +1,7 @@
 """What rollouts take on TPUs, compiled for them without one: the caches, once, and little else."""
 
 import json
+import math
 import re
 import sys
 from functools import partial
@@ -13,6 +14,7 @@ import pytest
 from flax import nnx
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from perl_jax.kernels import Kernel
 from perl_jax.mesh import AXES, SHARD_AXES
 from perl_jax.models import abstract_model, parse_config
 from perl_jax.models.cache import PromptCache
@@ -36,6 +38,9 @@ def test_rollouts_of_7b_on_sixteen_chips_hold_the_caches_once(topology, tensor):
     assert decode["caches"] == caches
     assert decode["alias"] >= caches
     assert decode["temporary"] < 0.05 * caches
+    # Kernels read the caches where they lie: no layer of one is cut out, reordered or copied.
+    assert decode["kernels"] == 2
+    assert sizes["moved_by_decoding"] == []
     # Ten more orders a shard: every chip sees the keys of all, of one layer at a time.
     assert sizes["admit"]["alias"] >= caches
     assert sizes["admit"]["temporary"] < 1.1 * 10 * (16 // tensor) * 1280 * (4 // tensor) * 128 * 2
@@ -58,7 +63,9 @@ def sizes_of_rollouts(topology, tensor):
     devices = get_topology_desc(platform="tpu", topology_name=topology).devices
     mesh = Mesh(np.array(devices).reshape(data, 1, tensor), AXES, axis_types=(AxisType.Auto,) * 3)
     config = parse_config(published_config("7B"))
-    definition, parameters = nnx.split(abstract_model(config, dtype=jnp.bfloat16, mesh=mesh))
+    model = abstract_model(config, dtype=jnp.bfloat16, mesh=mesh)
+    model.attend_by(Kernel("tpu"))
+    definition, parameters = nnx.split(model)
     state = abstract_state(config, mesh, orders)
     shape = jax.ShapeDtypeStruct
     rows = programs.Rows(
@@ -91,7 +98,22 @@ def sizes_of_rollouts(topology, tensor):
     }
     caches = [state.prefix.keys, state.prefix.values, *state.cache]
     of_chip = sum(bytes_of_a_shard(part) for part in caches)
-    return {name: described(one.compile()) | {"caches": of_chip} for name, one in lowered.items()}
+    found = {name: one.compile() for name, one in lowered.items()}
+    sizes = {name: described(one) | {"caches": of_chip} for name, one in found.items()}
+    layers = {
+        math.prod(part.sharding.shard_shape(part.shape)) // config.cache_sizes[0] for part in caches
+    }
+    return sizes | {"moved_by_decoding": moved_layers(found["decode"].as_text(), layers)}
+
+
+def moved_layers(text, sizes):
+    """The operations that give an array as large as a layer of a cache, in bfloat16."""
+    found = []
+    for result, name in re.findall(r" = bf16\[([\d,]+)\]\S* ([\w-]+)\(", text):
+        size = math.prod(map(int, result.split(",")))
+        if size in sizes and name not in ("parameter", "get-tuple-element", "bitcast"):
+            found.append(f"{name} bf16[{result}]")
+    return found
 
 
 def described(program):
@@ -101,6 +123,7 @@ def described(program):
         "alias": memory.alias_size_in_bytes,
         "results": memory.output_size_in_bytes - memory.alias_size_in_bytes,
         "temporary": memory.temp_size_in_bytes,
+        "kernels": program.as_text().count("tpu_custom_call"),
         "collectives": re.findall(r" (all-gather|all-reduce|all-to-all)[-(]", program.as_text()),
     }
 

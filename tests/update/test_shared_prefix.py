@@ -5,7 +5,9 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 
+from perl_jax.kernels import Kernel
 from perl_jax.update.packing import Sizes
 from tests.update.cases import (
     PACKING,
@@ -43,6 +45,22 @@ def test_one_update_has_the_loss_and_the_gradients_of_separate_sequences(
         updates_per_batch=1,
         packing=replace(PACKING, micro_groups=micro_groups, **changes),
     )
+    state = learner.init(case.policy, jax.random.key(0))
+    gradients, stats = quiet_gradients(learner, state, case.batch)
+    loss, want, _, _ = case.plain_update(case.policy, [0, 1, 2, 3])
+    assert float(stats["policy/loss"]) == pytest.approx(loss, abs=1e-6)
+    error, where = largest_error(gradients[0], want)
+    assert error <= 1e-5, where
+
+
+@pytest.mark.parametrize("platform", ["tpu", "gpu"])
+def test_an_update_by_kernels_has_the_loss_and_the_gradients_of_separate_sequences(platform, case):
+    """Its kernels are interpreted."""
+    reference = nnx.merge(*nnx.split(case.reference_model))
+    reference.attend_by(Kernel(platform, interpret=True, least=1))
+    learner = case.learner_on(reference)
+    packing = replace(PACKING, micro_groups=4)
+    learner.config = replace(learner.config, updates_per_batch=1, packing=packing)
     state = learner.init(case.policy, jax.random.key(0))
     gradients, stats = quiet_gradients(learner, state, case.batch)
     loss, want, _, _ = case.plain_update(case.policy, [0, 1, 2, 3])

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from perl_jax.kernels import Kernel
 from perl_jax.mesh import BatchSharding, make_mesh
 from perl_jax.models import abstract_model, parse_config
 from perl_jax.models.policy import PromptInputs
@@ -51,6 +52,7 @@ def main(topology, size, dtype, *shape):
     mesh = make_mesh(*map(int, shape), devices=devices)
     config = parse_config(published_config(size))
     model = abstract_model(config, dtype=dtype, compute_dtype="bfloat16", mesh=mesh)
+    model.attend_by(Kernel("tpu"))
     sharding, policy = BatchSharding.of(mesh), SplitPolicy(model)
     params, batch = policy.split(model), sharding.shapes(one_shard(config), MicroBatch.shard_axes)
     gradients = {

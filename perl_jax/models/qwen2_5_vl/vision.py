@@ -11,9 +11,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh
 
+from perl_jax.kernels import Kernel
 from perl_jax.mesh import whole
 from perl_jax.models.layers import GatedMLP, Linear, RMSNorm, Rotary, scan_layers, stack
-from perl_jax.models.patches import attend_within
+from perl_jax.models.patches import attend_in_a_row, attend_within
 from perl_jax.models.policy import Remat
 from perl_jax.models.qwen2_5_vl.inputs import WindowedImages
 from perl_jax.models.qwen2_5_vl.sizes import VisionConfig
@@ -31,11 +32,20 @@ class VisionBlock(nnx.Module):
         self.mlp = GatedMLP(width, config.intermediate_size, bias=True, dtype=dtype, rngs=rngs)
 
     def __call__(
-        self, x: jax.Array, rotary: Rotary, is_full: jax.Array, inputs: WindowedImages
+        self,
+        x: jax.Array,
+        rotary: Rotary,
+        is_full: jax.Array,
+        inputs: WindowedImages,
+        kernel: Kernel | None,
     ) -> jax.Array:
         """Maps ``[P, D]``, attending within images where ``is_full``, else within windows."""
 
         def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+            if kernel is not None and kernel.takes((1, 1, *q.shape), q.shape[1]):
+                choices = inputs.images.bounds(), inputs.windows.bounds()
+                bounds = jax.tree.map(partial(jnp.where, is_full), *choices)
+                return attend_in_a_row(bounds, kernel, q, k, v)
             return jax.lax.cond(
                 is_full,
                 lambda: attend_within(inputs.images, q, k, v),
@@ -65,6 +75,8 @@ class PatchMerger(nnx.Module):
 class VisionTower(nnx.Module):
     """Patch embedding, blocks, merger."""
 
+    kernel: Kernel | None = None
+
     def __init__(self, config: VisionConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> None:
         self.config = config
         width = config.hidden_size
@@ -79,6 +91,7 @@ class VisionTower(nnx.Module):
         dtype: jnp.dtype,
         remat: Remat = "none",
         mesh: Mesh | None = None,
+        kernel: Kernel | None = None,
     ) -> jax.Array:
         """Encodes packed images as ``[M, 1, text width]``, computed in ``dtype``.
 
@@ -90,7 +103,7 @@ class VisionTower(nnx.Module):
         is_full = is_full.at[jnp.array(self.config.full_attention_blocks, int)].set(True)
 
         def apply(block: VisionBlock, x: jax.Array, is_full: jax.Array) -> tuple[jax.Array, None]:
-            return whole(block(x, rotary, is_full, inputs), mesh), None
+            return whole(block(x, rotary, is_full, inputs, kernel), mesh), None
 
         x = whole(self.patch_embed(jnp.asarray(inputs.patches, dtype)), mesh)
         x, _ = scan_layers(self.blocks, apply, x, is_full, remat)

@@ -11,10 +11,11 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
+from perl_jax.kernels import Kernel
 from perl_jax.mesh import whole
 from perl_jax.models.decoder import Embedding
 from perl_jax.models.layers import LayerNorm, Linear, Rotary, scan_layers, stack
-from perl_jax.models.patches import attend_within
+from perl_jax.models.patches import attend_in_a_row, attend_within
 from perl_jax.models.policy import Remat
 from perl_jax.models.qwen3_vl.inputs import PackedImages
 from perl_jax.models.qwen3_vl.sizes import VisionConfig
@@ -44,9 +45,17 @@ class VisionBlock(nnx.Module):
         self.attn = VisionAttention(config, dtype=dtype, rngs=rngs)
         self.mlp = VisionMLP(config, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: jax.Array, rotary: Rotary, inputs: PackedImages) -> jax.Array:
+    def __call__(
+        self, x: jax.Array, rotary: Rotary, inputs: PackedImages, kernel: Kernel | None
+    ) -> jax.Array:
         """Maps ``[P, D]``."""
-        x = x + self.attn(self.norm1(x), rotary, partial(attend_within, inputs.images))
+
+        def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+            if kernel is not None and kernel.takes((1, 1, *q.shape), q.shape[1]):
+                return attend_in_a_row(inputs.images.bounds(), kernel, q, k, v)
+            return attend_within(inputs.images, q, k, v)
+
+        x = x + self.attn(self.norm1(x), rotary, attend)
         return x + self.mlp(self.norm2(x))
 
 
@@ -75,6 +84,8 @@ class PatchMerger(nnx.Module):
 class VisionTower(nnx.Module):
     """Patch embedding, learned positions, blocks, mergers."""
 
+    kernel: Kernel | None = None
+
     def __init__(self, config: VisionConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> None:
         self.config = config
         width = config.hidden_size
@@ -92,6 +103,7 @@ class VisionTower(nnx.Module):
         dtype: jnp.dtype,
         remat: Remat = "none",
         mesh: Mesh | None = None,
+        kernel: Kernel | None = None,
     ) -> jax.Array:
         """Encodes packed images as ``[M, 1 + K, text width]``, computed in ``dtype``.
 
@@ -108,7 +120,7 @@ class VisionTower(nnx.Module):
             block: VisionBlock, carry: tuple[jax.Array, jax.Array], place: jax.Array
         ) -> tuple[tuple[jax.Array, jax.Array], None]:
             x, kept = carry
-            x = whole(block(x, rotary, inputs), mesh)
+            x = whole(block(x, rotary, inputs, kernel), mesh)
             return (x, jax.lax.dynamic_update_index_in_dim(kept, x, place, 0)), None
 
         x = self.patch_embed(jnp.asarray(inputs.patches, dtype))

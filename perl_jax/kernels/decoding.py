@@ -1,0 +1,277 @@
+"""Attention of one new token of every response to the caches, read where they lie, on TPUs.
+
+Both kernels are given all layers of a cache and the number of one: nothing of a cache is cut out,
+reordered or copied first. That of a prompt is read once for all of its responses.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import tpu as pltpu
+from jax.sharding import PartitionSpec
+
+from perl_jax.kernels.parts import MASKED, NOTHING
+from perl_jax.kernels.shared_prefix import Kernel
+
+_LANES = 128
+_MAX_SLOTS = 256
+_MAX_ORDERS = 16
+
+
+class Caches(NamedTuple):
+    """The caches of all layers, and what is in them.
+
+    Attributes:
+        prompt_keys: ``[L, B, J, T, F]``, as ``prompt_values``.
+        prompt_valid: bool ``[B, T]``.
+        keys: ``[L, S, J, N, B, F]``, as ``values``.
+        valid: bool ``[B, N, S]``.
+    """
+
+    prompt_keys: jax.Array
+    prompt_values: jax.Array
+    prompt_valid: jax.Array
+    keys: jax.Array
+    values: jax.Array
+    valid: jax.Array
+
+
+def takes(kernel: Kernel, caches: Caches) -> bool:
+    """Whether there is a kernel for caches of these sizes on these devices."""
+    _, s, j, _, b, _ = caches.keys.shape
+    shards = tensor = 1
+    if kernel.mesh is not None:
+        shards = math.prod(kernel.mesh.shape[axis] for axis in kernel.batch_axes)
+        tensor = kernel.mesh.shape[kernel.head_axis] if kernel.head_axis else 1
+    blocks = block_of(s), block_of(caches.prompt_keys.shape[3]), orders_of(b // shards)
+    split = b % shards == 0 and j % tensor == 0
+    return kernel.platform == "tpu" and s >= kernel.least and split and None not in blocks
+
+
+def attend(kernel: Kernel, queries: jax.Array, caches: Caches, layer: jax.Array) -> jax.Array:
+    """Attention of the queries ``[B, N, H, F]`` of new tokens to one layer of the caches."""
+    batch, heads = kernel.batch_axes or None, kernel.head_axis
+
+    def run(queries: jax.Array, caches: Caches, layer: jax.Array) -> jax.Array:
+        b, n, h, f = queries.shape
+        j, scale = caches.keys.shape[2], f**-0.5
+        q = queries.reshape(b, n, j, h // j, f)
+        of_prompts, prompt_lse = attend_to_prompts(
+            q.transpose(0, 2, 1, 3, 4).reshape(b, j, -1, f),
+            caches.prompt_keys,
+            caches.prompt_values,
+            caches.prompt_valid.astype(jnp.int32),
+            layer,
+            scale,
+            kernel.interpret,
+        )
+        own, own_lse = attend_to_responses(
+            q.transpose(2, 1, 0, 3, 4),
+            caches.keys,
+            caches.values,
+            caches.valid.astype(jnp.int32).swapaxes(0, 1),
+            layer,
+            scale,
+            kernel.interpret,
+        )
+        of_prompts = of_prompts.reshape(b, j, n, -1, f).swapaxes(1, 2)
+        prompt_lse = prompt_lse.reshape(b, j, n, -1).swapaxes(1, 2)
+        own, own_lse = own.transpose(2, 1, 0, 3, 4), own_lse.transpose(2, 1, 0, 3)
+        share = jax.nn.sigmoid(prompt_lse - own_lse)[..., None]
+        joint = share * of_prompts + (1 - share) * own
+        return joint.reshape(queries.shape).astype(queries.dtype)
+
+    if kernel.mesh is None:
+        return run(queries, caches, layer)
+    spec = PartitionSpec
+    of_prompts, own = spec(None, batch, heads), spec(None, None, heads, None, batch)
+    of_caches = Caches(of_prompts, of_prompts, spec(batch), own, own, spec(batch))
+    of_queries = spec(batch, None, heads)
+    return jax.shard_map(
+        run,
+        mesh=kernel.mesh,
+        in_specs=(of_queries, of_caches, spec()),
+        out_specs=of_queries,
+        check_vma=False,
+    )(queries, caches, layer)
+
+
+def block_of(length: int, most: int = _MAX_SLOTS) -> int | None:
+    """The size of blocks of slots, or of a prompt's tokens; None: there is no suitable one."""
+    if length <= most:
+        return length
+    sizes = (size for size in range(most, 0, -_LANES) if length % size == 0)
+    return next(sizes, None)
+
+
+def attend_to_prompts(
+    q: jax.Array, keys: jax.Array, values: jax.Array, valid: jax.Array, layer: jax.Array,
+    scale: float, interpret: bool,
+) -> tuple[jax.Array, jax.Array]:  # fmt: skip
+    """What the responses to a prompt attend to in it, and the log-sum-exp, float32 ``[B, J, X]``.
+
+    ``q`` are ``[B, J, X, F]``, X of them for each prompt and key/value head; keys and values
+    ``[L, B, J, T, F]``; ``valid``, int32 ``[B, T]``.
+    """
+    b, j, x, f = q.shape
+    t = keys.shape[3]
+    block = block_of(t)
+    assert block is not None
+    steps = t // block
+    # Blocks after the last token are not read.
+    last = jnp.max(jnp.where(valid > 0, jnp.arange(t)[None], 0), axis=1) // block
+    of_q = pl.BlockSpec((None, None, x, f), lambda b, j, step, *_: (b, j, 0, 0))
+    of_k = pl.BlockSpec(
+        (None, None, None, block, f),
+        lambda b, j, step, layer, last: (layer[0], b, j, jnp.minimum(step, last[b]), 0),
+    )
+    of_valid = pl.BlockSpec(
+        (None, 1, block), lambda b, j, step, layer, last: (b, 0, jnp.minimum(step, last[b]))
+    )
+    number = pl.BlockSpec((None, None, x, _LANES), lambda b, j, step, *_: (b, j, 0, 0))
+
+    def body(layer: Any, last: Any, q: Any, k: Any, v: Any, valid: Any, *refs: Any) -> None:
+        step = pl.program_id(2)
+        needed = step <= last[pl.program_id(0)]
+        _collect(
+            (step == 0, needed, step == steps - 1), [None], scale,
+            lambda _: (q[...], k[...], v[...], valid[...]), refs,
+        )  # fmt: skip
+
+    return _call(
+        body, (b, j, steps), (layer[None], last.astype(jnp.int32)),
+        (q, keys, values, valid[:, None]),
+        [of_q, of_k, of_k, of_valid, number], _scratch(1, x, f), interpret,
+    )  # fmt: skip
+
+
+def attend_to_responses(
+    q: jax.Array, keys: jax.Array, values: jax.Array, valid: jax.Array, layer: jax.Array,
+    scale: float, interpret: bool,
+) -> tuple[jax.Array, jax.Array]:  # fmt: skip
+    """What responses attend to in themselves, and the log-sum-exp, float32 ``[J, N, B, G]``.
+
+    ``q`` are ``[J, N, B, G, F]``; keys and values ``[L, S, J, N, B, F]``; ``valid``, int32
+    ``[N, B, S]``.
+    """
+    j, n, b, g, f = q.shape
+    s = keys.shape[1]
+    block, orders = block_of(s), orders_of(b)
+    assert block is not None
+    assert orders is not None
+    steps = s // block
+    slots = jnp.arange(s)[None, None]
+    of_block = (n, b // orders, orders * s)
+    first = jnp.min(jnp.where(valid > 0, slots, s - 1).reshape(of_block), axis=2) // block
+    last = jnp.max(jnp.where(valid > 0, slots, 0).reshape(of_block), axis=2) // block
+    spans = (first.reshape(-1).astype(jnp.int32), last.reshape(-1).astype(jnp.int32))
+
+    def held(n: Any, i: Any, step: Any, first: Any, last: Any) -> Any:
+        at = n * (b // orders) + i
+        return jnp.minimum(jnp.maximum(step, first[at]), last[at])
+
+    of_q = pl.BlockSpec((None, None, orders, g, f), lambda j, n, i, step, *_: (j, n, i, 0, 0))
+    of_k = pl.BlockSpec(
+        (None, block, None, None, orders, f),
+        lambda j, n, i, step, layer, *spans: (layer[0], held(n, i, step, *spans), j, n, i, 0),
+    )
+    of_valid = pl.BlockSpec(
+        (None, orders, block), lambda j, n, i, step, _, *spans: (n, i, held(n, i, step, *spans))
+    )
+    number = pl.BlockSpec((None, None, orders, g, _LANES), lambda j, n, i, *_: (j, n, i, 0, 0))
+
+    def body(
+        layer: Any, first: Any, last: Any, q: Any, k: Any, v: Any, valid: Any, *refs: Any
+    ) -> None:
+        step = pl.program_id(3)
+        at = pl.program_id(1) * (b // orders) + pl.program_id(2)
+        needed = (step >= first[at]) & (step <= last[at])
+        _collect(
+            (step == 0, needed, step == steps - 1), range(orders), scale,
+            lambda o: (q[o], k[:, o, :], v[:, o, :], valid[o : o + 1]), refs,
+        )  # fmt: skip
+
+    return _call(
+        body, (j, n, b // orders, steps), (layer[None], *spans), (q, keys, values, valid),
+        [of_q, of_k, of_k, of_valid, number], _scratch(orders, g, f), interpret,
+    )  # fmt: skip
+
+
+def orders_of(count: int) -> int | None:
+    """How many orders a block has; None: there is no suitable number."""
+    return count if count <= _MAX_ORDERS else next((x for x in (16, 8) if count % x == 0), None)
+
+
+def _call(
+    body: Any, grid: tuple[int, ...], scalars: Sequence[jax.Array], arrays: Sequence[jax.Array],
+    specs: list[Any], scratch: list[Any], interpret: bool,
+) -> tuple[jax.Array, jax.Array]:  # fmt: skip
+    """Runs a kernel that collects for each query what is attended and the log-sum-exp."""
+    queries = arrays[0].shape
+    *inputs, number = specs
+    out, lse = pl.pallas_call(
+        body,
+        grid_spec=pltpu.PrefetchScalarGridSpec(
+            num_scalar_prefetch=len(scalars),
+            grid=grid,
+            in_specs=inputs,
+            out_specs=[inputs[0], number],
+            scratch_shapes=scratch,
+        ),
+        out_shape=[
+            jax.ShapeDtypeStruct(queries, jnp.float32),
+            jax.ShapeDtypeStruct((*queries[:-1], _LANES), jnp.float32),
+        ],
+        compiler_params=pltpu.CompilerParams(
+            dimension_semantics=("parallel",) * (len(grid) - 1) + ("arbitrary",)
+        ),
+        name="attention_decode",
+        interpret=interpret,
+    )(*scalars, *arrays)
+    return out, lse[..., 0]
+
+
+def _scratch(count: int, rows: int, width: int) -> list[Any]:
+    return [pltpu.VMEM((count, rows, size), jnp.float32) for size in (_LANES, _LANES, width)]
+
+
+def _collect(when: Any, numbers: Any, scale: float, read: Any, refs: Any) -> None:
+    """One step of a softmax over blocks of keys, for each of several sets of queries and keys."""
+    out, lse, most, total, acc = refs
+    first, needed, last = when
+
+    @pl.when(first)
+    def _() -> None:
+        most[...] = jnp.full_like(most, NOTHING)
+        total[...] = jnp.zeros_like(total)
+        acc[...] = jnp.zeros_like(acc)
+
+    @pl.when(needed)
+    def _() -> None:
+        for place, number in enumerate(numbers):
+            q, k, v, valid = read(number)
+            dot = partial(jax.lax.dot_general, preferred_element_type=jnp.float32)
+            scores = dot(q, k, (((1,), (1,)), ((), ()))) * scale
+            scores = jnp.where(valid > 0, scores, MASKED)
+            before = most[place][:, :1]
+            highest = jnp.maximum(before, jnp.max(scores, axis=1, keepdims=True))
+            weights, shrink = jnp.exp(scores - highest), jnp.exp(before - highest)
+            sums = shrink * total[place][:, :1] + jnp.sum(weights, axis=1, keepdims=True)
+            most[place] = jnp.broadcast_to(highest, most.shape[1:])
+            total[place] = jnp.broadcast_to(sums, total.shape[1:])
+            acc[place] = shrink * acc[place] + dot(
+                weights.astype(v.dtype), v, (((1,), (0,)), ((), ()))
+            )
+
+    @pl.when(last)
+    def _() -> None:
+        for place, number in enumerate(numbers):
+            some = jnp.maximum(total[place], 1e-30)
+            at = slice(None) if number is None else number
+            out[at] = acc[place] / some[:, :1]
+            lse[at] = jnp.where(total[place] > 0, most[place] + jnp.log(some), NOTHING)

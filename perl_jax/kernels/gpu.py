@@ -1,0 +1,257 @@
+"""Flash attention for GPUs, in Triton: the same functions as those of `perl_jax.kernels.tpu`.
+
+A program holds a block of queries of one head and goes through the blocks of keys that it is
+compared with; for the gradients of keys and values, it is the other way round.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import triton as plgpu
+
+from perl_jax.kernels.parts import MASKED, NOTHING, Blocks, Bounds, Keys, divided, needed
+
+# Queries and keys of a block. Triton takes powers of two only.
+_BLOCK = 64
+
+
+def blocks_for(queries: int, keys: int, group: int) -> Blocks:
+    """The blocks for rows of these lengths, which are padded to multiples of them."""
+    del queries, keys, group
+    return Blocks(_BLOCK, _BLOCK)
+
+
+def forward(
+    q: jax.Array, keys: Keys, bounds: Bounds, scale: float, blocks: Blocks, interpret: bool
+) -> tuple[jax.Array, jax.Array]:
+    """What is attended ``[B, N, J, G, R, F]``, and the log-sum-exp, float32 ``[B, N, J, G, R]``."""
+    f = q.shape[-1]
+    q, k, v = map(_widened, (q, keys.keys, keys.values))
+    specs = _QuerySpecs(q, k, blocks)
+    out, lse = _call(
+        partial(_forward, scale, blocks.keys),
+        specs.grid,
+        [specs.q, specs.k, specs.k, *specs.numbers],
+        [specs.q, specs.number],
+        [q, jax.ShapeDtypeStruct(q.shape[:5], jnp.float32)],
+        interpret,
+    )(q, k, v, keys.valid, *bounds, *_spans(needed(bounds, keys.valid, blocks)))
+    return out[..., :f], lse
+
+
+def backward(
+    q: jax.Array,
+    keys: Keys,
+    bounds: Bounds,
+    scale: float,
+    blocks: Blocks,
+    interpret: bool,
+    cotangent: tuple[jax.Array, jax.Array, jax.Array],
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Gradients of queries, keys and values, as `perl_jax.kernels.tpu.backward` gives them."""
+    f = q.shape[-1]
+    q, k, v, of_attended = map(_widened, (q, keys.keys, keys.values, cotangent[0]))
+    given = (of_attended, *cotangent[1:])
+    pairs = needed(bounds, keys.valid, blocks)
+    specs = _QuerySpecs(q, k, blocks)
+    (of_q,) = _call(
+        partial(_backward_q, scale, blocks.keys),
+        specs.grid,
+        [specs.q, specs.k, specs.k, *specs.numbers, specs.q, specs.number, specs.number],
+        [specs.q],
+        [q],
+        interpret,
+    )(q, k, v, keys.valid, *bounds, *_spans(pairs), *given)
+    b, n, nr, nk = pairs.shape
+    m = k.shape[1]
+    of_keys = _KeySpecs(q, k, blocks)
+    of_k, of_v = _call(
+        partial(_backward_kv, scale, blocks.queries),
+        of_keys.grid,
+        [of_keys.q, of_keys.k, of_keys.k, *of_keys.numbers, of_keys.q, *[of_keys.number] * 2],
+        [of_keys.k, of_keys.k],
+        [k, v],
+        interpret,
+    )(
+        q, k, v, keys.valid, *bounds,
+        *_spans(jnp.moveaxis(pairs.reshape(b, m, n // m, nr, nk), 4, 2)), *given,
+    )  # fmt: skip
+    return of_q[..., :f], of_k[..., :f], of_v[..., :f]
+
+
+def _widened(x: jax.Array) -> jax.Array:
+    """Pads the last axis to a power of two."""
+    width = max(16, pl.next_power_of_2(x.shape[-1]))
+    return jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, width - x.shape[-1])])
+
+
+def _spans(pairs: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The first needed block along the last axis, and the one after the last: int32."""
+    last = pairs.shape[-1] - jnp.argmax(pairs[..., ::-1], axis=-1)
+    spans = jnp.argmax(pairs, axis=-1), jnp.where(pairs.any(axis=-1), last, 0)
+    return tuple(span.astype(jnp.int32) for span in spans)
+
+
+class _QuerySpecs:
+    """How a program for a block of queries sees the arrays."""
+
+    def __init__(self, q: jax.Array, k: jax.Array, blocks: Blocks) -> None:
+        (b, n, j, g, r, f), m, s = q.shape, k.shape[1], k.shape[3]
+        bq, one = blocks.queries, None
+        self.grid = (r // bq, b * n, j * g)
+
+        def at(place: Callable[..., tuple[Any, ...]]) -> Callable[..., tuple[Any, ...]]:
+            def index(i: Any, row: Any, head: Any) -> tuple[Any, ...]:
+                return place(i, *divided(row, n), *divided(head, g))
+
+            return index
+
+        def of(row: Any) -> Any:
+            return divided(row, n // m)[0]
+
+        self.q = pl.BlockSpec(
+            (one, one, one, one, bq, f), at(lambda i, b, n, j, g: (b, n, j, g, i, 0))
+        )
+        self.number = pl.BlockSpec(
+            (one, one, one, one, bq), at(lambda i, b, n, j, g: (b, n, j, g, i))
+        )
+        self.k = pl.BlockSpec((one, one, one, s, f), at(lambda i, b, n, j, g: (b, of(n), j, 0, 0)))
+        valid = pl.BlockSpec((one, one, s), at(lambda i, b, n, j, g: (b, of(n), 0)))
+        bound = pl.BlockSpec((one, one, bq), at(lambda i, b, n, j, g: (b, n, i)))
+        span = pl.BlockSpec((one, one, 1), at(lambda i, b, n, j, g: (b, n, i)))
+        self.numbers = [valid, bound, bound, span, span]
+
+
+class _KeySpecs:
+    """How a program for a block of keys sees the arrays: all rows of queries that share it."""
+
+    def __init__(self, q: jax.Array, k: jax.Array, blocks: Blocks) -> None:
+        (b, n, j, g, r, f), m, s = q.shape, k.shape[1], k.shape[3]
+        bk, rows, one = blocks.keys, n // m, None
+        self.grid = (s // bk, b * m, j)
+
+        def at(place: Callable[..., tuple[Any, ...]]) -> Callable[..., tuple[Any, ...]]:
+            return lambda i, row, j: place(i, *divided(row, m), j)
+
+        self.q = pl.BlockSpec((one, rows, one, g, r, f), at(lambda i, b, m, j: (b, m, j, 0, 0, 0)))
+        self.number = pl.BlockSpec((one, rows, one, g, r), at(lambda i, b, m, j: (b, m, j, 0, 0)))
+        self.k = pl.BlockSpec((one, one, one, bk, f), at(lambda i, b, m, j: (b, m, j, i, 0)))
+        valid = pl.BlockSpec((one, one, bk), at(lambda i, b, m, j: (b, m, i)))
+        bound = pl.BlockSpec((one, rows, r), at(lambda i, b, m, j: (b, m, 0)))
+        span = pl.BlockSpec((one, one, one, rows), at(lambda i, b, m, j: (b, m, i, 0)))
+        self.numbers = [valid, bound, bound, span, span]
+
+
+def _call(
+    kernel: Any,
+    grid: tuple[int, ...],
+    inputs: Sequence[Any],
+    outputs: Sequence[Any],
+    shapes: Sequence[Any],
+    interpret: bool,
+) -> Callable[..., Any]:
+    return pl.pallas_call(
+        kernel,
+        grid=grid,
+        in_specs=list(inputs),
+        out_specs=list(outputs),
+        out_shape=[jax.ShapeDtypeStruct(shape.shape, shape.dtype) for shape in shapes],
+        compiler_params=plgpu.CompilerParams(num_warps=4, num_stages=2),
+        name=f"attention{kernel.func.__name__}",
+        interpret=interpret,
+    )
+
+
+def _scores(q: Any, k: Any, scale: float, slots: Any, valid: Any, first: Any, last: Any) -> Any:
+    """``[queries, keys]``."""
+    allowed = (slots >= first[:, None]) & (slots <= last[:, None]) & (valid[None, :] > 0)
+    return jnp.where(allowed, plgpu.dot(q, k.T) * scale, MASKED)
+
+
+def _slots(start: Any, count: int) -> Any:
+    return start + jnp.arange(count, dtype=jnp.int32)[None, :]
+
+
+def _forward(
+    scale: float, bk: int, q_ref: Any, k_ref: Any, v_ref: Any, valid_ref: Any, first_ref: Any,
+    last_ref: Any, low_ref: Any, high_ref: Any, out_ref: Any, lse_ref: Any,
+) -> None:  # fmt: skip
+    q, first, last = q_ref[...], first_ref[...], last_ref[...]
+
+    def step(block: Any, carry: Any) -> Any:
+        most, total, acc = carry
+        at = pl.ds(block * bk, bk)
+        k, v = k_ref[at, :], v_ref[at, :]
+        scores = _scores(q, k, scale, _slots(block * bk, bk), valid_ref[at], first, last)
+        highest = jnp.maximum(most, jnp.max(scores, axis=1))
+        weights = jnp.exp(scores - highest[:, None])
+        shrink = jnp.exp(most - highest)
+        total = shrink * total + jnp.sum(weights, axis=1)
+        acc = shrink[:, None] * acc + plgpu.dot(weights.astype(v.dtype), v)
+        return highest, total, acc
+
+    most = jnp.full(first.shape, NOTHING, jnp.float32)
+    start = (most, jnp.zeros_like(most), jnp.zeros(q.shape, jnp.float32))
+    most, total, acc = jax.lax.fori_loop(low_ref[0], high_ref[0], step, start)
+    some = jnp.maximum(total, 1e-30)
+    lse_ref[...] = jnp.where(total > 0, most + jnp.log(some), NOTHING)
+    out_ref[...] = (acc / some[:, None]).astype(out_ref.dtype)
+
+
+def _backward_q(
+    scale: float, bk: int, q_ref: Any, k_ref: Any, v_ref: Any, valid_ref: Any, first_ref: Any,
+    last_ref: Any, low_ref: Any, high_ref: Any, cotangent_ref: Any, lse_ref: Any,
+    product_ref: Any, out_ref: Any,
+) -> None:  # fmt: skip
+    q, first, last, cotangent = q_ref[...], first_ref[...], last_ref[...], cotangent_ref[...]
+    lse, product = lse_ref[...], product_ref[...]
+
+    def step(block: Any, acc: Any) -> Any:
+        at = pl.ds(block * bk, bk)
+        k, v = k_ref[at, :], v_ref[at, :]
+        scores = _scores(q, k, scale, _slots(block * bk, bk), valid_ref[at], first, last)
+        weights = jnp.exp(scores - lse[:, None])
+        of_scores = weights * (plgpu.dot(cotangent, v.T) - product[:, None])
+        return acc + plgpu.dot(of_scores.astype(k.dtype), k)
+
+    start = jnp.zeros(q.shape, jnp.float32)
+    acc = jax.lax.fori_loop(low_ref[0], high_ref[0], step, start)
+    out_ref[...] = (acc * scale).astype(out_ref.dtype)
+
+
+def _backward_kv(
+    scale: float, bq: int, q_ref: Any, k_ref: Any, v_ref: Any, valid_ref: Any, first_ref: Any,
+    last_ref: Any, low_ref: Any, high_ref: Any, cotangent_ref: Any, lse_ref: Any,
+    product_ref: Any, of_k_ref: Any, of_v_ref: Any,
+) -> None:  # fmt: skip
+    k, v, valid = k_ref[...], v_ref[...], valid_ref[...]
+    slots = _slots(pl.program_id(0) * k.shape[0], k.shape[0])
+    rows, group = q_ref.shape[:2]
+
+    def of_head(number: Any, carry: Any) -> Any:
+        row, g = divided(number, group)
+
+        def step(block: Any, carry: Any) -> Any:
+            of_k, of_v = carry
+            at = pl.ds(block * bq, bq)
+            q, cotangent = q_ref[row, g, at, :], cotangent_ref[row, g, at, :]
+            first, last = first_ref[row, at], last_ref[row, at]
+            weights = jnp.exp(
+                _scores(q, k, scale, slots, valid, first, last) - lse_ref[row, g, at][:, None]
+            )
+            of_weights = plgpu.dot(cotangent, v.T)
+            of_scores = weights * (of_weights - product_ref[row, g, at][:, None])
+            of_v += plgpu.dot(weights.astype(q.dtype).T, cotangent)
+            of_k += plgpu.dot(of_scores.astype(q.dtype).T, q)
+            return of_k, of_v
+
+        return jax.lax.fori_loop(low_ref[row], high_ref[row], step, carry)
+
+    zeros = jnp.zeros(k.shape, jnp.float32)
+    of_k, of_v = jax.lax.fori_loop(0, rows * group, of_head, (zeros, zeros))
+    of_k_ref[...] = (of_k * scale).astype(of_k_ref.dtype)
+    of_v_ref[...] = of_v.astype(of_v_ref.dtype)

@@ -1,0 +1,35 @@
+"""The programs of a step with kernels in them, lowered for accelerators that are not there."""
+
+import jax
+import pytest
+
+from perl_jax.kernels import Kernel
+from perl_jax.mesh import make_mesh
+from tests.kernels.step import traced
+from tests.libtpu import compiled, needs_libtpu
+
+MARKS = {"tpu": "tpu_custom_call", "cuda": "__gpu$xla.gpu.triton"}
+KERNELS = {"tpu": Kernel("tpu"), "cuda": Kernel("gpu")}
+
+
+@pytest.mark.parametrize("platform", MARKS)
+def test_every_program_of_a_step_is_lowered_with_its_kernels(platform):
+    mesh = make_mesh(fsdp=2, tensor=2, devices=jax.devices()[:4])
+    count = {
+        name: program.lower(lowering_platforms=(platform,)).as_text().count(MARKS[platform])
+        for name, program in traced(mesh, KERNELS[platform]).items()
+    }
+    # Forward, there is one for the prompts, one for each part of what responses attend to, and one
+    # for patches. The backward pass of a layer runs them again and has two for each of them; it
+    # also runs the vision tower again as a whole. On GPUs decoding is XLA's.
+    decode = 2 if platform == "tpu" else 0
+    assert count == {
+        "update": 4 + 4 * 3 + 1, "score": 4, "encode": 1, "prefill": 1, "decode": decode,
+    }  # fmt: skip
+
+
+@needs_libtpu
+def test_no_array_as_large_as_the_scores_is_in_the_memory_of_a_tpu():
+    for name, program in compiled("tests.kernels.step", "v5e:4x4", "tpu", "1", "16", "1").items():
+        assert program["kernels"] > 0, name
+        assert program["scores"] == [], name
