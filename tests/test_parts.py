@@ -158,3 +158,19 @@ def test_a_schedule_counts_every_update_of_every_epoch(monkeypatch):
     learner = {"updates_per_batch": 3, "epochs_per_batch": 4}
     given = config(steps=5, learner=learner, rollout={"max_new_tokens": 48})
     assert make_learner(given, None, None, None)["total_updates"] == 5 * 3 * 4
+
+
+def test_a_micro_batch_has_no_more_groups_than_an_update(train):
+    given, rows = train
+    few = replace(given, rollout=replace(given.rollout, groups=6))
+    assert fit_ladders(few, rows).learner.packing.images[0] == 6 * 4
+    twice = replace(few, learner=replace(few.learner, updates_per_batch=2))
+    assert fit_ladders(twice, rows).learner.packing.images[0] == 3 * 4
+
+
+def test_sampling_has_no_size_for_evaluations_where_there_are_none(train):
+    given, rows = train
+    longer = replace(given, evaluation=replace(given.evaluation, max_new_tokens=500))
+    assert fit_ladders(longer, rows).rollout.sampler.response_lengths == (250, 500)
+    alone = replace(longer, data=replace(longer.data, held_out=None))
+    assert fit_ladders(alone, rows).rollout.sampler.response_lengths == (48,)
