@@ -24,7 +24,7 @@ from perl_jax.processing import load_processor
 from perl_jax.settings import read_config
 from perl_jax.types import Group, TrainBatch
 
-IMAGES, SIZE, ORDERS, ROLLOUTS, RESPONSE, WORDS = 3, 504, 2, 6, 300, 108
+IMAGES, SIZE, ORDERS, ROLLOUTS, RESPONSE, WORDS = 3, 504, 2, 6, 300, 60
 MICRO = 4
 
 
@@ -100,18 +100,19 @@ def make_batch(groups: Sequence[Group], rollouts: int) -> TrainBatch:
 
 def make_side(model: Policy, banned: np.ndarray, batch: TrainBatch, micro_groups: int) -> Side:
     """Updates a copy of the policy on the batch, again and again."""
+    longest = max(len(prompt.tokens) for group in batch.groups for prompt in group.prompts)
     config = read_config(
         TrainConfig,
         {
             "model": {"path": "small"},
-            "data": {"train": {"jsonl": {"paths": ("unused",)}}},
+            "data": {"train": {"jsonl": {"paths": ("unused",)}}, "max_prompt_tokens": longest},
             "steps": 1000,
             "rollout": {"max_new_tokens": RESPONSE, "sampler": {"response_lengths": (RESPONSE,)}},
             "objective": {"kl_coefficient": 0.0},
             "learner": {"packing": {
                 "micro_groups": micro_groups,
                 # The sizes of these rows: padding is no part of the comparison.
-                "prompt_lengths": (max(len(p.tokens) for g in batch.groups for p in g.prompts),),
+                "prompt_lengths": (longest,),
                 "response_lengths": (RESPONSE,),
                 "patches": (micro_groups * sum(i.num_patches for i in batch.groups[0].images),),
                 "images": (micro_groups * len(batch.groups[0].images),),

@@ -20,7 +20,7 @@ from perl_jax.objectives import Objective
 from perl_jax.objectives.aggregation import check_aggregation, token_weights
 from perl_jax.settings import Checked, Count, Dtype, Positive
 from perl_jax.types import Group, Responses, TrainBatch
-from perl_jax.update.assignment import assign_groups, cut, tokens_of
+from perl_jax.update.assignment import assign_groups, cut_shards, tokens_of
 from perl_jax.update.dealing import deal, groups_with_gradient, turns
 from perl_jax.update.exchange import move_images
 from perl_jax.update.forward import Head
@@ -427,12 +427,11 @@ class Learner:
         """
         sizes = tokens_of(groups, responses)
         assigned = assign_groups(groups, self.sharding, sizes)
-        at_once = -(-self.config.packing.micro_groups // self.sharding.num_shards)
-        count = -(-max(map(len, assigned)) // at_once)
-        of_shards = [cut(numbers, sizes, count) for numbers in assigned]
-        for number in range(count):
-            tell(number, count)
-            parts = [of_shard[number] for of_shard in of_shards]
+        packing = self.config.packing
+        at_once = -(-packing.micro_groups // self.sharding.num_shards)
+        every = cut_shards(assigned, sizes, at_once, packing.budget)
+        for number, parts in enumerate(every):
+            tell(number, len(every))
             yield self._micro_batch((groups, responses, values), parts)
 
     def _moved(self, groups: Sequence[Group], responses: Responses) -> tuple[Group, ...]:
