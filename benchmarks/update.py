@@ -53,10 +53,10 @@ def run(options: Options) -> Iterator[Case]:
     shared = make_side(model, banned, together, micro_groups=1)
     for name, micro in (("whole", len(alone.groups)), ("micro-batches of 4", MICRO)):
         naive = make_side(model, banned, alone, micro_groups=micro)
-        seconds = alternate(
-            {"naive": naive.step, "shared": shared.step}, options.turns(5), clock=options.clock
-        )
+        # Counting is the turn that is dropped.
         counted = {"naive": naive.count(), "shared": shared.count()}
+        sides = {"naive": naive.step, "shared": shared.step}
+        seconds = alternate(sides, options.turns(5), dropped=0, clock=options.clock)
         yield Case(
             name,
             {

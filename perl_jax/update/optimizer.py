@@ -308,7 +308,8 @@ def _clip_by_norm(most: float) -> optax.GradientTransformationExtraArgs:
     Multiplying by a factor rounds otherwise than dividing by the norm does, in the last bit.
     """
 
-    def update(updates: Any, state: Any, params: Any = None, *, norm: jax.Array, **_: Any) -> Any:
+    def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> Any:
+        norm = extra["norm"]
         factor = jnp.where(norm < most, 1.0, most / norm)
         return jax.tree.map(lambda update: update * factor, updates), state
 
