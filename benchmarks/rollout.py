@@ -1,163 +1,118 @@
-"""Tokens per second of the sampler beside transformers' batched ``generate``.
+"""Tokens per second of the sampler against transformers' batched ``generate``.
 
-    python benchmarks/rollout.py [--model tiny small] [--size 112 504] [--repeats 3]
+8 prompts x 2 orders x 8 rollouts, 2 images each, 64 new tokens, prefill and images included, in
+float32. No response ends early, on either side. transformers, too, encodes the images of a prompt
+once (so 32), and only then expands the batch. Counted are the operations that the workload needs
+at least, and those that transformers executes. ``products`` is the share of the sampler's time that
+the linear maps of decoding take, which both sides do alike.
 
-8 prompts x 2 orders x 8 rollouts, 2 images each, 64 new tokens, prefill and images included,
-float32 on the CPU. Both run in one process on the one core that it is pinned to, in turn; every
-figure is the median of the repeats, after one warm-up. No response ends early, on either side.
-
-Then the sampler alone, 128 rollouts as 32 orders x 4 and as 8 orders x 16: seconds of 63 decode
-steps, that is of a call with 64 new tokens less one with a single one.
-
-On one core of a shared Xeon, jax 0.10.2, torch 2.13, transformers 5.23, tokens per second:
-
-    model  pixels  perl_jax  transformers  ratio    decode, N = 16 against N = 4
-    tiny      112     37140         15435   2.41    0.90
-    tiny      504      5325          1905   2.80
-    small     112      6527          3030   2.15    0.85
-    small     504      1962           253   7.74
-
-At 112 pixels the linear maps of decoding, which both sides do alike, are 40 % of the sampler's time
-on the small model and 9 % on the tiny one (``share_of_products``). On the tiny one at 504, half of
-it is attention within the 16 images, by heads of width 16; transformers, too, encodes the images of
-a prompt once (so 32), and only then expands the batch.
+``sharing``: the sampler alone, 128 rollouts as 32 orders x 4 and as 8 orders x 16: seconds of 63
+decode steps, that is of a call with 64 new tokens less one with a single one. The ratio is the time
+with more prefixes over that with fewer.
 """
 
-import argparse
-import json
-import os
+import dataclasses
 import statistics
-import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from benchmarks.harness import Case, Options, Unavailable, alternate, ratio
+from benchmarks.workload import MODELS, make_group, pictures, write_policy
+from perl_jax.models import Policy, load_model
+from perl_jax.models.layers import scan_layers
+from perl_jax.processing import Processor, load_processor
+from perl_jax.rollout import Rollouts, Sampler, SamplerConfig, Strategy
+from perl_jax.types import Group, Responses
+from perl_jax.update.operations import forward_operations
 
 PROMPTS, ORDERS, ROLLOUTS, NEW_TOKENS = 8, 2, 8, 64
-
-MODELS = {
-    "tiny": {},
-    "small": {
-        "text": {
-            "hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 4,
-            "num_attention_heads": 4, "num_key_value_heads": 2,
-        },
-        "vision": {"hidden_size": 64, "intermediate_size": 128, "num_heads": 2},
-        "mrope_section": [8, 12, 12],
-    },
-}  # fmt: skip
+SIZES = (112, 504)
+TEXT = "Which image shows the largest digit? Answer in boxed."
 
 
-def main() -> None:
-    args = _parse()
-    # Before jax and torch start their threads: one core each is the only fair comparison here.
-    os.sched_setaffinity(0, {args.core})
-    os.environ.update(OMP_NUM_THREADS="1", JAX_PLATFORMS="cpu")
-    results = []
-    for name in args.model:
+def run(options: Options) -> Iterator[Case]:
+    """A case for each policy and size of images, and one of sharing for each policy."""
+    try:
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise Unavailable(f"{error}; pip install torch") from None
+    for name in MODELS:
         with tempfile.TemporaryDirectory() as directory:
-            results += [compare(directory, name, size, args.repeats) for size in args.size]
-            results += [sharing(directory, name, repeats=args.repeats)]
-    for row in results:
-        print(json.dumps(row))
+            path = write_policy(directory, name)
+            for size in SIZES:
+                yield compare(path, name, size, options)
+            yield sharing(path, name, options)
 
 
-def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", nargs="+", default=list(MODELS), choices=list(MODELS))
-    parser.add_argument("--size", nargs="+", type=int, default=[112, 504], help="pixels a side")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--core", type=int, default=0)
-    return parser.parse_args()
-
-
-def make_groups(processor, count: int, size: int) -> list:
+def make_groups(processor: Processor, count: int, size: int) -> list[Group]:
     """Groups of two orders of two random images."""
-    import numpy as np
-
-    from perl_jax.rollout import Group
-
-    rng = np.random.default_rng(0)
-    groups = []
-    for number in range(count):
-        images = [
-            processor.preprocess(rng.integers(0, 256, (size, size, 3), dtype=np.uint8))
-            for _ in range(2)
-        ]
-        text = "<image><image> Which image shows the largest digit? Answer in boxed."
-        orders = [processor.encode(text, images), processor.encode(text, images[::-1])]
-        groups.append(Group.of(str(number), orders))
-    return groups
+    shown = [pictures(2, size, seed=number) for number in range(count)]
+    return [make_group(processor, one, ORDERS, TEXT, str(n)) for n, one in enumerate(shown)]
 
 
-def sharing(directory: str, name: str, repeats: int, size: int = 112) -> dict:
+def sharing(path: Path, name: str, options: Options, size: int = 112) -> Case:
     """Decode time as the same number of rollouts shares fewer prefixes."""
-    from perl_jax.models import load_model
-    from perl_jax.processing import load_processor
-
-    model, processor = load_model(directory, dtype="float32"), load_processor(directory)
+    model, processor = load_model(path, dtype="float32"), load_processor(path)
     seconds: dict[int, list[float]] = {4: [], 16: []}
     runs = {n: Ours(model, processor, make_groups(processor, 64 // n, size)) for n in seconds}
-    for turn in range(repeats + 1):
-        for n, run in runs.items():
+    for turn in range(options.turns(5) + 1):
+        for n, sample in runs.items():
             times = []
             for new_tokens in (1, NEW_TOKENS):
-                start = time.perf_counter()
-                run(num_rollouts=n, max_new_tokens=new_tokens)
-                times.append(time.perf_counter() - start)
+                start = options.clock()
+                sample(num_rollouts=n, max_new_tokens=new_tokens)
+                times.append(options.clock() - start)
             if turn:
                 seconds[n].append(times[1] - times[0])
-    median = {n: statistics.median(times) for n, times in seconds.items()}
-    row = {
-        "model": name,
-        "decode_seconds": {f"N={n}": round(s, 3) for n, s in median.items()},
-        "ratio_16_to_4": round(median[16] / median[4], 3),
-    }
-    print(row, file=sys.stderr)
-    return row
+    named = {"32 orders x 4": seconds[4], "8 orders x 16": seconds[16]}
+    return Case(f"{name}, sharing", {"time": ratio(seconds[4], seconds[16])}, named)
 
 
-def compare(directory: str, name: str, size: int, repeats: int) -> dict:
+def compare(path: Path, name: str, size: int, options: Options) -> Case:
     """Both sides in turn."""
-    from perl_jax.models import load_model
-    from perl_jax.processing import load_processor
-    from perl_jax.testing import write_tiny_checkpoint
+    from torch.utils.flop_counter import FlopCounterMode
 
-    write_tiny_checkpoint(directory, dtype="float32", **MODELS[name])
-    processor = load_processor(directory)
+    processor = load_processor(path)
     groups = make_groups(processor, PROMPTS, size)
-    ours = Ours(load_model(directory, dtype="float32"), processor, groups)
-    theirs = Theirs(directory, groups)
-    seconds: dict[str, list[float]] = {"perl_jax": [], "transformers": []}
-    for turn in range(repeats + 1):
-        for side, run in (("perl_jax", ours), ("transformers", theirs)):
-            start = time.perf_counter()
-            count = run()
-            if turn:
-                seconds[side].append(time.perf_counter() - start)
-            assert count == PROMPTS * ORDERS * ROLLOUTS * NEW_TOKENS, (side, count)
+    ours = Ours(load_model(path, dtype="float32"), processor, groups)
+    theirs = Theirs(path, groups)
+    with FlopCounterMode(display=False) as counter:
+        theirs()
+    seconds = alternate(
+        {"transformers": theirs, "perl_jax": ours}, options.turns(5), clock=options.clock
+    )
+    drawn = ours()
+    assert drawn.lengths.sum() == PROMPTS * ORDERS * ROLLOUTS * NEW_TOKENS
+    responses = Responses(drawn.tokens, drawn.lengths)
+    needed = forward_operations(ours.model.config, groups, responses).forward()
+    rows = PROMPTS * ORDERS * ROLLOUTS
     median = {side: statistics.median(times) for side, times in seconds.items()}
-    row = {
-        "model": name,
-        "pixels": size,
-        "prompt_tokens": len(groups[0].prompts[0].tokens),
-        "tokens_per_second": {side: round(count / s) for side, s in median.items()},
-        "seconds": {side: [round(s, 2) for s in times] for side, times in seconds.items()},
-        "ratio": round(median["transformers"] / median["perl_jax"], 2),
-        "share_of_products": round(
-            products_seconds(ours.model, count // NEW_TOKENS, NEW_TOKENS - 1) / median["perl_jax"],
-            2,
-        ),
-    }
-    print(row, file=sys.stderr)
-    return row
+    products = products_seconds(ours.model, rows, NEW_TOKENS - 1) / median["perl_jax"]
+    return Case(
+        f"{name}, {size} pixels",
+        {"time": ratio(seconds["transformers"], seconds["perl_jax"])},
+        seconds,
+        {"transformers": {"flops": counter.get_total_flops()}, "perl_jax": {"flops": needed}},
+        {
+            "prompt_tokens": len(groups[0].prompts[0].tokens),
+            "tokens per second": {
+                side: round(rows * NEW_TOKENS / seconds) for side, seconds in median.items()
+            },
+            "products": round(products, 2),
+        },
+    )
 
 
-def products_seconds(model, rows: int, steps: int) -> float:
+def products_seconds(model: Policy, rows: int, steps: int) -> float:
     """Seconds of the linear maps alone in that many decode steps of that many rows."""
-    import jax
-    import jax.numpy as jnp
-    from flax import nnx
-
-    from perl_jax.models.layers import scan_layers
 
     def of_layer(layer, x, _):
         attention, mlp = layer.self_attn, layer.mlp
@@ -187,11 +142,7 @@ def products_seconds(model, rows: int, steps: int) -> float:
 class Ours:
     """The sampler."""
 
-    def __init__(self, model, processor, groups) -> None:
-        import dataclasses
-
-        from perl_jax.rollout import Sampler, SamplerConfig, Strategy
-
+    def __init__(self, model: Policy, processor: Processor, groups: list[Group]) -> None:
         length = -(-len(groups[0].prompts[0].tokens) // 32) * 32
         config = SamplerConfig(
             prompt_lengths=(length,),
@@ -205,9 +156,9 @@ class Ours:
         self.groups = groups
         self.strategy = Strategy(temperature=1.0)
 
-    def __call__(self, num_rollouts: int = ROLLOUTS, max_new_tokens: int = NEW_TOKENS) -> int:
-        """Samples; returns the number of tokens drawn."""
-        rollouts = self.sampler.sample(
+    def __call__(self, num_rollouts: int = ROLLOUTS, max_new_tokens: int = NEW_TOKENS) -> Rollouts:
+        """Samples."""
+        return self.sampler.sample(
             self.model,
             self.groups,
             num_rollouts=num_rollouts,
@@ -215,14 +166,12 @@ class Ours:
             strategy=self.strategy,
             key=0,
         )
-        return int(rollouts.lengths.sum())
 
 
 class Theirs:
     """transformers' generate, all prompts and orders in one batch."""
 
-    def __init__(self, directory: str, groups) -> None:
-        import numpy as np
+    def __init__(self, directory: Path, groups: list[Group]) -> None:
         import torch
         from transformers import AutoModelForImageTextToText
 
@@ -233,7 +182,7 @@ class Theirs:
         prompts = [prompt for group in groups for prompt in group.prompts]
         ids = torch.tensor(np.stack([prompt.tokens for prompt in prompts]), dtype=torch.long)
         images = [image for prompt in prompts for image in prompt.images]
-        self.arguments = {
+        self.arguments: dict[str, Any] = {
             "input_ids": ids,
             "attention_mask": torch.ones_like(ids),
             "mm_token_type_ids": (ids == self.model.config.image_token_id).long(),
@@ -256,7 +205,3 @@ class Theirs:
                 max_new_tokens=NEW_TOKENS,
             )
         return out[:, self.arguments["input_ids"].shape[1] :].numel()
-
-
-if __name__ == "__main__":
-    main()

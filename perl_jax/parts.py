@@ -128,13 +128,17 @@ def fit_ladders_to(
     """
     shards = 1 if config.mesh is None else config.mesh.data * config.mesh.fsdp
     steps = config.steps
-    groups, longest, permuted = 0, 0, 0.0
+    groups, learned, longest, permuted = 0, 0, 0, 0.0
     if isinstance(config, TrainConfig):
         groups, longest = config.rollout.groups, config.rollout.max_new_tokens
+        learned = -(-groups // config.learner.updates_per_batch)
         schedule = config.permutation.schedule
         permuted = min(permutation_rate(step, steps, schedule) for step in range(steps))
     elif isinstance(config, WarmstartConfig):
-        longest = config.max_response_tokens
+        learned, longest = config.rows, config.max_response_tokens
+    # An update of few groups has no larger micro-batch.
+    at_once = min(config.learner.packing.micro_groups, learned)
+    evaluated = 0 if config.data.held_out is None else config.evaluation.max_new_tokens
     demand = Demand(
         rows=surveyed,
         held_out=held_out,
@@ -143,11 +147,11 @@ def fit_ladders_to(
         patches=min(most_patches, config.data.max_prompt_tokens * unit),
         groups=-(-groups // shards),
         evaluated=-(-min(config.evaluation.batch, config.evaluation.examples) // shards),
-        micro_groups=-(-config.learner.packing.micro_groups // shards),
+        micro_groups=-(-at_once // shards),
         orders=orders_of_group(config),
         permuted=permuted,
         response=longest,
-        drawn=max(longest, config.evaluation.max_new_tokens),
+        drawn=max(longest, evaluated),
     )
     found = choose_ladders(demand, config.rollout.sampler, config.learner.packing)
     return replace(

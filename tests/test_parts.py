@@ -203,3 +203,19 @@ def test_on_a_mesh_of_the_rollouts_own_adapters_are_merged_unless_they_are_to_st
 def test_adapters_are_merged_only_where_there_are_some():
     with pytest.raises(ValueError, match=r"merge_adapters: expected None without learner\.lora"):
         config(rollout={"merge_adapters": True})
+
+
+def test_a_micro_batch_has_no_more_groups_than_an_update(train):
+    given, rows = train
+    few = replace(given, rollout=replace(given.rollout, groups=6))
+    assert fit_ladders(few, rows).learner.packing.images[0] == 6 * 4
+    twice = replace(few, learner=replace(few.learner, updates_per_batch=2))
+    assert fit_ladders(twice, rows).learner.packing.images[0] == 3 * 4
+
+
+def test_sampling_has_no_size_for_evaluations_where_there_are_none(train):
+    given, rows = train
+    longer = replace(given, evaluation=replace(given.evaluation, max_new_tokens=500))
+    assert fit_ladders(longer, rows).rollout.sampler.response_lengths == (250, 500)
+    alone = replace(longer, data=replace(longer.data, held_out=None))
+    assert fit_ladders(alone, rows).rollout.sampler.response_lengths == (48,)

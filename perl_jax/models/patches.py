@@ -11,6 +11,7 @@ from perl_jax.attention import KeyValues, attend
 from perl_jax.buckets import bucket
 from perl_jax.kernels import Bounds, Kernel
 from perl_jax.models.policy import Array
+from perl_jax.models.sizes import VisionSizes
 from perl_jax.types import ImagePatches
 
 
@@ -85,6 +86,12 @@ def patch_coordinates(grid: tuple[int, int], merge: int) -> np.ndarray:
     raster = np.stack(np.divmod(np.arange(rows * columns), columns), axis=-1)
     units = raster.reshape(rows // merge, merge, columns // merge, merge, 2)
     return units.transpose(0, 2, 1, 3, 4).reshape(-1, 2)
+
+
+def one_frame(image: ImagePatches, vision: VisionSizes) -> np.ndarray:
+    """The first frame of each patch of a still image, ``[P, frame_width]``; the others equal it."""
+    frames = (len(image.patches), vision.in_channels, vision.temporal_patch_size, -1)
+    return image.patches.reshape(frames)[:, :, 0].reshape(-1, vision.frame_width)
 
 
 def padded_sizes(

@@ -35,7 +35,7 @@ class ImageInputs(Protocol):
 
     @property
     def patches(self) -> Array:
-        """float32 ``[P, patch_width]``, padding included."""
+        """float32 ``[P, F]``, one frame of each patch, padding included."""
 
 
 class ImageSizes(Protocol):

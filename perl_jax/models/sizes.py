@@ -62,7 +62,12 @@ class VisionSizes:
     @property
     def patch_width(self) -> int:
         """Numbers in one flattened patch."""
-        return self.in_channels * self.temporal_patch_size * self.patch_size**2
+        return self.temporal_patch_size * self.frame_width
+
+    @property
+    def frame_width(self) -> int:
+        """Numbers in one frame of a patch; all frames of a still image are the same."""
+        return self.in_channels * self.patch_size**2
 
     @property
     def patches_per_unit(self) -> int:
@@ -86,7 +91,7 @@ class VisionSizes:
 
         ``pairs`` counts each patch with every one it attends to, in all blocks together.
         """
-        per_patch = self.patch_width * self.hidden_size + self.depth * self.block_weights
+        per_patch = self.frame_width * self.hidden_size + self.depth * self.block_weights
         merged = patches // self.patches_per_unit * mergers * self.merger_weights
         return 2 * (patches * per_patch + merged) + self.attention(pairs)
 

@@ -14,6 +14,32 @@ from perl_jax.models.sizes import VisionSizes
 Attend = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 
 
+class PatchEmbedding(Linear):
+    """Maps patches, of whose equal frames it reads one: their parts of the weight are added up.
+
+    The weight is that of all frames, as published. A convolution whose stride is its size is a
+    linear map of flattened patches.
+    """
+
+    def __init__(
+        self, config: VisionSizes, *, bias: bool = True, dtype: jnp.dtype, rngs: nnx.Rngs
+    ) -> None:
+        super().__init__(config.patch_width, config.hidden_size, bias=bias, dtype=dtype, rngs=rngs)
+        self.frames = (config.in_channels, config.temporal_patch_size, -1)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps ``[P, frame_width]``."""
+        weight = self.weight[...]
+        by_frame = weight.astype(jnp.float32).reshape(weight.shape[0], *self.frames)
+        summed = by_frame.sum(axis=2).reshape(weight.shape[0], -1).astype(x.dtype)
+        y = jnp.einsum("...i,oi->...o", x, summed)
+        return (
+            y
+            if self.bias is None
+            else y + jnp.broadcast_to(self.bias[...].astype(x.dtype), y.shape)
+        )
+
+
 class VisionAttention(nnx.Module):
     """Bidirectional attention with rotary positions of rows and columns."""
 

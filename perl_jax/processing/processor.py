@@ -180,6 +180,10 @@ class Processor:
             )
         if rows % settings.merge_size or columns % settings.merge_size:
             raise ImageError(f"a grid of {rows}x{columns} is not made of whole tokens")
+        # Those that were cut from a picture have a digest; comparing them takes milliseconds.
+        frames = image.patches.reshape(len(image.patches), 3, settings.temporal_patch_size, -1)
+        if not image.digest and not (frames == frames[:, :, :1]).all():
+            raise ImageError("patches of several frames: expected those of a still image")
 
 
 def _alike(a: ImagePatches, b: ImagePatches) -> bool:

@@ -58,6 +58,28 @@ def tokens_of(groups: Sequence[Group], responses: Responses) -> list[int]:
     return [num_read([group], of_group) for group, of_group in zip(groups, lengths, strict=True)]
 
 
+def cut_shards(
+    assigned: Sequence[Sequence[int]],
+    sizes: Sequence[int],
+    most: int,
+    budget: int | None = None,
+) -> list[list[list[int]]]:
+    """Cuts the groups of all shards into as few micro-batches as may be.
+
+    In each of them a shard has at most ``most`` groups, whose ``sizes`` add up to the ``budget`` at
+    most, unless it is a single group. Returns, for each micro-batch, the groups of each shard.
+    """
+    longest = max(map(len, assigned))
+    count = -(-longest // most)
+    while True:
+        of_shards = [cut(numbers, sizes, count) for numbers in assigned]
+        parts = [part for of_shard in of_shards for part in of_shard if len(part) > 1]
+        fullest = max((sum(sizes[number] for number in part) for part in parts), default=0)
+        if budget is None or fullest <= budget:
+            return [list(of_micro_batch) for of_micro_batch in zip(*of_shards, strict=True)]
+        count += 1
+
+
 def cut(numbers: Sequence[int], sizes: Sequence[int], count: int) -> list[list[int]]:
     """A shard's groups in ``count`` micro-batches of even sizes, the fullest first.
 

@@ -20,7 +20,7 @@ from perl_jax.objectives import Objective
 from perl_jax.objectives.aggregation import check_aggregation, token_weights
 from perl_jax.settings import Checked, Count, Dtype, Positive
 from perl_jax.types import Group, Responses, TrainBatch
-from perl_jax.update.assignment import assign_groups, cut, tokens_of
+from perl_jax.update.assignment import assign_groups, cut_shards, tokens_of
 from perl_jax.update.dealing import deal, groups_with_gradient, turns
 from perl_jax.update.exchange import move_images
 from perl_jax.update.forward import Head
@@ -230,10 +230,13 @@ class Learner:
                 self._scores(state.params, self._micro_batches(*part, tell=tell))
                 for part, tell in zip(parts, _told(activity, "scoring", len(parts)), strict=True)
             ]
+        # The reference never changes: each part is scored once, whatever the number of epochs.
+        before: list[Scores] = [[] for _ in parts]
         stats, order = [], turns(len(parts), self.config.epochs_per_batch)
         for turn, tell in zip(order, _told(activity, "update", len(order)), strict=True):
             micro_batches = self._micro_batches(*parts[turn], tell=tell)
-            state, of_one = self._update(state, self._with_scores(micro_batches, old[turn]))
+            scored = self._with_scores(micro_batches, old[turn], before[turn])
+            state, of_one = self._update(state, scored)
             stats.append(of_one)
         of_batch = self.programs.of_batch(stats)
         if of_penalty:
@@ -283,7 +286,7 @@ class Learner:
         """As `operations`, for given responses; also for `supervise`."""
         once = forward_operations(self.model_config, groups, responses)
         epochs = 1 if self.objective is None else self.config.epochs_per_batch
-        scored = self._scores_old + (self.reference is not None) * epochs
+        scored = self._scores_old + (self.reference is not None)
         if self.config.lora is None:
             vision = [within(path, VISION) for path in self.policy.paths]
             update = once.update(vision_trained=any(vision), text_trained=not all(vision))
@@ -399,16 +402,21 @@ class Learner:
         return self.programs.score(params, self.policy.frozen, micro, self._banned)
 
     def _with_scores(
-        self, micro_batches: Iterable[MicroBatch], old: Scores | None
+        self, micro_batches: Iterable[MicroBatch], old: Scores | None, before: Scores
     ) -> Iterator[MicroBatch]:
-        """Adds the log-probabilities that the loss compares with."""
+        """Adds the log-probabilities that the loss compares with.
+
+        ``before`` holds those of the reference, or is filled with them.
+        """
         in_loss = self.objective is not None and self.objective.kl_in == "loss"
         for number, micro in enumerate(micro_batches):
             values = dict(micro.values)
             if old is not None:
                 values["old"] = old[number]
             if in_loss and self.reference is not None:
-                values["reference"] = self._score(self.reference, micro)
+                if number == len(before):
+                    before.append(self._score(self.reference, micro))
+                values["reference"] = before[number]
             yield replace(micro, values=values)
 
     def _micro_batches(
@@ -426,12 +434,11 @@ class Learner:
         """
         sizes = tokens_of(groups, responses)
         assigned = assign_groups(groups, self.sharding, sizes)
-        at_once = -(-self.config.packing.micro_groups // self.sharding.num_shards)
-        count = -(-max(map(len, assigned)) // at_once)
-        of_shards = [cut(numbers, sizes, count) for numbers in assigned]
-        for number in range(count):
-            tell(number, count)
-            parts = [of_shard[number] for of_shard in of_shards]
+        packing = self.config.packing
+        at_once = -(-packing.micro_groups // self.sharding.num_shards)
+        every = cut_shards(assigned, sizes, at_once, packing.budget)
+        for number, parts in enumerate(every):
+            tell(number, len(every))
             yield self._micro_batch((groups, responses, values), parts)
 
     def _moved(self, groups: Sequence[Group], responses: Responses) -> tuple[Group, ...]:

@@ -6,17 +6,16 @@ parameters have a leading layer axis; each layer is treated as a parameter of it
 
 import math
 import re
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args
 
 import jax
 import jax.numpy as jnp
 import optax
 from annotated_types import Ge, Interval
 
-from perl_jax.models.paths import OUTER_MATRICES, STACKED, within
 from perl_jax.settings import (
     Checked,
     Count,
@@ -26,21 +25,34 @@ from perl_jax.settings import (
     Positive,
     PositiveOrZero,
 )
+from perl_jax.update.directions import adafactor, muon
 
 OptimizerName = Literal["adamw", "adafactor", "muon"]
 OPTIMIZERS: tuple[OptimizerName, ...] = get_args(OptimizerName)
 _Patterns = Annotated[tuple[str, ...], Expects("a list of patterns")]
 _Decay = Annotated[float, Interval(ge=0, lt=1), Expects("a number from 0 to below 1")]
 
-_MUON_MOMENTUM = 0.95
-# Scales an orthogonal update to the root mean square of AdamW's, arXiv 2502.16982 section 2.2, so
-# that both kinds of parameters share a learning rate and a weight decay.
-_MUON_RMS = 0.2
-# Adafactor's cap on the root mean square of an update, arXiv 1804.04235 section 6.
-_ADAFACTOR_CLIP = 1.0
+# On a single CPU device, what an update holds at once is cut into about so many numbers.
+_BLOCK = 2**16
 
 Params = Mapping[str, jax.Array]
 Tree = TypeVar("Tree")
+
+
+class Optimizer(NamedTuple):
+    """An `optax.GradientTransformation`, and how it may be run.
+
+    Attributes:
+        init: The state of parameters.
+        update: The updates of parameters, and the next state; takes the gradients' ``norm``.
+        twice: Whether to compute the updates a second time rather than to hold them.
+        blocks: The parts, at most, in which the norm of the updates is added up.
+    """
+
+    init: Callable[[Any], Any]
+    update: Callable[..., Any]
+    twice: bool
+    blocks: int
 
 
 @dataclass(frozen=True)
@@ -135,7 +147,7 @@ def learning_rate_schedule(config: OptimizerConfig, total_updates: int) -> optax
 
 def make_optimizer(
     config: OptimizerConfig, total_updates: int, params: Mapping[str, Any]
-) -> optax.GradientTransformation:
+) -> Optimizer:
     """Builds the optimizer of ``params``: arrays by path, or anything with a shape.
 
     Its steps, in order: clipping by the global norm, the optimizer's direction, weight decay, the
@@ -155,16 +167,17 @@ def make_optimizer(
     factors = rate_factors(config, params)
     # The state of a run without factors stays as it is.
     scaled = [optax.stateless(partial(_scaled, factors))] if config.rates else []
-    clip = [] if config.max_grad_norm is None else [optax.clip_by_global_norm(config.max_grad_norm)]
-    return _in_float32(
-        optax.chain(
-            *clip,
-            _direction(config, params),
-            optax.add_decayed_weights(config.weight_decay, decays),
-            *scaled,
-            optax.scale_by_learning_rate(schedule),
-        )
+    clip = [] if config.max_grad_norm is None else [_clip_by_norm(config.max_grad_norm)]
+    chain = optax.chain(
+        *clip,
+        _direction(config, params),
+        optax.add_decayed_weights(config.weight_decay, decays),
+        *scaled,
+        optax.scale_by_learning_rate(schedule),
     )
+    elementwise = config.name == "adamw"
+    blocks = _blocks(params) if elementwise else 1
+    return Optimizer(_init_float32(chain), _update_float32(chain), elementwise, blocks)
 
 
 def rate_factors(config: OptimizerConfig, paths: Iterable[str]) -> dict[str, float]:
@@ -197,7 +210,7 @@ def applied_updates(optimizer_state: Any) -> jax.Array:
 
 
 def apply_gradients(
-    optimizer: optax.GradientTransformation, params: Params, optimizer_state: Any, gradients: Params
+    optimizer: Optimizer, params: Params, optimizer_state: Any, gradients: Params
 ) -> tuple[dict[str, jax.Array], Any, dict[str, jax.Array]]:
     """Makes one update with an optimizer of `make_optimizer`, or none if it is not finite.
 
@@ -214,87 +227,115 @@ def apply_gradients(
         ValueError: Gradients and parameters differ in paths or shapes.
     """
     _check_gradients(params, gradients)
-    grad_norm = optax.tree.norm(_as_float32(gradients))
-    updates: Any
-    updates, moved_state = optimizer.update(gradients, optimizer_state, params)
-    update_norm = optax.tree.norm(updates)
+    gradients = _as_float32(gradients)
+    grad_norm = optax.tree.norm(gradients)
+    update = partial(optimizer.update, norm=grad_norm)
+    held = None if optimizer.twice else update(gradients, optimizer_state, params)
+    if held is None:
+        update_norm = _norm_of_updates(optimizer.blocks, update, gradients, optimizer_state, params)
+    else:
+        update_norm = optax.tree.norm(held[0])
     finite = jnp.isfinite(grad_norm) & jnp.isfinite(update_norm)
 
-    def keep(new: jax.Array, old: jax.Array) -> jax.Array:
-        return jnp.where(finite, new, old)
+    def move(
+        params: dict[str, jax.Array], state: Any, gradients: Params
+    ) -> tuple[dict[str, jax.Array], Any]:
+        updates, state = held or update(gradients, state, params)
+        moved = {
+            path: (value.astype(jnp.float32) + updates[path]).astype(value.dtype)
+            for path, value in params.items()
+        }
+        return moved, state
 
-    def move(value: jax.Array, update: jax.Array) -> jax.Array:
-        return keep((value.astype(jnp.float32) + update).astype(value.dtype), value)
-
-    moved = {path: move(value, updates[path]) for path, value in params.items()}
+    # Within the condition, donated arrays are read and written once.
+    moved, state = jax.lax.cond(
+        finite, move, lambda params, state, _: (params, state), dict(params), optimizer_state,
+        gradients,
+    )  # fmt: skip
     stats = {
         "optimizer/grad_norm": grad_norm,
         "optimizer/update_norm": jnp.where(finite, update_norm, 0.0),
         "optimizer/param_norm": optax.tree.norm(_as_float32(moved)),
         "optimizer/skipped": jnp.where(finite, 0, 1).astype(jnp.int32),
     }
-    return moved, jax.tree.map(keep, moved_state, optimizer_state), stats
+    return moved, state, stats
+
+
+def _norm_of_updates(
+    blocks: int, update: Callable[..., Any], gradients: Params, state: Any, params: Params
+) -> jax.Array:
+    """The global norm of updates, of which no more than a block is held at once.
+
+    ``update`` is elementwise: arrays of the state that have a parameter's path are cut as it is.
+    """
+
+    def part(number: jax.Array | int, path: tuple[Any, ...], leaf: jax.Array) -> jax.Array:
+        if not any(isinstance(key, jax.tree_util.DictKey) for key in path):
+            return leaf
+        size = leaf.size // blocks
+        return jax.lax.dynamic_slice_in_dim(leaf.reshape(-1), number * size, size)
+
+    def add(number: jax.Array | int, total: jax.Array) -> jax.Array:
+        cut = partial(part, number)
+        trees = (gradients, state, dict(params))
+        updates, _ = update(*jax.tree_util.tree_map_with_path(cut, trees))
+        return total + sum(jnp.sum(jnp.square(one)) for one in updates.values())
+
+    if blocks == 1:
+        return optax.tree.norm(update(gradients, state, params)[0])
+    return jnp.sqrt(jax.lax.fori_loop(0, blocks, add, jnp.float32(0)))
+
+
+def _blocks(params: Mapping[str, Any]) -> int:
+    """The parts in which `_norm_of_updates` reads arrays of these shapes.
+
+    XLA fuses all of it into one pass, but on a CPU, where it holds four arrays of every parameter
+    instead. Arrays that are split over devices are not cut.
+    """
+    sharding = getattr(next(iter(params.values())), "sharding", None)
+    devices = set() if sharding is None else sharding.device_set
+    if [device.platform for device in devices] != ["cpu"]:
+        return 1
+    sizes = [math.prod(leaf.shape) for leaf in params.values()]
+    most = max(1, sum(sizes) // _BLOCK)
+    common = math.gcd(*sizes)
+    return max(count for count in range(1, most + 1) if common % count == 0)
+
+
+def _clip_by_norm(most: float) -> optax.GradientTransformationExtraArgs:
+    """`optax.clip_by_global_norm`, of a norm that is known.
+
+    Multiplying by a factor rounds otherwise than dividing by the norm does, in the last bit.
+    """
+
+    def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> Any:
+        norm = extra["norm"]
+        factor = jnp.where(norm < most, 1.0, most / norm)
+        return jax.tree.map(lambda update: update * factor, updates), state
+
+    return optax.GradientTransformationExtraArgs(lambda _: optax.EmptyState(), update)
 
 
 def _direction(config: OptimizerConfig, params: Mapping[str, Any]) -> optax.GradientTransformation:
     """Turns gradients into updates, before weight decay and learning rate."""
     if config.name == "adafactor":
-        return _adafactor(params)
+        return adafactor(params)
     dtype = jnp.dtype(config.state_dtype)
     adam = optax.scale_by_adam(config.b1, config.b2, config.epsilon, mu_dtype=dtype)
-    return adam if config.name == "adamw" else _muon(dtype, params, adam)
+    return adam if config.name == "adamw" else muon(dtype, params, adam)
 
 
-def _muon(
-    dtype: jnp.dtype, params: Mapping[str, Any], adam: optax.GradientTransformation
-) -> optax.GradientTransformation:
-    labels = {
-        path: "muon" if _is_hidden_matrix(path, value.shape) else "adam"
-        for path, value in params.items()
-    }
-    into_and_out = optax.contrib.MuonDimensionNumbers(reduction_axis=-1, output_axis=-2)
-    numbers = {
-        path: into_and_out if label == "muon" else optax.MaskedNode()
-        for path, label in labels.items()
-    }
-    orthogonal = optax.contrib.scale_by_muon(
-        beta=_MUON_MOMENTUM, mu_dtype=dtype, weight_dimension_numbers=numbers
-    )
-
-    def match_rms(update: Any, _: Any) -> jax.Array:
-        return update * (_MUON_RMS * math.sqrt(max(update.shape[-2:])))
-
-    muon = optax.chain(orthogonal, optax.stateless_with_tree_map(match_rms))
-    return optax.partition({"muon": muon, "adam": adam}, labels)
+def _init_float32(inner: optax.GradientTransformation) -> Callable[[Any], Any]:
+    return lambda params: inner.init(_as_float32(params))
 
 
-def _adafactor(params: Mapping[str, Any]) -> optax.GradientTransformation:
-    # optax factors the two largest axes, of which a layer axis may be one, and clips whole arrays.
-    # Mapped over the layers, both see one layer's parameter at a time.
-    each = optax.chain(optax.scale_by_factored_rms(), optax.clip_by_block_rms(_ADAFACTOR_CLIP))
-    mapped = optax.GradientTransformation(jax.vmap(each.init), jax.vmap(each.update))
-    labels = {path: _stack(path) or "single" for path in params}
-    transformations: dict[Hashable, optax.GradientTransformation] = {
-        label: mapped if label in STACKED else each for label in labels.values()
-    }
-    return optax.partition(transformations, labels)
+def _update_float32(inner: optax.GradientTransformation) -> Callable[..., Any]:
+    chain = optax.with_extra_args_support(inner)
 
+    def update(updates: Any, state: Any, params: Any, **extra: Any) -> Any:
+        return chain.update(_as_float32(updates), state, _as_float32(params), **extra)
 
-def _stack(path: str) -> str | None:
-    """The stack of layers that a parameter belongs to, if any."""
-    return next((module for module in STACKED if within(path, module)), None)
-
-
-def _is_hidden_matrix(path: str, shape: tuple[int, ...]) -> bool:
-    rank = len(shape) - (_stack(path) is not None)
-    return rank == 2 and not re.fullmatch(OUTER_MATRICES, path)
-
-
-def _in_float32(inner: optax.GradientTransformation) -> optax.GradientTransformation:
-    def update(updates: Any, state: Any, params: Any = None) -> Any:
-        return inner.update(_as_float32(updates), state, _as_float32(params))
-
-    return optax.GradientTransformation(lambda params: inner.init(_as_float32(params)), update)
+    return update
 
 
 def _as_float32(tree: Tree) -> Tree:

@@ -8,7 +8,7 @@ the policy reads the real tokens, by the places that `perl_jax.update.layout` gi
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import numpy as np
@@ -19,7 +19,7 @@ from perl_jax.models import PolicyConfig
 from perl_jax.models.policy import Array, ImageSizes, PromptInputs
 from perl_jax.models.prompts import feature_rows, pad_prompts
 from perl_jax.models.rows import Rows
-from perl_jax.settings import Checked, Count
+from perl_jax.settings import Checked, Count, Expects
 from perl_jax.types import Group, ImagePatches, Responses
 from perl_jax.update.layout import Padded, RowShape, lay_out
 
@@ -42,7 +42,10 @@ class PackingConfig(Checked):
     Ladders that are ``auto`` are fitted to the rows of a run; see `perl_jax.ladders`.
 
     Attributes:
-        micro_groups: Groups in one pass, rounded up to the same number for each shard.
+        micro_groups: Groups in one pass at most, rounded up to the same number for each shard.
+        budget: Tokens of prompts and responses that a shard reads in one pass at most, which bounds
+            a pass where responses are long; a group with more of them has a pass of its own. None:
+            there is no bound but ``micro_groups``.
         prompt_lengths: Padded prompt lengths, in tokens.
         response_lengths: Padded response lengths, in tokens.
         patches: Padded numbers of patches of a shard's distinct images.
@@ -55,6 +58,7 @@ class PackingConfig(Checked):
     """
 
     micro_groups: Count = 4
+    budget: Annotated[Count, Expects("an integer of at least 1 or None")] | None = None
     prompt_lengths: AutoRungs = "auto"
     response_lengths: AutoRungs = "auto"
     patches: AutoRungs = "auto"

@@ -13,7 +13,7 @@ from perl_jax.mesh import BatchSharding
 from perl_jax.models import Policy
 from perl_jax.objectives import Objective
 from perl_jax.update.forward import Head, response_logprobs
-from perl_jax.update.optimizer import applied_updates, apply_gradients
+from perl_jax.update.optimizer import Optimizer, applied_updates, apply_gradients
 from perl_jax.update.packing import MicroBatch
 from perl_jax.update.state import Params, SplitPolicy, TrainState, shardings_of, state_shardings
 from perl_jax.update.stats import Stats, of_batch, of_update
@@ -75,7 +75,7 @@ class Programs:
         *,
         loss: Loss,
         head: Head,
-        optimizer: optax.GradientTransformation,
+        optimizer: Optimizer,
         schedule: optax.Schedule,
         sharding: BatchSharding,
         objective: Objective | None = None,
@@ -127,7 +127,7 @@ def _compiler_options(params: Params) -> dict[str, bool] | None:
 
 
 def start(
-    optimizer: optax.GradientTransformation,
+    optimizer: Optimizer,
     kl_coefficient: float | None,
     params: Params,
     key_data: jax.Array,
@@ -177,7 +177,7 @@ def add_gradients(
 
 
 def apply(
-    optimizer: optax.GradientTransformation,
+    optimizer: Optimizer,
     schedule: optax.Schedule,
     state: TrainState,
     gradients: Params,

@@ -12,6 +12,7 @@ from PIL import Image
 
 from perl_jax.processing import ImageError, PromptError, load_processor
 from perl_jax.testing import write_tiny_checkpoint
+from perl_jax.types import ImagePatches
 
 SYSTEM = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
 
@@ -92,6 +93,14 @@ def test_patches_of_another_processor_are_refused(processor, picture):
     for image, message in wrong:
         with pytest.raises(ImageError, match=f"image 1 of the prompt: .*{message}"):
             processor.encode("<image>", [image])
+
+
+def test_patches_of_frames_that_differ_are_refused(processor, picture):
+    patches = processor.preprocess(picture(56, 56)).patches.copy()
+    processor.encode("<image>", [ImagePatches(patches, (4, 4))])
+    patches[3, 200] += 1
+    with pytest.raises(ImageError, match="image 1 of the prompt: patches of several frames"):
+        processor.encode("<image>", [ImagePatches(patches, (4, 4))])
 
 
 def test_text_alone_makes_a_prompt_without_images(processor):

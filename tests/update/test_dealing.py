@@ -207,6 +207,39 @@ def test_with_a_penalty_or_a_bonus_every_group_with_tokens_is_worked_on(objectiv
     assert [ids for ids, _ in learner.updates] == [("0", "1"), ("2", "3")]
 
 
+def test_the_reference_scores_every_group_once_whatever_the_number_of_epochs():
+    learner = Scripted(2, 3, Objective(kl_coefficient=0.1))
+    seen = []
+
+    def add(gradients, params, frozen, micro, banned):
+        # Each micro-batch gets its own scores back.
+        assert micro.values["reference"] == tuple(micro.ids)
+        seen.extend(micro.ids)
+        return gradients, {"count/tokens": np.float32(1)}
+
+    learner.programs.add = add
+    # The reference's score counts as any; old log-probabilities are scored before.
+    learner.reinforce(SimpleNamespace(params=0, kl_coefficient=None), batch_of([1, 2, 3, 4]))
+    assert sorted(seen) == sorted("0123" * 3)
+    assert sorted(learner.scored) == sorted("0123" * 2)
+
+
+@pytest.mark.parametrize(
+    ("budget", "passes"), [(None, 1), (36, 1), (35, 2), (18, 2), (17, 4), (1, 4)]
+)
+def test_a_budget_of_tokens_cuts_a_batch_into_more_passes(budget, passes):
+    """Each of four groups has a prompt of three tokens, and reads three of both responses."""
+    learner = Scripted(1, 1)
+    packing = PackingConfig(micro_groups=4, budget=budget)
+    learner.config = replace(learner.config, packing=packing)
+    told = []
+    state = SimpleNamespace(params=0, kl_coefficient=None)
+    learner.reinforce(state, batch_of([1, 2, 3, 4]), lambda what, done, of: told.append((done, of)))
+    assert told == [(number, passes) for number in range(passes)]
+    ((ids, _),) = learner.updates
+    assert sorted(ids) == list("0123")
+
+
 def test_a_penalty_that_is_to_come_into_the_rewards_may_give_any_group_a_gradient():
     objective = Objective(kl_coefficient=0.1, kl_in="reward")
     learner, batch = Scripted(2, 1, objective), batch_of([0, 1, 0])

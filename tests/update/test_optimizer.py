@@ -550,3 +550,79 @@ def test_gradients_that_do_not_fit_the_parameters_are_refused():
         apply_gradients(optimizer, params, state, wrong)
     with pytest.raises(ValueError, match="params: expected at least one trainable parameter"):
         make_optimizer(OptimizerConfig(), 10, {})
+
+
+LARGE = {
+    "text.embed_tokens.weight": (64, 1024),
+    "text.layers.self_attn.q_proj.weight": (3, 256, 256),
+    "text.layers.self_attn.q_proj.bias": (3, 256),
+}
+
+
+def large():
+    config = OptimizerConfig(**USUAL)
+    params = arrays(0, LARGE)
+    return make_optimizer(config, 10, params), params, arrays(1, LARGE)
+
+
+def test_an_update_in_blocks_is_the_same_and_its_norm_too():
+    optimizer, params, gradients = large()
+    assert optimizer.blocks > 1
+    state = optimizer.init(params)
+    cut = jax.jit(functools.partial(apply_gradients, optimizer))(params, state, gradients)
+    whole = jax.jit(functools.partial(apply_gradients, optimizer._replace(blocks=1)))
+    expected = whole(params, state, gradients)
+    for one, other in zip(jax.tree.leaves(cut[:2]), jax.tree.leaves(expected[:2]), strict=True):
+        np.testing.assert_array_equal(one, other)
+    for name, value in expected[2].items():
+        np.testing.assert_allclose(cut[2][name], value, rtol=1e-6)
+
+
+def test_a_number_that_is_not_finite_is_found_in_every_block():
+    optimizer, params, gradients = large()
+    update = jax.jit(functools.partial(apply_gradients, optimizer))
+    state = optimizer.init(params)
+    for place in (0, -1):
+        # The gradients are finite; a moment of the state is not.
+        nu = state[1].nu["text.embed_tokens.weight"].reshape(-1).at[place].set(jnp.nan)
+        broken = {**state[1].nu, "text.embed_tokens.weight": nu.reshape(64, 1024)}
+        _, _, stats = update(
+            params, (state[0], state[1]._replace(nu=broken), *state[2:]), gradients
+        )
+        assert int(stats["optimizer/skipped"]) == 1
+
+
+def test_an_update_moves_donated_arrays_in_place_and_holds_a_block_of_its_own():
+    optimizer, params, gradients = large()
+    update = functools.partial(apply_gradients, optimizer._replace(blocks=64))
+    arguments = (params, optimizer.init(params), gradients)
+    compiled = jax.jit(update, donate_argnums=(0, 1)).lower(*arguments).compile()
+    size = sum(leaf.nbytes for leaf in params.values())
+    assert compiled.memory_analysis().temp_size_in_bytes < size / 16
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_only_elementwise_updates_are_computed_twice_or_in_blocks(name):
+    optimizer = make_optimizer(OptimizerConfig(name=name), 10, arrays(0, LARGE))
+    assert optimizer.twice == (name == "adamw")
+    assert (optimizer.blocks > 1) == (name == "adamw")
+
+
+def test_arrays_that_are_split_over_devices_are_not_cut():
+    mesh = make_mesh(fsdp=8)
+    sharding = NamedSharding(mesh, PartitionSpec("fsdp", None))
+    split = {"text.embed_tokens.weight": jax.device_put(jnp.zeros((64, 1024)), sharding)}
+    assert make_optimizer(OptimizerConfig(), 10, split).blocks == 1
+
+
+def test_gradients_are_clipped_as_optax_clips_them():
+    _, _, gradients = large()
+    expected, _ = optax.clip_by_global_norm(1.0).update(gradients, optax.EmptyState())
+    params = jax.tree.map(jnp.zeros_like, gradients)
+    optimizer = make_optimizer(
+        OptimizerConfig(learning_rate=1.0, b1=0.0, b2=0.0, epsilon=1e3, weight_decay=0), 10, params
+    )
+    # With so large an epsilon the update is the clipped gradient, scaled.
+    moved, _, _ = apply_gradients(optimizer, params, optimizer.init(params), gradients)
+    for path, value in moved.items():
+        np.testing.assert_allclose(value, -expected[path] / 1e3, rtol=1e-4)

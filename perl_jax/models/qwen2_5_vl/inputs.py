@@ -15,6 +15,7 @@ from perl_jax.models.patches import (
     Segments,
     check_images,
     check_room,
+    one_frame,
     patch_coordinates,
     segments,
 )
@@ -29,7 +30,7 @@ class WindowedImages:
     """A batch's images as one row of patches, in the order of the attention windows.
 
     Attributes:
-        patches: float32 ``[P, patch_width]``.
+        patches: float32 ``[P, frame_width]``.
         coordinates: int32 ``[P, 2]``, row and column of each patch in its image.
         reading_order: int32 ``[M]``: feature m (image after image, units in raster order) is
             computed at this unit of the window order.
@@ -84,7 +85,7 @@ class ImageSizes:
         unit = vision.patches_per_unit
         check_room(images, self.patches, unit)
         lengths = [len(image.patches) for image in images]
-        patches = np.zeros((self.patches, vision.patch_width), np.float32)
+        patches = np.zeros((self.patches, vision.frame_width), np.float32)
         coordinates = np.zeros((self.patches, 2), np.int32)
         reading_order = np.arange(self.patches // unit, dtype=np.int32)
         windows: list[int] = []
@@ -92,7 +93,7 @@ class ImageSizes:
         for image, (start, stop) in zip(images, pairwise(bounds), strict=True):
             order, window_units = window_order(image.grid, vision)
             windows += (window_units * unit).tolist()
-            by_unit = image.patches.reshape(len(order), unit, -1)
+            by_unit = one_frame(image, vision).reshape(len(order), unit, -1)
             patches[start:stop] = by_unit[order].reshape(stop - start, -1)
             where = patch_coordinates(image.grid, vision.spatial_merge_size)
             coordinates[start:stop] = where.reshape(-1, unit, 2)[order].reshape(-1, 2)

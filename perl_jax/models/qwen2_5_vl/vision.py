@@ -18,7 +18,7 @@ from perl_jax.models.patches import attend_in_a_row, attend_within
 from perl_jax.models.policy import Remat
 from perl_jax.models.qwen2_5_vl.inputs import WindowedImages
 from perl_jax.models.qwen2_5_vl.sizes import VisionConfig
-from perl_jax.models.vision import VisionAttention, rotary_angles
+from perl_jax.models.vision import PatchEmbedding, VisionAttention, rotary_angles
 
 
 class VisionBlock(nnx.Module):
@@ -79,9 +79,7 @@ class VisionTower(nnx.Module):
 
     def __init__(self, config: VisionConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> None:
         self.config = config
-        width = config.hidden_size
-        # A convolution whose stride is its size is a linear map of flattened patches.
-        self.patch_embed = Linear(config.patch_width, width, bias=False, dtype=dtype, rngs=rngs)
+        self.patch_embed = PatchEmbedding(config, bias=False, dtype=dtype, rngs=rngs)
         self.blocks = stack(config.depth, rngs, partial(VisionBlock, config, dtype=dtype))
         self.merger = PatchMerger(config, dtype=dtype, rngs=rngs)
 

@@ -11,6 +11,7 @@ from perl_jax.models.patches import (
     Segments,
     check_images,
     check_room,
+    one_frame,
     patch_coordinates,
     segments,
 )
@@ -25,7 +26,7 @@ class PackedImages:
     """A batch's images as one row of patches, unit after unit.
 
     Attributes:
-        patches: float32 ``[P, patch_width]``.
+        patches: float32 ``[P, frame_width]``.
         coordinates: int32 ``[P, 2]``, row and column of each patch in its image.
         neighbours: int32 ``[P, 4]``, the rows of the table of learned positions around a patch.
         shares: float32 ``[P, 4]``, the share of each; they sum to 1, and to 0 at padding.
@@ -81,14 +82,14 @@ class ImageSizes:
         vision = self.vision
         check_images(images, vision.spatial_merge_size, vision.patch_width)
         check_room(images, self.patches, vision.patches_per_unit)
-        patches = np.zeros((self.patches, vision.patch_width), np.float32)
+        patches = np.zeros((self.patches, vision.frame_width), np.float32)
         coordinates = np.zeros((self.patches, 2), np.int32)
         neighbours = np.zeros((self.patches, 4), np.int32)
         shares = np.zeros((self.patches, 4), np.float32)
         lengths = [len(image.patches) for image in images]
         for image, bounds in zip(images, pairwise(np.cumsum([0, *lengths])), strict=True):
             own = slice(*bounds)
-            patches[own] = image.patches
+            patches[own] = one_frame(image, vision)
             coordinates[own] = patch_coordinates(image.grid, vision.spatial_merge_size)
             neighbours[own], shares[own] = learned_positions(
                 coordinates[own], image.grid, vision.positions_side

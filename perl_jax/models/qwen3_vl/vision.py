@@ -19,7 +19,7 @@ from perl_jax.models.patches import attend_in_a_row, attend_within
 from perl_jax.models.policy import Remat
 from perl_jax.models.qwen3_vl.inputs import PackedImages
 from perl_jax.models.qwen3_vl.sizes import VisionConfig
-from perl_jax.models.vision import VisionAttention, rotary_angles
+from perl_jax.models.vision import PatchEmbedding, VisionAttention, rotary_angles
 
 
 class VisionMLP(nnx.Module):
@@ -89,8 +89,7 @@ class VisionTower(nnx.Module):
     def __init__(self, config: VisionConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> None:
         self.config = config
         width = config.hidden_size
-        # A convolution whose stride is its size is a linear map of flattened patches.
-        self.patch_embed = Linear(config.patch_width, width, dtype=dtype, rngs=rngs)
+        self.patch_embed = PatchEmbedding(config, dtype=dtype, rngs=rngs)
         self.pos_embed = Embedding(config.num_position_embeddings, width, dtype=dtype, rngs=rngs)
         self.blocks = stack(config.depth, rngs, partial(VisionBlock, config, dtype=dtype))
         self.merger = PatchMerger(config, norm_joined=False, dtype=dtype, rngs=rngs)

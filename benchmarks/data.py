@@ -1,37 +1,24 @@
-r"""How fast rows are prepared, and how much memory that takes.
+"""How fast rows are prepared, against what a run consumes, and how much memory that takes.
 
-    python benchmarks/data_pipeline.py [--workers 2] [--memory-rows 10000]
-
-Prints a table and a JSON line. Three cases:
-
-demo     The demo's rows, by threads of this process. A step of the demo draws 16 groups and lasts
-         about 3 s.
-7b       128 rows of three 512 x 512 JPEG photographs (gradients with noise, 0.1 MB each) as
-         configs/qwen2_5_vl_7b_perl.py prepares them, by worker processes, out of a parquet file
-         that is larger than what a worker keeps. Should take less than 10 s on 2 cores.
-memory   Rows of three small images, by worker processes, for as many rows as asked: by how much
-         all processes together grow after the first tenth.
-
-Measured on 2 cores of a shared x86 server (Python 3.11):
-
-    demo     512 rows      3.4 s     150 rows a second; 5.3 are needed
-    7b       128 rows      6.7 s     11.8 s while other work took most of one core
-    memory   10,000 rows             1 MB more than the 906 MB after a tenth of them
-
-Of the 7b case an image of 512 x 512 takes 5 ms to decode, 16 ms to resize and cut (11 of them in
-Pillow), and 12 ms from process to process; that was 35 ms while its arrays were pickled in place.
+``demo``: the demo's rows, by threads of this process. A step of the demo draws 16 groups and lasts
+about 3 s on two cores: the ratio is that of the rows that are prepared in a second to 5.3.
+``7b``: 128 rows of three photographs of 512 pixels (JPEG, 0.1 MB each) as
+configs/qwen2_5_vl_7b_perl.py prepares them, by worker processes, out of a parquet file that is
+larger than what a worker keeps. The other side decodes and resizes the same pictures by Pillow, one
+after the other, and does nothing else.
+``memory``: rows of three small images, by worker processes: by how much all processes together grow
+after the first tenth. The ratio is that of the memory before to the memory after.
 """
 
-import argparse
 import dataclasses
 import importlib.util
 import io
 import itertools
-import json
 import os
+import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -39,11 +26,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from benchmarks.harness import Case, Options, ratio
 from perl_jax.config import TrainConfig
 from perl_jax.data import ParquetSource, Pipeline, PipelineConfig, Preparer
 from perl_jax.data.config import open_source
 from perl_jax.processing import load_processor
 from perl_jax.settings import read_config
+
+# Rows that a step of the demo draws in a second.
+NEEDED = 16 / 3
+ROWS, WORKERS, SIDE = 128, 2, 512
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 TINY = Path(__file__).parent.parent / "perl_jax" / "assets" / "tiny_policy"
@@ -79,32 +71,39 @@ def write_rows(path: Path, rows: int, side: int) -> Path:
     return path
 
 
-def seconds_of_processor(process: int) -> float:
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def megabytes(processes: Sequence[int]) -> float:
     status = [Path(f"/proc/{process}/status").read_text() for process in processes]
     return sum(int(text.split("VmRSS:")[1].split()[0]) for text in status) / 1024
 
 
-def timed(rows: Pipeline, count: int) -> dict[str, float]:
-    """The time that rows take once all processes have started."""
-    processes = (os.getpid(), *rows.process_ids)
+def timed(rows: Pipeline, count: int) -> float:
+    """Seconds that rows take once all processes have started."""
     # What was read ahead while everything started is not to be counted.
     for _ in itertools.islice(rows, 24):
         pass
-    before = sum(map(seconds_of_processor, processes))
     start = time.perf_counter()
     for _ in itertools.islice(rows, count):
         pass
-    seconds = time.perf_counter() - start
-    used = sum(map(seconds_of_processor, processes)) - before
-    return {"rows": count, "seconds": round(seconds, 2), "processor_seconds": round(used, 2)}
+    return time.perf_counter() - start
 
 
-def demo(count: int) -> dict[str, float]:
+def run(options: Options) -> Iterator[Case]:
+    """Three cases."""
+    seconds = [demo(256) for _ in range(options.turns(3))]
+    rate = 256 / statistics.median(seconds)
+    yield Case("demo", {"prepared / consumed": rate / NEEDED}, {"perl_jax": seconds})
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        write_rows(directory / "7b.parquet", 3 * ROWS, SIDE)
+        times: dict[str, list[float]] = {"pillow": [], "perl_jax": []}
+        for _ in range(options.turns(3)):
+            times["pillow"].append(by_pillow(directory))
+            times["perl_jax"].append(recipe(directory))
+        yield Case("7b", {"time": ratio(times["pillow"], times["perl_jax"])}, times)
+        yield memory(directory, 2000)
+
+
+def demo(count: int) -> float:
     config = get_config("demo")
     prepare = Preparer(
         load_processor(config.model.path), max_prompt_tokens=config.data.max_prompt_tokens
@@ -114,20 +113,30 @@ def demo(count: int) -> dict[str, float]:
         return timed(rows, count)
 
 
-def recipe(directory: Path, workers: int) -> dict[str, float]:
+def by_pillow(directory: Path) -> float:
+    """Seconds to decode and resize the pictures of as many rows."""
+    start = time.perf_counter()
+    for row in pq.read_table(directory / "7b.parquet")["images"].slice(0, ROWS).to_pylist():
+        for encoded in row:
+            image = Image.open(io.BytesIO(encoded)).convert("RGB")
+            np.asarray(image.resize((504, 504), Image.Resampling.BICUBIC))
+    return time.perf_counter() - start
+
+
+def recipe(directory: Path) -> float:
     config = get_config("qwen2_5_vl_7b_perl")
-    source = ParquetSource(write_rows(directory / "7b.parquet", 384, 512))
+    source = ParquetSource(directory / "7b.parquet")
     processor = load_processor(TINY, min_pixels=3136, max_pixels=config.model.max_pixels)
     prepare = Preparer(processor, max_prompt_tokens=config.data.max_prompt_tokens)
-    settings = dataclasses.replace(config.data.pipeline, workers=workers)
+    settings = dataclasses.replace(config.data.pipeline, workers=WORKERS)
     with Pipeline(source, prepare, settings, seed=0) as rows:
-        return timed(rows, config.rollout.groups)
+        return timed(rows, ROWS)
 
 
-def memory(directory: Path, workers: int, count: int) -> dict[str, float]:
+def memory(directory: Path, count: int) -> Case:
     source = ParquetSource(write_rows(directory / "memory.parquet", 500, 56))
     prepare = Preparer(load_processor(TINY), max_prompt_tokens=8192)
-    with Pipeline(source, prepare, PipelineConfig(workers=workers), seed=0) as rows:
+    with Pipeline(source, prepare, PipelineConfig(workers=WORKERS), seed=0) as rows:
         processes = (os.getpid(), *rows.process_ids)
         for _ in itertools.islice(rows, count // 10):
             pass
@@ -135,26 +144,5 @@ def memory(directory: Path, workers: int, count: int) -> dict[str, float]:
         for number, _ in enumerate(itertools.islice(rows, count - count // 10)):
             if number % 100 == 0:
                 most = max(most, megabytes(processes))
-    return {"rows": count, "megabytes": round(first), "growth": round(most - first)}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--memory-rows", type=int, default=10_000)
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        results = {
-            "demo": demo(512),
-            "7b": recipe(Path(name), options.workers),
-            "memory": memory(Path(name), options.workers, options.memory_rows),
-        }
-    print(f"{options.workers} workers, {os.cpu_count()} processors")
-    for case, numbers in results.items():
-        line = "  ".join(f"{field} {value}" for field, value in numbers.items())
-        print(f"{case:8} {line}", flush=True)
-    print(json.dumps(results))
-
-
-if __name__ == "__main__":
-    main()
+    facts = {"rows": count, "megabytes": round(first), "growth": round(most - first)}
+    return Case("memory", {"before / after": first / most}, facts=facts)
