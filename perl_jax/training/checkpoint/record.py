@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from perl_jax.settings import brief
 from perl_jax.training.workdir import fingerprint_of_config
 
 _VERSION = 1
@@ -70,7 +71,7 @@ class StepRecord:
             raise ValueError("the record was changed after it was written: its digest differs")
         version = content.pop("version", None)
         if version != _VERSION:
-            raise ValueError(f"the record has version {version!r}; expected {_VERSION}")
+            raise ValueError(f"the record has version {brief(version)}; expected {_VERSION}")
         try:
             leaves = {
                 name: Leaf(**{**leaf, "shape": tuple(leaf["shape"])})
