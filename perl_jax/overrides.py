@@ -4,6 +4,7 @@ Any field may be overridden, whether the file lists it or not: `perl_jax.setting
 and reads the text of a flag by the type of its field.
 """
 
+import contextlib
 import dataclasses
 import re
 import runpy
@@ -171,7 +172,9 @@ def _set_references(config: ConfigDict, overrides: Mapping[str, str]) -> None:
                 value = int(value)
             # A value of another type is an error of its own field, not of those that follow it.
             if isinstance(held, float) and isinstance(value, int | float):
-                section[name] = float(value)
+                # Too large an integer is such a value too.
+                with contextlib.suppress(OverflowError):
+                    section[name] = float(value)
             elif isinstance(held, int) and isinstance(value, int):
                 section[name] = value
 

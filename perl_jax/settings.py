@@ -11,6 +11,7 @@ import difflib
 import functools
 import math
 import operator
+import sys
 import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -93,6 +94,12 @@ def brief(value: object) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
+def field_name(name: object) -> str:
+    """The name of a field in a path of a message: as it is, or quoted if it is long or unseen."""
+    text = str(name)
+    return text if text.isprintable() and len(text) <= _LONGEST else brief(name)
+
+
 def suggestion(value: object, choices: Collection[str]) -> str:
     """`` (did you mean 'x'?)`` if one of the choices is close to the value, else ``""``."""
     named = {choice.lower(): choice for choice in choices}
@@ -141,7 +148,7 @@ def check_value(hint: Any, value: Any, path: str) -> None:
         for name, inner in value.items():
             if not isinstance(name, str):
                 raise WrongType(f"{path}: expected text as the names of fields; got {brief(name)}")
-            check_value(item, inner, f"{path}.{name}")
+            check_value(item, inner, f"{path}.{field_name(name)}")
     elif base is Any and isinstance(value, list | tuple):
         for place, inner in enumerate(value):
             check_value(Any, inner, f"{path}[{place}]")
@@ -238,6 +245,8 @@ def _limit(bound: Any) -> Any:
 
 
 def _is_finite(value: Any, bounds: Collection[Any]) -> bool:
+    if isinstance(value, int) and abs(value) > sys.float_info.max:
+        return False  # no float of a field or of a library holds it
     if not isinstance(value, float) or math.isfinite(value):
         return True
     return MayBeInfinite() in bounds and not math.isnan(value)
@@ -331,7 +340,7 @@ def read_config(kind: type[T], config: Mapping[str, Any], path: str = "config") 
     hints = hints_of(typing.cast(Any, kind))
     read = {}
     for name, value in values.items():
-        place = f"{path}.{name}"
+        place = f"{path}.{field_name(name)}"
         if name not in fields:
             expected = ", ".join(fields)
             hint = suggestion(name, fields)
@@ -372,13 +381,14 @@ def _converted(hint: Any, value: Any, path: str) -> Any:
         )
     if origin is Mapping and isinstance(value, Mapping):
         return {
-            name: _converted(arguments[1], item, f"{path}.{name}") for name, item in value.items()
+            name: _converted(arguments[1], item, f"{path}.{field_name(name)}")
+            for name, item in value.items()
         }
     if kinds := alternatives(kind):
         value = tuple(value) if isinstance(value, list) else value
         fitting = _fitting(kinds, value)
         return value if fitting is None else _converted(fitting, value, path)
-    if kind is float and type(value) is int:
+    if kind is float and type(value) is int and _is_finite(value, ()):
         return float(value)
     return _without_flags(value) if kind is Any else value
 

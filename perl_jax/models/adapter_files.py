@@ -31,6 +31,7 @@ from perl_jax.models.policy import Policy
 from perl_jax.models.safetensors_files import TensorInfo, read_slice, read_tensors
 from perl_jax.models.save import Tensor, write_on_one_host
 from perl_jax.processing.files import read_json
+from perl_jax.settings import brief
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -228,7 +229,7 @@ def _config(directory: Path) -> LoraConfig:
         if content.get(name, plain[-1]) not in plain:
             raise ValueError(
                 f"{file}: {name}: expected {plain[0]!r}, as only plain LoRA of one rank is read; "
-                f"got {content.get(name)!r}"
+                f"got {brief(content.get(name))}"
             )
     try:
         return LoraConfig(rank=content["r"], alpha=content["lora_alpha"])

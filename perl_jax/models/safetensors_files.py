@@ -8,6 +8,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from perl_jax.files import parse_json
+from perl_jax.settings import brief
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -82,12 +83,13 @@ def _indexed_files(index: Path) -> list[Path]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{index}: expected an object with a weight_map ({error!r})") from error
     if unnamed := [name for name in named if not isinstance(name, str)]:
-        raise ValueError(f"{index}: weight_map: expected names of files, got {unnamed[0]!r}")
+        raise ValueError(f"{index}: weight_map: expected names of files, got {brief(unnamed[0])}")
     names = sorted(set(named))
     outside = [name for name in names if Path(name).name != name or Path(name).suffix == ".bin"]
     if outside:
         raise ValueError(
-            f"{index}: weight_map: expected safetensors files of this directory, got {outside[0]!r}"
+            f"{index}: weight_map: expected safetensors files of this directory, "
+            f"got {brief(outside[0])}"
         )
     missing = [name for name in names if not (index.parent / name).is_file()]
     if missing:

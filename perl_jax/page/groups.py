@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from perl_jax.files import ResumableLog, parse_json
 from perl_jax.page.run_files import RunFiles
-from perl_jax.settings import brief
+from perl_jax.settings import brief, field_name
 from perl_jax.training.display.rollout_log import ROLLOUTS
 
 # By order and response.
@@ -53,7 +53,8 @@ class Group:
         Raises:
             ValueError: It lacks a field, or its lists have different lengths; names ``place``.
         """
-        where = f"{place}, step {row.get('step')}, group {row.get('group')}"
+        step, number = (field_name(row.get(name)) for name in ("step", "group"))
+        where = f"{place}, step {step}, group {number}"
         missing = [name for name in cls.__dataclass_fields__ if name not in row]
         if missing:
             raise ValueError(f"{where}: expected the fields of a group; {missing[0]} is missing")
@@ -93,7 +94,9 @@ class Group:
         slots = list(range(len(self.images)))
         for order in self.orders:
             if sorted(order) != slots:
-                raise ValueError(f"{where}: expected orders of {len(slots)} images; got {order}")
+                raise ValueError(
+                    f"{where}: expected orders of {len(slots)} images; got {brief(order)}"
+                )
 
     @property
     def permuted(self) -> bool:

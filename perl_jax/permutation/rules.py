@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import MinLen, Predicate
 
 from perl_jax.permutation.reading.words import NOUNS
-from perl_jax.settings import Checked, Expects, read_config
+from perl_jax.settings import Checked, Expects, brief, field_name, read_config
 
 Movable = Literal["all", "all_but_first", "option_images", "none"]
 _Slots = Annotated[tuple[int, ...], Expects("a list of slots")]
@@ -98,7 +98,7 @@ def rules_from_config(config: Mapping[str, Any], path: str = "rules") -> Rules:
         ValueError: At an unknown key or a bad value; it names the path of the field.
     """
     if not isinstance(config, Mapping):
-        raise ValueError(f"{path}: expected a mapping of sources to rules; got {config!r}")
+        raise ValueError(f"{path}: expected a mapping of sources to rules; got {brief(config)}")
     rules: dict[str, Rule | RuleByColumn] = {}
     for source, rule in config.items():
         if isinstance(rule, Rule | RuleByColumn):
@@ -106,7 +106,7 @@ def rules_from_config(config: Mapping[str, Any], path: str = "rules") -> Rules:
         else:
             by_column = isinstance(rule, Mapping) and "column" in rule
             kind: type[Rule | RuleByColumn] = RuleByColumn if by_column else Rule
-            rules[source] = read_config(kind, rule, f"{path}.{source}")
+            rules[source] = read_config(kind, rule, f"{path}.{field_name(source)}")
     return rules
 
 

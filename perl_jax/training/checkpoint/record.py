@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from perl_jax.settings import brief
 from perl_jax.training.workdir import fingerprint_of_config
 
 _VERSION = 1
@@ -70,7 +71,7 @@ class StepRecord:
             raise ValueError("the record was changed after it was written: its digest differs")
         version = content.pop("version", None)
         if version != _VERSION:
-            raise ValueError(f"the record has version {version!r}; expected {_VERSION}")
+            raise ValueError(f"the record has version {brief(version)}; expected {_VERSION}")
         try:
             leaves = {
                 name: Leaf(**{**leaf, "shape": tuple(leaf["shape"])})
@@ -86,7 +87,7 @@ class StepRecord:
         """Raises ValueError for a value of another kind than a save writes."""
         kinds = {"step": int, "metric": float | None, "fingerprint": dict, "hosts": list}
         for name, kind in kinds.items():
-            if not isinstance(value := getattr(self, name), kind):  # type: ignore[arg-type]
+            if not isinstance(value := getattr(self, name), kind):
                 raise ValueError(f"the record is not one of ours: {name} is {value!r:.80}")
         if not self.hosts or (self.metric is not None and not math.isfinite(self.metric)):
             raise ValueError("the record is not one of ours: no hosts, or no finite metric")
