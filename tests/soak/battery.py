@@ -3,7 +3,8 @@
     python -m tests.soak.battery --place=DIR --steps=2000 --seed=0
 
 The same command goes on where it was stopped. ``DIR/results.jsonl`` has a line for all that
-happened, as it happens, and at the end one for each figure; the exit status is 1 if one is wrong.
+happened, as it happens, and at the end one of figures; the exit status is 1 if one is wrong. It
+prints the row of this soak for docs/soak.json.
 """
 
 import argparse
@@ -227,6 +228,23 @@ class Battery:
         self.results.add("figures", bad=bad, seconds=self._seconds(), **figures)
         return not bad
 
+    def row(self) -> dict[str, Any]:
+        """The last figures, as docs/soak.json lists them."""
+        figures = self.results.of("figures")[-1]
+        minutes = round(figures["seconds"] / 60)
+        kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(figures["blows"].items()))
+        slope = figures["growth in 100 steps"]["megabytes"]
+        left = {name: figures[name] for name in ("left over", "left in shared memory")}
+        return {
+            "command": f"python -m tests.soak.battery --steps={self.steps} --seed={self.seed}",
+            "steps": self.steps,
+            "run time": f"{minutes // 60} h {minutes % 60} min",
+            "kills": f"{sum(figures['blows'].values())}: {kinds}",
+            "differences": str(figures["differences"]) if _any(figures["differences"]) else "none",
+            "left over": str(left) if _any(left) else "nothing",
+            "memory in 100 steps": f"{slope:+.2f} MB",
+        }
+
     def _seconds(self) -> int:
         return sum(row["seconds"] for row in self.results.of("finished"))
 
@@ -254,7 +272,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     battery = Battery(args.place, args.steps, args.seed)
     good = battery.run()
-    print((battery.results.path).read_text().splitlines()[-1])
+    print(json.dumps(battery.row(), indent=2))
     if good and args.clear:
         if "disk" in battery.kinds:
             SmallDisk(args.place / "battered", _DISK_MEGABYTES).close()

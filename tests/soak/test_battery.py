@@ -147,6 +147,10 @@ def test_one_run_is_left_alone_and_the_other_struck_in_every_way(tmp_path):
     assert {row["kind"] for row in hosts} == set(HOSTS)
     assert figures(battery)["blows"] == struck | Counter(row["kind"] for row in hosts)
     assert figures(battery)["bad"] == []
+    row = battery.row()
+    assert row["kills"].startswith(f"{sum(figures(battery)['blows'].values())}: data worker ")
+    assert (row["differences"], row["left over"]) == ("none", "nothing")
+    assert row["memory in 100 steps"] == "+0.20 MB"
 
 
 @pytest.mark.usefixtures("found")
