@@ -103,8 +103,9 @@ def _attend_by_kernel(
     starts = first if query_slots is None or query_starts is None else query_starts
     parts = [Part(*own, Bounds(starts.astype(jnp.int32), last))]
     if prefix is not None:
-        shared = (part[:, None] for part in prefix)
-        parts.append(Part(*shared, Bounds(first, first + prefix.keys.shape[1] - 1)))
+        keys, values, valid = (part[:, None] for part in prefix)
+        bounds = Bounds(first, first + prefix.keys.shape[1] - 1)
+        parts.append(Part(keys, values, valid, bounds))
     return attend_by_kernel(kernel, queries, parts)
 
 

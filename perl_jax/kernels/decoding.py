@@ -90,12 +90,12 @@ def attend(kernel: Kernel, queries: jax.Array, caches: Caches, layer: jax.Array)
         return run(queries, caches, layer)
     spec = PartitionSpec
     of_prompts, own = spec(None, batch, heads), spec(None, None, heads, None, batch)
-    of_caches = Caches(of_prompts, of_prompts, spec(batch), own, own, spec(batch))
+    of_caches: Any = (of_prompts, of_prompts, spec(batch), own, own, spec(batch))
     of_queries = spec(batch, None, heads)
     return jax.shard_map(
         run,
         mesh=kernel.mesh,
-        in_specs=(of_queries, of_caches, spec()),
+        in_specs=(of_queries, Caches(*of_caches), spec()),
         out_specs=of_queries,
         check_vma=False,
     )(queries, caches, layer)
@@ -228,7 +228,7 @@ def _call(
             jax.ShapeDtypeStruct((*queries[:-1], _LANES), jnp.float32),
         ],
         compiler_params=pltpu.CompilerParams(
-            dimension_semantics=("parallel",) * (len(grid) - 1) + ("arbitrary",)
+            dimension_semantics=(*(pltpu.PARALLEL,) * (len(grid) - 1), pltpu.ARBITRARY)
         ),
         name="attention_decode",
         interpret=interpret,

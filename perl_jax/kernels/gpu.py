@@ -91,9 +91,9 @@ def _widened(x: jax.Array) -> jax.Array:
 
 def _spans(pairs: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The first needed block along the last axis, and the one after the last: int32."""
-    last = pairs.shape[-1] - jnp.argmax(pairs[..., ::-1], axis=-1)
-    spans = jnp.argmax(pairs, axis=-1), jnp.where(pairs.any(axis=-1), last, 0)
-    return tuple(span.astype(jnp.int32) for span in spans)
+    end = pairs.shape[-1] - jnp.argmax(pairs[..., ::-1], axis=-1)
+    end = jnp.where(pairs.any(axis=-1), end, 0)
+    return jnp.argmax(pairs, axis=-1).astype(jnp.int32), end.astype(jnp.int32)
 
 
 class _QuerySpecs:

@@ -175,7 +175,8 @@ def _attend_backward(how: _How, kept: Any, cotangent: jax.Array) -> tuple[Any, A
         return sum(of_q[1:], of_q[0]), of_k, of_v
 
     of_q, of_k, of_v = how.on_devices(run, *kept, cotangent)
-    of_keys = tuple(Keys(*pair, None) for pair in zip(of_k, of_v, strict=True))
+    none: Any = None
+    of_keys = tuple(Keys(*pair, none) for pair in zip(of_k, of_v, strict=True))
     return of_q, of_keys, None
 
 

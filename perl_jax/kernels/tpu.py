@@ -160,7 +160,7 @@ class _Grid:
 
     def run(
         self,
-        kernel: Callable[..., None],
+        kernel: partial[None],
         arrays: dict[str, jax.Array],
         outputs: dict[str, jax.ShapeDtypeStruct],
         scratch: list[tuple[int, ...]],

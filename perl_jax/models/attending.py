@@ -91,8 +91,8 @@ def _difference(kernel: Kernel, heads: tuple[int, int, int], dtype: DTypeLike) -
         def of(queries: jax.Array, own: Any, prefix: Any) -> jax.Array:
             return attend(
                 queries,
-                KeyValues(*own, jnp.asarray(valid)),
-                KeyValues(*prefix, jnp.asarray(prompt_valid)),
+                KeyValues(own[0], own[1], jnp.asarray(valid)),
+                KeyValues(prefix[0], prefix[1], jnp.asarray(prompt_valid)),
                 query_slots=jnp.asarray(slots),
                 query_starts=jnp.asarray(starts),
                 kernel=kernel,

@@ -5,7 +5,7 @@ import pytest
 
 from perl_jax.kernels import Kernel
 from perl_jax.mesh import make_mesh
-from tests.kernels.step import traced
+from tests.kernels.step import scores_in, traced
 from tests.libtpu import compiled, needs_libtpu
 
 MARKS = {"tpu": "tpu_custom_call", "cuda": "__gpu$xla.gpu.triton"}
@@ -26,6 +26,11 @@ def test_every_program_of_a_step_is_lowered_with_its_kernels(platform):
     assert count == {
         "update": 4 + 4 * 3 + 1, "score": 4, "encode": 1, "prefill": 1, "decode": decode,
     }  # fmt: skip
+
+
+def test_arrays_with_an_axis_of_queries_and_one_of_keys_are_told():
+    text = "%a = f32[1,4,1,1152,7,1152]{5,4} fusion() %b = bf16[6,300,28,128] %c = pred[1152,1152]"
+    assert scores_in(text) == ["f32[1,4,1,1152,7,1152]"]
 
 
 @needs_libtpu

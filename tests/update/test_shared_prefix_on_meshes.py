@@ -5,6 +5,7 @@ from dataclasses import replace
 import jax
 import pytest
 
+from perl_jax.kernels import Kernel
 from perl_jax.mesh import make_mesh
 from perl_jax.models import load_model
 from perl_jax.objectives.aggregation import token_weights
@@ -36,12 +37,25 @@ def case(checkpoint):
     return SharedPrefixCase(checkpoint)
 
 
-@pytest.mark.parametrize(("shape", "remat"), [((2, 2, 2), "layers"), ((1, 8, 1), "none")])
+# Two devices cannot share the one key/value head: there, kernels attend within images only.
+KERNEL = Kernel("tpu", interpret=True, least=1)
+
+
+@pytest.mark.parametrize(
+    ("shape", "remat", "kernel"),
+    [
+        ((2, 2, 2), "layers", None),
+        ((1, 8, 1), "none", None),
+        ((2, 2, 2), "layers", KERNEL),
+        ((1, 8, 1), "none", KERNEL),
+    ],
+)
 def test_on_a_mesh_loss_and_gradients_are_those_of_separate_sequences(
-    shape, remat, case, checkpoint
+    shape, remat, kernel, case, checkpoint
 ):
     mesh = make_mesh(*shape)
     reference = load_model(checkpoint, dtype="float32", mesh=mesh)
+    reference.attend_by(kernel)
     learner = case.learner_on(reference, mesh, remat)
     learner.config = replace(learner.config, packing=replace(PACKING, micro_groups=4))
     state = learner.init(perturbed(perturbed(reference, 1), 2), jax.random.key(0))
