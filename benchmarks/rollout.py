@@ -14,7 +14,6 @@ with more prefixes over that with fewer.
 import dataclasses
 import statistics
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from benchmarks.harness import Case, Options, Unavailable, alternate, ratio
+from benchmarks.harness import Case, Clock, Options, Unavailable, alternate, ratio
 from benchmarks.workload import MODELS, make_group, pictures, write_policy
 from perl_jax.models import Policy, load_model
 from perl_jax.models.layers import scan_layers
@@ -95,7 +94,9 @@ def compare(path: Path, name: str, size: int, options: Options) -> Case:
     needed = forward_operations(ours.model.config, groups, responses).forward()
     rows = PROMPTS * ORDERS * ROLLOUTS
     median = {side: statistics.median(times) for side, times in seconds.items()}
-    products = products_seconds(ours.model, rows, NEW_TOKENS - 1) / median["perl_jax"]
+    products = (
+        products_seconds(ours.model, rows, NEW_TOKENS - 1, options.clock) / median["perl_jax"]
+    )
     return Case(
         f"{name}, {size} pixels",
         {"time": ratio(seconds["transformers"], seconds["perl_jax"])},
@@ -111,7 +112,7 @@ def compare(path: Path, name: str, size: int, options: Options) -> Case:
     )
 
 
-def products_seconds(model: Policy, rows: int, steps: int) -> float:
+def products_seconds(model: Policy, rows: int, steps: int, clock: Clock) -> float:
     """Seconds of the linear maps alone in that many decode steps of that many rows."""
 
     def of_layer(layer, x, _):
@@ -133,9 +134,9 @@ def products_seconds(model: Policy, rows: int, steps: int) -> float:
     x = jnp.ones((rows, model.config.text.hidden_size))
     times = []
     for _ in range(4):
-        start = time.perf_counter()
+        start = clock()
         run(parameters, x).block_until_ready()
-        times.append(time.perf_counter() - start)
+        times.append(clock() - start)
     return statistics.median(times[1:])
 
 

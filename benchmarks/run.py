@@ -46,9 +46,12 @@ def main(
     args = _parse(arguments)
     pin(args.core)
     options = Options(args.repeats, time.process_time if args.cpu else time.perf_counter)
-    measured, missing = measure(args.names or BENCHES, options, benches)
-    if args.json:
-        args.json.write_text(json.dumps(measured, indent=2) + "\n")
+
+    def keep(measured: Mapping[str, Mapping[str, Json]]) -> None:
+        if args.json:
+            args.json.write_text(json.dumps(measured, indent=2) + "\n")
+
+    measured, missing = measure(args.names or BENCHES, options, benches, keep)
     found = worse(measured, json.loads(args.committed.read_text())) if args.check else []
     for line in found:
         print(f"worse: {line}")
@@ -58,23 +61,27 @@ def main(
 
 
 def measure(
-    names: Sequence[str], options: Options, benches: Mapping[str, Run] | None = None
+    names: Sequence[str],
+    options: Options,
+    benches: Mapping[str, Run] | None,
+    keep: Callable[[Mapping[str, Mapping[str, Json]]], None],
 ) -> tuple[dict[str, dict[str, Json]], list[str]]:
-    """The cases of each benchmark, printed as they come, and the benchmarks that cannot run."""
+    """The cases of each benchmark, and the benchmarks that cannot run.
+
+    They are printed as they come, and ``keep`` gets all so far: what is interrupted is not lost.
+    """
     measured: dict[str, dict[str, Json]] = {}
     missing = []
     for name in names:
         run = benches[name] if benches else importlib.import_module(f"benchmarks.{name}").run
-        cases: dict[str, Json] = {}
         try:
             for case in run(options):
-                cases[case.name] = case.as_json()
+                measured.setdefault(name, {})[case.name] = case.as_json()
                 print(*case.lines(), sep="\n", flush=True)
+                keep(measured)
         except Unavailable as error:
             print(f"{name}: not measured: {error}", file=sys.stderr)
             missing.append(name)
-            continue
-        measured[name] = cases
     return measured, missing
 
 

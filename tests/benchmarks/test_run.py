@@ -42,6 +42,18 @@ def test_the_results_are_printed_and_written(tmp_path, capsys):
     assert written["step"]["case"]["ratios"] == {"time": 3.0}
 
 
+def test_what_was_measured_before_an_interruption_is_written(tmp_path):
+    file = tmp_path / "out.json"
+
+    def interrupted(options):
+        yield Case("first", {"time": 2.0})
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        call("step", "--json", str(file), step=interrupted)
+    assert json.loads(file.read_text())["step"]["first"]["ratios"] == {"time": 2.0}
+
+
 def test_a_check_passes_if_no_ratio_is_worse(committed, capsys):
     assert call("step", "--check", *committed, step=scripted(time=2.7)) == 0
     assert "no ratio is worse" in capsys.readouterr().out
