@@ -9,6 +9,7 @@ of a configuration does.
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -17,11 +18,9 @@ from flax import nnx
 from jax.experimental.compilation_cache import compilation_cache
 
 from benchmarks.harness import Case, Options, alternate, ratio
-from perl_jax.models import abstract_model
+from perl_jax.models import abstract_model, read_config
+from perl_jax.models.policy import PolicyConfig
 from perl_jax.models.prompts import pack_prompts
-from perl_jax.models.qwen2_5_vl.config import Qwen2_5_VLConfig
-from perl_jax.models.qwen2_5_vl.sizes import VisionConfig
-from perl_jax.models.sizes import TextConfig
 from perl_jax.types import ImagePatches, Prompt
 
 IMAGE_TOKEN = 1
@@ -71,17 +70,17 @@ def cached_in(directory: str | None) -> Iterator[None]:
         compilation_cache.reset_cache()
 
 
-def config(layers: int) -> Qwen2_5_VLConfig:
-    text = TextConfig(
-        vocab_size=1024, hidden_size=256, intermediate_size=512, num_layers=layers, num_heads=4,
-        num_kv_heads=2, head_dim=64, rms_norm_eps=1e-6, rope_theta=1e6, mrope_section=(8, 12, 12),
+def config(layers: int) -> PolicyConfig:
+    published = read_config("Qwen/Qwen2.5-VL-3B-Instruct")
+    text = replace(
+        published.text, vocab_size=1024, hidden_size=256, intermediate_size=512,
+        num_layers=layers, num_heads=4, num_kv_heads=2, head_dim=64, mrope_section=(8, 12, 12),
     )  # fmt: skip
-    vision = VisionConfig(
-        depth=layers, hidden_size=64, intermediate_size=128, num_heads=4, out_hidden_size=256,
-        patch_size=14, temporal_patch_size=2, in_channels=3, spatial_merge_size=2, window_size=112,
-        full_attention_blocks=(layers - 1,),
+    vision = replace(
+        published.vision, depth=layers, hidden_size=64, intermediate_size=128, num_heads=4,
+        out_hidden_size=256, full_attention_blocks=(layers - 1,),
     )  # fmt: skip
-    return Qwen2_5_VLConfig(text=text, vision=vision, tied=True, image_token=IMAGE_TOKEN)
+    return replace(published, text=text, vision=vision, image_token=IMAGE_TOKEN)
 
 
 def prompt() -> Prompt:

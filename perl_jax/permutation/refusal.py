@@ -49,6 +49,9 @@ REASONS = {
 """Every reason code that `CannotPermute` carries, with its meaning. The codes are stable."""
 
 
+_LONGEST = 300
+
+
 class CannotPermute(Exception):
     """The example cannot be permuted exactly, so it must keep its own order.
 
@@ -65,4 +68,6 @@ class CannotPermute(Exception):
     def __str__(self) -> str:
         meaning = REASONS.get(self.reason, "the rule lets nothing move")
         detail = " ".join(self.detail.split())
+        if len(detail) > _LONGEST:
+            detail = f"{detail[:_LONGEST]}..."
         return f"{self.reason}: {meaning}" + (f" ({detail})" if detail else "")

@@ -182,7 +182,9 @@ def rule_for(
     if isinstance(entry, RuleByColumn) and example is not None:
         value = example.metadata.get(entry.column)
         what = f"{source!r} with {entry.column} {value!r}{suggestion(value, entry.cases)}"
-        declared = {"column": entry.column, "cases": {value: {"movable": "all"}}}
+        # Nothing but a text can be a case; a row may hold anything.
+        case = value if isinstance(value, str) else str(value)
+        declared = {"column": entry.column, "cases": {case: {"movable": "all"}}}
     raise ValueError(
         f"no permutation rule for {what}: declare one, as in rules={ ({source: declared})!r}, or "
         "pass unknown='keep' to leave such examples in their own order"

@@ -28,6 +28,8 @@ NOT_OURS = re.compile(r"configs/\w+\.py|\"[^\"]+\": \d+\.\d+")
 CHOOSING = re.compile(
     r"Qwen/Qwen[\w.-]+|Qwen2\.5-VL-\dB(-Instruct)?|\bqwen\d(_5)?_vl_\d+b_\w+|\b\w+_qwen3(_\w+)?"
     r"|\"model_type\": \"qwen\w+\"|QWEN3_POLICY|tests\.models\.qwen3|OF_QWEN3"
+    # What transformers calls its own, which benchmarks compare with.
+    r"|transformers\.models\.\w+\.\w+|\bQwen2(_5_)?VL(ImageProcessorPil|Processor)\b"
 )
 OF_A_FAMILY = {"tests/models", "tests/processing"}
 # What is said of every family, by all their names.

@@ -6,6 +6,7 @@ from typing import Any
 
 from perl_jax.data.sources.source import BadRow
 from perl_jax.processing import find_slots
+from perl_jax.settings import field_name
 from perl_jax.types import Turn
 
 _TEXT_TYPES = ("text", "input_text")
@@ -138,7 +139,7 @@ def _read_part(part: Any, name: str) -> str | _Shown:
     if isinstance(text, str) and "text" in fields and kind in (None, *_TEXT_TYPES):
         return text
     expected = "expected {'type': 'text', 'text': ...} or {'type': 'image'}"
-    names = ", ".join(sorted(str(name)[:30] for name in fields)[:9])
+    names = ", ".join(sorted(field_name(name)[:30] for name in fields)[:9])
     got = f"type {kind!r:.50} with {names}" if fields else repr(part)[:50]
     raise BadRow("bad_prompt", name, f"a part of a message: {expected}; got {got}")
 

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Protocol, Self
 
-from perl_jax.settings import Checked
+from perl_jax.settings import Checked, field_name
 from perl_jax.types import Example
 
 
@@ -71,4 +71,4 @@ class BadRow(ValueError):
 
 def row_name(row: str, id: str) -> str:
     """A row's name in messages: where it stands, and its id."""
-    return f"{row} ({id})" if id else row
+    return f"{field_name(row)} ({field_name(id)})" if id else field_name(row)

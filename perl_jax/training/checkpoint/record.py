@@ -79,7 +79,7 @@ class StepRecord:
             }
             record = cls(**content, leaves=leaves)
         except (AttributeError, KeyError, TypeError) as error:
-            raise ValueError(f"the record is not one of ours: {error!r}") from error
+            raise ValueError(f"the record is not one of ours: {brief(error)}") from error
         record._check_kinds()
         return record
 
