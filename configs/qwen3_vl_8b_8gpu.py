@@ -20,5 +20,5 @@ def get_config() -> ConfigDict:
     config = of_7b()
     config.model.path = "Qwen/Qwen3-VL-8B-Instruct"
     # A token takes 2.6 times the cache of the 7B's: fewer responses at once.
-    config.rollout.sampler.rows = 640
+    config.rollout.sampler.rows = 512
     return config
