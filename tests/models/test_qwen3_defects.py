@@ -14,6 +14,7 @@ from perl_jax.models.prompts import pack_prompts
 from perl_jax.models.qwen3_vl import inputs, text, vision
 from perl_jax.models.qwen3_vl.inputs import ImageSizes, learned_positions
 from perl_jax.models.qwen3_vl.sizes import VisionConfig
+from perl_jax.models.vision import PatchEmbedding
 from perl_jax.processing import positions
 from tests.models.fixtures import fixture_prompts
 from tests.models.qwen3 import QWEN3_PROMPTS, SPECIAL
@@ -108,13 +109,8 @@ def in_windows(packed, images):
 
 
 def without_patch_bias(patch):
-    call = layers.Linear.__call__
-
-    def otherwise(self, x):
-        y = call(self, x)
-        return y - self.bias[...][None] if x.shape[-1] == 3 * 2 * 16 * 16 else y
-
-    patch.setattr(layers.Linear, "__call__", otherwise)
+    call = PatchEmbedding.__call__
+    patch.setattr(PatchEmbedding, "__call__", lambda self, x: call(self, x) - self.bias[...][None])
 
 
 def twice_the_frequencies(coordinates, config):
@@ -215,7 +211,7 @@ def features_otherwise(change):
         patch.setattr(
             vision_language.VisionLanguageModel,
             "encode_images",
-            lambda self, *arguments: change(encode(self, *arguments)),
+            lambda self, *arguments, **named: change(encode(self, *arguments, **named)),
         )
 
     return inject
