@@ -151,6 +151,8 @@ def test_a_host_whose_images_have_other_sizes_is_refused_by_all(place, variables
     file.write_text(json.dumps({**settings, "min_pixels": 4 * settings["min_pixels"]}))
     run = Hosts(
         place / "other_shapes", variables, TWO_HOSTS[:3], 2,
+        # Room for the larger ones, which the start would refuse otherwise.
+        "--config.learner.packing.patches=(4096,)", "--config.rollout.sampler.patches=(8192,)",
         flags_of_last=(f"--config.model.path={other}",),
     )  # fmt: skip
     assert run.end() == [1, 1]
