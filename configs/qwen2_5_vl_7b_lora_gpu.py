@@ -6,8 +6,8 @@ r"""Low-rank adapters of Qwen2.5-VL-7B on one big GPU (80 GB or more), on one's 
 
 It evaluates on the held-out rows. Without such rows, give ``--config.data.held_out=None``.
 
-What it needs and about how long a step takes: docs/plans/7b_lora_h100.txt. It has not been run: neither
-run time nor score is known.
+What it needs and about how long a step takes: docs/plans/7b_lora_h100.txt. It has not been run:
+neither run time nor score is known.
 """
 
 from ml_collections import ConfigDict

@@ -6,8 +6,8 @@ r"""The published run of PeRL with Qwen3-VL-8B on eight GPUs of 80 GB.
 
 It evaluates on the held-out rows. Without such rows, give ``--config.data.held_out=None``.
 
-What it needs and about how long a step takes: docs/plans/8b_h100.txt. It has not been run: neither
-run time nor score is known.
+What it needs and about how long a step takes: docs/plans/8b_h100.txt. It has not been run:
+neither run time nor score is known.
 """
 
 from ml_collections import ConfigDict

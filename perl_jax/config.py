@@ -152,3 +152,13 @@ class WarmstartConfig(RunConfig):
     def _check_together(self) -> None:
         if (self.fresh is None) == (not self.model.path):
             raise ValueError("model.path: expected it or fresh, and not both")
+
+
+def groups_of_micro_batch(config: RunConfig) -> int:
+    """The most groups of a micro-batch over all devices; an update of few groups has no larger."""
+    learned = 0
+    if isinstance(config, TrainConfig):
+        learned = -(-config.rollout.groups // config.learner.updates_per_batch)
+    elif isinstance(config, WarmstartConfig):
+        learned = config.rows
+    return min(config.learner.packing.micro_groups, learned)

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from perl_jax import hosts
 from perl_jax.activity import Activity, silent
-from perl_jax.config import RunConfig, TrainConfig, WarmstartConfig
+from perl_jax.config import RunConfig, TrainConfig, WarmstartConfig, groups_of_micro_batch
 from perl_jax.data.config import open_source
 from perl_jax.data.pipeline.mixture import Mixture
 from perl_jax.data.pipeline.pipeline import Pipeline
@@ -128,16 +128,13 @@ def fit_ladders_to(
     """
     shards = 1 if config.mesh is None else config.mesh.data * config.mesh.fsdp
     steps = config.steps
-    groups, learned, longest, permuted = 0, 0, 0, 0.0
+    groups, longest, permuted = 0, 0, 0.0
     if isinstance(config, TrainConfig):
         groups, longest = config.rollout.groups, config.rollout.max_new_tokens
-        learned = -(-groups // config.learner.updates_per_batch)
         schedule = config.permutation.schedule
         permuted = min(permutation_rate(step, steps, schedule) for step in range(steps))
     elif isinstance(config, WarmstartConfig):
-        learned, longest = config.rows, config.max_response_tokens
-    # An update of few groups has no larger micro-batch.
-    at_once = min(config.learner.packing.micro_groups, learned)
+        longest = config.max_response_tokens
     evaluated = 0 if config.data.held_out is None else config.evaluation.max_new_tokens
     demand = Demand(
         rows=surveyed,
@@ -147,7 +144,7 @@ def fit_ladders_to(
         patches=min(most_patches, config.data.max_prompt_tokens * unit),
         groups=-(-groups // shards),
         evaluated=-(-min(config.evaluation.batch, config.evaluation.examples) // shards),
-        micro_groups=-(-at_once // shards),
+        micro_groups=-(-groups_of_micro_batch(config) // shards),
         orders=orders_of_group(config),
         permuted=permuted,
         response=longest,

@@ -11,7 +11,7 @@ import numpy as np
 from etils import epath
 
 from perl_jax import hosts
-from perl_jax.config import RunConfig, TrainConfig, WarmstartConfig
+from perl_jax.config import RunConfig, TrainConfig, WarmstartConfig, groups_of_micro_batch
 from perl_jax.data.sources.source import BadRow, Source
 from perl_jax.data.survey import (
     Rows,
@@ -171,7 +171,7 @@ def _ladder_faults(config: RunConfig, rows: Rows) -> Iterator[Finding]:
     shards = 1 if config.mesh is None else config.mesh.data * config.mesh.fsdp
     sampler, packing = config.rollout.sampler, config.learner.packing
     trained, asked = rows.surveyed, rows.surveyed_held_out
-    groups = -(-packing.micro_groups // shards)
+    groups = -(-groups_of_micro_batch(config) // shards)
     repeated = _orders_of_every_group(config)
     drawn = [*(trained if isinstance(config, TrainConfig) else ()), *asked]
     of_update: dict[str, Callable[[SurveyedRow], int]] = {

@@ -303,13 +303,13 @@ def _blocks(params: Mapping[str, Any]) -> int:
 
 
 def _clip_by_norm(most: float) -> optax.GradientTransformationExtraArgs:
-    """`optax.clip_by_global_norm`, of a norm that is known.
+    """`optax.clip_by_global_norm`, of a norm that is given as ``norm`` if it is known.
 
     Multiplying by a factor rounds otherwise than dividing by the norm does, in the last bit.
     """
 
     def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> Any:
-        norm = extra["norm"]
+        norm = extra["norm"] if "norm" in extra else optax.tree.norm(updates)
         factor = jnp.where(norm < most, 1.0, most / norm)
         return jax.tree.map(lambda update: update * factor, updates), state
 

@@ -24,7 +24,7 @@ class Scripted(Learner):
     def _micro_batch(self, mini, parts):
         return SimpleNamespace(values={})
 
-    def _with_scores(self, micro_batches, scores):
+    def _with_scores(self, micro_batches, scores, reference):
         return micro_batches
 
     def _score(self, params, micro):
