@@ -34,7 +34,9 @@ def events(directory):
     for path in sorted((directory / "tensorboard").iterdir()):
         data, place = path.read_bytes(), 0
         while place < len(data):
-            (length,) = struct.unpack_from("<Q", data, place)
+            (length,) = struct.unpack_from("<Q", data.ljust(place + 8, b"\0"), place)
+            if place + 12 + length + 4 > len(data):
+                break  # cut off by a full disk: readers end the file there
             yield Event.FromString(data[place + 12 : place + 12 + length])
             place += 12 + length + 4
 
