@@ -24,8 +24,10 @@ def one_line_errors(*errors: type[Exception], debug: bool = False) -> Iterator[N
 
     With ``debug`` they are raised.
     """
-    # It logs a traceback for every request that fails, which is tried again or told in that line.
-    logging.getLogger("gcsfs").setLevel(logging.DEBUG if debug else logging.CRITICAL)
+    # They log a traceback for every request that fails, which is tried again or told in that line;
+    # asyncio even after it.
+    for name in ("gcsfs", "asyncio"):
+        logging.getLogger(name).setLevel(logging.DEBUG if debug else logging.CRITICAL)
     try:
         yield
     except _ERRORS + errors as error:
