@@ -160,6 +160,12 @@ class Moment:
         return run.told.read_text().splitlines()[-1]
 
 
+def first_step(told: Path) -> int:
+    """The first step that a run which tells what it does drew rollouts for."""
+    phases = map(str.split, told.read_text().splitlines())
+    return next(int(number) for phase, number in phases if phase == "rollout")
+
+
 def moments(kills: int, steps: int, seed: int) -> list[Moment]:
     """Moments spread over a run; of three in a row, one is in each phase."""
     draw = random.Random(seed)

@@ -7,7 +7,7 @@ import pytest
 
 from tests.bucket import NAME
 from tests.faulty_bucket import faulty_bucket
-from tests.training.resuming import Run, differences, environment
+from tests.training.resuming import Run, differences, environment, first_step
 
 pytestmark = pytest.mark.story
 
@@ -38,9 +38,7 @@ def test_a_run_refused_by_its_bucket_and_later_killed_ends_as_one_on_the_disk(tm
         resumed = Run(workdir, variables, place, told=told)
         resumed.finish()
         # It went on from the bucket and did not begin again.
-        phases = [line.split() for line in told.read_text().splitlines()]
-        first = next(number for phase, number in phases if phase == "rollout")
-        assert int(first) > 1
+        assert first_step(told) > 1
         assert not (workdir / "checkpoints").exists()
         with pytest.MonkeyPatch.context() as patch:
             for name, value in bucket.environment.items():
