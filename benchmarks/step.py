@@ -30,13 +30,12 @@ from benchmarks.workload import Watched, pictures, write_policy
 from perl_jax.config import TrainConfig
 from perl_jax.experience.collect import Collected, Collector
 from perl_jax.experience.config import GroupFilterConfig
-from perl_jax.parts import fit_ladders, make_learner, make_rewarder, open_parts, open_rows
+from perl_jax.parts import fit_ladders, make_collector, make_learner, open_parts, open_rows
 from perl_jax.rewards import make_grader
 from perl_jax.rollout import Sampler
 from perl_jax.settings import read_config
 from perl_jax.testing import WORDS
 from perl_jax.training.reinforce import Reinforce
-from perl_jax.update.operations import forward_operations
 
 SIZES = (112, 504)
 IMAGES, QUESTION, GENERATIONS, NEW_TOKENS, BETA = 2, 40, 8, 64, 0.01
@@ -191,20 +190,7 @@ def open_ours(directory: Path, model: Path, size: int, clock: Clock, stack: Exit
     watched = Watched("add", "score", "apply", clock=clock)
     banned = parts.processor.banned_rows(parts.model.config.vocab_size)
     learner = make_learner(config, parts.model, banned, None, compile=watched)
-    sizes = parts.model.config
-    collector = Collector(
-        Sampler(endless, config.rollout.sampler),
-        parts.pipeline.take_ahead,
-        parts.pipeline.put_back,
-        make_rewarder(config, parts),
-        lambda groups, responses: forward_operations(sizes, groups, responses).forward(),
-        rollout=config.rollout,
-        permutation=config.permutation,
-        filtering=config.filtering,
-        objective=config.objective,
-        response_lengths=config.learner.packing.rungs("response_lengths"),
-        seed=config.seed,
-        total_steps=config.steps,
-    )
+    sampler = Sampler(endless, config.rollout.sampler)
+    collector = make_collector(config, replace(parts, sampler=sampler), learner.sharding)
     state = learner.init(parts.model, jax.random.key(0))
     return Ours(Reinforce(learner, collector, parts.pipeline), state, watched, clock)

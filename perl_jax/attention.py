@@ -15,7 +15,8 @@ rollouts of one prompt (T prefix tokens, R queries, S own tokens; ``#`` is atten
 - decode: R = 1, the prefix is the prompt's cache, own is the response so far;
 - update: as decode, with all R response tokens at once, and several responses in a row, each of
   which attends to its own tokens only (``query_starts``);
-- vision: no prefix, each window (or image) is one row, not causal.
+- vision: no prefix, each window (or image) is one row, not causal; with a kernel all of them are
+  one row, in which ``query_starts`` and ``query_slots`` are their ends.
 """
 
 import math

@@ -155,10 +155,15 @@ class WarmstartConfig(RunConfig):
 
 
 def groups_of_micro_batch(config: RunConfig) -> int:
-    """The most groups of a micro-batch over all devices; an update of few groups has no larger."""
+    """The most groups of a micro-batch over all devices: not more than a pass has.
+
+    A pass is an update, or what scores the whole batch for a penalty in its rewards.
+    """
     learned = 0
     if isinstance(config, TrainConfig):
-        learned = -(-config.rollout.groups // config.learner.updates_per_batch)
+        scored = config.objective.penalises_rewards and config.objective.needs_reference
+        passes = 1 if scored else config.learner.updates_per_batch
+        learned = -(-config.rollout.groups // passes)
     elif isinstance(config, WarmstartConfig):
         learned = config.rows
     return min(config.learner.packing.micro_groups, learned)

@@ -357,7 +357,7 @@ def split_two_axes(x: jax.Array, mesh: Mesh | None) -> jax.Array:
     """As `split_first_axis`, with the second axis split over the mesh's tensor axis."""
     if mesh is None:
         return x
-    spec = PartitionSpec(SHARD_AXES, "tensor", *[None] * (x.ndim - 2))
+    spec = PartitionSpec(SHARD_AXES, TENSOR_AXIS, *[None] * (x.ndim - 2))
     return jax.lax.with_sharding_constraint(x, fit_sharding(x.shape, spec, mesh))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -23,6 +23,7 @@ from perl_jax.data.sources.source import Source
 from perl_jax.data.survey import Rows, SurveyedRow, survey
 from perl_jax.evaluation.evaluate import evaluate
 from perl_jax.evaluation.results import Evaluation
+from perl_jax.experience.collect import Collector
 from perl_jax.experience.rollout_copy import RolloutCopy
 from perl_jax.hub import resolve_directory, revision_of
 from perl_jax.ladders import Demand, choose_ladders
@@ -38,6 +39,7 @@ from perl_jax.training.identity import CODE, DATA, MODEL, Identity
 from perl_jax.training.workdir import fingerprint_of_code
 from perl_jax.types import Example
 from perl_jax.update.learner import Learner
+from perl_jax.update.operations import forward_operations
 from perl_jax.update.programs import Compile, jit
 
 logger = logging.getLogger(__name__)
@@ -221,6 +223,32 @@ def make_learner(
         mesh=mesh,
         sharding=sharding,
         compile=compile,
+    )
+
+
+def make_collector(
+    config: TrainConfig, parts: Parts, sharding: BatchSharding, **recording: Any
+) -> Collector:
+    """The collector of a run's rollouts, for a learner with this sharding.
+
+    ``recording`` are the arguments of `Collector` about what is kept of rollouts and told of them.
+    """
+    sizes = parts.model.config
+    return Collector(
+        parts.sampler,
+        parts.pipeline.take_ahead,
+        parts.pipeline.put_back,
+        make_rewarder(config, parts),
+        lambda groups, responses: forward_operations(sizes, groups, responses).forward(),
+        rollout=config.rollout,
+        permutation=config.permutation,
+        filtering=config.filtering,
+        objective=config.objective,
+        response_lengths=config.learner.packing.rungs("response_lengths"),
+        seed=config.seed,
+        total_steps=config.steps,
+        sharding=sharding,
+        **recording,
     )
 
 

@@ -9,7 +9,7 @@ nearest setting that does. ``--optimise`` looks for the fastest setting that fit
 libtpu and no TPU; ``--topology=gpu:8 --chip=h100`` compiles for eight virtual CPU devices and takes
 the figures of the chip. Weights are not read. Exits with 1 where something does not fit.
 
-``--again=docs/plans/7b_v5e64.json`` makes the plans of a file again, with other assumptions where
+``--again=docs/plans/7b_h100.json`` makes the plans of a file again, with other assumptions where
 such flags are given. It compiles nothing: a file holds what compiling told.
 """
 
@@ -57,7 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _plans_of(file: Path) -> list[dict[str, Any]]:
     """The plans of a file that ``--out`` wrote."""
-    return [answer["plan"] for answer in json.loads(file.read_text())]
+    try:
+        return [answer["plan"] for answer in json.loads(file.read_text())]
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise ValueError(f"{file}: expected plans that perl-jax plan --out wrote") from None
 
 
 def _flags_of(plans: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -65,7 +68,9 @@ def _flags_of(plans: Sequence[Mapping[str, Any]]) -> list[str]:
     if not plans:
         return []
     _, _, _, *flags = shlex.split(plans[0]["command"])
-    return [flag for flag in flags if not flag.startswith(("--json=", "--out="))]
+    written = {n for n, flag in enumerate(flags) if flag.partition("=")[0] in ("--json", "--out")}
+    written |= {n + 1 for n in written if "=" not in flags[n]}
+    return [flag for n, flag in enumerate(flags) if n not in written]
 
 
 def _plan(

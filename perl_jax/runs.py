@@ -22,7 +22,6 @@ from perl_jax.compilation import use_cache
 from perl_jax.config import RunConfig, TrainConfig, WarmstartConfig
 from perl_jax.data.survey import Rows
 from perl_jax.experience.album import Album
-from perl_jax.experience.collect import Collector
 from perl_jax.files import read_object, whole_directory, write_whole
 from perl_jax.hosts import HostsError
 from perl_jax.mesh import BatchSharding
@@ -36,9 +35,9 @@ from perl_jax.parts import (
     Run,
     fit_ladders,
     identify,
+    make_collector,
     make_evaluator,
     make_learner,
-    make_rewarder,
     make_rollout_copy,
     open_parts,
     open_rows,
@@ -69,7 +68,6 @@ from perl_jax.training.start import Start, start_or_resume
 from perl_jax.training.supervised import Supervised
 from perl_jax.training.workdir import Interrupted, Preemption
 from perl_jax.update.learner import Learner, UpdateConfig
-from perl_jax.update.operations import forward_operations
 from perl_jax.update.state import SplitPolicy
 
 logger = logging.getLogger(__name__)
@@ -95,24 +93,12 @@ def train(config: TrainConfig, workdir: str | Path, start: Start = _AS_IT_IS) ->
     def stepper(
         config: TrainConfig, parts: Parts, album: Album | None, activity: Activity
     ) -> Stepper:
-        model = parts.model.config
-        learner = make_learner(
-            config, parts.model, parts.processor.banned_rows(model.vocab_size), parts.mesh
-        )
-        collector = Collector(
-            parts.sampler,
-            parts.pipeline.take_ahead,
-            parts.pipeline.put_back,
-            make_rewarder(config, parts),
-            lambda groups, responses: forward_operations(model, groups, responses).forward(),
-            rollout=config.rollout,
-            permutation=config.permutation,
-            filtering=config.filtering,
-            objective=config.objective,
-            response_lengths=config.learner.packing.rungs("response_lengths"),
-            seed=config.seed,
-            total_steps=config.steps,
-            sharding=learner.sharding,
+        banned = parts.processor.banned_rows(parts.model.config.vocab_size)
+        learner = make_learner(config, parts.model, banned, parts.mesh)
+        collector = make_collector(
+            config,
+            parts,
+            learner.sharding,
             recorded=logged.groups if hosts.is_main() else 0,
             album=album,
             pictured=logged.groups,

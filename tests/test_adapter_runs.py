@@ -47,7 +47,7 @@ def settings(policy=POLICY, lora=None):
     return read_config(TrainConfig, config)
 
 
-def killed_in_its_second_update(config, workdir):
+def interrupted_in_its_second_update(config, workdir):
     """A run of one step, and of rollouts of which no update came."""
     reinforce, updates = Learner.reinforce, []
 
@@ -109,17 +109,19 @@ def failed(capsys):
 # Going on.
 
 
-def test_a_run_of_adapters_that_was_killed_ends_bitwise_as_one_that_was_not(workdir, place):
-    killed_in_its_second_update(settings(lora=LORA), place / "killed")
+def test_a_run_of_adapters_that_was_interrupted_ends_bitwise_as_one_that_was_not(workdir, place):
+    interrupted_in_its_second_update(settings(lora=LORA), place / "killed")
     runs.train(settings(lora=LORA), place / "killed")
     assert differences(workdir, place / "killed") == []
     mine, theirs = (load_file(one / "adapter" / WEIGHTS) for one in (workdir, place / "killed"))
     assert all(np.array_equal(mine[name], tensor) for name, tensor in theirs.items())
 
 
-def test_a_run_of_another_family_that_was_killed_ends_bitwise_as_one_that_was_not(whole, place):
+def test_a_run_of_another_family_that_was_interrupted_ends_bitwise_as_one_that_was_not(
+    whole, place
+):
     config = settings(QWEN3_POLICY)
-    killed_in_its_second_update(config, place / "cut")
+    interrupted_in_its_second_update(config, place / "cut")
     runs.train(config, place / "cut")
     assert differences(whole, place / "cut") == []
 

@@ -211,6 +211,9 @@ def test_a_micro_batch_has_no_more_groups_than_an_update(train):
     assert fit_ladders(few, rows).learner.packing.images[0] == 6 * 4
     twice = replace(few, learner=replace(few.learner, updates_per_batch=2))
     assert fit_ladders(twice, rows).learner.packing.images[0] == 3 * 4
+    # A penalty in the rewards is scored over the whole batch.
+    penalty = replace(twice.objective, kl_in="reward", kl_coefficient=0.1)
+    assert fit_ladders(replace(twice, objective=penalty), rows).learner.packing.images[0] == 6 * 4
 
 
 def test_sampling_has_no_size_for_evaluations_where_there_are_none(train):

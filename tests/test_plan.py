@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from perl_jax.plan import _flags_of
+
 ROOT = Path(__file__).parents[1]
 SMALL = ("--images=2", "--pixels=784", "--text_tokens=60", "--programs=prefill")
 
@@ -77,6 +79,21 @@ def test_an_older_plan_cannot_be_made_again(tmp_path):
     run = plan_again(file)
     assert run.returncode == 1
     assert "error: program decode: expected what compiling told" in run.stderr
+
+
+def test_a_file_without_plans_cannot_be_made_again(tmp_path):
+    file = tmp_path / "other.json"
+    file.write_text('{"steps": 3}')
+    run = plan_again(file)
+    assert run.returncode == 1
+    (line,) = run.stderr.strip().splitlines()
+    assert line == f"error: {file}: expected plans that perl-jax plan --out wrote"
+
+
+@pytest.mark.parametrize("out", ["--out=docs/x.json", "--out docs/x.json", "--json docs/x.json"])
+def test_a_plan_that_is_made_again_is_not_written_over(out):
+    command = f"python -m perl_jax.plan --config=a.py {out} --tries=0"
+    assert _flags_of([{"command": command}]) == ["--config=a.py", "--tries=0"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Attention kernels whose scores stay on the chip; `perl_jax.attention` says when they are used."""
+"""Attention kernels whose scores stay on the chip; see `perl_jax.attention`."""
 
 from perl_jax.kernels.parts import Bounds
 from perl_jax.kernels.shared_prefix import Kernel, Part, Platform

@@ -4,9 +4,7 @@ Both kernels are given all layers of a cache and the number of one: nothing of a
 reordered or copied first. That of a prompt is read once for all of its responses.
 """
 
-import math
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -15,10 +13,9 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 from jax.sharding import PartitionSpec
 
-from perl_jax.kernels.parts import MASKED, NOTHING
+from perl_jax.kernels.parts import LANES, LAST, MASKED, NOTHING, dot
 from perl_jax.kernels.shared_prefix import Kernel
 
-_LANES = 128
 _MAX_SLOTS = 256
 _MAX_ORDERS = 16
 
@@ -44,10 +41,7 @@ class Caches(NamedTuple):
 def takes(kernel: Kernel, caches: Caches) -> bool:
     """Whether there is a kernel for caches of these sizes on these devices."""
     _, s, j, _, b, _ = caches.keys.shape
-    shards = tensor = 1
-    if kernel.mesh is not None:
-        shards = math.prod(kernel.mesh.shape[axis] for axis in kernel.batch_axes)
-        tensor = kernel.mesh.shape[kernel.head_axis] if kernel.head_axis else 1
+    shards, tensor = kernel.split
     blocks = block_of(s), block_of(caches.prompt_keys.shape[3]), orders_of(b // shards)
     split = b % shards == 0 and j % tensor == 0
     return kernel.platform == "tpu" and s >= kernel.least and split and None not in blocks
@@ -101,11 +95,11 @@ def attend(kernel: Kernel, queries: jax.Array, caches: Caches, layer: jax.Array)
     )(queries, caches, layer)
 
 
-def block_of(length: int, most: int = _MAX_SLOTS) -> int | None:
+def block_of(length: int) -> int | None:
     """The size of blocks of slots, or of a prompt's tokens; None: there is no suitable one."""
-    if length <= most:
+    if length <= _MAX_SLOTS:
         return length
-    sizes = (size for size in range(most, 0, -_LANES) if length % size == 0)
+    sizes = (size for size in range(_MAX_SLOTS, 0, -LANES) if length % size == 0)
     return next(sizes, None)
 
 
@@ -133,7 +127,7 @@ def attend_to_prompts(
     of_valid = pl.BlockSpec(
         (None, 1, block), lambda b, j, step, layer, last: (b, 0, jnp.minimum(step, last[b]))
     )
-    number = pl.BlockSpec((None, None, x, _LANES), lambda b, j, step, *_: (b, j, 0, 0))
+    number = pl.BlockSpec((None, None, x, LANES), lambda b, j, step, *_: (b, j, 0, 0))
 
     def body(layer: Any, last: Any, q: Any, k: Any, v: Any, valid: Any, *refs: Any) -> None:
         step = pl.program_id(2)
@@ -183,7 +177,7 @@ def attend_to_responses(
     of_valid = pl.BlockSpec(
         (None, orders, block), lambda j, n, i, step, _, *spans: (n, i, held(n, i, step, *spans))
     )
-    number = pl.BlockSpec((None, None, orders, g, _LANES), lambda j, n, i, *_: (j, n, i, 0, 0))
+    number = pl.BlockSpec((None, None, orders, g, LANES), lambda j, n, i, *_: (j, n, i, 0, 0))
 
     def body(
         layer: Any, first: Any, last: Any, q: Any, k: Any, v: Any, valid: Any, *refs: Any
@@ -225,7 +219,7 @@ def _call(
         ),
         out_shape=[
             jax.ShapeDtypeStruct(queries, jnp.float32),
-            jax.ShapeDtypeStruct((*queries[:-1], _LANES), jnp.float32),
+            jax.ShapeDtypeStruct((*queries[:-1], LANES), jnp.float32),
         ],
         compiler_params=pltpu.CompilerParams(
             dimension_semantics=(*(pltpu.PARALLEL,) * (len(grid) - 1), pltpu.ARBITRARY)
@@ -237,7 +231,7 @@ def _call(
 
 
 def _scratch(count: int, rows: int, width: int) -> list[Any]:
-    return [pltpu.VMEM((count, rows, size), jnp.float32) for size in (_LANES, _LANES, width)]
+    return [pltpu.VMEM((count, rows, size), jnp.float32) for size in (LANES, LANES, width)]
 
 
 def _collect(when: Any, numbers: Any, scale: float, read: Any, refs: Any) -> None:
@@ -255,18 +249,14 @@ def _collect(when: Any, numbers: Any, scale: float, read: Any, refs: Any) -> Non
     def _() -> None:
         for place, number in enumerate(numbers):
             q, k, v, valid = read(number)
-            dot = partial(jax.lax.dot_general, preferred_element_type=jnp.float32)
-            scores = dot(q, k, (((1,), (1,)), ((), ()))) * scale
-            scores = jnp.where(valid > 0, scores, MASKED)
+            scores = jnp.where(valid > 0, dot(q, k, LAST) * scale, MASKED)
             before = most[place][:, :1]
             highest = jnp.maximum(before, jnp.max(scores, axis=1, keepdims=True))
             weights, shrink = jnp.exp(scores - highest), jnp.exp(before - highest)
             sums = shrink * total[place][:, :1] + jnp.sum(weights, axis=1, keepdims=True)
             most[place] = jnp.broadcast_to(highest, most.shape[1:])
             total[place] = jnp.broadcast_to(sums, total.shape[1:])
-            acc[place] = shrink * acc[place] + dot(
-                weights.astype(v.dtype), v, (((1,), (0,)), ((), ()))
-            )
+            acc[place] = shrink * acc[place] + dot(weights.astype(v.dtype), v)
 
     @pl.when(last)
     def _() -> None:

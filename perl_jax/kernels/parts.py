@@ -16,6 +16,13 @@ import jax.numpy as jnp
 MASKED = -0.7 * float(jnp.finfo(jnp.float32).max)
 NOTHING = -1e30
 
+LANES = 128  # of a register of a TPU
+
+# Plain products, and those that contract both operands' last or first axes.
+PLAIN = (((1,), (0,)), ((), ()))
+LAST = (((1,), (1,)), ((), ()))
+FIRST = (((0,), (0,)), ((), ()))
+
 
 class Keys(NamedTuple):
     """Keys and values ``[B, M, J, S, F]``; ``valid``, int32 ``[B, M, S]``, is 0 at padding."""
@@ -44,6 +51,12 @@ def divided(number: Any, by: int) -> tuple[Any, Any]:
     if by == 1:
         return number, 0
     return jax.lax.div(number, jnp.int32(by)), jax.lax.rem(number, jnp.int32(by))
+
+
+def dot(a: jax.Array, b: jax.Array, axes: Any = PLAIN) -> jax.Array:
+    """A product in float32. Those of bfloat16 are exact, whatever precision is asked for."""
+    precision = jax.lax.Precision.DEFAULT if a.dtype == jnp.bfloat16 else None
+    return jax.lax.dot_general(a, b, axes, precision=precision, preferred_element_type=jnp.float32)
 
 
 def even(length: int, most: int, multiple: int) -> int:

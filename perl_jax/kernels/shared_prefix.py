@@ -30,7 +30,7 @@ class Kernel:
     Attributes:
         platform: What it is written for.
         interpret: Whether it is interpreted, which any platform can.
-        least: Rows of fewer queries are left to XLA.
+        least: Rows of fewer queries are left to XLA, and in decoding caches of fewer slots.
         mesh: The devices; None: one.
         batch_axes: The mesh axes that B is split over.
         head_axis: The mesh axis that heads are split over; None: they are whole.
@@ -51,11 +51,16 @@ class Kernel:
 
     def takes(self, queries: tuple[int, ...], heads: int) -> bool:
         """Whether it attends for queries ``[B, N, R, H, F]`` with J key/value heads."""
-        if self.mesh is None:
-            return queries[2] >= self.least
-        parts = math.prod(self.mesh.shape[axis] for axis in self.batch_axes)
-        of_heads = self.mesh.shape[self.head_axis] if self.head_axis else 1
+        parts, of_heads = self.split
         return queries[2] >= self.least and queries[0] % parts == 0 and heads % of_heads == 0
+
+    @property
+    def split(self) -> tuple[int, int]:
+        """The numbers of parts of B and of the heads."""
+        if self.mesh is None:
+            return 1, 1
+        of_heads = self.mesh.shape[self.head_axis] if self.head_axis else 1
+        return math.prod(self.mesh.shape[axis] for axis in self.batch_axes), of_heads
 
 
 class Part(NamedTuple):

@@ -16,23 +16,30 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
-from perl_jax.kernels.parts import MASKED, NOTHING, Blocks, Bounds, Keys, divided, even, needed
+from perl_jax.kernels.parts import (
+    FIRST,
+    LANES,
+    LAST,
+    MASKED,
+    NOTHING,
+    Blocks,
+    Bounds,
+    Keys,
+    divided,
+    dot,
+    even,
+    needed,
+)
 
-_LANES = 128
 # Queries times heads, queries and keys of a block. The kernels hold them beside the next ones that
 # they fetch, within the 16 MiB that the compiler allows them.
 _MAX_ROWS, _MAX_QUERIES, _MAX_KEYS = 3072, 512, 512
 
-# Plain products, and those that contract both operands' last or first axes.
-_PLAIN = (((1,), (0,)), ((), ()))
-_LAST = (((1,), (1,)), ((), ()))
-_FIRST = (((0,), (0,)), ((), ()))
-
 
 def blocks_for(queries: int, keys: int, group: int) -> Blocks:
     """The blocks for rows of these lengths, which are padded to multiples of them."""
-    most = max(_LANES, min(_MAX_QUERIES, _MAX_ROWS // group // _LANES * _LANES))
-    return Blocks(even(queries, most, _LANES), even(keys, _MAX_KEYS, _LANES))
+    most = max(LANES, min(_MAX_QUERIES, _MAX_ROWS // group // LANES * LANES))
+    return Blocks(even(queries, most, LANES), even(keys, _MAX_KEYS, LANES))
 
 
 def forward(
@@ -243,14 +250,8 @@ class _Grid:
         }  # fmt: skip
 
 
-def _dot(a: jax.Array, b: jax.Array, axes: Any = _PLAIN) -> jax.Array:
-    # The products of bfloat16 are exact, whatever precision is asked for.
-    precision = jax.lax.Precision.DEFAULT if a.dtype == jnp.bfloat16 else None
-    return jax.lax.dot_general(a, b, axes, precision=precision, preferred_element_type=jnp.float32)
-
-
 def _scores(allowed: jax.Array, k: jax.Array, q: jax.Array, scale: float) -> jax.Array:
-    return jnp.where(allowed, _dot(k, q, _LAST) * scale, MASKED)
+    return jnp.where(allowed, dot(k, q, LAST) * scale, MASKED)
 
 
 def _forward(
@@ -280,7 +281,7 @@ def _forward(
             shrink = jnp.exp(most[row] - highest)
             most[row] = highest
             sum_[row] = shrink * sum_[row] + jnp.sum(weights, axis=0, keepdims=True)
-            acc[g] = shrink * acc[g] + _dot(v, weights.astype(v.dtype), _FIRST)
+            acc[g] = shrink * acc[g] + dot(v, weights.astype(v.dtype), FIRST)
 
     @pl.when(block.last)
     def _() -> None:
@@ -297,7 +298,7 @@ def _weights(
     """The weights ``[keys, queries]`` of head g, and the gradient of their scores."""
     row = slice(g, g + 1)
     weights = jnp.exp(_scores(allowed, of["k"][...], of["q"][g], scale) - of["lse"][row])
-    of_weights = _dot(of["v"][...], of["cotangent"][g], _LAST)
+    of_weights = dot(of["v"][...], of["cotangent"][g], LAST)
     return weights, weights * (of_weights - of["product"][row])
 
 
@@ -311,7 +312,7 @@ def _backward_q(scale: float, block: _Block, of: dict[str, Any], of_q: Any, acc:
         allowed, k = block.allowed(), of["k"][...]
         for g in range(of_q.shape[0]):
             _, of_scores = _weights(allowed, of, g, scale)
-            acc[g] += _dot(k, of_scores.astype(k.dtype), _FIRST)
+            acc[g] += dot(k, of_scores.astype(k.dtype), FIRST)
 
     @pl.when(block.last)
     def _() -> None:
@@ -333,8 +334,8 @@ def _backward_kv(
         for g in range(of["q"].shape[0]):
             weights, of_scores = _weights(allowed, of, g, scale)
             cotangent, q = of["cotangent"][g], of["q"][g]
-            v_acc[...] += _dot(weights.astype(q.dtype), cotangent)
-            k_acc[...] += _dot(of_scores.astype(q.dtype), q)
+            v_acc[...] += dot(weights.astype(q.dtype), cotangent)
+            k_acc[...] += dot(of_scores.astype(q.dtype), q)
 
     @pl.when(block.last)
     def _() -> None:

@@ -160,8 +160,10 @@ def warning_of_base(directory: str | Path, model: str) -> str | None:
     """
     directory = Path(directory).expanduser()
     base = _content(directory).get("base_model_name_or_path")
-    mine = Path(model.partition("@")[0])
-    if not base or Path(str(base)).name in (mine.name, mine.expanduser().resolve().name):
+    mine = Path(model).expanduser()
+    if not mine.is_dir():  # a hub id, perhaps of a revision
+        mine = Path(model.partition("@")[0])
+    if not base or Path(str(base)).name in (mine.name, mine.resolve().name):
         return None
     return (
         f"{directory}: {_base_line(directory)}; the model is {model}. With another model than "
@@ -174,7 +176,8 @@ def with_adapter(model: Policy, directory: str | Path) -> Policy:
 
     Raises:
         FileNotFoundError: A file is missing.
-        ValueError: The adapters are of another kind, or do not fit the model.
+        ValueError: The adapters are of another kind, do not fit the model, or hold numbers that are
+            not finite.
     """
     directory = Path(directory).expanduser()
     config, there = _config(directory), _tensors(directory, model)

@@ -22,7 +22,7 @@ _initialise = jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal", in_a
 def _narrow_maps_saveable(primitive: Any, *operands: Any, **parameters: Any) -> bool:
     """Whether this is a linear map that gives no more numbers than it takes.
 
-    Results of the MLP's wide maps are most of what a layer would keep.
+    Results of wide maps, as an MLP's, are most of what a layer would keep.
     """
     saveable = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
     if not saveable(primitive, *operands, **parameters):
@@ -64,7 +64,7 @@ class Linear(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps the last axis; weights are cast to the dtype of ``x``."""
-        y = jnp.einsum("...i,oi->...o", x, self.weight[...].astype(x.dtype))
+        y = jnp.einsum("...i,oi->...o", x, self.used_weight(x.dtype))
         if self.lora_A is not None:
             low = jnp.einsum("...i,ri->...r", x, self.lora_A[...].astype(x.dtype))
             high = jnp.einsum("...r,or->...o", low, self.lora_B[...].astype(x.dtype))
@@ -72,6 +72,10 @@ class Linear(nnx.Module):
         if self.bias is None:
             return y
         return y + jnp.broadcast_to(self.bias[...].astype(x.dtype), y.shape)
+
+    def used_weight(self, dtype: jnp.dtype) -> jax.Array:
+        """The matrix (out, in) that inputs are multiplied by."""
+        return self.weight[...].astype(dtype)
 
     def whole_weight(self) -> jax.Array:
         """The weight with the adapter merged, which is then float32."""

@@ -135,6 +135,10 @@ class PolicyConfig(Protocol):
     def attention_heads(self) -> tuple[int, int, int]:
         """Heads of queries, heads of keys and values, and numbers per head."""
 
+    @property
+    def image_attention_heads(self) -> tuple[int, int, int]:
+        """As `attention_heads`, of the vision tower."""
+
     def image_sizes(
         self,
         rows: Sequence[Sequence[tuple[int, int]]],

@@ -147,6 +147,23 @@ class VisionLanguageConfig:
         """Heads of queries, heads of keys and values, and numbers per head."""
         return self.text.num_heads, self.text.num_kv_heads, self.text.head_dim
 
+    @property
+    def image_attention_heads(self) -> tuple[int, int, int]:
+        """As `attention_heads`, of the vision tower."""
+        return self.vision.num_heads, self.vision.num_heads, self.vision.head_dim
+
+    def image_pairs(self, grid: tuple[int, int]) -> int:
+        """Pairs of patches that see each other, in all blocks together."""
+        raise NotImplementedError
+
+    def image_attention(self, grid: tuple[int, int]) -> int:
+        """The part of the operations of encoding an image that attention takes."""
+        return self.vision.attention(self.image_pairs(grid))
+
+    def image_scores(self, grid: tuple[int, int]) -> int:
+        """Attention scores of encoding an image, of all blocks and heads together."""
+        return self.vision.num_heads * self.image_pairs(grid)
+
     def sharding(self, path: str, shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
         """The sharding of the parameter at a dotted path."""
         heads = {

@@ -27,17 +27,11 @@ class PatchEmbedding(Linear):
         super().__init__(config.patch_width, config.hidden_size, bias=bias, dtype=dtype, rngs=rngs)
         self.frames = (config.in_channels, config.temporal_patch_size, -1)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps ``[P, frame_width]``."""
+    def used_weight(self, dtype: jnp.dtype) -> jax.Array:
+        """The matrix ``[D, frame_width]`` that one frame is multiplied by."""
         weight = self.weight[...]
         by_frame = weight.astype(jnp.float32).reshape(weight.shape[0], *self.frames)
-        summed = by_frame.sum(axis=2).reshape(weight.shape[0], -1).astype(x.dtype)
-        y = jnp.einsum("...i,oi->...o", x, summed)
-        return (
-            y
-            if self.bias is None
-            else y + jnp.broadcast_to(self.bias[...].astype(x.dtype), y.shape)
-        )
+        return by_frame.sum(axis=2).reshape(weight.shape[0], -1).astype(dtype)
 
 
 class VisionAttention(nnx.Module):

@@ -157,7 +157,7 @@ def _program_as_json(program: ProgramPlan) -> dict[str, Any]:
 
 
 def _fields(plan: Any) -> dict[str, Any]:
-    """The fields of a dataclass as JSON values, except those of programs."""
+    """The fields of a dataclass; those that are dataclasses as JSON values."""
     return {
         name: asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
         for name, value in vars(plan).items()

@@ -146,7 +146,7 @@ def make_plan(request: PlanConfig, devices: Sequence[Any]) -> Plan:
         notes=[*notes, request.compiler or _compiler(topology)],
         draws=step.draws,
         filtering=_filtering(config, step, programs),
-        rates=_rates(topology, programs, simulation, num_shards(rehearsal.mesh)),
+        rates=_rates(topology, programs, simulation, rehearsal),
     )
 
 
@@ -192,7 +192,10 @@ def _rehearsal(request: PlanConfig, devices: Sequence[Any]) -> tuple[Rehearsal, 
 
 
 def _rates(
-    topology: Topology, programs: Sequence[ProgramPlan], simulation: Simulation, shards: int
+    topology: Topology,
+    programs: Sequence[ProgramPlan],
+    simulation: Simulation,
+    rehearsal: Rehearsal,
 ) -> Rates | None:
     if not {"decode", "update"} <= {one.name for one in programs}:
         return None
@@ -200,11 +203,13 @@ def _rates(
     of_update = sum(one.seconds_of_step for one in programs if one.name not in OF_ROLLOUTS)
     peak = topology.devices * topology.chip.peak
     computed = sum(call.work.tokens for call in simulation.calls["update"] if call.work)
+    # Every epoch reads the batch once.
+    read = simulation.read * rehearsal.config.learner.epochs_per_batch
     return Rates(
         mfu=(simulation.of_rollouts + simulation.of_update) / peak / seconds,
         mfu_of_update=simulation.of_update / peak / of_update,
         tokens=simulation.tokens / topology.devices / seconds,
-        padding=computed * shards / simulation.read,
+        padding=computed * num_shards(rehearsal.mesh) / read,
     )
 
 

@@ -39,9 +39,13 @@ class Candidate:
 
 
 def plan_and_advise(request: PlanConfig, devices: Sequence[Any]) -> Plan:
-    """Plans a run. If it does not fit, looks for the nearest setting that does."""
+    """Plans a run. If it does not fit, looks for the nearest setting that does.
+
+    Another setting has other programs: where facts of compiled ones are given, none is looked for.
+    """
     plan = make_plan(request, devices)
-    return plan if plan.fits else replace(plan, advice=advice(request, plan, devices))
+    known = plan.fits or request.facts
+    return plan if known else replace(plan, advice=advice(request, plan, devices))
 
 
 def candidates(config: TrainConfig, devices: int, too_large: Sequence[str]) -> Iterator[Candidate]:

@@ -94,15 +94,6 @@ class Step:
             mean=mean,
         )
 
-    @property
-    def orders(self) -> int:
-        """The number of orders that are read for rollouts."""
-        return self.draws.drawn * self.orders_of_group
-
-    def without_filter(self) -> "Step":
-        """The step if every group informed."""
-        return replace(self, draws=Draws.unfiltered(self.draws.wanted))
-
     def fit_ladders(
         self, config: TrainConfig, model: PolicyConfig, workload: Workload
     ) -> TrainConfig:

@@ -57,7 +57,8 @@ class UpdateConfig(Checked):
             the response, see `masked_importance_weights`.
         max_logprob_gap: The run stops if sampler and trainer differ by more on a token.
         remat: What the backward pass recomputes, to save memory: ``none``; ``activations``, all but
-            the results of linear maps; ``wide``, also those of an MLP's wide maps; ``layers``, all.
+            the results of linear maps; ``wide``, also those of maps that are wider than
+            their inputs, as an MLP's; ``layers``, all.
         logprob_chunk: Rows of the vocabulary that log-probabilities read at a time.
         reference_dtype: The dtype of the reference model's parameters.
         packing: How batches are cut and padded.

@@ -129,7 +129,7 @@ def forward_operations(
         tokens=tokens,
         predicted=predicted,
         patches=patches,
-        units=patches // config.patches_per_unit if patches else 0,
+        units=patches // config.patches_per_unit,
     )
 
 

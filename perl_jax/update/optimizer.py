@@ -230,10 +230,11 @@ def apply_gradients(
     gradients = _as_float32(gradients)
     grad_norm = optax.tree.norm(gradients)
     update = partial(optimizer.update, norm=grad_norm)
-    held = None if optimizer.twice else update(gradients, optimizer_state, params)
-    if held is None:
+    if optimizer.twice:
+        held = None
         update_norm = _norm_of_updates(optimizer.blocks, update, gradients, optimizer_state, params)
     else:
+        held = update(gradients, optimizer_state, params)
         update_norm = optax.tree.norm(held[0])
     finite = jnp.isfinite(grad_norm) & jnp.isfinite(update_norm)
 

@@ -17,7 +17,7 @@ LAYERS, ORDERS, ROLLOUTS, WIDTH = 2, 4, 3, 8
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(decoding, "block_of", lambda length, most=4: most)
+    monkeypatch.setattr(decoding, "block_of", lambda length: 4)
     monkeypatch.setattr(decoding, "orders_of", lambda count: min(count, 2))
 
 

@@ -8,7 +8,7 @@ from perl_jax.models import attending
 from perl_jax.models.attending import checked, kernel_for
 from perl_jax.models.opening import ModelConfig, load_policy
 
-HEADS = (2, 1, 8)
+HEADS, OF_IMAGES = (2, 1, 8), (2, 2, 6)
 KERNEL = Kernel("tpu", interpret=True)
 
 
@@ -47,18 +47,37 @@ def test_a_kernel_that_is_wrong_or_does_not_compile_is_told_and_not_used(
     engine, reason, monkeypatch, caplog
 ):
     monkeypatch.setattr(shared_prefix, "_ENGINES", {"tpu": engine})
-    found = checked(KERNEL, HEADS, "float32")
+    found = checked(KERNEL, HEADS, OF_IMAGES, "float32")
     assert found == (KERNEL if reason is None else None)
     assert [reason in message for message in caplog.messages] == ([] if reason is None else [True])
     if reason is not None:
         assert "XLA attends instead" in caplog.text
 
 
+def test_where_it_fails_on_one_host_all_attend_by_xla(monkeypatch, caplog):
+    monkeypatch.setattr(attending.hosts, "gather", lambda fault, what: [fault, "it does not run"])
+    assert checked(KERNEL, HEADS, OF_IMAGES, "float32") is None
+    (message,) = caplog.messages
+    assert "on host 1 (it does not run)" in message
+
+
+def test_the_heads_of_images_are_checked_as_well(monkeypatch, caplog):
+    def forward(*arguments):
+        out, lse = tpu.forward(*arguments)
+        return out * (1.1 if out.shape[-1] == OF_IMAGES[-1] else 1.0), lse
+
+    engine = Scripted()
+    engine.forward = forward
+    monkeypatch.setattr(shared_prefix, "_ENGINES", {"tpu": engine})
+    assert checked(KERNEL, HEADS, OF_IMAGES, "float32") is None
+    assert "it differs from XLA by" in caplog.text
+
+
 def test_what_decodes_is_checked_as_well(monkeypatch, caplog):
     monkeypatch.setattr(
         decoding, "attend", lambda kernel, queries, caches, layer: jnp.zeros_like(queries)
     )
-    assert checked(KERNEL, HEADS, "float32") is None
+    assert checked(KERNEL, HEADS, OF_IMAGES, "float32") is None
     assert "it differs from XLA by 100.0%" in caplog.text
 
 
@@ -72,8 +91,8 @@ def test_kernels_are_for_accelerators_and_can_be_turned_off():
 def test_the_policy_of_a_run_attends_by_the_kernel_that_was_checked(checkpoint, monkeypatch):
     seen = []
 
-    def check(kernel, heads, dtype):
-        seen.append((kernel, heads, jnp.dtype(dtype)))
+    def check(kernel, heads, of_images, dtype):
+        seen.append((kernel, heads, of_images, jnp.dtype(dtype)))
         return answer
 
     monkeypatch.setattr(attending, "checked", check)
@@ -82,4 +101,5 @@ def test_the_policy_of_a_run_attends_by_the_kernel_that_was_checked(checkpoint, 
     for answer in (KERNEL, None):
         model = load_policy(config)
         assert model.text.kernel == model.vision.kernel == answer
-    assert seen == [(KERNEL, model.config.attention_heads, jnp.bfloat16)] * 2
+    heads = model.config.attention_heads, model.config.image_attention_heads
+    assert seen == [(KERNEL, *heads, jnp.bfloat16)] * 2

@@ -113,7 +113,30 @@ def test_an_example_of_one_image_keeps_its_order_and_is_counted():
     assert permutation_metrics([result])["permutation/kept/single_image"] == 1.0
 
 
-@pytest.mark.reliability("21", "23")
+@pytest.mark.parametrize(
+    ("item", "rule", "reason"),
+    [
+        pytest.param(
+            row("o1", "Sort them.", num_images=3, answer="1→2→2"),
+            Rule(answer="relabel_order"),
+            "malformed_order",
+            marks=pytest.mark.reliability("21"),
+        ),
+        pytest.param(
+            Example("d1", "s", "Which is a cat?", ("x", "x", "y"), "A",
+                    ("A. <image>", "B. <image>", "C. <image>")),
+            Rule(movable="option_images", answer="remap_letter"),
+            "duplicate_images",
+            marks=pytest.mark.reliability("23"),
+        ),
+    ],
+)  # fmt: skip
+def test_a_row_that_no_order_fits_keeps_its_own_and_is_counted(item, rule, reason):
+    result = orders_for(item, rule, seed=0, step=0, rate=1.0, num_orders=2)
+    assert result.examples == (item,)
+    assert permutation_metrics([result])[f"permutation/kept/{reason}"] == 1.0
+
+
 def test_metrics_tell_the_rate_that_was_drawn_from_the_one_that_happened():
     batch = [
         orders_for(item, rule_for(item, unknown="keep"), seed=0, step=0, rate=1.0, num_orders=1)

@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import jax.numpy as jnp
 import pytest
 
 from perl_jax.mesh import MeshConfig
@@ -69,3 +70,17 @@ def test_it_is_told_in_seconds_and_bytes():
         "40.0 that are left, beside them 2 s: --config.rollout.merge_adapters=True."
     )
     assert "GiB" not in AdapterChoice(0.5, 2.0, copy=0, room=0).line()
+
+
+def test_merging_costs_product_weights_and_copy(adapted):
+    found = choice(adapted, [])
+    bandwidth = TOPOLOGY.chip.bandwidth * Assumptions().memory
+    maps = adapted_maps(adapted[1]).values()
+    shapes = [one.weight.get_value().shape for one in maps]
+    weights = sum(map(math.prod, shapes))
+    product = sum(2 * 4 * math.prod(s) for s in shapes)
+    itemsize = jnp.dtype(adapted[0].model.compute_dtype).itemsize
+    want = product / (TOPOLOGY.chip.peak * Assumptions().compute)
+    want += (weights * (itemsize + 12) + 2 * found.copy) / bandwidth
+    assert found.merged == pytest.approx(want)
+    assert found.beside == 0

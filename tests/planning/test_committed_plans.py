@@ -50,6 +50,13 @@ def test_every_committed_plan_is_of_a_shipped_configuration_that_fits(name):
 
 def replanned(name, programs):
     """Programs of a committed plan, and of the same plan made anew."""
+    plan, _ = read(name)
+    committed = [one for one in plan["programs"] if one["name"] in programs]
+    return committed, made_anew(name, programs)["programs"]
+
+
+def made_anew(name, programs, facts=()):
+    """Some programs of a committed plan made anew, compiled unless facts of them are given."""
     plan, flags = read(name)
     config = config_of(flags)
     # Older plans have no pass rate, and ladders for any rows: in these every group informs.
@@ -69,11 +76,10 @@ def replanned(name, programs):
             learner=replace(config.learner, packing=packing),
         )
     request = PlanConfig(
-        config, parse_topology(flags["topology"]), workload, Assumptions(), programs=programs
-    )
-    answer = plan_in_a_process(request)
-    committed = [one for one in plan["programs"] if one["name"] in programs]
-    return committed, answer["plan"]["programs"]
+        config, parse_topology(flags["topology"]), workload, Assumptions(), programs=programs,
+        facts=facts,
+    )  # fmt: skip
+    return plan_in_a_process(request)["plan"]
 
 
 def is_new(plan):
@@ -102,10 +108,15 @@ def test_a_plan_that_holds_what_compiling_told_is_what_its_arithmetic_gives(name
     plan, _ = read(name)
     if not is_new(plan):
         pytest.skip("made before plans kept it")
-    facts = [Facts.of_json(program) for program in plan["programs"]]
-    assert [one.name for one in facts] == [one["name"] for one in plan["programs"]]
+    facts = tuple(Facts.of_json(program) for program in plan["programs"])
+    anew = made_anew(name, tuple(one.name for one in facts), facts)
     assert plan["assumptions"] == Assumptions().lines()
-    assert plan["rates"]["mfu"] > 0
+    assert anew["rates"] == pytest.approx(plan["rates"])
+    assert anew["seconds_of_step"] == pytest.approx(plan["seconds_of_step"])
+    for old, new in zip(plan["programs"], anew["programs"], strict=True):
+        assert (new["name"], new["calls"]) == (old["name"], old["calls"])
+        assert new["seconds"] == pytest.approx(old["seconds"]), old["name"]
+        assert new["traffic"] == pytest.approx(old["traffic"]), old["name"]
 
 
 def test_the_smallest_plan_comes_out_again():

@@ -50,6 +50,14 @@ def test_smaller_micro_batches_are_the_first_remedy(request_of_scores, plan, mes
     )
 
 
+def test_from_facts_that_are_given_no_other_setting_is_looked_for(request_of_scores, plan, mesh):
+    facts = tuple(one.facts for one in plan.programs)
+    small = replace(with_memory(request_of_scores, plan.largest.total - 1), facts=facts)
+    found = plan_and_advise(small, list(mesh.devices.flat))
+    assert found.too_large == ["reference"]
+    assert not found.advice
+
+
 def test_where_nothing_helps_it_says_so(request_of_scores, plan):
     request = with_memory(request_of_scores, 1000)
     assert advice(request, replace(plan, usable=1000), []) == [

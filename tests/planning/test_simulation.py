@@ -78,3 +78,26 @@ def test_every_call_has_work(rehearsal, recorder, monkeypatch, name):
     found = of_lengths(rehearsal, recorder, monkeypatch, [3] * 8)
     assert all(call.work.tokens > 0 for call in found.calls[name])
     assert all(call.work is None for call in found.calls["apply"])
+
+
+def test_lengths_are_those_of_the_workload(rehearsal, recorder, monkeypatch):
+    asked = []
+
+    def drawn(*arguments):
+        asked.append(arguments)
+        return np.full(arguments[3], 3, np.int32)
+
+    monkeypatch.setattr(simulation, "log_normal", drawn)
+    step = rehearsal.step
+    simulate(rehearsal, recorder)
+    shape = (step.draws.drawn, 2, 2)
+    assert asked == [(step.mean, rehearsal.workload.response_variation, step.longest, shape)]
+    assert len({step.mean, step.longest}) == 2
+
+
+def test_tokens_are_those_of_the_groups_that_are_kept(rehearsal, recorder, monkeypatch):
+    half = Draws(pass_rate=0.5, wanted=8, kept=8, needed=16, drawn=16, most=32)
+    found = of_lengths(rehearsal, recorder, monkeypatch, [1, 8] * 4 + [8] * 8, half)
+    assert found.tokens == 32 * 32 + 4 * 4 * (1 + 8)
+    assert found.read == 16 * 32 + 4 * 4 * (0 + 7)
+    assert "copy" not in found.calls

@@ -25,7 +25,7 @@ def test_images_are_reduced_as_the_configuration_says(config):
     # 504 x 504 pixels: 36 x 36 patches, 18 x 18 tokens between a start and an end token.
     assert step.grid == (36, 36)
     assert step.prompt == 3 * (18 * 18 + 2) + 192
-    assert step.orders == 8 * 2
+    assert (step.draws.drawn, step.orders_of_group) == (8, 2)
 
 
 def test_groups_have_as_many_image_tokens_as_features(config, step):

@@ -225,6 +225,9 @@ class Battery:
             bad.append("growth in 100 steps")
         struck = Counter(row["kind"] for row in self.results.of("blow"))
         figures["blows"] = dict(struck)
+        # A run that nothing happened to proves nothing.
+        if not all(struck.keys() & set(kinds) for kinds in (self.kinds, HOSTS)):
+            bad.append("blows")
         self.results.add("figures", bad=bad, seconds=self._seconds(), **figures)
         return not bad
 

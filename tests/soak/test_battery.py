@@ -192,6 +192,18 @@ def test_whatever_is_wrong_is_named_in_the_figures(tmp_path, found, change, bad)
     assert figures(battery)["bad"] == [bad]
 
 
+@pytest.mark.usefixtures("found")
+@pytest.mark.parametrize("spared", ["battered", "battered hosts"])
+def test_runs_that_nothing_struck_prove_nothing(tmp_path, spared, monkeypatch):
+    battery = Scripted(tmp_path / "soak", STEPS, 3)
+    struck = battery._blows
+    monkeypatch.setattr(
+        battery, "_blows", lambda name, kinds: () if name == spared else struck(name, kinds)
+    )
+    assert not battery.run()
+    assert figures(battery)["bad"] == ["blows"]
+
+
 def test_a_disk_that_cannot_be_had_is_left_out_and_that_is_told(tmp_path, found, monkeypatch):
     monkeypatch.setattr(module, "why_none", lambda place: "needs root")
     battery = Scripted(tmp_path / "soak", STEPS, 3)

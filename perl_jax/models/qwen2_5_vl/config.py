@@ -82,17 +82,10 @@ class Qwen2_5_VLConfig(VisionLanguageConfig):
 
     def image_operations(self, grid: tuple[int, int]) -> int:
         """Floating-point operations of encoding one image."""
-        return self.vision.operations(grid[0] * grid[1], self._pairs(grid))
+        return self.vision.operations(grid[0] * grid[1], self.image_pairs(grid))
 
-    def image_attention(self, grid: tuple[int, int]) -> int:
-        """The part of them that attention takes."""
-        return self.vision.attention(self._pairs(grid))
-
-    def image_scores(self, grid: tuple[int, int]) -> int:
-        """Attention scores of all blocks and heads."""
-        return self.vision.num_heads * self._pairs(grid)
-
-    def _pairs(self, grid: tuple[int, int]) -> int:
+    def image_pairs(self, grid: tuple[int, int]) -> int:
+        """Pairs of patches that see each other, in all blocks together."""
         vision = self.vision
         patches = grid[0] * grid[1]
         # Sides of the windows, in units; the last one of a row or column may be shorter.

@@ -53,15 +53,11 @@ class Qwen3VLConfig(VisionLanguageConfig):
     def image_operations(self, grid: tuple[int, int]) -> int:
         """Floating-point operations of encoding one image."""
         patches, mergers = grid[0] * grid[1], self.feature_shape[0]
-        return self.vision.operations(patches, self.vision.depth * patches**2, mergers)
+        return self.vision.operations(patches, self.image_pairs(grid), mergers)
 
-    def image_attention(self, grid: tuple[int, int]) -> int:
-        """The part of them that attention takes."""
-        return self.vision.attention(self.vision.depth * (grid[0] * grid[1]) ** 2)
-
-    def image_scores(self, grid: tuple[int, int]) -> int:
-        """Attention scores of all blocks and heads."""
-        return self.vision.num_heads * self.vision.depth * (grid[0] * grid[1]) ** 2
+    def image_pairs(self, grid: tuple[int, int]) -> int:
+        """Pairs of patches that see each other, in all blocks together."""
+        return self.vision.depth * (grid[0] * grid[1]) ** 2
 
     def traffic(self, tensor: int) -> Traffic:
         """The memory traffic of a pass on one chip; DeepStack's mergers count as blocks do."""

@@ -88,7 +88,7 @@ class StepRecord:
         kinds = {"step": int, "metric": float | None, "fingerprint": dict, "hosts": list}
         for name, kind in kinds.items():
             if not isinstance(value := getattr(self, name), kind):
-                raise ValueError(f"the record is not one of ours: {name} is {value!r:.80}")
+                raise ValueError(f"the record is not one of ours: {name} is {brief(value)}")
         if not self.hosts or (self.metric is not None and not math.isfinite(self.metric)):
             raise ValueError("the record is not one of ours: no hosts, or no finite metric")
 

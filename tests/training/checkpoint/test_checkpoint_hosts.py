@@ -12,7 +12,6 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from perl_jax.training.checkpoint import CheckpointConfig, Checkpoints, FingerprintError
-from tests.compiling import QUICKLY
 from tests.training.checkpoint.checkpoint_states import mesh
 
 ROOT = Path(__file__).parents[3]
@@ -27,7 +26,7 @@ def ends(directory, scenario):
         **os.environ,
         "JAX_PLATFORMS": "cpu",
         "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count=2 {QUICKLY}",
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
     }
     command = [sys.executable, "-m", "tests.training.checkpoint.two_hosts_program", str(port)]
     processes = [
