@@ -2,10 +2,11 @@
 
 import re
 
-# Controls (a terminal obeys them), marks that turn the direction of the text around them, spaces of
-# no width, and lone surrogates (no file can hold them). What joins letters and emoji stays.
+# Controls (a terminal obeys them), marks that turn the direction of the text around them or end its
+# line, spaces of no width, and lone surrogates (no file can hold them). What joins letters and
+# emoji stays.
 _UNSEEN = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069"
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2064\u2066-\u2069"
     r"\ud800-\udfff\ufeff]"
 )
 

@@ -21,6 +21,8 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from annotated_types import Ge, GroupedMetadata, Gt, Interval, Le, Lt, MaxLen, MinLen, Predicate
 
+from perl_jax.legible import legible
+
 T = TypeVar("T")
 
 
@@ -94,10 +96,16 @@ def brief(value: object) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
-def field_name(name: object) -> str:
-    """The name of a field in a path of a message: as it is, or quoted if it is long or unseen."""
-    text = str(name)
-    return text if text.isprintable() and len(text) <= _LONGEST else brief(name)
+def field_name(name: object, limit: int = _LONGEST) -> str:
+    """A name in a message, on one line: what is unseen is escaped, and what is long is cut."""
+    return legible(str(name), limit).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def name_list(names: Iterable[object], most: int = 20) -> str:
+    """Names in a message: each as `field_name` has it, and how many more there are."""
+    every = list(names)
+    listed = ", ".join(field_name(name, 100) for name in every[:most])
+    return listed if len(every) <= most else f"{listed} and {len(every) - most} more"
 
 
 def suggestion(value: object, choices: Collection[str]) -> str:

@@ -14,6 +14,7 @@ from perl_jax.data.sources.columns import Row
 from perl_jax.data.sources.source import BadRow
 from perl_jax.data.sources.tables import row_of
 from perl_jax.datasets.json_array import json_array
+from perl_jax.settings import brief, name_list
 from perl_jax.types import Example
 
 ReadRow = Callable[[Row, str, int], Example]
@@ -73,7 +74,7 @@ def read_paths(
         try:
             row = read(decode(), name, number)
             if row.id in seen:
-                raise BadRow("duplicate_id", name, f"{seen[row.id]} has the id {row.id!r} too")
+                raise BadRow("duplicate_id", name, f"{seen[row.id]} has the id {brief(row.id)} too")
             seen[row.id] = name
         except BadRow as error:
             row = error
@@ -101,7 +102,7 @@ def _check_columns(schema: pa.Schema, columns: Columns, path: Path) -> list[str]
     lacking = [name for name in (*columns.text, *columns.other) if name not in schema.names]
     if lacking:
         raise ValueError(
-            f"{path}: it lacks {', '.join(lacking)}; its columns are {', '.join(schema.names)}"
+            f"{path}: it lacks {', '.join(lacking)}; its columns are {name_list(schema.names)}"
         )
     for name in columns.text:
         kind = schema.field(name).type

@@ -26,6 +26,7 @@ from perl_jax.datasets.dataset import DataSet, by_split
 from perl_jax.datasets.files import Columns, read_files
 from perl_jax.datasets.image_store import ImageStore
 from perl_jax.datasets.mantis_text import read_answer, split_options
+from perl_jax.settings import brief
 from perl_jax.types import Example
 
 _COLUMNS = Columns(other=("id", "images", "conversation"))
@@ -87,7 +88,7 @@ def _zip_files(folder: Path, split: str) -> list[Path]:
     files = []
     for name in filter(None, map(str.strip, names.read_text(encoding="utf-8").splitlines())):
         if not re.fullmatch(r"[\w.-]+\.zip", name):
-            raise ValueError(f"{names}: expected names of zip files beside it; got {name!r}")
+            raise ValueError(f"{names}: expected names of zip files beside it; got {brief(name)}")
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder / name}: no such file, but {names.name} names it")
         files.append(folder / name)

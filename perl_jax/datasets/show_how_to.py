@@ -15,6 +15,7 @@ from perl_jax.data.sources.source import BadRow
 from perl_jax.datasets.dataset import DataSet, by_split
 from perl_jax.datasets.step_questions import KINDS, Frame, ask, names_images
 from perl_jax.processing import ImageError, encode_image, load_rgb
+from perl_jax.settings import brief
 from perl_jax.types import Example
 
 SOURCE = "ShowHowTo"
@@ -150,7 +151,7 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in found if keys.count(key) > 1)
-        raise ValueError(f"the key {twice!r} stands twice")
+        raise ValueError(f"the key {brief(twice)} stands twice")
     return found
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from perl_jax.activity import Activity, silent
 from perl_jax.data.sources.source import BadRow
 from perl_jax.evaluation.predictions import Answers
+from perl_jax.settings import brief
 from perl_jax.types import Example
 
 Outcome = Answers | BadRow
@@ -58,6 +59,6 @@ def read_responses(path: Path) -> dict[str, str]:
             raise ValueError(f"{where}: id: expected a text or a whole number; got {line[:80]}")
         id = str(row["id"])
         if id in found:
-            raise ValueError(f"{where}: id {id!r} is that of line {lines[id]} too")
+            raise ValueError(f"{where}: id {brief(id)} is that of line {lines[id]} too")
         found[id], lines[id] = row["response"], number
     return found

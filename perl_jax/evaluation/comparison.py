@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from perl_jax.evaluation.bootstrap import Interval, interval_of, intervals, means_of_draws
 from perl_jax.files import parse_json
+from perl_jax.settings import brief
 
 FILE = "predictions.jsonl"
 _HEADINGS = ("", "rows", "A", "B", "B - A", "95 %", "wins", "losses", "ties")
@@ -129,7 +130,8 @@ def compare(a: Path, b: Path, *, seed: int = 0) -> Comparison:
         one, other = rows_a[name], rows_b[name]
         if one.task != other.task:
             raise ValueError(
-                f"{other.place}: expected task {one.task!r} as at {one.place}; got {other.task!r}"
+                f"{other.place}: expected task {brief(one.task)} as at {one.place}; "
+                f"got {brief(other.task)}"
             )
         if one.score is None or other.score is None:
             unjudged += 1
@@ -226,7 +228,9 @@ def _read(file: Path) -> dict[str, _Row]:
             raise ValueError(f"{place}: expected an object in JSON ({error})") from error
         name, row = _row(values, place)
         if name in rows:
-            raise ValueError(f"{place}: expected each id once; {name!r} is at {rows[name].place}")
+            raise ValueError(
+                f"{place}: expected each id once; {brief(name)} is at {rows[name].place}"
+            )
         rows[name] = row
     return rows
 
@@ -239,11 +243,13 @@ def _row(values: Any, place: str) -> tuple[str, _Row]:
         raise ValueError(f"{place}: expected id, task and score; missing {', '.join(missing)}")
     name, task, score = values["id"], values["task"], values["score"]
     if not isinstance(name, str):
-        raise ValueError(f"{place}: id: expected a text; got {name!r}")
+        raise ValueError(f"{place}: id: expected a text; got {brief(name)}")
     if not isinstance(task, str | None):
-        raise ValueError(f"{place}: task: expected a text or null; got {task!r}")
+        raise ValueError(f"{place}: task: expected a text or null; got {brief(task)}")
     if score is not None and not _is_share(score):
-        raise ValueError(f"{place}: score: expected a number from 0 to 1 or null; got {score!r}")
+        raise ValueError(
+            f"{place}: score: expected a number from 0 to 1 or null; got {brief(score)}"
+        )
     return name, _Row(place, task, score)
 
 

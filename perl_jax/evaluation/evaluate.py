@@ -22,6 +22,7 @@ from perl_jax.permutation import Rule, Rules, rule_for
 from perl_jax.processing import Processor
 from perl_jax.rewards import Grader, answer_text, asked_answer, last_boxed
 from perl_jax.rollout import Group, Rollouts, Sampler
+from perl_jax.settings import brief
 from perl_jax.types import Example, ImagePatches, prompt_of
 
 KIND_COLUMN = "question_type"
@@ -145,7 +146,9 @@ def _task(
         ]
     except ValueError as error:
         where = f"{own.place}: " if own.place else ""
-        raise ValueError(f"{where}example {own.id!r} of {own.source!r}: {error}") from error
+        raise ValueError(
+            f"{where}example {brief(own.id)} of {brief(own.source)}: {error}"
+        ) from error
     shown = tuple(example for _, example in orders)
     return _Task(rule, tuple(order for order, _ in orders), shown, Group.of(name, prompts))
 

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from perl_jax.endpoint import Endpoint, EndpointConfig, EndpointError, Refused
 from perl_jax.evaluation.benchmark import Benchmark, Scored
 from perl_jax.files import read_object, write_whole
+from perl_jax.settings import brief
 from perl_jax.types import Example
 
 CACHE = "judge"
@@ -96,7 +97,7 @@ def open_judge(config: EndpointConfig | None, directory: Path, tell: Tell) -> Ju
         return None
     model = read_object(record).get("model")
     if not isinstance(model, str):
-        raise ValueError(f"{record}: expected the model of a judge; got {model!r}")
+        raise ValueError(f"{record}: expected the model of a judge; got {brief(model)}")
     return Judge(EndpointConfig(_NOBODY, model), directory, tell, kept_only=True)
 
 

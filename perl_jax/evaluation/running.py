@@ -26,6 +26,7 @@ from perl_jax.evaluation.scoring import score_answers, scores_of
 from perl_jax.evaluation.tables import results_table
 from perl_jax.files import lock, read_object, write_whole
 from perl_jax.legible import legible
+from perl_jax.settings import brief
 from perl_jax.types import Example
 
 SETTINGS = "settings.json"
@@ -88,7 +89,7 @@ def run(task: Task, answerer: Callable[[], Answerer]) -> dict[str, Any]:
     _tell_all(name, [str(row) for row in rows.bad], "row skipped")
     if task.given is not None and not any(row.id in task.given.responses for row in rows.rows):
         raise ValueError(
-            f"{task.data}: expected responses to its rows, such as {rows.rows[0].id!r}; got "
+            f"{task.data}: expected responses to its rows, such as {brief(rows.rows[0].id)}; got "
             f"{len(task.given.responses)} to others"
         )
     with lock(task.out, "the folder of results"), ExitStack() as stack:
@@ -176,7 +177,7 @@ class _Found:
             if row is None:
                 raise ValueError(
                     f"{self.predictions.path}:{number}: expected an id of the data, in its order; "
-                    f"got {line['id']!r}: the data changed, or the file is of another place"
+                    f"got {brief(line['id'])}: the data changed, or the file is of another place"
                 )
             try:
                 self.answers.append((row, answers_of(line)))
@@ -235,7 +236,8 @@ def _matched(name: str, rows: BenchmarkRows, given: GivenAnswers) -> dict[str, i
         tell(f"{name}: {unanswered} of {len(rows.rows)} rows have no response and score 0")
     if unknown:
         tell(
-            f"{name}: {len(unknown)} responses are to no row that was read, such as {unknown[0]!r}"
+            f"{name}: {len(unknown)} responses are to no row that was read, "
+            f"such as {brief(unknown[0])}"
         )
     return {"unanswered": unanswered, "unknown_responses": len(unknown)}
 

@@ -15,6 +15,7 @@ from perl_jax.evaluation.slots import slot_of
 from perl_jax.rewards import Grader, check_truth
 from perl_jax.rewards.matching import match
 from perl_jax.rewards.numeric import Tolerance
+from perl_jax.settings import brief
 
 _STATISTICS = (
     "accuracy_own_order",
@@ -118,16 +119,17 @@ def _check(one: Answered) -> None:
     count, orders = len(one.predictions[0]) if one.predictions else 0, len(one.orders)
     if not orders or not orders == len(one.examples) == len(one.predictions) == len(one.scores):
         raise ValueError(
-            f"{one.id!r}: expected as many examples, predictions and scores as orders; got "
+            f"{brief(one.id)}: expected as many examples, predictions and scores as orders; got "
             f"{len(one.examples)}, {len(one.predictions)} and {len(one.scores)} for {orders}"
         )
     lengths = [len(part) for part in (*one.predictions, *one.scores)]
     if not count or set(lengths) != {count}:
         raise ValueError(
-            f"{one.id!r}: expected as many predictions and scores under every order; got {lengths}"
+            f"{brief(one.id)}: expected as many predictions and scores under every order; "
+            f"got {lengths}"
         )
     if list(one.orders[0]) != list(range(len(one.examples[0].images))):
-        raise ValueError(f"{one.id!r}: expected its own order first; got {one.orders[0]}")
+        raise ValueError(f"{brief(one.id)}: expected its own order first; got {one.orders[0]}")
 
 
 def _row(one: Answered, same: Same) -> _Row:

@@ -28,10 +28,10 @@ from perl_jax.models.lora import (
     with_values,
 )
 from perl_jax.models.policy import Policy
-from perl_jax.models.safetensors_files import TensorInfo, read_slice, read_tensors
+from perl_jax.models.safetensors_files import TensorInfo, listed, read_slice, read_tensors
 from perl_jax.models.save import Tensor, write_on_one_host
 from perl_jax.processing.files import read_json
-from perl_jax.settings import brief
+from perl_jax.settings import brief, field_name
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -122,7 +122,7 @@ def read_adapter(directory: str | Path, model: Policy) -> dict[str, jax.Array]:
     wanted = {path: _stored(model, path) for path, _ in adapters_of(model)}
     names = {stored.name for entries in wanted.values() for stored in entries}
     problems = [f"missing: {name}" for name in names - tensors.keys()]
-    problems += [f"surplus: {tensors[name].name}" for name in tensors.keys() - names]
+    problems += [f"surplus: {field_name(tensors[name].name)}" for name in tensors.keys() - names]
     for path, leaf in adapters_of(model):
         for stored in wanted[path]:
             shape = stored.shape_of(leaf)
@@ -130,11 +130,9 @@ def read_adapter(directory: str | Path, model: Policy) -> dict[str, jax.Array]:
                 got = tensors[stored.name].shape
                 problems.append(f"shape: {stored.name}: expected {shape}, got {got}")
     if problems:
-        more = f"\n  and {len(problems) - 20} more" if len(problems) > 20 else ""
         raise ValueError(
             f"{directory}: {len(problems)} tensors do not fit the model and its adapters "
-            f"(learner.lora.paths); {_base_line(directory)}:\n"
-            "  " + "\n  ".join(sorted(problems)[:20]) + more
+            f"(learner.lora.paths); {_base_line(directory)}:{listed(problems)}"
         )
     return with_values(model, {path: _read(tensors, entries) for path, entries in wanted.items()})
 

@@ -15,9 +15,10 @@ from perl_jax.models.families import FAMILIES, abstract_model, parse_config
 from perl_jax.models.family import Stored
 from perl_jax.models.paths import leaves_of, with_leaves
 from perl_jax.models.policy import Policy
-from perl_jax.models.safetensors_files import TensorInfo, read_headers, read_slice
+from perl_jax.models.safetensors_files import TensorInfo, listed, read_headers, read_slice
 from perl_jax.models.source import Source
 from perl_jax.processing.files import read_json
+from perl_jax.settings import field_name
 
 FLOATS = {"F32": np.float32, "BF16": ml_dtypes.bfloat16, "F16": np.float16}
 # Tensors are read in pieces of at most this many bytes, so that none is held twice.
@@ -144,9 +145,10 @@ def _check(directory: Path, files: dict[str, TensorInfo], stored: dict[str, Stor
     expected = {name: entry.shape for entry in stored.values() for name in entry.names}
     problems = [f"missing: {name} {expected[name]}" for name in expected if name not in files]
     for name, tensor in files.items():
-        where = f"{tensor.name} in {tensor.file.name}"
+        shown = field_name(tensor.name)
+        where = f"{shown} in {tensor.file.name}"
         if name not in expected:
-            problems.append(f"surplus: {tensor.name} {tensor.shape} in {tensor.file.name}")
+            problems.append(f"surplus: {shown} {tensor.shape} in {tensor.file.name}")
         elif tensor.shape != expected[name]:
             problems.append(f"shape: {where}: expected {expected[name]}, got {tensor.shape}")
         if name in expected and tensor.dtype not in FLOATS:
@@ -154,9 +156,8 @@ def _check(directory: Path, files: dict[str, TensorInfo], stored: dict[str, Stor
                 f"dtype: {where}: expected one of {', '.join(FLOATS)}, got {tensor.dtype}"
             )
     if problems:
-        listed = "\n  ".join(sorted(problems))
         raise ValueError(
-            f"{directory}: {len(problems)} tensors do not fit config.json:\n  {listed}"
+            f"{directory}: {len(problems)} tensors do not fit config.json:{listed(problems)}"
         )
 
 

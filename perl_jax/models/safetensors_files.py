@@ -8,7 +8,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from perl_jax.files import parse_json
-from perl_jax.settings import brief
+from perl_jax.settings import brief, name_list
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -58,6 +58,13 @@ def read_slice(tensor: TensorInfo, index: tuple[slice, ...]) -> np.ndarray:
         return part[index] if index else content.get_tensor(tensor.name)
 
 
+def listed(problems: list[str], most: int = 20) -> str:
+    """Problems of tensors, the first of them in order, each on a line of its own."""
+    lines = sorted(problems)[:most]
+    more = [f"and {len(problems) - most} more"] if len(problems) > most else []
+    return "".join(f"\n  {line}" for line in (*lines, *more))
+
+
 def _open(file: Path) -> Any:
     try:
         # A memory map's pages would count as the process's memory until it is closed.
@@ -72,7 +79,7 @@ def _files(directory: Path) -> list[Path]:
     if (single := directory / SINGLE).is_file():
         return [single]
     others = sorted(f.name for f in directory.iterdir() if f.suffix in {".bin", ".pt", ".pth"})
-    hint = f"; {', '.join(others)}: pickled weights are never read" if others else ""
+    hint = f"; {name_list(others)}: pickled weights are never read" if others else ""
     raise FileNotFoundError(f"{directory}: expected {SINGLE} or {INDEX}{hint}")
 
 
@@ -81,7 +88,9 @@ def _indexed_files(index: Path) -> list[Path]:
         weight_map = parse_json(index.read_text(encoding="utf-8"))["weight_map"]
         named = list(weight_map.values())
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{index}: expected an object with a weight_map ({error!r})") from error
+        raise ValueError(
+            f"{index}: expected an object with a weight_map ({brief(error)})"
+        ) from error
     if unnamed := [name for name in named if not isinstance(name, str)]:
         raise ValueError(f"{index}: weight_map: expected names of files, got {brief(unnamed[0])}")
     names = sorted(set(named))
@@ -94,7 +103,7 @@ def _indexed_files(index: Path) -> list[Path]:
     missing = [name for name in names if not (index.parent / name).is_file()]
     if missing:
         raise FileNotFoundError(
-            f"{index.parent}: missing {', '.join(missing)} of the {len(names)} files that "
+            f"{index.parent}: missing {name_list(missing)} of the {len(names)} files that "
             f"{index.name} names"
         )
     return [index.parent / name for name in names]

@@ -17,6 +17,7 @@ from perl_jax.permutation.reading.options import (
 from perl_jax.permutation.reading.scan import Reader
 from perl_jax.permutation.refusal import CannotPermute
 from perl_jax.permutation.rules import Rule
+from perl_jax.settings import brief
 from perl_jax.types import Example
 
 _LABEL_BEFORE = re.compile(r"(?:^|\s)(?P<word>\w+\s+)?\(?[A-Z][.):]\s*$")
@@ -71,8 +72,8 @@ class Layout:
         known = {"true": True, "1": True, "false": False, "0": False}
         if str(value).lower() not in known:
             raise ValueError(
-                f"metadata[{column!r}]: expected true or false; got {value!r} in example "
-                f"{self.example.id!r}"
+                f"metadata[{column!r}]: expected true or false; got {brief(value)} in example "
+                f"{brief(self.example.id)}"
             )
         return known[str(value).lower()]
 

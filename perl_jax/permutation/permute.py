@@ -8,6 +8,7 @@ from perl_jax.permutation.layout import lay_out, movable_slots
 from perl_jax.permutation.orders import inverse
 from perl_jax.permutation.refusal import CannotPermute
 from perl_jax.permutation.rules import Rule
+from perl_jax.settings import brief
 from perl_jax.types import Example
 
 
@@ -38,7 +39,7 @@ def permute(example: Example, order: Sequence[int], rule: Rule) -> Example:
     if not moved:
         return example
     if fixed := moved - set(movable_slots(example, rule)):
-        raise ValueError(f"order: the rule of {example.source!r} fixes slots {sorted(fixed)}")
+        raise ValueError(f"order: the rule of {brief(example.source)} fixes slots {sorted(fixed)}")
     permuted = _move(example, order, rule)
     try:
         restored = _move(permuted, inverse(order), rule)

@@ -8,6 +8,7 @@ import numpy as np
 
 from perl_jax.processing.errors import PromptError
 from perl_jax.processing.placeholders import Slot, find_slots, split_placeholders
+from perl_jax.settings import brief, name_list
 
 ROLES = ("system", "user", "assistant")
 
@@ -91,7 +92,9 @@ def _fields(value: Any, where: str, allowed: Sequence[str]) -> dict[str, Any]:
     fields = {key: item for key, item in value.items() if item is not None}
     for key in fields:
         if key not in allowed:
-            raise PromptError(f"{where}: expected the fields {', '.join(allowed)}; got {key!r}")
+            raise PromptError(
+                f"{where}: expected the fields {', '.join(allowed)}; got {brief(key)}"
+            )
     return fields
 
 
@@ -99,7 +102,7 @@ def _read_message(message: Any, where: str) -> tuple[str, list[Piece | _Inline]]
     fields = _fields(message, where, ("role", "content"))
     role, content = fields.get("role"), fields.get("content")
     if role not in ROLES:
-        raise PromptError(f"{where}.role: expected one of {', '.join(ROLES)}; got {role!r}")
+        raise PromptError(f"{where}.role: expected one of {', '.join(ROLES)}; got {brief(role)}")
     if content is None:
         raise PromptError(f"{where}.content is missing")
     pieces: list[Piece | _Inline]
@@ -128,7 +131,7 @@ def _read_part(part: Any, where: str, *, verbatim: bool) -> Piece | _Inline:
     if kind != "text" or "image" in fields or not isinstance(fields.get("text"), str):
         raise PromptError(
             f"{where}: expected {{'type': 'text', 'text': ...}} or {{'type': 'image'}}, "
-            f"got type {kind!r} with the fields {sorted(fields)}"
+            f"got type {brief(kind)} with the fields {name_list(sorted(map(str, fields)))}"
         )
     if not verbatim and (slots := find_slots(fields["text"])):
         raise PromptError(

@@ -14,6 +14,7 @@ from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from perl_jax.processing.errors import ImageError
 from perl_jax.processing.png import SIGNATURE, without_damaged_metadata
+from perl_jax.settings import brief
 
 # Decoders for untrusted bytes. Of Pillow's other forty, some start programs (EPS), some decode
 # frames without a bound (TIFF, GIF), and no data set of this field needs them.
@@ -287,7 +288,7 @@ def _named(name: Any) -> Iterator[None]:
         if name is None:
             raise
         text = str(name) if len(str(name)) <= 200 else f"{str(name)[:200]}..."
-        raise ImageError(f"{text!r}: {error}") from error
+        raise ImageError(f"{brief(text)}: {error}") from error
 
 
 @contextmanager

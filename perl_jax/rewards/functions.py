@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from perl_jax.settings import suggestion
+from perl_jax.settings import brief, suggestion
 
 POSITIONAL = ("responses", "answers", "metadata")
 """The columns that a function may take by position, whatever it calls them."""
@@ -119,7 +119,7 @@ class RewardFunction:
             )
             listed = _listed(values)
         except Exception as error:
-            return rewards, [Fault("raised", f"raised {error!r}", cause=error)]
+            return rewards, [Fault("raised", f"raised {brief(error)}", cause=error)]
         if listed is None or len(listed) != count:
             got = type(values).__name__ if listed is None else len(listed)
             return rewards, [Fault("count", f"expected {count} numbers; got {got}")]
@@ -159,7 +159,7 @@ def load_reward(path: str) -> RewardFunction:
     try:
         module = importlib.import_module(module_name)
     except Exception as error:
-        raise ImportError(f"reward {path}: cannot import {module_name}: {error!r}") from error
+        raise ImportError(f"reward {path}: cannot import {module_name}: {brief(error)}") from error
     function = vars(module).get(name)
     if not callable(function):
         hint = suggestion(name, [key for key, value in vars(module).items() if callable(value)])

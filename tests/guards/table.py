@@ -454,7 +454,7 @@ _OUTSIDE = [
     ),
     *_in(
         "page", "perl_jax/legible.py",
-        (r"\u202a-\u202e", "", outside.text_turns_around),
+        (r"\u2028-\u202e", "", outside.text_turns_around),
         (r"\x0b-\x1f", "", outside.text_commands_the_terminal),
         ("if limit is not None and len(text) > limit:", "if False:",
          outside.a_text_is_of_megabytes),

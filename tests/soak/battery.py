@@ -86,8 +86,9 @@ class Battery:
 
     def run(self) -> bool:
         """Does what is left to do; returns whether all figures are as they should be."""
-        self.results.add("began", steps=self.steps, seed=self.seed)
-        before = shared_memory()
+        self.results.add(
+            "began", steps=self.steps, seed=self.seed, shared_memory=sorted(shared_memory())
+        )
         if not (self.place / "rows").exists():
             with whole_directory(self.place / "rows") as rows:
                 write_rows(rows)
@@ -100,7 +101,7 @@ class Battery:
             self.battered("battered", battered)
             self.undisturbed("two hosts", hosts)
             self.battered_hosts("battered hosts", battered_hosts)
-        return self.judge(before)
+        return self.judge()
 
     def one(self, name: str) -> OneRun:
         """A run of one process."""
@@ -199,9 +200,11 @@ class Battery:
     def _finished(self, name: str, run: OneRun | HostsRun, began: float) -> None:
         self.results.add("finished", run=name, steps=run.steps, seconds=round(time.time() - began))
 
-    def judge(self, before: set[str]) -> bool:
+    def judge(self) -> bool:
         """Writes the figures; returns whether they are as they should be."""
         place = self.place
+        # Also what was there before this command was stopped and given again.
+        before = set(self.results.of("began")[0]["shared_memory"])
         pairs = {"alone": "battered", "two_hosts": "battered_hosts"}
         figures: dict[str, Any] = {
             "differences": {

@@ -36,7 +36,10 @@ class Sample:
 def sample(process: int, step: int) -> Sample:
     """Looks at a process; raises OSError if it has ended."""
     children = list(descendants(process))
-    memory = sum(map(_memory, [process, *children]))
+    own = _memory(process)
+    if not own:  # its parent has not asked for its end yet
+        raise ProcessLookupError(f"process {process} has ended")
+    memory = own + sum(map(_memory, children))
     handles = len(os.listdir(f"/proc/{process}/fd"))
     return Sample(step, process, round(memory / 1e6, 2), handles, len(children))
 

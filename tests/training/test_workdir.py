@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import resource
 import signal
 import socket
 import subprocess
@@ -73,31 +72,50 @@ def test_a_url_is_refused_with_where_buckets_go(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.reliability("56")
-def test_a_directory_without_permission_is_refused(tmp_path):
-    tmp_path.chmod(0o500)
-    root = os.geteuid() == 0
-    if root:
-        os.seteuid(65534)
-    try:
-        with pytest.raises(LockError, match="Permission denied"), lock_workdir(tmp_path):
-            pass
-    finally:
-        if root:
-            os.seteuid(0)
-        tmp_path.chmod(0o700)
+# Of processes of their own: threads of other tests share this one's user and its limits.
+WITHOUT_PERMISSION = """
+import os, sys
+from perl_jax.files import LockError
+from perl_jax.training.workdir import lock_workdir
+if os.geteuid() == 0:
+    os.seteuid(65534)
+try:
+    with lock_workdir(sys.argv[1]):
+        print("locked")
+except LockError as error:
+    print(error)
+"""
+WITHOUT_ROOM = """
+import resource, sys
+from perl_jax.files import LockError
+from perl_jax.training.workdir import lock_workdir
+limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+try:
+    with lock_workdir(sys.argv[1]):
+        said = "locked"
+except LockError as error:
+    said = str(error)
+resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+print(said)
+"""
 
 
 @pytest.mark.reliability("56")
-def test_a_directory_without_room_is_refused(tmp_path):
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
-    try:
-        with pytest.raises(LockError, match="File too large"), lock_workdir(tmp_path):
-            pass
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    with lock_workdir(tmp_path):
+@pytest.mark.parametrize(
+    ("program", "cause"),
+    [(WITHOUT_PERMISSION, "Permission denied"), (WITHOUT_ROOM, "File too large")],
+)
+def test_a_directory_that_cannot_be_written_to_is_refused(tmp_path, program, cause):
+    run = tmp_path / "run"
+    run.mkdir()
+    run.chmod(0o500 if "Permission" in cause else 0o700)
+    tmp_path.chmod(0o755)
+    command = [sys.executable, "-c", program, str(run)]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert cause in said
+    assert str(run) in said
+    with lock_workdir(run):
         pass
 
 

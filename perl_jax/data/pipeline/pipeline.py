@@ -19,7 +19,7 @@ from perl_jax.data.pipeline.pool import RowPool
 from perl_jax.data.pipeline.rows import Filtered, RowReader, SkipCount, Skipped
 from perl_jax.data.sources.source import Source
 from perl_jax.files import ResumableLog
-from perl_jax.settings import Checked, Count, CountOrZero, Expects, Fraction
+from perl_jax.settings import Checked, Count, CountOrZero, Expects, Fraction, brief
 from perl_jax.types import Example
 
 if TYPE_CHECKING:
@@ -298,7 +298,9 @@ class Pipeline(AbstractContextManager["Pipeline"]):
         _check_state(state)
         was, now = state["order"], self._identity
         names = [name for name in now if was.get(name) != now[name]]
-        differing = "; ".join(f"{name}: was {was.get(name)!r}, is {now[name]!r}" for name in names)
+        differing = "; ".join(
+            f"{name}: was {brief(was.get(name))}, is {brief(now[name])}" for name in names
+        )
         if differing and not or_begin:
             raise ValueError(
                 "the state of the data is a place in another order of rows, which cannot be gone "
@@ -355,5 +357,6 @@ def _check_state(state: Mapping[str, Any]) -> None:
     for name, kind in expected.items():
         if not isinstance(state.get(name), kind):
             raise ValueError(
-                f"the state of the data: {name}: expected {kind.__name__}; got {state.get(name)!r}"
+                f"the state of the data: {name}: expected {kind.__name__}; "
+                f"got {brief(state.get(name))}"
             )

@@ -14,7 +14,7 @@ from perl_jax.data.sources.messages import Asked, read_question
 from perl_jax.data.sources.source import BadRow
 from perl_jax.processing import find_slots
 from perl_jax.rewards.answers import answer_text, check_truth
-from perl_jax.settings import Checked, suggestion
+from perl_jax.settings import Checked, name_list, suggestion
 from perl_jax.types import PROMPT_SUFFIX, Example, Turn
 
 Row = Mapping[str, Any]
@@ -157,7 +157,7 @@ def column_paths(row: Row, prefix: str = "") -> Iterator[str]:
 def check_columns(missing: Collection[str], names: Collection[str], where: str) -> None:
     """Raises ValueError if there are missing columns; ``names`` are those of the file ``where``."""
     if wrong := ", ".join(f"{path!r}{suggestion(path, names)}" for path in missing):
-        raise ValueError(f"{where}: columns: expected some of {', '.join(names)}; got {wrong}")
+        raise ValueError(f"{where}: columns: expected some of {name_list(names)}; got {wrong}")
 
 
 def _kind(value: Any) -> str:
@@ -175,7 +175,7 @@ def _images(columns: ColumnsConfig, row: Row, asked: Asked, name: str) -> list[A
     if (places := len(asked.images) - standing) != len(found):
         message = (
             f"{standing} images stand in the messages, and {len(found)} in the columns "
-            f"{', '.join(columns.images)} for {places} other placeholders; give every image once "
+            f"{name_list(columns.images)} for {places} other placeholders; give every image once "
             "(columns.images says which columns are read)"
         )
         raise BadRow("image_count", name, message)

@@ -13,6 +13,7 @@ from perl_jax.data.sources.layouts import top_level
 from perl_jax.data.sources.row_files import RowsConfig, RowsOptions
 from perl_jax.data.sources.tables import TableFiles
 from perl_jax.files import parse_json
+from perl_jax.settings import name_list
 
 # The end of an Arrow stream. Without it a file is cut off, perhaps between two batches.
 _END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
@@ -95,7 +96,7 @@ def _split_directory(root: Path, split: str | None) -> Path:
     if split in splits or (split is None and not splits):
         return root if split is None else root / split
     raise ValueError(
-        f"{root}: split: expected one of {', '.join(splits) or 'none, as it has no splits'}; "
+        f"{root}: split: expected one of {name_list(splits) or 'none, as it has no splits'}; "
         f"got {split or 'none'}"
     )
 
@@ -113,7 +114,7 @@ def _data_files(directory: Path) -> list[Path]:
         raise ValueError(f"{directory / 'state.json'}: expected files; got none")
     missing = [name for name in names if not (directory / name).is_file()]
     if missing:
-        raise FileNotFoundError(f"{directory}: {', '.join(missing)} is missing")
+        raise FileNotFoundError(f"{directory}: {name_list(missing)} is missing")
     return [directory / name for name in names]
 
 

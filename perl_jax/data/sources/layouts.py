@@ -8,6 +8,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from perl_jax.data.sources.columns import ColumnsConfig, check_columns
+from perl_jax.settings import name_list
 
 _NUMBERED = re.compile(r"image_?([0-9]{1,3})")
 
@@ -66,10 +67,10 @@ def layout_of(names: Collection[str], where: str) -> Layout:
             required |= dict.fromkeys(images, _IMAGES)
             return replace(layout, columns=columns, required=required)
     lacking = "; ".join(
-        f"for the layout of {layout.name} it lacks {', '.join(layout.missing(names))}"
+        f"for the layout of {layout.name} it lacks {name_list(layout.missing(names))}"
         for layout in (VERL, EASYR1)
     )
-    raise ValueError(f"{where}: its columns are {', '.join(names)}: {lacking}")
+    raise ValueError(f"{where}: its columns are {name_list(names)}: {lacking}")
 
 
 def _image_columns(names: Collection[str]) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from annotated_types import Len
 from perl_jax.data.sources.columns import ColumnsConfig, Row, RowOptions, read_row, row_id, value_at
 from perl_jax.data.sources.image_files import image_directory
 from perl_jax.data.sources.source import Source, SourceKind
-from perl_jax.settings import Expects
+from perl_jax.settings import Expects, brief
 from perl_jax.storage import find_files, sample, short_names
 from perl_jax.types import Example
 
@@ -189,7 +189,7 @@ class RowFiles(Source):
                 key = (None if columns.source is None else value_at(row, columns.source), id)
                 if key in seen:
                     raise ValueError(
-                        f"{name}: expected an id of its own; {seen[key]} has {id!r} too"
+                        f"{name}: expected an id of its own; {seen[key]} has {brief(id)} too"
                     )
                 seen[key] = name
         self.sources = sources

@@ -7,6 +7,8 @@ from typing import Protocol, Self
 from perl_jax.settings import Checked, field_name
 from perl_jax.types import Example
 
+_LONGEST_MESSAGE = 1000
+
 
 class Source(Protocol):
     """Rows by number. It must survive pickling, as worker processes hold a copy.
@@ -56,6 +58,8 @@ class BadRow(ValueError):
     """
 
     def __init__(self, reason: str, row: str, message: str, row_id: str = ""):
+        # A message may quote the row, which may hold anything.
+        message = field_name(message, _LONGEST_MESSAGE)
         super().__init__(reason, row, message, row_id)
         self.reason, self.row, self.message = reason, row, message
         self.row_id = "" if row_id == row else row_id

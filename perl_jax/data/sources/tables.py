@@ -10,6 +10,7 @@ from perl_jax.data.sources.columns import Row
 from perl_jax.data.sources.layouts import Layout, same_type, schema_layout
 from perl_jax.data.sources.row_files import RowFiles
 from perl_jax.data.sources.source import BadRow
+from perl_jax.settings import name_list
 
 Table: TypeAlias = pa.Table | pa.RecordBatch
 
@@ -43,8 +44,8 @@ class TableFiles(RowFiles):
         wanted, got = map(self._layout.read_columns, (self._schema, schema))
         if wanted != got:
             raise ValueError(
-                f"{where}: expected the columns of {first}, {', '.join(wanted)}; "
-                f"got {', '.join(got)}"
+                f"{where}: expected the columns of {first}, {name_list(wanted)}; "
+                f"got {name_list(got)}"
             )
         for name in wanted:
             types = self._schema.field(name).type, schema.field(name).type

@@ -15,6 +15,7 @@ import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordReader
 
 from perl_jax.data.sources.tfds_records import DECODERS, FEATURES, FEATURES_FILE, from_fields
+from perl_jax.settings import name_list
 from perl_jax.storage import sample
 from perl_jax.types import PROMPT_SUFFIX, Example
 
@@ -97,7 +98,7 @@ class TfdsSource:
             ) from error
         if self._split not in splits:
             raise ValueError(
-                f"{self._directory}: no split {self._split!r}; it has {', '.join(splits)}"
+                f"{self._directory}: no split {self._split!r}; it has {name_list(splits)}"
             )
         return splits[self._split]
 

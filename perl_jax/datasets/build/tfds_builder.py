@@ -32,7 +32,7 @@ from perl_jax.datasets import DataSet
 from perl_jax.datasets.build.built import Built, Tally
 from perl_jax.datasets.build.record_shards import FinishedShards, sha256, write_shards
 from perl_jax.files import lock, parse_json, write_whole
-from perl_jax.settings import Checked, Count, Expects, Fraction
+from perl_jax.settings import Checked, Count, Expects, Fraction, brief
 from perl_jax.types import Example
 
 VERSION = "1.0.0"
@@ -192,7 +192,7 @@ def _records(
             log.write(json.dumps({"split": split, **vars(row)}) + "\n")
             continue
         if row.id in ids:
-            raise ValueError(f"{split}: expected an id of its own; {row.id!r} stands twice")
+            raise ValueError(f"{split}: expected an id of its own; {brief(row.id)} stands twice")
         ids.add(row.id)
         if tally.rows > done:
             yield tally.rows, to_record(row)

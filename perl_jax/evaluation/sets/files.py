@@ -14,6 +14,7 @@ from perl_jax.data.sources.columns import Row
 from perl_jax.data.sources.source import BadRow
 from perl_jax.datasets.files import Columns, read_paths
 from perl_jax.datasets.image_store import ImageStore
+from perl_jax.settings import name_list
 from perl_jax.types import Example
 
 _log = logging.getLogger(__name__)
@@ -129,7 +130,7 @@ def _data_files(path: Path) -> list[Path]:
     if not kinds:
         raise FileNotFoundError(f"{path}: expected files of {', '.join(FORMATS)} below it")
     if left := [str(file.relative_to(path)) for kind in kinds[1:] for file in found[kind]]:
-        named = ", ".join(left[:5]) + (" and more" if len(left) > 5 else "")
+        named = name_list(left, most=5)
         _warn(
             f"{path}: reading its {kinds[0]} files; not read: {named}. To read one of these, give "
             "its own path"
@@ -138,7 +139,7 @@ def _data_files(path: Path) -> list[Path]:
     splits = sorted({match[0] for match in matches if match})
     if len(splits) > 1:
         _warn(
-            f"{path}: reading files of several splits: {', '.join(splits)}. To read one of them, "
+            f"{path}: reading files of several splits: {name_list(splits)}. To read one of them, "
             "give its own path"
         )
     return found[kinds[0]]
