@@ -20,6 +20,7 @@ from perl_jax import hosts, overview
 from perl_jax.activity import Activity
 from perl_jax.compilation import use_cache
 from perl_jax.config import RunConfig, TrainConfig, WarmstartConfig
+from perl_jax.data.pipeline.rows import PipelineError
 from perl_jax.data.survey import Rows
 from perl_jax.experience.album import Album
 from perl_jax.files import read_object, whole_directory, write_whole
@@ -79,7 +80,7 @@ FUNCTION_LOG = "reward_functions.log"
 
 _AS_IT_IS = Start()
 
-RUN_ERRORS = (CheckpointError, GradingError, HostsError, Interrupted)
+RUN_ERRORS = (CheckpointError, GradingError, HostsError, Interrupted, PipelineError)
 """The exceptions that may end a run, besides wrong values and failing storage."""
 
 

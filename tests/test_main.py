@@ -1,8 +1,13 @@
 """What ends a command says: one line, which no terminal obeys."""
 
+import importlib
+import pkgutil
+
 import pytest
 
+import perl_jax
 from perl_jax.main import one_line_errors
+from perl_jax.runs import RUN_ERRORS
 
 
 def ended_by(error, capsys):
@@ -26,3 +31,16 @@ def test_an_interrupted_command_says_so_in_one_line(capsys):
 def test_with_debug_what_ends_a_command_is_raised(error):
     with pytest.raises(error), one_line_errors(debug=True):
         raise error
+
+
+def test_every_failure_that_has_a_name_of_ours_ends_a_run_in_one_line():
+    for module in pkgutil.walk_packages(perl_jax.__path__, "perl_jax."):
+        if not module.name.endswith(("__main__", ".gpu", ".tpu")):
+            importlib.import_module(module.name)
+    ours = {kind for kind in _below(RuntimeError) if kind.__module__.startswith("perl_jax.")}
+    assert len(ours) >= 7
+    assert {kind for kind in ours if not issubclass(kind, RUN_ERRORS)} == set()
+
+
+def _below(kind):
+    return {kind, *(other for child in kind.__subclasses__() for other in _below(child))}

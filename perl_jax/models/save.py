@@ -20,6 +20,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from safetensors.numpy import save_file
 
 from perl_jax.files import whole_directory
+from perl_jax.hosts import HostsError
 from perl_jax.models.families import FAMILIES
 from perl_jax.models.load import FLOATS
 from perl_jax.models.lora import merged
@@ -87,7 +88,7 @@ def write_on_one_host(write: Any, parts: Iterable[_Part]) -> None:
     if failure is not None:
         raise failure
     if failed:
-        raise RuntimeError("save_model: the first host could not write the model; see its error")
+        raise HostsError("save_model: the first host could not write the model; see its error")
 
 
 def _write(

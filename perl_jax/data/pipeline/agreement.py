@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from perl_jax.data.pipeline.rows import Filtered, Skipped
+from perl_jax.data.pipeline.rows import Filtered, PipelineError, Skipped
 from perl_jax.types import Example
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def agree(
         Per place the example, or why it is left out; None for an example of another feed.
 
     Raises:
-        RuntimeError: Hosts are at different places, or two that prepare the same rows disagree.
+        PipelineError: Hosts are at different places, or two that prepare the same rows disagree.
     """
     left_out = [_told(place, row) for place, row in rows.items() if isinstance(row, Skipped)]
     told = exchange({"rows": [first, stop], "left_out": left_out}, "rows that are left out")
@@ -56,20 +56,20 @@ def _told(place: int, row: Skipped) -> list[Any]:
 
 def _check(told: list[Any], expected: list[int], sharding: "BatchSharding") -> None:
     if len(told) != sharding.num_hosts:
-        raise RuntimeError(
+        raise PipelineError(
             f"rows that are left out: expected those of {sharding.num_hosts} hosts; got those of "
             f"{len(told)}"
         )
     for host, (feed, said) in enumerate(zip(sharding.feed_of_host, told, strict=True)):
         if said["rows"] != expected:
-            raise RuntimeError(
+            raise PipelineError(
                 f"the rows of a batch: host {sharding.host} is at {expected}, host {host} at "
                 f"{said['rows']}: expected the same of all hosts"
             )
         leader = sharding.leaders[feed]
         difference = _difference(told[leader]["left_out"], said["left_out"])
         if difference is not None:
-            raise RuntimeError(
+            raise PipelineError(
                 f"row {difference[0]} of the order: hosts {leader} and {host} both prepare it, "
                 f"and only one of them leaves it out, or for another reason: {difference[2]}: "
                 f"{difference[3]}: {difference[4]}; expected the same files on both"

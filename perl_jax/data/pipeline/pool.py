@@ -18,6 +18,7 @@ from typing import Any
 
 import cloudpickle
 
+from perl_jax.data.pipeline.rows import PipelineError
 from perl_jax.data.pipeline.worker import Answer
 
 _PROGRAM = Path(__file__).parent / "worker.py"
@@ -29,7 +30,7 @@ class RowPool:
     """Calls a function of a number in worker processes; several threads may call it at once.
 
     Cloudpickle pickles the function, so a script may define it. A worker runs one call at a time.
-    RuntimeError if a worker ends before it has the function.
+    `PipelineError` if a worker ends before it has the function.
     """
 
     def __init__(self, read: Callable[[int], Any], num_workers: int):
@@ -49,14 +50,17 @@ class RowPool:
             raise
 
     def __call__(self, number: int) -> Any:
-        """Returns the function's result; RuntimeError if it raises or if its worker has ended."""
+        """Returns the function's result; `PipelineError` if it raises or its worker has ended."""
         worker = self._idle.get()
         try:
             kind, answer = worker.ask(number)
         finally:
             self._idle.put(worker)
         if kind == "failed":
-            raise RuntimeError(f"a data worker failed on row {number}:\n{answer}")
+            cause, traceback = answer
+            error = PipelineError(f"a data worker failed on row {number}: {cause}")
+            error.add_note(traceback)
+            raise error
         return answer
 
     @property
@@ -91,7 +95,7 @@ class _RowWorker:
         try:
             self.connection.send_bytes(payload)
         except OSError as error:
-            raise RuntimeError(f"a data worker cannot start: it {self._ended()}") from error
+            raise PipelineError(f"a data worker cannot start: it {self._ended()}") from error
 
     def ask(self, number: int) -> tuple[str, Any]:
         with self.lock:
@@ -99,7 +103,7 @@ class _RowWorker:
                 self.connection.send(number)
                 answer = Answer.receive(self.connection)
             except (EOFError, OSError) as error:
-                raise RuntimeError(
+                raise PipelineError(
                     f"data worker {self.process.pid} {self._ended()} while it had row {number} to "
                     "read"
                 ) from error

@@ -48,6 +48,10 @@ class Skipped:
         return text if len(text) <= _MAX_CHARACTERS else f"{text[:_MAX_CHARACTERS]}..."
 
 
+class PipelineError(RuntimeError):
+    """Rows cannot be read on: a worker ended or failed, or hosts do not read the same."""
+
+
 class Filtered(Skipped):
     """A row that a filter refuses; it does not count as bad."""
 

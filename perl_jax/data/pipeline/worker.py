@@ -28,22 +28,27 @@ def main(descriptor: int) -> None:
 
 def _serve(connection: Connection) -> None:
     payload = connection.recv_bytes()
-    failure = ""
+    failure = None
     try:
         read = pickle.loads(payload)
-    except Exception:
-        failure = traceback.format_exc()
+    except Exception as error:
+        failure = _failure(error)
     while True:
         number = connection.recv()
-        answer = Answer.of(("failed", failure)) if failure else _answer(read, number)
+        answer = _answer(read, number) if failure is None else failure
         answer.send(connection)
 
 
 def _answer(read: Callable[[int], Any], number: int) -> "Answer":
     try:
         return Answer.of(("row", read(number)))
-    except Exception:
-        return Answer.of(("failed", traceback.format_exc()))
+    except Exception as error:
+        return _failure(error)
+
+
+def _failure(error: Exception) -> "Answer":
+    cause = traceback.format_exception_only(error)[-1].strip()
+    return Answer.of(("failed", (cause, "".join(traceback.format_exception(error)))))
 
 
 class Answer:

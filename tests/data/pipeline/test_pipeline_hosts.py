@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from perl_jax.data import Mixture, Part, Pipeline, PipelineConfig, RowFilter
+from perl_jax.data.pipeline.rows import PipelineError
 from perl_jax.mesh import BatchSharding
 from tests.data.pipeline.many_hosts import LAYOUTS, HostGone, Hosts
 from tests.data.pipeline.numbers import Numbers, Shown, unchanged
@@ -197,7 +198,7 @@ def test_hosts_that_prepare_the_same_rows_must_agree_on_them():
     sources = [Numbers(40), Numbers(40, bad={3: "missing_image"})]
     with Hosts("two hosts of the same shards", sources, shuffle=False) as hosts:
         results = hosts.do(lambda rows: rows.take(6))
-    assert {kind for kind, _ in errors(results)} == {RuntimeError}
+    assert {kind for kind, _ in errors(results)} == {PipelineError}
     for result in results:
         assert "row 3 of the order: hosts 0 and 1 both prepare it" in str(result)
         assert "missing_image" not in str(result) or "numbers:3: it is bad" in str(result)
@@ -267,5 +268,5 @@ def test_what_needs_other_hosts_says_so():
     with Pipeline(Numbers(4), unchanged, PipelineConfig(), seed=0, **options) as rows:
         with pytest.raises(ValueError, match=r"expected take\(\), as 2 feeds share the rows"):
             next(rows)
-        with pytest.raises(RuntimeError, match="expected those of 2 hosts; got those of 1"):
+        with pytest.raises(PipelineError, match="expected those of 2 hosts; got those of 1"):
             rows.take(1)

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from perl_jax.data import ParquetSource, Pipeline, PipelineConfig, Preparer
+from perl_jax.data.pipeline.rows import PipelineError
 from tests.data.pipeline.numbers import (
     Numbers,
     Stuck,
@@ -142,7 +143,7 @@ def test_a_worker_killed_while_large_rows_wait_ends_the_run():
         state = rows.state()
         os.kill(processes[0], signal.SIGKILL)
         message = rf"data worker {processes[0]} was killed by signal 9 \(out of memory\?\)"
-        assert_fails_soon(rows, RuntimeError, message)
+        assert_fails_soon(rows, PipelineError, message)
         assert rows.process_ids == ()
         assert_gone(processes)
         assert rows.state()["rows"] >= state["rows"]
@@ -156,7 +157,7 @@ def test_a_worker_killed_at_any_moment_ends_the_run():
             next(rows)
             killer = threading.Timer(delay, os.kill, (rows.process_ids[0], signal.SIGKILL))
             killer.start()
-            assert_fails_soon(rows, RuntimeError, r"was killed by signal 9")
+            assert_fails_soon(rows, PipelineError, r"was killed by signal 9")
             killer.join()
 
 
@@ -171,7 +172,7 @@ def test_a_worker_killed_while_it_works_on_a_row_ends_the_run(tmp_path):
     with pipeline(Numbers(50), Stuck(begun), workers=1) as rows:
         killer = threading.Thread(target=kill, args=rows.process_ids)
         killer.start()
-        assert_fails_soon(rows, RuntimeError, r"killed by signal 9 .* while it had row \d+")
+        assert_fails_soon(rows, PipelineError, r"killed by signal 9 .* while it had row \d+")
         killer.join()
 
 
@@ -191,7 +192,7 @@ def test_closing_does_not_wait_for_workers_and_ends_whoever_waits_for_a_row(tmp_
     def read():
         try:
             next(rows)
-        except RuntimeError as error:
+        except PipelineError as error:
             raised.append(str(error))
 
     reader = threading.Thread(target=read)
@@ -294,14 +295,14 @@ def test_workers_outlive_the_signals_that_end_a_job_until_the_reader_is_done():
 def test_what_raises_in_a_worker_comes_with_its_traceback():
     source = Numbers(10, raising={4: OSError(5, "Input/output error")})
     with pipeline(source, workers=1, repeat=False) as rows:
-        error = assert_fails_soon(rows, RuntimeError, "a data worker failed on row 4")
-    assert "Input/output error" in str(error)
-    assert 'numbers.py", line' in str(error)
+        error = assert_fails_soon(rows, PipelineError, "a data worker failed on row 4")
+    assert str(error) == "a data worker failed on row 4: OSError: [Errno 5] Input/output error"
+    assert 'numbers.py", line' in error.__notes__[0]
 
 
 def test_a_source_that_cannot_be_made_in_a_worker_is_an_error_that_says_why():
     with pipeline(Unreadable(10), workers=1) as rows:
-        assert_fails_soon(rows, RuntimeError, "(?s)data worker failed.*shards are not mounted here")
+        assert_fails_soon(rows, PipelineError, r"failed on row \d+: .*are not mounted here")
 
 
 def test_a_source_that_cannot_be_pickled_is_an_error_at_once():
@@ -312,4 +313,4 @@ def test_a_source_that_cannot_be_pickled_is_an_error_at_once():
 
 def test_a_row_that_cannot_be_sent_is_an_error_and_not_lost():
     with pipeline(Numbers(10), with_lambda, workers=1) as rows:
-        assert_fails_soon(rows, RuntimeError, r"(?s)data worker failed on row \d.*pickle")
+        assert_fails_soon(rows, PipelineError, r"(?s)data worker failed on row \d.*pickle")
