@@ -91,7 +91,7 @@ def _parquet_rows(path: Path, name: str, columns: Columns) -> _NamedRows:
                     row = f"{name}:{number}"
                     yield row, partial(row_of, batch, offset, row)
                     number += 1
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
         if getattr(error, "errno", None) is not None:  # the storage, not the content
             raise
         cause = " ".join(str(error).split())

@@ -46,6 +46,12 @@ def test_damage_within_a_parquet_file_is_an_error_that_names_it(tmp_path, file):
         read_k12(tmp_path)
 
 
+def test_a_name_of_a_column_that_is_no_text_is_an_error_of_the_file(tmp_path, file):
+    file.write_bytes(file.read_bytes().replace(b"problem", b"\x80roblem"))
+    with pytest.raises(ValueError, match=rf"{NAME}: expected a whole parquet file"):
+        read_k12(tmp_path)
+
+
 def test_a_missing_column_is_an_error_that_names_file_and_columns(tmp_path, file):
     pq.write_table(pq.read_table(file).drop_columns(["answer"]), file)
     with pytest.raises(ValueError, match=rf"{NAME}: it lacks answer; its columns are images, prob"):

@@ -132,12 +132,14 @@ def _read_stream(path: str) -> tuple[pa.Schema, list[pa.RecordBatch]]:
             is_whole = file.read_at(len(_END_OF_STREAM), max(0, size - 8)) == _END_OF_STREAM
             file.seek(0)
             reader = pa.ipc.open_stream(file)
+            schema = reader.schema
+            schema.to_string()  # names of columns may be no text
             batches = list(reader)
             for batch in batches:
                 batch.validate()
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
         cause = " ".join(str(error).split())
         raise ValueError(f"{path}: expected a whole Arrow stream: {cause}") from error
     if not is_whole:
         raise ValueError(f"{path}: expected a whole Arrow stream; its end is missing")
-    return reader.schema, batches
+    return schema, batches

@@ -89,12 +89,14 @@ class ParquetSource(TableFiles):
         for file, path in enumerate(self._paths):
             try:
                 opened = self._file(file)
+                schema = opened.schema_arrow
+                schema.to_string()  # names of columns may be no text
             except StorageError:
                 raise
-            except (pa.ArrowInvalid, OSError) as error:
+            except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
                 cause = " ".join(str(error).split())
                 raise ValueError(f"{path}: expected a whole parquet file: {cause}") from error
-            self._agree(opened.schema_arrow, file)
+            self._agree(schema, file)
             row = 0
             for group in range(opened.metadata.num_row_groups):
                 facts = opened.metadata.row_group(group)
@@ -138,7 +140,7 @@ class ParquetSource(TableFiles):
             return self._file(file).read_row_group(group, columns=columns)
         except StorageError:
             raise
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
             cause = " ".join(str(error).split())
             raise OSError(
                 f"{self._paths[file]}: row group {group} cannot be read: {cause}"

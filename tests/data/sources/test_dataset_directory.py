@@ -96,6 +96,16 @@ def test_a_file_that_is_cut_off_is_an_error_even_between_two_batches(tmp_path, b
             DatasetDirectorySource(path, columns=COLUMNS)
 
 
+def test_a_name_of_a_column_that_is_no_text_is_an_error_of_the_file(tmp_path):
+    path = write_directory(tmp_path / "set", table())
+    file = path / "data-00000-of-00001.arrow"
+    file.write_bytes(
+        file.read_bytes().replace(COLUMNS.question.encode(), b"\x80" * len(COLUMNS.question))
+    )
+    with pytest.raises(ValueError, match=r"of-00001\.arrow: expected a whole Arrow stream"):
+        DatasetDirectorySource(path, columns=COLUMNS)
+
+
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"\0" * 100, b"\xff" * 100])
 def test_a_file_of_another_kind_is_an_error(tmp_path, content):
     path = write_directory(tmp_path / "set", table())

@@ -268,6 +268,13 @@ def test_a_file_that_is_damaged_where_ids_stand_is_an_error_that_names_it(tmp_pa
         ParquetSource(path)
 
 
+def test_a_name_of_a_column_that_is_no_text_is_an_error_of_the_file(tmp_path):
+    path = write_verl(tmp_path / "a.parquet", [verl_row(n) for n in range(20)])
+    path.write_bytes(path.read_bytes().replace(b"question_type", b"\x80uestion_type"))
+    with pytest.raises(ValueError, match=r"a\.parquet: .*whole parquet file"):
+        ParquetSource(path)
+
+
 def test_damage_elsewhere_is_an_error_of_the_storage_not_of_a_row(tmp_path):
     path = write_verl(tmp_path / "a.parquet", [verl_row(n) for n in range(20)])
     source = ParquetSource(path)
