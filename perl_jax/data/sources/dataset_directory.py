@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from perl_jax.data.sources.layouts import top_level
 from perl_jax.data.sources.row_files import RowsConfig, RowsOptions
-from perl_jax.data.sources.tables import TableFiles
+from perl_jax.data.sources.tables import TableFiles, decode_names
 from perl_jax.files import parse_json
 from perl_jax.settings import name_list
 
@@ -133,7 +133,7 @@ def _read_stream(path: str) -> tuple[pa.Schema, list[pa.RecordBatch]]:
             file.seek(0)
             reader = pa.ipc.open_stream(file)
             schema = reader.schema
-            schema.to_string()  # names of columns may be no text
+            decode_names(schema)
             batches = list(reader)
             for batch in batches:
                 batch.validate()

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from perl_jax.data.sources.layouts import schema_layout
 from perl_jax.data.sources.row_files import FilesConfig, RowsOptions
-from perl_jax.data.sources.tables import TableFiles
+from perl_jax.data.sources.tables import TableFiles, decode_names
 from perl_jax.storage import StorageError, is_url, open_ranges
 
 _log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ class ParquetSource(TableFiles):
             try:
                 opened = self._file(file)
                 schema = opened.schema_arrow
-                schema.to_string()  # names of columns may be no text
+                decode_names(schema)
             except StorageError:
                 raise
             except (pa.ArrowException, UnicodeDecodeError, OSError) as error:

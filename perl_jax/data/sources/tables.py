@@ -1,7 +1,7 @@
 """Files of Arrow tables with the same columns, and single rows of them."""
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeAlias
 
 import pyarrow as pa
@@ -90,3 +90,12 @@ def _value(scalar: pa.Scalar) -> Any:
         return scalar.as_py()
     except UnicodeDecodeError:
         return None
+
+
+def decode_names(fields: Iterable[pa.Field]) -> None:
+    """Raises UnicodeDecodeError if the name of a column, or of a part of one, is no text."""
+    for field in fields:
+        assert isinstance(field.name, str)  # Arrow decodes it here
+        kind = field.type
+        if pa.types.is_nested(kind):
+            decode_names(kind.field(number) for number in range(kind.num_fields))
