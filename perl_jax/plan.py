@@ -141,6 +141,7 @@ def _parser() -> argparse.ArgumentParser:
     shares = parser.add_argument_group("what is reached of a chip's figures, and what kernels move")
     for name, text in (
         ("compute", "share of the peak"),
+        ("kernels", "share of the peak that attention kernels reach"),
         ("memory", "share of the bandwidth of the memory"),
         ("links", "share of the bandwidth of the links"),
         ("reserve", "share of the memory that is left free"),
@@ -149,7 +150,8 @@ def _parser() -> argparse.ArgumentParser:
         ("host", "seconds of the host between chunks of decoding"),
     ):
         default = getattr(Assumptions, name)
-        words = f"{text}; default: {default}"
+        shown = "as compiled" if default is None else default
+        words = f"{text}; default: {shown}"
         shares.add_argument(f"--{name}", type=float, default=default, help=words)
     return parser
 

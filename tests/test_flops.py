@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 
 from perl_jax.attention import KeyValues, attend
-from perl_jax.flops import count_in_jaxpr
+from perl_jax.flops import count_in_jaxpr, count_in_kernels
 from perl_jax.kernels import Kernel
 from perl_jax.mesh import SHARD_AXES, TENSOR_AXIS, make_mesh
 from tests.counting import count_flops
@@ -74,3 +74,16 @@ def test_a_kernel_counts_all_steps_of_its_grid_on_every_device():
     assert count_flops(attended, queries, keys) == products
     kernel = kernel.on(make_mesh(fsdp=4, tensor=2), SHARD_AXES, TENSOR_AXIS)
     assert count_flops(attended, queries, keys) == products
+
+
+def test_operations_of_kernels_are_told_from_the_others():
+    def attended(queries, keys, b):
+        own = KeyValues(keys, keys, jnp.ones(keys.shape[:3], bool))
+        return attend(queries, own, kernel=Kernel("tpu")) @ b
+
+    queries, keys = jnp.zeros((4, 1, 256, 6, 8)), jnp.zeros((4, 1, 1280, 2, 8))
+    traced = jax.make_jaxpr(attended)(queries, keys, jnp.zeros((8, 7)))
+    products = 2 * 2 * 4 * 256 * 1536 * 6 * 8
+    assert count_in_kernels(traced) == products
+    assert count_in_jaxpr(traced) == products + 2 * 4 * 256 * 6 * 8 * 7
+    assert count_in_kernels(jax.make_jaxpr(lambda a, b: a @ b)(A, B)) == 0

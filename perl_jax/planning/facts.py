@@ -22,6 +22,8 @@ class Facts:
         collectives: The collective operations of the program.
         compile_seconds: The time of tracing and compiling.
         refused: Whether the compiler found no room for it; then its collectives are unknown.
+        kernels: Those of the operations that attention kernels do. A program that has them writes
+            no scores, and its decoding steps move the caches once.
     """
 
     name: str
@@ -33,11 +35,13 @@ class Facts:
     collectives: Sequence[Collective]
     compile_seconds: float
     refused: bool = False
+    kernels: float = 0.0
 
     def as_json(self) -> dict[str, Any]:
         """JSON values, without the fields that a plan shows: see `of_json`."""
         return {
             "flops": self.flops,
+            "kernels": self.kernels,
             "size": self.size,
             "moved": self.moved,
             "work": None if self.work is None else asdict(self.work),
@@ -70,4 +74,5 @@ class Facts:
             ),
             compile_seconds=program["compile_seconds"],
             refused=program["refused"],
+            kernels=compiled.get("kernels", 0.0),
         )

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 
 from perl_jax.config import MeshConfig, TrainConfig
-from perl_jax.flops import count_in_jaxpr
+from perl_jax.flops import count_in_jaxpr, count_in_kernels
 from perl_jax.mesh import make_mesh, num_shards
 from perl_jax.models import read_config
 from perl_jax.models.paths import VISION, within
@@ -284,6 +284,7 @@ class _Compiler:
             collectives=find_collectives(text, on.devices, trips=trips) if text else [],
             compile_seconds=seconds,
             refused=text is None,
+            kernels=count_in_kernels(traced.jaxpr, steps=trips),
         )
 
     def _settle(self, leaf: Any) -> Any:

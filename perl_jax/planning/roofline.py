@@ -18,6 +18,9 @@ from perl_jax.settings import Checked, Expects, PositiveOrZero
 # repeats the forward pass.
 _SCORE_FORWARD, _SCORE_BOTH = 12.0, 42.0
 
+# A decoding step of XLA reads, slices, copies and writes the caches of responses.
+_MOVES_BY_XLA = 5.0
+
 _Share = Annotated[float, Interval(gt=0, le=1), Expects("a share from above 0 to 1")]
 _AtLeastOnce = Annotated[float, Interval(ge=1), Expects("at least 1")]
 
@@ -32,9 +35,11 @@ class Assumptions(Checked):
         links: The share of the interconnect bandwidth that is reached.
         reserve: The share of the HBM that is left free for the runtime, fragmentation and a second
             micro-batch that waits.
-        scores: The share of the attention scores that are written to HBM: 1 without kernels, 0 with
-            kernels everywhere.
-        cache_moves: The number of times that a decoding step moves the caches of responses.
+        kernels: The share of the peak rate that attention kernels reach.
+        scores: The share of the attention scores that are written to HBM. None: all in a program
+            that was compiled without attention kernels, and none in one with them.
+        cache_moves: The number of times that a decoding step moves the caches of responses. None:
+            once by a kernel, and 5 times without.
         host: Seconds between two chunks of decoding in which the chips wait for the host.
     """
 
@@ -42,15 +47,23 @@ class Assumptions(Checked):
     memory: _Share = 0.8
     links: _Share = 0.8
     reserve: Annotated[float, Interval(gt=-1, le=1), Expects("a share from above -1 to 1")] = 0.06
-    scores: Annotated[float, Interval(ge=0, le=1), Expects("a share from 0 to 1")] = 1.0
-    cache_moves: _AtLeastOnce = 5.0
+    kernels: _Share = 0.3
+    scores: Annotated[float, Interval(ge=0, le=1), Expects("a share from 0 to 1")] | None = None
+    cache_moves: _AtLeastOnce | None = None
     host: PositiveOrZero = 0.03
 
     def lines(self) -> list[str]:
         """The assumptions in words."""
+        scores = "those of programs that were compiled without attention kernels"
+        caches = f"once by a kernel and {_MOVES_BY_XLA:g} times without"
+        if self.scores is not None:
+            scores = f"{self.scores:.0%} of them"
+        if self.cache_moves is not None:
+            caches = f"{self.cache_moves:g} times"
         return [
-            f"Matrix products reach {self.compute:.0%} of the peak, HBM {self.memory:.0%} and "
-            f"links {self.links:.0%} of their bandwidth.",
+            f"Matrix products reach {self.compute:.0%} of the peak and those of attention kernels "
+            f"{self.kernels:.0%}, HBM {self.memory:.0%} and links {self.links:.0%} of their "
+            "bandwidth.",
             "A product overlaps with reading its inputs and writing its results, and with the "
             "collectives that the compiler starts ahead. Nothing overlaps with attention scores, "
             "caches, elementwise passes and all other collectives: their times are added.",
@@ -58,10 +71,10 @@ class Assumptions(Checked):
             "a conditional counts its dearest branch. A call of another size than the compiled one "
             "takes its share of them.",
             "HBM traffic beside products: their inputs and results once more, for what stands "
-            f"between them; {self.scores:.0%} of the attention scores, {_SCORE_FORWARD:g} bytes "
-            f"each forward and {_SCORE_BOTH - _SCORE_FORWARD:g} backward; in a decoding step, the "
-            f"prompts' caches once and the responses' {self.cache_moves:g} times. Programs without "
-            "the model read their arguments and write their results once.",
+            f"between them; attention scores, {scores}, {_SCORE_FORWARD:g} bytes each forward and "
+            f"{_SCORE_BOTH - _SCORE_FORWARD:g} backward; in a decoding step, the prompts' caches "
+            f"once and the responses' {caches}. Programs without the model read their arguments "
+            "and write their results once.",
             f"The host takes {self.host:g} s between chunks of decoding.",
             "Collectives run as rings: over every axis of the torus where all chips take part, "
             "over one axis otherwise.",
@@ -137,6 +150,7 @@ def seconds_of_call(
     traffic: Traffic,
     collectives: Iterable[Collective],
     chunks: int = 0,
+    kernels: float = 0.0,
 ) -> Seconds:
     """The time of a call.
 
@@ -147,6 +161,7 @@ def seconds_of_call(
         traffic: Bytes that one chip reads from and writes to its HBM.
         collectives: The collectives of the program.
         chunks: Chunks of decoding.
+        kernels: Those of the operations that attention kernels do.
     """
     chip, devices = topology.chip, topology.devices
     links = {True: 0.0, False: 0.0}
@@ -155,7 +170,8 @@ def seconds_of_call(
         links[one.ahead] += one.received / rate
     bandwidth = chip.bandwidth * assumptions.memory
     return Seconds(
-        compute=flops / devices / (chip.peak * assumptions.compute),
+        compute=((flops - kernels) / assumptions.compute + kernels / assumptions.kernels)
+        / (chip.peak * devices),
         memory=traffic.products / bandwidth,
         ahead=links[True],
         alone=traffic.alone / bandwidth,
@@ -173,6 +189,7 @@ def traffic_of(
     gradients: int = 0,
     tensor: int,
     itemsize: int,
+    kernels: bool = False,
 ) -> Traffic:
     """Bytes that a chip moves from and to its HBM in a call, under the plan's assumptions.
 
@@ -184,7 +201,13 @@ def traffic_of(
         gradients: Bytes of the gradients on a chip that the call adds to.
         tensor: The number of parts that each layer is split into.
         itemsize: Bytes of one element of an activation.
+        kernels: Whether attention is computed by kernels.
     """
+    share, moves = assumptions.scores, assumptions.cache_moves
+    if share is None:
+        share = 0.0 if kernels else 1.0
+    if moves is None:
+        moves = 1.0 if kernels else _MOVES_BY_XLA
     once = model.traffic(tensor)
     # A decoding step reads the weights once for all of its tokens.
     repeats = 1 if work.steps else work.passes
@@ -193,10 +216,10 @@ def traffic_of(
     moved += work.image_passes * work.patches * once.of_patch
     scores = work.pairs * once.of_pair * _bytes_of_score(repeats)
     scores += work.patches * of_patch * _bytes_of_score(work.image_passes)
-    caches = work.steps * (work.prefix + assumptions.cache_moves * work.cache)
+    caches = work.steps * (work.prefix + moves * work.cache)
     return Traffic(
         products=(weights + moved) * itemsize,
-        alone=moved * itemsize + scores * assumptions.scores + caches + 2 * gradients,
+        alone=moved * itemsize + scores * share + caches + 2 * gradients,
     )
 
 

@@ -95,6 +95,7 @@ class Timing:
                 gradients=facts.memory.get("gradients", 0) if facts.name == "update" else 0,
                 tensor=self._mesh(facts.name).tensor,
                 itemsize=jnp.dtype(self.config.model.compute_dtype).itemsize,
+                kernels=facts.kernels > 0,
             )
             if facts.work.steps:
                 times = call.work.steps / facts.work.steps
@@ -109,6 +110,7 @@ class Timing:
             traffic=traffic,
             collectives=collectives,
             chunks=int(facts.name == "decode"),
+            kernels=facts.kernels * flops / facts.flops if facts.flops else 0.0,
         )
         return _Cost(flops, traffic.total, received_bytes(collectives), seconds)
 

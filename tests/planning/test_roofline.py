@@ -16,7 +16,7 @@ from perl_jax.planning.roofline import (
 from perl_jax.planning.topology import parse_topology
 from perl_jax.planning.work import Work
 
-ALL = Assumptions(compute=1.0, memory=1.0, links=1.0, cache_moves=1.0, scores=0.0)
+ALL = Assumptions(compute=1.0, kernels=1.0, memory=1.0, links=1.0, cache_moves=1.0, scores=0.0)
 MODEL = read_config("Qwen/Qwen2.5-VL-7B-Instruct")
 
 
@@ -54,6 +54,31 @@ def test_half_of_the_peak_takes_twice_as_long():
     half = replace(ALL, compute=0.5)
     seconds = seconds_of_call(topology, half, flops=16 * 197e12, traffic=Traffic(), collectives=[])
     assert (seconds.total, seconds.bound) == (pytest.approx(2), "compute")
+
+
+def test_operations_of_kernels_reach_another_share_of_the_peak():
+    topology = parse_topology("v5e:4x4")
+    shares = replace(ALL, compute=0.5, kernels=0.25)
+    seconds = seconds_of_call(
+        topology, shares, flops=16 * 197e12 * 3, traffic=Traffic(), collectives=[],
+        kernels=16 * 197e12,
+    )  # fmt: skip
+    assert seconds.compute == pytest.approx(2 / 0.5 + 1 / 0.25)
+
+
+def test_kernels_write_no_scores_and_move_the_caches_once_unless_it_is_said_otherwise():
+    as_compiled = replace(ALL, scores=None, cache_moves=None)
+    work = Work(pairs=1000, steps=1, passes=1, prefix=10**7, cache=10**8)
+    scores = 1000 * 28 * 28 * 12
+    assert traffic(work, as_compiled, kernels=True).alone == 10**7 + 10**8
+    assert traffic(work, as_compiled, kernels=False).alone == 10**7 + 5 * 10**8 + scores
+    said = replace(ALL, scores=0.5, cache_moves=2.0)
+    assert traffic(work, said, kernels=True).alone == 10**7 + 2 * 10**8 + 0.5 * scores
+    told, said_so = " ".join(as_compiled.lines()), " ".join(said.lines())
+    assert "compiled without attention kernels" in told
+    assert "once by a kernel and 5 times without" in told
+    assert "attention scores, 50% of them, 12 bytes" in said_so
+    assert "the responses' 2 times" in said_so
 
 
 def test_decoding_reads_all_weights_and_caches_at_every_step():

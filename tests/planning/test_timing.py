@@ -46,6 +46,18 @@ def test_half_the_work_takes_half_of_the_operations_and_of_activations_on_links(
     assert half.traffic == pytest.approx(want.total)
 
 
+def test_a_program_with_kernels_writes_no_scores_and_its_kernels_take_their_share(timing):
+    with_kernels = replace(facts("update", WHOLE), kernels=2e12)
+    whole, half = (
+        timing.program(with_kernels, [LoggedCall(10**9, work)], []) for work in (WHOLE, HALF)
+    )
+    plain = timing.program(facts("update", WHOLE), [LoggedCall(10**9, WHOLE)], [])
+    peak = 8 * 989e12
+    assert whole.seconds.compute == pytest.approx((6e12 / 0.6 + 2e12 / 0.3) / peak)
+    assert half.seconds.compute == pytest.approx(whole.seconds.compute / 2)
+    assert whole.traffic < plain.traffic
+
+
 def test_a_step_sums_its_calls_and_shows_their_mean(timing):
     update = facts("update", WHOLE)
     calls = [LoggedCall(10**9, work) for work in (WHOLE, HALF, HALF)]
