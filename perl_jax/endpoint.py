@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import httpx2
 
 from perl_jax.files import parse_json, write_whole
-from perl_jax.settings import Checked, Count, CountOrZero, Expects, Positive
+from perl_jax.settings import Checked, Count, CountOrZero, Expects, Positive, brief
 
 _log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class EndpointConfig(Checked):
 
     def _check_together(self) -> None:
         if not self.base_url.startswith(("http://", "https://")):
-            raise ValueError(f"base_url: expected http:// or https://; got {self.base_url!r}")
+            raise ValueError(f"base_url: expected http:// or https://; got {brief(self.base_url)}")
         # It is recorded, and stands in messages.
         if "@" in self.base_url.partition("://")[2].partition("/")[0]:
             raise ValueError("base_url: expected no password in it; see api_key_env for a key")
@@ -186,7 +186,7 @@ def _answer(response: httpx2.Response, url: str) -> str:
         content = parse_json(response.content)["choices"][0]["message"]["content"]
     except (ValueError, LookupError, TypeError) as error:
         expected = "expected a chat completion with choices[0].message.content"
-        raise EndpointError(f"{url}: {expected}; got {response.text[:_QUOTED]!r}") from error
+        raise EndpointError(f"{url}: {expected}; got {brief(response.text[:_QUOTED])}") from error
     return content if isinstance(content, str) else ""
 
 

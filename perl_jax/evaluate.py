@@ -33,7 +33,7 @@ from perl_jax.evaluation.tables import paper_columns, results_table
 from perl_jax.files import write_whole
 from perl_jax.main import add_strategy, command_parser, one_line_errors, parse
 from perl_jax.processing import Processor, load_processor
-from perl_jax.settings import plain
+from perl_jax.settings import brief, plain
 
 # What imports jax is imported where a policy is asked: given responses are scored without it.
 if TYPE_CHECKING:
@@ -355,7 +355,7 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
             flag = name.replace("mesh_", "mesh.")
             parser.error(f"--{flag}: expected at least 1; got {value}")
     if args.orders not in ("own", "all") and not (args.orders.isdigit() and int(args.orders) > 0):
-        parser.error(f"--orders: expected own, all or a number from 1; got {args.orders!r}")
+        parser.error(f"--orders: expected own, all or a number from 1; got {brief(args.orders)}")
     if args.num_samples > 1 and args.temperature == 0:
         parser.error("--num_samples: expected 1 at temperature 0, where all responses are the same")
     if args.responses and (args.orders != "own" or args.num_samples > 1):
@@ -366,7 +366,7 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         parser.error("--step goes with --workdir")
     args.step = args.step or "latest"
     if args.step not in ("latest", "best") and not args.step.isdigit():
-        parser.error(f"--step: expected a number, latest or best; got {args.step!r}")
+        parser.error(f"--step: expected a number, latest or best; got {brief(args.step)}")
     if args.adapter and not args.model:
         parser.error("--adapter goes with --model: a run with adapters has its own")
     if args.dtype and not args.model:

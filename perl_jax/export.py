@@ -12,6 +12,7 @@ from pathlib import Path
 from perl_jax.main import command_parser, one_line_errors, parse
 from perl_jax.mesh import find_devices
 from perl_jax.runs import RUN_ERRORS, export
+from perl_jax.settings import brief
 from perl_jax.storage import new_directory
 from perl_jax.training.earlier import recorded_settings
 
@@ -27,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     args = parse(parser, arguments, required=("workdir", "out"))
     if args.step not in ("latest", "best") and not args.step.isdigit():
-        parser.error(f"--step: expected a number, latest or best; got {args.step!r}")
+        parser.error(f"--step: expected a number, latest or best; got {brief(args.step)}")
     with one_line_errors(*RUN_ERRORS, debug=args.debug):
         settings = recorded_settings(args.workdir)
         find_devices()

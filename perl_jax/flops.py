@@ -38,7 +38,9 @@ def _of_equation(equation: Any, steps: int, *, outside: bool) -> int:
         left = equation.invars[0].aval.shape
         return 2 * math.prod(equation.outvars[0].aval.shape + tuple(left[i] for i in contracted))
     if name == "cond":
-        return max(_count(branch.jaxpr, steps, outside=outside) for branch in parameters["branches"])
+        return max(
+            _count(branch.jaxpr, steps, outside=outside) for branch in parameters["branches"]
+        )
     if name == "scan":
         return parameters["length"] * _count(parameters["jaxpr"].jaxpr, steps, outside=outside)
     if name == "while":

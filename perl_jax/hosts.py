@@ -23,7 +23,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from perl_jax.settings import Checked, Expects, Positive
+from perl_jax.settings import Checked, Expects, Positive, brief
 
 _PREFIX = "perl_jax"
 _FAILURE = f"{_PREFIX}/failure"
@@ -108,7 +108,7 @@ def _check_flags(
 ) -> bool:
     """Checks that `connect`'s arguments fit together; returns whether a coordinator is given."""
     if distributed not in ("auto", "on", "off"):
-        raise ValueError(f"distributed: expected one of auto, on, off; got {distributed!r}")
+        raise ValueError(f"distributed: expected one of auto, on, off; got {brief(distributed)}")
     explicit = {"coordinator": coordinator, "num_hosts": num_hosts, "host": host}
     given = [name for name, value in explicit.items() if value is not None]
     if coordinator is None or num_hosts is None or host is None:

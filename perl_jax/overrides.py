@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from ml_collections import ConfigDict
 
 from perl_jax.fields import REQUIRED, default_of, section_in
-from perl_jax.settings import FlagText, hints_of, read_config, suggestion
+from perl_jax.settings import FlagText, brief, hints_of, read_config, suggestion
 
 T = TypeVar("T")
 
@@ -145,7 +145,7 @@ def _run(path: Path, text: Sequence[str]) -> Any:
     if not callable(get_config):
         raise ValueError(f"{path}: expected a file that defines get_config()")
     if not isinstance(config, ConfigDict | Mapping):
-        raise ValueError(f"{path}: expected a ConfigDict of get_config(); got {config!r}")
+        raise ValueError(f"{path}: expected a ConfigDict of get_config(); got {brief(config)}")
     return config
 
 
@@ -186,7 +186,7 @@ def _keys(path: str) -> list[str | int]:
         if (match := _KEY.match(rest)) is None or path.startswith("."):
             raise ValueError(
                 f"config.{path}: expected names with a dot between them, items of a list as [0], "
-                f"and names with dots as ['a.b']; got {rest!r}"
+                f"and names with dots as ['a.b']; got {brief(rest)}"
             )
         name, place = match["name"] or match["quoted"], match["place"]
         keys.append(name if place is None else int(place))

@@ -242,7 +242,9 @@ def _holds(bound: Any, value: Any) -> bool:
     if isinstance(bound, Expects | MayBeInfinite):
         return True
     if type(bound) not in _BOUNDS:
-        raise NotImplementedError(f"annotation: expected bounds of annotated-types; got {bound!r}")
+        raise NotImplementedError(
+            f"annotation: expected bounds of annotated-types; got {brief(bound)}"
+        )
     keeps, _ = _BOUNDS[type(bound)]
     return bool(keeps(value, _limit(bound)))
 

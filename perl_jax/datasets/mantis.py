@@ -126,7 +126,7 @@ def _messages(row: Row, name: str) -> list[tuple[str, str]]:
         role = message.get("role") or message.get("from")
         text = message.get("content") or message.get("value") or message.get("text") or ""
         if role not in _ROLES or not isinstance(text, str):
-            raise bad(f"expected texts of {', '.join(_ROLES)}; got {role!r}")
+            raise bad(f"expected texts of {', '.join(_ROLES)}; got {brief(role)}")
         read.append((_ROLES[role], text))
     roles = [role for role, _ in read]
     if roles[:2] != ["user", "assistant"]:

@@ -11,6 +11,7 @@ from perl_jax.datasets.dataset import DataSet, by_split
 from perl_jax.datasets.fields import listed, read_examples, read_id, read_question
 from perl_jax.datasets.files import Columns
 from perl_jax.files import parse_json
+from perl_jax.settings import brief
 from perl_jax.types import Example
 
 _MMK12, _EUREKA = "MMK12", "MM-Eureka"
@@ -64,7 +65,7 @@ def _user_turn(chat: Any, row: str) -> tuple[str, list[Any]]:
     for part in content:
         kind = part.get("type") if isinstance(part, dict) else None
         if kind not in ("text", "image"):
-            raise bad(f"expected parts of text and images; got {part!r}")
+            raise bad(f"expected parts of text and images; got {brief(part)}")
         if kind == "image":
             images.append(part.get("image"))
         texts.append("<image>" if kind == "image" else read_question(part.get("text"), row))

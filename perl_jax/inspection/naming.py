@@ -20,6 +20,7 @@ from perl_jax.main import add_config, command_parser, print_config
 from perl_jax.main import parse as parse_flags
 from perl_jax.overrides import load_config, open_config
 from perl_jax.permutation import Rules, rules_from_config
+from perl_jax.settings import brief
 
 if TYPE_CHECKING:
     from perl_jax.config import RunConfig
@@ -89,7 +90,7 @@ def load_rules(path: str) -> Rules:
         permutation = load_config(path, _NONE).get("permutation") or {}
         return rules_from_config(permutation.get("rules") or {}, "config.permutation.rules")
     if Path(path).suffix != ".json":
-        raise ValueError(f"rules: expected a .json file or a configuration file; got {path!r}")
+        raise ValueError(f"rules: expected a .json file or a configuration file; got {brief(path)}")
     try:
         rules = parse_json(Path(path).read_text("utf-8"))
     except ValueError as error:

@@ -17,6 +17,7 @@ from perl_jax.inspection.cards import Look, draw
 from perl_jax.legible import legible
 from perl_jax.permutation import rule_for
 from perl_jax.preparation.stage import ordered_map
+from perl_jax.settings import brief
 from perl_jax.types import Example
 
 _MAX_CHARACTERS = 2_000
@@ -137,7 +138,7 @@ def read_verdict(answer: str) -> tuple[bool | None, str]:
         return True, ""
     if match := _DIFFERENT.fullmatch(said):
         return False, match["reason"] or "no reason given"
-    return None, f"expected SAME, or DIFFERENT and a reason; got {said[:_QUOTED]!r}"
+    return None, f"expected SAME, or DIFFERENT and a reason; got {brief(said[:_QUOTED])}"
 
 
 def _told(example: Example) -> str:

@@ -22,7 +22,7 @@ from jax.sharding import NamedSharding, PartitionSpec, Sharding
 from perl_jax.models.layers import Linear
 from perl_jax.models.paths import dotted
 from perl_jax.models.policy import Policy
-from perl_jax.settings import Checked, Count, Expects, Positive
+from perl_jax.settings import Checked, Count, Expects, Positive, brief
 
 DOWN, UP = "lora_A", "lora_B"
 """The names of A (rank, in) and of B (out, rank) beside a map's weight."""
@@ -60,7 +60,7 @@ class LoraConfig(Checked):
                 re.compile(pattern)
             except re.error as error:
                 raise ValueError(
-                    f"paths: expected regular expressions; got {pattern!r} ({error})"
+                    f"paths: expected regular expressions; got {brief(pattern)} ({error})"
                 ) from None
 
 

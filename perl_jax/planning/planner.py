@@ -29,6 +29,7 @@ from perl_jax.planning.timing import Timing
 from perl_jax.planning.topology import Topology
 from perl_jax.planning.work import work_of
 from perl_jax.planning.workload import Step, Workload
+from perl_jax.settings import brief
 
 _VIRTUAL = (
     "Compiled for virtual CPU devices: temporaries and collectives are those of the CPU compiler, "
@@ -72,7 +73,7 @@ class PlanConfig:
     def __post_init__(self) -> None:
         if unknown := set(self.programs) - set(PROGRAMS):
             raise ValueError(
-                f"programs: expected some of {', '.join(PROGRAMS)}; got {min(unknown)!r}"
+                f"programs: expected some of {', '.join(PROGRAMS)}; got {brief(min(unknown))}"
             )
 
     def again(self, plan: Mapping[str, Any]) -> "PlanConfig":

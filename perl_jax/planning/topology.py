@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 from perl_jax.chips import CHIPS, Chip
-from perl_jax.settings import suggestion
+from perl_jax.settings import brief, suggestion
 
 # Names of virtual devices, and the chip whose figures they get unless another is given.
 VIRTUAL = {"cpu": "h100", "gpu": "h100"}
@@ -66,14 +66,16 @@ def parse_topology(name: str, chip: str | None = None) -> Topology:
     if match is None:
         raise ValueError(
             f"topology: expected KIND:NUMBERS, such as v5e:4x4, v5p:2x4x4 or h100:8, with KIND one "
-            f"of {choices}; got {name!r}"
+            f"of {choices}; got {brief(name)}"
         )
     kind, shape = match[1], tuple(int(size) for size in match[2].split("x"))
     if kind not in CHIPS and kind not in VIRTUAL:
         hint = suggestion(kind, [*CHIPS, *VIRTUAL])
-        raise ValueError(f"topology: {name}: expected one of {choices}; got {kind!r}{hint}")
+        raise ValueError(f"topology: {name}: expected one of {choices}; got {brief(kind)}{hint}")
     if kind in CHIPS and chip not in (None, kind):
-        raise ValueError(f"chip: expected it for cpu:N and gpu:N only; got {chip!r} with {name}")
+        raise ValueError(
+            f"chip: expected it for cpu:N and gpu:N only; got {brief(chip)} with {name}"
+        )
     figures = _chip(chip or VIRTUAL.get(kind, kind))
     axes = CHIPS[kind].axes if kind in CHIPS else 1
     if len(shape) != axes or 0 in shape:
@@ -104,7 +106,7 @@ def parse_type(name: str) -> Topology:
         hint = "" if match is None else suggestion(match[1], names)
         raise ValueError(
             f"type: expected KIND-N, such as v5litepod-16, v5p-32 or h100-8, with KIND one of "
-            f"{', '.join(names)}, or a topology such as v5e:4x4; got {name!r}{hint}"
+            f"{', '.join(names)}, or a topology such as v5e:4x4; got {brief(name)}{hint}"
         )
     number, axes = int(match[2]), CHIPS[kind].axes
     shape = _SHAPES[axes](number)
@@ -143,7 +145,7 @@ _SHAPES: dict[int, Callable[[int], tuple[int, ...] | None]] = {
 
 def _chip(name: str) -> Chip:
     if name not in CHIPS:
-        raise ValueError(f"chip: expected one of {', '.join(CHIPS)}; got {name!r}")
+        raise ValueError(f"chip: expected one of {', '.join(CHIPS)}; got {brief(name)}")
     return CHIPS[name]
 
 

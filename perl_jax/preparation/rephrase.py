@@ -12,7 +12,7 @@ from perl_jax.preparation.answers import answer_kind
 from perl_jax.preparation.questions import Ask, ask_rows, asking_depends
 from perl_jax.preparation.stage import Context, DroppedRow, KeptRow, Outcome, dropped
 from perl_jax.processing import find_slots
-from perl_jax.settings import Checked, Expects
+from perl_jax.settings import Checked, Expects, brief
 from perl_jax.types import Example, prompt_text
 
 _LETTERS = "ABCDEFGHIJ"
@@ -84,7 +84,7 @@ def _read(row: Example, answer: dict[str, Any], seed: int) -> Example:
     right = _line(_text(answer, "answer"))
     distractors = answer.get("distractors", [])
     if not isinstance(distractors, list) or not all(isinstance(one, str) for one in distractors):
-        raise ValueError(f"distractors: expected a list of texts; got {distractors!r}")
+        raise ValueError(f"distractors: expected a list of texts; got {brief(distractors)}")
     choices = [right, *map(_line, distractors)]
     if find_slots(question) != find_slots(prompt_text(row)):
         raise ValueError("question: expected the image placeholders of the row, in their order")
@@ -94,7 +94,7 @@ def _read(row: Example, answer: dict[str, Any], seed: int) -> Example:
     if len(choices) > 1:
         options, right = _lettered(choices, random.Random(f"rephrase {seed} {row.id}"))
     elif answer_kind(right) == "open":
-        raise ValueError(f"answer: expected a short one, or distractors; got {right!r}")
+        raise ValueError(f"answer: expected a short one, or distractors; got {brief(right)}")
     metadata = {name: value for name, value in row.metadata.items() if name not in _STALE}
     before = {"question": row.question, "options": list(row.options), "answer": row.answer}
     metadata["rephrased_from"] = before
@@ -106,7 +106,7 @@ def _text(answer: dict[str, Any], name: str) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"{name}: expected text; got {value!r}")
+        raise ValueError(f"{name}: expected text; got {brief(value)}")
     value.encode()  # a lone surrogate is no text: UnicodeEncodeError is a ValueError
     return value
 

@@ -20,7 +20,7 @@ from perl_jax.preparation.order_check import check_orders, checking_depends
 from perl_jax.preparation.rephrase import rephrase_rows, rephrasing_depends
 from perl_jax.preparation.split import split_rows
 from perl_jax.preparation.stage import Context, Stage
-from perl_jax.settings import plain
+from perl_jax.settings import brief, plain
 
 # Cheap stages first, so that the costliest, the rollouts, have the fewest rows.
 STAGES = (
@@ -57,7 +57,7 @@ def prepare(config: PrepareConfig, workdir: str | Path, *, stage: str | None = N
         raise ValueError(f"config: expected a section for at least one stage of {known}; got none")
     if stage is not None and stage not in names:
         expected = f"expected one that the configuration has, {', '.join(names)}"
-        raise ValueError(f"stage: {expected}; got {stage!r}")
+        raise ValueError(f"stage: {expected}; got {brief(stage)}")
     with lock(root, "workdir"):
         for number, one in enumerate(stages):
             if stage in (None, one.name):

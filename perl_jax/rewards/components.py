@@ -21,6 +21,7 @@ from perl_jax.settings import (
     Fraction,
     Positive,
     PositiveOrZero,
+    brief,
     suggestion,
 )
 
@@ -172,7 +173,8 @@ class RewardConfig(Checked):
         for name in self.functions:
             if name in COMPONENTS:
                 raise ValueError(
-                    f"functions: expected names other than {', '.join(COMPONENTS)}; got {name!r}"
+                    f"functions: expected names other than {', '.join(COMPONENTS)}; "
+                    f"got {brief(name)}"
                 )
             if name not in self.weights:
                 raise ValueError(
@@ -188,7 +190,7 @@ def check_weights(weights: Mapping[str, float], names: Collection[str]) -> None:
     for name, weight in weights.items():
         if name not in names:
             raise ValueError(
-                f"weights: expected some of {', '.join(names)}; got {name!r}"
+                f"weights: expected some of {', '.join(names)}; got {brief(name)}"
                 + suggestion(name, names)
             )
         if not math.isfinite(weight):

@@ -96,7 +96,7 @@ class RewardFunction:
         given = {"responses": responses, "answers": answers, "metadata": metadata, **columns}
         if unknown := [name for name in columns if name not in COLUMNS]:
             raise ValueError(
-                f"reward {self.path}: expected columns of {_CHOICES}; got {unknown[0]!r}"
+                f"reward {self.path}: expected columns of {_CHOICES}; got {brief(unknown[0])}"
             )
         if missing := [name for name in self.columns if name not in given]:
             raise ValueError(f"reward {self.path}: it takes {', '.join(missing)}; got none")
@@ -155,7 +155,7 @@ def load_reward(path: str) -> RewardFunction:
     """
     module_name, separator, name = path.partition(":")
     if not separator or not module_name or not name.isidentifier():
-        raise ValueError(f"reward function: expected 'package.module:function'; got {path!r}")
+        raise ValueError(f"reward function: expected 'package.module:function'; got {brief(path)}")
     try:
         module = importlib.import_module(module_name)
     except Exception as error:
@@ -194,7 +194,7 @@ def _arguments(path: str, function: Callable[..., Any]) -> tuple[tuple[str, ...]
         if one not in first and not _is_named(one):
             raise ValueError(
                 f"reward {path}: expected parameters of {_CHOICES}; "
-                f"got {one.name!r}{suggestion(one.name, COLUMNS)}"
+                f"got {brief(one.name)}{suggestion(one.name, COLUMNS)}"
             )
     rest = [one for one in parameters if one not in first]
     return POSITIONAL, tuple(one.name for one in rest if _is_named(one))

@@ -17,6 +17,7 @@ from perl_jax.rewards.normalise import clean
 from perl_jax.rewards.numeric import Tolerance
 from perl_jax.rewards.sequences import read_items
 from perl_jax.rewards.workers import GradingError, Result, Task, WorkerPool
+from perl_jax.settings import brief
 
 Outcome = Literal["scored", "zero", "unscored"]
 
@@ -91,7 +92,7 @@ class Grader(AbstractContextManager["Grader"]):
         ):
             # NaN fails this too.
             if not value >= least:
-                raise ValueError(f"Grader: {name} must be at least {least}; got {value!r}")
+                raise ValueError(f"Grader: {name} must be at least {least}; got {brief(value)}")
         self._tolerance = Tolerance(absolute_tolerance, relative_tolerance)
         self._cache: OrderedDict[Task, Result] = OrderedDict()
         self._lock = threading.Lock()

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from perl_jax.files import parse_json
 from perl_jax.processing import Processor
 from perl_jax.rollout.sampler import Sampler
+from perl_jax.settings import brief
 from perl_jax.types import Group, Rollouts
 
 # `Sampler.sample` with all arguments bound except groups and on_tokens.
@@ -99,7 +100,9 @@ def read_questions(path: Path) -> list[dict[str, Any]]:
         if not isinstance(row, dict) or not isinstance(row.get("prompt"), str):
             raise ValueError(f"{where}: expected an object with a string 'prompt', got {line[:80]}")
         if not isinstance(row.get("images", []), list):
-            raise ValueError(f"{where}: images: expected a list of paths, got {row['images']!r}")
+            raise ValueError(
+                f"{where}: images: expected a list of paths, got {brief(row['images'])}"
+            )
         id = str(row.get("id", number))
         if id in rows:
             raise ValueError(f"{where}: id {id!r} is that of an earlier line too")

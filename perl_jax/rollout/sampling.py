@@ -21,6 +21,7 @@ from perl_jax.rollout.sizes import Sizes
 from perl_jax.rollout.stopping import Ending, Response
 from perl_jax.rollout.strategies import Strategy
 from perl_jax.rollout.waves import Encoder, Wave
+from perl_jax.settings import brief
 from perl_jax.types import Group, Rollouts
 
 # Called with (group, order, rollout, new tokens).
@@ -270,7 +271,7 @@ def check_groups(groups: Sequence[Group], known: Collection[str] = ()) -> None:
         if any(len(prompt.tokens) == 0 for prompt in group.prompts):
             raise ValueError(f"group {group.id!r}: expected prompts of at least one token")
         if group.id in seen:
-            raise ValueError(f"groups: expected different ids, got {group.id!r} again")
+            raise ValueError(f"groups: expected different ids, got {brief(group.id)} again")
         seen.add(group.id)
 
 

@@ -10,6 +10,8 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
+from perl_jax.settings import brief
+
 # Larger divisors have no reciprocal in float32: -inf / divisor may be NaN.
 LARGEST = 1e30
 SMALLEST = 1e-30
@@ -68,9 +70,11 @@ class Strategy:
         _check_number("temperature", self.temperature, 0, LARGEST)
         if self.top_k is not None:
             if not isinstance(self.top_k, Integral) or isinstance(self.top_k, bool):
-                raise TypeError(f"top_k: expected a whole number or None, got {self.top_k!r}")
+                raise TypeError(f"top_k: expected a whole number or None, got {brief(self.top_k)}")
             if self.top_k < 1:
-                raise ValueError(f"top_k: expected at least 1, or None for all, got {self.top_k!r}")
+                raise ValueError(
+                    f"top_k: expected at least 1, or None for all, got {brief(self.top_k)}"
+                )
         _check_number("top_p", self.top_p, 0, 1)
         _check_number("min_p", self.min_p, 0, 1)
         _check_number("repetition_penalty", self.repetition_penalty, SMALLEST, LARGEST)
@@ -318,14 +322,14 @@ def _check_keys(keys: jax.Array, shape: tuple[int, ...]) -> None:
 def _check_number(name: str, value: object, low: float, high: float) -> None:
     expected = f"a number from {low:g} to {high:g}"
     if not isinstance(value, Real) or isinstance(value, bool):
-        raise TypeError(f"{name}: expected {expected}, got {value!r}")
+        raise TypeError(f"{name}: expected {expected}, got {brief(value)}")
     if not low <= float(value) <= high:
-        raise ValueError(f"{name}: expected {expected}, got {value!r}")
+        raise ValueError(f"{name}: expected {expected}, got {brief(value)}")
 
 
 def _check_stop(stop: object) -> None:
     if not isinstance(stop, tuple) or not all(isinstance(text, str) for text in stop):
-        raise TypeError(f"stop: expected a tuple of strings, got {stop!r}")
+        raise TypeError(f"stop: expected a tuple of strings, got {brief(stop)}")
     for place, text in enumerate(stop):
         if not text:
             raise ValueError(f"stop[{place}]: expected a string of at least one character, got ''")

@@ -8,6 +8,7 @@ import numpy as np
 from perl_jax.activity import Activity, silent
 from perl_jax.data.pipeline.pipeline import Pipeline
 from perl_jax.processing import Processor
+from perl_jax.settings import brief
 from perl_jax.training.loop import Stepper, StepResult
 from perl_jax.types import Example, Group, Responses, prompt_of
 from perl_jax.update.exchange import gather_groups
@@ -65,7 +66,7 @@ class Supervised(Stepper):
         name = f"{where}example {example.id!r} of {example.source!r}"
         if not isinstance(text, str) or not text:
             raise ValueError(
-                f"{name}: expected a text in metadata[{RESPONSE!r}] to train on; got {text!r}"
+                f"{name}: expected a text in metadata[{RESPONSE!r}] to train on; got {brief(text)}"
             )
         tokens = self.processor.encode_response(text)
         if len(tokens) > self.max_response_tokens:

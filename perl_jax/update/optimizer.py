@@ -24,6 +24,7 @@ from perl_jax.settings import (
     Fraction,
     Positive,
     PositiveOrZero,
+    brief,
 )
 from perl_jax.update.directions import adafactor, muon
 
@@ -110,7 +111,7 @@ class OptimizerConfig(Checked):
                     re.compile(pattern)
                 except re.error as error:
                     raise ValueError(
-                        f"{name}: expected regular expressions; got {pattern!r} ({error})"
+                        f"{name}: expected regular expressions; got {brief(pattern)} ({error})"
                     ) from None
 
 
@@ -125,7 +126,7 @@ def learning_rate_schedule(config: OptimizerConfig, total_updates: int) -> optax
     """
     peak, warmup = config.learning_rate, config.warmup_updates
     if total_updates < 1:
-        raise ValueError(f"total_updates: expected at least 1; got {total_updates!r}")
+        raise ValueError(f"total_updates: expected at least 1; got {brief(total_updates)}")
     if warmup >= total_updates:
         raise ValueError(
             f"optimizer.warmup_updates: expected fewer than the run's {total_updates} updates; "

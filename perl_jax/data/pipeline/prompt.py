@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, replace
 
 from perl_jax.processing import find_slots
-from perl_jax.settings import Checked, suggestion
+from perl_jax.settings import Checked, brief, suggestion
 from perl_jax.types import PROMPT_TEMPLATE, QUESTION, SYSTEM_PROMPT, Example
 
 # A name in braces, unless it is the argument of a command of LaTeX, as in \boxed{answer}.
@@ -32,7 +32,7 @@ class PromptConfig(Checked):
                 hint = suggestion(name, [known])
                 raise ValueError(f"template: expected only {QUESTION}; got {{{name}}}{hint}")
         if names != [known]:
-            raise ValueError(f"template: expected {QUESTION} once; got {self.template!r}")
+            raise ValueError(f"template: expected {QUESTION} once; got {brief(self.template)}")
         for field in ("system", "template"):
             if slots := find_slots(getattr(self, field)):
                 raise ValueError(

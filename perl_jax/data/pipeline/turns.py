@@ -8,6 +8,8 @@ from fractions import Fraction
 
 import numpy as np
 
+from perl_jax.settings import brief
+
 # The turns of one period are kept in memory, at 8 bytes each.
 MAX_PERIOD = 1_000_000
 
@@ -47,7 +49,7 @@ def whole_shares(weights: Sequence[float]) -> list[int]:
     for weight in weights:
         real = isinstance(weight, numbers.Real) and not isinstance(weight, bool)
         if not real or not 0 < weight < math.inf:
-            raise ValueError(f"weight: expected a positive number; got {weight!r}")
+            raise ValueError(f"weight: expected a positive number; got {brief(weight)}")
     exact = [Fraction(str(weight)) for weight in weights]
     denominator = math.lcm(*(weight.denominator for weight in exact))
     whole = [int(weight * denominator) for weight in exact]

@@ -14,7 +14,7 @@ from perl_jax.data.sources.messages import Asked, read_question
 from perl_jax.data.sources.source import BadRow
 from perl_jax.processing import find_slots
 from perl_jax.rewards.answers import answer_text, check_truth
-from perl_jax.settings import Checked, name_list, suggestion
+from perl_jax.settings import Checked, brief, name_list, suggestion
 from perl_jax.types import PROMPT_SUFFIX, Example, Turn
 
 Row = Mapping[str, Any]
@@ -222,7 +222,7 @@ def _answer(columns: ColumnsConfig, row: Row, choices: tuple[str, ...], name: st
     count = len(choices) if columns.options is not None else len(_LETTERS)
     if not re.fullmatch(r"[0-9]{1,2}", text) or int(text) >= count:
         expected = f"the index of an option, 0 to {count - 1}"
-        raise BadRow("bad_answer", name, f"expected {expected}; got {text!r}")
+        raise BadRow("bad_answer", name, f"expected {expected}; got {brief(text)}")
     return _LETTERS[int(text)]
 
 

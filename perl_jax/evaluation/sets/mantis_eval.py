@@ -20,6 +20,7 @@ from perl_jax.evaluation.sets import multiple_choice as mc
 from perl_jax.evaluation.sets.files import PublishedRow, rows_of
 from perl_jax.evaluation.sets.letters import plain, read_text, undressed
 from perl_jax.evaluation.sets.responses import final
+from perl_jax.settings import brief
 from perl_jax.types import Example
 
 SOURCE = "Mantis-Eval"
@@ -46,7 +47,7 @@ def read(path: Path) -> Iterator[Example | BadRow]:
 def _example(row: PublishedRow) -> Example:
     kind = row.text("question_type")
     if kind not in (_CHOICE, _SHORT):
-        raise row.bad("bad_question_type", f"expected {_CHOICE} or {_SHORT}; got {kind!r}")
+        raise row.bad("bad_question_type", f"expected {_CHOICE} or {_SHORT}; got {brief(kind)}")
     question = row.text("question")
     options = _labelled(row) if kind == _CHOICE else ()
     letters = mc.LETTERS[: len(options)]

@@ -25,6 +25,7 @@ from perl_jax.evaluation.sets.letters import choices, plain
 from perl_jax.evaluation.sets.replies import NOTHING, plain_reply, verdict_of
 from perl_jax.evaluation.sets.responses import boxed, final, said
 from perl_jax.evaluation.sets.statements import same_text, stated
+from perl_jax.settings import brief
 from perl_jax.types import Example
 
 SOURCE = "AI4Math/MathVerse"
@@ -46,7 +47,7 @@ def _example(row: PublishedRow) -> Example:
         raise row.bad("missing_image", "no picture: the rows of text alone are another benchmark")
     kind, question = row.text("question_type"), row.get("question") or ""
     if kind not in ("multi-choice", "free-form"):
-        raise row.bad("bad_question_type", f"expected multi-choice or free-form; got {kind!r}")
+        raise row.bad("bad_question_type", f"expected multi-choice or free-form; got {brief(kind)}")
     metadata = {
         "task": row.text("problem_version"),
         "question_type": kind,

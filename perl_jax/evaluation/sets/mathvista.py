@@ -31,6 +31,7 @@ from perl_jax.evaluation.sets.replies import NOTHING, plain_reply
 from perl_jax.evaluation.sets.responses import boxed, final, said
 from perl_jax.evaluation.sets.statements import same_text, stated
 from perl_jax.evaluation.sets.values import value_of
+from perl_jax.settings import brief
 from perl_jax.types import Example
 
 SOURCE = "AI4Math/MathVista"
@@ -53,7 +54,7 @@ def _example(row: PublishedRow) -> Example:
         raise row.bad("hidden_answer", "this split hides its answers; evaluate on testmini")
     kind, choices = row.text("answer_type"), row.texts("choices")
     if kind not in _KINDS:
-        raise row.bad("bad_answer_type", f"expected one of {', '.join(_KINDS)}; got {kind!r}")
+        raise row.bad("bad_answer_type", f"expected one of {', '.join(_KINDS)}; got {brief(kind)}")
     if (row.text("question_type") == "multi_choice") != bool(choices):
         raise row.bad("bad_choices", f"{len(choices)} choices of a {row.get('question_type')} row")
     unit = f" (Unit: {row.get('unit')})" if row.get("unit") else ""

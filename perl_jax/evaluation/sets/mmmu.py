@@ -30,6 +30,7 @@ from perl_jax.evaluation.sets.files import PublishedRow, rows_of
 from perl_jax.evaluation.sets.letters import undressed
 from perl_jax.evaluation.sets.responses import final
 from perl_jax.processing import Slot, find_slots, split_placeholders
+from perl_jax.settings import brief
 from perl_jax.types import Example
 
 SOURCE = "MMMU"
@@ -62,10 +63,10 @@ def read(path: Path) -> Iterator[Example | BadRow]:
 def _example(row: PublishedRow) -> Example:
     id, kind = row.id("id"), row.text("question_type")
     if kind not in (_CHOICE, _OPEN):
-        raise row.bad("bad_question_type", f"expected {_CHOICE} or {_OPEN}; got {kind!r}")
+        raise row.bad("bad_question_type", f"expected {_CHOICE} or {_OPEN}; got {brief(kind)}")
     subject = _SUBJECT.fullmatch(id)
     if subject is None:
-        raise row.bad("bad_id", f"expected one such as validation_Accounting_1; got {id!r}")
+        raise row.bad("bad_id", f"expected one such as validation_Accounting_1; got {brief(id)}")
     question = row.text("question")
     options = mc.labelled(row, "options", _options(row)) if kind == _CHOICE else ()
     letters = mc.LETTERS[: len(options)]

@@ -33,6 +33,7 @@ from perl_jax.evaluation.sets.replies import plain_reply, verdict_of
 from perl_jax.evaluation.sets.responses import boxed, final, said
 from perl_jax.evaluation.sets.statements import same_text, stated
 from perl_jax.evaluation.sets.tags import check_tags, numbers_of, replace_tags
+from perl_jax.settings import brief
 from perl_jax.types import Example
 
 SOURCE = "PeijieWang/MV-MATH"
@@ -58,7 +59,7 @@ def read(path: Path) -> Iterator[Example | BadRow]:
 def _example(row: PublishedRow) -> Example:
     kind, question = row.text("answer_type"), row.text("question").strip("# \n")
     if kind not in _KINDS:
-        raise row.bad("bad_answer_type", f"expected one of {', '.join(_KINDS)}; got {kind!r}")
+        raise row.bad("bad_answer_type", f"expected one of {', '.join(_KINDS)}; got {brief(kind)}")
     names = row.get("input_image")
     if not isinstance(names, list) or not names:
         raise row.bad("missing_image", f"input_image: expected a list; got {str(names)[:50]!r}")

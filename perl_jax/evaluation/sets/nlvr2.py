@@ -19,6 +19,7 @@ from perl_jax.evaluation.sets import multiple_choice as mc
 from perl_jax.evaluation.sets.files import PublishedRow, rows_of
 from perl_jax.evaluation.sets.letters import undressed
 from perl_jax.evaluation.sets.responses import final
+from perl_jax.settings import brief
 from perl_jax.types import Example
 
 SOURCE = "NLVR2"
@@ -48,7 +49,7 @@ def read(path: Path) -> Iterator[Example | BadRow]:
 def _example(row: PublishedRow) -> Example:
     id, sentence = row.id("identifier"), row.text("sentence").strip()
     if len(id.split("-")) != _PARTS:
-        raise row.bad("bad_identifier", f"expected split-set-pair-sentence; got {id!r}")
+        raise row.bad("bad_identifier", f"expected split-set-pair-sentence; got {brief(id)}")
     label = row.get("label")
     if label is None or label == "":
         raise row.bad("hidden_answer", "the label is not published")

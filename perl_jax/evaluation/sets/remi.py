@@ -27,6 +27,7 @@ from perl_jax.evaluation.benchmark import Benchmark, Scored, mean_of_tasks
 from perl_jax.evaluation.sets.files import PublishedRow, rows_of
 from perl_jax.evaluation.sets.responses import boxed, said
 from perl_jax.evaluation.sets.tags import check_tags, in_reading_order
+from perl_jax.settings import brief
 from perl_jax.types import Example
 
 SOURCE = "mehrankazemi/ReMI"
@@ -64,7 +65,7 @@ def read(path: Path) -> Iterator[Example | BadRow]:
 def _example(row: PublishedRow) -> Example:
     task, question = row.text("task"), row.text("question")
     if task not in _CLAUSES:
-        raise row.bad("bad_task", f"expected one of {', '.join(_CLAUSES)}; got {task!r}")
+        raise row.bad("bad_task", f"expected one of {', '.join(_CLAUSES)}; got {brief(task)}")
     images = [row.get(column) for column in _IMAGES]
     shown = tuple(row.image(image) for image in images if image is not None)
     check_tags(row, question, len(shown), complete=True)

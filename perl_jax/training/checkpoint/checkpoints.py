@@ -13,6 +13,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from perl_jax.hosts import gather
+from perl_jax.settings import brief
 from perl_jax.training.checkpoint.checksums import checksums
 from perl_jax.training.checkpoint.config import CheckpointConfig, rank_by_metric, steps_to_keep
 from perl_jax.training.checkpoint.files import ARRAYS, RECORD, absolute
@@ -281,7 +282,7 @@ class Checkpoints(AbstractContextManager["Checkpoints"]):
         if self._fingerprint is None:
             raise ValueError("fingerprint: expected one to save under; got None")
         if metric is not None and not math.isfinite(metric):
-            raise ValueError(f"metric: expected a finite number or None; got {metric!r}")
+            raise ValueError(f"metric: expected a finite number or None; got {brief(metric)}")
         check_json("host", host)
         named = name_leaves(arrays)
         data = data_of(named)

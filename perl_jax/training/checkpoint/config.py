@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
-from perl_jax.settings import Checked, Count, Expects
+from perl_jax.settings import Checked, Count, Expects, brief
 
 _BUCKETS = ("gs://", "s3://")
 _Count = Annotated[Count, Expects("a whole number of at least 1")]
@@ -35,8 +35,8 @@ class CheckpointConfig(Checked):
         if "://" in (self.directory or "") and not str(self.directory).startswith(_BUCKETS):
             raise ValueError(
                 f"directory: expected a path, gs://BUCKET/FOLDER or s3://BUCKET/FOLDER, as "
-                f"checkpoints are written to no other bucket; got {self.directory!r}: give the "
-                "path of a file system that all hosts share, or mount the bucket"
+                f"checkpoints are written to no other bucket; got {brief(self.directory)}: give "
+                "the path of a file system that all hosts share, or mount the bucket"
             )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from perl_jax.files import ResumableLog, write_whole
-from perl_jax.settings import Checked, Count, Expects
+from perl_jax.settings import Checked, Count, Expects, brief
 from perl_jax.training.display.metrics import reduce_metrics
 from perl_jax.training.display.rollout_log import IMAGES, RolloutLogConfig, Row
 from perl_jax.training.display.wandb_table import table_of
@@ -270,5 +270,5 @@ def _number(name: str, value: Any) -> float:
     """Converts any scalar to a Python number."""
     number = value.item() if hasattr(value, "item") else value
     if not isinstance(number, int | float):
-        raise TypeError(f"{name}: expected a number; got {value!r}")
+        raise TypeError(f"{name}: expected a number; got {brief(value)}")
     return number
