@@ -11,6 +11,7 @@ import re
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from typing import Any
 
@@ -20,6 +21,7 @@ from perl_jax.planning.tables import as_text
 
 logger = logging.getLogger(__name__)
 
+_COMMAND = [sys.executable, "-m", "perl_jax.planning.worker"]
 _PREFIX = "plan: "
 
 
@@ -32,12 +34,15 @@ def plan_in_a_process(request: PlanConfig) -> dict[str, Any]:
     Raises:
         RuntimeError: The process failed; the message has its last line.
     """
-    command = [sys.executable, "-m", "perl_jax.planning.worker"]
     env = _environment(request.topology.devices if request.topology.virtual else None)
     pipe, last = subprocess.PIPE, ""
-    with subprocess.Popen(command, env=env, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+    # The answer goes to a file: it may be longer than a pipe holds, and nobody would read that
+    # before the end of what the process says on its way.
+    with (
+        tempfile.TemporaryFile() as said,
+        subprocess.Popen(_COMMAND, env=env, stdin=pipe, stdout=said, stderr=pipe) as process,
+    ):
         assert process.stdin is not None
-        assert process.stdout is not None
         assert process.stderr is not None
         process.stdin.write(pickle.dumps(request))
         process.stdin.close()
@@ -47,7 +52,9 @@ def plan_in_a_process(request: PlanConfig) -> dict[str, Any]:
                 logger.info("%s", line.removeprefix(_PREFIX))
             else:
                 last = line or last
-        answer = process.stdout.read().decode()
+        process.wait()
+        said.seek(0)
+        answer = said.read().decode()
     if process.returncode:
         raise RuntimeError(last or f"exit {process.returncode}")
     return json.loads(answer.splitlines()[-1])
