@@ -111,7 +111,11 @@ def plan_fastest(request: PlanConfig, devices: Sequence[Any]) -> Plan:
             seen.add(changes)
             logger.info("trying %s", " ".join(changes))
             known = tuple(one.facts for one in best.programs if one.facts.name not in anew)
-            other = make_plan(replace(request, config=candidate.config, facts=known), devices)
+            try:
+                other = make_plan(replace(request, config=candidate.config, facts=known), devices)
+            except ValueError as error:  # such as heads that this mesh does not divide
+                logger.info("%s", error)
+                continue
             used = f"{other.largest.total / GIB:.1f} GiB"
             if anew:
                 what = f"{other.seconds_of_step:.3g} s, {used}"

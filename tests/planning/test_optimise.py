@@ -27,6 +27,8 @@ def scripted(config, monkeypatch):
     def plan(request, devices):
         config = request.config
         remat, chunk = config.learner.remat, config.rollout.sampler.chunk
+        if config.rollout.mesh is not None:
+            raise ValueError("rollout.mesh.tensor: expected a divisor of the heads")
         asked.append((remat, chunk, {one.name for one in request.facts}))
         size = {"layers": 1, "wide": 1.5, "activations": 2, "none": 4}[remat] * GIB
         times = {"layers": 20.0, "wide": 18.0, "activations": 15.0, "none": 10.0}
@@ -35,7 +37,6 @@ def scripted(config, monkeypatch):
         packing = config.learner.packing.micro_groups
         rows = config.rollout.sampler.rows
         seconds += (config.mesh, packing, rows) != (start.mesh, 8, 16)
-        seconds += config.rollout.mesh is not None
         seconds += config.rollout.sampler.response_lengths != (6,)
         facts = [Facts(n, {"temporaries": size}, 1.0, 1, 1.0, None, (), 1.0)
                  for n in ("decode", "update")]  # fmt: skip
@@ -60,6 +61,13 @@ def test_changes_that_fit_and_are_faster_are_kept_together(scripted):
     # A longer chunk is the same program, and remat changes one.
     assert ("layers", 8, {"decode", "update"}) in asked
     assert ("activations", 8, {"decode"}) in asked
+
+
+def test_a_setting_that_cannot_be_is_passed_over(scripted, caplog):
+    caplog.set_level("INFO", logger="perl_jax")
+    request, _ = scripted
+    assert plan_fastest(request, []).seconds_of_step == 14.0
+    assert "rollout.mesh.tensor: expected a divisor of the heads" in caplog.messages
 
 
 def test_no_more_are_compiled_than_allowed(scripted):
