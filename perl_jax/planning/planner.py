@@ -122,7 +122,7 @@ def make_plan(request: PlanConfig, devices: Sequence[Any]) -> Plan:
         ValueError: The configuration does not fit the chips.
     """
     topology, shares = request.topology, request.assumptions
-    rehearsal, notes = _rehearsal(request, devices)
+    rehearsal, notes = rehearse(request, devices)
     config, step = rehearsal.config, rehearsal.step
     assert config.mesh is not None
     recorder = rehearsal.largest()
@@ -180,7 +180,7 @@ def _changed(known: Sequence[Facts], recorder: Recorder) -> list[str]:
     return [f"Compiled in other shapes than those that the run has now: {', '.join(other)}."]
 
 
-def _rehearsal(request: PlanConfig, devices: Sequence[Any]) -> tuple[Rehearsal, list[str]]:
+def rehearse(request: PlanConfig, devices: Sequence[Any]) -> tuple[Rehearsal, list[str]]:
     """The run on its chips, and notes on how it was fitted to them."""
     sizes, workload = read_config(request.config.model.path), request.workload
     mesh_config, notes = mesh_for(request.config, request.topology.devices)
