@@ -6,9 +6,8 @@ r"""Low-rank adapters of Qwen2.5-VL-7B on 8 chips of TPU v6e (32 GB each), on on
 
 It evaluates on the held-out rows. Without such rows, give ``--config.data.held_out=None``.
 
-``perl-jax plan --config=configs/qwen2_5_vl_7b_lora_v6e8.py --topology=v6e:2x4``
-says what it needs and about how long a step takes. It has not been run: neither run time nor score
-is known.
+What it needs and about how long a step takes: docs/plans/7b_lora_v6e8.txt. It has not been run:
+neither run time nor score is known.
 """
 
 from ml_collections import ConfigDict

@@ -6,9 +6,8 @@ r"""Low-rank adapters of Qwen3-VL-8B on 8 chips of TPU v6e (32 GB each), on one'
 
 It evaluates on the held-out rows. Without such rows, give ``--config.data.held_out=None``.
 
-``perl-jax plan --config=configs/qwen3_vl_8b_lora_v6e8.py --topology=v6e:2x4``
-says what it needs and about how long a step takes. It has not been run: neither run time nor score
-is known.
+What it needs and about how long a step takes: docs/plans/8b_lora_v6e8.txt. It has not been run:
+neither run time nor score is known.
 """
 
 from ml_collections import ConfigDict
@@ -19,6 +18,4 @@ from configs.qwen2_5_vl_7b_lora_v6e8 import get_config as of_7b
 def get_config() -> ConfigDict:
     config = of_7b()
     config.model.path = "Qwen/Qwen3-VL-8B-Instruct"
-    # A token takes 2.6 times the cache of the 7B's: half as many responses at once.
-    config.rollout.sampler.rows = 192
     return config

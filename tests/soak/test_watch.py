@@ -82,6 +82,8 @@ def test_files_beyond_those_of_the_other_run_leases_and_temporary_ones_are_left_
         # Random names.
         (run / "checkpoints" / "10" / "arrays" / os.urandom(4).hex()).touch()
     temporary.mkdir()
+    (one / "before-20260101-000000").mkdir()
+    (one / "before-20260101-000000" / "metrics.jsonl").touch()
     assert left_over(one, other, temporary) == {}
     (one / "checkpoints" / "20.orbax-checkpoint-tmp").mkdir()
     (one / "checkpoints" / ".lease").touch()

@@ -115,11 +115,14 @@ def names_of(workdir: Path) -> set[str]:
 def left_over(workdir: Path, like: Path, temporary: Path) -> dict[str, list[str]]:
     """What a finished run left beyond the files of another one, by where it is.
 
-    Names in ``arrays`` of checkpoints are chosen by what writes them, and are not compared.
+    Names in ``arrays`` of checkpoints are chosen by what writes them, and are not compared. A run
+    that was killed before its first checkpoint sets aside what it had, in ``before-TIME``.
     """
     found: Mapping[str, Iterable[str]] = {
         "work directory": {
-            name for name in names_of(workdir) - names_of(like) if "/arrays/" not in name
+            name
+            for name in names_of(workdir) - names_of(like)
+            if "/arrays/" not in name and not name.startswith("before-")
         },
         "lease": {str(path) for path in workdir.rglob(".lease")},
         "temporary directory": os.listdir(temporary),
