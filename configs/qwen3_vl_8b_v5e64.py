@@ -6,9 +6,8 @@ r"""The published run of PeRL with Qwen3-VL-8B on 64 chips of TPU v5e (16 GB eac
 
 It evaluates on the held-out rows. Without such rows, give ``--config.data.held_out=None``.
 
-``perl-jax plan --config=configs/qwen3_vl_8b_v5e64.py --topology=v5e:8x8``
-says what it needs and about how long a step takes. It has not been run: neither run time nor score
-is known.
+What it needs and about how long a step takes: docs/plans/8b_v5e64.txt. It has not been run:
+neither run time nor score is known.
 """
 
 from ml_collections import ConfigDict

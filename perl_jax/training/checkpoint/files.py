@@ -13,6 +13,7 @@ from etils import epath
 from perl_jax.training.checkpoint.hosts import common, describe, together
 from perl_jax.training.checkpoint.leaves import empty
 from perl_jax.training.checkpoint.record import CheckpointError, StepRecord
+from perl_jax.training.checkpoint.stored import stored_arrays
 
 logger = logging.getLogger(__name__)
 
@@ -96,13 +97,8 @@ class StepFiles:
         """Raises an exception unless the metadata on disk match these arrays."""
         if self.record(record.step) != record:
             raise ValueError("the record on the disk is not the one that was written")
-        path = self.path(record.step) / ARRAYS
-        stored = ocp.StandardCheckpointHandler().metadata(path).tree
-        there, written = (
-            {name: (tuple(leaf.shape), str(leaf.dtype)) for name, leaf in arrays.items()}
-            for arrays in (stored, data)
-        )
-        if there != written:
+        written = {name: (tuple(leaf.shape), str(leaf.dtype)) for name, leaf in data.items()}
+        if stored_arrays(self.path(record.step) / ARRAYS) != written:
             raise ValueError("the arrays on the disk are not those that were written")
 
     @property
