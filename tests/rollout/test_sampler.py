@@ -15,7 +15,7 @@ from perl_jax.rollout import Group, Sampler, SamplerConfig, Strategy, programs
 from perl_jax.types import Prompt
 from tests.counting import count_flops
 from tests.models.fixtures import random_image
-from tests.rollout.alone import append, sample_alone
+from tests.rollout.alone import append, logits_of, sample_alone
 from tests.rollout.conftest import CONFIG, WARM, group
 
 
@@ -67,7 +67,7 @@ def test_logprobs_are_those_of_a_teacher_forced_pass(model, groups, rollouts, pr
         start = len(sequence.tokens) - 1
         for token in tokens:
             sequence = append(sequence, token)
-        logits = np.asarray(model.logits(sequence), np.float64)[start:-1] / 3.0
+        logits = logits_of(model, sequence).astype(np.float64)[start:-1] / 3.0
         logits[:, banned] = -np.inf
         normalised = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
         want = normalised[np.arange(len(tokens)), tokens]

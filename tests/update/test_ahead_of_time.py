@@ -4,7 +4,7 @@ import pytest
 
 from tests.libtpu import compiled, needs_libtpu
 
-pytestmark = needs_libtpu
+pytestmark = [pytest.mark.soak, needs_libtpu]
 
 
 @pytest.fixture(scope="module")

@@ -97,7 +97,11 @@ class Case:
         self.gradients = {p: g for p, g in by_path(gradients).items() if is_adapter(p)}
 
 
-@pytest.fixture(scope="module", params=[write_small_checkpoint, write_small_qwen3])
+# The second has all that the first has, and what adds features to its layers.
+FAMILIES = [pytest.param(write_small_checkpoint, marks=pytest.mark.soak), write_small_qwen3]
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
 def case(request, tmp_path_factory):
     path = tmp_path_factory.mktemp("small") / "model"
     return Case(request.param(path, tied=False))
