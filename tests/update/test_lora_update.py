@@ -107,7 +107,8 @@ def case(request, tmp_path_factory):
     return Case(request.param(path, tied=False))
 
 
-@pytest.mark.parametrize("remat", ["none", "layers"])
+# With "none", a first step is compared with the full one below.
+@pytest.mark.parametrize("remat", [pytest.param("none", marks=pytest.mark.soak), "layers"])
 def test_over_shared_prefixes_loss_and_gradients_are_those_of_separate_sequences(remat, case):
     learner = learner_of(case.policy, case.banned, remat=remat)
     state = learner.init(case.policy, jax.random.key(0))
