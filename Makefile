@@ -5,8 +5,8 @@
 #               long runs are killed and resumed
 #
 # All make their own environment in .venv; they need make and Python >= 3.11 and nothing else.
-# FULL=1      also installs torch, peft and libtpu: the parity tests against transformers and the
-#             compilations for TPU topologies then run instead of skipping
+# FULL=1      also installs torch, peft and libtpu: the parity tests against transformers and, of the
+#             stories and the soak, the compilations for TPU topologies run instead of skipping
 # WORKDIR=... and ARGS='--config.seed=1' are passed to the demo
 
 PYTHON ?= python3

@@ -33,7 +33,7 @@ def test_arrays_with_an_axis_of_queries_and_one_of_keys_are_told():
     assert scores_in(text) == ["f32[1,4,1,1152,7,1152]"]
 
 
-@pytest.mark.story  # minutes of compiling
+@pytest.mark.soak  # minutes of compiling
 @needs_libtpu
 def test_no_array_as_large_as_the_scores_is_in_the_memory_of_a_tpu():
     for name, program in compiled("tests.kernels.step", "v5e:4x4", "tpu", "1", "16", "1").items():

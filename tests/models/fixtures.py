@@ -1,9 +1,14 @@
 """Prompts that cover what image sizes can do to the model, and the checkpoints they run on."""
 
 import dataclasses
+from functools import partial
+from typing import Any
 
+import jax
 import numpy as np
+from flax import nnx
 
+from perl_jax.models.prompts import pack_prompts
 from perl_jax.processing import Processor
 from perl_jax.rollout import Group, Sampler, SamplerConfig, Strategy
 from perl_jax.types import Prompt
@@ -59,6 +64,45 @@ def part_of(prompt: Prompt, start: int, stop: int, processor: Processor) -> Prom
 def pack_images(images, config):
     """Images in one row that just holds them."""
     return config.image_sizes([[image.grid for image in images]]).pack(images)
+
+
+class OneProgram:
+    """The features and the logits of any of several prompts, by one program for all of them.
+
+    Each prompt is padded to the longest, and its images to a row that holds those of any; a prompt
+    without images is read by `logits` of the model.
+    """
+
+    def __init__(self, prompts: dict[str, Prompt], config: Any) -> None:
+        self.config = config
+        self.length = max(len(prompt.tokens) for prompt in prompts.values())
+        shown = [[image.grid for image in prompt.images] for prompt in prompts.values()]
+        self.sizes = config.image_sizes(shown)
+
+    def features(self, model: Any, prompt: Prompt) -> np.ndarray:
+        """``[M, 1 + K, D]``, a row for each image token."""
+        features, _ = self(model, prompt)
+        count = sum(image.num_patches for image in prompt.images) // self.config.patches_per_unit
+        return np.asarray(features)[:count]
+
+    def logits(self, model: Any, prompt: Prompt) -> np.ndarray:
+        """``[T, V]``."""
+        if not prompt.images:
+            return np.asarray(model.logits(prompt))
+        return np.asarray(self(model, prompt)[1])[0, : len(prompt.tokens)]
+
+    def __call__(self, model: Any, prompt: Prompt) -> tuple[jax.Array, jax.Array]:
+        inputs = pack_prompts([prompt], self.config, length=self.length)
+        inputs = dataclasses.replace(inputs, images=self.sizes.pack(prompt.images))
+        return _features_and_logits(*nnx.split(model), inputs)
+
+
+@partial(jax.jit, static_argnums=0)
+def _features_and_logits(definition, parameters, inputs):
+    model = nnx.merge(definition, parameters)
+    features = model.encode_images(inputs.images)
+    hidden, _ = model.prefill(inputs, features[None])
+    return features, model.unembed(hidden)
 
 
 def relative_error(got: np.ndarray, want: np.ndarray) -> float:

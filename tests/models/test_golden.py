@@ -12,8 +12,10 @@ from perl_jax.models import decoder, layers, patches, vision_language
 from perl_jax.models.prompts import pack_prompts
 from perl_jax.models.qwen2_5_vl import text, vision
 from perl_jax.models.qwen2_5_vl.inputs import ImageSizes
-from tests.models.fixtures import assert_close, greedy_tokens, pack_images, sample_rows
+from tests.models.fixtures import OneProgram, assert_close, greedy_tokens, sample_rows
 from tests.models.make_golden import GOLDEN
+
+SHOWN = "three_images"  # shows every defect
 
 
 @pytest.fixture(scope="module")
@@ -22,13 +24,21 @@ def golden():
         return dict(arrays)
 
 
+@pytest.fixture(scope="module")
+def one_program(model, prompts):
+    return OneProgram(prompts, model.config)
+
+
 def check_logits(policy, prompts, golden):
     for name, prompt in prompts.items():
         assert_close(sample_rows(np.asarray(policy.logits(prompt))), golden[f"{name}/logits"])
 
 
-def test_logits_equal_the_golden_ones(model, prompts, golden):
-    check_logits(model, prompts, golden)
+def test_logits_equal_the_golden_ones(model, prompts, golden, one_program):
+    for name, prompt in prompts.items():
+        got = sample_rows(one_program.logits(model, prompt))
+        assert_close(got, golden[f"{name}/logits"])
+    check_logits(model, {SHOWN: prompts[SHOWN]}, golden)
 
 
 def test_positions_equal_the_golden_ones(prompts, golden):
@@ -36,14 +46,12 @@ def test_positions_equal_the_golden_ones(prompts, golden):
         np.testing.assert_array_equal(prompt.positions, golden[f"{name}/positions"])
 
 
-def test_image_features_equal_the_golden_ones(model, prompts, golden):
+def test_image_features_equal_the_golden_ones(model, prompts, golden, one_program):
     for name, prompt in prompts.items():
         if prompt.images:
-            count = sum(len(image.patches) for image in prompt.images) // 4
-            features = model.encode_images(pack_images(prompt.images, model.config))
+            features = one_program.features(model, prompt)
             assert features.shape[1] == 1
-            got = sample_rows(np.asarray(features)[:count, 0])
-            assert_close(got, golden[f"{name}/features"])
+            assert_close(sample_rows(features[:, 0]), golden[f"{name}/features"])
 
 
 def test_greedy_tokens_equal_the_golden_ones(model, processor, prompts, golden):
@@ -165,13 +173,11 @@ def norm_without_its_weight(monkeypatch):
     ids=lambda inject: inject.__name__,
 )
 def test_a_defect_in_the_model_is_seen(inject, model, prompts, golden, monkeypatch):
-    shown = {"three_images": prompts["three_images"]}
-    jax.clear_caches()
-    check_logits(model, shown, golden)
+    """Where there is none, the first test of logits sees the same ones agree."""
     inject(monkeypatch)
     jax.clear_caches()
     with pytest.raises(AssertionError):
-        check_logits(model, shown, golden)
+        check_logits(model, {SHOWN: prompts[SHOWN]}, golden)
     jax.clear_caches()
 
 

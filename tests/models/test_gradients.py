@@ -8,7 +8,7 @@ import numpy as np
 from flax import nnx
 
 from perl_jax.models.prompts import pack_prompts
-from tests.models.fixtures import pack_images, random_image
+from tests.models.fixtures import random_image
 
 
 def orders_of_two_images(processor):
@@ -27,10 +27,10 @@ def test_one_encoding_for_two_orders_has_the_gradients_of_two(model, processor):
     # Each image has six features: rows 12 to 17 of the batch are the second image again, rows 18
     # to 23 the first.
     same_as = np.array([*range(12), *range(6, 12), *range(6), -1])
+    # In a row as long as that of all four, so that one program computes both.
+    sizes = model.config.image_sizes([[image.grid for image in [*images, *images]]])
     shared = dataclasses.replace(
-        separate,
-        feature_rows=same_as[separate.feature_rows],
-        images=pack_images(images, model.config),
+        separate, feature_rows=same_as[separate.feature_rows], images=sizes.pack(images)
     )
 
     @jax.jit

@@ -13,10 +13,10 @@ from perl_jax.testing import write_tiny_checkpoint
 from perl_jax.types import Prompt
 from tests.models.fixtures import (
     PROMPTS,
+    OneProgram,
     assert_close,
     banned_tokens,
     greedy_tokens,
-    pack_images,
     random_image,
     relative_error,
 )
@@ -45,23 +45,31 @@ def compiled():
     return {
         "prefill": nnx.jit(lambda model, inputs: model.prefill(inputs)),
         "unembed": nnx.jit(lambda model, hidden: model.unembed(hidden)),
-        "encode": nnx.jit(lambda model, images: model.encode_images(images)),
         "decode": nnx.jit(lambda model, *arguments: model.decode(*arguments)),
     }
 
 
+@pytest.fixture(scope="module")
+def one_program(model, prompts):
+    return OneProgram(prompts, model.config)
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_logits_equal_those_of_transformers(name, model, reference, prompts):
+def test_logits_equal_those_of_transformers(name, model, reference, prompts, one_program):
+    prompt = prompts[name]
+    assert_close(one_program.logits(model, prompt), reference.logits([prompt])[0])
+
+
+@pytest.mark.parametrize("name", ["ragged", "three_images"])
+def test_logits_of_a_prompt_alone_equal_those_of_transformers(name, model, reference, prompts):
     prompt = prompts[name]
     assert_close(np.asarray(model.logits(prompt)), reference.logits([prompt])[0])
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "text_only"])
-def test_image_features_equal_those_of_transformers(name, model, reference, prompts, compiled):
-    want = reference.features(prompts[name])
-    images = pack_images(prompts[name].images, model.config)
-    got = np.asarray(compiled["encode"](model, images))[: len(want)]
-    assert_close(got, want)
+def test_image_features_equal_those_of_transformers(name, model, reference, prompts, one_program):
+    got = one_program.features(model, prompts[name])
+    assert_close(got, reference.features(prompts[name]))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -158,7 +166,7 @@ def test_every_form_of_checkpoint_loads_and_returns_to_transformers(
     assert all((before[name] == after[name]).all() for name in before)
 
 
-def test_bfloat16_is_as_near_to_float32_as_transformers_bfloat16(checkpoint, prompts):
+def test_bfloat16_is_as_near_to_float32_as_transformers_bfloat16(checkpoint, prompts, one_program):
     from tests.models.reference import Reference
 
     exact, rounded = Reference(checkpoint), Reference(checkpoint, dtype="bfloat16")
@@ -166,26 +174,37 @@ def test_bfloat16_is_as_near_to_float32_as_transformers_bfloat16(checkpoint, pro
     ours, theirs = [], []
     for name in ("window_divisible", "three_images", "ragged"):
         want = exact.logits([prompts[name]])[0]
-        ours.append(relative_error(np.asarray(model.logits(prompts[name])), want))
+        ours.append(relative_error(one_program.logits(model, prompts[name]), want))
         theirs.append(relative_error(rounded.logits([prompts[name]])[0], want))
     assert np.mean(ours) <= 1.5 * np.mean(theirs), (ours, theirs)
 
 
-def test_layers_of_the_7b_widths_agree_with_transformers(tmp_path, processor):
-    """Two text layers and four vision blocks as wide as published, a small vocabulary."""
+# Text's width, MLP, heads and key/value heads, and the vision tower's width, MLP and heads.
+WIDTHS = {
+    "heads as wide as published": (896, 1184, 7, 1, 160, 428, 2),
+    "7B": (3584, 18944, 28, 4, 1280, 3420, 16),
+}
+
+
+@pytest.mark.parametrize(
+    "size", ["heads as wide as published", pytest.param("7B", marks=pytest.mark.soak)]
+)
+def test_layers_of_published_widths_agree_with_transformers(size, tmp_path, processor):
+    """Two text layers and four vision blocks, and a small vocabulary."""
     from tests.models.reference import Reference
 
+    width, mlp, heads, kv_heads, *of_vision = WIDTHS[size]
     source = write_tiny_checkpoint(
         tmp_path,
         tied=False,
         text={
-            "hidden_size": 3584,
-            "intermediate_size": 18944,
+            "hidden_size": width,
+            "intermediate_size": mlp,
             "num_hidden_layers": 2,
-            "num_attention_heads": 28,
-            "num_key_value_heads": 4,
+            "num_attention_heads": heads,
+            "num_key_value_heads": kv_heads,
         },
-        vision={"hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16},
+        vision=dict(zip(("hidden_size", "intermediate_size", "num_heads"), of_vision, strict=True)),
         mrope_section=[16, 24, 24],
     )
     rng = np.random.default_rng(0)

@@ -19,6 +19,7 @@ from perl_jax.processing import positions
 from tests.models.fixtures import fixture_prompts
 from tests.models.qwen3 import QWEN3_PROMPTS, SPECIAL
 from tests.models.test_qwen3_golden import (  # noqa: F401
+    SHOWN,
     check_logits,
     checkpoint,
     golden,
@@ -333,11 +334,8 @@ def scaled_by_the_width(queries, own, prefix=None, **kwargs):
     return attend(queries * 2**0.5, own, prefix, **kwargs)
 
 
-DEFECTS = {
-    "no bias of the patch embedding": without_patch_bias,
-    "no learned positions": lambda patch: patch.setattr(
-        vision.VisionTower, "interpolated", lambda self, images: jnp.zeros((1, 1))
-    ),
+# Defects of the arrays that the model's program is given.
+DEFECTS_OF_INPUTS = {
     "learned positions in raster order": learned_otherwise(in_raster_order),
     "learned rows for columns": learned_otherwise(with_rows_for_columns),
     "half pixels": learned_otherwise(half_pixels),
@@ -346,12 +344,20 @@ DEFECTS = {
     "no rotation of patches": packing(no_coordinates),
     "rotation of rows for columns": packing(coordinates_swapped),
     "rotation of patches in raster order": packing(rotated_in_raster_order),
+    "images that see each other": packing(seeing_each_other),
+    "windows": packing(in_windows),
+    "one-dimensional positions": one_dimensional,
+}
+# Defects of the program.
+DEFECTS = {
+    "no bias of the patch embedding": without_patch_bias,
+    "no learned positions": lambda patch: patch.setattr(
+        vision.VisionTower, "interpolated", lambda self, images: jnp.zeros((1, 1))
+    ),
     "twice the frequencies of patches": lambda patch: patch.setattr(
         vision, "rotary_angles", twice_the_frequencies
     ),
     "theta of patches": lambda patch: patch.setattr(VisionConfig, "rope_theta", 1e6),
-    "images that see each other": packing(seeing_each_other),
-    "windows": packing(in_windows),
     "exact gelu everywhere": gelu(False),
     "approximate gelu everywhere": gelu(True),
     "root mean square norm": root_mean_square,
@@ -371,7 +377,6 @@ DEFECTS = {
     "sections in chunks": axes(in_chunks),
     "height for width": axes(lambda config: np.array([0, 2, 1])[AXES(config)]),
     "time alone": axes(lambda config: np.zeros(config.head_dim // 2, int)),
-    "one-dimensional positions": one_dimensional,
     "theta of text": theta,
     "no norm of queries and keys": projected(without_norms),
     "norms after the rotation": projected(norms_after_rotation),
@@ -383,6 +388,19 @@ DEFECTS = {
 AXES, ADD = text.rotary_axes, image_features.AddedFeatures.add
 
 
+@pytest.mark.parametrize("defect", DEFECTS_OF_INPUTS)
+def test_a_defect_in_what_the_model_is_given_is_seen(
+    defect,
+    model,  # noqa: F811
+    prompts,  # noqa: F811
+    golden,  # noqa: F811
+    monkeypatch,
+):
+    DEFECTS_OF_INPUTS[defect](monkeypatch)
+    with pytest.raises(AssertionError):
+        check_logits(model, {SHOWN: prompts[SHOWN]}, golden)
+
+
 @pytest.mark.parametrize("defect", DEFECTS)
 def test_a_defect_in_the_model_is_seen(
     defect,
@@ -391,11 +409,10 @@ def test_a_defect_in_the_model_is_seen(
     golden,  # noqa: F811
     monkeypatch,
 ):
-    shown = {"two_images": prompts["two_images"]}
     DEFECTS[defect](monkeypatch)
     jax.clear_caches()
     with pytest.raises(AssertionError):
-        check_logits(model, shown, golden)
+        check_logits(model, {SHOWN: prompts[SHOWN]}, golden)
     jax.clear_caches()
 
 
@@ -415,7 +432,7 @@ def test_a_defect_is_seen_with_a_special_checkpoint(
     monkeypatch,
     tmp_path,
 ):
-    shown = {"two_images": prompts["two_images"]}
+    shown = {SHOWN: prompts[SHOWN]}
     DEFECTS_OF_SPECIAL[special](monkeypatch)
     jax.clear_caches()
     check_logits(model, shown, golden)  # the usual one does not show it

@@ -3,12 +3,14 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from perl_jax.models import layers, load_model, patches
 from perl_jax.models.qwen3_vl.inputs import learned_positions
 from perl_jax.models.qwen3_vl.sizes import VisionConfig
 from perl_jax.processing import load_processor
 from tests.models.fixtures import (
+    OneProgram,
     assert_close,
     fixture_prompts,
     greedy_tokens,
@@ -17,6 +19,8 @@ from tests.models.fixtures import (
 )
 from tests.models.make_golden import GOLDEN_QWEN3
 from tests.models.qwen3 import QWEN3_PROMPTS, SPECIAL, write_tiny_qwen3
+
+SHOWN = "two_images"  # shows every defect
 
 
 @pytest.fixture(scope="module")
@@ -45,13 +49,21 @@ def prompts(processor):
     return fixture_prompts(processor, QWEN3_PROMPTS)
 
 
+@pytest.fixture(scope="module")
+def one_program(model, prompts):
+    return OneProgram(prompts, model.config)
+
+
 def check_logits(policy, prompts, golden):
     for name, prompt in prompts.items():
         assert_close(sample_rows(np.asarray(policy.logits(prompt))), golden[f"{name}/logits"])
 
 
-def test_logits_equal_the_golden_ones(model, prompts, golden):
-    check_logits(model, prompts, golden)
+def test_logits_equal_the_golden_ones(model, prompts, golden, one_program):
+    for name, prompt in prompts.items():
+        got = sample_rows(one_program.logits(model, prompt))
+        assert_close(got, golden[f"{name}/logits"])
+    check_logits(model, {SHOWN: prompts[SHOWN]}, golden)
 
 
 @pytest.mark.parametrize("special", SPECIAL)
@@ -71,13 +83,14 @@ def test_positions_equal_the_golden_ones(prompts, golden):
         np.testing.assert_array_equal(prompt.positions, golden[f"{name}/positions"])
 
 
-def test_features_of_every_layer_equal_the_golden_ones(model, prompts, golden):
+def test_features_of_every_layer_equal_the_golden_ones(model, prompts, golden, one_program):
     assert model.config.feature_shape == (4, 64)
     for name, prompt in prompts.items():
         if prompt.images:
-            count = sum(len(image.patches) for image in prompt.images) // 4
-            features = model.encode_images(pack_images(prompt.images, model.config))
-            got, want = sample_rows(np.asarray(features)[:count]), golden[f"{name}/features"]
+            got, want = (
+                sample_rows(one_program.features(model, prompt)),
+                golden[f"{name}/features"],
+            )
             for layer in range(4):
                 assert_close(got[:, layer], want[:, layer])
 
@@ -88,12 +101,13 @@ def test_greedy_tokens_equal_the_golden_ones(model, processor, prompts, golden):
 
 
 def test_an_image_is_encoded_the_same_alone_and_among_others(model, prompts):
+    encode = nnx.jit(lambda model, images: model.encode_images(images))
     images = prompts["three_images"].images
-    together = np.asarray(model.encode_images(pack_images(images, model.config)))
+    together = np.asarray(encode(model, pack_images(images, model.config)))
     first = 0
     for image in images:
         count = image.num_patches // 4
-        alone = np.asarray(model.encode_images(pack_images([image], model.config)))[:count]
+        alone = np.asarray(encode(model, pack_images([image], model.config)))[:count]
         of_all = together[first : first + count]
         assert np.linalg.norm(of_all - alone) <= 1e-6 * np.linalg.norm(alone)
         first += count

@@ -9,16 +9,18 @@ import pytest
 
 from perl_jax.models import load_model, save_model
 from perl_jax.processing import load_processor
-from tests.models.fixtures import assert_close, fixture_prompts, pack_images, random_image
+from tests.models.fixtures import assert_close, fixture_prompts, random_image
 from tests.models.qwen3 import QWEN3_PROMPTS, SPECIAL, write_tiny_qwen3
 from tests.models.test_parity import (  # noqa: F401
     compiled,
+    one_program,
     reference,
     test_bfloat16_is_as_near_to_float32_as_transformers_bfloat16,
     test_cached_steps_equal_one_pass_over_the_whole_sequence,
     test_greedy_tokens_equal_those_of_generate,
     test_image_features_equal_those_of_transformers,
     test_logits_equal_those_of_transformers,
+    test_logits_of_a_prompt_alone_equal_those_of_transformers,
     test_padded_batches_give_the_logits_of_transformers,
     test_positions_equal_those_of_transformers,
 )
@@ -57,12 +59,16 @@ def prompts(processor):
 
 
 @pytest.mark.parametrize("name", ["smallest", "shown_twice", "five_images"])
-def test_more_images_and_smaller_ones_agree(name, model, reference, prompts):  # noqa: F811
+def test_more_images_and_smaller_ones_agree(
+    name,
+    model,
+    reference,  # noqa: F811
+    prompts,
+    one_program,  # noqa: F811
+):
     prompt = prompts[name]
-    want = reference.features(prompt)
-    got = model.encode_images(pack_images(prompt.images, model.config))
-    assert_close(np.asarray(got)[: len(want)], want)
-    assert_close(np.asarray(model.logits(prompt)), reference.logits([prompt])[0])
+    assert_close(one_program.features(model, prompt), reference.features(prompt))
+    assert_close(one_program.logits(model, prompt), reference.logits([prompt])[0])
     np.testing.assert_array_equal(prompt.positions, reference.positions(prompt)[0])
 
 
@@ -120,26 +126,35 @@ def test_special_checkpoints_agree(special, tmp_path, prompts):
     assert_close(np.asarray(got), Reference(source).logits([prompt])[0])
 
 
-def test_layers_of_the_8b_widths_agree(tmp_path, processor):
-    """Two text layers and four vision blocks as wide as published, a small vocabulary."""
+# Text's width, MLP, heads and key/value heads, and the vision tower's width, MLP and heads.
+WIDTHS = {
+    "heads as wide as published": (512, 384, 8, 2, 144, 538, 2),
+    "8B": (4096, 12288, 32, 8, 1152, 4304, 16),
+}
+
+
+@pytest.mark.parametrize(
+    "size", ["heads as wide as published", pytest.param("8B", marks=pytest.mark.soak)]
+)
+def test_layers_of_published_widths_agree(size, tmp_path, processor):
+    """Two text layers and four vision blocks, and a small vocabulary."""
     from tests.models.reference import Reference
 
+    width, mlp, heads, kv_heads, *of_vision = WIDTHS[size]
     source = write_tiny_qwen3(
         tmp_path,
         tied=False,
         text={
-            "hidden_size": 4096,
-            "intermediate_size": 12288,
+            "hidden_size": width,
+            "intermediate_size": mlp,
             "num_hidden_layers": 2,
-            "num_attention_heads": 32,
-            "num_key_value_heads": 8,
+            "num_attention_heads": heads,
+            "num_key_value_heads": kv_heads,
             "head_dim": 128,
         },
         vision={
+            **dict(zip(("hidden_size", "intermediate_size", "num_heads"), of_vision, strict=True)),
             "depth": 4,
-            "hidden_size": 1152,
-            "intermediate_size": 4304,
-            "num_heads": 16,
             "num_position_embeddings": 2304,
             "deepstack_visual_indexes": [1, 2],
         },
@@ -158,6 +173,7 @@ def test_a_layer_sees_a_feature_of_deepstack_only_after_the_one_before(
     model,
     reference,  # noqa: F811
     prompts,
+    one_program,  # noqa: F811
 ):
     """The input of text layer j + 1 less the output of layer j is feature j, at image tokens."""
     prompt = prompts["ragged"]
@@ -175,7 +191,7 @@ def test_a_layer_sees_a_feature_of_deepstack_only_after_the_one_before(
         for hook in hooks:
             hook.remove()
     is_image = prompt.tokens == reference.model.config.image_token_id
-    features = np.asarray(model.encode_images(pack_images(prompt.images, model.config)))
+    features = one_program.features(model, prompt)
     for layer in range(4):
         moved = (inputs[layer + 1] - outputs[layer]).numpy()[0]
         assert not moved[~is_image].any()

@@ -123,6 +123,7 @@ def test_the_smallest_plan_comes_out_again():
     compare(*replanned("demo_8cpu", ("decode", "apply")))
 
 
+@pytest.mark.soak  # the same as above, of wider layers
 @needs_libtpu
 def test_decoding_7b_on_64_chips_is_planned_again():
     compare(*replanned("7b_v5e64", ("decode",)))

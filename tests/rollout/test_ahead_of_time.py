@@ -1,4 +1,4 @@
-"""What rollouts take on TPUs, compiled for them without one: the caches, once, and little else."""
+"""What rollouts of 7B take, compiled without TPUs: the caches, once, and little else."""
 
 import json
 import math
@@ -26,8 +26,27 @@ ROOT = Path(__file__).parents[2]
 ROLLOUTS, PROMPT, SLOTS, CHUNK = 6, 1280, 512, 32
 
 
+def test_rollouts_on_eight_cpus_hold_the_caches_once():
+    """What holds without kernels and without a TPU's compiler, which needs less beside them."""
+    sizes = sizes_of_rollouts(jax.devices(), 2, None)
+    of_token = 2 * 2 * 28 * 2 * 128
+    own = of_token * 16 * 6 * 512
+    caches = of_token * 16 * 1280 + own
+    for program in ("decode", "admit"):
+        assert sizes[program]["caches"] == caches
+        assert sizes[program]["alias"] >= caches
+    check_moves(sizes, own, caches)
+
+
 @needs_libtpu
-@pytest.mark.parametrize(("topology", "tensor"), [("v5p:2x2x4", 1), ("v5e:4x4", 2), ("v5e:4x4", 4)])
+@pytest.mark.parametrize(
+    ("topology", "tensor"),
+    [
+        pytest.param("v5p:2x2x4", 1, marks=pytest.mark.soak),
+        pytest.param("v5e:4x4", 2, marks=pytest.mark.soak),
+        pytest.param("v5e:4x4", 4, marks=pytest.mark.story),
+    ],
+)
 def test_rollouts_of_7b_on_sixteen_chips_hold_the_caches_once(topology, tensor):
     sizes = compiled(__name__, topology, str(tensor))
     # bfloat16 keys and values of 28 layers, 4 heads of 128, of 16 orders a chip.
@@ -44,27 +63,40 @@ def test_rollouts_of_7b_on_sixteen_chips_hold_the_caches_once(topology, tensor):
     # Ten more orders a shard: every chip sees the keys of all, of one layer at a time.
     assert sizes["admit"]["alias"] >= caches
     assert sizes["admit"]["temporary"] < 1.1 * 10 * (16 // tensor) * 1280 * (4 // tensor) * 128 * 2
-    # Slots move in place; what becomes larger or smaller lies beside what it was, and nothing else.
+    check_moves(sizes, own, caches)
+    for program in MOVES:
+        # One layer at a time.
+        assert sizes[program]["temporary"] < caches / 28
+
+
+MOVES = ("drop_slots", "resize", "lengthen", "compact")
+
+
+def check_moves(sizes, own, caches):
+    """Slots move in place; what becomes larger or smaller lies beside what it was, and no more."""
     assert sizes["drop_slots"]["alias"] >= own
     assert sizes["resize"]["results"] < 2.01 * own
     assert sizes["compact"]["results"] < 0.51 * caches
     assert sizes["lengthen"]["results"] < 2.01 * (caches - own)
-    for program in ("drop_slots", "resize", "lengthen", "compact"):
-        # One layer at a time.
-        assert sizes[program]["temporary"] < caches / 28
+    for program in MOVES:
         assert not sizes[program]["collectives"]
 
 
-def sizes_of_rollouts(topology, tensor):
-    """Of every program that holds the caches, on one of sixteen chips: see `described`."""
-    data, orders = 16 // tensor, 16 * (16 // tensor)
+def main(topology, tensor):
     from jax.experimental.topologies import get_topology_desc
 
     devices = get_topology_desc(platform="tpu", topology_name=topology).devices
+    return sizes_of_rollouts(devices, int(tensor), Kernel("tpu"))
+
+
+def sizes_of_rollouts(devices, tensor, kernel):
+    """Of every program that holds the caches, on one of the devices: see `described`."""
+    data = len(devices) // tensor
+    orders = 16 * data
     mesh = Mesh(np.array(devices).reshape(data, 1, tensor), AXES, axis_types=(AxisType.Auto,) * 3)
     config = parse_config(published_config("7B"))
     model = abstract_model(config, dtype=jnp.bfloat16, mesh=mesh)
-    model.attend_by(Kernel("tpu"))
+    model.attend_by(kernel)
     definition, parameters = nnx.split(model)
     state = abstract_state(config, mesh, orders)
     shape = jax.ShapeDtypeStruct
@@ -164,4 +196,4 @@ def bytes_of_a_shard(leaf):
 
 
 if __name__ == "__main__":
-    print(json.dumps(sizes_of_rollouts(sys.argv[1], int(sys.argv[2]))))
+    print(json.dumps(main(*sys.argv[1:])))

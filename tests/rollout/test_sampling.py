@@ -59,13 +59,17 @@ def assert_same(got, number, want, group, num_orders):
 
 
 PORTIONS = {0: [2], 1: [4, 3], 3: [0], 4: [5, 1]}
+# How the work is cut otherwise, `test_sampler` shows of one call.
+CUTS = [
+    {},
+    {"refill": False},
+    {"rows": 1000, "chunk": 5},
+    pytest.param({"rows": 4}, marks=pytest.mark.soak),
+    pytest.param({"prefill_tokens": 1}, marks=pytest.mark.soak),
+]
 
 
-@pytest.mark.parametrize(
-    "change",
-    [{}, {"refill": False}, {"rows": 4}, {"rows": 1000, "chunk": 5}, {"prefill_tokens": 1}],
-    ids=str,
-)
+@pytest.mark.parametrize("change", CUTS, ids=str)
 def test_portions_draw_what_one_call_draws(change, model, processor, named, whole):
     """The first is short, so that the table becomes longer while it runs."""
     sampler = Sampler(processor, dataclasses.replace(CONFIG, **change))

@@ -33,11 +33,6 @@ PACKING = PackingConfig(
 )
 
 
-def always_one(responses, answers, metadata):
-    """A reward that every response earns."""
-    return [1.0] * len(responses)
-
-
 @dataclass(frozen=True, eq=False)
 class Demo:
     """A demo's policy, and what draws and learns with it."""

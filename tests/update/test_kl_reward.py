@@ -59,8 +59,9 @@ class Case:
         rewards = np.random.default_rng(3).choice([0, 0.5, 1], batch.rewards.shape)
         self.batch = replace(batch, rewards=rewards.astype(np.float32))
         plain = Plain(self.policy, self.groups, self.batch, self.banned, length=64)
+        scores = jax.jit(plain.scores)
         self.old, self.before = (
-            plain.batch_of(plain.scores(nnx.state(model))[0], self.batch.lengths.shape)
+            plain.batch_of(scores(nnx.state(model))[0], self.batch.lengths.shape)
             for model in (self.policy, self.reference)
         )
 

@@ -97,13 +97,18 @@ class Case:
         self.gradients = {p: g for p, g in by_path(gradients).items() if is_adapter(p)}
 
 
-@pytest.fixture(scope="module", params=[write_small_checkpoint, write_small_qwen3])
+# The second has all that the first has, and what adds features to its layers.
+FAMILIES = [pytest.param(write_small_checkpoint, marks=pytest.mark.soak), write_small_qwen3]
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
 def case(request, tmp_path_factory):
     path = tmp_path_factory.mktemp("small") / "model"
     return Case(request.param(path, tied=False))
 
 
-@pytest.mark.parametrize("remat", ["none", "layers"])
+# With "none", a first step is compared with the full one below.
+@pytest.mark.parametrize("remat", [pytest.param("none", marks=pytest.mark.soak), "layers"])
 def test_over_shared_prefixes_loss_and_gradients_are_those_of_separate_sequences(remat, case):
     learner = learner_of(case.policy, case.banned, remat=remat)
     state = learner.init(case.policy, jax.random.key(0))

@@ -216,8 +216,7 @@ def test_a_factor_scales_all_that_moves_a_parameter_and_the_first_match_counts()
     moved = []
     for given in ((), rates):
         config = OptimizerConfig(learning_rate=0.1, weight_decay=0.3, rates=given)
-        optimizer = make_optimizer(config, 10, params)
-        after, state, _ = apply_gradients(optimizer, params, optimizer.init(params), gradients)
+        after, state, _ = run(config, params, [gradients], total=10)
         assert int(applied_updates(state)) == 1
         moved.append({path: np.asarray(after[path] - params[path]) for path in params})
     plain, scaled = moved

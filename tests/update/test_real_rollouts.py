@@ -1,4 +1,7 @@
-"""What the objectives promise, on rollouts of a real policy that real rewards were given to."""
+"""What the objectives promise, on rollouts of a real policy that real rewards were given to.
+
+The tests imported here state what holds of every policy in the package; the fixtures give them one.
+"""
 
 import copy
 from dataclasses import fields, replace
@@ -11,7 +14,15 @@ from perl_jax.experience.config import GroupFilterConfig
 from perl_jax.rewards import Grader, RewardConfig
 from perl_jax.types import TrainBatch
 from tests.update.cases import largest_error, quick_compilation, quiet_gradients
+from tests.update.equal_reward import always_one
 from tests.update.real_runs import GROUPS, ROLLOUTS, Demo, arrays
+from tests.update.test_packaged_policies import (  # noqa: F401
+    test_a_digit_is_one_token_and_a_question_fits_the_demo,
+    test_a_step_moves_every_parameter_and_keeps_them_finite,
+    test_it_answers_some_questions_rightly_and_others_not,
+)
+
+ALWAYS_ONE = f"{always_one.__module__}:{always_one.__name__}"
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +84,7 @@ def test_the_advantages_of_every_group_sum_to_zero_and_have_its_spread(collected
 def test_groups_whose_rewards_are_all_equal_change_nothing(demo, learner, collected):
     state = learner.init(demo.model, jax.random.key(0))
     before = arrays(state)
-    equal = demo.collect(
-        reward=RewardConfig({"same": 1.0}, {"same": f"{Demo.__module__}:always_one"})
-    )
+    equal = demo.collect(reward=RewardConfig({"same": 1.0}, {"same": ALWAYS_ONE}))
     assert not equal.batch.advantages.any()
     assert equal.batch.mask.sum() == collected.batch.mask.sum() > 0
     state, stats = learner.reinforce(state, equal.batch)
@@ -152,7 +161,7 @@ def test_every_update_of_a_real_policy_has_a_gradient(
 
 def test_a_shift_of_all_rewards_changes_nothing(demo, learner, collected, gradients):
     weights = {"accuracy": 0.9, "format": 0.1, "same": 8.0}
-    shifted = demo.collect(reward=RewardConfig(weights, {"same": f"{Demo.__module__}:always_one"}))
+    shifted = demo.collect(reward=RewardConfig(weights, {"same": ALWAYS_ONE}))
     difference = rewards_of(shifted) - rewards_of(collected)
     assert np.allclose(difference, 8)
     assert np.allclose(shifted.batch.advantages, collected.batch.advantages, atol=1e-5)

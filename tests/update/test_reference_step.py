@@ -111,7 +111,6 @@ def torch_step(policy, reference, groups, rollouts, grades, banned):
     from tests.models.reference import Reference
 
     policy, reference = Reference(policy), Reference(reference)
-    torch.set_num_threads(1)  # the matrices are small
     never = torch.tensor(banned)
 
     def scores(model, b, k, n):

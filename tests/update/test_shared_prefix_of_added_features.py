@@ -15,6 +15,7 @@ from tests.update.cases import PACKING, SharedPrefixCase, largest_error, quiet_g
 from tests.update.test_shared_prefix_on_meshes import (  # noqa: F401
     _quick,
     test_on_a_mesh_loss_and_gradients_are_those_of_separate_sequences,
+    ways,
 )
 
 # One text layer more than features: the last one's would reach no response.
@@ -47,6 +48,11 @@ def case(checkpoint):
     return SharedPrefixCase(checkpoint)
 
 
+@pytest.fixture(params=ways("divided"))
+def way(request):
+    return request.param
+
+
 def features_dropped(real):
     """With ``layers`` the features for layers are not computed anew, and lost."""
 
@@ -64,7 +70,10 @@ def test_features_that_recomputing_drops_are_seen(case, monkeypatch):
         test_loss_and_gradients_are_those_of_separate_sequences("layers", case)
 
 
-@pytest.mark.parametrize("remat", ["none", "activations", "layers"])
+# The other family shows what computing activations again changes.
+@pytest.mark.parametrize(
+    "remat", ["none", pytest.param("activations", marks=pytest.mark.soak), "layers"]
+)
 def test_loss_and_gradients_are_those_of_separate_sequences(remat, case):
     """With ``layers`` those of the text layers are added up in place, over two micro-batches."""
     assert case.policy.config.feature_shape == (3, 32)

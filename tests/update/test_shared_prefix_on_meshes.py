@@ -41,18 +41,30 @@ def case(checkpoint):
 KERNEL = Kernel("tpu", interpret=True, least=1)
 
 
-@pytest.mark.parametrize(
-    ("shape", "remat", "kernel"),
-    [
-        ((2, 2, 2), "layers", None),
-        ((1, 8, 1), "none", None),
-        ((2, 2, 2), "layers", KERNEL),
-        ((1, 8, 1), "none", KERNEL),
-    ],
-)
-def test_on_a_mesh_loss_and_gradients_are_those_of_separate_sequences(
-    shape, remat, kernel, case, checkpoint
-):
+WAYS = {
+    "divided": ((2, 2, 2), "layers", None),
+    "sharded": ((1, 8, 1), "none", None),
+    "divided, kernels": ((2, 2, 2), "layers", KERNEL),
+    "sharded, kernels": ((1, 8, 1), "none", KERNEL),
+}
+
+
+def ways(*quick):
+    """All ways as parameters, of which only these run before every change."""
+    return [
+        pytest.param(way, id=name, marks=() if name in quick else pytest.mark.soak)
+        for name, way in WAYS.items()
+    ]
+
+
+# Without kernels, the other family is divided; kernels differ in attention alone.
+@pytest.fixture(params=ways("divided, kernels", "sharded, kernels"))
+def way(request):
+    return request.param
+
+
+def test_on_a_mesh_loss_and_gradients_are_those_of_separate_sequences(way, case, checkpoint):
+    shape, remat, kernel = way
     mesh = make_mesh(*shape)
     reference = load_model(checkpoint, dtype="float32", mesh=mesh)
     reference.attend_by(kernel)

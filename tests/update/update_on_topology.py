@@ -50,9 +50,14 @@ def main(topology, size, dtype, *shape):
 
     devices = get_topology_desc(platform="tpu", topology_name=topology).devices
     mesh = make_mesh(*map(int, shape), devices=devices)
-    config = parse_config(published_config(size))
+    path = next(iter(sys.argv[7:]), None)
+    return described(mesh, parse_config(published_config(size)), dtype, Kernel("tpu"), path)
+
+
+def described(mesh, config, dtype, kernel, path=None):
+    """What the update of a model takes on the devices of a mesh; its program goes to the path."""
     model = abstract_model(config, dtype=dtype, compute_dtype="bfloat16", mesh=mesh)
-    model.attend_by(Kernel("tpu"))
+    model.attend_by(kernel)
     sharding, policy = BatchSharding.of(mesh), SplitPolicy(model)
     params, batch = policy.split(model), sharding.shapes(one_shard(config), MicroBatch.shard_axes)
     gradients = {
@@ -63,8 +68,8 @@ def main(topology, size, dtype, *shape):
     lowered = programs(policy, params, sharding).add.lower(gradients, params, {}, batch, banned)
     compiled = lowered.compile()
     memory, text = compiled.memory_analysis(), compiled.as_text()
-    if path := sys.argv[7:]:
-        with open(path[0], "w", encoding="utf-8") as file:
+    if path:
+        with open(path, "w", encoding="utf-8") as file:
             file.write(text)
     lie = compiled.output_shardings[0]
     return {
