@@ -6,9 +6,8 @@ r"""Qwen3-VL-4B on 16 chips of TPU v5e (16 GB each), on one's own rows.
 
 It evaluates on the held-out rows. Without such rows, give ``--config.data.held_out=None``.
 
-``perl-jax plan --config=configs/qwen3_vl_4b_v5e16.py --topology=v5e:4x4``
-says what it needs and about how long a step takes. It has not been run: neither run time nor score
-is known.
+What it needs and about how long a step takes: docs/plans/4b_v5e16.txt. It has not been run:
+neither run time nor score is known.
 """
 
 from ml_collections import ConfigDict
