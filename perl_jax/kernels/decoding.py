@@ -42,7 +42,7 @@ def takes(kernel: Kernel, caches: Caches) -> bool:
     """Whether there is a kernel for caches of these sizes on these devices."""
     _, s, j, _, b, _ = caches.keys.shape
     shards, tensor = kernel.split
-    blocks = block_of(s), block_of(caches.prompt_keys.shape[3]), orders_of(b // shards)
+    blocks = block_of(s), orders_of(b // shards)
     split = b % shards == 0 and j % tensor == 0
     return kernel.platform == "tpu" and s >= kernel.least and split and None not in blocks
 
@@ -96,11 +96,16 @@ def attend(kernel: Kernel, queries: jax.Array, caches: Caches, layer: jax.Array)
 
 
 def block_of(length: int) -> int | None:
-    """The size of blocks of slots, or of a prompt's tokens; None: there is no suitable one."""
+    """The size of blocks of slots; None: there is no suitable one."""
     if length <= _MAX_SLOTS:
         return length
     sizes = (size for size in range(_MAX_SLOTS, 0, -LANES) if length % size == 0)
     return next(sizes, None)
+
+
+def prompt_block_of(length: int) -> int:
+    """The size of blocks of a prompt's tokens, of which the last may be cut off."""
+    return min(length, _MAX_SLOTS)
 
 
 def attend_to_prompts(
@@ -114,11 +119,12 @@ def attend_to_prompts(
     """
     b, j, x, f = q.shape
     t = keys.shape[3]
-    block = block_of(t)
-    assert block is not None
-    steps = t // block
+    block = prompt_block_of(t)
+    steps = -(-t // block)
+    # Beyond the last token a block holds anything, which a weight of 0 does not make 0.
+    valid = jnp.pad(valid, ((0, 0), (0, steps * block - t)))
     # Blocks after the last token are not read.
-    last = jnp.max(jnp.where(valid > 0, jnp.arange(t)[None], 0), axis=1) // block
+    last = jnp.max(jnp.where(valid > 0, jnp.arange(steps * block)[None], 0), axis=1) // block
     of_q = pl.BlockSpec((None, None, x, f), lambda b, j, step, *_: (b, j, 0, 0))
     of_k = pl.BlockSpec(
         (None, None, None, block, f),
@@ -132,10 +138,15 @@ def attend_to_prompts(
     def body(layer: Any, last: Any, q: Any, k: Any, v: Any, valid: Any, *refs: Any) -> None:
         step = pl.program_id(2)
         needed = step <= last[pl.program_id(0)]
-        _collect(
-            (step == 0, needed, step == steps - 1), [None], scale,
-            lambda _: (q[...], k[...], v[...], valid[...]), refs,
-        )  # fmt: skip
+
+        def read(_: None) -> tuple[Any, Any, Any, Any]:
+            held = v[...]
+            if t % block:
+                there = step * block + jax.lax.broadcasted_iota(jnp.int32, held.shape, 0) < t
+                held = jnp.where(there, held, jnp.zeros_like(held))
+            return q[...], k[...], held, valid[...]
+
+        _collect((step == 0, needed, step == steps - 1), [None], scale, read, refs)
 
     return _call(
         body, (b, j, steps), (layer[None], last.astype(jnp.int32)),
