@@ -39,7 +39,7 @@ def interfere(pool, action, times=1):
 
     def at_it():
         with suppress(FileNotFoundError):
-            return [worker for worker in pool.process_ids() if seconds_of_work(worker) > 1]
+            return [worker for worker in pool.process_ids() if seconds_of_work(worker) > 0.3]
 
     def act():
         for _ in range(times):
