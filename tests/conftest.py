@@ -70,3 +70,12 @@ def processor(checkpoint):
     from perl_jax.processing import load_processor
 
     return load_processor(checkpoint)
+
+
+@pytest.fixture(scope="module")
+def compiled_quickly():
+    """For what is compiled in many programs, each of which runs for milliseconds."""
+    from tests.update.cases import quick_compilation
+
+    with quick_compilation():
+        yield

@@ -52,7 +52,7 @@ def settings(policy=POLICY, lora=None):
 
 
 def run_and_cut(config, workdir, cut):
-    """A run that nothing happened to; `cut` is its disk as a kill in its second update leaves it."""
+    """A run that nothing happened to; `cut` is what a kill in its second update leaves of it."""
     reinforce, updates = Learner.reinforce, []
 
     def copies(self, *arguments, **options):

@@ -134,7 +134,9 @@ def test_a_run_whose_disk_is_full_says_so_and_ends_as_one_that_had_room(
     disk.close()
 
 
-@pytest.mark.story
+# The run whose disk is full ends and goes on in the same way; test_user_functions.py shows what the
+# error of a reward says, and test_many_hosts.py shows it on two hosts.
+@pytest.mark.soak
 @pytest.mark.reliability("F23")
 def test_a_run_whose_reward_raises_says_so_and_ends_as_one_whose_reward_did_not(
     place, variables, reference
