@@ -2,10 +2,12 @@
 
 import io
 import json
+import re
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -311,13 +313,41 @@ def warmstart_settings(**changes):
 
 
 @pytest.fixture(scope="module")
-def warmstarted(tmp_path_factory):
+def early(tmp_path_factory):
+    """A run that an early stop ended, was started again twice, and went on to its last step."""
     directory = tmp_path_factory.mktemp("runs") / "warmstart"
+    summary = directory / "summary.json"
+
+    def run(patience, export=False):
+        given = warmstart_settings(early_stop={"patience": patience}, export=export)
+        outcome = runs.warmstart(read_config(WarmstartConfig, given), directory)
+        return outcome.step, outcome.finished, json.loads(summary.read_text())
+
     err = io.StringIO()
     with redirect_stderr(err):
-        runs.warmstart(read_config(WarmstartConfig, warmstart_settings()), directory)
+        # At four tokens nothing can be right: no evaluation is better than the one at the start.
+        ended = run(patience=1)
+        exported = (directory / "export").exists()
+        # Killed before its summary was there, it has ended nevertheless.
+        summary.unlink()
+        again = run(patience=1)
+        with pytest.raises(ValueError, match="this run is finished") as refused:
+            run(patience=1)
+        on = run(patience=5, export=True)
     (directory.parent / "err").write_text(err.getvalue())
-    return directory
+    return SimpleNamespace(
+        workdir=directory,
+        ended=ended,
+        exported=exported,
+        again=again,
+        refused=str(refused.value),
+        on=on,
+    )
+
+
+@pytest.fixture(scope="module")
+def warmstarted(early):
+    return early.workdir
 
 
 def test_a_warm_start_lowers_the_loss_and_leaves_a_model_directory(warmstarted):
@@ -337,25 +367,14 @@ def test_a_warm_start_lowers_the_loss_and_leaves_a_model_directory(warmstarted):
     )
 
 
-def test_a_run_ends_when_no_evaluation_got_better_for_long_enough(tmp_path):
-    # At four tokens nothing can be right: no evaluation is better than the one at the start.
-    given = warmstart_settings(early_stop={"patience": 1}, export=False)
-    outcome = runs.warmstart(read_config(WarmstartConfig, given), tmp_path / "run")
-    assert (outcome.step, outcome.finished) == (3, True)
-    assert not (tmp_path / "run" / "export").exists()
-    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+def test_a_run_ends_when_no_evaluation_got_better_for_long_enough(early):
+    step, finished, summary = early.ended
+    assert (step, finished, early.exported) == (3, True, False)
     assert summary["steps"] == 3
     assert summary["before"] == summary["after"] == {"accuracy": 0, "examples": 2}
-    # Killed before its summary was there, it has ended nevertheless.
-    (tmp_path / "run" / "summary.json").unlink()
-    again = runs.warmstart(read_config(WarmstartConfig, given), tmp_path / "run")
-    assert (again.step, again.finished) == (3, True)
-    assert json.loads((tmp_path / "run" / "summary.json").read_text()) == summary
-    with pytest.raises(ValueError, match=r"3 of 6 steps .* give another early_stop"):
-        runs.warmstart(read_config(WarmstartConfig, given), tmp_path / "run")
-    relaxed = {**given, "early_stop": {"patience": 5}}
-    on = runs.warmstart(read_config(WarmstartConfig, relaxed), tmp_path / "run")
-    assert (on.step, on.finished) == (6, True)
+    assert early.again == early.ended
+    assert re.search(r"3 of 6 steps .* give another early_stop", early.refused)
+    assert early.on[:2] == (6, True)
 
 
 def test_a_response_that_is_too_long_ends_the_run_and_is_named(tmp_path):

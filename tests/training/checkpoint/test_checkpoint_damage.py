@@ -44,11 +44,8 @@ def open_at(directory, fingerprint=FINGERPRINT, config=KEEP_ALL):
 
 @pytest.fixture(autouse=True)
 def _given_up_reads_end_with_their_test():
-    # What is there already is many times as much as what a test leaves.
-    gc.freeze()
     yield
     gc.collect()
-    gc.unfreeze()
 
 
 @pytest.fixture(scope="module")
