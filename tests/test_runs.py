@@ -36,7 +36,7 @@ from tests.update.cases import quick_compilation
 from tests.update.real_runs import POLICY
 
 OTHER_ROWS = {"rows": 65, "seed": 1, "skew": 0.8}
-HELD_OUT = DigitsConfig(split="held_out", rows=8)
+HELD_OUT = DigitsConfig(split="held_out", rows=4)
 
 
 @pytest.fixture(scope="module", autouse=True)
