@@ -56,7 +56,7 @@ def settings(**changes):
         "model": {"path": str(POLICY), "compute_dtype": "float32"},
         "data": {
             "train": {"digits": {"rows": 64, "seed": 1, "skew": 0.8}},
-            "held_out": {"digits": {"split": "held_out", "rows": 8}},
+            "held_out": {"digits": {"split": "held_out", "rows": 4}},
             "max_prompt_tokens": 80,
         },
         "steps": 2,
@@ -86,7 +86,7 @@ def settings(**changes):
         },
         "optimizer": {"learning_rate": 1e-3},
         "reward": {"workers": 1, "deadline": 120.0},
-        "evaluation": {"every": 1, "examples": 8, "num_orders": 2, "max_new_tokens": 48},
+        "evaluation": {"every": 1, "examples": 4, "num_orders": 2, "max_new_tokens": 48},
         "checkpoint": {"every": 1},
         "logging": {"console": False},
         **changes,
@@ -144,7 +144,7 @@ def test_the_summary_has_what_was_measured_before_and_after(workdir, rows):
         assert summary[name] == {
             "accuracy": row["eval/accuracy"],
             "order_consistency": row["eval/order_consistency"],
-            "examples": 8,
+            "examples": 4,
         }
     assert summary["seconds"] == pytest.approx(
         sum(row["perf/step_seconds"] for row in rows[1:]), abs=0.1
@@ -184,7 +184,7 @@ def test_rollouts_curves_settings_and_event_files_are_there(workdir):
     assert {file.name for file in (workdir / "images").iterdir()} == {f"{n}.jpg" for n in shown}
     lines = (workdir / "evaluations" / "step_2.jsonl").read_text().splitlines()
     answers = [json.loads(line) for line in lines]
-    assert len({answer["id"] for answer in answers}) == 8
+    assert len({answer["id"] for answer in answers}) == 4
     with Image.open(workdir / "curves.png") as curves:
         assert curves.size[0] > 500
     assert any((workdir / "tensorboard").iterdir())
@@ -327,14 +327,14 @@ def early(tmp_path_factory):
     with redirect_stderr(err):
         # At four tokens nothing can be right: no evaluation is better than the one at the start.
         ended = run(patience=1)
-        exported = (directory / "export").exists()
-        # Killed before its summary was there, it has ended nevertheless.
-        summary.unlink()
-        again = run(patience=1)
-        with pytest.raises(ValueError, match="this run is finished") as refused:
-            run(patience=1)
-        on = run(patience=5, export=True)
     (directory.parent / "err").write_text(err.getvalue())
+    exported = (directory / "export").exists()
+    # Killed before its summary was there, it has ended nevertheless.
+    summary.unlink()
+    again = run(patience=1)
+    with pytest.raises(ValueError, match="this run is finished") as refused:
+        run(patience=1)
+    on = run(patience=5, export=True)
     return SimpleNamespace(
         workdir=directory,
         ended=ended,
