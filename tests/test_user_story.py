@@ -125,19 +125,20 @@ def lines(path):
 def test_a_run_on_own_rows_is_extended_killed_continued_forked_and_asked(home):
     workdir = home / "runs" / "mine"
 
-    train(home, "--config.steps=2")
+    train(home, "--config.steps=3")
     steps = lines(workdir / "metrics.jsonl")
-    assert [row["step"] for row in steps] == [1, 2]
+    assert [row["step"] for row in steps] == [1, 2, 3]
     assert all(0 < row["reward/short"] <= 1 for row in steps)
     assert all(row["permutation/rate_realised"] == 1 for row in steps)
 
-    train(home, "--config.steps=3", *HELD_OUT)
-    assert [row["step"] for row in lines(workdir / "metrics.jsonl")] == [1, 2, 3]
-    assert lines(workdir / "metrics.jsonl")[:1] == steps[:1]
+    train(home, "--config.steps=4", *HELD_OUT)
+    assert [row["step"] for row in lines(workdir / "metrics.jsonl")] == [1, 2, 3, 4]
+    # The evaluation that is added begins where the run was.
+    assert lines(workdir / "metrics.jsonl")[:2] == steps[:2]
     measured = [row for row in lines(workdir / "metrics.jsonl") if "eval/accuracy" in row]
-    assert 3 in [row["step"] for row in measured]
+    assert 4 in [row["step"] for row in measured]
 
-    more = ("--config.steps=6", *HELD_OUT, *MIXTURE, OTHER_RULE)
+    more = ("--config.steps=7", *HELD_OUT, *MIXTURE, OTHER_RULE)
     out, err, code = run(home, "train", *FLAGS, f"--workdir={workdir}", *more)
     assert (out, code) == ("", 1)
     assert "data.train" in err
@@ -146,7 +147,7 @@ def test_a_run_on_own_rows_is_extended_killed_continued_forked_and_asked(home):
 
     more += ("--allow_changes=data.train,data",)
     process = start(home, "train", *FLAGS, f"--workdir={workdir}", *more)
-    while lines(workdir / "metrics.jsonl")[-1]["step"] < 4:
+    while lines(workdir / "metrics.jsonl")[-1]["step"] < 5:
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.1)
     process.send_signal(signal.SIGKILL)
@@ -154,7 +155,7 @@ def test_a_run_on_own_rows_is_extended_killed_continued_forked_and_asked(home):
     train(home, *more)
     rows = lines(workdir / "metrics.jsonl")
     assert len(rows) == len({row["step"] for row in rows})
-    assert rows[-1]["step"] == 6
+    assert rows[-1]["step"] == 7
     sources = {
         group["source"] for row in lines(workdir / "rollouts.jsonl") for group in groups_of(row)
     }
