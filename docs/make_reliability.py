@@ -13,6 +13,7 @@ DOCS = Path(__file__).parent
 TESTS = DOCS.parent / "tests"
 PAGE, FAULTS, SOAK = DOCS / "reliability.md", DOCS / "faults.txt", DOCS / "soak.json"
 MARKER = "reliability"
+STORIES = ("pytest.mark.story", "pytest.mark.soak")
 INTRODUCTION = """\
 # Reliability
 
@@ -39,7 +40,8 @@ and goes on where it was stopped.
 
 """
 FAULTS_NOTE = """\
-Tests with an asterisk start whole runs: `make stories` runs them, `make test` all others.
+Tests with an asterisk start whole runs: `make stories` runs them, or `make soak` where they are
+long; `make test` runs all others.
 """
 
 
@@ -120,7 +122,7 @@ def _marked(
                 if isinstance(argument, ast.Constant)
             ]
             if numbers:
-                yield owner + node.name, numbers, "pytest.mark.story" in marks
+                yield owner + node.name, numbers, any(mark in STORIES for mark in marks)
 
 
 def _is_story(module: ast.Module) -> bool:
@@ -128,7 +130,7 @@ def _is_story(module: ast.Module) -> bool:
     return any(
         isinstance(node, ast.Assign)
         and ast.unparse(node.targets[0]) == "pytestmark"
-        and "pytest.mark.story" in ast.unparse(node.value)
+        and any(mark in ast.unparse(node.value) for mark in STORIES)
         for node in module.body
     )
 

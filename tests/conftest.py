@@ -1,5 +1,6 @@
 """Settings that every test runs under: no threads of other libraries, no silent broadcasting."""
 
+import gc
 import importlib.util
 import os
 import signal
@@ -74,3 +75,20 @@ def processor(checkpoint):
     from perl_jax.processing import load_processor
 
     return load_processor(checkpoint)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _garbage_is_looked_for_in_what_is_new():
+    """Libraries and earlier files leave a million objects, which every collection would visit."""
+    gc.freeze()
+    yield
+    gc.collect()
+
+
+@pytest.fixture(scope="module")
+def compiled_quickly():
+    """For what is compiled in many programs, each of which runs for milliseconds."""
+    from tests.update.cases import quick_compilation
+
+    with quick_compilation():
+        yield

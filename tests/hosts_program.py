@@ -1,9 +1,16 @@
-"""One of two hosts that meet: ``PORT INDEX SCENARIO``."""
+"""Pairs of hosts that meet, each in a scenario of its own: ``DIRECTORY SCENARIO...``.
+
+What a host says is in the file SCENARIO-INDEX of the directory, its exit status in that with
+``.status``. Hosts are forks of a process that has imported everything, which takes seconds.
+"""
 
 import os
 import signal
+import socket
 import sys
 import time
+import traceback
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -12,7 +19,7 @@ from jax.experimental import multihost_utils
 
 from perl_jax import hosts
 
-PORT, INDEX, SCENARIO = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+INDEX = 0
 LONG = 600
 
 
@@ -72,11 +79,48 @@ def killed_main():
     time.sleep(LONG)
 
 
-def main() -> None:
-    hosts.connect(coordinator=f"127.0.0.1:{PORT}", num_hosts=2, host=INDEX, heartbeat_seconds=10)
+def host(port: int, scenario: str) -> None:
+    hosts.connect(coordinator=f"127.0.0.1:{port}", num_hosts=2, host=INDEX, heartbeat_seconds=10)
     with hosts.end_together():
-        globals()[SCENARIO]()
+        globals()[scenario]()
     print("done")
 
 
-main()
+def start(port: int, index: int, scenario: str, file: Path) -> int:
+    """The number of the process of a host."""
+    global INDEX
+    if process := os.fork():
+        return process
+    INDEX = index
+    output = os.open(file, os.O_WRONLY | os.O_CREAT)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    status = 1
+    try:
+        host(port, scenario)
+        status = 0
+    except SystemExit as ended:
+        status = ended.code
+    except BaseException:
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def main(directory: str, *scenarios: str) -> None:
+    files = {}
+    for scenario in scenarios:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        for index in range(2):
+            file = Path(directory) / f"{scenario}-{index}"
+            files[start(port, index, scenario, file)] = file
+    while files:
+        process, status = os.wait()
+        code = os.waitstatus_to_exitcode(status)
+        files.pop(process).with_suffix(".status").write_text(str(code))
+
+
+main(*sys.argv[1:])

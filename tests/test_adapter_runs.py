@@ -5,6 +5,8 @@ The other family's policy is killed and goes on in the same way.
 
 import json
 import re
+import shutil
+import time
 import warnings
 
 import numpy as np
@@ -22,8 +24,10 @@ from perl_jax.models.adapter_files import CONFIG, WEIGHTS, with_adapter
 from perl_jax.processing import load_processor
 from perl_jax.settings import read_config
 from perl_jax.train import main as train_main
+from perl_jax.training.checkpoint.lease import LEASE
 from perl_jax.update.learner import Learner
 from tests.evaluation.scripted import ROWS, SCRIPTED, lines_of, write_rows
+from tests.graders import kept_graders
 from tests.models.fixtures import assert_close
 from tests.training.resume_config import get_config
 from tests.training.resuming import differences
@@ -47,28 +51,36 @@ def settings(policy=POLICY, lora=None):
     return read_config(TrainConfig, config)
 
 
-def interrupted_in_its_second_update(config, workdir):
-    """A run of one step, and of rollouts of which no update came."""
+def run_and_cut(config, workdir, cut):
+    """A run that nothing happened to; `cut` is what a kill in its second update leaves of it."""
     reinforce, updates = Learner.reinforce, []
 
-    def dies(self, *arguments, **options):
+    def copies(self, *arguments, **options):
         updates.append(0)
         if len(updates) == 2:
-            raise KeyboardInterrupt
+            # The save of the first step goes on beside the second.
+            deadline = time.monotonic() + 300
+            while not (workdir / "checkpoints" / "1").exists():
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            # The lease of a process that is dead is none.
+            shutil.copytree(workdir, cut, ignore=shutil.ignore_patterns(LEASE))
         return reinforce(self, *arguments, **options)
 
-    Learner.reinforce = dies
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            runs.train(config, workdir)
-    finally:
-        Learner.reinforce = reinforce
-    assert [path.name for path in (workdir / "checkpoints").glob("[0-9]")] == ["1"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Learner, "reinforce", copies)
+        runs.train(config, workdir)
+    assert [path.name for path in (cut / "checkpoints").glob("[0-9]")] == ["1"]
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _quick():
-    with quick_compilation():
+    with (
+        quick_compilation(),
+        kept_graders() as make_grader,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr(runs, "make_grader", make_grader)
         yield
 
 
@@ -80,14 +92,14 @@ def place(tmp_path_factory):
 @pytest.fixture(scope="module")
 def workdir(place):
     """A run of adapters that nothing happened to."""
-    runs.train(settings(lora=LORA), place / "adapters")
+    run_and_cut(settings(lora=LORA), place / "adapters", place / "killed")
     return place / "adapters"
 
 
 @pytest.fixture(scope="module")
 def whole(place):
     """A run of the other family's policy, without adapters, that nothing happened to."""
-    runs.train(settings(QWEN3_POLICY), place / "whole")
+    run_and_cut(settings(QWEN3_POLICY), place / "whole", place / "cut")
     return place / "whole"
 
 
@@ -109,20 +121,15 @@ def failed(capsys):
 # Going on.
 
 
-def test_a_run_of_adapters_that_was_interrupted_ends_bitwise_as_one_that_was_not(workdir, place):
-    interrupted_in_its_second_update(settings(lora=LORA), place / "killed")
+def test_a_run_of_adapters_that_was_killed_ends_bitwise_as_one_that_was_not(workdir, place):
     runs.train(settings(lora=LORA), place / "killed")
     assert differences(workdir, place / "killed") == []
     mine, theirs = (load_file(one / "adapter" / WEIGHTS) for one in (workdir, place / "killed"))
     assert all(np.array_equal(mine[name], tensor) for name, tensor in theirs.items())
 
 
-def test_a_run_of_another_family_that_was_interrupted_ends_bitwise_as_one_that_was_not(
-    whole, place
-):
-    config = settings(QWEN3_POLICY)
-    interrupted_in_its_second_update(config, place / "cut")
-    runs.train(config, place / "cut")
+def test_a_run_of_another_family_that_was_killed_ends_bitwise_as_one_that_was_not(whole, place):
+    runs.train(settings(QWEN3_POLICY), place / "cut")
     assert differences(whole, place / "cut") == []
 
 

@@ -9,6 +9,7 @@ from perl_jax.config import TrainConfig
 from perl_jax.models import opening
 from perl_jax.overrides import open_config
 from tests.bucket import NAME, running_bucket
+from tests.graders import kept_graders
 from tests.test_readiness import rows_file
 from tests.update.real_runs import POLICY
 
@@ -17,12 +18,19 @@ PLAN_3B = "--config=qwen2_5_vl_3b_v5e16"
 FEW = ("--config.data.train.digits.rows=8", "--config.data.held_out=None")
 
 
+@pytest.fixture(scope="module")
+def graders():
+    with kept_graders() as make:
+        yield make
+
+
 @pytest.fixture(autouse=True)
-def _no_weights(monkeypatch):
+def _no_weights_and_few_graders(monkeypatch, graders):
     def read(*arguments, **settings):
         raise AssertionError("the weights were read")
 
     monkeypatch.setattr(opening, "load_model", read)
+    monkeypatch.setattr(check, "make_grader", graders)
 
 
 @pytest.fixture

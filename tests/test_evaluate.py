@@ -17,6 +17,8 @@ from perl_jax.evaluation.sets.table import BENCHMARKS
 from tests.evaluation.scripted import ROWS, SCRIPTED, lines_of, write_rows
 from tests.preparation.preparing import chat_server
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 ROOT = Path(__file__).parent.parent
 
 FILES = ("predictions.jsonl", "scores.json", "table.md")

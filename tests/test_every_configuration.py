@@ -12,6 +12,7 @@ from perl_jax import check
 from perl_jax.models import opening
 from perl_jax.training.display.writers import read_metrics
 from tests.configurations import Places, configurations, devices, is_trained, shrunk
+from tests.graders import kept_graders
 from tests.training.resuming import environment
 
 ROOT = Path(__file__).parents[1]
@@ -26,6 +27,12 @@ def places(tmp_path_factory):
     return Places.make(tmp_path_factory.mktemp("places"))
 
 
+@pytest.fixture(scope="module")
+def graders():
+    with kept_graders() as make:
+        yield make
+
+
 def test_all_files_are_configurations_of_a_run_but_that_of_prepare():
     files = {path.stem for path in (ROOT / "configs").glob("*.py")}
     assert set(NAMES) == files - {"prepare_mantis"}
@@ -33,11 +40,12 @@ def test_all_files_are_configurations_of_a_run_but_that_of_prepare():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_its_start_has_no_fault(name, places, tmp_path, capfd, monkeypatch):
+def test_its_start_has_no_fault(name, places, graders, tmp_path, capfd, monkeypatch):
     def read(*arguments, **settings):
         raise AssertionError("the weights were read")
 
     monkeypatch.setattr(opening, "load_model", read)
+    monkeypatch.setattr(check, "make_grader", graders)
     place = f"--config.checkpoint.directory={tmp_path}/checkpoints"
     assert check.main([f"--config=configs/{name}.py", place, *shrunk(name, places)]) == 0
     assert capfd.readouterr().err == ""

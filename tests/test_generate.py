@@ -15,6 +15,8 @@ from perl_jax.models import load_model
 from perl_jax.rollout import Group, Sampler, SamplerConfig, Strategy
 from perl_jax.rollout.answering import TextStream, read_questions
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 QUESTION = "<image><image> Which is the largest digit?"
 # Long enough that the compiled calls of 4 steps have a chunk of their own to print.
 MAX_NEW_TOKENS = 11

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import jax
@@ -19,35 +20,32 @@ LIMIT = 300
 
 
 @pytest.fixture(scope="module")
-def ends():
-    """Of every scenario and host: its exit status, what it said, and after how many seconds."""
+def ends(tmp_path_factory):
+    """Of every scenario and host: its exit status, and what it said."""
+    directory = tmp_path_factory.mktemp("hosts")
     environment = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
         "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo",
         "PYTHONUNBUFFERED": "1",
     }
-    processes = {}
-    for scenario in SCENARIOS:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        for index in range(2):
-            command = [sys.executable, "-m", "tests.hosts_program", str(port), str(index), scenario]
-            processes[scenario, index] = subprocess.Popen(
-                command,
-                cwd=ROOT,
-                env=environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-    try:
-        said = {name: process.communicate(timeout=LIMIT)[0] for name, process in processes.items()}
-    finally:
-        for process in processes.values():
-            process.kill()
-    return {name: (processes[name].returncode, text) for name, text in said.items()}
+    command = [sys.executable, "-m", "tests.hosts_program", str(directory), *SCENARIOS]
+    with subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True) as process:
+        try:
+            assert process.wait(LIMIT) == 0
+        finally:
+            # None of a scenario that hangs is left.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    files = {
+        (scenario, index): directory / f"{scenario}-{index}"
+        for scenario in SCENARIOS
+        for index in range(2)
+    }
+    return {
+        name: (int(file.with_suffix(".status").read_text()), file.read_text())
+        for name, file in files.items()
+    }
 
 
 def test_hosts_tell_each_other_values_of_any_size(ends):

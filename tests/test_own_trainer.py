@@ -11,6 +11,8 @@ from flax import nnx
 
 from tests import pages
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 PAGE = "docs/own_trainer.md"
 
 

@@ -19,6 +19,8 @@ from perl_jax.settings import read_config
 from tests import pages
 from tests.pages import ROOT
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 
 def test_every_python_example_of_the_readme_runs(checkpoint, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

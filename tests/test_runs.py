@@ -2,10 +2,12 @@
 
 import io
 import json
+import re
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -28,11 +30,24 @@ from perl_jax.training.display.metrics import find_metric
 from perl_jax.training.display.writers import read_metrics
 from perl_jax.types import prompt_text
 from tests.evaluation.scripted import ROWS, SCRIPTED, lines_of, write_rows
+from tests.graders import kept_graders
 from tests.inspection.page_reader import read_page
+from tests.update.cases import quick_compilation
 from tests.update.real_runs import POLICY
 
 OTHER_ROWS = {"rows": 65, "seed": 1, "skew": 0.8}
-HELD_OUT = DigitsConfig(split="held_out", rows=8)
+HELD_OUT = DigitsConfig(split="held_out", rows=4)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick():
+    with (
+        quick_compilation(),
+        kept_graders() as make_grader,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr(runs, "make_grader", make_grader)
+        yield
 
 
 def settings(**changes):
@@ -41,7 +56,7 @@ def settings(**changes):
         "model": {"path": str(POLICY), "compute_dtype": "float32"},
         "data": {
             "train": {"digits": {"rows": 64, "seed": 1, "skew": 0.8}},
-            "held_out": {"digits": {"split": "held_out", "rows": 8}},
+            "held_out": {"digits": {"split": "held_out", "rows": 4}},
             "max_prompt_tokens": 80,
         },
         "steps": 2,
@@ -71,7 +86,7 @@ def settings(**changes):
         },
         "optimizer": {"learning_rate": 1e-3},
         "reward": {"workers": 1, "deadline": 120.0},
-        "evaluation": {"every": 1, "examples": 8, "num_orders": 2, "max_new_tokens": 48},
+        "evaluation": {"every": 1, "examples": 4, "num_orders": 2, "max_new_tokens": 48},
         "checkpoint": {"every": 1},
         "logging": {"console": False},
         **changes,
@@ -129,7 +144,7 @@ def test_the_summary_has_what_was_measured_before_and_after(workdir, rows):
         assert summary[name] == {
             "accuracy": row["eval/accuracy"],
             "order_consistency": row["eval/order_consistency"],
-            "examples": 8,
+            "examples": 4,
         }
     assert summary["seconds"] == pytest.approx(
         sum(row["perf/step_seconds"] for row in rows[1:]), abs=0.1
@@ -169,7 +184,7 @@ def test_rollouts_curves_settings_and_event_files_are_there(workdir):
     assert {file.name for file in (workdir / "images").iterdir()} == {f"{n}.jpg" for n in shown}
     lines = (workdir / "evaluations" / "step_2.jsonl").read_text().splitlines()
     answers = [json.loads(line) for line in lines]
-    assert len({answer["id"] for answer in answers}) == 8
+    assert len({answer["id"] for answer in answers}) == 4
     with Image.open(workdir / "curves.png") as curves:
         assert curves.size[0] > 500
     assert any((workdir / "tensorboard").iterdir())
@@ -298,13 +313,41 @@ def warmstart_settings(**changes):
 
 
 @pytest.fixture(scope="module")
-def warmstarted(tmp_path_factory):
+def early(tmp_path_factory):
+    """A run that an early stop ended, was started again twice, and went on to its last step."""
     directory = tmp_path_factory.mktemp("runs") / "warmstart"
+    summary = directory / "summary.json"
+
+    def run(patience, export=False):
+        given = warmstart_settings(early_stop={"patience": patience}, export=export)
+        outcome = runs.warmstart(read_config(WarmstartConfig, given), directory)
+        return outcome.step, outcome.finished, json.loads(summary.read_text())
+
     err = io.StringIO()
     with redirect_stderr(err):
-        runs.warmstart(read_config(WarmstartConfig, warmstart_settings()), directory)
+        # At four tokens nothing can be right: no evaluation is better than the one at the start.
+        ended = run(patience=1)
     (directory.parent / "err").write_text(err.getvalue())
-    return directory
+    exported = (directory / "export").exists()
+    # Killed before its summary was there, it has ended nevertheless.
+    summary.unlink()
+    again = run(patience=1)
+    with pytest.raises(ValueError, match="this run is finished") as refused:
+        run(patience=1)
+    on = run(patience=5, export=True)
+    return SimpleNamespace(
+        workdir=directory,
+        ended=ended,
+        exported=exported,
+        again=again,
+        refused=str(refused.value),
+        on=on,
+    )
+
+
+@pytest.fixture(scope="module")
+def warmstarted(early):
+    return early.workdir
 
 
 def test_a_warm_start_lowers_the_loss_and_leaves_a_model_directory(warmstarted):
@@ -324,25 +367,14 @@ def test_a_warm_start_lowers_the_loss_and_leaves_a_model_directory(warmstarted):
     )
 
 
-def test_a_run_ends_when_no_evaluation_got_better_for_long_enough(tmp_path):
-    # At four tokens nothing can be right: no evaluation is better than the one at the start.
-    given = warmstart_settings(early_stop={"patience": 1}, export=False)
-    outcome = runs.warmstart(read_config(WarmstartConfig, given), tmp_path / "run")
-    assert (outcome.step, outcome.finished) == (3, True)
-    assert not (tmp_path / "run" / "export").exists()
-    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+def test_a_run_ends_when_no_evaluation_got_better_for_long_enough(early):
+    step, finished, summary = early.ended
+    assert (step, finished, early.exported) == (3, True, False)
     assert summary["steps"] == 3
     assert summary["before"] == summary["after"] == {"accuracy": 0, "examples": 2}
-    # Killed before its summary was there, it has ended nevertheless.
-    (tmp_path / "run" / "summary.json").unlink()
-    again = runs.warmstart(read_config(WarmstartConfig, given), tmp_path / "run")
-    assert (again.step, again.finished) == (3, True)
-    assert json.loads((tmp_path / "run" / "summary.json").read_text()) == summary
-    with pytest.raises(ValueError, match=r"3 of 6 steps .* give another early_stop"):
-        runs.warmstart(read_config(WarmstartConfig, given), tmp_path / "run")
-    relaxed = {**given, "early_stop": {"patience": 5}}
-    on = runs.warmstart(read_config(WarmstartConfig, relaxed), tmp_path / "run")
-    assert (on.step, on.finished) == (6, True)
+    assert early.again == early.ended
+    assert re.search(r"3 of 6 steps .* give another early_stop", early.refused)
+    assert early.on[:2] == (6, True)
 
 
 def test_a_response_that_is_too_long_ends_the_run_and_is_named(tmp_path):

@@ -12,6 +12,8 @@ from perl_jax.processing import load_processor
 from perl_jax.rollout import Rollouts, Sampler, SamplerConfig, Strategy
 from tests.evaluation.scripted import SCRIPTED, row, write_rows
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 CONFIG = SamplerConfig(
     prompt_lengths=(256,), response_lengths=(8,), patches=(512,), rows=16, prefill_tokens=1024,
     chunk=8,

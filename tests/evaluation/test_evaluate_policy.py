@@ -16,6 +16,8 @@ from perl_jax.permutation import permute, rule_for
 from perl_jax.rollout import Group, Sampler, Strategy
 from tests.evaluation.conftest import CONFIG, RULES
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 GREEDY = EvaluationConfig(max_new_tokens=8)
 SAMPLED = EvaluationConfig(max_new_tokens=8, temperature=1.0, num_rollouts=2)
 

@@ -11,6 +11,8 @@ from perl_jax.evaluation.consistency import is_consistent, orders_of
 from perl_jax.permutation import Rule, permute
 from perl_jax.types import Example
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 PICK = Rule(movable="option_images", answer="remap_letter")
 ORDERING = Rule(answer="relabel_order")
 REFERENCE = Rule(answer="reference")

@@ -16,9 +16,8 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-# `make soak` sets it. The suite then tries as many examples at random instead of always the same.
+# `make soak` sets it. Examples are then drawn at random instead of always the same.
 PROFILE = os.environ.get("PERL_JAX_FUZZ", "quick")
-_TIMES = {"quick": 1, "soak": 40}[PROFILE]
 # No single input takes a second; a busy machine may take long for one.
 _SECONDS = 30.0
 # The name of a field may be long; values are cut.
@@ -26,10 +25,15 @@ _LONGEST_MESSAGE = 4000
 _MOST_BYTES = 2**29
 
 
+def cases(quick: int, soak: int) -> int:
+    """How many cases are tried, in the suite and in a soak, where more only make one surer."""
+    return {"quick": quick, "soak": soak}[PROFILE]
+
+
 def fuzz(examples: int) -> settings:
     """Settings for so many examples in the suite, and for many times as many in a soak."""
     return settings(
-        max_examples=examples * _TIMES,
+        max_examples=cases(examples, 100 * examples),
         derandomize=PROFILE == "quick",
         database=None,
         deadline=None,  # `bounded` ends what hangs

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.fuzz
 DEMO = plain(read_config(TrainConfig, load_config("configs/demo.py", {}), "config"))
 
 
-@fuzz(250)
+@fuzz(125)
 @given(content=changed(DEMO))
 def test_any_configuration_is_one_or_an_error_that_names_the_field(content):
     config = outcome(
@@ -46,7 +46,7 @@ def leaves(values, path="config"):
 FIELDS = sorted(leaves(DEMO))
 
 
-@fuzz(400)
+@fuzz(200)
 @given(flag=st.sampled_from(FIELDS), value=VALUES)
 def test_any_value_of_a_flag_is_read_or_its_field_named(flag, value):
     def read():
@@ -57,7 +57,7 @@ def test_any_value_of_a_flag_is_read_or_its_field_named(flag, value):
     outcome(read, ValueError, TypeError, where="config")
 
 
-@fuzz(400)
+@fuzz(200)
 @given(VALUES)
 def test_a_flag_is_never_evaluated(value):
     outcome(lambda: FlagText(value).literal())
@@ -67,7 +67,7 @@ RULE = {"movable": "all", "answer": "invariant", "sides": "images", "nouns": ["i
 RULES = {"cats": RULE, "dogs": {"column": "kind", "cases": {"x": RULE}, "otherwise": RULE}}
 
 
-@fuzz(200)
+@fuzz(100)
 @given(content=changed(RULES))
 def test_any_rules_are_read_or_their_field_named(content):
     outcome(lambda: rules_from_config(content, "rules"), ValueError, TypeError, where="rules")

@@ -35,7 +35,7 @@ SOUP = st.lists(st.sampled_from(PIECES) | TEXTS, max_size=14).flatmap(
 )
 
 
-@fuzz(1500)
+@fuzz(400)
 @given(SOUP, SOUP)
 def test_any_answer_is_compared_with_any_truth(answer, truth):
     found = outcome(lambda: match(answer, truth, Tolerance()))
@@ -43,14 +43,14 @@ def test_any_answer_is_compared_with_any_truth(answer, truth):
     assert (found.equal is None) == bool(found.pairs)
 
 
-@fuzz(600)
+@fuzz(300)
 @given(SOUP)
 def test_a_box_of_any_response_is_found_or_its_problem_told(response):
     box = outcome(lambda: last_boxed(response))
     assert bool(box.text) != bool(box.problem)
 
 
-@fuzz(600)
+@fuzz(300)
 @given(JSON | SOUP)
 def test_any_truth_is_text_or_refused(truth):
     text = outcome(lambda: answer_text(truth), TypeError, ValueError)
@@ -59,7 +59,7 @@ def test_any_truth_is_text_or_refused(truth):
         assert match(text, text, Tolerance()).equal
 
 
-@fuzz(300)
+@fuzz(150)
 @given(SOUP, st.dictionaries(st.just("answer_form"), st.sampled_from(["set", "order"]) | JSON))
 def test_any_truth_is_asked_for_in_any_form(answer, metadata):
     outcome(lambda: asked_answer(answer, metadata), ValueError, where="answer_form")
@@ -71,7 +71,7 @@ def quick_grader():
         yield grader
 
 
-@fuzz(12)
+@fuzz(6)
 @given(rows=st.lists(st.tuples(SOUP, SOUP), min_size=1, max_size=12))
 def test_any_response_is_graded(quick_grader, rows):
     rows = [(answer, truth) for answer, truth in rows if check_truth(truth) is None]
@@ -120,7 +120,7 @@ def test_a_benchmark_scores_any_response_and_any_reply_of_a_judge(name, response
         assert one.prediction is None or isinstance(one.prediction, str)
 
 
-@fuzz(150)
+@fuzz(75)
 @given(st.binary(max_size=60) | JSON.map(lambda value: json.dumps(value).encode())
        | JSON.map(lambda value: json.dumps({"choices": [{"message": value}]}).encode())
        | st.just(b"[" * 20_000))  # fmt: skip
@@ -131,7 +131,7 @@ def test_any_reply_of_an_endpoint_is_a_text_or_an_error_that_names_it(body):
     assert text is None or isinstance(text, str)
 
 
-@fuzz(150)
+@fuzz(75)
 @given(
     SOUP | JSON.map(lambda value: "Sure: " + json.dumps(value)) | st.just('{"a":' * 20_000 + "}")
 )

@@ -46,7 +46,7 @@ HEADERS = (
 )
 
 
-@fuzz(300)
+@fuzz(150)
 @given(content=HEADERS)
 def test_any_header_of_weights_is_read_or_the_file_named(directory, content):
     (directory / SINGLE).write_bytes(content)
@@ -58,7 +58,7 @@ def test_any_header_of_weights_is_read_or_the_file_named(directory, content):
             assert read_slice(tensor, ()).shape == tensor.shape
 
 
-@fuzz(200)
+@fuzz(100)
 @given(content=changed({"metadata": {}, "weight_map": {"weight": SINGLE}}).map(json.dumps)
        | st.text(max_size=20) | st.just("[" * 20_000))  # fmt: skip
 def test_any_index_is_read_or_named(directory, content):
@@ -79,7 +79,7 @@ def test_any_configuration_of_a_model_is_read_or_its_field_named(number, data):
 PREPROCESSOR = json.loads((ASSETS / "tiny_policy" / "preprocessor_config.json").read_text())
 
 
-@fuzz(300)
+@fuzz(150)
 @given(content=changed(PREPROCESSOR), nested=st.booleans())
 def test_any_settings_of_images_are_read_or_their_field_named(directory, content, nested):
     name = "processor_config.json" if nested else "preprocessor_config.json"
@@ -97,7 +97,7 @@ NAMED = [{"name": "default", "template": "{{ messages }}"}, {"name": "tool", "te
 BLOCKS = ["{{", "}}", "{%", "%}", "{#", "#}", "x", "**", "for", "in", "endfor", "(", ")", "-", "'"]
 
 
-@fuzz(300)
+@fuzz(150)
 @given(name=TEMPLATES, content=changed({"chat_template": NAMED}).map(json.dumps)
        | st.lists(st.sampled_from(BLOCKS), max_size=12).map(" ".join)
        | st.lists(st.sampled_from(BLOCKS), max_size=12).map(
@@ -114,14 +114,14 @@ ADAPTER = {
 }  # fmt: skip
 
 
-@fuzz(200)
+@fuzz(100)
 @given(content=changed(ADAPTER))
 def test_any_configuration_of_an_adapter_is_read_or_named(directory, content):
     (directory / adapter_files.CONFIG).write_text(json.dumps(content))
     outcome(lambda: adapter_files._config(directory), ValueError, where=adapter_files.CONFIG)
 
 
-@fuzz(100)
+@fuzz(50)
 @given(name=TEXTS)
 def test_no_name_of_a_tensor_is_a_path(directory, name):
     try:

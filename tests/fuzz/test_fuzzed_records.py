@@ -34,7 +34,7 @@ def signed(content):
     return {**content, "sha256": fingerprint_of_config(content)}
 
 
-@fuzz(600)
+@fuzz(300)
 @given(content=changed(RECORD), sign=st.booleans())
 def test_any_record_of_a_step_is_one_or_refused(content, sign):
     given = signed(content) if sign else content
@@ -48,7 +48,7 @@ def test_any_record_of_a_step_is_one_or_refused(content, sign):
 OWNER = vars(Owner.me("run"))
 
 
-@fuzz(400)
+@fuzz(200)
 @given(content=changed(OWNER).map(lambda value: json.dumps(value).encode())
        | damaged(json.dumps(OWNER).encode()) | st.just(b"[" * 20_000))  # fmt: skip
 def test_any_lease_names_its_owner_or_is_damaged(content):
@@ -80,7 +80,7 @@ def path(tmp_path_factory):
     return tmp_path_factory.mktemp("records") / "predictions.jsonl"
 
 
-@fuzz(300)
+@fuzz(150)
 @given(content=lines_of(PREDICTION))
 def test_any_predictions_are_read_or_their_line_named(path, content):
     path.write_bytes(content)
@@ -90,28 +90,28 @@ def test_any_predictions_are_read_or_their_line_named(path, content):
         assert answers is None or all(isinstance(r, tuple) for r in answers.responses)
 
 
-@fuzz(300)
+@fuzz(150)
 @given(content=lines_of(PREDICTION))
 def test_any_predictions_are_compared_or_their_line_named(path, content):
     path.write_bytes(content)
     outcome(lambda: comparison._read(path), ValueError, where=path.name)
 
 
-@fuzz(300)
+@fuzz(150)
 @given(content=lines_of({"id": "2", "response": "r"}))
 def test_any_responses_of_another_system_are_read_or_their_line_named(path, content):
     path.write_bytes(content)
     outcome(lambda: read_responses(path), ValueError, where=path.name)
 
 
-@fuzz(200)
+@fuzz(100)
 @given(content=lines_of({"id": "2", "prompt": "p", "images": ["a.png"]}))
 def test_any_questions_are_read_or_their_line_named(path, content):
     path.write_bytes(content)
     outcome(lambda: read_questions(path), ValueError, where=path.name)
 
 
-@fuzz(200)
+@fuzz(100)
 @given(content=lines_of({"step": 1, "loss": 0.5}))
 def test_a_log_gives_its_sound_rows_whatever_else_it_holds(path, content):
     path.write_bytes(content)
@@ -121,7 +121,7 @@ def test_a_log_gives_its_sound_rows_whatever_else_it_holds(path, content):
     assert [row["step"] for row in log.rows()][-1] == 2
 
 
-@fuzz(200)
+@fuzz(100)
 @given(content=damaged(b'{"steps": 3}') | JSON.map(lambda value: json.dumps(value).encode())
        | st.just(b"[" * 20_000))  # fmt: skip
 def test_any_summary_is_an_object_or_named(path, content):
@@ -133,7 +133,7 @@ def test_any_summary_is_an_object_or_named(path, content):
 RUN = {"steps": 3, "checkpoint": {"directory": None, "every": 5}, "logging": {}}
 
 
-@fuzz(200)
+@fuzz(100)
 @given(content=changed(RUN))
 def test_any_configuration_of_an_earlier_run_is_read_or_named(path, content):
     (path.parent / CONFIG).write_text(json.dumps(content))
@@ -148,7 +148,7 @@ EVALUATED = {
 }  # fmt: skip
 
 
-@fuzz(300)
+@fuzz(150)
 @given(line=changed(EVALUATED).map(lambda value: json.dumps(value).encode())
        | damaged(json.dumps(EVALUATED).encode()) | st.just(b"[" * 20_000))  # fmt: skip
 def test_any_record_of_an_evaluation_is_shown_or_its_line_named(line):
@@ -164,7 +164,7 @@ LOGGED = {
 }  # fmt: skip
 
 
-@fuzz(300)
+@fuzz(150)
 @given(row=changed(LOGGED).filter(lambda value: isinstance(value, dict)))
 def test_any_group_of_a_log_is_shown_or_its_file_named(row):
     group = outcome(lambda: Group.of(row, "rollouts.jsonl"), ValueError, where="rollouts.jsonl")

@@ -53,7 +53,7 @@ def all_rows(source, path):
         assert example is None or isinstance(example, Example)
 
 
-@fuzz(300)
+@fuzz(150)
 @given(row=changed(GOOD).filter(lambda row: isinstance(row, dict)))
 def test_any_row_is_an_example_or_refused(row):
     options = RowOptions(None, "", None)
@@ -64,7 +64,7 @@ LINE = changed(GOOD).map(lambda row: json.dumps(row).encode())
 LINES = LINE | LINE.flatmap(damaged) | st.binary(max_size=40) | st.just(b"[" * 20_000)
 
 
-@fuzz(120)
+@fuzz(60)
 @given(lines=st.lists(LINES, min_size=1, max_size=4), ends=st.sampled_from([b"\n", b"\r\n"]))
 def test_any_lines_are_rows_or_an_error_of_the_file(tmp_path_factory, lines, ends):
     path = tmp_path_factory.getbasetemp() / "fuzzed.jsonl"
@@ -85,7 +85,7 @@ def parquet(rows=8):
     return file.getvalue()
 
 
-@fuzz(150)
+@fuzz(75)
 @given(content=damaged(parquet()))
 def test_a_damaged_parquet_file_is_rows_or_an_error_that_names_it(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "damaged.parquet"
@@ -108,7 +108,7 @@ NAMES = ["question", "prompt", "problem", "answer", "images", "data_source", "re
          "extra_info", "options"]  # fmt: skip
 
 
-@fuzz(200)
+@fuzz(100)
 @given(columns=st.dictionaries(st.sampled_from(NAMES), ARRAYS, min_size=1, max_size=6))
 def test_parquet_columns_of_any_type_are_rows_or_an_error_of_the_file(tmp_path_factory, columns):
     path = tmp_path_factory.getbasetemp() / "typed.parquet"
@@ -124,7 +124,7 @@ FIELDS = {
 }  # fmt: skip
 
 
-@fuzz(150)
+@fuzz(75)
 @given(
     metadata=st.text(max_size=20)
     | JSON.map(json.dumps)
@@ -157,7 +157,7 @@ PATHS = st.lists(st.sampled_from(_PARTS) | TEXTS, max_size=5).flatmap(
 )
 
 
-@fuzz(600)
+@fuzz(300)
 @given(image=PATHS | JSON | st.fixed_dictionaries({"bytes": JSON, "path": PATHS}))
 def test_no_name_of_an_image_leads_out_of_its_directory(images, image):
     content = outcome(lambda: encoded_image(image, images, "rows:1"), BadRow, where="rows:1")
@@ -178,7 +178,7 @@ FILES = [
 ]  # fmt: skip
 
 
-@fuzz(700)
+@fuzz(350)
 @given(data=st.sampled_from(FILES).flatmap(damaged))
 def test_a_damaged_image_is_a_picture_or_refused(data):
     rgb = outcome(lambda: load_rgb(data), ImageError)
@@ -196,7 +196,7 @@ CHUNKS = st.lists(
 )  # fmt: skip
 
 
-@fuzz(300)
+@fuzz(150)
 @given(chunks=CHUNKS, before=st.booleans())
 def test_a_png_with_any_sound_chunks_is_a_picture_or_refused(chunks, before):
     data = FILES[0]
@@ -218,7 +218,7 @@ SENTENCES = st.lists(st.sampled_from(WORDS) | TEXTS, max_size=16).map(" ".join)
 RULES = sorted(BUILT_IN)
 
 
-@fuzz(500)
+@fuzz(200)
 @given(
     question=SENTENCES, options=st.lists(SENTENCES, max_size=4), answer=SENTENCES,
     turns=st.lists(st.tuples(st.sampled_from(["user", "assistant"]), SENTENCES), max_size=2),

@@ -1,10 +1,13 @@
 """Runs the launch scripts with stand-ins for the clouds and schedulers that they talk to."""
 
+import ctypes
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,7 @@ class Machine:
     """A machine with the stand-ins on its PATH; what they did and are told is in `directory`."""
 
     def __init__(self, directory: Path) -> None:
+        self.root = ROOT
         self.directory = directory
         self.processes: list[subprocess.Popen] = []
         self.environment = {
@@ -29,8 +33,8 @@ class Machine:
 
     def start(self, script: str, *arguments: str, **environment: str) -> subprocess.Popen:
         process = subprocess.Popen(
-            [ROOT / "launch" / script, *arguments],
-            cwd=ROOT,
+            [self.root / "launch" / script, *arguments],
+            cwd=self.root,
             env={**self.environment, **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -73,11 +77,36 @@ class Machine:
         """Waits until a file holds a text."""
         self.wait_until(lambda: text in self.read(name))
 
+    def reap(self, ended: threading.Event) -> None:
+        """Clears programs away that ended in the background, at once, as the init of a host does.
+
+        That of a container may take seconds, and as long whoever waits for such a process waits on.
+        """
+        while not ended.wait(0.02):
+            for workdirs in ("*", "hosts/*/perl_jax/runs/*"):
+                for file in self.directory.glob(f"{workdirs}/.launch/pid"):
+                    with suppress(OSError, ValueError):
+                        os.waitpid(int(file.read_text()), os.WNOHANG)
+
+
+def adopt(orphans: bool) -> None:
+    """Whether processes whose parent has ended become those of this process (Linux)."""
+    if sys.platform == "linux":
+        pr_set_child_subreaper = 36
+        ctypes.CDLL(None).prctl(pr_set_child_subreaper, int(orphans), 0, 0, 0)
+
 
 @pytest.fixture
 def machine(tmp_path) -> Iterator[Machine]:
     machine = Machine(tmp_path)
+    ended = threading.Event()
+    reaper = threading.Thread(target=machine.reap, args=(ended,))
+    adopt(orphans=True)
+    reaper.start()
     yield machine
+    ended.set()
+    reaper.join()
+    adopt(orphans=False)
     for process in machine.processes:
         if process.poll() is None:
             process.kill()

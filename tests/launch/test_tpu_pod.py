@@ -4,16 +4,34 @@ import os
 import shutil
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 
-from tests.launch.conftest import ROOT
+from tests.launch.conftest import ROOT, Machine
 
 CHECKED = ("--name=run1", "--zone=us-west4-a", "--type=v5litepod-16", "--bucket=gs://b",
          "--config=configs/demo.py", "--poll=0.1")  # fmt: skip
 
 
 FLAGS = (*CHECKED, "--no-check")
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory) -> Path:
+    """A repository of the scripts and configurations alone: a host unpacks it in no time."""
+    root = tmp_path_factory.mktemp("checkout")
+    for name in ("launch", "configs"):
+        shutil.copytree(ROOT / name, root / name)
+    for command in (["init", "--quiet"], ["add", "."]):
+        subprocess.run(["git", *command], cwd=root, check=True)
+    return root
+
+
+@pytest.fixture
+def machine(machine: Machine, checkout: Path) -> Machine:
+    machine.root = checkout
+    return machine
 
 
 def test_a_run_is_created_installed_and_finished(machine):

@@ -25,6 +25,8 @@ from perl_jax.rollout import SamplerConfig
 from perl_jax.settings import read_config
 from tests.preparation.preparing import bad_row, example, kept, left_out, run_stage, told
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 TINY = Path(perl_jax.__file__).parent / "assets" / "tiny_policy"
 CONFIG = DifficultyConfig(
     PolicyConfig(str(TINY), "float32", "float32"),

@@ -30,6 +30,8 @@ from perl_jax.preparation.stage import KeptRow, Stage, dropped, read_rows
 from perl_jax.settings import read_config
 from tests.preparation.preparing import Rows, chat_server, example, write_examples
 
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+
 REPOSITORY = Path(__file__).parent.parent.parent
 DIGITS = SourceConfig(digits=DigitsConfig(rows=60))
 CHEAP = PrepareConfig(

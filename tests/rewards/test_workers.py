@@ -21,8 +21,9 @@ EQUAL = Result("equal")
 MEMORY = 2 * 1024**3
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def pool():
+    """One for all: whatever happened to it in a test, it recovers in the next."""
     made = WorkerPool(num_workers=2, deadline=300.0, memory_bytes=MEMORY)
     yield made
     made.close()
@@ -36,10 +37,15 @@ def seconds_of_work(process_id):
 
 def interfere(pool, action, times=1):
     """Runs ``action(worker_id)`` beside the grading, whenever a worker is at an endless item."""
+    before = {worker: seconds_of_work(worker) for worker in pool.process_ids()}
 
     def at_it():
         with suppress(FileNotFoundError):
-            return [worker for worker in pool.process_ids() if seconds_of_work(worker) > 1]
+            return [
+                worker
+                for worker in pool.process_ids()
+                if seconds_of_work(worker) - before.get(worker, 0) > 0.5
+            ]
 
     def act():
         for _ in range(times):

@@ -1,11 +1,11 @@
 """A run that is killed, stopped or refused, and goes on, is bit by bit the run that never was.
 
-Runs are those of ``python -m perl_jax.train`` in processes of their own. Three are killed here, and
-two parts of the state forgotten; ten are killed and everything is forgotten in turn by
+Runs are those of ``python -m perl_jax.train`` in processes of their own. Two are killed here, and
+two parts of the state forgotten; in a soak ten are killed, and everything is forgotten in turn:
 
-    PERL_JAX_KILLS=10 PERL_JAX_KILL_SEED=1 pytest -n 0 -rP tests/training/test_resume.py
+    PERL_JAX_FUZZ=soak PERL_JAX_KILL_SEED=1 pytest -n 0 -rP tests/training/test_resume.py
 
-which shows what each was doing when it died.
+shows what each was doing when it died.
 """
 
 import os
@@ -15,15 +15,14 @@ import sys
 
 import pytest
 
+from tests.fuzz.fuzzing import PROFILE, cases
 from tests.soak.disk import SmallDisk, why_none
 from tests.training.resume_program import MUTANTS
 from tests.training.resume_rewards import BROKEN
 from tests.training.resuming import CONFIG, ROOT, Run, differences, environment, moments
 from tests.update.real_runs import QWEN3_POLICY
 
-pytestmark = pytest.mark.story
-
-KILLS = int(os.environ.get("PERL_JAX_KILLS", "3"))
+KILLS = cases(quick=2, soak=10)
 SEED = int(os.environ.get("PERL_JAX_KILL_SEED", "0"))
 STEPS = 4
 STOPPED_AFTER = 2
@@ -37,7 +36,7 @@ CASES = [
     ("optimizer", {"optimizer", "params"}, {"key", f"{NEXT}: tokens_sha256"}),
     ("reference", {"params", f"{NEXT}: policy/kl"}, {"key", f"{NEXT}: tokens_sha256"}),
 ]
-CHOSEN = ["nothing", "data", "key"] if KILLS <= 3 else list(MUTANTS)
+CHOSEN = list(MUTANTS) if PROFILE == "soak" else ["nothing", "data", "key"]
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +74,7 @@ def stopped(place, variables, reference):
     return run, second
 
 
+@pytest.mark.story
 @pytest.mark.reliability("F1", "F2", "F14")
 def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(place, variables, reference):
     workdir = place / "killed"
@@ -87,6 +87,8 @@ def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(place, variable
     assert differences(reference, workdir) == []
 
 
+# tests/test_adapter_runs.py shows the same of what such a kill leaves on the disk.
+@pytest.mark.soak
 @pytest.mark.parametrize("kind", ["another_family", "adapters"])
 def test_a_run_of_another_kind_killed_in_a_step_ends_as_one_that_was_not(kind, place, variables):
     kinds = {
@@ -110,6 +112,7 @@ def test_a_run_of_another_kind_killed_in_a_step_ends_as_one_that_was_not(kind, p
     assert differences(whole.workdir, run.workdir) == []
 
 
+@pytest.mark.story
 @pytest.mark.reliability("F4")
 def test_a_run_whose_disk_is_full_says_so_and_ends_as_one_that_had_room(
     place, variables, reference
@@ -131,6 +134,9 @@ def test_a_run_whose_disk_is_full_says_so_and_ends_as_one_that_had_room(
     disk.close()
 
 
+# The run whose disk is full ends and goes on in the same way; test_user_functions.py shows what the
+# error of a reward says, and test_many_hosts.py shows it on two hosts.
+@pytest.mark.soak
 @pytest.mark.reliability("F23")
 def test_a_run_whose_reward_raises_says_so_and_ends_as_one_whose_reward_did_not(
     place, variables, reference
@@ -159,12 +165,14 @@ def test_a_run_whose_reward_raises_says_so_and_ends_as_one_whose_reward_did_not(
     }
 
 
+@pytest.mark.story
 def test_a_run_told_to_stop_saves_and_says_so(stopped):
     run, _ = stopped
     message = f"stopped as asked after step {STOPPED_AFTER}; the same command goes on from there"
     assert message in run.output.read_text().splitlines()
 
 
+@pytest.mark.story
 @pytest.mark.reliability("F15")
 def test_a_second_job_in_a_work_directory_is_refused(stopped):
     run, second = stopped
@@ -183,6 +191,7 @@ def mutants(place, variables, stopped):
     return place / "mutants"
 
 
+@pytest.mark.story
 @pytest.mark.parametrize(
     ("mutant", "found", "not_found"),
     [case for case in CASES if case[0] in CHOSEN],
@@ -195,6 +204,7 @@ def test_the_comparison_notices_what_a_resumed_run_forgets(
     assert not seen & not_found
 
 
+@pytest.mark.story
 @pytest.mark.reliability("F17")
 def test_a_run_that_was_told_to_stop_goes_on_as_if_it_had_not(mutants, reference):
     assert set(CHOSEN) == {file.name for file in mutants.iterdir() if file.is_dir()}

@@ -9,7 +9,8 @@ from tests.bucket import NAME
 from tests.faulty_bucket import faulty_bucket
 from tests.training.resuming import Run, differences, environment, first_step
 
-pytestmark = pytest.mark.story
+# tests/test_run_in_buckets.py kills a run in a bucket; test_checkpoint_in_bucket.py refuses saves.
+pytestmark = pytest.mark.soak
 
 
 def test_a_run_refused_by_its_bucket_and_later_killed_ends_as_one_on_the_disk(tmp_path):

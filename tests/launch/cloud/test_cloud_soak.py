@@ -84,6 +84,25 @@ def test_a_second_ctrl_c_leaves_the_run_alone(cloud, bucket):
     assert f"checkpoints/{STEPS}/commit_success.txt" in bucket.names("runs/left")
 
 
+def test_a_host_that_dies_ends_the_others_and_its_log_comes_first(cloud):
+    launch = cloud.launch(*pod("three"))
+    launch.until_shown("step 1/")
+    cloud.kill_program("three", 1)
+    shown = launch.end(status=137)
+    hosts = shown.index("host 1 failed with status 137"), shown.index("host 0 failed with status")
+    assert hosts[0] < hosts[1]
+    assert "the program failed with status 137; see above" in shown
+    assert "three is still there and costs" in shown
+    assert shown.count("installing on all hosts") == 1
+    assert all(host.processes() == [] for host in cloud.hosts("three"))
+    # The same command starts it again, on the same VM; with another flag, it says what is wrong.
+    again = cloud.launch(*pod("three", "--delete", "--config.rollout.grops=4"))
+    shown = again.end(status=1)
+    assert "config.rollout.grops: unknown key (did you mean 'groups'?)" in shown
+    assert len(cloud.calls("tpu-vm create three")) == 1
+    assert len(cloud.calls("tpu-vm delete three")) == 1
+
+
 def test_a_host_that_starts_anew_gets_the_program_again(cloud, bucket, undisturbed, tmp_path):
     launch = cloud.launch(*pod("anew", "--delete"))
     launch.until(lambda: bucket.has("runs/anew/checkpoints/1/commit_success.txt"))

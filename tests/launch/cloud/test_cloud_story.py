@@ -58,25 +58,6 @@ def test_a_run_by_a_queued_resource_is_preempted_and_ends_as_the_other(
     assert_same_run(bucket.fetch("two", tmp_path / "two"), stopped)
 
 
-def test_a_host_that_dies_ends_the_others_and_its_log_comes_first(cloud):
-    launch = cloud.launch(*pod("three"))
-    launch.until_shown("step 1/")
-    cloud.kill_program("three", 1)
-    shown = launch.end(status=137)
-    hosts = shown.index("host 1 failed with status 137"), shown.index("host 0 failed with status")
-    assert hosts[0] < hosts[1]
-    assert "the program failed with status 137; see above" in shown
-    assert "three is still there and costs" in shown
-    assert shown.count("installing on all hosts") == 1
-    assert all(host.processes() == [] for host in cloud.hosts("three"))
-    # The same command starts it again, on the same VM; with another flag, it says what is wrong.
-    again = cloud.launch(*pod("three", "--delete", "--config.rollout.grops=4"))
-    shown = again.end(status=1)
-    assert "config.rollout.grops: unknown key (did you mean 'groups'?)" in shown
-    assert len(cloud.calls("tpu-vm create three")) == 1
-    assert len(cloud.calls("tpu-vm delete three")) == 1
-
-
 def test_an_error_of_the_program_ends_everything_with_its_message_and_status(cloud):
     reward = (
         "--config.reward.functions={'fragile': 'tests.launch.cloud.rewards:fails_on_one_host'}",
