@@ -12,6 +12,7 @@ from annotated_types import Interval
 from perl_jax.data.pipeline.pipeline import Pipeline
 from perl_jax.device_memory import explained_memory
 from perl_jax.evaluation.results import Evaluation
+from perl_jax.host_memory import give_back_memory
 from perl_jax.hosts import gather
 from perl_jax.models import Policy
 from perl_jax.settings import Checked, Count, Expects
@@ -286,6 +287,8 @@ class Loop:
         )
         if saved and health.is_sound:
             health.sound = step
+        if saved:
+            give_back_memory()
 
     def _check(self, step: int, skipped: int, gap: float) -> None:
         if skipped >= self.max_skipped:

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from perl_jax.training import loop
 from perl_jax.training.loop import EarlyStop, Progression
 from tests.training.scripted import Scripted, Stepper, number_of, state_of
 
@@ -126,6 +127,14 @@ def test_the_last_step_is_saved_whether_it_is_due_or_not():
 
 
 # Ends.
+
+
+def test_freed_memory_is_given_back_after_each_save(monkeypatch):
+    given = []
+    monkeypatch.setattr(loop, "give_back_memory", lambda: given.append(True))
+    scripted = Scripted()
+    run(scripted)
+    assert len(given) == len(scripted.saved.steps) == 4
 
 
 def test_a_run_that_is_asked_to_stop_saves_the_step_that_it_was_in():
