@@ -147,7 +147,7 @@ def table(size: Size, run: Run) -> Iterable[str]:
     yield "|---|---|---|---|---|---|"
     for value in size.values:
         found = amounts(*size.set(run, value))
-        name = str(value).removeprefix("Qwen/").removesuffix("-Instruct")
+        name = str(value).rpartition("/")[2].removesuffix("-Instruct")
         of_token = (found.rollouts + found.update) / found.tokens
         yield (
             f"| {name} | {found.tokens / 1e6:.3g} | {found.rollouts / 1e15:.3g} | "
