@@ -6,9 +6,8 @@ r"""The published run of PeRL with Qwen3-VL-32B on 32 chips of TPU v5p (95 GB ea
 
 It evaluates on the held-out rows. Without such rows, give ``--config.data.held_out=None``.
 
-``perl-jax plan --config=configs/qwen3_vl_32b_v5p64.py --topology=v5p:2x4x4``
-says what it needs and about how long a step takes. It has not been run: neither run time nor score
-is known.
+What it needs and about how long a step takes: docs/plans/32b_qwen3_v5p64.txt. It has not been run:
+neither run time nor score is known.
 """
 
 from ml_collections import ConfigDict
