@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import termios
+from contextlib import suppress
 
 import pytest
 from jax import monitoring
@@ -228,9 +229,13 @@ def terminal_output(use):
     termios.tcsetwinsize(theirs, (24, 120))
     with os.fdopen(theirs, "w") as stream:
         use(stream)
-        output = os.read(ours, 1 << 16).decode()
+    # A read gives what has come through by then; one after the last raises.
+    output = b""
+    with suppress(OSError):
+        while part := os.read(ours, 1 << 16):
+            output += part
     os.close(ours)
-    return output
+    return output.decode()
 
 
 @pytest.fixture(scope="module")
