@@ -42,9 +42,8 @@ def takes(kernel: Kernel, caches: Caches) -> bool:
     """Whether there is a kernel for caches of these sizes on these devices."""
     _, s, j, _, b, _ = caches.keys.shape
     shards, tensor = kernel.split
-    blocks = block_of(s), orders_of(b // shards)
-    split = b % shards == 0 and j % tensor == 0
-    return kernel.platform == "tpu" and s >= kernel.least and split and None not in blocks
+    split = b % shards == 0 and j % tensor == 0 and orders_of(b // shards) is not None
+    return kernel.platform == "tpu" and s >= kernel.least and split
 
 
 def attend(kernel: Kernel, queries: jax.Array, caches: Caches, layer: jax.Array) -> jax.Array:
@@ -95,17 +94,23 @@ def attend(kernel: Kernel, queries: jax.Array, caches: Caches, layer: jax.Array)
     )(queries, caches, layer)
 
 
-def block_of(length: int) -> int | None:
-    """The size of blocks of slots; None: there is no suitable one."""
-    if length <= _MAX_SLOTS:
-        return length
-    sizes = (size for size in range(_MAX_SLOTS, 0, -LANES) if length % size == 0)
-    return next(sizes, None)
-
-
-def prompt_block_of(length: int) -> int:
-    """The size of blocks of a prompt's tokens, of which the last may be cut off."""
+def block_of(length: int) -> int:
+    """The size of blocks of slots, or of a prompt's tokens, of which the last may be cut off."""
     return min(length, _MAX_SLOTS)
+
+
+def _padded(valid: jax.Array, size: int) -> jax.Array:
+    """Nothing is valid beyond the last token: there a cut block holds anything."""
+    return jnp.pad(valid, (*[(0, 0)] * (valid.ndim - 1), (0, size - valid.shape[-1])))
+
+
+def _values_of(values: jax.Array, step: Any, length: int) -> jax.Array:
+    """A block of values, zero beyond their end: what lies there a weight of 0 may not make 0."""
+    block = len(values)
+    if not length % block:
+        return values
+    places = step * block + jax.lax.broadcasted_iota(jnp.int32, values.shape, 0)
+    return jnp.where(places < length, values, jnp.zeros_like(values))
 
 
 def attend_to_prompts(
@@ -119,10 +124,9 @@ def attend_to_prompts(
     """
     b, j, x, f = q.shape
     t = keys.shape[3]
-    block = prompt_block_of(t)
+    block = block_of(t)
     steps = -(-t // block)
-    # Beyond the last token a block holds anything, which a weight of 0 does not make 0.
-    valid = jnp.pad(valid, ((0, 0), (0, steps * block - t)))
+    valid = _padded(valid, steps * block)
     # Blocks after the last token are not read.
     last = jnp.max(jnp.where(valid > 0, jnp.arange(steps * block)[None], 0), axis=1) // block
     of_q = pl.BlockSpec((None, None, x, f), lambda b, j, step, *_: (b, j, 0, 0))
@@ -138,15 +142,10 @@ def attend_to_prompts(
     def body(layer: Any, last: Any, q: Any, k: Any, v: Any, valid: Any, *refs: Any) -> None:
         step = pl.program_id(2)
         needed = step <= last[pl.program_id(0)]
-
-        def read(_: None) -> tuple[Any, Any, Any, Any]:
-            held = v[...]
-            if t % block:
-                there = step * block + jax.lax.broadcasted_iota(jnp.int32, held.shape, 0) < t
-                held = jnp.where(there, held, jnp.zeros_like(held))
-            return q[...], k[...], held, valid[...]
-
-        _collect((step == 0, needed, step == steps - 1), [None], scale, read, refs)
+        _collect(
+            (step == 0, needed, step == steps - 1), [None], scale,
+            lambda _: (q[...], k[...], _values_of(v[...], step, t), valid[...]), refs,
+        )  # fmt: skip
 
     return _call(
         body, (b, j, steps), (layer[None], last.astype(jnp.int32)),
@@ -167,11 +166,11 @@ def attend_to_responses(
     j, n, b, g, f = q.shape
     s = keys.shape[1]
     block, orders = block_of(s), orders_of(b)
-    assert block is not None
     assert orders is not None
-    steps = s // block
-    slots = jnp.arange(s)[None, None]
-    of_block = (n, b // orders, orders * s)
+    steps = -(-s // block)
+    valid = _padded(valid, steps * block)
+    slots = jnp.arange(steps * block)[None, None]
+    of_block = (n, b // orders, orders * steps * block)
     first = jnp.min(jnp.where(valid > 0, slots, s - 1).reshape(of_block), axis=2) // block
     last = jnp.max(jnp.where(valid > 0, slots, 0).reshape(of_block), axis=2) // block
     spans = (first.reshape(-1).astype(jnp.int32), last.reshape(-1).astype(jnp.int32))
@@ -198,7 +197,7 @@ def attend_to_responses(
         needed = (step >= first[at]) & (step <= last[at])
         _collect(
             (step == 0, needed, step == steps - 1), range(orders), scale,
-            lambda o: (q[o], k[:, o, :], v[:, o, :], valid[o : o + 1]), refs,
+            lambda o: (q[o], k[:, o, :], _values_of(v[:, o, :], step, s), valid[o : o + 1]), refs,
         )  # fmt: skip
 
     return _call(

@@ -18,7 +18,6 @@ LAYERS, ORDERS, ROLLOUTS, WIDTH = 2, 4, 3, 8
 @pytest.fixture
 def small_blocks(monkeypatch):
     monkeypatch.setattr(decoding, "block_of", lambda length: 4)
-    monkeypatch.setattr(decoding, "prompt_block_of", lambda length: 4)
     monkeypatch.setattr(decoding, "orders_of", lambda count: min(count, 2))
 
 
@@ -63,10 +62,10 @@ def test_a_new_token_attends_to_its_prompt_and_to_its_own_past_in_its_layer(head
 
 
 @pytest.mark.usefixtures("small_blocks")
-@pytest.mark.parametrize("prompt", [9, 10, 11])
-def test_what_lies_beyond_the_end_of_a_prompt_in_its_last_block_counts_nothing(prompt):
+@pytest.mark.parametrize(("slots", "prompt"), [(12, 9), (12, 11), (10, 8), (11, 10)])
+def test_what_lies_beyond_the_end_of_a_cache_in_its_last_block_counts_nothing(slots, prompt):
     """Interpreted, that is NaN."""
-    queries, caches = case(4, 2, prompt=prompt)
+    queries, caches = case(4, 2, slots, prompt)
     got = decoding.attend(KERNEL, queries, caches, jnp.int32(1))
     np.testing.assert_allclose(got, by_xla(queries, caches, 1), atol=1e-5, rtol=1e-5)
 
@@ -87,13 +86,12 @@ def test_on_a_mesh_each_device_reads_its_own_orders_and_heads():
     [
         (16, 512, 1280, True),
         (40, 128, 64, True),
-        (16, 512, 992, True),  # the last block of a prompt may be cut off
         (18, 512, 1280, False),  # neither 8 nor 16 orders at a time
-        (16, 520, 1280, False),  # no multiple of 128
+        (16, 1056, 992, True),  # the last block of either may be cut off
         (16, 64, 1280, False),  # too short to be worth it
     ],
 )
-def test_blocks_have_to_divide_the_caches_of_responses(orders, slots, prompt, taken):
+def test_blocks_have_to_divide_the_orders(orders, slots, prompt, taken):
     sizes = 2, 4, 128
     caches = jax.eval_shape(
         lambda: Caches(
