@@ -98,6 +98,8 @@ def start(port: int, index: int, scenario: str, file: Path) -> int:
     status = 1
     try:
         host(port, scenario)
+        # As at the end of a process: neither leaves while the other still asks it.
+        jax.distributed.shutdown()
         status = 0
     except SystemExit as ended:
         status = ended.code

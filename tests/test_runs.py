@@ -327,14 +327,15 @@ def early(tmp_path_factory):
     with redirect_stderr(err):
         # At four tokens nothing can be right: no evaluation is better than the one at the start.
         ended = run(patience=1)
-    (directory.parent / "err").write_text(err.getvalue())
     exported = (directory / "export").exists()
     # Killed before its summary was there, it has ended nevertheless.
     summary.unlink()
     again = run(patience=1)
     with pytest.raises(ValueError, match="this run is finished") as refused:
         run(patience=1)
-    on = run(patience=5, export=True)
+    with redirect_stderr(err):
+        on = run(patience=5, export=True)
+    (directory.parent / "err").write_text(err.getvalue())
     return SimpleNamespace(
         workdir=directory,
         ended=ended,

@@ -119,6 +119,18 @@ def test_a_plan_that_holds_what_compiling_told_is_what_its_arithmetic_gives(name
         assert new["traffic"] == pytest.approx(old["traffic"]), old["name"]
 
 
+@pytest.mark.parametrize("name", PLANS)
+def test_a_plan_for_tpus_attends_by_kernels(name):
+    """In every program that a kernel is for: a size that none takes would not be noticed."""
+    plan, flags = read(name)
+    if not is_new(plan) or flags["topology"].startswith(("h100", "gpu", "cpu")):
+        pytest.skip("compiled for virtual devices, or made before plans kept it")
+    by_kernels = {one["name"] for one in plan["programs"] if one["compiled"]["kernels"]}
+    programs = {one["name"] for one in plan["programs"]}
+    wanted = {"encode", "prefill", "decode", "score", "reference", "update"}
+    assert by_kernels == wanted & programs
+
+
 def test_the_smallest_plan_comes_out_again():
     compare(*replanned("demo_8cpu", ("decode", "apply")))
 

@@ -9,7 +9,8 @@ from tests.bucket import NAME
 from tests.faulty_bucket import faulty_bucket
 from tests.training.resuming import Run, differences, environment, first_step
 
-# tests/test_run_in_buckets.py kills a run in a bucket; test_checkpoint_in_bucket.py refuses saves.
+# The story of a TPU that is preempted (launch/cloud/test_cloud_story.py) goes on from gs://, and
+# test_checkpoint_in_bucket.py refuses saves.
 pytestmark = pytest.mark.soak
 
 

@@ -97,8 +97,7 @@ class Case:
         self.gradients = {p: g for p, g in by_path(gradients).items() if is_adapter(p)}
 
 
-# The second has all that the first has, and what adds features to its layers.
-FAMILIES = [pytest.param(write_small_checkpoint, marks=pytest.mark.soak), write_small_qwen3]
+FAMILIES = [write_small_checkpoint, write_small_qwen3]
 
 
 @pytest.fixture(scope="module", params=FAMILIES)

@@ -47,7 +47,8 @@ def _answer(read: Callable[[int], Any], number: int) -> "Answer":
 
 
 def _failure(error: Exception) -> "Answer":
-    cause = traceback.format_exception_only(error)[-1].strip()
+    # The last line of a traceback may be a note, such as the one that JAX adds to its errors.
+    cause = " ".join(f"{type(error).__name__}: {error}".split())
     return Answer.of(("failed", (cause, "".join(traceback.format_exception(error)))))
 
 

@@ -1,6 +1,7 @@
 """What arrays a directory holds, by the metadata that TensorStore wrote of each."""
 
 import json
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,11 +20,9 @@ def stored_arrays(directory: epath.Path) -> dict[str, tuple[tuple[int, ...], str
     as JSON: in TensorStore 0.1.86 each answer stays in memory for ever, which is a megabyte for
     every few saves.
 
-    None, where there is no store. Raises some exception if it cannot be read.
+    There are none where there is no store. Raises some exception if it cannot be read.
     """
-    path = str(directory)
-    base: Any = f"{path}/" if "://" in path else {"driver": "file", "path": f"{path}/"}
-    store = tensorstore.KvStore.open({"driver": "ocdbt", "base": base}).result()
+    store = tensorstore.KvStore.open(_spec(directory)).result()
     names = [key.decode() for key in store.list().result()]
     reads = {name: store.read(name) for name in names if name.endswith(_METADATA)}
     found = {}
@@ -32,3 +31,15 @@ def stored_arrays(directory: epath.Path) -> dict[str, tuple[tuple[int, ...], str
         dtype = str(jnp.dtype(metadata["dtype"]))
         found[name.removesuffix(_METADATA)] = tuple(metadata["shape"]), dtype
     return found
+
+
+def _spec(directory: epath.Path) -> dict[str, Any]:
+    """The store in a directory; its path is taken as it is, and not as a URL that is decoded."""
+    path = f"{directory}/"
+    base = {"driver": "file", "path": path}
+    if path.startswith("gs://"):
+        bucket, _, inner = path.removeprefix("gs://").partition("/")
+        # The variable is Orbax's, which wrote the arrays.
+        driver = os.environ.get("TENSORSTORE_GCS_BACKEND", "gcs")
+        base = {"driver": driver, "bucket": bucket, "path": inner}
+    return {"driver": "ocdbt", "base": base}

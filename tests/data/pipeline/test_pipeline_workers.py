@@ -300,6 +300,15 @@ def test_what_raises_in_a_worker_comes_with_its_traceback():
     assert 'numbers.py", line' in error.__notes__[0]
 
 
+def test_the_cause_of_a_failure_is_one_line_whatever_was_noted_of_it():
+    cause = OSError("no room\n  for this row")
+    cause.add_note("while reading shard 3")
+    with pipeline(Numbers(10, raising={4: cause}), workers=1, repeat=False) as rows:
+        error = assert_fails_soon(rows, PipelineError, "a data worker failed on row 4")
+    assert str(error) == "a data worker failed on row 4: OSError: no room for this row"
+    assert any("while reading shard 3" in note for note in error.__notes__)
+
+
 def test_a_source_that_cannot_be_made_in_a_worker_is_an_error_that_says_why():
     with pipeline(Unreadable(10), workers=1) as rows:
         assert_fails_soon(rows, PipelineError, r"failed on row \d+: .*are not mounted here")

@@ -8,7 +8,7 @@ import orbax.checkpoint as ocp
 import pytest
 from etils import epath
 
-from perl_jax.training.checkpoint.stored import stored_arrays
+from perl_jax.training.checkpoint.stored import _spec, stored_arrays
 
 ARRAYS = {
     "key": jnp.zeros(2, jnp.uint32),
@@ -34,6 +34,13 @@ def test_shape_and_dtype_of_every_array_are_told_by_name(directory):
     assert stored_arrays(directory) == expected
     orbax = ocp.StandardCheckpointHandler().metadata(directory).tree
     assert expected == {name: (tuple(a.shape), str(a.dtype)) for name, a in orbax.items()}
+
+
+def test_a_path_in_a_bucket_is_taken_as_it_is():
+    directory = epath.Path("gs://bucket/run%411/a|b/checkpoints/3/arrays")
+    assert _spec(directory)["base"] == {
+        "driver": "gcs", "bucket": "bucket", "path": "run%411/a|b/checkpoints/3/arrays/",
+    }  # fmt: skip
 
 
 def test_it_leaves_nothing_in_memory(directory):
