@@ -102,7 +102,14 @@ def compare(committed, anew):
         assert new["received"] == pytest.approx(old["received"], rel=0.1)
 
 
-@pytest.mark.parametrize("name", PLANS)
+# The others go through as many groups as a large run has, for half a minute each.
+QUICK = ("demo_8cpu", "4b_lora_h100", "4b_v5e16")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in QUICK else pytest.mark.story) for name in PLANS],
+)
 def test_a_plan_that_holds_what_compiling_told_is_what_its_arithmetic_gives(name):
     """Changed arithmetic is to be followed by ``--again``, which compiles nothing."""
     plan, _ = read(name)
