@@ -128,8 +128,11 @@ def test_the_screen_tells_what_runs_what_happens_and_what_to_do_next(workdir):
     assert "kept " in said
 
 
-def test_a_quiet_run_says_nothing(warmstarted):
-    assert (warmstarted.parent / "err").read_text() == ""
+def test_a_quiet_run_says_nothing_but_what_was_changed(warmstarted):
+    said = (warmstarted.parent / "err").read_text().splitlines()
+    changed = [line for line in said if line.endswith("it goes on with the change")]
+    assert said == changed
+    assert [line.split(": ")[2] for line in changed] == ["early_stop.patience", "export"]
 
 
 @pytest.fixture(scope="module")
