@@ -31,7 +31,7 @@ from perl_jax.planning.workload import Workload
 
 CONFIG = "configs/qwen2_5_vl_3b_gpu.py"
 ALONE = Workload(pass_rate=1.0)
-# What is compared with what: a run, and the examples of its step.
+# The configuration of a run, and the examples of its step.
 Run = tuple[TrainConfig, Workload]
 
 

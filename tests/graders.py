@@ -3,7 +3,11 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import pytest
+
+from perl_jax import runs
 from perl_jax.rewards import Grader, RewardConfig
+from tests.update.cases import quick_compilation
 
 
 class _Kept(Grader):
@@ -39,3 +43,11 @@ def kept_graders() -> Iterator[Callable[[RewardConfig], Grader]]:
     finally:
         for grader in made.values():
             grader.end()
+
+
+@contextmanager
+def quick_runs() -> Iterator[None]:
+    """Runs in the block compile quickly and share their graders."""
+    with quick_compilation(), kept_graders() as make_grader, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "make_grader", make_grader)
+        yield

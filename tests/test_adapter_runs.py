@@ -27,11 +27,10 @@ from perl_jax.train import main as train_main
 from perl_jax.training.checkpoint.lease import LEASE
 from perl_jax.update.learner import Learner
 from tests.evaluation.scripted import ROWS, SCRIPTED, lines_of, write_rows
-from tests.graders import kept_graders
+from tests.graders import quick_runs
 from tests.models.fixtures import assert_close
 from tests.training.resume_config import get_config
 from tests.training.resuming import differences
-from tests.update.cases import quick_compilation
 from tests.update.real_runs import POLICY, QWEN3_POLICY
 
 LORA = {"rank": 4, "alpha": 8.0, "paths": (".*self_attn.*", ".*mlp.*")}
@@ -75,12 +74,7 @@ def run_and_cut(config, workdir, cut):
 
 @pytest.fixture(scope="module", autouse=True)
 def _quick():
-    with (
-        quick_compilation(),
-        kept_graders() as make_grader,
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        patch.setattr(runs, "make_grader", make_grader)
+    with quick_runs():
         yield
 
 

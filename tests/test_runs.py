@@ -30,9 +30,8 @@ from perl_jax.training.display.metrics import find_metric
 from perl_jax.training.display.writers import read_metrics
 from perl_jax.types import prompt_text
 from tests.evaluation.scripted import ROWS, SCRIPTED, lines_of, write_rows
-from tests.graders import kept_graders
+from tests.graders import quick_runs
 from tests.inspection.page_reader import read_page
-from tests.update.cases import quick_compilation
 from tests.update.real_runs import POLICY
 
 OTHER_ROWS = {"rows": 65, "seed": 1, "skew": 0.8}
@@ -41,12 +40,7 @@ HELD_OUT = DigitsConfig(split="held_out", rows=4)
 
 @pytest.fixture(scope="module", autouse=True)
 def _quick():
-    with (
-        quick_compilation(),
-        kept_graders() as make_grader,
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        patch.setattr(runs, "make_grader", make_grader)
+    with quick_runs():
         yield
 
 

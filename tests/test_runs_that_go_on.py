@@ -14,9 +14,8 @@ from perl_jax.settings import read_config
 from perl_jax.training.checkpoint.lease import Lease
 from perl_jax.training.display.writers import read_metrics
 from perl_jax.training.start import Start
-from tests.graders import kept_graders
+from tests.graders import quick_runs
 from tests.test_runs import warmstart_settings
-from tests.update.cases import quick_compilation
 from tests.update.real_runs import POLICY
 
 # No step is due but the last.
@@ -28,12 +27,7 @@ EVALUATION = {"every": 1, "examples": 2, "num_orders": 0, "max_new_tokens": 4}
 
 @pytest.fixture(scope="module", autouse=True)
 def _quick():
-    with (
-        quick_compilation(),
-        kept_graders() as make_grader,
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        patch.setattr(runs, "make_grader", make_grader)
+    with quick_runs():
         yield
 
 

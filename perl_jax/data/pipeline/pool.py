@@ -20,6 +20,7 @@ import cloudpickle
 
 from perl_jax.data.pipeline.rows import PipelineError
 from perl_jax.data.pipeline.worker import Answer
+from perl_jax.settings import field_name
 
 _PROGRAM = Path(__file__).parent / "worker.py"
 # A process whose connection has closed has ended, or is about to.
@@ -58,7 +59,9 @@ class RowPool:
             self._idle.put(worker)
         if kind == "failed":
             cause, traceback = answer
-            error = PipelineError(f"a data worker failed on row {number}: {cause}")
+            error = PipelineError(
+                f"a data worker failed on row {number}: {field_name(cause, 1000)}"
+            )
             error.add_note(traceback)
             raise error
         return answer

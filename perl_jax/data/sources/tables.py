@@ -95,7 +95,7 @@ def _value(scalar: pa.Scalar) -> Any:
 def decode_names(fields: Iterable[pa.Field]) -> None:
     """Raises UnicodeDecodeError if the name of a column, or of a part of one, is no text."""
     for field in fields:
-        assert isinstance(field.name, str)  # Arrow decodes it here
+        str(field.name)  # Arrow decodes it here
         kind = field.type
         if pa.types.is_nested(kind):
             decode_names(kind.field(number) for number in range(kind.num_fields))
