@@ -4,7 +4,8 @@
 
 The server is gcp-storage-emulator. It lacks the two things that make concurrent writers safe, so
 they are added here: the generation of an object in the header of its content, and conditions on
-generations (https://cloud.google.com/storage/docs/request-preconditions).
+generations (https://cloud.google.com/storage/docs/request-preconditions). It also loses the last
+byte of what gcsfs uploads if that is a carriage return; it is kept here.
 """
 
 import os
@@ -70,6 +71,19 @@ def serve(port: int) -> None:
 
         return handle
 
+    decode = server._decode_raw_data
+
+    def with_ends_of_lines(data, handler):
+        """gcsfs ends the lines between parts by LF, and the server's parser would read CR LF."""
+        data = decode(data, handler)
+        kind = handler.headers.get("Content-Type") or ""
+        if kind.startswith("multipart/related"):
+            delimiter = b"--" + kind.partition("boundary=")[2].strip('"').encode()
+            if data.startswith(delimiter + b"\n"):
+                return data.replace(b"\n" + delimiter, b"\r\n" + delimiter)
+        return data
+
+    server._decode_raw_data = with_ends_of_lines
     # The server handles one request after the other, so that a condition and a write are one.
     server.HANDLERS = tuple(
         (

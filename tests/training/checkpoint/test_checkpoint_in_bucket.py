@@ -82,6 +82,14 @@ def assert_restores(directory, step):
     assert_same(restored.arrays, simple_state(step))
 
 
+@pytest.mark.parametrize("end", [b"\r", b"\n", b"\r\n", b"x"])
+def test_the_bucket_of_the_tests_keeps_every_byte(bucket, end):
+    # The end of a checkpoint's manifest is a checksum: any byte.
+    files = fsspec.filesystem("gs")
+    files.pipe(f"{NAME}/bytes", b"\r\n--==0\x85" + end)
+    assert files.cat(f"{NAME}/bytes") == b"\r\n--==0\x85" + end
+
+
 def test_a_checkpoint_of_a_bucket_restores_from_a_local_copy_and_the_other_way_round(
     bucket, tmp_path
 ):
