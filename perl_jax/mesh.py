@@ -27,6 +27,9 @@ SHARD_AXES = ("data", "fsdp")
 TENSOR_AXIS = "tensor"
 _AXIS_TYPES = (AxisType.Auto,) * len(AXES)
 
+# Constrains an array of a program, such as `split_first_axis`.
+Split = Callable[[jax.Array, Mesh | None], jax.Array]
+
 
 _log = logging.getLogger(__name__)
 
@@ -361,17 +364,31 @@ def split_two_axes(x: jax.Array, mesh: Mesh | None) -> jax.Array:
     return jax.lax.with_sharding_constraint(x, fit_sharding(x.shape, spec, mesh))
 
 
-def take_within_shards(x: jax.Array, rows: jax.Array, mesh: Mesh | None) -> jax.Array:
+def split_heads(x: jax.Array, mesh: Mesh | None) -> jax.Array:
+    """As `split_first_axis`, with the heads ``[..., H, F]`` split over the mesh's tensor axis.
+
+    A mesh that does not divide them leaves them whole, as it does the parameters of their maps.
+    """
+    if mesh is None:
+        return x
+    spec = PartitionSpec(SHARD_AXES, *[None] * (x.ndim - 3), TENSOR_AXIS, None)
+    return jax.lax.with_sharding_constraint(x, fit_sharding(x.shape, spec, mesh))
+
+
+def take_within_shards(
+    x: jax.Array, rows: jax.Array, mesh: Mesh | None, split: Split = split_first_axis
+) -> jax.Array:
     """Rows ``[O, ...]`` of an array ``[P, ...]`` by their numbers, int ``[O]``, within a shard.
 
-    Both first axes are split over the mesh: every device takes rows of its own part.
+    Both first axes are split over the mesh: every device takes rows of its own part. ``split``
+    constrains the result.
     """
     shards = num_shards(mesh)
     parts = x.reshape(shards, -1, *x.shape[1:])
     taken = jax.vmap(lambda part, numbers: part.at[numbers].get(mode="promise_in_bounds"))(
         parts, rows.reshape(shards, -1)
     )
-    return split_first_axis(taken.reshape(-1, *x.shape[1:]), mesh)
+    return split(taken.reshape(-1, *x.shape[1:]), mesh)
 
 
 def whole(x: jax.Array, mesh: Mesh | None) -> jax.Array:

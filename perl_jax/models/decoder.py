@@ -11,7 +11,14 @@ from jax.sharding import Mesh
 from perl_jax.attention import KeyValues, attend
 from perl_jax.kernels import Kernel, decoding
 from perl_jax.kernels.decoding import Caches
-from perl_jax.mesh import SHARD_AXES, TENSOR_AXIS, num_shards, split_first_axis, take_within_shards
+from perl_jax.mesh import (
+    SHARD_AXES,
+    TENSOR_AXIS,
+    num_shards,
+    split_first_axis,
+    split_heads,
+    take_within_shards,
+)
 from perl_jax.models.cache import PromptCache, ResponseCache, of_layer
 from perl_jax.models.image_features import AddedFeatures
 from perl_jax.models.layers import Rotary, scan_layers, scan_layers_adding
@@ -121,7 +128,11 @@ class Decoder(nnx.Module):
             read = KeyValues(prompt_k[:, None], prompt_v[:, None], prompt_held[:, None])
             prefix = KeyValues(prompt_k, prompt_v, prompt_held)
             if prompt_of is not None:
-                prefix = KeyValues(*(take_within_shards(part, prompt_of, mesh) for part in prefix))
+                keys, values = (
+                    take_within_shards(part, prompt_of, mesh, split_heads)
+                    for part in (prompt_k, prompt_v)
+                )
+                prefix = KeyValues(keys, values, take_within_shards(prompt_held, prompt_of, mesh))
             of_prompt = attend(
                 prompt_q[:, None], read, query_slots=prompt_slots, shards=shards, kernel=kernel
             )

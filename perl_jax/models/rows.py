@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from perl_jax.mesh import split_first_axis
+from perl_jax.mesh import split_first_axis, split_heads
 
 Array = jax.Array | np.ndarray
 
@@ -72,11 +72,11 @@ class Rows:
     def in_rows(
         self, x: jax.Array, prompts: tuple[int, int], mesh: Mesh | None
     ) -> tuple[jax.Array, jax.Array]:
-        """``[S, W, ...]`` as prompts ``[S * P, T, ...]`` and responses ``[S * O, M, Q, ...]``.
+        """``[S, W, H, F]`` as prompts ``[S * P, T, H, F]`` and responses ``[S * O, M, Q, H, F]``.
 
         Cells of padding are 0; ``prompts`` are S * P and T.
         """
-        cells = split_first_axis(move(x, self.cells, self.cell_of), mesh)
+        cells = split_heads(move(x, self.cells, self.cell_of), mesh)
         end = prompts[0] * prompts[1] // len(x)
         of_prompts, of_responses = cells[:, :end], cells[:, end:]
         return (
@@ -87,14 +87,14 @@ class Rows:
     def from_rows(
         self, of_prompts: jax.Array, of_responses: jax.Array, mesh: Mesh | None
     ) -> jax.Array:
-        """What `in_rows` took apart, ``[S, W, ...]``; 0 at padding."""
+        """What `in_rows` took apart, ``[S, W, H, F]``; 0 at padding."""
         shards = len(self.source)
         parts = (
             of_prompts.reshape(shards, -1, *of_prompts.shape[2:]),
             of_responses.reshape(shards, -1, *of_responses.shape[3:]),
         )
         moved = move(jnp.concatenate(parts, axis=1), self.cell_of, self.cells)
-        return split_first_axis(moved, mesh)
+        return split_heads(moved, mesh)
 
     def held(self, prompts: tuple[int, int]) -> tuple[jax.Array, jax.Array]:
         """Which cells hold a token: bool ``[S * P, T]`` and ``[S * O, M, Q]``."""

@@ -24,6 +24,7 @@ class Facts:
         refused: Whether the compiler found no room for it; then its collectives are unknown.
         kernels: Those of the operations that attention kernels do. A program that has them writes
             no scores, and its decoding steps move the caches once.
+        cycles: What the compiler expects the rest of it to take, see `estimated_cycles`.
     """
 
     name: str
@@ -36,12 +37,14 @@ class Facts:
     compile_seconds: float
     refused: bool = False
     kernels: float = 0.0
+    cycles: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         """JSON values, without the fields that a plan shows: see `of_json`."""
         return {
             "flops": self.flops,
             "kernels": self.kernels,
+            "cycles": self.cycles,
             "size": self.size,
             "moved": self.moved,
             "work": None if self.work is None else asdict(self.work),
@@ -75,4 +78,5 @@ class Facts:
             compile_seconds=program["compile_seconds"],
             refused=program["refused"],
             kernels=compiled.get("kernels", 0.0),
+            cycles=compiled.get("cycles"),
         )

@@ -25,6 +25,8 @@ class ProgramPlan:
         seconds_of_step: The time of all calls of a step.
         calls_unfiltered: The number of calls if every group informed.
         seconds_unfiltered: Their time.
+        expected: The time of all calls of a step by the cycles that the compiler expects, with
+            attention kernels and collectives as in ``seconds``; None: not known.
     """
 
     facts: Facts
@@ -36,6 +38,7 @@ class ProgramPlan:
     seconds_of_step: float
     calls_unfiltered: int
     seconds_unfiltered: float
+    expected: float | None = None
 
     @property
     def name(self) -> str:
@@ -59,12 +62,14 @@ class Rates:
         tokens: Prompt and response tokens a second and chip, of the rollouts that are learned from,
             with every prompt once a rollout.
         padding: Tokens that the learner's update computes for each that it has to.
+        mfu_expected: `mfu_of_update` by the cycles that the compiler expects; None: not known.
     """
 
     mfu: float
     mfu_of_update: float
     tokens: float
     padding: float
+    mfu_expected: float | None = None
 
 
 @dataclass(frozen=True)
@@ -120,6 +125,12 @@ class Plan:
     def seconds_of_step(self) -> float:
         """The time of all programs in a step, in seconds."""
         return sum(program.seconds_of_step for program in self.programs)
+
+    @property
+    def expected_of_step(self) -> float | None:
+        """The same by the cycles that the compiler expects; None: some are not known."""
+        known = [one.expected for one in self.programs if one.expected is not None]
+        return sum(known) if len(known) == len(self.programs) else None
 
     @property
     def received_of_step(self) -> float:

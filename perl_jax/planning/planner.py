@@ -18,6 +18,7 @@ from perl_jax.models import read_config
 from perl_jax.models.paths import VISION, within
 from perl_jax.planning.adapters import choose
 from perl_jax.planning.collectives import find_collectives
+from perl_jax.planning.cycles import estimated_cycles
 from perl_jax.planning.facts import Facts
 from perl_jax.planning.memory import Compiled, memory_by_kind
 from perl_jax.planning.plan import Plan, ProgramPlan, Rates
@@ -201,7 +202,10 @@ def _rates(
     if not {"decode", "update"} <= {one.name for one in programs}:
         return None
     seconds = sum(one.seconds_of_step for one in programs)
-    of_update = sum(one.seconds_of_step for one in programs if one.name not in OF_ROLLOUTS)
+    learner = [one for one in programs if one.name not in OF_ROLLOUTS]
+    of_update = sum(one.seconds_of_step for one in learner)
+    expected = sum(one.expected or 0.0 for one in learner)
+    known = all(one.expected is not None for one in learner if one.calls and one.facts.work)
     peak = topology.devices * topology.chip.peak
     computed = sum(call.work.tokens for call in simulation.calls["update"] if call.work)
     # Every epoch reads the batch once.
@@ -210,6 +214,7 @@ def _rates(
         mfu=(simulation.of_rollouts + simulation.of_update) / peak / seconds,
         mfu_of_update=simulation.of_update / peak / of_update,
         tokens=simulation.tokens / topology.devices / seconds,
+        mfu_expected=simulation.of_update / peak / expected if known else None,
         padding=computed * num_shards(rehearsal.mesh) / read,
     )
 
@@ -286,6 +291,7 @@ class _Compiler:
             compile_seconds=seconds,
             refused=text is None,
             kernels=count_in_kernels(traced.jaxpr, steps=trips),
+            cycles=estimated_cycles(text, trips=trips) if text else None,
         )
 
     def _settle(self, leaf: Any) -> Any:

@@ -76,6 +76,8 @@ class Assumptions(Checked):
             f"once and the responses' {caches}. Programs without the model read their arguments "
             "and write their results once.",
             f"The host takes {self.host:g} s between chunks of decoding.",
+            "Expected seconds are those of the cycles that the compiler expects, where it tells "
+            "them, with attention kernels, collectives and the host as in the other seconds.",
             "Collectives run as rings: over every axis of the torus where all chips take part, "
             "over one axis otherwise.",
             f"{self.reserve:.0%} of the HBM stay free.",

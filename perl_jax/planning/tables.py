@@ -53,7 +53,7 @@ def _memory_table(plan: Plan) -> list[str]:
 def _time_table(plan: Plan) -> list[str]:
     rows = [
         ["", "calls", "TFLOP", "HBM GB", "links GB", "compute s", "its HBM s", "its links s",
-         "more HBM s", "more links s", "step s", "bound by", "compiled in s"],
+         "more HBM s", "more links s", "step s", "expected s", "bound by", "compiled in s"],
     ]  # fmt: skip
     for one in plan.programs:
         seconds, refused = one.seconds, one.facts.refused
@@ -64,22 +64,29 @@ def _time_table(plan: Plan) -> list[str]:
                 one.name, f"{one.calls}", f"{one.flops / plan.topology.devices / 1e12:.3g}",
                 f"{one.traffic / 1e9:.3g}", received, f"{seconds.compute:.2g}",
                 f"{seconds.memory:.2g}", ahead, f"{seconds.alone:.2g}", alone,
-                f"{one.seconds_of_step:.3g}", seconds.bound, f"{one.facts.compile_seconds:.0f}",
+                f"{one.seconds_of_step:.3g}", _seconds(one.expected), seconds.bound,
+                f"{one.facts.compile_seconds:.0f}",
             ]
         )  # fmt: skip
     received = f"{plan.received_of_step / 1e9:.3g}"
     compiled = f"{sum(one.facts.compile_seconds for one in plan.programs):.0f}"
     rows.append(
-        ["step", "", "", "", received, "", "", "", "", "", f"{plan.seconds_of_step:.3g}", "",
-         compiled]
+        ["step", "", "", "", received, "", "", "", "", "", f"{plan.seconds_of_step:.3g}",
+         _seconds(plan.expected_of_step), "", compiled]
     )  # fmt: skip
     return _aligned(rows)
 
 
+def _seconds(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds:.3g}"
+
+
 def _rates(rates: Rates) -> list[str]:
+    expected = rates.mfu_expected
     return [
         f"MFU, every image encoded once and every prompt read once: {rates.mfu:.1%} in a step, "
-        f"{rates.mfu_of_update:.1%} in the update with its scores.",
+        f"{rates.mfu_of_update:.1%} in the update with its scores"
+        + (f" ({expected:.1%} as the compiler expects)." if expected is not None else "."),
         f"Effective tokens a second and chip: {rates.tokens:,.0f} (prompts and responses of all "
         "rollouts that are kept, over the time of a step).",
         f"The update computes {rates.padding:.2f} tokens for each that it has to read.",

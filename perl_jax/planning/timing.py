@@ -32,6 +32,7 @@ class _Cost:
     traffic: float
     received: float
     seconds: Seconds
+    expected: float | None
 
 
 @dataclass(frozen=True)
@@ -74,19 +75,19 @@ class Timing:
             seconds_of_step=sum(cost.seconds.total for cost in costs),
             calls_unfiltered=len(unfiltered),
             seconds_unfiltered=sum(self._cost(facts, call).seconds.total for call in unfiltered),
+            expected=self._expected(costs),
         )
 
     def _cost(self, facts: Facts, call: LoggedCall) -> _Cost:
-        flops, traffic, times, lengths = facts.flops, Traffic(), 1.0, dict[int, float]()
+        traffic, times, lengths = Traffic(), 1.0, dict[int, float]()
         if facts.work is None or call.work is None:
             share = call.size / facts.size if facts.size else 1.0
-            flops *= share
             traffic = Traffic(alone=facts.moved * share)
         else:
             patches, grid = math.prod(self.step.grid), self.step.grid
             of_patch = self.sizes.image_operations(grid) / patches
             whole = facts.work.operations(self.sizes, of_patch)
-            flops *= call.work.operations(self.sizes, of_patch) / whole if whole else 1.0
+            share = call.work.operations(self.sizes, of_patch) / whole if whole else 1.0
             traffic = traffic_of(
                 call.work,
                 self.sizes,
@@ -102,6 +103,7 @@ class Timing:
             # Tokens are an axis of activations in a learner's programs.
             if facts.name not in OF_ROLLOUTS and facts.work.tokens:
                 lengths[round(facts.work.tokens)] = call.work.tokens / facts.work.tokens
+        flops, kernels = facts.flops * share, facts.kernels * share
         collectives = [one.scaled(lengths, times) for one in facts.collectives]
         seconds = seconds_of_call(
             self.topology,
@@ -110,9 +112,24 @@ class Timing:
             traffic=traffic,
             collectives=collectives,
             chunks=int(facts.name == "decode"),
-            kernels=facts.kernels * flops / facts.flops if facts.flops else 0.0,
+            kernels=kernels,
         )
-        return _Cost(flops, traffic.total, received_bytes(collectives), seconds)
+        expected = self._expected_of_call(facts, share, seconds)
+        return _Cost(flops, traffic.total, received_bytes(collectives), seconds, expected)
+
+    def _expected_of_call(self, facts: Facts, share: float, seconds: Seconds) -> float | None:
+        """The time of a call that is a share of the compiled one, by the compiler's cycles."""
+        chip = self.topology.chip
+        if facts.cycles is None or chip.clock is None:
+            return None
+        own = facts.cycles * share / chip.clock
+        rate = chip.peak * self.topology.devices * self.assumptions.kernels
+        kernels = facts.kernels * share / rate
+        return max(own + kernels, seconds.ahead) + seconds.links + seconds.host
+
+    def _expected(self, costs: Sequence[_Cost]) -> float | None:
+        known = [cost.expected for cost in costs if cost.expected is not None]
+        return sum(known) if len(known) == len(costs) else None
 
     def _mesh(self, name: str) -> MeshConfig:
         of_rollouts = self.config.rollout.mesh if name in OF_ROLLOUTS else None

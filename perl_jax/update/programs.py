@@ -48,10 +48,17 @@ def jit(name: str, function: Callable[..., Any], **options: Any) -> Any:
     return Program(name, function, **options)
 
 
-_COMPILER_OPTIONS = {
-    # Otherwise the parameters of all layers are cast to bfloat16 before the loop over layers. For a
-    # 7B policy on 16 chips that copy takes 0.8 GiB of each.
-    "tpu": {"xla_jf_bf16_propagation": False},
+_COMPILER_OPTIONS: dict[str, dict[str, bool | int]] = {
+    "tpu": {
+        # Otherwise the parameters of all layers are cast to bfloat16 before the loop over layers.
+        # For a 7B policy on 16 chips that copy takes 0.8 GiB of each.
+        "xla_jf_bf16_propagation": False,
+        # Otherwise the parts of a split weight go around a ring, and each adds its product to the
+        # whole result, which is read from HBM and written again for each of them: the update of
+        # that policy is then expected to take 2.5 times the cycles. Weights are gathered instead,
+        # while the chip multiplies by those before.
+        "xla_jf_spmd_threshold_for_windowed_einsum_mib": 1 << 20,
+    },
     # The devices of a CPU share its threads, and a waiting collective holds one. If devices start
     # independent collectives in different orders, all threads may wait for ever.
     "cpu": {"xla_cpu_enable_concurrency_optimized_scheduler": False},
@@ -119,7 +126,7 @@ class Programs:
         self.of_batch = compile("of_batch", of_batch)
 
 
-def _compiler_options(params: Params) -> dict[str, bool] | None:
+def _compiler_options(params: Params) -> dict[str, bool | int] | None:
     devices: set[Any] = next(iter(params.values())).sharding.device_set
     platform = next(iter(devices)).platform
     # A single device has no collectives.

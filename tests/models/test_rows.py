@@ -22,13 +22,13 @@ def rows():
 
 
 def test_what_is_moved_comes_back_and_padding_is_zero(rows):
-    x = jnp.arange(1.0, 2 * 8 * 2 + 1).reshape(2, 8, 2)
-    prompts, own = rows.in_rows(x, (2, 3), None)
+    x = jnp.arange(1.0, 2 * 8 * 2 + 1).reshape(2, 8, 2, 1)
+    prompts, own = (part[..., 0] for part in rows.in_rows(x, (2, 3), None))
     assert prompts[:, :, 0].tolist() == [[1, 3, 5], [17, 19, 0]]
     assert own[:, 0, :, 0].tolist() == [[7, 9, 11, 13, 15], [21, 0, 0, 0, 0]]
-    back = rows.from_rows(prompts, own, None)
+    back = rows.from_rows(prompts[..., None], own[..., None], None)
     real = np.asarray(rows.source) >= 0
-    np.testing.assert_array_equal(back, np.where(real[..., None], x, 0))
+    np.testing.assert_array_equal(back, np.where(real[..., None, None], x, 0))
     held = rows.held((2, 3))
     np.testing.assert_array_equal(held[0], prompts[:, :, 0] > 0)
     np.testing.assert_array_equal(held[1], own[:, :, :, 0] > 0)

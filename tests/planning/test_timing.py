@@ -69,6 +69,30 @@ def test_a_step_sums_its_calls_and_shows_their_mean(timing):
     assert found.flops == pytest.approx(8e12 * 2 / 3)
 
 
+def test_expected_seconds_are_the_compilers_cycles_with_kernels_and_links(timing):
+    """3e9 cycles at 1.5 GHz, beside kernels at 30% of the peak, and a collective."""
+    on_tpu = replace(timing, topology=parse_topology("v5e:2x2"))
+    update = replace(facts("update", WHOLE, [WEIGHTS]), cycles=3 * 10**9, kernels=2e12)
+    whole, half, none = (
+        on_tpu.program(one, [LoggedCall(10**9, work)], []).expected
+        for one, work in ((update, WHOLE), (update, HALF), (replace(update, cycles=None), WHOLE))
+    )
+    links = WEIGHTS.received / (90e9 * 0.8)
+    assert whole == pytest.approx(2.0 + 2e12 / (4 * 197e12 * 0.3) + links)
+    assert half - links == pytest.approx((whole - links) / 2)
+    assert none is None
+    # A collective that starts ahead takes no time of its own, unless it takes longer than the rest.
+    ahead = replace(update, collectives=[replace(WEIGHTS, ahead=True)])
+    assert on_tpu.program(ahead, [LoggedCall(10**9, WHOLE)], []).expected == pytest.approx(
+        whole - links
+    )
+    long = replace(update, collectives=[replace(WEIGHTS, ahead=True, count=10**9)])
+    found = on_tpu.program(long, [LoggedCall(10**9, WHOLE)], [])
+    assert found.expected == pytest.approx(found.seconds.ahead)
+    # Nothing is known of another chip's clock.
+    assert timing.program(update, [LoggedCall(10**9, WHOLE)], []).expected is None
+
+
 def test_what_does_not_run_the_model_moves_its_arguments_and_results(timing):
     compact = facts("compact", None)
     found = timing.program(compact, [LoggedCall(10**9, None), LoggedCall(5 * 10**8, None)], [])
