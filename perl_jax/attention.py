@@ -103,6 +103,9 @@ def _attend_by_kernel(
     # Starts count with slots only, as they do for XLA.
     starts = first if query_slots is None or query_starts is None else query_starts
     parts = [Part(*own, Bounds(starts.astype(jnp.int32), last))]
+    if query_slots is not None:
+        # On average, a query sees half of the row up to itself.
+        kernel = kernel.seeing(0.5)
     if prefix is not None:
         keys, values, valid = (part[:, None] for part in prefix)
         bounds = Bounds(first, first + prefix.keys.shape[1] - 1)

@@ -46,6 +46,9 @@ def _of_equation(equation: Any, steps: int, *, outside: bool) -> int:
     if name == "while":
         inner = (parameters["cond_jaxpr"].jaxpr, parameters["body_jaxpr"].jaxpr)
         return steps * sum(_count(jaxpr, steps, outside=outside) for jaxpr in inner)
+    if name == "pallas_call" and (expected := parameters.get("cost_estimate")):
+        # Blocks that are passed over do not count.
+        return expected.flops
     if name == "pallas_call":
         times = math.prod(parameters["grid_mapping"].grid)
         return times * _count(parameters["jaxpr"], steps, outside=True)

@@ -87,3 +87,19 @@ def test_operations_of_kernels_are_told_from_the_others():
     assert count_in_kernels(traced) == products
     assert count_in_jaxpr(traced) == products + 2 * 4 * 256 * 6 * 8 * 7
     assert count_in_kernels(jax.make_jaxpr(lambda a, b: a @ b)(A, B)) == 0
+
+
+def test_blocks_that_a_kernel_passes_over_do_not_count():
+    """A causal row of three blocks compares two thirds of them; five sixths are expected."""
+
+    def attended(queries, keys):
+        own = KeyValues(keys, keys, jnp.ones(keys.shape[:3], bool))
+        slots = jnp.arange(1536)[None, None]
+        return attend(queries, own, query_slots=slots, kernel=Kernel("tpu")).sum()
+
+    x = jnp.zeros((1, 1, 1536, 2, 8))
+    whole = 2 * 1536 * 1536 * 2 * 8
+    assert count_in_kernels(jax.make_jaxpr(attended)(x, x)) == 2 * whole * 5 / 6
+    # Backward, scores are computed twice: two products forward, three and four backward.
+    of_both = jax.make_jaxpr(jax.grad(attended, argnums=(0, 1)))(x, x)
+    assert count_in_kernels(of_both) == (2 + 3 + 4) * whole * 5 / 6

@@ -40,10 +40,19 @@ class Bounds(NamedTuple):
 
 
 class Blocks(NamedTuple):
-    """The queries of a row, each with all of its G heads, and the keys that a kernel holds."""
+    """The queries of a row, each with all of its G heads, and the keys that a kernel holds.
+
+    ``compared`` is the share of all pairs of blocks that it is expected to compare.
+    """
 
     queries: int
     keys: int
+    compared: float = 1.0
+
+    def seen_of(self, keys: int, share: float) -> "Blocks":
+        """The same for rows of so many keys, of which a query sees a share, one after the other."""
+        together = (share * keys + self.queries) / self.keys
+        return self._replace(compared=min(1.0, together / math.ceil(keys / self.keys)))
 
 
 def divided(number: Any, by: int) -> tuple[Any, Any]:

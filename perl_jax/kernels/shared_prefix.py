@@ -34,6 +34,8 @@ class Kernel:
         mesh: The devices; None: one.
         batch_axes: The mesh axes that B is split over.
         head_axis: The mesh axis that heads are split over; None: they are whole.
+        seen: The share of its own row that a query is expected to see. It changes no result: the
+            compiler is told what the kernel costs.
     """
 
     platform: Platform
@@ -42,6 +44,11 @@ class Kernel:
     mesh: Mesh | None = None
     batch_axes: tuple[str, ...] = ()
     head_axis: str | None = None
+    seen: float = 1.0
+
+    def seeing(self, share: float) -> "Kernel":
+        """The same kernel where queries see at most this share of their rows."""
+        return replace(self, seen=min(self.seen, share))
 
     def on(self, mesh: Mesh | None, batch_axes: tuple[str, ...], head_axis: str) -> "Kernel":
         """The same kernel on the devices of a mesh."""
@@ -80,7 +87,9 @@ def attend(kernel: Kernel, queries: jax.Array, parts: list[Part]) -> jax.Array:
     b, n, r, h, f = queries.shape
     j = parts[0].keys.shape[3]
     engine = _ENGINES[kernel.platform]
-    block = [engine.blocks_for(r, part.keys.shape[2], h // j) for part in parts]
+    lengths = [part.keys.shape[2] for part in parts]
+    block = [engine.blocks_for(r, length, h // j) for length in lengths]
+    block[0] = block[0].seen_of(lengths[0], kernel.seen)
     rows = block[0].queries
     q = _padded(queries, 2, rows).reshape(b, n, -1, j, h // j, f).transpose(0, 1, 3, 4, 2, 5)
     keys = tuple(

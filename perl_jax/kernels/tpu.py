@@ -6,6 +6,7 @@ query has one of (bounds, maximum, sum) is then a row of lanes, in memory as lon
 Dao et al., https://arxiv.org/abs/2205.14135 and https://arxiv.org/abs/2307.08691.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -71,7 +72,7 @@ def backward(
     ``cotangent`` is that of what is attended, by these keys and others; the log-sum-exp over all of
     them; and the sum over F of what is attended times its cotangent, float32 as the log-sum-exp.
     """
-    g, f, bq, bk = q.shape[3], q.shape[5], *blocks
+    g, f, bq, bk = q.shape[3], q.shape[5], blocks.queries, blocks.keys
     of_attended, lse, product = cotangent
     arrays = {
         "q": q, "k": keys.keys, "v": keys.values,
@@ -197,8 +198,25 @@ class _Grid:
                 dimension_semantics=("parallel",) * 4 + ("arbitrary",)
             ),
             name=f"attention{kernel.func.__name__}",
+            cost_estimate=self._cost(_PRODUCTS[kernel.func], arrays, outputs),
             interpret=interpret,
         )(self.held, *inputs.values(), *arrays.values())
+
+    def _cost(
+        self,
+        products: int,
+        arrays: dict[str, jax.Array],
+        outputs: dict[str, jax.ShapeDtypeStruct],
+    ) -> pl.CostEstimate:
+        """What the compiler should expect, so that it overlaps transfers with the kernel."""
+        g, f, blocks = arrays["q"].shape[3], arrays["q"].shape[5], self.blocks
+        pairs = math.prod(self.sizes) * g * blocks.queries * blocks.keys * blocks.compared
+        moved: list[Any] = [*arrays.values(), *outputs.values()]
+        return pl.CostEstimate(
+            flops=round(2 * products * f * pairs),
+            transcendentals=round(pairs),
+            bytes_accessed=sum(one.size * one.dtype.itemsize for one in moved),
+        )
 
     def _held_at(self, b: Any, row: Any, block: Any, step: Any) -> Any:
         _, rows, _, count, steps = self.sizes
@@ -223,7 +241,7 @@ class _Grid:
 
     def _specs(self, q: tuple[int, ...], k: tuple[int, ...]) -> dict[str, pl.BlockSpec]:
         """How each kind of array is cut, by name."""
-        (_, n, _, g, r, f), m, (bq, bk) = q, k[1], self.blocks
+        (_, n, _, g, r, f), m, bq, bk = q, k[1], self.blocks.queries, self.blocks.keys
         in_row = r // bq
 
         def at(place: Callable[..., tuple[Any, ...]]) -> Callable[..., tuple[Any, ...]]:
@@ -341,3 +359,7 @@ def _backward_kv(
     def _() -> None:
         of_k[...] = (k_acc[...] * scale).astype(of_k.dtype)
         of_v[...] = v_acc[...].astype(of_v.dtype)
+
+
+# The products of a block of pairs that a kernel computes: of scores and of what is collected.
+_PRODUCTS = {_forward: 2, _backward_q: 3, _backward_kv: 4}

@@ -68,12 +68,14 @@ def attend_within(segments: Segments, q: jax.Array, k: jax.Array, v: jax.Array) 
 
 
 def attend_in_a_row(
-    bounds: Bounds, kernel: Kernel, q: jax.Array, k: jax.Array, v: jax.Array
+    bounds: Bounds, seen: float, kernel: Kernel, q: jax.Array, k: jax.Array, v: jax.Array
 ) -> jax.Array:
     """Attention of patches ``[P, H, F]`` to those between bounds ``[P]``, in one row.
 
-    A kernel reads only what it compares, so that no run is padded.
+    A kernel reads only what it compares, so that no run is padded. ``seen`` is the number of
+    patches that a patch is expected to see.
     """
+    kernel = kernel.seeing(seen / len(k))
     own = KeyValues(k[None, None], v[None, None], jnp.ones((1, 1, len(k)), bool))
     first, last = (bound[None, None] for bound in bounds)
     out = attend(q[None, None], own, query_slots=last, query_starts=first, kernel=kernel)

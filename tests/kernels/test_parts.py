@@ -27,6 +27,22 @@ def test_a_second_response_does_not_read_the_blocks_of_the_first():
     assert blocks_read(first, last, np.ones(8), (4, 2)) == [[1, 1, 0, 0], [0, 0, 1, 1]]
 
 
+@pytest.mark.parametrize(
+    ("seen", "first", "last"),
+    [
+        # Causal, in windows of 4, and in images of 22, 24 and 18.
+        (0.5, np.zeros(64), np.arange(64)),
+        (4 / 64, np.arange(64) // 4 * 4, np.arange(64) // 4 * 4 + 3),
+        (24 / 64, np.repeat([0, 22, 46], [22, 24, 18]), np.repeat([21, 45, 63], [22, 24, 18])),
+    ],
+)
+def test_the_blocks_that_are_expected_are_about_those_that_are_read(seen, first, last):
+    blocks = Blocks(8, 8).seen_of(64, seen)
+    read = np.mean(blocks_read(first, last, np.ones(64), blocks[:2]))
+    assert read <= blocks.compared <= 1.5 * read
+    assert Blocks(8, 8).seen_of(64, 1.0).compared == 1
+
+
 def test_padding_and_queries_of_nothing_read_nothing():
     first, last = [0, 0, 0, 0], [7, 7, -1, -1]
     valid = [1, 1, 1, 0, 0, 0, 0, 0]

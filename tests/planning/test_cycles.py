@@ -37,7 +37,7 @@ ENTRY %main (x: f32[16]) -> f32[16] {
   %once = f32[16]{0} fusion(%x), calls=%inner, backend_config={"estimated_cycles":"100"}
   %loop = (s32[], f32[16]) while(%once), condition=%until, body=%body, {TRIPS}
   %all = f32[16]{0} all-reduce(%loop), to_apply=%region
-  ROOT %kernel = f32[16]{0} custom-call(%all), custom_call_target="tpu_custom_call"
+  ROOT %k = f32[] custom-call(%all), custom_call_target="tpu_custom_call", {"estimated_cycles":"9"}
 }
 """
 

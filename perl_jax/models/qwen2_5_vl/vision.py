@@ -37,15 +37,19 @@ class VisionBlock(nnx.Module):
         rotary: Rotary,
         is_full: jax.Array,
         inputs: WindowedImages,
+        seen: float,
         kernel: Kernel | None,
     ) -> jax.Array:
-        """Maps ``[P, D]``, attending within images where ``is_full``, else within windows."""
+        """Maps ``[P, D]``, attending within images where ``is_full``, else within windows.
+
+        ``seen`` is the number of patches that a patch sees, on average over the blocks.
+        """
 
         def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
             if kernel is not None and kernel.takes((1, 1, *q.shape), q.shape[1]):
                 choices = inputs.images.bounds(), inputs.windows.bounds()
                 bounds = jax.tree.map(partial(jnp.where, is_full), *choices)
-                return attend_in_a_row(bounds, kernel, q, k, v)
+                return attend_in_a_row(bounds, seen, kernel, q, k, v)
             return jax.lax.cond(
                 is_full,
                 lambda: attend_within(inputs.images, q, k, v),
@@ -97,11 +101,14 @@ class VisionTower(nnx.Module):
         meaning. On a mesh, each device that holds images holds all of their activations.
         """
         rotary = rotary_angles(inputs.coordinates, self.config)
+        depth, full = self.config.depth, len(self.config.full_attention_blocks)
+        longest, of_window = (runs.valid.shape[1] for runs in (inputs.images, inputs.windows))
+        seen = (full * longest + (depth - full) * of_window) / depth
         is_full = jnp.zeros(self.config.depth, bool)
         is_full = is_full.at[jnp.array(self.config.full_attention_blocks, int)].set(True)
 
         def apply(block: VisionBlock, x: jax.Array, is_full: jax.Array) -> tuple[jax.Array, None]:
-            return whole(block(x, rotary, is_full, inputs, kernel), mesh), None
+            return whole(block(x, rotary, is_full, inputs, seen, kernel), mesh), None
 
         x = whole(self.patch_embed(jnp.asarray(inputs.patches, dtype)), mesh)
         x, _ = scan_layers(self.blocks, apply, x, is_full, remat)

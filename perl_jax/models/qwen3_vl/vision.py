@@ -52,7 +52,8 @@ class VisionBlock(nnx.Module):
 
         def attend(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
             if kernel is not None and kernel.takes((1, 1, *q.shape), q.shape[1]):
-                return attend_in_a_row(inputs.images.bounds(), kernel, q, k, v)
+                longest = inputs.images.valid.shape[1]
+                return attend_in_a_row(inputs.images.bounds(), longest, kernel, q, k, v)
             return attend_within(inputs.images, q, k, v)
 
         x = x + self.attn(self.norm1(x), rotary, attend)
