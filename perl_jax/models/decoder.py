@@ -78,6 +78,7 @@ class Decoder(nnx.Module):
         shards, kernel = num_shards(mesh), self._kernel_on(mesh)
         rotary = self.rotary(positions, embeddings.dtype)
         slots = jnp.broadcast_to(jnp.arange(valid.shape[-1])[None, None], valid.shape)
+        shown = None if added is None else added.at_tokens(embeddings, mesh)
 
         def apply(
             layer: DecoderLayer, x: jax.Array, number: jax.Array
@@ -86,8 +87,8 @@ class Decoder(nnx.Module):
             own = KeyValues(k, v, valid)
             attended = attend(q, own, query_slots=slots, shards=shards, kernel=kernel)
             x = layer.finish(x, attended)
-            if added is not None:
-                x = added.add(number, x)
+            if shown is not None:
+                x = shown.add(number, x)
             return split_first_axis(x, mesh), (k, v)
 
         numbers = jnp.arange(self.num_layers)

@@ -10,6 +10,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from perl_jax.mesh import split_first_axis
 
 
 class AddedFeatures(NamedTuple):
@@ -31,6 +34,38 @@ class AddedFeatures(NamedTuple):
             return x + jnp.where(_are_shown(self.rows, x), _at_tokens(of_layer, self.rows, x), 0)
 
         return jax.lax.cond(layer < self.table.shape[2], added, lambda: x)
+
+
+    def at_tokens(self, x: jax.Array, mesh: Mesh | None) -> "AddedAtTokens":
+        """The same for hidden states like ``x``.
+
+        What devices have to send each other for it, they send before the layers, not in each.
+        """
+        shown = _are_shown(self.rows, x)
+
+        def of_layer(layer: int) -> jax.Array:
+            taken = _at_tokens(self.table[:, :, layer], self.rows, x)
+            return split_first_axis(jnp.where(shown, taken, 0), mesh)
+
+        return AddedAtTokens(jnp.stack([of_layer(n) for n in range(self.table.shape[2])]))
+
+
+class AddedAtTokens(NamedTuple):
+    """What is added to the hidden state of each token after the first K layers.
+
+    Attributes:
+        values: ``[K, B, ..., D]``, 0 where the token shows no image.
+    """
+
+    values: jax.Array
+
+    def add(self, layer: jax.Array, x: jax.Array) -> jax.Array:
+        """As `AddedFeatures.add`."""
+
+        def added() -> jax.Array:
+            return x + jax.lax.dynamic_index_in_dim(self.values, layer, axis=0, keepdims=False)
+
+        return jax.lax.cond(layer < len(self.values), added, lambda: x)
 
 
 class ImageFeatures(NamedTuple):

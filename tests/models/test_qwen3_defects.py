@@ -219,13 +219,13 @@ def features_otherwise(change):
 
 
 def added_otherwise(change):
-    """What is added after a layer is ``change(added, layer, x)``."""
-    add = image_features.AddedFeatures.add
-    return lambda patch: patch.setattr(
-        image_features.AddedFeatures,
-        "add",
-        lambda self, layer, x: change(lambda layer, x: add(self, layer, x), self, layer, x),
-    )
+    """What is added after a layer is ``change(add, layers, layer, x)``."""
+    add = image_features.AddedAtTokens.add
+
+    def otherwise(self, layer, x):
+        return change(lambda layer, x: add(self, layer, x), len(self.values), layer, x)
+
+    return lambda patch: patch.setattr(image_features.AddedAtTokens, "add", otherwise)
 
 
 def before_the_layer(features):
@@ -233,23 +233,27 @@ def before_the_layer(features):
     return first.at[:, 1:].set(jnp.pad(features[:, 2:], [(0, 0), (0, 1), (0, 0)]))
 
 
-def all_at_once(add, added, layer, x):
+def all_at_once(add, layers, layer, x):
     def every():
         y = x
-        for number in range(added.table.shape[2]):
+        for number in range(layers):
             y = add(jnp.int32(number), y)
         return y
 
     return jax.lax.cond(layer == 0, every, lambda: x)
 
 
-def one_layer_late(add, added, layer, x):
+def one_layer_late(add, layers, layer, x):
     return jax.lax.cond(layer > 0, lambda: add(layer - 1, x), lambda: x)
 
 
-def to_text_tokens_too(add, added, layer, x):
-    everywhere = image_features.AddedFeatures(added.table, jnp.maximum(added.rows, 0))
-    return ADD(everywhere, layer, x)
+def to_text_tokens_too(patch):
+    of_tokens = image_features.AddedFeatures.at_tokens
+
+    def everywhere(self, x, mesh):
+        return of_tokens(self._replace(rows=jnp.maximum(self.rows, 0)), x, mesh)
+
+    patch.setattr(image_features.AddedFeatures, "at_tokens", everywhere)
 
 
 def axes(change):
@@ -373,7 +377,7 @@ DEFECTS = {
     ),
     "deepstack after the first layer": added_otherwise(all_at_once),
     "deepstack one layer late": added_otherwise(one_layer_late),
-    "deepstack at text tokens too": added_otherwise(to_text_tokens_too),
+    "deepstack at text tokens too": to_text_tokens_too,
     "sections in chunks": axes(in_chunks),
     "height for width": axes(lambda config: np.array([0, 2, 1])[AXES(config)]),
     "time alone": axes(lambda config: np.zeros(config.head_dim // 2, int)),
@@ -385,7 +389,7 @@ DEFECTS = {
     "heads tiled instead of repeated": attention_otherwise(tiled),
     "scale of the width by the heads": attention_otherwise(scaled_by_the_width),
 }
-AXES, ADD = text.rotary_axes, image_features.AddedFeatures.add
+AXES = text.rotary_axes
 
 
 @pytest.mark.parametrize("defect", DEFECTS_OF_INPUTS)
