@@ -123,6 +123,9 @@ class Decoder(nnx.Module):
             layer: DecoderLayer, number: jax.Array, x: jax.Array, table: Any, context: Any
         ) -> jax.Array:
             rotary, prompt_slots, slots, rows, prompt_of, shown = context
+            # The backward pass holds a part of the tokens on each device of a tensor axis, and the
+            # compiler would split all of the layer so, though the heads and the MLP already are.
+            x = split_first_axis(x, mesh)
             parts = (rows.in_rows(part, prompts, mesh) for part in layer.project(x, rotary))
             (prompt_q, q), (prompt_k, k), (prompt_v, v) = parts
             prompt_held, held = rows.held(prompts)

@@ -35,7 +35,6 @@ class AddedFeatures(NamedTuple):
 
         return jax.lax.cond(layer < self.table.shape[2], added, lambda: x)
 
-
     def at_tokens(self, x: jax.Array, mesh: Mesh | None) -> "AddedAtTokens":
         """The same for hidden states like ``x``.
 

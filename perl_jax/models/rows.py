@@ -76,7 +76,7 @@ class Rows:
 
         Cells of padding are 0; ``prompts`` are S * P and T.
         """
-        cells = split_heads(move(x, self.cells, self.cell_of), mesh)
+        cells = split_heads(move(split_heads(x, mesh), self.cells, self.cell_of), mesh)
         end = prompts[0] * prompts[1] // len(x)
         of_prompts, of_responses = cells[:, :end], cells[:, end:]
         return (
@@ -93,7 +93,8 @@ class Rows:
             of_prompts.reshape(shards, -1, *of_prompts.shape[2:]),
             of_responses.reshape(shards, -1, *of_responses.shape[3:]),
         )
-        moved = move(jnp.concatenate(parts, axis=1), self.cell_of, self.cells)
+        cells = split_heads(jnp.concatenate(parts, axis=1), mesh)
+        moved = move(cells, self.cell_of, self.cells)
         return split_heads(moved, mesh)
 
     def held(self, prompts: tuple[int, int]) -> tuple[jax.Array, jax.Array]:

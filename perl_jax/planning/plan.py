@@ -128,9 +128,12 @@ class Plan:
 
     @property
     def expected_of_step(self) -> float | None:
-        """The same by the cycles that the compiler expects; None: some are not known."""
-        known = [one.expected for one in self.programs if one.expected is not None]
-        return sum(known) if len(known) == len(self.programs) else None
+        """The same by the cycles that the compiler expects; None: not known of the model's."""
+        if any(one.expected is None for one in self.programs if one.facts.work):
+            return None
+        return sum(
+            one.seconds_of_step if one.expected is None else one.expected for one in self.programs
+        )
 
     @property
     def received_of_step(self) -> float:

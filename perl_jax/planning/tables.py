@@ -51,6 +51,8 @@ def _memory_table(plan: Plan) -> list[str]:
 
 
 def _time_table(plan: Plan) -> list[str]:
+    """Where the compiler expects no cycles, as for GPUs, there is no column for them."""
+    is_known = any(one.expected is not None for one in plan.programs)
     rows = [
         ["", "calls", "TFLOP", "HBM GB", "links GB", "compute s", "its HBM s", "its links s",
          "more HBM s", "more links s", "step s", "expected s", "bound by", "compiled in s"],
@@ -74,6 +76,9 @@ def _time_table(plan: Plan) -> list[str]:
         ["step", "", "", "", received, "", "", "", "", "", f"{plan.seconds_of_step:.3g}",
          _seconds(plan.expected_of_step), "", compiled]
     )  # fmt: skip
+    if not is_known:
+        column = rows[0].index("expected s")
+        rows = [row[:column] + row[column + 1 :] for row in rows]
     return _aligned(rows)
 
 

@@ -36,6 +36,14 @@ class _Cost:
 
 
 @dataclass(frozen=True)
+class _Share:
+    """What a call is of the compiled one: by operations of attention kernels, and by all others."""
+
+    kernels: float
+    others: float
+
+
+@dataclass(frozen=True)
 class Timing:
     """Gives the times of programs.
 
@@ -80,19 +88,15 @@ class Timing:
 
     def _cost(self, facts: Facts, call: LoggedCall) -> _Cost:
         traffic, times, lengths = Traffic(), 1.0, dict[int, float]()
+        share = self._share(facts, call)
         if facts.work is None or call.work is None:
-            share = call.size / facts.size if facts.size else 1.0
-            traffic = Traffic(alone=facts.moved * share)
+            traffic = Traffic(alone=facts.moved * share.others)
         else:
-            patches, grid = math.prod(self.step.grid), self.step.grid
-            of_patch = self.sizes.image_operations(grid) / patches
-            whole = facts.work.operations(self.sizes, of_patch)
-            share = call.work.operations(self.sizes, of_patch) / whole if whole else 1.0
             traffic = traffic_of(
                 call.work,
                 self.sizes,
                 self.assumptions,
-                of_patch=self.sizes.image_scores(grid) / patches,
+                of_patch=self.sizes.image_scores(self.step.grid) / math.prod(self.step.grid),
                 gradients=facts.memory.get("gradients", 0) if facts.name == "update" else 0,
                 tensor=self._mesh(facts.name).tensor,
                 itemsize=jnp.dtype(self.config.model.compute_dtype).itemsize,
@@ -103,7 +107,8 @@ class Timing:
             # Tokens are an axis of activations in a learner's programs.
             if facts.name not in OF_ROLLOUTS and facts.work.tokens:
                 lengths[round(facts.work.tokens)] = call.work.tokens / facts.work.tokens
-        flops, kernels = facts.flops * share, facts.kernels * share
+        kernels = facts.kernels * share.kernels
+        flops = (facts.flops - facts.kernels) * share.others + kernels
         collectives = [one.scaled(lengths, times) for one in facts.collectives]
         seconds = seconds_of_call(
             self.topology,
@@ -117,14 +122,30 @@ class Timing:
         expected = self._expected_of_call(facts, share, seconds)
         return _Cost(flops, traffic.total, received_bytes(collectives), seconds, expected)
 
-    def _expected_of_call(self, facts: Facts, share: float, seconds: Seconds) -> float | None:
-        """The time of a call that is a share of the compiled one, by the compiler's cycles."""
+    def _share(self, facts: Facts, call: LoggedCall) -> "_Share":
+        """What a call is of the compiled one."""
+        if facts.work is None or call.work is None:
+            size = call.size / facts.size if facts.size else 1.0
+            return _Share(size, size)
+        grid, patches = self.step.grid, math.prod(self.step.grid)
+        of_patch = self.sizes.image_operations(grid) / patches
+        of_patch_attention = self.sizes.image_attention(grid) / patches
+        works = call.work, facts.work
+        now, then = (work.operations(self.sizes, of_patch) for work in works)
+        if facts.kernels == 0:
+            return _Share(_over(now, then), _over(now, then))
+        # Long responses are compared with all of their own tokens: attention shrinks by more.
+        of_call, compiled = (work.attention(self.sizes, of_patch_attention) for work in works)
+        return _Share(_over(of_call, compiled), _over(now - of_call, then - compiled))
+
+    def _expected_of_call(self, facts: Facts, share: "_Share", seconds: Seconds) -> float | None:
+        """The time of a call by the compiler's cycles."""
         chip = self.topology.chip
         if facts.cycles is None or chip.clock is None:
             return None
-        own = facts.cycles * share / chip.clock
+        own = facts.cycles * share.others / chip.clock
         rate = chip.peak * self.topology.devices * self.assumptions.kernels
-        kernels = facts.kernels * share / rate
+        kernels = facts.kernels * share.kernels / rate
         return max(own + kernels, seconds.ahead) + seconds.links + seconds.host
 
     def _expected(self, costs: Sequence[_Cost]) -> float | None:
@@ -134,6 +155,10 @@ class Timing:
     def _mesh(self, name: str) -> MeshConfig:
         of_rollouts = self.config.rollout.mesh if name in OF_ROLLOUTS else None
         return of_rollouts or self.config.mesh or MeshConfig()
+
+
+def _over(part: float, whole: float) -> float:
+    return part / whole if whole else 1.0
 
 
 def _mean(values: Sequence[float]) -> float:

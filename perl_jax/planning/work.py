@@ -51,6 +51,11 @@ class Work:
         text = model.text_operations(tokens=tokens, pairs=pairs, predicted=predicted)
         return text + self.patches * of_patch
 
+    def attention(self, model: PolicyConfig, of_patch: float) -> float:
+        """The part of them that attention takes; ``of_patch`` is that of encoding a patch."""
+        text = model.text_operations(tokens=0, pairs=round(self.pairs), predicted=0)
+        return text + self.patches * of_patch
+
 
 def arguments_of(call: Call) -> dict[str, Any]:
     """The arguments of a call by the names of the program's parameters."""

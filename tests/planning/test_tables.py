@@ -101,6 +101,22 @@ def test_the_table_shows_memory_by_kind_and_time_by_bound(plan):
     assert row.split() in lines
 
 
+def test_the_compilers_seconds_have_a_column_where_it_tells_them(plan):
+    assert "expected" not in as_text(plan)
+    assert plan.expected_of_step is None
+    decode, update = plan.programs
+    small = replace(update, facts=replace(update.facts, name="apply", work=None))
+    known = [replace(decode, expected=8.0), replace(update, expected=20.0), small]
+    told = replace(plan, programs=known)
+    # A program without the model may tell none: its other seconds count.
+    assert told.expected_of_step == pytest.approx(8 + 20 + 12)
+    lines = [" ".join(line.split()) for line in as_text(told).splitlines()]
+    assert "decode 10 2 5 0 0.1 0.3 0 0.2 0.2 7 8 memory 3" in lines
+    assert any(line.startswith("apply 2") and line.endswith(" 12 compute 3") for line in lines)
+    assert any(line.startswith("step ") and line.endswith(" 31 40 9") for line in lines)
+    assert replace(plan, programs=[known[0], update]).expected_of_step is None
+
+
 def test_equal_collectives_are_one_line(plan):
     (line,) = (line for line in as_text(plan).splitlines() if "all-gather" in line)
     assert "72 x  all-gather  bf16[11008,2048]  of 16  gather" in line
@@ -118,6 +134,9 @@ def test_what_a_step_does_for_its_time_has_a_block_of_its_own(plan):
     assert "read once: 12.3% in a step, 23.4% in the update" in shown
     assert "Effective tokens a second and chip: 1,234 (" in shown
     assert "The update computes 1.06 tokens for each" in shown
+    assert "compiler" not in shown
+    shown = as_text(replace(plan, rates=Rates(0.123, 0.234, 1234.5, 1.06, 0.345)))
+    assert "23.4% in the update with its scores (34.5% as the compiler expects)." in shown
 
 
 def test_long_names_are_cut(plan):

@@ -48,14 +48,22 @@ def test_half_the_work_takes_half_of_the_operations_and_of_activations_on_links(
 
 def test_a_program_with_kernels_writes_no_scores_and_its_kernels_take_their_share(timing):
     with_kernels = replace(facts("update", WHOLE), kernels=2e12)
-    whole, half = (
-        timing.program(with_kernels, [LoggedCall(10**9, work)], []) for work in (WHOLE, HALF)
+    whole, half, near = (
+        timing.program(with_kernels, [LoggedCall(10**9, work)], [])
+        for work in (WHOLE, HALF, replace(WHOLE, pairs=0, patches=0))
     )
     plain = timing.program(facts("update", WHOLE), [LoggedCall(10**9, WHOLE)], [])
     peak = 8 * 989e12
     assert whole.seconds.compute == pytest.approx((6e12 / 0.6 + 2e12 / 0.3) / peak)
     assert half.seconds.compute == pytest.approx(whole.seconds.compute / 2)
     assert whole.traffic < plain.traffic
+    # Where nothing is compared, kernels do nothing, and the rest of text takes what it took.
+    grid = timing.step.grid
+    text, images = (
+        timing.sizes.text_operations(tokens=1000, pairs=0, predicted=500),
+        64 * (timing.sizes.image_operations(grid) - timing.sizes.image_attention(grid)) / 16,
+    )
+    assert near.flops == pytest.approx(6e12 * text / (text + images))
 
 
 def test_a_step_sums_its_calls_and_shows_their_mean(timing):

@@ -14,11 +14,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from perl_jax.chips import chip_of
+from perl_jax.flops import count_in_kernels
 from perl_jax.kernels import Kernel
-from perl_jax.mesh import BatchSharding, make_mesh
+from perl_jax.mesh import BatchSharding, make_mesh, num_shards
 from perl_jax.models import abstract_model, parse_config
 from perl_jax.models.policy import PromptInputs
 from perl_jax.objectives import Objective
+from perl_jax.planning.collectives import find_collectives
+from perl_jax.planning.cycles import estimated_cycles
 from perl_jax.types import ImagePatches
 from perl_jax.update.forward import Head
 from perl_jax.update.layout import Padded, RowShape, lay_out
@@ -65,8 +69,8 @@ def described(mesh, config, dtype, kernel, path=None):
         for path, leaf in params.items()
     }
     banned = jax.ShapeDtypeStruct((config.vocab_size,), bool, sharding=sharding.replicated)
-    lowered = programs(policy, params, sharding).add.lower(gradients, params, {}, batch, banned)
-    compiled = lowered.compile()
+    traced = programs(policy, params, sharding).add.trace(gradients, params, {}, batch, banned)
+    compiled = traced.lower().compile()
     memory, text = compiled.memory_analysis(), compiled.as_text()
     if path:
         with open(path, "w", encoding="utf-8") as file:
@@ -83,6 +87,32 @@ def described(mesh, config, dtype, kernel, path=None):
             if not sharding.is_equivalent_to(lie[path], params[path].ndim)
         ],
         "collectives": collectives(text),
+        "expected": expected(mesh, config, text, count_in_kernels(traced.jaxpr)),
+    }
+
+
+def expected(mesh, config, text, kernels):
+    """Seconds as the compiler expects, kernels at 30% of the peak and links at 80%, and the MFU."""
+    cycles, chip = estimated_cycles(text), chip_of(mesh.devices.flat[0].device_kind)
+    if cycles is None:
+        return None
+    links = {True: 0.0, False: 0.0}
+    for one in find_collectives(text, mesh.size):
+        links[one.ahead] += one.received / (0.8 * chip.receives(one.group, mesh.size))
+    of_kernels = kernels / mesh.size / chip.peak / 0.3
+    seconds = max(cycles / chip.clock + of_kernels, links[True]) + links[False]
+    pairs = PROMPT * (PROMPT + 1) // 2 + ROLLOUTS * RESPONSE * (PROMPT + (RESPONSE + 1) / 2)
+    forward = config.text_operations(
+        tokens=PROMPT + ROLLOUTS * RESPONSE, pairs=round(pairs), predicted=ROLLOUTS * RESPONSE
+    )
+    least = 3 * (forward + IMAGES * config.image_operations(GRID))
+    return {
+        "compiler": cycles / chip.clock,
+        "kernels": of_kernels,
+        "links alone": links[False],
+        "links ahead": links[True],
+        "seconds": seconds,
+        "mfu": least / chip.peak / seconds * num_shards(mesh) / mesh.size,
     }
 
 
