@@ -1,5 +1,7 @@
 """What an update takes on TPUs, compiled for them without one; and, of a small model, on CPUs."""
 
+from dataclasses import replace
+
 import jax
 import pytest
 
@@ -38,6 +40,16 @@ def test_on_cpus_gradients_are_added_up_in_place_and_only_weights_travel():
         assert largest <= 4 * WIDTH * MLP, kind
 
 
+def test_only_embeddings_and_the_head_change_how_they_are_split_on_cpus():
+    """Not the heads nor the hidden units of split layers, whose activations would travel twice."""
+    config = small_config()
+    config = replace(config, text=replace(config.text, num_kv_heads=2))
+    mesh = make_mesh(fsdp=2, tensor=2, devices=jax.devices()[:4])
+    with quick_compilation():
+        update = described(mesh, config, "float32", None)
+    assert update["collectives"]["all-to-all"][0] <= 4
+
+
 @pytest.fixture(scope="module")
 def update():
     """The 7B update on sixteen v5e chips, float32 parameters and gradients, one order a chip."""
@@ -68,3 +80,29 @@ def test_no_collective_moves_more_than_one_matrix_of_one_layer(update):
     matrix = 2 * 18944 * 3584
     for kind, (_, largest) in update["collectives"].items():
         assert largest <= matrix, kind
+
+
+@needs_7b
+def test_weights_are_gathered_and_go_around_no_ring(update):
+    """Parts that go around a ring have the chip read and write whole results for each of them."""
+    assert "collective-permute" not in update["collectives"]
+
+
+@pytest.fixture(scope="module")
+def update_of_split_layers():
+    """The same on 64 chips, each layer split over four of them."""
+    return compiled("tests.update.update_on_topology", "v5e:8x8", "7B", "float32", "1", "16", "4")
+
+
+@needs_7b
+def test_heads_and_hidden_units_stay_split_where_layers_are(update_of_split_layers):
+    """What stands between two layers moves once; queries, keys, values and an MLP's insides do not.
+
+    Only embeddings and the head change how they are split, outside the layers.
+    """
+    collectives = update_of_split_layers["collectives"]
+    number, largest = collectives["all-to-all"]
+    assert number <= 4
+    assert largest == 2 * 2952 * 3584 * 2
+    assert collectives["collective-permute"][0] <= 2
+    assert update_of_split_layers["temporary"] <= 1.2 * 2**30
