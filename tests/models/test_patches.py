@@ -20,5 +20,5 @@ def test_a_kernel_attends_in_one_row_to_what_padded_runs_attend_to():
     rng = np.random.default_rng(0)
     q, k, v = (jnp.asarray(rng.normal(size=(12, 2, 4)), jnp.float32) for _ in range(3))
     kernel = Kernel("tpu", interpret=True, least=1)
-    got = attend_in_a_row(RUNS.bounds(), kernel, q, k, v)
+    got = attend_in_a_row(RUNS.bounds(), 5, kernel, q, k, v)
     np.testing.assert_allclose(got[:10], attend_within(RUNS, q, k, v)[:10], atol=1e-5)
