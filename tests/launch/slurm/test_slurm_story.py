@@ -110,6 +110,8 @@ def jobs(cluster, place, model):
     bring_near_the_time_limit(limited)
     cancelled.wait_at_gate(2)
     cancelled.call("scancel", cancelled.number)
+    # Where nodes are slow, the signal would come after the step.
+    cancelled.wait(lambda: cancelled.says("finishing step 2"))
     cancelled.gate.open()
     failing.wait_at_gate(2)
     failing.gate.fail()
