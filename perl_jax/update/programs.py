@@ -60,7 +60,7 @@ _COMPILER_OPTIONS: dict[str, dict[str, bool | int]] = {
         "xla_jf_spmd_threshold_for_windowed_einsum_mib": 1 << 20,
         # The compiler ends the process where it makes one collective of an all-reduce and a slice
         # of some sizes: a failed check in rotated_pincer_fusion_emitter.cc, of libtpu 0.0.42.1, for
-        # Qwen3-VL-8B on v5e:8x8. The all-reduces that are left send a few percent more.
+        # a policy of 8B on v5e:8x8. The all-reduces that are left send a few percent more.
         "xla_tpu_enable_all_reduce_scatter_fusion": False,
     },
     # The devices of a CPU share its threads, and a waiting collective holds one. If devices start
