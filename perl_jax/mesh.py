@@ -350,18 +350,12 @@ def split_first_axis(x: jax.Array, mesh: Mesh | None) -> jax.Array:
     Otherwise the compiler may keep a batch whole on every device and split products with the
     weights instead.
     """
-    if mesh is None:
-        return x
-    spec = PartitionSpec(SHARD_AXES, *[None] * (x.ndim - 1))
-    return jax.lax.with_sharding_constraint(x, fit_sharding(x.shape, spec, mesh))
+    return _split(x, mesh, [None] * (x.ndim - 1))
 
 
 def split_two_axes(x: jax.Array, mesh: Mesh | None) -> jax.Array:
     """As `split_first_axis`, with the second axis split over the mesh's tensor axis."""
-    if mesh is None:
-        return x
-    spec = PartitionSpec(SHARD_AXES, TENSOR_AXIS, *[None] * (x.ndim - 2))
-    return jax.lax.with_sharding_constraint(x, fit_sharding(x.shape, spec, mesh))
+    return _split(x, mesh, [TENSOR_AXIS, *[None] * (x.ndim - 2)])
 
 
 def split_heads(x: jax.Array, mesh: Mesh | None) -> jax.Array:
@@ -369,9 +363,14 @@ def split_heads(x: jax.Array, mesh: Mesh | None) -> jax.Array:
 
     A mesh that does not divide them leaves them whole, as it does the parameters of their maps.
     """
+    return _split(x, mesh, [*[None] * (x.ndim - 3), TENSOR_AXIS, None])
+
+
+def _split(x: jax.Array, mesh: Mesh | None, others: Sequence[str | None]) -> jax.Array:
+    """Constrains an array to be split along its first axis, and along the others as given."""
     if mesh is None:
         return x
-    spec = PartitionSpec(SHARD_AXES, *[None] * (x.ndim - 3), TENSOR_AXIS, None)
+    spec = PartitionSpec(SHARD_AXES, *others)
     return jax.lax.with_sharding_constraint(x, fit_sharding(x.shape, spec, mesh))
 
 

@@ -34,8 +34,8 @@ class Kernel:
         mesh: The devices; None: one.
         batch_axes: The mesh axes that B is split over.
         head_axis: The mesh axis that heads are split over; None: they are whole.
-        seen: The share of its own row that a query is expected to see. It changes no result: the
-            compiler is told what the kernel costs.
+        seen: The share of its own row that a query is expected to see. It changes no result: for
+            TPUs, the compiler is told what the kernel costs.
     """
 
     platform: Platform

@@ -1,6 +1,6 @@
 """A plan as data and as JSON."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any
 
@@ -49,6 +49,20 @@ class ProgramPlan:
     def total(self) -> int:
         """Bytes of memory, all kinds together."""
         return sum(self.facts.memory.values())
+
+
+def expected_seconds(programs: Iterable[ProgramPlan]) -> float | None:
+    """The time of programs in a step by the cycles that the compiler expects.
+
+    Programs that do not run the model, and of which it tells none, take their other seconds.
+
+    Returns:
+        None if they are not known of one that runs the model.
+    """
+    programs = list(programs)
+    if any(one.expected is None for one in programs if one.facts.work):
+        return None
+    return sum(one.seconds_of_step if one.expected is None else one.expected for one in programs)
 
 
 @dataclass(frozen=True)
@@ -128,12 +142,8 @@ class Plan:
 
     @property
     def expected_of_step(self) -> float | None:
-        """The same by the cycles that the compiler expects; None: not known of the model's."""
-        if any(one.expected is None for one in self.programs if one.facts.work):
-            return None
-        return sum(
-            one.seconds_of_step if one.expected is None else one.expected for one in self.programs
-        )
+        """The same by the cycles that the compiler expects, see `expected_seconds`."""
+        return expected_seconds(self.programs)
 
     @property
     def received_of_step(self) -> float:

@@ -21,7 +21,7 @@ from perl_jax.planning.collectives import find_collectives
 from perl_jax.planning.cycles import estimated_cycles
 from perl_jax.planning.facts import Facts
 from perl_jax.planning.memory import Compiled, memory_by_kind
-from perl_jax.planning.plan import Plan, ProgramPlan, Rates
+from perl_jax.planning.plan import Plan, ProgramPlan, Rates, expected_seconds
 from perl_jax.planning.rehearsal import OF_ROLLOUTS, PROGRAMS, Call, Recorder, Rehearsal
 from perl_jax.planning.roofline import Assumptions
 from perl_jax.planning.shapes import bytes_on_chip, sharded_model
@@ -204,8 +204,7 @@ def _rates(
     seconds = sum(one.seconds_of_step for one in programs)
     learner = [one for one in programs if one.name not in OF_ROLLOUTS]
     of_update = sum(one.seconds_of_step for one in learner)
-    expected = sum(one.expected or 0.0 for one in learner)
-    known = all(one.expected is not None for one in learner if one.calls and one.facts.work)
+    expected = expected_seconds(learner)
     peak = topology.devices * topology.chip.peak
     computed = sum(call.work.tokens for call in simulation.calls["update"] if call.work)
     # Every epoch reads the batch once.
@@ -214,7 +213,7 @@ def _rates(
         mfu=(simulation.of_rollouts + simulation.of_update) / peak / seconds,
         mfu_of_update=simulation.of_update / peak / of_update,
         tokens=simulation.tokens / topology.devices / seconds,
-        mfu_expected=simulation.of_update / peak / expected if known else None,
+        mfu_expected=simulation.of_update / peak / expected if expected else None,
         padding=computed * num_shards(rehearsal.mesh) / read,
     )
 

@@ -26,13 +26,13 @@ from perl_jax.planning.workload import Step
 
 @dataclass(frozen=True)
 class _Cost:
-    """One call."""
+    """One call; ``expected`` has no meaning where the compiler told no cycles."""
 
     flops: float
     traffic: float
     received: float
     seconds: Seconds
-    expected: float | None
+    expected: float
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Timing:
             seconds_of_step=sum(cost.seconds.total for cost in costs),
             calls_unfiltered=len(unfiltered),
             seconds_unfiltered=sum(self._cost(facts, call).seconds.total for call in unfiltered),
-            expected=self._expected(costs),
+            expected=None if self._told(facts) is None else sum(cost.expected for cost in costs),
         )
 
     def _cost(self, facts: Facts, call: LoggedCall) -> _Cost:
@@ -119,7 +119,7 @@ class Timing:
             chunks=int(facts.name == "decode"),
             kernels=kernels,
         )
-        expected = self._expected_of_call(facts, share, seconds)
+        expected = self._expected((self._told(facts) or 0.0) * share.others, kernels, seconds)
         return _Cost(flops, traffic.total, received_bytes(collectives), seconds, expected)
 
     def _share(self, facts: Facts, call: LoggedCall) -> "_Share":
@@ -138,19 +138,17 @@ class Timing:
         of_call, compiled = (work.attention(self.sizes, of_patch_attention) for work in works)
         return _Share(_over(of_call, compiled), _over(now - of_call, then - compiled))
 
-    def _expected_of_call(self, facts: Facts, share: "_Share", seconds: Seconds) -> float | None:
-        """The time of a call by the compiler's cycles."""
-        chip = self.topology.chip
-        if facts.cycles is None or chip.clock is None:
-            return None
-        own = facts.cycles * share.others / chip.clock
-        rate = chip.peak * self.topology.devices * self.assumptions.kernels
-        kernels = facts.kernels * share.kernels / rate
-        return max(own + kernels, seconds.ahead) + seconds.links + seconds.host
+    def _told(self, facts: Facts) -> float | None:
+        """Seconds of the compiled program by the compiler's cycles; None: it told none."""
+        clock = self.topology.chip.clock
+        return None if facts.cycles is None or clock is None else facts.cycles / clock
 
-    def _expected(self, costs: Sequence[_Cost]) -> float | None:
-        known = [cost.expected for cost in costs if cost.expected is not None]
-        return sum(known) if len(known) == len(costs) else None
+    def _expected(self, own: float, kernels: float, seconds: Seconds) -> float:
+        """The time of a call of which the compiler expects ``own`` seconds beside kernels."""
+        own += kernels / (
+            self.topology.chip.peak * self.topology.devices * self.assumptions.kernels
+        )
+        return max(own, seconds.ahead) + seconds.links + seconds.host
 
     def _mesh(self, name: str) -> MeshConfig:
         of_rollouts = self.config.rollout.mesh if name in OF_ROLLOUTS else None

@@ -97,8 +97,10 @@ def test_expected_seconds_are_the_compilers_cycles_with_kernels_and_links(timing
     long = replace(update, collectives=[replace(WEIGHTS, ahead=True, count=10**9)])
     found = on_tpu.program(long, [LoggedCall(10**9, WHOLE)], [])
     assert found.expected == pytest.approx(found.seconds.ahead)
-    # Nothing is known of another chip's clock.
+    # Nothing is known of another chip's clock, nor of a program without cycles that is not called.
     assert timing.program(update, [LoggedCall(10**9, WHOLE)], []).expected is None
+    assert on_tpu.program(replace(update, cycles=None), [], []).expected is None
+    assert on_tpu.program(update, [], []).expected == 0
 
 
 def test_what_does_not_run_the_model_moves_its_arguments_and_results(timing):
