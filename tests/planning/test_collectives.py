@@ -131,3 +131,38 @@ def test_a_collective_shrinks_with_the_axes_that_do():
     assert one.scaled({}, 3).bytes == 3 * 256000
     several = Collective("all-reduce", "(f32[1000]{0}, f32[4]{0})", 4016, 4)
     assert several.scaled({1000: 0.5}).bytes == 2008
+
+
+GATHER = "f32[64]{0} all-gather(%x), replica_groups={{0,1,2,3}}"
+
+
+def test_a_computation_that_is_started_and_finished_runs_once():
+    program = f"""
+%inner (x: f32[16]) -> f32[64] {{
+  ROOT %gathered = {GATHER}
+}}
+
+ENTRY %main (x: f32[16]) -> f32[64] {{
+  %started = ((f32[16]{{0}}), f32[64]{{0}}) async-start(%x), calls=%inner
+  ROOT %done = f32[64]{{0}} async-done(%started), calls=%inner
+}}
+"""
+    assert [one.count for one in find_collectives(program, 4)] == [1]
+
+
+def test_a_conditional_counts_as_the_branch_that_receives_most():
+    program = f"""
+%sums (x: f32[16]) -> f32[64] {{
+  %sum = f32[1]{{0}} all-reduce(%x), replica_groups={{{{0,1,2,3}}}}
+  ROOT %again = f32[1]{{0}} all-reduce(%x), replica_groups={{{{0,1,2,3}}}}
+}}
+
+%gathers (x: f32[16]) -> f32[64] {{
+  ROOT %gathered = {GATHER}
+}}
+
+ENTRY %main (x: f32[16]) -> f32[64] {{
+  ROOT %one = f32[64]{{0}} conditional(%n, %x, %x), branch_computations={{%sums, %gathers}}
+}}
+"""
+    assert [one.kind for one in find_collectives(program, 4)] == ["all-gather"]
