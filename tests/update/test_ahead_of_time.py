@@ -48,6 +48,8 @@ def test_only_embeddings_and_the_head_change_how_they_are_split_on_cpus():
     with quick_compilation():
         update = described(mesh, config, "float32", None)
     assert update["collectives"]["all-to-all"][0] <= 4
+    # 44 or 45; 51 and more where heads, or the tokens that a layer reads, are not held as they are.
+    assert update["collectives"]["all-gather"][0] <= 48
 
 
 @pytest.fixture(scope="module")
