@@ -133,6 +133,15 @@ def rearranged(mesh: Mesh, data: int, fsdp: int, tensor: int) -> Mesh:
     return Mesh(mesh.devices.reshape(shape), AXES, axis_types=_AXIS_TYPES)
 
 
+def mesh_of(parameters: Any) -> Mesh | None:
+    """The devices that a model's parameters lie on; None if it is a single one."""
+    sharding = jax.tree.leaves(parameters)[0].sharding
+    if not isinstance(sharding, NamedSharding):
+        return None
+    assert isinstance(sharding.mesh, Mesh)
+    return sharding.mesh
+
+
 def num_shards(mesh: Mesh | None) -> int:
     """The number of shards of a batch, see `BatchSharding`; 1 without a mesh."""
     return 1 if mesh is None else math.prod(mesh.shape[axis] for axis in SHARD_AXES)

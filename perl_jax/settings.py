@@ -306,7 +306,9 @@ def taken_apart(hint: Any) -> tuple[Any, list[Any], bool]:
         if origin is Annotated:
             hint = arguments[0]
             for bound in arguments[1:]:
-                bounds += bound if isinstance(bound, GroupedMetadata) else [bound]
+                # isinstance() would look for each member of the protocol, every time.
+                several: Any = GroupedMetadata in type(bound).__mro__
+                bounds += bound if several else [bound]
         elif origin in (typing.Union, types.UnionType):
             optional = optional or type(None) in arguments
             kinds = [kind for kind in arguments if kind is not type(None)]

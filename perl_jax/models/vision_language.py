@@ -10,7 +10,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from perl_jax.kernels import Kernel
-from perl_jax.mesh import SHARD_AXES, TENSOR_AXIS, split_first_axis
+from perl_jax.mesh import SHARD_AXES, TENSOR_AXIS, mesh_of, num_shards, split_first_axis
 from perl_jax.models.cache import PromptCache, ResponseCache
 from perl_jax.models.image_features import ImageFeatures
 from perl_jax.models.layers import Linear
@@ -160,16 +160,36 @@ class VisionLanguageModel(nnx.Module):
 
     def logits(self, prompt: Prompt) -> jax.Array:
         """Next-token logits at every token of one prompt: float32 ``[T, V]``."""
-        inputs = pack_prompts([prompt], self.config)
         definition, parameters = nnx.split(self)
-        return _logits(definition, parameters, inputs)[0, : len(prompt.tokens)]
+        inputs = pack_prompts([prompt], self.config)
+        return _logits(definition, mesh_of(parameters), parameters, inputs)[: len(prompt.tokens)]
 
 
 def _shown(features: jax.Array | None, rows: Array) -> ImageFeatures | None:
     return None if features is None else ImageFeatures(features, jnp.asarray(rows))
 
 
-@partial(jax.jit, static_argnums=0)
-def _logits(definition: Any, parameters: Any, inputs: PromptInputs) -> jax.Array:
+@partial(jax.jit, static_argnums=(0, 1))
+def _logits(definition: Any, mesh: Mesh | None, parameters: Any, inputs: PromptInputs) -> jax.Array:
+    """Logits ``[T, V]`` of a single padded prompt.
+
+    On a mesh each shard reads it, as all of them have rows in the programs of a run: XLA of jaxlib
+    0.11 ends the process where one row of images is for several shards.
+    """
+
+    def for_each_shard(part: Array, axis: int = 0) -> jax.Array:
+        return jnp.repeat(jnp.asarray(part), num_shards(mesh), axis)
+
     model = nnx.merge(definition, parameters)
-    return model.unembed(model.prefill(inputs)[0])
+    features = None
+    if inputs.images is not None:
+        rows = jax.tree.map(lambda part: for_each_shard(part[None]), inputs.images)
+        features = model.encode_shards(rows, mesh=mesh)
+    prompts = PromptInputs(
+        for_each_shard(inputs.tokens),
+        for_each_shard(inputs.positions, axis=1),
+        for_each_shard(inputs.valid),
+        for_each_shard(inputs.feature_rows),
+        images=None,
+    )
+    return model.unembed(model.prefill(prompts, features, mesh)[0][0])

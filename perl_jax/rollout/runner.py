@@ -6,10 +6,9 @@ from typing import Any
 
 import jax
 from flax import nnx
-from jax.sharding import Mesh, NamedSharding
 
 from perl_jax.device_memory import explained_memory
-from perl_jax.mesh import BatchSharding
+from perl_jax.mesh import BatchSharding, mesh_of
 from perl_jax.models import Policy
 
 logger = logging.getLogger(__name__)
@@ -33,7 +32,7 @@ class Runner:
         self.config = model.config
         self.dtype = model.compute_dtype
         self.definition, self.parameters = nnx.split(model)
-        self.mesh = _mesh_of(self.parameters)
+        self.mesh = mesh_of(self.parameters)
         self.sharding = BatchSharding.of(self.mesh)
         self.calls = calls
         self.stats: Counter[str] = Counter()
@@ -60,11 +59,3 @@ class Runner:
 
 def _shape(leaf: Any) -> Any:
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) if hasattr(leaf, "dtype") else leaf
-
-
-def _mesh_of(parameters: Any) -> Mesh | None:
-    sharding = jax.tree.leaves(parameters)[0].sharding
-    if not isinstance(sharding, NamedSharding):
-        return None
-    assert isinstance(sharding.mesh, Mesh)
-    return sharding.mesh

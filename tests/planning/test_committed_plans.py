@@ -106,10 +106,18 @@ def compare(committed, anew):
 QUICK = ("demo_8cpu", "4b_v5e16")
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=() if name in QUICK else pytest.mark.story) for name in PLANS],
-)
+def for_tpus(name):
+    _, flags = read(name)
+    return not flags["topology"].startswith(("h100", "gpu", "cpu"))
+
+
+def as_given(name):
+    """A plan as a parameter of a test that makes it anew."""
+    quick = () if name in QUICK else (pytest.mark.story,)
+    return pytest.param(name, marks=(*quick, needs_libtpu) if for_tpus(name) else quick)
+
+
+@pytest.mark.parametrize("name", [as_given(name) for name in PLANS])
 def test_a_plan_that_holds_what_compiling_told_is_what_its_arithmetic_gives(name):
     """Changed arithmetic is to be followed by ``--again``, which compiles nothing."""
     plan, _ = read(name)
@@ -129,8 +137,8 @@ def test_a_plan_that_holds_what_compiling_told_is_what_its_arithmetic_gives(name
 @pytest.mark.parametrize("name", PLANS)
 def test_a_plan_for_tpus_attends_by_kernels(name):
     """In every program that a kernel is for: a size that none takes would not be noticed."""
-    plan, flags = read(name)
-    if not is_new(plan) or flags["topology"].startswith(("h100", "gpu", "cpu")):
+    plan, _ = read(name)
+    if not (is_new(plan) and for_tpus(name)):
         pytest.skip("compiled for virtual devices, or made before plans kept it")
     by_kernels = {one["name"] for one in plan["programs"] if one["compiled"]["kernels"]}
     programs = {one["name"] for one in plan["programs"]}
