@@ -12,6 +12,14 @@ MARKS = {"tpu": "tpu_custom_call", "cuda": "__gpu$xla.gpu.triton"}
 KERNELS = {"tpu": Kernel("tpu"), "cuda": Kernel("gpu")}
 
 
+@pytest.fixture(autouse=True)
+def _gpu(monkeypatch):
+    """Newer jax asks which GPU a Triton kernel is lowered for, even where it looks for none."""
+    if tuple(map(int, jax.__version__.split(".")[:2])) >= (0, 11):
+        kind = "jax._src.pallas.triton.gpu_info.get_device_kind"
+        monkeypatch.setattr(kind, lambda: "NVIDIA H100 80GB HBM3")
+
+
 @pytest.mark.parametrize("platform", MARKS)
 def test_every_program_of_a_step_is_lowered_with_its_kernels(platform):
     mesh = make_mesh(fsdp=2, tensor=2, devices=jax.devices()[:4])
