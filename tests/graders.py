@@ -8,6 +8,7 @@ import pytest
 from perl_jax import runs
 from perl_jax.rewards import Grader, RewardConfig
 from tests.update.cases import quick_compilation
+from tests.update.kept_programs import kept_programs
 
 
 class _Kept(Grader):
@@ -47,7 +48,12 @@ def kept_graders() -> Iterator[Callable[[RewardConfig], Grader]]:
 
 @contextmanager
 def quick_runs() -> Iterator[None]:
-    """Runs in the block compile quickly and share their graders."""
-    with quick_compilation(), kept_graders() as make_grader, pytest.MonkeyPatch.context() as patch:
+    """Runs in the block compile quickly, and share their graders and equal programs."""
+    with (
+        quick_compilation(),
+        kept_programs(),
+        kept_graders() as make_grader,
+        pytest.MonkeyPatch.context() as patch,
+    ):
         patch.setattr(runs, "make_grader", make_grader)
         yield

@@ -122,6 +122,7 @@ def test_a_run_of_adapters_that_was_killed_ends_bitwise_as_one_that_was_not(work
     assert all(np.array_equal(mine[name], tensor) for name, tensor in theirs.items())
 
 
+@pytest.mark.story
 def test_a_run_of_another_family_that_was_killed_ends_bitwise_as_one_that_was_not(whole, place):
     runs.train(settings(QWEN3_POLICY), place / "cut")
     assert differences(whole, place / "cut") == []
@@ -301,9 +302,13 @@ def test_a_run_with_adapters_is_evaluated_as_the_model_that_it_left(workdir, tmp
     assert lines_of(tmp_path / "run/scripted") == lines_of(tmp_path / "export/scripted")
 
 
-def test_commands_name_what_they_miss(workdir, whole, tmp_path, failed):
+@pytest.mark.story  # of the run above
+def test_a_run_without_adapters_has_none_to_merge(whole, tmp_path, failed):
     said = failed(export_main, f"--workdir={whole}", f"--out={tmp_path / 'x'}", "--merged")
     assert said.endswith(f"--merged: expected a run with learner.lora; {whole} has no adapters")
+
+
+def test_commands_name_what_they_miss(workdir, tmp_path, failed):
     missing = tmp_path / "none"
     for main, more in ((generate_main, [QUESTION]), (evaluate_main, ["--data=blink=x", "--out=y"])):
         said = failed(main, f"--model={POLICY}", f"--adapter={missing}", *more)

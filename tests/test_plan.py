@@ -31,10 +31,17 @@ def command(*arguments):
     )
 
 
-def test_every_topology_gets_a_plan_on_paper_and_as_json(tmp_path):
-    file = tmp_path / "plans.json"
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory):
+    """What a command says, and the file that it writes."""
+    file = tmp_path_factory.mktemp("plans") / "plans.json"
     run = plan("--topology=cpu:2", "--topology=h100:4", f"--json={file}", "--pass_rate=0.8", *SMALL)
     assert run.returncode == 0, run.stderr
+    return run, file
+
+
+def test_every_topology_gets_a_plan_on_paper_and_as_json(planned):
+    run, file = planned
     virtual = (
         "tiny_policy on cpu:2: 2 virtual devices, each with the figures of one h100 of 80 GiB, "
         "75.2 usable; mesh data=1 fsdp=2"
@@ -53,7 +60,11 @@ def test_every_topology_gets_a_plan_on_paper_and_as_json(tmp_path):
     assert prefill["calls"] > prefill["calls_unfiltered"] > 0
     parameters = [answer["programs"][0]["memory"]["parameters"] for answer in (two, four)]
     assert parameters[0] > parameters[1]
-    # Only the figures of what is given anew change, and nothing is compiled.
+
+
+@pytest.mark.story
+def test_only_the_figures_of_what_is_given_anew_change_and_nothing_is_compiled(planned, tmp_path):
+    _, file = planned
     other = tmp_path / "again.json"
     again = plan_again(file, "--compute=0.3", f"--out={other}")
     assert again.returncode == 0, again.stderr

@@ -22,6 +22,7 @@ from tests.pages import ROOT
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 
+@pytest.mark.story
 def test_every_python_example_of_the_readme_runs(checkpoint, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "Qwen2.5-VL-7B-Instruct").symlink_to(checkpoint)

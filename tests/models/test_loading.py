@@ -153,6 +153,7 @@ def test_a_sharded_model_saves_like_a_whole_one(directory, tmp_path):
     assert all(np.array_equal(before[name], after[name]) for name in before)
 
 
+@pytest.mark.story  # writes and reads 700 MB
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak memory from /proc")
 def test_loading_takes_the_checkpoints_size_and_its_largest_tensor(tmp_path):
     """Measured in a process of its own: 400 MB of stacked layers, an embedding of 256 MiB."""

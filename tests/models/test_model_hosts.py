@@ -14,6 +14,8 @@ from safetensors.numpy import load_file
 from perl_jax.testing import write_tiny_checkpoint
 from tests.compiling import QUICKLY
 
+pytestmark = pytest.mark.story
+
 ROOT = Path(__file__).parents[2]
 
 

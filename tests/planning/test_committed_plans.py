@@ -103,7 +103,7 @@ def compare(committed, anew):
 
 
 # The others go through as many groups as a large run has, for half a minute each.
-QUICK = ("demo_8cpu", "4b_v5e16")
+QUICK = ("demo_8cpu",)
 
 
 def for_tpus(name):

@@ -104,6 +104,7 @@ def test_a_plan_that_is_made_again_names_what_was_compiled_in_other_shapes(confi
     assert notes == [f"{said}{changed.name}.", "Compiled before."]
 
 
+@pytest.mark.soak  # compiles what test_optimise.py scripts
 def test_a_faster_chunk_is_found_without_compiling_and_fewer_rows_by_compiling(config, mesh):
     longest = replace(WORKLOAD, response_tokens=8, response_variation=0.0)
     request = PlanConfig(

@@ -48,6 +48,7 @@ def test_it_answers_some_questions_rightly_and_others_not(demo, collected):
     assert collected.records[0]["responses"][0][0].startswith("<think>")
 
 
+@pytest.mark.soak  # every program of an update, compiled once more
 def test_a_step_moves_every_parameter_and_keeps_them_finite(demo, learner, collected):
     state = learner.init(demo.model, jax.random.key(0))
     before = arrays(state)

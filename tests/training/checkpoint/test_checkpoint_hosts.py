@@ -14,6 +14,8 @@ from jax.sharding import NamedSharding, PartitionSpec
 from perl_jax.training.checkpoint import CheckpointConfig, Checkpoints, FingerprintError
 from tests.training.checkpoint.checkpoint_states import mesh
 
+pytestmark = pytest.mark.story
+
 ROOT = Path(__file__).parents[3]
 
 
