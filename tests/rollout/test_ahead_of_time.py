@@ -21,6 +21,7 @@ from perl_jax.models.cache import PromptCache
 from perl_jax.rollout import Strategy, decode_state, programs
 from tests.libtpu import compiled, needs_libtpu
 from tests.models.published import published_config
+from tests.rollout.bytes_moved import bytes_moved
 
 ROOT = Path(__file__).parents[2]
 ROLLOUTS, PROMPT, SLOTS, CHUNK = 6, 1280, 512, 32
@@ -60,6 +61,11 @@ def test_rollouts_of_7b_on_sixteen_chips_hold_the_caches_once(topology, tensor):
     # Kernels read the caches where they lie: no layer of one is cut out, reordered or copied.
     assert decode["kernels"] == 2
     assert sizes["moved_by_decoding"] == []
+    # Every step reads the weights, less the table that a few rows are looked up in, and the caches.
+    hidden, mlp, keys, vocabulary = 3584, 18944, 512, 152064
+    layer = hidden * (2 * hidden + 2 * keys + 3 * mlp)
+    needed = CHUNK * (2 * (28 * layer + vocabulary * hidden) // tensor + caches)
+    assert 0.95 * needed < sizes["bytes_of_decoding"] < 1.2 * needed
     # Ten more orders a shard: every chip sees the keys of all, of one layer at a time.
     assert sizes["admit"]["alias"] >= caches
     assert sizes["admit"]["temporary"] < 1.1 * 10 * (16 // tensor) * 1280 * (4 // tensor) * 128 * 2
@@ -135,7 +141,11 @@ def sizes_of_rollouts(devices, tensor, kernel):
     layers = {
         math.prod(part.sharding.shard_shape(part.shape)) // config.cache_sizes[0] for part in caches
     }
-    return sizes | {"moved_by_decoding": moved_layers(found["decode"].as_text(), layers)}
+    text = found["decode"].as_text()
+    moved = {"moved_by_decoding": moved_layers(text, layers)}
+    if kernel is not None:
+        moved["bytes_of_decoding"] = bytes_moved(text, config.cache_sizes[0])
+    return sizes | moved
 
 
 def moved_layers(text, sizes):
