@@ -19,6 +19,10 @@ STAMP := $(VENV)/.installed-test$(if $(FULL),-full)
 WORKDIR ?= runs/demo
 PYTEST_ARGS ?= -n auto --dist loadfile --no-loadscope-reorder
 
+# Tests start hundreds of processes. An image that forbids to keep bytecode would have each of them
+# compile the libraries again.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: demo test stories soak check setup format clean
 
 # uv needs seconds where pip needs a minute. pip stands in where uv is not to be had, or where only
