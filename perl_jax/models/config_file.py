@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from perl_jax.settings import brief
+from perl_jax.settings import brief, finite_number
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,8 @@ class Section:
         return value
 
     def number(self, name: str) -> float:
-        """A number."""
-        value = self.content.get(name)
-        if not isinstance(value, int | float) or isinstance(value, bool):
-            raise ValueError(f"{self.where}: {name}: expected a number, got {brief(value)}")
-        return float(value)
+        """A finite number."""
+        return finite_number(f"{self.where}: {name}", self.content.get(name))
 
     def integers(self, name: str) -> tuple[int, ...]:
         """A list of whole numbers."""

@@ -1,5 +1,6 @@
 """Reading the tensors of a directory of safetensors files, one slice at a time."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from perl_jax.files import parse_json
-from perl_jax.settings import brief, name_list
+from perl_jax.settings import brief, field_name, name_list
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -70,7 +71,9 @@ def _open(file: Path) -> Any:
         # A memory map's pages would count as the process's memory until it is closed.
         return safe_open(file, framework="np", backend="pread")
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"{file}: not a complete safetensors file ({error})") from error
+        # The message has parts of the header in it.
+        why = field_name(error)
+        raise ValueError(f"{file}: not a complete safetensors file ({why})") from error
 
 
 def _files(directory: Path) -> list[Path]:
@@ -100,7 +103,8 @@ def _indexed_files(index: Path) -> list[Path]:
             f"{index}: weight_map: expected safetensors files of this directory, "
             f"got {brief(outside[0])}"
         )
-    missing = [name for name in names if not (index.parent / name).is_file()]
+    # Path.is_file() raises OSError for names that are too long for a file.
+    missing = [name for name in names if not os.path.isfile(index.parent / name)]
     if missing:
         raise FileNotFoundError(
             f"{index.parent}: missing {name_list(missing)} of the {len(names)} files that "

@@ -12,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, TemplateSyntaxError
 
 from perl_jax.processing.files import read_json, read_optional_json
+from perl_jax.settings import field_name
 
 THOUGHT = "<think>"
 """The mark that opens a thought."""
@@ -82,7 +83,8 @@ class ChatTemplate:
             images = any(not isinstance(message["content"], str) for message in messages)
             what = "cannot take images: it fails on them" if images else "fails"
             raise ValueError(
-                f"{self.source}: the chat template {what}: {type(error).__name__}: {error}"
+                f"{self.source}: the chat template {what}: {type(error).__name__}: "
+                f"{field_name(error)}"
             ) from error
 
 

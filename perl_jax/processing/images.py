@@ -15,7 +15,7 @@ from PIL import Image
 
 from perl_jax.processing.errors import ImageError
 from perl_jax.processing.files import integer, read_json, read_optional_json
-from perl_jax.settings import brief
+from perl_jax.settings import brief, finite_number
 from perl_jax.types import ImagePatches
 
 # The published preprocessing refuses thinner images; the model never saw any.
@@ -94,7 +94,8 @@ def read_image_settings(
     for name in ("patch_size", "temporal_patch_size", "merge_size"):
         settings[name] = integer(_field(config, where, name), f"{where}: {name}")
     if config.get("rescale_factor") is not None:
-        settings["rescale_factor"] = _number(config["rescale_factor"], f"{where}: rescale_factor")
+        scale = finite_number(f"{where}: rescale_factor", config["rescale_factor"])
+        settings["rescale_factor"] = scale
     try:
         return ImageSettings(**settings)
     except ValueError as error:
@@ -140,13 +141,7 @@ def _channels(config: Mapping[str, Any], where: str, name: str) -> tuple[float, 
     values = _field(config, where, name)
     if not isinstance(values, list) or len(values) != 3:
         raise ValueError(f"{where}: {name}: expected three numbers, got {brief(values)}")
-    return tuple(_number(value, f"{where}: {name}") for value in values)
-
-
-def _number(value: Any, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{where}: expected a number, got {brief(value)}")
-    return float(value)
+    return tuple(finite_number(f"{where}: {name}", value) for value in values)
 
 
 def smart_resize(

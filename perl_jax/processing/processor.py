@@ -16,6 +16,7 @@ from perl_jax.processing.errors import ImageError
 from perl_jax.processing.files import integer, read_json, read_optional_json
 from perl_jax.processing.images import ImageSettings, extract_patches, read_image_settings
 from perl_jax.processing.positions import multimodal_positions
+from perl_jax.settings import field_name
 from perl_jax.types import ImagePatches, Prompt
 
 # Names, not ids: tokenizers differ in which of them they have and where.
@@ -250,7 +251,8 @@ def _load_tokenizer(directory: Path) -> Any:
         return kind.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
     # The tokenizers library raises a bare Exception for files that it cannot parse.
     except Exception as error:
-        raise ValueError(f"{directory}: the tokenizer cannot be loaded: {error}") from error
+        why = field_name(error)
+        raise ValueError(f"{directory}: the tokenizer cannot be loaded: {why}") from error
 
 
 def _check_vision(config: Mapping[str, Any], settings: ImageSettings, directory: Path) -> None:

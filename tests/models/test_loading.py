@@ -243,6 +243,17 @@ def test_a_truncated_file_is_named(directory, keep):
         load_model(directory, dtype="float32")
 
 
+@pytest.mark.reliability("61")
+def test_a_header_is_refused_in_one_line_whatever_is_in_it(directory):
+    header = json.dumps({"w": {"dtype": "F\n32" + "x" * 5000}}).encode()
+    (directory / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(ValueError, match=r"not a complete safetensors file") as refused:
+        load_model(directory, dtype="float32")
+    message = str(refused.value)
+    assert "\n" not in message
+    assert len(message) < 1000
+
+
 @pytest.mark.reliability("66")
 def test_pickled_weights_are_never_read(directory):
     (directory / "model.safetensors").rename(directory / "pytorch_model.bin")
@@ -279,6 +290,17 @@ def test_weights_that_are_not_finite_are_refused_by_file_and_tensor(directory, v
     message = rf"model\.safetensors: tensor {name}: expected finite weights; got {value}"
     with pytest.raises(ValueError, match=message):
         load_model(directory, dtype="float32")
+
+
+def test_an_index_may_name_a_file_that_no_disk_can_hold(sharded):
+    path = sharded / "model.safetensors.index.json"
+    index = json.loads(path.read_text())
+    index["weight_map"]["model.norm.weight"] = "9" * 5000
+    path.write_text(json.dumps(index))
+    with pytest.raises(
+        FileNotFoundError, match=r"missing 9{100}\.\.\. \(4900 more characters\) of the"
+    ):
+        load_model(sharded, dtype="float32")
 
 
 @pytest.mark.parametrize("value", [3, None, ["model.safetensors"]])

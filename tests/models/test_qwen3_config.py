@@ -111,7 +111,7 @@ def test_frequencies_of_height_and_width_take_turns_with_time_and_leave_it_the_t
         ({"text_config.attention_bias": True}, "attention_bias: expected False, got True"),
         ({"text_config.hidden_act": "gelu"}, "hidden_act: expected 'silu', got 'gelu'"),
         ({"text_config.num_key_value_heads": 5}, "expected a divisor of num_attention_heads"),
-        ({"text_config.rope_theta": None}, "rope_theta: expected a number, got None"),
+        ({"text_config.rope_theta": None}, "rope_theta: expected a finite number, got None"),
         ({"text_config.rope_scaling": None}, "rope_scaling: expected an object, got None"),
         (
             {"rope_scaling.mrope_interleaved": False},

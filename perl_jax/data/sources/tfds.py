@@ -15,7 +15,7 @@ import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordReader
 
 from perl_jax.data.sources.tfds_records import DECODERS, FEATURES, FEATURES_FILE, from_fields
-from perl_jax.settings import name_list
+from perl_jax.settings import field_name, name_list
 from perl_jax.storage import sample
 from perl_jax.types import PROMPT_SUFFIX, Example
 
@@ -94,7 +94,7 @@ class TfdsSource:
             splits = tfds.builder_from_directory(self._directory).info.splits
         except Exception as error:  # whatever TFDS makes of broken metadata
             raise ValueError(
-                f"{self._directory}: expected the metadata of TFDS: {error}"
+                f"{self._directory}: expected the metadata of TFDS: {field_name(error)}"
             ) from error
         if self._split not in splits:
             raise ValueError(
