@@ -239,6 +239,8 @@ def test_a_missing_field_is_named_with_its_file(directory, edit, field):
         ("image_std", ["a", "b", "c"]),
         ("min_pixels", 99999999),
         ("rescale_factor", "1/255"),
+        ("rescale_factor", 10**400),
+        ("image_mean", [0.5, float("nan"), 0.5]),
     ],
 )
 def test_a_setting_that_is_not_supported_is_named_with_its_file(directory, edit, field, value):
