@@ -125,12 +125,11 @@ def check_choice(path: str, value: object, choices: Iterable[Any], expected: str
         )
 
 
-def finite_number(path: str, value: object) -> float:
+def finite_number(path: str, value: Any) -> float:
     """A value as a float; raises ValueError unless it is a number that a float can hold."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not (number and _is_finite(value, ())):
+    if not (_is_a(float, value) and _is_finite(value, ())):
         raise ValueError(f"{path}: expected a finite number, got {brief(value)}")
-    return float(typing.cast(float, value))
+    return float(value)
 
 
 def check_value(hint: Any, value: Any, path: str) -> None:

@@ -171,7 +171,7 @@ def _shown(features: jax.Array | None, rows: Array) -> ImageFeatures | None:
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _logits(definition: Any, mesh: Mesh | None, parameters: Any, inputs: PromptInputs) -> jax.Array:
-    """Logits ``[T, V]`` of a single padded prompt.
+    """Logits, float32 ``[T, V]``, of a single padded prompt.
 
     On a mesh each shard reads it, as all of them have rows in the programs of a run: XLA of jaxlib
     0.11 ends the process where one row of images is for several shards.

@@ -206,10 +206,12 @@ def test_a_directory_without_tokenizer_is_an_error_that_names_the_file(directory
         load_processor(directory)
 
 
-def test_a_damaged_tokenizer_is_an_error_that_names_the_directory(directory):
-    (directory / "tokenizer.json").write_text("{")
-    with pytest.raises(ValueError, match="model: the tokenizer cannot be loaded"):
+@pytest.mark.parametrize("content", ["{", '{"version": "1\\n.0"}'])
+def test_a_damaged_tokenizer_is_an_error_of_one_line_that_names_the_directory(directory, content):
+    (directory / "tokenizer.json").write_text(content)
+    with pytest.raises(ValueError, match="model: the tokenizer cannot be loaded") as refused:
         load_processor(directory)
+    assert "\n" not in str(refused.value)
 
 
 def test_a_path_that_is_no_model_is_an_error(tmp_path):

@@ -120,6 +120,13 @@ def test_a_directory_that_is_no_data_set_of_ours_is_said(copy, tmp_path):
         TfdsSource(copy)
 
 
+def test_what_tfds_says_of_damaged_metadata_is_one_line(copy):
+    (copy / "dataset_info.json").write_text('{"a\\nb": 1}')
+    with pytest.raises(ValueError, match="expected the metadata of TFDS") as refused:
+        TfdsSource(copy)
+    assert "\n" not in str(refused.value)
+
+
 @pytest.mark.parametrize("key", ["type", "pythonClassName", "python_class_name"])
 def test_a_data_set_cannot_have_a_module_imported(copy, tmp_path, monkeypatch, key):
     (tmp_path / "module_of_a_data_set.py").write_text("class Feature: pass\n")
