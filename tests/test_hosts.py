@@ -108,6 +108,7 @@ def test_a_host_that_is_killed_ends_the_other_which_names_it(ends, scenario, dea
 
 
 @pytest.mark.reliability("F33")
+@pytest.mark.story
 def test_a_coordinator_that_is_not_there_ends_the_process_after_it_was_named():
     program = (
         "from perl_jax import hosts\n"

@@ -146,6 +146,7 @@ def test_a_plan_for_tpus_attends_by_kernels(name):
     assert by_kernels == wanted & programs
 
 
+@pytest.mark.story
 def test_the_smallest_plan_comes_out_again():
     compare(*replanned("demo_8cpu", ("decode", "apply")))
 

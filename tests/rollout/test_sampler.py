@@ -115,6 +115,7 @@ def test_fewer_rollouts_are_the_first_of_more(sample, groups, rollouts):
     np.testing.assert_array_equal(fewer.tokens, rollouts.tokens[:, :, :2, :width])
 
 
+@pytest.mark.soak  # the same as below, where nothing moves
 def test_eight_devices_draw_what_one_draws(checkpoint, processor, groups, rollouts):
     mesh = make_mesh(data=2, fsdp=2, tensor=2)
     model = load_model(checkpoint, dtype="float32", mesh=mesh)

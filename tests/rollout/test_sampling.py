@@ -181,7 +181,7 @@ def test_a_wave_is_encoded_once_and_its_features_go_with_its_last_order(sampler,
     assert sampling.stats["images"] == 6 + 1
 
 
-@pytest.mark.parametrize("devices", [1, 8])
+@pytest.mark.parametrize("devices", [pytest.param(1, marks=pytest.mark.soak), 8])
 def test_a_table_that_shrank_grows_again(devices, checkpoint, model, processor, groups, whole):
     """What is left of the first wave moves together; then others join."""
     config = dataclasses.replace(CONFIG, rows=64, chunk=4)

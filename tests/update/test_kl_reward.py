@@ -234,7 +234,14 @@ def test_a_checkpoint_holds_the_coefficient(case, adaptive, tmp_path):
     assert case.learner(Objective()).init(case.policy, jax.random.key(0)).kl_coefficient is None
 
 
-@pytest.mark.parametrize("name", PRESETS)
+# Of a preset's own parts: the ratio, its clipping, the penalty. The others take a step in
+# `objectives.test_presets_in_numpy`.
+QUICK = ("perl", "dapo", "reinforce_pp")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(one, marks=() if one in QUICK else pytest.mark.soak) for one in PRESETS]
+)
 def test_a_preset_trains_from_its_name_alone(case, name):
     config = read_config(
         TrainConfig,

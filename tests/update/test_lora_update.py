@@ -100,6 +100,12 @@ class Case:
 FAMILIES = [write_small_checkpoint, write_small_qwen3]
 
 
+def families(quick):
+    """Both, of which only this one runs before every change: what a test shows is in the update."""
+    marked = [pytest.param(one, marks=() if one is quick else pytest.mark.soak) for one in FAMILIES]
+    return pytest.mark.parametrize("case", marked, indirect=True)
+
+
 @pytest.fixture(scope="module", params=FAMILIES)
 def case(request, tmp_path_factory):
     path = tmp_path_factory.mktemp("small") / "model"
@@ -108,6 +114,7 @@ def case(request, tmp_path_factory):
 
 # With "none", a first step is compared with the full one below.
 @pytest.mark.parametrize("remat", [pytest.param("none", marks=pytest.mark.soak), "layers"])
+@families(quick=write_small_qwen3)
 def test_over_shared_prefixes_loss_and_gradients_are_those_of_separate_sequences(remat, case):
     learner = learner_of(case.policy, case.banned, remat=remat)
     state = learner.init(case.policy, jax.random.key(0))
@@ -117,6 +124,7 @@ def test_over_shared_prefixes_loss_and_gradients_are_those_of_separate_sequences
     assert error <= 1e-5, where
 
 
+@families(quick=write_small_checkpoint)
 def test_on_a_mesh_they_are_so_too(case):
     mesh = make_mesh(2, 2, 2)
     on_mesh = load_model(case.place, dtype="float32", mesh=mesh)
@@ -169,6 +177,7 @@ def test_a_state_holds_adapters_and_their_moments_alone_in_float32(case):
     assert not any(map(is_adapter, learner.policy.frozen))
 
 
+@families(quick=write_small_checkpoint)
 def test_a_first_step_of_full_rank_is_the_full_step_up_to_a_factor(case):
     """B A after a plain step from B = 0 is -alpha / rank · dW Aᵀ A, and Aᵀ A is the identity.
 

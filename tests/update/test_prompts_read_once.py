@@ -105,7 +105,10 @@ def case(checkpoint, groups):
     return Case(checkpoint, groups)
 
 
-@pytest.mark.parametrize(("remat", "micro_groups"), [("none", 2), ("layers", 4)])
+@pytest.mark.parametrize(
+    ("remat", "micro_groups"),
+    [pytest.param("none", 2, marks=pytest.mark.soak), ("layers", 4)],
+)
 def test_the_gradient_is_that_of_reading_a_prompt_for_each_order(remat, micro_groups, case):
     got, stats = case.gradients(case.batch, remat=remat, micro_groups=micro_groups)
     error, where = largest_error(got, case.want)

@@ -72,7 +72,8 @@ def test_features_that_recomputing_drops_are_seen(case, monkeypatch):
 
 # The other family shows what computing activations again changes.
 @pytest.mark.parametrize(
-    "remat", ["none", pytest.param("activations", marks=pytest.mark.soak), "layers"]
+    "remat",
+    [*(pytest.param(kept, marks=pytest.mark.soak) for kept in ("none", "activations")), "layers"],
 )
 def test_loss_and_gradients_are_those_of_separate_sequences(remat, case):
     """With ``layers`` those of the text layers are added up in place, over two micro-batches."""

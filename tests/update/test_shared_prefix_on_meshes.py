@@ -58,7 +58,7 @@ def ways(*quick):
 
 
 # Without kernels, the other family is divided; kernels differ in attention alone.
-@pytest.fixture(params=ways("divided, kernels", "sharded, kernels"))
+@pytest.fixture(params=ways("divided, kernels"))
 def way(request):
     return request.param
 
