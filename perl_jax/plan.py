@@ -59,7 +59,7 @@ def _plans_of(file: Path) -> list[dict[str, Any]]:
     """The plans of a file that ``--out`` wrote."""
     try:
         return [answer["plan"] for answer in json.loads(file.read_text())]
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise ValueError(f"{file}: expected plans that perl-jax plan --out wrote") from None
 
 

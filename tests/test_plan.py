@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from perl_jax.plan import _flags_of, main
+from perl_jax.plan import _flags_of, _plans_of, main
 
 ROOT = Path(__file__).parents[1]
 SMALL = ("--images=2", "--pixels=784", "--text_tokens=60", "--programs=prefill")
@@ -99,6 +99,10 @@ def test_a_file_without_plans_cannot_be_made_again(tmp_path):
     assert run.returncode == 1
     (line,) = run.stderr.strip().splitlines()
     assert line == f"error: {file}: expected plans that perl-jax plan --out wrote"
+    for content in ("", "[[]]", '[{"plans": 1}]', 100_000 * "["):
+        file.write_text(content)
+        with pytest.raises(ValueError, match="expected plans that perl-jax plan --out wrote"):
+            _plans_of(file)
 
 
 @pytest.mark.parametrize("out", ["--out=docs/x.json", "--out docs/x.json", "--json docs/x.json"])

@@ -9,6 +9,7 @@ from perl_jax.data.sources.source import BadRow
 from perl_jax.datasets.dataset import DataSet, by_split
 from perl_jax.datasets.fields import read_examples, read_id
 from perl_jax.datasets.files import Columns
+from perl_jax.settings import brief
 from perl_jax.types import Example
 
 SOURCE = "hiyouga/geometry3k"
@@ -45,10 +46,12 @@ def _letter(truth: Any, texts: Sequence[str], name: str) -> str:
     text = read_answer(truth, name)
     if text in texts:
         if texts.count(text) > 1:
-            raise BadRow("bad_options", name, f"the right choice {text!r} stands twice")
+            raise BadRow("bad_options", name, f"the right choice {brief(text)} stands twice")
         return _LETTERS[texts.index(text)]
     if text not in _LETTERS[: len(texts)]:
-        raise BadRow("letter_outside_options", name, f"the answer {text!r} is none of {texts}")
+        raise BadRow(
+            "letter_outside_options", name, f"the answer {brief(text)} is none of {brief(texts)}"
+        )
     return text
 
 

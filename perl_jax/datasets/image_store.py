@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from perl_jax.data.sources.image_files import check_path, encoded_image
 from perl_jax.data.sources.source import BadRow
 from perl_jax.processing.decode import MAX_BYTES
+from perl_jax.settings import brief
 
 # What zipfile raises for damaged members; RuntimeError for encrypted ones.
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, UnicodeError, RuntimeError)
@@ -107,7 +108,7 @@ class ImageStore:
         ]
         if len({(member.info.CRC, member.info.file_size) for member in found}) > 1:
             names = ", ".join(member.where for member in found[:3])
-            raise BadRow("ambiguous_image", row, f"{path!r} may be any of {names}")
+            raise BadRow("ambiguous_image", row, f"{brief(path)} may be any of {names}")
         return found[0] if found else None
 
 

@@ -9,7 +9,7 @@ from perl_jax.permutation.reading.references import read_references
 from perl_jax.permutation.reading.scan import Reader
 from perl_jax.permutation.refusal import CannotPermute
 from perl_jax.rewards.answers import answer_text
-from perl_jax.settings import name_list
+from perl_jax.settings import brief, name_list
 from perl_jax.types import Example
 
 _LABEL = re.compile(r"(?:\(([A-Z])\)|([A-Z])[.):])\s*(?=\S)")
@@ -74,7 +74,7 @@ def read_answer(example: Example, kind: str, row: str) -> tuple[str, str]:
     letter = _chosen(text, choices)
     if letter is not None:
         if letter not in choices:
-            raise BadRow("letter_outside_options", row, f"{text!r} of {name_list(choices)}")
+            raise BadRow("letter_outside_options", row, f"{brief(text)} of {name_list(choices)}")
         return letter, "multiple_choice"
     if choices and kind != "text":
         raise BadRow("answer_not_an_option", row, f"{text[:100]!r} of {name_list(choices)}")

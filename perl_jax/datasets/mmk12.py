@@ -55,7 +55,7 @@ def _user_turn(chat: Any, row: str) -> tuple[str, list[Any]]:
         contents = [message["content"] for message in messages if message["role"] == "user"]
         others = {message["role"] for message in messages} - {"user", "system"}
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise bad(f"expected messages of role and content: {error!r}") from error
+        raise bad(f"expected messages of role and content: {brief(error)}") from error
     if len(contents) != 1 or others:
         raise bad("expected one message of the user, and no answer")
     (content,) = contents

@@ -91,7 +91,9 @@ class Strips:
         steps = tuple(" ".join(text.split()) for text in texts)
         for text in steps:
             if not text or names_images(text):
-                raise BadRow("bad_steps", row, f"{text!r} is empty, or names images by their place")
+                raise BadRow(
+                    "bad_steps", row, f"{brief(text)} is empty, or names images by their place"
+                )
         return steps
 
     def _read_strip(self, id: str) -> np.ndarray:

@@ -26,6 +26,7 @@ from perl_jax.permutation.reading.references import read_references
 from perl_jax.permutation.reading.scan import Reader
 from perl_jax.permutation.refusal import CannotPermute
 from perl_jax.processing import find_slots
+from perl_jax.settings import brief
 from perl_jax.types import Example
 
 KINDS = {"description_to_frame": 1, "missing_frame": 3, "next_frame": 2, "ordering": 2}
@@ -156,7 +157,7 @@ def _ordering(rng: random.Random, frames: Sequence[Frame], row: str) -> Question
     """The question about the order of all frames, with up to four orders as options."""
     for one, other in itertools.combinations(frames, 2):
         if one.like(other):
-            raise BadRow("repeated_step", row, f"{other.step!r} is shown twice")
+            raise BadRow("repeated_step", row, f"{brief(other.step)} is shown twice")
     count = len(frames)
     shown = rng.sample(range(count), count)  # place j shows frame shown[j]
     right = tuple(shown.index(number) for number in range(count))

@@ -84,7 +84,7 @@ def settings(config: Mapping[str, Any]) -> tuple[list[tuple[str, str]], list[tup
     ]
     main = [(path, _at(config, path)) for path in (_MAIN[0], *sources, *_MAIN[1:])]
     known = [(path, _short(value)) for path, value in main if value is not None]
-    return known, [(path, _short(value)) for path, value in _flat(config)]
+    return known, [(_short(path), _short(value)) for path, value in _flat(config)]
 
 
 def metrics(run: RunRecord) -> list[tuple[str, str, str, str]]:
@@ -139,8 +139,8 @@ def left_out(rows: Rows, kind: str) -> list[Reason]:
 
 def shown(value: float, unit: str, sign: str = "") -> str:
     """A number as a reader wants it: shares in percent, counts whole; with a sign, a difference."""
-    if math.isnan(value):
-        return "-"
+    if not math.isfinite(value):
+        return "-" if math.isnan(value) else f"{value:{sign}}"
     if unit == "share":
         return f"{100 * value:{sign}.1f}" + ("" if sign else " %")
     return f"{value:{sign},.0f}" if value == round(value) else f"{value:{sign},.2f}"

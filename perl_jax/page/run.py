@@ -3,17 +3,20 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, get_type_hints
 
 from perl_jax.evaluation.records import Record
 from perl_jax.evaluation.results import Evaluation
 from perl_jax.files import parse_json
 from perl_jax.page.run_files import RunFiles
 from perl_jax.rewards import Grade
+from perl_jax.settings import brief, check_value, finite_number
 from perl_jax.training.display.rollout_log import EVALUATIONS
 from perl_jax.training.display.writers import METRICS_FILE, read_metrics
 from perl_jax.training.earlier import CONFIG, SUMMARY
 
+# Of the fields of a record, but for its grade, and of those of the grade.
+_KINDS = {kind: get_type_hints(kind) for kind in (Record, Grade)}
 _EVALUATION = re.compile(rf"{EVALUATIONS}/step_(\d+)\.jsonl")
 
 
@@ -75,6 +78,10 @@ def _config(files: RunFiles) -> Mapping[str, Any]:
             f"{files.place}: expected the work directory of a run; its {CONFIG} is not one of a "
             "run, but perhaps that of a model"
         )
+    if not isinstance(config["steps"], int):
+        raise ValueError(
+            f"{files.place}: {CONFIG}: steps: expected a whole number; got {brief(config['steps'])}"
+        )
     return config
 
 
@@ -83,7 +90,7 @@ def _seconds(files: RunFiles, step: int) -> float | None:
     summary = _json(files, SUMMARY)
     if not isinstance(summary, dict) or summary.get("steps") != step:
         return None
-    return float(summary["seconds"])
+    return finite_number(f"{files.place}: {SUMMARY}: seconds", summary.get("seconds"))
 
 
 def _json(files: RunFiles, name: str) -> Any:
@@ -108,6 +115,12 @@ def _record(line: bytes, where: str) -> Record:
         row = parse_json(line)
         values = {one.name: row[one.name] for one in fields(Record) if one.name in row}
         values |= {"order": tuple(row["order"]), "grade": Grade(**row["grade"])}
-        return Record(**values)
+        record = Record(**values)
+        for one in (record, record.grade):
+            for name, kind in _KINDS[type(one)].items():
+                if kind is not Grade:
+                    check_value(kind, getattr(one, name), name)
+        return record
     except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{where}: expected a record of an evaluation: {error!r}") from error
+        said = error if isinstance(error, ValueError) else repr(error)
+        raise ValueError(f"{where}: expected a record of an evaluation: {said}") from error

@@ -8,8 +8,11 @@ most of a set loses coverage on the rest, never exactness.
 from typing import TypeVar
 
 from perl_jax.permutation.rules import Rule, RuleByColumn, Rules
-from perl_jax.settings import check_choice, suggestion
+from perl_jax.settings import brief, check_choice, suggestion
 from perl_jax.types import Example
+
+# Characters of a name that a message shows.
+_LONGEST_NAME = 200
 
 _AnyRule = TypeVar("_AnyRule", Rule, RuleByColumn)
 
@@ -170,22 +173,29 @@ def rule_for(
     if isinstance(entry, RuleByColumn):
         if example is None:
             raise ValueError(
-                f"the rule of {source!r} depends on the column {entry.column!r}: pass the example"
+                f"the rule of {brief(source)} depends on the column {entry.column!r}: "
+                "pass the example"
             )
         rule = entry.select(example.metadata)
     if isinstance(rule, Rule):
         return rule
     if unknown == "keep":
         return _never("unknown_source")
-    what = f"the multi-image source {source!r}{suggestion(source, known)}"
+    what = f"the multi-image source {brief(source)}{suggestion(source, known)}"
     declared: dict[str, object] = {"movable": "all", "answer": "invariant", "text": "rewrite"}
     if isinstance(entry, RuleByColumn) and example is not None:
         value = example.metadata.get(entry.column)
-        what = f"{source!r} with {entry.column} {value!r}{suggestion(value, entry.cases)}"
-        # Nothing but a text can be a case; a row may hold anything.
-        case = value if isinstance(value, str) else str(value)
-        declared = {"column": entry.column, "cases": {case: {"movable": "all"}}}
+        what = f"{brief(source)} with {entry.column} {brief(value)}{suggestion(value, entry.cases)}"
+        # Nothing but a text can be a case; a row may hold anything, of any length.
+        declared = {"column": entry.column, "cases": {_cut(value): {"movable": "all"}}}
+    shown = {_cut(source): declared}
     raise ValueError(
-        f"no permutation rule for {what}: declare one, as in rules={ ({source: declared})!r}, or "
+        f"no permutation rule for {what}: declare one, as in rules={shown!r}, or "
         "pass unknown='keep' to leave such examples in their own order"
     )
+
+
+def _cut(name: object) -> str:
+    """A name to be copied from a message, as it is but where a row holds pages."""
+    text = str(name)
+    return text if len(text) <= _LONGEST_NAME else f"{text[:_LONGEST_NAME]}..."

@@ -193,8 +193,15 @@ def check_weights(weights: Mapping[str, float], names: Collection[str]) -> None:
                 f"weights: expected some of {', '.join(names)}; got {brief(name)}"
                 + suggestion(name, names)
             )
-        if not math.isfinite(weight):
-            raise ValueError(f"weights[{name!r}]: expected a finite number; got {weight}")
+        if not _is_finite(weight):
+            raise ValueError(f"weights[{name!r}]: expected a finite number; got {brief(weight)}")
+
+
+def _is_finite(weight: float) -> bool:
+    try:
+        return math.isfinite(weight)
+    except OverflowError:  # a whole number that no float holds
+        return False
 
 
 def weighted_sum(

@@ -125,13 +125,21 @@ class RewardFunction:
             return rewards, [Fault("count", f"expected {count} numbers; got {got}")]
         faults = []
         for row, value in enumerate(listed):
-            # NaN fails this too.
-            if isinstance(value, Real) and -_LARGEST <= float(value) <= _LARGEST:
+            if _is_finite(value):
                 rewards[row] = value
             else:
                 message = f"expected a finite number; got {_shown(value)}"
                 faults.append(Fault("no_number", message, row))
         return rewards, faults
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether it is a number that float32 holds."""
+    try:
+        # NaN fails this too.
+        return isinstance(value, Real) and -_LARGEST <= float(value) <= _LARGEST
+    except OverflowError:
+        return False
 
 
 def _listed(values: Any) -> list[Any] | None:

@@ -156,7 +156,9 @@ class Grader(AbstractContextManager["Grader"]):
         results = self._symbolic([task for task in tasks.values() if task is not None])
         for row, task in tasks.items():
             if task is not None and results[task].verdict != "equal":
-                problems[row] = f"{texts[row]!r} does not match itself: {results[task].verdict}"
+                problems[row] = (
+                    f"{brief(texts[row])} does not match itself: {results[task].verdict}"
+                )
         return problems
 
     def _self_task(self, text: str) -> Task | None:

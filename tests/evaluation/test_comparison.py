@@ -139,6 +139,10 @@ GOOD = '{"id": "1", "task": null, "score": 1}'
         ('{"id": "2", "task": 3, "score": 1}', r"b\.jsonl:2: task: expected a text or null; got 3"),
         ('{"id": "2", "task": null, "score": 2}', r"b\.jsonl:2: score: expected .* got 2"),
         ('{"id": "2", "task": null, "score": NaN}', r"b\.jsonl:2: score: expected .* got nan"),
+        (
+            f'{{"id": "2", "task": null, "score": {10**400}}}',
+            r"b\.jsonl:2: score: expected .* got 1",
+        ),
         ('{"id": "2", "task": null, "score": true}', r"b\.jsonl:2: score: expected .* got True"),
         (GOOD, r"b\.jsonl:2: expected each id once; '1' is at .*b\.jsonl:1"),
     ],

@@ -12,12 +12,15 @@ from perl_jax.evaluation.predictions import JsonLines, answers_of
 from perl_jax.files import ResumableLog, read_object
 from perl_jax.page import run as page_run
 from perl_jax.page.groups import Group
+from perl_jax.page.render import render
+from perl_jax.page.run_files import RunFiles
 from perl_jax.rollout.answering import read_questions
 from perl_jax.training.checkpoint.lease import Owner
 from perl_jax.training.checkpoint.record import CheckpointError, Leaf, StepRecord
 from perl_jax.training.earlier import CONFIG, EarlierRun
 from perl_jax.training.workdir import fingerprint_of_config
 from tests.fuzz.fuzzing import JSON, changed, damaged, fuzz, outcome
+from tests.page.runs import write_run
 
 pytestmark = pytest.mark.fuzz
 
@@ -170,3 +173,26 @@ def test_any_group_of_a_log_is_shown_or_its_file_named(row):
     group = outcome(lambda: Group.of(row, "rollouts.jsonl"), ValueError, where="rollouts.jsonl")
     if group is not None:
         outcome(lambda: (group.permuted, group.flips))
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    """A run, and its files: each the lines of JSON that it holds."""
+    place = write_run(tmp_path_factory.mktemp("runs") / "run")
+    files = {file: file.read_bytes().splitlines() for file in place.rglob("*.json*")}
+    return place, {file: list(map(json.loads, files[file])) for file in sorted(files)}
+
+
+@fuzz(60)
+@given(data=st.data())
+def test_a_page_of_any_run_is_written_or_its_file_named(workdir, data):
+    place, files = workdir
+    file = data.draw(st.sampled_from(list(files)))
+    rows = data.draw(changed(files[file]).filter(lambda rows: isinstance(rows, list)))
+    before = file.read_text()
+    file.write_text("\n".join(map(json.dumps, rows)))
+    try:
+        with RunFiles(str(place)) as read:
+            outcome(lambda: render(read, 200), ValueError, where=file.name)
+    finally:
+        file.write_text(before)

@@ -64,3 +64,37 @@ def test_a_damaged_evaluation_is_named(tmp_path):
         file.write('{"id": "a"}\n')
     with pytest.raises(ValueError, match=r"evaluations/step_2\.jsonl, line 5: expected a record"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"tokens": "3"}, "tokens: expected int; got str '3'"),
+        ({"source": ["digits"]}, r"source: expected str; got list"),
+        (
+            {"grade": {"score": {}, "outcome": "scored", "detail": ""}},
+            "score: expected a finite number or None; got {}",
+        ),
+        ({"grade": {"score": 1.0, "outcome": "won", "detail": ""}}, "outcome: expected one of"),
+    ],
+)
+def test_a_value_of_another_kind_in_an_evaluation_is_named(tmp_path, change, message):
+    file = write_run(tmp_path) / "evaluations" / "step_2.jsonl"
+    first, *others = file.read_text().splitlines()
+    file.write_text("\n".join([json.dumps(json.loads(first) | change), *others]))
+    with pytest.raises(ValueError, match=r"evaluations/step_2\.jsonl, line 1: .*" + message):
+        read(tmp_path)
+
+
+def test_a_summary_or_a_configuration_without_its_numbers_is_named(tmp_path):
+    write_run(tmp_path)
+    (tmp_path / "summary.json").write_text('{"steps": 2, "seconds": "61"}')
+    with pytest.raises(ValueError, match=r"summary\.json: seconds: expected a finite number"):
+        read(tmp_path)
+    (tmp_path / "summary.json").write_text('{"steps": 2}')
+    with pytest.raises(ValueError, match=r"summary\.json: seconds: expected a finite number"):
+        read(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"steps": None}))
+    with pytest.raises(ValueError, match=r"config\.json: steps: expected a whole number; got None"):
+        read(tmp_path)

@@ -94,6 +94,14 @@ def test_an_unknown_source_is_an_error_that_says_how_to_declare_one():
         rule_for(row("TIGER-Lab/NLVR"))
 
 
+def test_of_names_that_fill_pages_that_message_shows_the_beginning():
+    for example in (row(2000 * "long"), row("ShowHowTo", question_type=[2000 * "long"])):
+        with pytest.raises(ValueError, match="no permutation rule for") as refusal:
+            rule_for(example)
+        assert "longlong" in str(refusal.value)
+        assert len(str(refusal.value)) < 1500
+
+
 def test_the_declaration_in_that_message_works():
     rules = rules_from_config(
         {"TIGER-Lab/NLVR": {"movable": "all", "answer": "invariant", "text": "rewrite"}}

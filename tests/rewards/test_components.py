@@ -82,6 +82,7 @@ def test_the_reward_is_the_weighted_sum_of_its_parts():
         ({"accuracy": [1.0, float("nan")]}, {"accuracy": 1.0}, "'accuracy', row 1"),
         ({"accuracy": [1.0], "format": [1.0, 1.0]}, {"accuracy": 1.0}, "one length"),
         ({"accuracy": [1.0]}, {"accuracy": float("nan")}, "finite"),
+        ({"accuracy": [1.0]}, {"accuracy": 10**400}, r"weights\['accuracy'\]: expected a finite"),
         ({"accuracy": [1.0]}, {}, "weights: expected at least one component; got none"),
     ],
 )

@@ -15,6 +15,7 @@ def nan_inside(responses, answers, metadata): return [1.0, math.nan]
 def words(responses, answers, metadata): return ["1.0", "2.0"]
 def raises(responses, answers, metadata): raise KeyError("column")
 def huge(responses, answers, metadata): return [1.0, 1e300]
+def whole(responses, answers, metadata): return [1, 10**400]
 def unordered(responses, answers, metadata): return {1.0, 2.0}
 def text(responses, answers, metadata): return "12"
 constant = 3
@@ -62,6 +63,7 @@ class TestRewardFunctions:
             ("nan_inside", "my_rewards:nan_inside, row 1.*nan"),
             ("words", "my_rewards:words, row 0"),
             ("huge", r"my_rewards:huge, row 1.*1e\+300"),
+            ("whole", "my_rewards:whole, row 1.*100000"),
             ("unordered", "my_rewards:unordered: expected 2 numbers; got set"),
             ("text", "my_rewards:text: expected 2 numbers; got str"),
         ],

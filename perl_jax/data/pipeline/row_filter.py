@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from annotated_types import Len
 
 from perl_jax.data.sources.source import BadRow
-from perl_jax.settings import Checked, CountOrZero, Expects
+from perl_jax.settings import Checked, CountOrZero, Expects, brief
 from perl_jax.types import Example
 
 _Sources = Annotated[tuple[str, ...], Len(1), Expects("at least one")]
@@ -55,7 +55,7 @@ class RowFilter(Checked):
     def check(self, example: Example) -> None:
         """Raises `FilteredRow`: ``source``, ``image_count`` or ``metadata.COLUMN``."""
         if self.sources is not None and example.source not in self.sources:
-            raise FilteredRow.of(example, "source", f"it is of {example.source!r}")
+            raise FilteredRow.of(example, "source", f"it is of {brief(example.source)}")
         count = len(example.images)
         if not _within(count, self.min_images, self.max_images):
             raise FilteredRow.of(example, "image_count", f"{count} images")
@@ -63,7 +63,7 @@ class RowFilter(Checked):
             for column, values in columns.items():
                 value = example.metadata.get(column)
                 if (column in example.metadata and value in values) is not expected:
-                    message = f"{column} is {value!r}"
+                    message = f"{column} is {brief(value)}"
                     raise FilteredRow.of(example, f"metadata.{column}", message)
 
     def check_prompt(self, example: Example, tokens: int) -> None:

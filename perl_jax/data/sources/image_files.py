@@ -64,7 +64,7 @@ def check_path(name: str, row: str, root: Path | str | None = None) -> None:
     if pure.is_absolute() and "\0" not in name and ".." not in pure.parts:
         advice = "write it relative to that"
         if isinstance(root, Path) and pure.is_relative_to(root):
-            advice = f"write {str(pure.relative_to(root))!r}"
+            advice = f"write {_cut(str(pure.relative_to(root)))}"
         what = "is an absolute path; paths start at image_root"
         raise BadRow("unsafe_path", row, f"{_cut(name)} {what}: {advice}")
     if _URL.match(name):

@@ -41,6 +41,8 @@ _COLUMNS = Columns(
     optional=("choices", "unit", "precision", "metadata"),
 )
 _KINDS = ("text", "integer", "float", "list")
+# More than a float has.
+_MOST_DECIMALS = 20
 _LIST = re.compile(r"\[([^\[\]]*)\]")
 
 
@@ -74,7 +76,13 @@ def _metadata(row: PublishedRow, kind: str, choices: tuple[str, ...]) -> dict[st
     about = row.get("metadata")
     task = about.get("task") if isinstance(about, Mapping) else None
     decimals = row.get("precision")
-    is_known = isinstance(decimals, int | float) and math.isfinite(decimals)
+    # A column of numbers has NaN where a row has none.
+    if isinstance(decimals, float) and math.isnan(decimals):
+        decimals = None
+    is_known = isinstance(decimals, int | float) and 0 <= decimals <= _MOST_DECIMALS
+    if not (is_known or decimals is None):
+        message = f"precision: expected 0 to {_MOST_DECIMALS} decimals; got {brief(decimals)}"
+        raise row.bad("bad_precision", message)
     known = {
         "query": row.text("query"),
         "answer_type": kind,

@@ -113,7 +113,7 @@ def _truths(row: PublishedRow, letters: str) -> tuple[str, ...]:
     if letters:
         return (mc.answer_letter(row, value, letters),)
     if value is None or (isinstance(value, str) and value.strip() in ("", "?")):
-        raise row.bad("hidden_answer", f"the answer is {value!r}: it is not published")
+        raise row.bad("hidden_answer", f"the answer is {brief(value)}: it is not published")
     truths = tuple(read_answer(one, row.name) for one in _as_list(value) or [value])
     if not all(truth.strip() for truth in truths):
         raise row.bad("bad_answer", f"expected answers; got {str(value)[:100]!r}")

@@ -17,6 +17,7 @@ from perl_jax.evaluation.sets.letters import (
 from perl_jax.evaluation.sets.responses import final
 from perl_jax.permutation.answers import letter_of
 from perl_jax.processing import find_slots
+from perl_jax.settings import brief
 from perl_jax.types import Example, prompt_text
 
 IMAGE = "<image>"
@@ -81,7 +82,7 @@ def answer_letter(row: PublishedRow, value: object, letters: Collection[str]) ->
     ``letter_outside_options``.
     """
     if value is None or (isinstance(value, str) and value.strip().casefold() in _HIDDEN):
-        raise row.bad("hidden_answer", f"the answer is {value!r}: it is not published")
+        raise row.bad("hidden_answer", f"the answer is {brief(value)}: it is not published")
     letter = letter_of(value.strip()) if isinstance(value, str) else None
     if letter is None:
         raise row.bad("bad_answer", f"the answer: expected a letter; got {str(value)[:50]!r}")

@@ -3,6 +3,7 @@
 import importlib
 import json
 import math
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from perl_jax.files import ResumableLog, write_whole
-from perl_jax.settings import Checked, Count, Expects, brief
+from perl_jax.settings import Checked, Count, Expects, brief, field_name
 from perl_jax.training.display.metrics import reduce_metrics
 from perl_jax.training.display.rollout_log import IMAGES, RolloutLogConfig, Row
 from perl_jax.training.display.wandb_table import table_of
@@ -177,9 +178,24 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
     Raises:
         FileNotFoundError: There is no such file.
+        ValueError: A metric is something else; names the file, the step and the metric.
     """
     rows = {row["step"]: row for row in ResumableLog(path, "step").rows()}
+    for step, row in rows.items():
+        for name, value in row.items():
+            if not _is_number(value):
+                raise ValueError(
+                    f"{path}: step {step}: {field_name(name)}: expected a number or null; "
+                    f"got {brief(value)}"
+                )
     return [rows[step] for step in sorted(rows)]
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value of a file is missing, or a number that a float holds, if not finite."""
+    if isinstance(value, int):
+        return abs(value) <= sys.float_info.max
+    return value is None or isinstance(value, float)
 
 
 class _EventFile:

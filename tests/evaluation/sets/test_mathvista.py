@@ -90,11 +90,15 @@ def test_the_test_split_hides_its_answers_and_other_bad_rows_are_named(tmp_path)
         row("4", choices=[]),
         row("5"),
         row("5"),
+        row("6", precision=1e300),
+        row("7", precision=-1.0),
+        row("8", precision=float("nan")),
     ]
     rows[3][8] = "multi_choice"
     found = [one[1] if isinstance(one, tuple) else one for one in reasons(read(tmp_path, *rows))]
     assert found == [
         "hidden_answer", "hidden_answer", "bad_answer_type", "bad_choices", "5", "duplicate_id",
+        "bad_precision", "bad_precision", "8",
     ]  # fmt: skip
 
 

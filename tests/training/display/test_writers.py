@@ -151,6 +151,16 @@ def test_reading_leaves_out_what_is_no_row(tmp_path):
     assert read_metrics(path) == [{"step": 1, "a": None}, {"step": 2, "a": 1}]
 
 
+@pytest.mark.parametrize("value", ['"0.5"', "[1]", "{}", "1" + 400 * "0"])
+def test_a_metric_that_is_no_number_is_named(tmp_path, value):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(f'{{"step": 1, "a": 1}}\n{{"step": 2, "a": 1, "loss": {value}}}\n')
+    with pytest.raises(
+        ValueError, match=r"metrics\.jsonl: step 2: loss: expected a number or null"
+    ):
+        read_metrics(path)
+
+
 CHILD = """
 import itertools, sys
 from pathlib import Path
