@@ -46,9 +46,22 @@ class Collective:
 
     def scaled(self, lengths: Mapping[int, float], times: float = 1.0) -> "Collective":
         """It with axes of these lengths cut to a share, and so many times the bytes."""
-        _, sizes = next(iter(_ARRAY.findall(self.shape)), ("", ""))
-        share = math.prod(lengths.get(int(size), 1.0) for size in sizes.split(",") if size)
+        share = math.prod(lengths.get(size, 1.0) for size in self._axes)
         return replace(self, bytes=round(self.bytes * share * times))
+
+    def shortened(self, lengths: Mapping[int, float]) -> "Collective":
+        """It with its first axis, but for axes of 1, cut to a share if it has such a length.
+
+        For short axes: others may have the same length.
+        """
+        first = next((size for size in self._axes if size > 1), 1)
+        return replace(self, bytes=round(self.bytes * lengths.get(first, 1.0)))
+
+    @property
+    def _axes(self) -> list[int]:
+        """Those of its result, or of its first result."""
+        _, sizes = next(iter(_ARRAY.findall(self.shape)), ("", ""))
+        return [int(size) for size in sizes.split(",") if size]
 
     @property
     def received(self) -> float:

@@ -22,7 +22,7 @@ from perl_jax.planning.rehearsal import (
     ShapeRunner,
     size_of,
 )
-from perl_jax.planning.work import Work, work_of
+from perl_jax.planning.work import Work, arguments_of, work_of
 from perl_jax.planning.workload import log_normal, make_batch
 from perl_jax.rollout.sampling import Sampling
 from perl_jax.types import Responses
@@ -33,16 +33,33 @@ _ONCE = frozenset({"start", "copy"})
 
 
 @dataclass(frozen=True)
+class Extent:
+    """How far the arrays of a call of the sampler reach, in one shard.
+
+    Attributes:
+        axis: The length of their axis of orders, prompts or patches.
+        rows: What is computed along it: rollouts, prompts or patches.
+        shards: The number of shards. An array of all of them has so many times the length.
+    """
+
+    axis: int
+    rows: int
+    shards: int
+
+
+@dataclass(frozen=True)
 class LoggedCall:
     """One call of a program in a step.
 
     Attributes:
         size: Bytes of its arguments and results on all devices together.
         work: The work of a chip; None for programs that do not run the model.
+        extent: Of programs whose calls have more or fewer orders, prompts or patches.
     """
 
     size: int
     work: Work | None
+    extent: Extent | None = None
 
 
 Log = Mapping[str, Sequence[LoggedCall]]
@@ -96,7 +113,8 @@ class _Logger(Recorder):
         call = Call(name, function, shapes, 0)
         shards = self._shards[name in OF_ROLLOUTS]
         work = work_of(call, self._config, shards, vision_trained=self._vision_trained)
-        self.log.setdefault(name, []).append(LoggedCall(size_of((shapes, results)), work))
+        logged = LoggedCall(size_of((shapes, results)), work, _extent(call, shards))
+        self.log.setdefault(name, []).append(logged)
         return results
 
     def results_of(self, name: str, function: Any, arguments: tuple[Any, ...]) -> Any:
@@ -111,6 +129,24 @@ class _Logger(Recorder):
             tokens, logprobs = (jax.ShapeDtypeStruct(drawn, d) for d in (jnp.int32, jnp.float32))
             return state, tokens, logprobs, jax.ShapeDtypeStruct((), jnp.int32)
         return super().results_of(name, function, arguments)
+
+
+def _extent(call: Call, shards: int) -> Extent | None:
+    given = arguments_of(call)
+    match call.name:
+        case "encode":
+            patches = given["images"].patches.shape[1]
+            return Extent(patches, patches, shards)
+        case "prefill":
+            prompts = given["prompts"].tokens.shape[0] // shards
+            return Extent(prompts, prompts, shards)
+        case "admit":
+            prompts = given["names"].shape[0] // shards
+            return Extent(prompts, prompts, shards)
+        case "decode":
+            orders, columns = given["state"].tokens.shape
+            return Extent(orders // shards, orders // shards * columns, shards)
+    return None
 
 
 def simulate(rehearsal: Rehearsal, recorded: Recorder) -> Simulation:

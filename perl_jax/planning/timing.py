@@ -19,7 +19,7 @@ from perl_jax.planning.roofline import (
     seconds_of_call,
     traffic_of,
 )
-from perl_jax.planning.simulation import LoggedCall
+from perl_jax.planning.simulation import Extent, LoggedCall
 from perl_jax.planning.topology import Topology
 from perl_jax.planning.workload import Step
 
@@ -71,7 +71,10 @@ class Timing:
             calls: Its calls in a step.
             unfiltered: Its calls if every group informed.
         """
-        costs = [self._cost(facts, call) for call in calls]
+        extents = [call.extent for call in (*calls, *unfiltered) if call.extent is not None]
+        # A program is compiled in the largest shapes in which a step calls it.
+        largest = max(extents, key=lambda extent: (extent.axis, extent.rows), default=None)
+        costs = [self._cost(facts, call, largest) for call in calls]
         once = costs or [self._cost(facts, LoggedCall(facts.size, facts.work))]
         return ProgramPlan(
             facts=facts,
@@ -82,11 +85,13 @@ class Timing:
             seconds=_mean_seconds([cost.seconds for cost in once]),
             seconds_of_step=sum(cost.seconds.total for cost in costs),
             calls_unfiltered=len(unfiltered),
-            seconds_unfiltered=sum(self._cost(facts, call).seconds.total for call in unfiltered),
+            seconds_unfiltered=sum(
+                self._cost(facts, call, largest).seconds.total for call in unfiltered
+            ),
             expected=None if self._told(facts) is None else sum(cost.expected for cost in costs),
         )
 
-    def _cost(self, facts: Facts, call: LoggedCall) -> _Cost:
+    def _cost(self, facts: Facts, call: LoggedCall, largest: Extent | None = None) -> _Cost:
         traffic, times, lengths = Traffic(), 1.0, dict[int, float]()
         share = self._share(facts, call)
         if facts.work is None or call.work is None:
@@ -109,7 +114,10 @@ class Timing:
                 lengths[round(facts.work.tokens)] = call.work.tokens / facts.work.tokens
         kernels = facts.kernels * share.kernels
         flops = (facts.flops - facts.kernels) * share.others + kernels
-        collectives = [one.scaled(lengths, times) for one in facts.collectives]
+        collectives = [
+            one.scaled(lengths, times).shortened(_shares(call.extent, largest))
+            for one in facts.collectives
+        ]
         seconds = seconds_of_call(
             self.topology,
             self.assumptions,
@@ -153,6 +161,14 @@ class Timing:
     def _mesh(self, name: str) -> MeshConfig:
         of_rollouts = self.config.rollout.mesh if name in OF_ROLLOUTS else None
         return of_rollouts or self.config.mesh or MeshConfig()
+
+
+def _shares(extent: Extent | None, largest: Extent | None) -> dict[int, float]:
+    """What a call has of an axis of orders, prompts or patches, by its length when compiled."""
+    if extent is None or largest is None:
+        return {}
+    share = extent.rows / largest.rows
+    return {largest.axis: share, largest.axis * largest.shards: share}
 
 
 def _over(part: float, whole: float) -> float:

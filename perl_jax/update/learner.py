@@ -26,7 +26,7 @@ from perl_jax.update.exchange import move_images
 from perl_jax.update.forward import Head
 from perl_jax.update.kl_reward import PLACE, place_numbers, score_all, with_penalty
 from perl_jax.update.losses import Importance, policy_gradient_loss, supervised_loss
-from perl_jax.update.operations import Adapters, forward_operations
+from perl_jax.update.operations import Adapters, Operations, forward_operations
 from perl_jax.update.optimizer import OptimizerConfig, learning_rate_schedule, make_optimizer
 from perl_jax.update.packing import MicroBatch, PackingConfig, Sizes, pack
 from perl_jax.update.programs import Compile, Loss, Programs, jit, wait_for_all_but_last
@@ -48,7 +48,7 @@ class UpdateConfig(Checked):
         lora: Adapters, which are then all that is trained; none may be among what ``frozen``
             matches. None: the parameters themselves.
         recompute_old: Whether a separate pass computes the log-probabilities before the batch's
-            first update even with a single update, which computes the same ones.
+            first update even for that update, which computes the same ones.
         importance_cap: The largest weight of a token, the trainer's probability over the sampler's;
             None: no weights.
         importance: What happens to a weight above ``importance_cap``, or below its inverse where
@@ -227,17 +227,19 @@ class Learner:
             return state, of_penalty
         old: list[Scores | None] = [None] * len(parts)
         if self._scores_old and batch.old is None:  # all of them before the first update
-            old = [
+            scored = parts[1:] if self._first_is_own else parts
+            old[len(parts) - len(scored) :] = [
                 self._scores(state.params, self._micro_batches(*part, tell=tell))
-                for part, tell in zip(parts, _told(activity, "scoring", len(parts)), strict=True)
+                for part, tell in zip(scored, _told(activity, "scoring", len(scored)), strict=True)
             ]
         # The reference never changes: each part is scored once, whatever the number of epochs.
         before: list[Scores] = [[] for _ in parts]
         stats, order = [], turns(len(parts), self.config.epochs_per_batch)
         for turn, tell in zip(order, _told(activity, "update", len(order)), strict=True):
             micro_batches = self._micro_batches(*parts[turn], tell=tell)
-            scored = self._with_scores(micro_batches, old[turn], before[turn])
-            state, of_one = self._update(state, scored)
+            state, of_one = self._update(
+                state, self._with_scores(micro_batches, old[turn], before[turn])
+            )
             stats.append(of_one)
         of_batch = self.programs.of_batch(stats)
         if of_penalty:
@@ -280,12 +282,23 @@ class Learner:
         """The least floating-point operations of `reinforce`, for rollouts in the mask."""
         worked = np.flatnonzero(self._has_gradient(batch)).tolist()
         lengths = np.where(batch.mask.any(-1), batch.lengths, 0)
-        groups = [batch.groups[number] for number in worked]
-        return self.operations_of(groups, Responses(batch.tokens, lengths)[worked])
+        responses = Responses(batch.tokens, lengths)
+
+        def groups(numbers: Sequence[int]) -> list[Group]:
+            return [batch.groups[number] for number in numbers]
+
+        every = self.operations_of(groups(worked), responses[worked])
+        if not (worked and self._first_is_own):
+            return every
+        first = deal(self._has_gradient(batch), self.config.updates_per_batch)[0].worked
+        return every - self._once(groups(first), responses[first]).forward()
+
+    def _once(self, groups: Sequence[Group], responses: Responses) -> Operations:
+        return forward_operations(self.model_config, groups, responses)
 
     def operations_of(self, groups: Sequence[Group], responses: Responses) -> int:
         """As `operations`, for given responses; also for `supervise`."""
-        once = forward_operations(self.model_config, groups, responses)
+        once = self._once(groups, responses)
         epochs = 1 if self.objective is None else self.config.epochs_per_batch
         scored = self._scores_old + (self.reference is not None)
         if self.config.lora is None:
@@ -306,6 +319,17 @@ class Learner:
         several = self.config.updates_of_step > 1 or self.config.recompute_old
         first = self.objective is not None and self.objective.penalises_rewards
         return self.objective is not None and (several or (first and self.reference is not None))
+
+    @property
+    def _first_is_own(self) -> bool:
+        """Whether the first update itself computes the old log-probabilities of its part.
+
+        With several epochs a later update of that part needs them too.
+        """
+        config, objective = self.config, self.objective
+        once = config.updates_of_step > 1 == config.epochs_per_batch
+        penalised = objective is None or objective.penalises_rewards
+        return once and not (config.recompute_old or penalised)
 
     def _penalised(
         self, state: TrainState, batch: TrainBatch, activity: Activity
@@ -407,12 +431,17 @@ class Learner:
     ) -> Iterator[MicroBatch]:
         """Adds the log-probabilities that the loss compares with.
 
-        ``before`` holds those of the reference, or is filled with them.
+        ``old`` is None where the policy is still the old one; ``before`` holds those of the
+        reference, or is filled with them.
         """
         in_loss = self.objective is not None and self.objective.kl_in == "loss"
         for number, micro in enumerate(micro_batches):
             values = dict(micro.values)
-            if old is not None:
+            if self._first_is_own:
+                # One program makes all updates. Of the first, it does not read what is here.
+                values["old"] = values["weights"] if old is None else old[number]
+                values["unchanged"] = self.sharding.replicate(np.array(old is None))
+            elif old is not None:
                 values["old"] = old[number]
             if in_loss and self.reference is not None:
                 if number == len(before):

@@ -40,16 +40,20 @@ def policy_gradient_loss(
 
     The batch's values are ``weights`` and ``sampled`` (the sampler's log-probabilities)
     ``[O, N, R]``, ``advantages`` ``[O, N]`` or ``[O, N, R]``, and ``[O, N, R]`` ``old`` for several
-    updates a batch, ``reference`` for a KL penalty in the loss; a scalar ``kl_coefficient`` if it
-    is not the objective's. ``banned`` and ``running`` are as in `response_logprobs`, ``importance``
+    updates a batch, ``reference`` for a KL penalty in the loss; scalars ``unchanged``, True where
+    the policy itself is the old one, whatever ``old`` holds, and ``kl_coefficient`` if it is not
+    the objective's. ``banned`` and ``running`` are as in `response_logprobs`, ``importance``
     and its cap as in `UpdateConfig`. Statistics are over tokens with a positive weight.
     """
     logprobs, entropy = response_logprobs(model, batch, banned, head, running)
     values = batch.values
     weights = jnp.asarray(values["weights"])
     mask = weights > 0
-    # With one update a batch the ratio is 1, but its gradient is not 0.
-    old = values.get("old", jax.lax.stop_gradient(logprobs))
+    # Of the first update of a batch the ratio is 1, but its gradient is not 0.
+    own = jax.lax.stop_gradient(logprobs)
+    old = values.get("old", own)
+    if "unchanged" in values:
+        old = jnp.where(values["unchanged"], own, old)
     loss, means = objective.token_loss(logprobs, old, values["advantages"], mask)
     del means["tokens"]
     means["clip_fraction"] = means["clip_fraction_high"] + means["clip_fraction_low"]

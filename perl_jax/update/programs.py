@@ -125,7 +125,13 @@ class Programs:
             out_shardings=(like_state, replicated),
             donate_argnums=0,
         )
-        self.score = compile("score", partial(score, policy, head), compiler_options=options)
+        # As the values of a micro-batch, which they join: other splits were another ``add``.
+        self.score = compile(
+            "score",
+            partial(score, policy, head),
+            out_shardings=sharding.along(0),
+            compiler_options=options,
+        )
         self.of_update = compile("of_update", of_update)
         self.of_batch = compile("of_batch", of_batch)
 

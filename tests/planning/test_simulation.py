@@ -80,6 +80,21 @@ def test_every_call_has_work(rehearsal, recorder, monkeypatch, name):
     assert all(call.work is None for call in found.calls["apply"])
 
 
+def test_calls_of_the_sampler_tell_how_far_their_arrays_reach(rehearsal, recorder, monkeypatch):
+    """16 orders of two rollouts in 8 places, on four shards."""
+    found = of_lengths(rehearsal, recorder, monkeypatch, [1] * 7 + [8])
+    for name in ("prefill", "admit"):
+        extents = [call.extent for call in found.calls[name]]
+        assert sum(4 * extent.rows for extent in extents) == 16
+        assert all(extent.axis == extent.rows for extent in extents)
+        assert {extent.shards for extent in extents} == {4}
+    first, *_, last = [call.extent for call in found.calls["decode"]]
+    assert (first.axis, first.rows) == (2, 4)
+    assert last.rows < first.rows
+    assert all(call.extent.axis > 0 for call in found.calls["encode"])
+    assert found.calls["update"][0].extent is None
+
+
 def test_lengths_are_those_of_the_workload(rehearsal, recorder, monkeypatch):
     asked = []
 

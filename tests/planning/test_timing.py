@@ -9,7 +9,7 @@ from perl_jax.models import read_config
 from perl_jax.planning.collectives import Collective
 from perl_jax.planning.facts import Facts
 from perl_jax.planning.roofline import Assumptions, traffic_of
-from perl_jax.planning.simulation import LoggedCall
+from perl_jax.planning.simulation import Extent, LoggedCall
 from perl_jax.planning.timing import Timing
 from perl_jax.planning.topology import parse_topology
 from perl_jax.planning.work import Work
@@ -124,6 +124,27 @@ def test_a_longer_chunk_sends_as_much_in_each_step(timing):
     found = timing.program(program, [LoggedCall(10**9, longer)], [])
     assert found.received == 2 * WEIGHTS.received
     assert found.flops == pytest.approx(2 * 8e12)
+
+
+def test_calls_of_the_sampler_with_fewer_prompts_send_less_of_them(timing):
+    of_shard = Collective("all-reduce", "bf16[13,1,64,64]{3,2,1,0}", 106496, 4)
+    of_all = Collective("all-gather", "bf16[1,104,64]{2,1,0}", 13312, 8)
+    # An axis of the same length that is not the first one is another.
+    other = Collective("all-gather", "f32[7,13]{1,0}", 364, 8)
+    prefill = facts("prefill", None, [of_shard, of_all, WEIGHTS, other])
+
+    def sent(*rows):
+        calls = [LoggedCall(10**9, None, Extent(n, n, 8)) for n in rows]
+        return timing.program(prefill, calls, []).received * len(rows)
+
+    same = WEIGHTS.received + other.received
+    whole = of_shard.received + of_all.received
+    assert sent(13) == pytest.approx(whole + same)
+    assert sent(13, 4) == pytest.approx(whole * 17 / 13 + 2 * same, rel=1e-4)
+    # Columns of rollouts shrink as well, in programs that hold more of them.
+    narrow = [LoggedCall(10**9, None, Extent(13, rows, 8)) for rows in (13 * 6, 13 * 3)]
+    found = timing.program(prefill, narrow, narrow[1:])
+    assert found.received == pytest.approx(whole * 3 / 4 + same, rel=1e-4)
 
 
 def test_a_program_that_no_step_calls_costs_nothing(timing):

@@ -86,7 +86,8 @@ class Micro:
 class Scripted(Learner):
     """A learner of one number, whose gradient is the sum of weights times advantages.
 
-    It remembers the groups and the gradient of each update, and how often each group was scored.
+    It remembers the groups and the gradient of each update, how often each group was scored, and
+    of each micro-batch whether the policy was told to be its own old one.
     """
 
     def __init__(self, updates, epochs, objective=None):
@@ -98,7 +99,7 @@ class Scripted(Learner):
         self.objective, self.length = objective or Objective(), None
         self.reference = {} if self.objective.kl_coefficient else None
         self.sharding, self.policy, self._banned = BatchSharding(), SimpleNamespace(frozen={}), None
-        self.updates, self.scored, self.now = [], [], []
+        self.updates, self.scored, self.now, self.own = [], [], [], []
         self.programs = SimpleNamespace(
             zeros=lambda: 0.0,
             add=self.add,
@@ -119,7 +120,8 @@ class Scripted(Learner):
         return tuple(micro.ids)
 
     def add(self, gradients, params, frozen, micro, banned):
-        if "old" in micro.values:
+        self.own.append(bool(micro.values.get("unchanged", False)))
+        if "old" in micro.values and not self.own[-1]:
             assert micro.values["old"] == tuple(micro.ids)
         self.now += micro.ids
         share = micro.values["weights"] * micro.values["advantages"][..., None]
@@ -169,7 +171,26 @@ def test_no_update_is_without_a_gradient_however_many_groups_inform(updates, epo
             # No pass is spent on the others: neither an update nor a score.
             real = sorted(str(n) for n in np.flatnonzero(order < informing))
             assert sorted(id for ids, _ in made for id in ids) == sorted(real * epochs)
-            assert sorted(learner.scored) == (real if updates * epochs > 1 else [])
+            # Nor is a score on the first part, unless it has another update.
+            first = {id for ids, _ in made[:1] for id in ids} if epochs == 1 else set()
+            assert sorted(learner.scored) == sorted(set(real) - first)
+
+
+def test_of_the_first_update_alone_the_old_policy_is_the_policy_itself():
+    learner = Scripted(3, 1)
+    made = reinforced(learner, batch_of([1, 2, 3, 4, 5, 6]))
+    assert [ids for ids, _ in made] == [("0", "1"), ("2", "3"), ("4", "5")]
+    assert learner.own == [True, False, False]
+    assert learner.scored == ["2", "3", "4", "5"]
+
+
+@pytest.mark.parametrize("change", [{"recompute_old": True}, {"epochs_per_batch": 2}])
+def test_where_the_first_part_is_to_be_scored_no_update_is_told_so(change):
+    learner = Scripted(2, 1)
+    learner.config = replace(learner.config, **change)
+    made = reinforced(learner, batch_of([1, 2, 3, 4]))
+    assert learner.own == len(made) * [False]
+    assert sorted(learner.scored) == ["0", "1", "2", "3"]
 
 
 def test_one_group_of_four_that_informs_makes_one_update_of_four():
@@ -262,3 +283,15 @@ def test_only_groups_with_a_gradient_count_as_work_once_an_epoch(monkeypatch):
     # Two epochs of a pass and its gradients, and old log-probabilities once.
     assert learner.operations(batch_of([0, 1, 0])) == 2 * 300 + 100
     assert counted == [(["1"], 8)]
+
+
+def test_the_scores_of_a_first_part_that_is_not_scored_are_no_work(monkeypatch):
+    def operations(config, groups, responses):
+        return Operations(vision=0, text=100 * len(groups))
+
+    monkeypatch.setattr("perl_jax.update.learner.forward_operations", operations)
+    learner = Scripted(2, 1, Objective(kl_coefficient=0.0))
+    learner.model_config, learner.policy = None, SimpleNamespace(paths=["text"])
+    # Three groups that inform: two of them are the first part.
+    assert learner.operations(batch_of([1, 1, 0, 1])) == 3 * 300 + 100
+    assert learner.operations(batch_of([0, 0])) == 0

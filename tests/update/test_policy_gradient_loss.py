@@ -97,6 +97,11 @@ def test_with_one_update_a_batch_the_new_policy_is_the_old_one(loss):
     assert stats["mean/policy/ratio_mean"] / 2 == pytest.approx(1)
 
 
+def test_of_the_first_of_several_updates_the_new_policy_is_the_old_one_too(loss):
+    assert loss(2.0, old=OLD, unchanged=np.array(True)) == loss(2.0)
+    assert loss(2.0, old=OLD, unchanged=np.array(False)) == loss(2.0, old=OLD)
+
+
 def test_every_statistic_has_its_name_in_the_logs(loss):
     from perl_jax.training.display.metrics import find_metric
 

@@ -61,11 +61,13 @@ def test_every_micro_batch_of_an_update_is_told():
     ]
 
 
-@pytest.mark.parametrize("what", ["scoring", "update"])
-def test_several_updates_are_numbered_and_scored_before(what):
-    told = told_by(updates=2, groups=8)
+@pytest.mark.parametrize(("what", "passes"), [("scoring", 2), ("update", 3)])
+def test_several_updates_are_numbered_and_all_but_the_first_scored_before(what, passes):
+    told = told_by(updates=3, groups=12)
     assert [one for one in told if one[0].startswith(what)] == [
-        (f"{what} {number} of 2: micro-batch", done, 2) for number in (1, 2) for done in (0, 1)
+        (f"{what} {number} of {passes}: micro-batch", done, 2)
+        for number in range(1, passes + 1)
+        for done in (0, 1)
     ]
     assert told[0][0].startswith("scoring")
     assert told[-1][0].startswith("update")
