@@ -147,7 +147,7 @@ def _parser() -> argparse.ArgumentParser:
         ("reserve", "share of the memory that is left free"),
         ("scores", "share of the attention scores that are written to HBM; 0: kernels write none"),
         ("cache_moves", "how often a decoding step moves the caches of responses"),
-        ("host", "seconds of the host between chunks of decoding"),
+        ("host", "seconds of the host before a chunk of decoding that is not dispatched ahead"),
     ):
         default = getattr(Assumptions, name)
         shown = "as compiled" if default is None else default

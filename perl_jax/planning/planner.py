@@ -160,12 +160,14 @@ def _programs(
     compiler = _Compiler(replace(request, config=config), recorder, config.mesh or MeshConfig())
     known = {one.name: one for one in request.facts}
     sizes, step = rehearsal.model.config, rehearsal.step
+    waits = simulation.waits, simulation.waits_unfiltered
     timing = Timing(config, request.topology, request.assumptions, sizes, step)
     return [
         timing.program(
             known.get(name) or compiler.facts(name),
             simulation.calls.get(name, ()),
             simulation.unfiltered.get(name, ()),
+            waits if name == "decode" else (0, 0),
         )
         for name in recorder.calls
         if request.wants(name)

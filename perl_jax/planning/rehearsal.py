@@ -247,11 +247,15 @@ class ShapeRunner(Runner):
         elif name == "lengthen":
             results = self._keep(self.recorder.kept["caches"]._replace(prefix=results)).prefix
         else:
-            # The host reads the rest: tokens, log-probabilities and the number of steps.
+            # The host reads the rest: tokens, log-probabilities and the number of steps. What is
+            # done it hands on.
             state, *read = results
-            steps = [np.int32(arguments[3])] if name == "decode" else []
+            more = []
+            if name == "decode":
+                done = self.sharding.replicate(np.zeros(read[-1].shape, bool))
+                more = [np.int32(arguments[3]), done]
             read = [np.zeros(leaf.shape, leaf.dtype) for leaf in read[:2]]
-            results = (self._keep(state), *read, *steps)
+            results = (self._keep(state), *read, *more)
         return results
 
     def _keep(self, state: decode_state.DecodeState) -> decode_state.DecodeState:

@@ -40,7 +40,8 @@ class Assumptions(Checked):
             that was compiled without attention kernels, and none in one with them.
         cache_moves: The number of times that a decoding step moves the caches of responses. None:
             once by a kernel, and 5 times without.
-        host: Seconds between two chunks of decoding in which the chips wait for the host.
+        host: Seconds that the chips wait for the host before a chunk of decoding that is not
+            dispatched ahead.
     """
 
     compute: _Share = 0.6
@@ -75,7 +76,8 @@ class Assumptions(Checked):
             f"{_SCORE_BOTH - _SCORE_FORWARD:g} backward; in a decoding step, the prompts' caches "
             f"once and the responses' {caches}. Programs without the model read their arguments "
             "and write their results once.",
-            f"The host takes {self.host:g} s between chunks of decoding.",
+            f"The host takes {self.host:g} s before a chunk of decoding, unless it is dispatched "
+            "ahead.",
             "Expected seconds are those of the cycles that the compiler expects, where it tells "
             "them, with attention kernels, collectives and the host as in the other seconds.",
             "Collectives run as rings: over every axis of the torus where all chips take part, "
@@ -151,7 +153,7 @@ def seconds_of_call(
     flops: float,
     traffic: Traffic,
     collectives: Iterable[Collective],
-    chunks: int = 0,
+    waits: float = 0.0,
     kernels: float = 0.0,
 ) -> Seconds:
     """The time of a call.
@@ -162,7 +164,7 @@ def seconds_of_call(
         flops: Floating-point operations on all chips together.
         traffic: Bytes that one chip reads from and writes to its HBM.
         collectives: The collectives of the program.
-        chunks: Chunks of decoding.
+        waits: How often the chips wait for the host.
         kernels: Those of the operations that attention kernels do.
     """
     chip, devices = topology.chip, topology.devices
@@ -178,7 +180,7 @@ def seconds_of_call(
         ahead=links[True],
         alone=traffic.alone / bandwidth,
         links=links[False],
-        host=chunks * assumptions.host,
+        host=waits * assumptions.host,
     )
 
 

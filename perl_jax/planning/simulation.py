@@ -77,6 +77,9 @@ class Simulation:
         tokens: Prompt and response tokens of all rollouts of the groups that are kept; a prompt
             counts once for each of its rollouts.
         read: The tokens that the learner reads of these groups, each prompt once.
+        waits: How many of the calls that decode are dispatched after the host has read the last
+            one; the others are dispatched ahead.
+        waits_unfiltered: The same if every group informed.
     """
 
     calls: Log
@@ -85,6 +88,8 @@ class Simulation:
     of_update: int
     tokens: int
     read: int
+    waits: int
+    waits_unfiltered: int
 
 
 class _Logger(Recorder):
@@ -127,7 +132,8 @@ class _Logger(Recorder):
             steps, state = arguments[3], arguments[5]
             drawn = (*state.tokens.shape, steps)
             tokens, logprobs = (jax.ShapeDtypeStruct(drawn, d) for d in (jnp.int32, jnp.float32))
-            return state, tokens, logprobs, jax.ShapeDtypeStruct((), jnp.int32)
+            done = jax.ShapeDtypeStruct(state.tokens.shape, jnp.bool_)
+            return state, tokens, logprobs, jax.ShapeDtypeStruct((), jnp.int32), done
         return super().results_of(name, function, arguments)
 
 
@@ -170,9 +176,10 @@ def simulate(rehearsal: Rehearsal, recorded: Recorder) -> Simulation:
     kept = lengths[: draws.kept]
     batch = make_batch(config, groups[: draws.kept], step, kept)
     learner.reinforce(state, batch)
+    waits = waits_unfiltered = runner.stats["decode_waits"]
     unfiltered: Log = logger.log
     if draws.drawn > draws.wanted:
-        unfiltered = _without_filter(rehearsal, recorded, lengths[: draws.wanted])
+        unfiltered, waits_unfiltered = _without_filter(rehearsal, recorded, lengths[: draws.wanted])
     rollouts = int(np.prod(kept.shape))
     return Simulation(
         calls=logger.log,
@@ -181,15 +188,19 @@ def simulate(rehearsal: Rehearsal, recorded: Recorder) -> Simulation:
         of_update=learner.operations(batch),
         tokens=rollouts * step.prompt + int(kept.sum()),
         read=draws.kept * step.orders_of_group * step.prompt + int((kept - 1).sum()),
+        waits=waits,
+        waits_unfiltered=waits_unfiltered,
     )
 
 
-def _without_filter(rehearsal: Rehearsal, recorded: Recorder, lengths: np.ndarray) -> Log:
-    """The rollouts of groups that all inform."""
+def _without_filter(
+    rehearsal: Rehearsal, recorded: Recorder, lengths: np.ndarray
+) -> tuple[Log, int]:
+    """The rollouts of groups that all inform, and how often their decoding waits for the host."""
     logger = _Logger(rehearsal, recorded)
     runner: ShapeRunner = rehearsal.start(logger)[2]
     _draw(rehearsal.sampling(runner), rehearsal.groups(len(lengths)), lengths)
-    return logger.log
+    return logger.log, runner.stats["decode_waits"]
 
 
 def _draw(sampling: Sampling, groups: Sequence[Any], lengths_BxKxN: np.ndarray) -> None:

@@ -62,7 +62,11 @@ class Timing:
     step: Step
 
     def program(
-        self, facts: Facts, calls: Sequence[LoggedCall], unfiltered: Sequence[LoggedCall]
+        self,
+        facts: Facts,
+        calls: Sequence[LoggedCall],
+        unfiltered: Sequence[LoggedCall],
+        waits: tuple[int, int] = (0, 0),
     ) -> ProgramPlan:
         """The plan of a program.
 
@@ -70,11 +74,15 @@ class Timing:
             facts: What compiling it told.
             calls: Its calls in a step.
             unfiltered: Its calls if every group informed.
+            waits: How many of these and of those wait for the host.
         """
         extents = [call.extent for call in (*calls, *unfiltered) if call.extent is not None]
         # A program is compiled in the largest shapes in which a step calls it.
         largest = max(extents, key=lambda extent: (extent.axis, extent.rows), default=None)
-        costs = [self._cost(facts, call, largest) for call in calls]
+        costs, others = (
+            [self._cost(facts, call, largest, waiting / len(of)) for call in of]
+            for of, waiting in zip((calls, unfiltered), waits, strict=True)
+        )
         once = costs or [self._cost(facts, LoggedCall(facts.size, facts.work))]
         return ProgramPlan(
             facts=facts,
@@ -85,13 +93,13 @@ class Timing:
             seconds=_mean_seconds([cost.seconds for cost in once]),
             seconds_of_step=sum(cost.seconds.total for cost in costs),
             calls_unfiltered=len(unfiltered),
-            seconds_unfiltered=sum(
-                self._cost(facts, call, largest).seconds.total for call in unfiltered
-            ),
+            seconds_unfiltered=sum(cost.seconds.total for cost in others),
             expected=None if self._told(facts) is None else sum(cost.expected for cost in costs),
         )
 
-    def _cost(self, facts: Facts, call: LoggedCall, largest: Extent | None = None) -> _Cost:
+    def _cost(
+        self, facts: Facts, call: LoggedCall, largest: Extent | None = None, waits: float = 0.0
+    ) -> _Cost:
         traffic, times, lengths = Traffic(), 1.0, dict[int, float]()
         share = self._share(facts, call)
         if facts.work is None or call.work is None:
@@ -124,7 +132,7 @@ class Timing:
             flops=flops,
             traffic=traffic,
             collectives=collectives,
-            chunks=int(facts.name == "decode"),
+            waits=waits,
             kernels=kernels,
         )
         expected = self._expected((self._told(facts) or 0.0) * share.others, kernels, seconds)

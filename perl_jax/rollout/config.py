@@ -75,6 +75,8 @@ class SamplerConfig(Checked):
         chunk: Decode steps in one call.
         refill: Whether waiting orders replace finished ones between calls and the batch shrinks.
             Otherwise a batch runs until its last response ends.
+        ahead: Whether the devices get the next call before the host has read the last one, where
+            no order waits for it, so that they never wait for the host.
     """
 
     prompt_lengths: AutoRungs = "auto"
@@ -84,6 +86,7 @@ class SamplerConfig(Checked):
     prefill_tokens: Count = 16384
     chunk: Count = 32
     refill: bool = True
+    ahead: bool = True
 
     def rungs(self, ladder: str) -> tuple[int, ...]:
         """The sizes of a ladder; sizes for any rows if it is ``auto`` and was not fitted."""

@@ -32,16 +32,22 @@ class _Drawn:
         tokens: int32 ``[rows, columns]`` or ``[rows, columns, C]``.
         logprobs: The same of float32.
         steps: How many of C were drawn; None: there is no such axis.
+        done: Which rollouts the devices know to be done after them, bool ``[rows, columns]``.
     """
 
     running: list[tuple[int, int, OrderRollouts, int]]
     tokens: jax.Array
     logprobs: jax.Array
     steps: jax.Array | None = None
+    done: jax.Array | None = None
 
 
 class Decoder:
     """Orders wait in a queue, first in, first out, and run in one table of the devices' caches.
+
+    While no order waits, there is a chunk behind the one that was launched, so that the devices
+    work while the host takes tokens. It was dispatched without knowing what the one before it
+    finished: what it draws for these responses is left out.
 
     Attributes:
         queue: The orders that wait. Those of one prompt stand together.
@@ -65,7 +71,9 @@ class Decoder:
         self.state: DecodeState | None = None
         # Tables are never made shorter than an earlier one, so that there are few.
         self._length = 0
+        # What `collect` takes next, and the chunk behind it.
         self._in_flight: list[_Drawn] | None = None
+        self._behind: _Drawn | None = None
 
     @property
     def busy(self) -> bool:
@@ -81,14 +89,13 @@ class Decoder:
         if self._in_flight is not None:
             raise RuntimeError("launch: expected a call of collect after the last one")
         self._release()
-        config, limit = self._sizes.config, self._sizes.max_new_tokens
-        drawn = []
-        if self.queue and (config.refill or not self.table.active):
-            drawn = self._admit()
-        if self.table.active:
-            self.make_room()
-            # Responses of one token are complete.
-            self._in_flight = drawn + ([self._advance()] if limit > 1 else [])
+        if self._behind is not None and self.table.active:
+            self._in_flight = [self._behind]
+        else:
+            self._in_flight = self._next()
+        self._behind = None
+        if self._in_flight and self._may_run_ahead():
+            self._behind = self._advance(self._in_flight[-1].done)
         if self.queue:
             # The host prepares them while the devices decode.
             self._encoder.encode(self.queue[0].reading.wave)
@@ -102,7 +109,7 @@ class Decoder:
             else:
                 taken = int(drawn.steps)
                 tokens, logprobs = tokens[..., :taken], logprobs[..., :taken]
-                self.table.time += taken
+                self.table.time -= self._sizes.config.chunk - taken
                 self._runner.stats["decode_steps"] += taken
                 self._runner.stats["decode_rows"] += taken * tokens.shape[0] * tokens.shape[1]
             for row, column, order, n in drawn.running:
@@ -129,7 +136,29 @@ class Decoder:
     def _release(self) -> None:
         self.table.release()
         if not self.queue and not self.table.active:
-            self.table, self.state = self._new_table(0), None
+            self.table, self.state, self._behind = self._new_table(0), None, None
+
+    def _next(self) -> list[_Drawn] | None:
+        """Admits orders and dispatches a chunk for all that run; None if nothing does."""
+        config, limit = self._sizes.config, self._sizes.max_new_tokens
+        drawn = []
+        if self.queue and (config.refill or not self.table.active):
+            drawn = self._admit()
+        if not self.table.active:
+            return None
+        self.make_room()
+        self._runner.stats["decode_waits"] += 1
+        # Responses of one token are complete.
+        return drawn + ([self._advance()] if limit > 1 else [])
+
+    def _may_run_ahead(self) -> bool:
+        """Whether the next chunk needs nothing that the host learns from those on their way."""
+        table, config = self.table, self._sizes.config
+        if self.queue or not config.ahead or (config.refill and self._smaller() is not None):
+            return False
+        # A response of any order has tokens left after those chunks.
+        unfinished = table.time - table.latest + 1 < self._sizes.max_new_tokens
+        return unfinished and self._has_room()
 
     def _new_table(self, places: int) -> Table:
         return Table(places, self._sizes.num_rollouts, self._sizes.shards)
@@ -263,29 +292,45 @@ class Decoder:
         """Drops finished rollouts if that halves the batch; finds slots for the next chunk."""
         if self._sizes.config.refill and not self.queue:
             self.compact()
-        assert self.state is not None
-        table, chunk, slots = self.table, self._sizes.config.chunk, self.state.cache.keys.shape[1]
-        needed = self._sizes.slots(table.time - table.earliest + chunk)
-        if needed >= slots and table.time + chunk <= slots:
+        if self._has_room():
             return
-        shift = np.int32(table.drop_slots())
+        assert self.state is not None
+        needed = self._needed()
+        shift = np.int32(self.table.drop_slots())
         runner, cache = self._runner, self.state.cache
-        if needed == slots:
+        if needed == cache.keys.shape[1]:
             cache = runner.call(decode_state.drop_slots, runner.mesh, cache, shift)
         else:
             cache = runner.call(decode_state.resize, runner.mesh, needed, cache, shift)
         self.state = self.state._replace(cache=cache)
 
+    def _needed(self) -> int:
+        """The slots of a cache that holds what the next chunk writes."""
+        table = self.table
+        return self._sizes.slots(table.time - table.earliest + self._sizes.config.chunk)
+
+    def _has_room(self) -> bool:
+        """Whether the next chunk has slots, and a smaller cache has none for it."""
+        assert self.state is not None
+        slots = self.state.cache.keys.shape[1]
+        if self.table.time + self._sizes.config.chunk > slots:
+            return False
+        return self._needed() >= slots
+
     def compact(self) -> None:
         """Drops finished rollouts if that halves the batch."""
+        if (smaller := self._smaller()) is not None:
+            self._move(*smaller)
+
+    def _smaller(self) -> tuple[int, int] | None:
+        """Places and columns of a batch of half the size or less that holds what runs, if any."""
         places, columns = self.table.shape
         if self._sizes.is_small(places, columns):
-            return
+            return None
         fewer = self._sizes.places(self.table.busiest * self._sizes.shards)
         most = max(len(order.running) for order in self.table.active)
         narrower = min(power_of_two(most), columns)
-        if 2 * fewer * narrower <= places * columns:
-            self._move(fewer, narrower)
+        return (fewer, narrower) if 2 * fewer * narrower <= places * columns else None
 
     def _move(self, places: int, columns: int) -> None:
         kept = self.table.compact(places, columns)
@@ -294,9 +339,17 @@ class Decoder:
             decode_state.compact, runner.mesh, self.state, kept.orders, kept.rollouts
         )
 
-    def _advance(self) -> _Drawn:
-        running, runner = self.table.responses(), self._runner
-        self.state, tokens, logprobs, steps = runner.call(
+    def _advance(self, done: jax.Array | None = None) -> _Drawn:
+        """Dispatches a chunk, behind one on its way that tells which responses are ``done``."""
+        running, runner, time = self.table.responses(), self._runner, self.table.time
+        rows = self.table.rows()
+        # Of one sharding in either case: another would be another program.
+        if done is None:
+            done = runner.sharding.replicate(np.asarray(rows.done))
+        rows = rows._replace(done=done)
+        # Fewer steps are made only where nothing runs any more, see `collect`.
+        self.table.time += self._sizes.config.chunk
+        self.state, tokens, logprobs, steps, done = runner.call(
             programs.decode,
             runner.definition,
             self._strategy.ranked,
@@ -304,8 +357,8 @@ class Decoder:
             self._sizes.config.chunk,
             runner.parameters,
             self.state,
-            np.int32(self.table.time),
-            self.table.rows(),
+            np.int32(time),
+            rows,
             self._drawing,
         )
-        return _Drawn(running, tokens, logprobs, steps)
+        return _Drawn(running, tokens, logprobs, steps, done)

@@ -27,7 +27,7 @@ class Rows(NamedTuple):
         start: int32 ``[O]``, the slot of the first response token.
         position: int32 ``[O]``, the position of that token.
         names: uint32 ``[O, N, 3]``, of the rollouts' streams.
-        done: bool ``[O, N]``.
+        done: bool ``[O, N]``, whole on every device.
     """
 
     start: Array
@@ -147,14 +147,14 @@ def decode(
     time: jax.Array,
     rows: Rows,
     drawing: Drawing,
-) -> tuple[DecodeState, jax.Array, jax.Array, jax.Array]:
+) -> tuple[DecodeState, jax.Array, jax.Array, jax.Array, jax.Array]:
     """Draws up to C = ``steps`` tokens for every rollout, and ends early when all are done.
 
     The state is donated. ``time``, int32, is the slot that the first step writes.
 
     Returns:
         The state; tokens and log-probabilities ``[O, N, C]``, also of finished rollouts; the number
-        of steps taken.
+        of steps taken; whether each rollout is done, bool ``[O, N]``.
     """
     model = nnx.merge(definition, parameters)
     shape = (*state.tokens.shape, steps)
@@ -189,10 +189,10 @@ def decode(
 
     empty = (jnp.zeros(shape, jnp.int32), jnp.zeros(shape, jnp.float32))
     carry = (jnp.int32(0), state, rows.done | ended, *empty)
-    number, state, _, tokens, logprobs = jax.lax.while_loop(
+    number, state, done, tokens, logprobs = jax.lax.while_loop(
         lambda carry: (carry[0] < steps) & ~jnp.all(carry[2]), step, carry
     )
-    return state, whole(tokens, mesh), whole(logprobs, mesh), number
+    return state, whole(tokens, mesh), whole(logprobs, mesh), number, whole(jnp.asarray(done), mesh)
 
 
 def _streams(names: Array, drawing: Drawing) -> jax.Array:

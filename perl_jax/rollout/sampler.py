@@ -96,7 +96,8 @@ class Sampler:
         Returns:
             The rollouts. Their ``stats`` count distinct ``images``, ``patches``, ``orders``,
             ``prompt_tokens`` (of each prompt once, however many orders ask it),
-            ``response_tokens``, ``decode_steps`` (one after the other) and ``compilations``, and
+            ``response_tokens``, ``decode_steps`` (one after the other), ``decode_waits`` (chunks
+            of them that were dispatched after the last one was read) and ``compilations``, and
             with padding ``patches_padded``, ``prompt_tokens_padded`` and ``decode_rows`` (rows x
             steps).
 

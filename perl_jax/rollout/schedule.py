@@ -101,6 +101,12 @@ class Table:
         return min((int(s) for order, s in starts if order is not None), default=self.time)
 
     @property
+    def latest(self) -> int:
+        """The slot of the first token of the running order that started last."""
+        starts = zip(self._orders, self._start, strict=True)
+        return max((int(s) for order, s in starts if order is not None), default=self.time)
+
+    @property
     def busiest(self) -> int:
         """The most running orders of a shard."""
         return int(self._running.sum(axis=1).max())

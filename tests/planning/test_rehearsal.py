@@ -42,7 +42,9 @@ def lying(leaf):
 @pytest.fixture(scope="module")
 def sampler(config, model, groups):
     """A sampler that has drawn what a step draws."""
-    sampler = Sampler(load_processor(config.model.path), config.rollout.sampler)
+    # Ahead, so short responses would end before the batch shrinks.
+    of_calls = replace(config.rollout.sampler, ahead=False)
+    sampler = Sampler(load_processor(config.model.path), of_calls)
     sampler.sample(model, groups, num_rollouts=2, max_new_tokens=8)
     # Half of the places run a little longer than the others, and are then moved together.
     sampling, half = sampler.start(model, num_rollouts=2, max_new_tokens=8), 4

@@ -33,7 +33,7 @@ def test_products_overlap_with_their_traffic_and_with_what_starts_ahead_and_all_
         flops=16 * 197e12 * 3,
         traffic=Traffic(products=0.82e12 * 2, alone=0.82e12 * 4),
         collectives=[gather, replace(gather, ahead=True, count=2)],
-        chunks=2,
+        waits=2,
     )
     got = (seconds.compute, seconds.memory, seconds.alone, seconds.links, seconds.ahead)
     assert got == pytest.approx((3, 2, 4, 15, 30))

@@ -80,6 +80,21 @@ def test_every_call_has_work(rehearsal, recorder, monkeypatch, name):
     assert all(call.work is None for call in found.calls["apply"])
 
 
+def test_chunks_wait_for_the_host_only_while_orders_wait_or_the_batch_shrinks(
+    rehearsal, recorder, monkeypatch
+):
+    """16 or 8 orders in 8 places, of four chunks each."""
+    config = rehearsal.config
+    sampler = replace(config.rollout.sampler, chunk=2)
+    config = replace(config, rollout=replace(config.rollout, sampler=sampler))
+    half = Draws(pass_rate=0.5, wanted=4, kept=4, needed=8, drawn=8, most=16)
+    found = of_lengths(replace(rehearsal, config=config), recorder, monkeypatch, [8] * 8, half)
+    # The first half and the first chunk of the second wait, until caches have room again.
+    assert (len(found.calls["decode"]), len(found.unfiltered["decode"])) == (8, 4)
+    assert 4 < found.waits < 8
+    assert found.waits_unfiltered == 1
+
+
 def test_calls_of_the_sampler_tell_how_far_their_arrays_reach(rehearsal, recorder, monkeypatch):
     """16 orders of two rollouts in 8 places, on four shards."""
     found = of_lengths(rehearsal, recorder, monkeypatch, [1] * 7 + [8])

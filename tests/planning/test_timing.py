@@ -110,10 +110,14 @@ def test_what_does_not_run_the_model_moves_its_arguments_and_results(timing):
     assert found.seconds.compute == pytest.approx(8e12 * 3 / 4 / 8 / (989e12 * 0.6))
 
 
-def test_the_host_is_waited_for_between_chunks_of_decoding_only(timing):
+def test_the_host_is_waited_for_before_calls_that_are_not_dispatched_ahead(timing):
     decode = Work(tokens=16, pairs=160, predicted=16, passes=4, steps=4, prefix=10, cache=10)
-    found = timing.program(facts("decode", decode), [LoggedCall(10**9, decode)] * 2, [])
-    assert found.seconds.host == timing.assumptions.host
+    call, host = LoggedCall(10**9, decode), timing.assumptions.host
+    found = timing.program(facts("decode", decode), [call] * 4, [call] * 2, (3, 0))
+    assert found.seconds.host == pytest.approx(3 / 4 * host)
+    alone = timing.program(facts("decode", decode), [call] * 4, [call] * 2)
+    assert found.seconds_of_step - alone.seconds_of_step == pytest.approx(3 * host)
+    assert found.seconds_unfiltered == alone.seconds_unfiltered
     assert timing.program(facts("update", WHOLE), [], []).seconds.host == 0
 
 
