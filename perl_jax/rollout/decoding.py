@@ -109,7 +109,6 @@ class Decoder:
             else:
                 taken = int(drawn.steps)
                 tokens, logprobs = tokens[..., :taken], logprobs[..., :taken]
-                self.table.time -= self._sizes.config.chunk - taken
                 self._runner.stats["decode_steps"] += taken
                 self._runner.stats["decode_rows"] += taken * tokens.shape[0] * tokens.shape[1]
             for row, column, order, n in drawn.running:
@@ -347,7 +346,7 @@ class Decoder:
         if done is None:
             done = runner.sharding.replicate(np.asarray(rows.done))
         rows = rows._replace(done=done)
-        # Fewer steps are made only where nothing runs any more, see `collect`.
+        # Fewer steps are made only where nothing runs any more: the slots left are of no use.
         self.table.time += self._sizes.config.chunk
         self.state, tokens, logprobs, steps, done = runner.call(
             programs.decode,
