@@ -17,10 +17,10 @@ from configs.qwen2_5_vl_7b_perl import get_config as published
 
 def get_config() -> ConfigDict:
     config = published()
-    # Four key/value heads: a tensor axis of four has one each. An update has 32 groups, so more
-    # than 32 shards would find nothing to do.
-    config.mesh = {"data": 1, "fsdp": 16, "tensor": 4}
-    # Decoding reads all weights at every step: a copy that nothing has to be gathered for.
+    # An update has 32 groups: each of 32 shards has one, and none waits for another. More shards
+    # would find nothing to do.
+    config.mesh = {"data": 1, "fsdp": 32, "tensor": 2}
+    # Four key/value heads: a tensor axis of four has one each. Decoding reads all weights at every step: a copy that nothing has to be gathered for.
     config.rollout.mesh = {"data": 16, "fsdp": 1, "tensor": 4}
-    config.learner.packing.micro_groups = 16
+    config.learner.packing.micro_groups = 32
     return config

@@ -231,7 +231,7 @@ _REWARDS = [
     ),
     *_in(
         "rewards", "perl_jax/rewards/functions.py",
-        (" and -_LARGEST <= float(value) <= _LARGEST:", ":", rewards.a_reward_is_not_a_number),
+        (" and -_LARGEST <= float(value) <= _LARGEST", "", rewards.a_reward_is_not_a_number),
         ("if listed is None or len(listed) != count:", "if listed is None:",
          rewards.a_reward_is_missing),
         ("        except Exception as error:\n            return rewards, [Fault(",
