@@ -20,7 +20,8 @@ def get_config() -> ConfigDict:
     # An update has 32 groups: each of 32 shards has one, and none waits for another. More shards
     # would find nothing to do.
     config.mesh = {"data": 1, "fsdp": 32, "tensor": 2}
-    # Four key/value heads: a tensor axis of four has one each. Decoding reads all weights at every step: a copy that nothing has to be gathered for.
+    # Decoding reads all weights at every step: a copy that nothing has to be gathered for. A tensor
+    # axis of four has one each of four key/value heads.
     config.rollout.mesh = {"data": 16, "fsdp": 1, "tensor": 4}
     config.learner.packing.micro_groups = 32
     return config

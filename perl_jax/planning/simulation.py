@@ -122,6 +122,11 @@ class _Logger(Recorder):
         self.log.setdefault(name, []).append(logged)
         return results
 
+    def leave_out_vain_chunks(self, runner: ShapeRunner) -> None:
+        """Leaves out the chunk behind one in which everything ended: the devices make no step."""
+        read = runner.stats["decode_steps"] // self._config.rollout.sampler.chunk
+        del self.log.get("decode", [])[read:]
+
     def results_of(self, name: str, function: Any, arguments: tuple[Any, ...]) -> Any:
         """As they were recorded, where the shapes of the responses do not change them."""
         if name in ("score", "reference"):
@@ -172,6 +177,7 @@ def simulate(rehearsal: Rehearsal, recorded: Recorder) -> Simulation:
     tokens = np.broadcast_to(np.int32(0), (*shape, step.longest))
     once = forward_operations(runner.config, groups, Responses(tokens, lengths))
     _draw(rehearsal.sampling(runner), groups, lengths)
+    logger.leave_out_vain_chunks(runner)
 
     kept = lengths[: draws.kept]
     batch = make_batch(config, groups[: draws.kept], step, kept)
@@ -200,6 +206,7 @@ def _without_filter(
     logger = _Logger(rehearsal, recorded)
     runner: ShapeRunner = rehearsal.start(logger)[2]
     _draw(rehearsal.sampling(runner), rehearsal.groups(len(lengths)), lengths)
+    logger.leave_out_vain_chunks(runner)
     return logger.log, runner.stats["decode_waits"]
 
 

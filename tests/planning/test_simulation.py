@@ -93,6 +93,9 @@ def test_chunks_wait_for_the_host_only_while_orders_wait_or_the_batch_shrinks(
     assert (len(found.calls["decode"]), len(found.unfiltered["decode"])) == (8, 4)
     assert 4 < found.waits < 8
     assert found.waits_unfiltered == 1
+    # What ends early has a chunk behind it, in which the devices make no step.
+    early = of_lengths(replace(rehearsal, config=config), recorder, monkeypatch, [3] * 8, half)
+    assert (len(early.calls["decode"]), len(early.unfiltered["decode"])) == (2, 1)
 
 
 def test_calls_of_the_sampler_tell_how_far_their_arrays_reach(rehearsal, recorder, monkeypatch):
