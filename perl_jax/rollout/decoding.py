@@ -95,6 +95,7 @@ class Decoder:
             self._in_flight = self._next()
         self._behind = None
         if self._in_flight and self._may_run_ahead():
+            self._find_slots()
             self._behind = self._advance(self._in_flight[-1].done)
         if self.queue:
             # The host prepares them while the devices decode.
@@ -155,9 +156,10 @@ class Decoder:
         table, config = self.table, self._sizes.config
         if self.queue or not config.ahead or (config.refill and self._smaller() is not None):
             return False
-        # A response of any order has tokens left after those chunks.
+        # A response of any order has tokens left after those chunks, and none that may be over by
+        # then needs more slots than there are.
         unfinished = table.time - table.latest + 1 < self._sizes.max_new_tokens
-        return unfinished and self._has_room()
+        return unfinished and table.time - table.earliest + config.chunk <= self._sizes.most_slots
 
     def _new_table(self, places: int) -> Table:
         return Table(places, self._sizes.num_rollouts, self._sizes.shards)
@@ -291,30 +293,22 @@ class Decoder:
         """Drops finished rollouts if that halves the batch; finds slots for the next chunk."""
         if self._sizes.config.refill and not self.queue:
             self.compact()
-        if self._has_room():
-            return
+        self._find_slots()
+
+    def _find_slots(self) -> None:
+        """Moves the caches of responses if the next chunk has no slots, or a smaller one has."""
         assert self.state is not None
-        needed = self._needed()
+        table, chunk, slots = self.table, self._sizes.config.chunk, self.state.cache.keys.shape[1]
+        needed = self._sizes.slots(table.time - table.earliest + chunk)
+        if needed >= slots and table.time + chunk <= slots:
+            return
         shift = np.int32(self.table.drop_slots())
         runner, cache = self._runner, self.state.cache
-        if needed == cache.keys.shape[1]:
+        if needed == slots:
             cache = runner.call(decode_state.drop_slots, runner.mesh, cache, shift)
         else:
             cache = runner.call(decode_state.resize, runner.mesh, needed, cache, shift)
         self.state = self.state._replace(cache=cache)
-
-    def _needed(self) -> int:
-        """The slots of a cache that holds what the next chunk writes."""
-        table = self.table
-        return self._sizes.slots(table.time - table.earliest + self._sizes.config.chunk)
-
-    def _has_room(self) -> bool:
-        """Whether the next chunk has slots, and a smaller cache has none for it."""
-        assert self.state is not None
-        slots = self.state.cache.keys.shape[1]
-        if self.table.time + self._sizes.config.chunk > slots:
-            return False
-        return self._needed() >= slots
 
     def compact(self) -> None:
         """Drops finished rollouts if that halves the batch."""

@@ -48,6 +48,11 @@ class Sizes:
         sizes = self.config.slots(self.max_new_tokens)
         return next(size for size in sizes if size >= needed)
 
+    @property
+    def most_slots(self) -> int:
+        """The slots of the largest cache."""
+        return self.config.slots(self.max_new_tokens)[-1]
+
     def is_small(self, places: int, columns: int) -> bool:
         """Whether a table is so small that a smaller one is not worth its program."""
         return places * columns <= self.config.rows // _SMALLEST_SHARE

@@ -22,6 +22,16 @@ def of_lengths(rehearsal, recorder, monkeypatch, lengths, draws=None):
     return simulate(replace(rehearsal, step=replace(rehearsal.step, draws=draws)), recorder)
 
 
+@pytest.fixture
+def finer(rehearsal):
+    """Whose responses of eight tokens take four chunks."""
+    config = rehearsal.config
+    sampler = replace(config.rollout.sampler, chunk=2)
+    return replace(
+        rehearsal, config=replace(config, rollout=replace(config.rollout, sampler=sampler))
+    )
+
+
 def test_responses_of_full_length_call_what_is_recorded(rehearsal, recorder, monkeypatch):
     found = of_lengths(rehearsal, recorder, monkeypatch, [8] * 8)
     for name in ("prefill", "admit", "decode", "reference", "update", "apply"):
@@ -44,8 +54,8 @@ def test_short_responses_take_fewer_chunks_and_fewer_tokens(rehearsal, recorder,
     assert tokens == [192, 144]
 
 
-def test_one_long_response_keeps_a_smaller_batch_running(rehearsal, recorder, monkeypatch):
-    found = of_lengths(rehearsal, recorder, monkeypatch, [1] * 7 + [8])
+def test_one_long_response_keeps_a_smaller_batch_running(finer, recorder, monkeypatch):
+    found = of_lengths(finer, recorder, monkeypatch, [1] * 7 + [8])
     tokens = [call.work.tokens for call in found.calls["decode"]]
     assert tokens[-1] < tokens[0]
     assert found.calls["compact"]
@@ -81,26 +91,25 @@ def test_every_call_has_work(rehearsal, recorder, monkeypatch, name):
 
 
 def test_chunks_wait_for_the_host_only_while_orders_wait_or_the_batch_shrinks(
-    rehearsal, recorder, monkeypatch
+    finer, recorder, monkeypatch
 ):
     """16 or 8 orders in 8 places, of four chunks each."""
-    config = rehearsal.config
-    sampler = replace(config.rollout.sampler, chunk=2)
-    config = replace(config, rollout=replace(config.rollout, sampler=sampler))
     half = Draws(pass_rate=0.5, wanted=4, kept=4, needed=8, drawn=8, most=16)
-    found = of_lengths(replace(rehearsal, config=config), recorder, monkeypatch, [8] * 8, half)
-    # The first half and the first chunk of the second wait, until caches have room again.
+    found = of_lengths(finer, recorder, monkeypatch, [8] * 8, half)
+    # The first half, for the second; and the chunk that the second enters with.
     assert (len(found.calls["decode"]), len(found.unfiltered["decode"])) == (8, 4)
-    assert 4 < found.waits < 8
-    assert found.waits_unfiltered == 1
+    assert (found.waits, found.waits_unfiltered) == (5, 1)
+    # Of one long response, also the chunk before which the batch shrinks.
+    long = of_lengths(finer, recorder, monkeypatch, [1] * 7 + [8], half)
+    assert long.waits == 1 + 1 + 1
     # What ends early has a chunk behind it, in which the devices make no step.
-    early = of_lengths(replace(rehearsal, config=config), recorder, monkeypatch, [3] * 8, half)
+    early = of_lengths(finer, recorder, monkeypatch, [3] * 8, half)
     assert (len(early.calls["decode"]), len(early.unfiltered["decode"])) == (2, 1)
 
 
-def test_calls_of_the_sampler_tell_how_far_their_arrays_reach(rehearsal, recorder, monkeypatch):
+def test_calls_of_the_sampler_tell_how_far_their_arrays_reach(finer, recorder, monkeypatch):
     """16 orders of two rollouts in 8 places, on four shards."""
-    found = of_lengths(rehearsal, recorder, monkeypatch, [1] * 7 + [8])
+    found = of_lengths(finer, recorder, monkeypatch, [1] * 7 + [8])
     for name in ("prefill", "admit"):
         extents = [call.extent for call in found.calls[name]]
         assert sum(4 * extent.rows for extent in extents) == 16

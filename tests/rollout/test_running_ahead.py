@@ -168,3 +168,23 @@ def test_a_chunk_behind_is_the_same_program_on_several_devices(
     assert got.stats["decode_waits"] == 1
     compiled = [one for one in caplog.messages if one.startswith("Compiling jit(decode)")]
     assert len(compiled) == 1
+
+
+def test_caches_grow_while_a_chunk_is_on_its_way(model, processor, groups):
+    sampler = Sampler(processor, dataclasses.replace(AHEAD, response_lengths=(8,)))
+    got = sampler.sample(model, groups[:2], **DRAWN)
+    assert "resize" in {name for name, *_ in sampler.calls}
+    assert got.stats["decode_waits"] == 1
+    assert_equal(got, drawn(processor, WAITING, model, groups[:2]))
+
+
+def test_an_order_that_may_be_over_takes_no_more_slots_than_there_are(model, processor, groups):
+    """It started two chunks before the other: ahead, it would need 24 + 2 * 4 slots."""
+    sampling = start(processor, AHEAD, model, groups[2:3])
+    for _ in range(2):
+        sampling.launch()
+        sampling.collect()
+    sampling.add(groups[1:2])
+    run(sampling)
+    want = drawn(processor, WAITING, model, [groups[2], groups[1]])
+    assert_equal(sampling.rollouts([0, 1]), want)
