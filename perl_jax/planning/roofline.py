@@ -56,7 +56,9 @@ class Assumptions(Checked):
     def lines(self) -> list[str]:
         """The assumptions in words."""
         scores = "those of programs that were compiled without attention kernels"
-        caches = f"once by a kernel and {_MOVES_BY_XLA:g} times without"
+        caches = (
+            f"once by a kernel, which reads what responses own, and {_MOVES_BY_XLA:g} times without"
+        )
         if self.scores is not None:
             scores = f"{self.scores:.0%} of them"
         if self.cache_moves is not None:
@@ -220,7 +222,8 @@ def traffic_of(
     moved += work.image_passes * work.patches * once.of_patch
     scores = work.pairs * once.of_pair * _bytes_of_score(repeats)
     scores += work.patches * of_patch * _bytes_of_score(work.image_passes)
-    caches = work.steps * (work.prefix + moves * work.cache)
+    owned = work.owned if kernels else 1.0
+    caches = work.steps * (work.prefix + moves * owned * work.cache)
     return Traffic(
         products=(weights + moved) * itemsize,
         alone=moved * itemsize + scores * share + caches + 2 * gradients,

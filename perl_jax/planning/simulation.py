@@ -6,7 +6,7 @@ every call is counted with the tokens that it computes.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -22,7 +22,7 @@ from perl_jax.planning.rehearsal import (
     ShapeRunner,
     size_of,
 )
-from perl_jax.planning.work import Work, arguments_of, work_of
+from perl_jax.planning.work import Work, arguments_of, owned_share, work_of
 from perl_jax.planning.workload import log_normal, make_batch
 from perl_jax.rollout.sampling import Sampling
 from perl_jax.types import Responses
@@ -118,6 +118,10 @@ class _Logger(Recorder):
         call = Call(name, function, shapes, 0)
         shards = self._shards[name in OF_ROLLOUTS]
         work = work_of(call, self._config, shards, vision_trained=self._vision_trained)
+        if name == "decode" and work is not None:
+            given = arguments_of(Call(name, function, arguments, 0))
+            slots = given["state"].cache.keys.shape[1]
+            work = replace(work, owned=owned_share(slots, int(given["time"]) + work.steps))
         logged = LoggedCall(size_of((shapes, results)), work, _extent(call, shards))
         self.log.setdefault(name, []).append(logged)
         return results

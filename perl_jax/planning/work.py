@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from perl_jax.config import TrainConfig
+from perl_jax.kernels.decoding import block_of
 from perl_jax.models import PolicyConfig
 from perl_jax.planning.rehearsal import Call
 from perl_jax.planning.shapes import bytes_on_chip
@@ -28,6 +29,8 @@ class Work:
         steps: Decoding steps, each of which reads weights and caches; 0 in other programs.
         prefix: Bytes of the caches of prompts, which each step reads.
         cache: Bytes of the caches of responses, which each step reads.
+        owned: The share of them in blocks that a response owns at the end of the call, at most.
+            Kernels read no others.
     """
 
     tokens: float = 0
@@ -39,6 +42,7 @@ class Work:
     steps: int = 0
     prefix: float = 0
     cache: float = 0
+    owned: float = 1.0
 
     def operations(self, model: PolicyConfig, of_patch: float) -> float:
         """Operations of one forward pass, padding included.
@@ -106,6 +110,12 @@ def work_of(call: Call, config: TrainConfig, shards: int, *, vision_trained: boo
             image_passes=1 + more * vision_trained,
         )
     return None
+
+
+def owned_share(slots: int, filled: int) -> float:
+    """The share of the slots of a cache that a kernel reads of so many that are filled."""
+    block = block_of(slots)
+    return min(1.0, ceil_div(filled, block) * block / slots)
 
 
 def num_micro_batches(config: TrainConfig, shards: int) -> tuple[int, int]:

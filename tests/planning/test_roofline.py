@@ -72,11 +72,14 @@ def test_kernels_write_no_scores_and_move_the_caches_once_unless_it_is_said_othe
     scores = 1000 * 28 * 28 * 12
     assert traffic(work, as_compiled, kernels=True).alone == 10**7 + 10**8
     assert traffic(work, as_compiled, kernels=False).alone == 10**7 + 5 * 10**8 + scores
+    half = replace(work, owned=0.5)
+    assert traffic(half, as_compiled, kernels=True).alone == 10**7 + 10**8 / 2
+    assert traffic(half, as_compiled, kernels=False).alone == 10**7 + 5 * 10**8 + scores
     said = replace(ALL, scores=0.5, cache_moves=2.0)
     assert traffic(work, said, kernels=True).alone == 10**7 + 2 * 10**8 + 0.5 * scores
     told, said_so = " ".join(as_compiled.lines()), " ".join(said.lines())
     assert "compiled without attention kernels" in told
-    assert "once by a kernel and 5 times without" in told
+    assert "once by a kernel, which reads what responses own, and 5 times without" in told
     assert "attention scores, 50% of them, 12 bytes" in said_so
     assert "the responses' 2 times" in said_so
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from perl_jax.models import read_config
-from perl_jax.planning import simulation
+from perl_jax.planning import simulation, work
 from perl_jax.planning.draws import Draws
 from perl_jax.planning.simulation import simulate
 from perl_jax.types import Responses
@@ -88,6 +88,14 @@ def test_every_call_has_work(rehearsal, recorder, monkeypatch, name):
     found = of_lengths(rehearsal, recorder, monkeypatch, [3] * 8)
     assert all(call.work.tokens > 0 for call in found.calls[name])
     assert all(call.work is None for call in found.calls["apply"])
+
+
+def test_caches_are_read_as_far_as_they_are_filled(finer, recorder, monkeypatch):
+    monkeypatch.setattr(work, "block_of", lambda slots: 2)
+    found = of_lengths(finer, recorder, monkeypatch, [8] * 4)
+    # Chunks of two steps in ten slots.
+    assert [call.work.owned for call in found.calls["decode"]] == [0.2, 0.4, 0.6, 0.8]
+    assert all(call.work.owned == 1 for call in found.calls["prefill"])
 
 
 def test_chunks_wait_for_the_host_only_while_orders_wait_or_the_batch_shrinks(

@@ -6,7 +6,7 @@ import pytest
 
 from perl_jax.models import read_config
 from perl_jax.planning.planner import mesh_for
-from perl_jax.planning.work import Work, num_micro_batches, work_of
+from perl_jax.planning.work import Work, num_micro_batches, owned_share, work_of
 
 SHARDS = 4
 
@@ -62,3 +62,10 @@ def test_fsdp_takes_the_chips_that_a_configuration_does_not_name(config):
     assert mesh_for(replace(config, mesh=None), 16)[0].fsdp == 16
     with pytest.raises(ValueError, match="data x tensor to divide 9 chips; got 1 x 2"):
         mesh_for(config, 9)
+
+
+def test_a_kernel_reads_the_blocks_of_a_cache_that_are_filled():
+    assert owned_share(2080, 32) == 256 / 2080
+    assert owned_share(2080, 257) == 512 / 2080
+    assert owned_share(2080, 2080) == 1
+    assert owned_share(128, 32) == 1

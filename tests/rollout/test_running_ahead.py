@@ -179,8 +179,8 @@ def test_caches_grow_while_a_chunk_is_on_its_way(model, processor, groups):
 
 
 def test_an_order_that_may_be_over_takes_no_more_slots_than_there_are(model, processor, groups):
-    """It started two chunks before the other: ahead, it would need 24 + 2 * 4 slots."""
-    sampling = start(processor, AHEAD, model, groups[2:3])
+    """The first ends in slot 23 of 24 + 5, in a chunk behind which the other needs slot 29."""
+    sampling = start(processor, dataclasses.replace(AHEAD, chunk=5), model, groups[2:3])
     for _ in range(2):
         sampling.launch()
         sampling.collect()
