@@ -30,10 +30,15 @@ class ScriptedRunner(Runner):
         if name == "admit":
             return arguments[2], *self._drawn(*arguments[6].shape[:2], (), arguments[-1])
         if name == "decode":
-            chunk, state = arguments[3], arguments[5]
-            self.tables.append(state.tokens.shape)
-            drawn = self._drawn(*state.tokens.shape, (chunk,), arguments[-1])
-            return state, *drawn, np.int32(chunk)
+            chunk, state, drawing = arguments[3], arguments[5], arguments[-1]
+            # The devices know what they still compute.
+            done = np.asarray(getattr(arguments[7].done, "value", arguments[7].done))
+            steps = 0 if done.all() else chunk
+            if steps:
+                self.tables.append(state.tokens.shape)
+            tokens, logprobs = self._drawn(*state.tokens.shape, (chunk,), drawing)
+            done = done | (tokens[..., -1] == drawing.stops[0])
+            return state, tokens, logprobs, np.int32(steps), done
         if name == "compact":
             return jax.eval_shape(lambda state: program(None, state, *arguments[2:]), arguments[1])
         return jax.eval_shape(lambda *given: program(*arguments[:2], *given), *arguments[2:])
@@ -52,7 +57,8 @@ class Pending:
     """A result that the devices still compute: whoever reads it too early fails."""
 
     def __init__(self, value, runner):
-        self.value, self.runner, self.dtype = value, runner, value.dtype
+        self.value, self.runner = value, runner
+        self.shape, self.dtype = value.shape, value.dtype
 
     def __array__(self, dtype=None, copy=None):
         assert self.runner.may_wait

@@ -12,8 +12,9 @@ from perl_jax.rollout.sampling import SampleRequest, Sampling
 from perl_jax.types import Group, ImagePatches, Prompt
 from tests.rollout.scripted import PendingRunner, ScriptedRunner
 
+# Responses of two chunks: ahead, the second is dispatched before the batch could shrink.
 CONFIG = SamplerConfig(
-    prompt_lengths=(32,), response_lengths=(16,), patches=(64, 256), rows=256, chunk=16
+    prompt_lengths=(32,), response_lengths=(16,), patches=(64, 256), rows=256, chunk=16, ahead=False
 )
 GROUPS, ROLLOUTS, ORDERS = 16, 4, 2
 
@@ -100,8 +101,10 @@ def test_waves_of_all_sizes_use_the_shapes_of_a_few(model, processor, most):
     assert of_program["decode"] <= 14
 
 
-def test_a_launch_waits_for_nothing_that_the_devices_compute(model, processor, most):
-    runner, sampling = start(model, processor, Counter(), most, kind=PendingRunner)
+@pytest.mark.parametrize("ahead", [True, False])
+def test_a_launch_waits_for_nothing_that_the_devices_compute(ahead, model, processor, most):
+    config = replace(CONFIG, ahead=ahead)
+    runner, sampling = start(model, processor, Counter(), most, PendingRunner, config)
     for number in range(0, 12, 2):
         runner.may_wait = False
         sampling.add([group(number, model)])
