@@ -23,7 +23,7 @@ from perl_jax.settings import Checked, Count
 from perl_jax.training.checkpoint import CheckpointConfig
 from perl_jax.training.display.writers import LoggingConfig
 from perl_jax.training.loop import EarlyStop
-from perl_jax.update.learner import UpdateConfig
+from perl_jax.update.config import UpdateConfig
 from perl_jax.update.optimizer import OptimizerConfig
 
 

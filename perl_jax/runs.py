@@ -68,7 +68,8 @@ from perl_jax.training.reinforce import Reinforce
 from perl_jax.training.start import Start, start_or_resume
 from perl_jax.training.supervised import Supervised
 from perl_jax.training.workdir import Interrupted, Preemption
-from perl_jax.update.learner import Learner, UpdateConfig
+from perl_jax.update.config import UpdateConfig
+from perl_jax.update.learner import Learner
 from perl_jax.update.state import SplitPolicy
 
 logger = logging.getLogger(__name__)

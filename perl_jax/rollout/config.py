@@ -75,8 +75,8 @@ class SamplerConfig(Checked):
         chunk: Decode steps in one call.
         refill: Whether waiting orders replace finished ones between calls and the batch shrinks.
             Otherwise a batch runs until its last response ends.
-        ahead: Whether the devices get the next call before the host has read the last one, where
-            no order waits for it, so that they never wait for the host.
+        ahead: Whether the devices get the next call before the host has read the last one, so that
+            they do not wait for the host. Only while no order waits for a place.
     """
 
     prompt_lengths: AutoRungs = "auto"

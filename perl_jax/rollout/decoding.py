@@ -81,7 +81,9 @@ class Decoder:
         return bool(self.queue or self.table.active or self._in_flight is not None)
 
     def launch(self) -> None:
-        """Admits orders and dispatches the next chunk; waits for neither.
+        """Admits orders and dispatches what the devices do next, which is waited for nowhere.
+
+        That is the next chunk, if there is none behind the last one, and one behind it.
 
         Raises:
             RuntimeError: The last chunk was not collected.
@@ -302,7 +304,7 @@ class Decoder:
         needed = self._sizes.slots(table.time - table.earliest + chunk)
         if needed >= slots and table.time + chunk <= slots:
             return
-        shift = np.int32(self.table.drop_slots())
+        shift = np.int32(table.drop_slots())
         runner, cache = self._runner, self.state.cache
         if needed == slots:
             cache = runner.call(decode_state.drop_slots, runner.mesh, cache, shift)

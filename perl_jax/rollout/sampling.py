@@ -140,6 +140,8 @@ class Sampling:
     def launch(self) -> None:
         """Admits waiting orders, first in, first out, and dispatches the next chunk of decoding.
 
+        Once no order waits, also the one behind it, if it can: see `SamplerConfig.ahead`.
+
         It does not wait for the devices.
 
         Raises:

@@ -1,7 +1,7 @@
 """The update: adds up gradients of micro-batches of whole groups, and applies them."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 
@@ -13,84 +13,24 @@ from jax.sharding import Mesh
 from perl_jax.activity import Activity, silent
 from perl_jax.mesh import BatchSharding
 from perl_jax.models import Policy
-from perl_jax.models.lora import LoraConfig, is_adapter
+from perl_jax.models.lora import is_adapter
 from perl_jax.models.paths import VISION, within
-from perl_jax.models.policy import Remat
 from perl_jax.objectives import Objective
 from perl_jax.objectives.aggregation import check_aggregation, token_weights
-from perl_jax.settings import Checked, Count, Dtype, Positive
 from perl_jax.types import Group, Responses, TrainBatch
 from perl_jax.update.assignment import assign_groups, cut_shards, tokens_of
+from perl_jax.update.config import UpdateConfig
 from perl_jax.update.dealing import deal, groups_with_gradient, turns
 from perl_jax.update.exchange import move_images
 from perl_jax.update.forward import Head
 from perl_jax.update.kl_reward import PLACE, place_numbers, score_all, with_penalty
-from perl_jax.update.losses import Importance, policy_gradient_loss, supervised_loss
+from perl_jax.update.losses import policy_gradient_loss, supervised_loss
 from perl_jax.update.operations import Adapters, Operations, forward_operations
 from perl_jax.update.optimizer import OptimizerConfig, learning_rate_schedule, make_optimizer
-from perl_jax.update.packing import MicroBatch, PackingConfig, Sizes, pack
+from perl_jax.update.packing import MicroBatch, Sizes, pack
 from perl_jax.update.programs import Compile, Loss, Programs, jit, wait_for_all_but_last
 from perl_jax.update.state import Params, SplitPolicy, TrainState
 from perl_jax.update.stats import Stats
-
-
-@dataclass(frozen=True)
-class UpdateConfig(Checked):
-    """How a batch becomes updates.
-
-    Attributes:
-        updates_per_batch: Optimizer updates on each batch, over which its groups are dealt evenly.
-            A batch with fewer groups that have a gradient makes fewer.
-        epochs_per_batch: How often each batch is used. Every epoch makes the same parts of it, and
-            begins with another one. Old log-probabilities are those before the first update.
-        trainable: Patterns of the trained parameters; each must match the whole path.
-        frozen: Patterns of parameters that are not trained even if ``trainable`` matches them.
-        lora: Adapters, which are then all that is trained; none may be among what ``frozen``
-            matches. None: the parameters themselves.
-        recompute_old: Whether a separate pass computes the log-probabilities before the batch's
-            first update even for that update, which computes the same ones.
-        importance_cap: The largest weight of a token, the trainer's probability over the sampler's;
-            None: no weights.
-        importance: What happens to a weight above ``importance_cap``, or below its inverse where
-            tokens or responses are left out: ``truncate`` cuts it to the cap, see
-            `truncated_importance_weights`; ``mask_token`` leaves out the token, ``mask_sequence``
-            the response, see `masked_importance_weights`.
-        max_logprob_gap: The run stops if sampler and trainer differ by more on a token.
-        remat: What the backward pass recomputes, to save memory: ``none``; ``activations``, all but
-            the results of linear maps; ``wide``, also those of maps that are wider than
-            their inputs, as an MLP's; ``layers``, all.
-        logprob_chunk: Rows of the vocabulary that log-probabilities read at a time.
-        reference_dtype: The dtype of the reference model's parameters.
-        packing: How batches are cut and padded.
-    """
-
-    updates_per_batch: Count = 1
-    epochs_per_batch: Count = 1
-    trainable: tuple[str, ...] = (".*",)
-    frozen: tuple[str, ...] = ()
-    lora: LoraConfig | None = None
-    recompute_old: bool = False
-    importance_cap: Positive | None = None
-    importance: Importance = "truncate"
-    max_logprob_gap: Positive | None = None
-    remat: Remat = "none"
-    logprob_chunk: Count = 2048
-    reference_dtype: Dtype = "bfloat16"
-    packing: PackingConfig = field(default_factory=PackingConfig)
-
-    @property
-    def updates_of_step(self) -> int:
-        """The most updates on one batch."""
-        return self.updates_per_batch * self.epochs_per_batch
-
-    def _check_together(self) -> None:
-        cap = self.importance_cap
-        if self.importance != "truncate" and (cap is None or cap <= 1):
-            raise ValueError(
-                f"importance: expected an importance_cap of more than 1 with {self.importance}; "
-                f"got {cap}"
-            )
-
 
 # Log-probabilities of the responses of each micro-batch.
 Scores = list[jax.Array]
@@ -437,7 +377,7 @@ class Learner:
         in_loss = self.objective is not None and self.objective.kl_in == "loss"
         for number, micro in enumerate(micro_batches):
             values = dict(micro.values)
-            if self._first_is_own:
+            if self._first_is_own and "old" not in values:  # as it is where a batch brings them
                 # One program makes all updates. Of the first, it does not read what is here.
                 values["old"] = values["weights"] if old is None else old[number]
                 values["unchanged"] = self.sharding.replicate(np.array(old is None))

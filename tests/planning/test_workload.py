@@ -8,7 +8,7 @@ import pytest
 from perl_jax.experience.config import RolloutConfig
 from perl_jax.models import read_config
 from perl_jax.planning.workload import Step, Workload, log_normal, make_batch, make_groups
-from perl_jax.update.learner import UpdateConfig
+from perl_jax.update.config import UpdateConfig
 from tests.planning.conftest import WORKLOAD
 
 

@@ -15,7 +15,7 @@ from perl_jax.experience.config import GroupFilterConfig
 from perl_jax.experience.past import Past
 from perl_jax.filtering import PassRate
 from perl_jax.training.reinforce import Reinforce
-from perl_jax.update.learner import UpdateConfig
+from perl_jax.update.config import UpdateConfig
 from perl_jax.update.state import TrainState
 
 

@@ -16,7 +16,8 @@ from perl_jax.objectives import Objective
 from perl_jax.processing import load_processor
 from perl_jax.testing import write_tiny_checkpoint
 from perl_jax.types import Group, Prompt, TrainBatch
-from perl_jax.update.learner import Learner, UpdateConfig
+from perl_jax.update.config import UpdateConfig
+from perl_jax.update.learner import Learner
 from perl_jax.update.optimizer import OptimizerConfig
 from perl_jax.update.packing import PackingConfig
 from perl_jax.update.state import TrainState

@@ -18,7 +18,8 @@ from perl_jax.permutation import Schedule
 from perl_jax.processing import Processor, load_processor
 from perl_jax.rewards import Grader, RewardConfig, Rewarder
 from perl_jax.rollout import Sampler, SamplerConfig
-from perl_jax.update.learner import Learner, UpdateConfig
+from perl_jax.update.config import UpdateConfig
+from perl_jax.update.learner import Learner
 from perl_jax.update.optimizer import OptimizerConfig
 from perl_jax.update.packing import PackingConfig
 

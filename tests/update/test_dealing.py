@@ -12,8 +12,9 @@ from perl_jax.mesh import BatchSharding
 from perl_jax.objectives import Objective
 from perl_jax.objectives.aggregation import token_weights
 from perl_jax.types import Group, Prompt, TrainBatch
+from perl_jax.update.config import UpdateConfig
 from perl_jax.update.dealing import Part, deal, groups_with_gradient, turns
-from perl_jax.update.learner import Learner, UpdateConfig
+from perl_jax.update.learner import Learner
 from perl_jax.update.operations import Operations
 from perl_jax.update.packing import PackingConfig
 from perl_jax.update.stats import of_update
@@ -182,6 +183,23 @@ def test_of_the_first_update_alone_the_old_policy_is_the_policy_itself():
     assert [ids for ids, _ in made] == [("0", "1"), ("2", "3"), ("4", "5")]
     assert learner.own == [True, False, False]
     assert learner.scored == ["2", "3", "4", "5"]
+
+
+def test_old_log_probabilities_that_a_batch_brings_are_those_of_every_update():
+    learner, batch = Scripted(2, 1), batch_of([1, 2, 3, 4])
+    brought = batch.logprobs + np.arange(4, dtype=np.float32)[:, None, None, None]
+    seen, add = [], learner.programs.add
+
+    def told(gradients, params, frozen, micro, banned):
+        assert "unchanged" not in micro.values
+        seen.extend(zip(micro.ids, micro.values["old"].mean(axis=(1, 2, 3)), strict=True))
+        values = {name: value for name, value in micro.values.items() if name != "old"}
+        return add(gradients, params, frozen, replace(micro, values=values), banned)
+
+    learner.programs.add = told
+    assert len(reinforced(learner, replace(batch, old=brought))) == 2
+    assert seen == [("0", 0), ("1", 1), ("2", 2), ("3", 3)]
+    assert learner.scored == []
 
 
 @pytest.mark.parametrize("change", [{"recompute_old": True}, {"epochs_per_batch": 2}])

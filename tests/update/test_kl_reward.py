@@ -18,8 +18,9 @@ from perl_jax.processing import load_processor
 from perl_jax.settings import read_config
 from perl_jax.training.checkpoint import CheckpointConfig, Checkpoints
 from perl_jax.types import TrainBatch
+from perl_jax.update.config import UpdateConfig
 from perl_jax.update.kl_reward import PLACE, arranged, place_numbers, score_all, with_penalty
-from perl_jax.update.learner import Learner, UpdateConfig
+from perl_jax.update.learner import Learner
 from perl_jax.update.optimizer import OptimizerConfig
 from tests.update.cases import (
     PACKING,

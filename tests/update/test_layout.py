@@ -5,8 +5,9 @@ import pytest
 
 from perl_jax.mesh import BatchSharding
 from perl_jax.types import Group, Prompt, Responses
+from perl_jax.update.config import UpdateConfig
 from perl_jax.update.layout import Padded, RowShape, lay_out, spread
-from perl_jax.update.learner import Learner, UpdateConfig
+from perl_jax.update.learner import Learner
 from perl_jax.update.packing import PackingConfig, Sizes
 
 # Two prompts of 3 and 2 tokens; the second is asked by two of three orders, the fourth is padding.

@@ -15,7 +15,8 @@ from perl_jax.models.paths import with_leaves
 from perl_jax.objectives.aggregation import token_weights
 from perl_jax.processing import load_processor
 from perl_jax.types import Responses
-from perl_jax.update.learner import Learner, UpdateConfig
+from perl_jax.update.config import UpdateConfig
+from perl_jax.update.learner import Learner
 from perl_jax.update.optimizer import OptimizerConfig
 from perl_jax.update.packing import PackingConfig
 from tests.models.qwen3 import write_tiny_qwen3

@@ -9,7 +9,8 @@ from perl_jax.models.lora import LoraConfig, is_adapter, with_adapters
 from perl_jax.models.paths import leaves_of
 from perl_jax.models.prompts import pack_prompts
 from perl_jax.types import Responses
-from perl_jax.update.learner import Learner, UpdateConfig
+from perl_jax.update.config import UpdateConfig
+from perl_jax.update.learner import Learner
 from perl_jax.update.operations import Adapters, Operations, forward_operations
 from perl_jax.update.optimizer import OptimizerConfig
 from tests.counting import count_flops

@@ -12,7 +12,8 @@ from perl_jax.mesh import make_mesh
 from perl_jax.models import load_model
 from perl_jax.processing import load_processor
 from perl_jax.types import Group, Responses
-from perl_jax.update.learner import Learner, UpdateConfig
+from perl_jax.update.config import UpdateConfig
+from perl_jax.update.learner import Learner
 from perl_jax.update.operations import forward_operations
 from perl_jax.update.optimizer import OptimizerConfig
 from tests.update.cases import (

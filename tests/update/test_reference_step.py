@@ -9,7 +9,8 @@ from perl_jax.models.families import FAMILIES
 from perl_jax.objectives import Objective, group_advantages
 from perl_jax.processing import load_processor
 from perl_jax.types import TrainBatch
-from perl_jax.update.learner import Learner, UpdateConfig
+from perl_jax.update.config import UpdateConfig
+from perl_jax.update.learner import Learner
 from perl_jax.update.optimizer import OptimizerConfig
 from perl_jax.update.packing import PackingConfig
 from tests.update.cases import (

@@ -8,7 +8,8 @@ import pytest
 from perl_jax.mesh import BatchSharding
 from perl_jax.objectives import Objective
 from perl_jax.types import Group, Prompt, TrainBatch
-from perl_jax.update.learner import Learner, UpdateConfig
+from perl_jax.update.config import UpdateConfig
+from perl_jax.update.learner import Learner
 from perl_jax.update.packing import PackingConfig
 
 
