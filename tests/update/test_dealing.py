@@ -313,3 +313,7 @@ def test_the_scores_of_a_first_part_that_is_not_scored_are_no_work(monkeypatch):
     # Three groups that inform: two of them are the first part.
     assert learner.operations(batch_of([1, 1, 0, 1])) == 3 * 300 + 100
     assert learner.operations(batch_of([0, 0])) == 0
+    # A penalty of the rewards needs all scores before, and those of the reference.
+    learner = Scripted(2, 1, Objective(kl_coefficient=0.1, kl_in="reward"))
+    learner.model_config, learner.policy = None, SimpleNamespace(paths=["text"])
+    assert learner.operations(batch_of([1, 1, 0, 1])) == 4 * 300 + 2 * 400
