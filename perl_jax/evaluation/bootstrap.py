@@ -54,7 +54,7 @@ def intervals(values_ExS: NDArray[np.float64], seed: int) -> list[Interval]:
     draws = means_of_draws(values_ExS[counted], np.random.default_rng(seed))
     counts = known.sum(axis=0)
     return [
-        interval_of(values[:, column].sum() / count, draws[:, column], count)
+        interval_of(float(np.sum(values[:, column])) / count, draws[:, column], count)
         if (count := int(counts[column]))
         else Interval(None, None, None, 0)
         for column in range(columns)

@@ -91,15 +91,14 @@ def in_order(
 
 def _concatenated(arrays: Sequence[np.ndarray], num_orders: int) -> np.ndarray:
     """Concatenates arrays ``[b, K, ...]``, padded to so many orders and the longest responses."""
-    shape = np.max([array.shape[1:] for array in arrays], axis=0)
-    shape[0] = num_orders
-    missing = [shape - array.shape[1:] for array in arrays]
-    return np.concatenate(
-        [
-            np.pad(array, [(0, 0), *((0, int(count)) for count in of_array)])
-            for array, of_array in zip(arrays, missing, strict=True)
-        ]
-    )
+    sizes = zip(*(array.shape[2:] for array in arrays), strict=True)
+    shape = (num_orders, *(max(of_axis) for of_axis in sizes))
+
+    def padded(array: np.ndarray) -> np.ndarray:
+        missing = zip(shape, array.shape[1:], strict=True)
+        return np.pad(array, [(0, 0), *((0, size - given) for size, given in missing)])
+
+    return np.concatenate([padded(array) for array in arrays])
 
 
 def rollout_metrics(drawn: Draw) -> dict[str, float]:

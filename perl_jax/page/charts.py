@@ -140,7 +140,7 @@ class _Plane:
         cls, steps: Sequence[Values], values: Sequence[Values], limits: tuple[float, float] | None
     ) -> "_Plane":
         every_step, every_value = np.concatenate(steps), np.concatenate(values)
-        first, last = float(every_step.min()), float(every_step.max())
+        first, last = float(np.min(every_step)), float(np.max(every_step))
         if limits is None:
             low, high = float(np.nanmin(every_value)), float(np.nanmax(every_value))
             margin = 0.05 * (high - low) or abs(high) or 1.0

@@ -80,7 +80,7 @@ class Supervised(Stepper):
 def padded_responses(rows: Sequence[Sequence[int]]) -> Responses:
     """The responses to examples, one for each, as ``[B, 1, 1, R]``."""
     lengths = np.array([len(row) for row in rows], np.int32)
-    tokens = np.zeros((len(rows), lengths.max()), np.int32)
+    tokens = np.zeros((len(rows), np.max(lengths)), np.int32)
     for padded, row in zip(tokens, rows, strict=True):
         padded[: len(row)] = row
     return Responses(tokens[:, None, None], lengths[:, None, None])
