@@ -55,7 +55,7 @@ def test_lists_become_tuples_and_whole_numbers_floats():
         ({"optimizer": {"name": "adam"}}, "config.optimizer.name: expected one of adamw"),
         ({"permutation": {"schedule": {"kind": "linaer"}}}, "config.permutation.schedule.kind"),
         ({"permutation": {"rules": {"x": {"movable": "al"}}}}, "config.permutation.rules.x"),
-        ({"learner": {"remat": "layer"}}, "expected one of none, activations, wide, layers"),
+        ({"learner": {"remat": "layer"}}, "one of none, activations, wide, inputs, layers"),
         ({"reward": {"weights": {"acc": 1.0}}}, "config.reward.weights: expected some of accuracy"),
         ({"data": {"train": {}}}, "config.data.train.source: expected exactly one of digits"),
         ({"model": {}}, "config.model.path: expected a model directory or a hub id"),

@@ -23,8 +23,9 @@ from perl_jax.types import ImagePatches, Prompt
 Array = jax.Array | np.ndarray
 
 # What the backward pass of a layer recomputes instead of keeping: nothing, everything but the
-# results of linear maps, also those of maps that are wider than their inputs, everything.
-Remat = Literal["none", "activations", "wide", "layers"]
+# results of linear maps, also those of maps that are wider than their inputs, everything within a
+# layer, also the inputs of the vision tower's layers.
+Remat = Literal["none", "activations", "wide", "inputs", "layers"]
 
 
 class ImageInputs(Protocol):

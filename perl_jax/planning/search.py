@@ -14,7 +14,7 @@ from perl_jax.planning.work import ceil_div, num_micro_batches
 logger = logging.getLogger(__name__)
 
 # From the least recomputation in the backward pass to the most.
-REMAT = ("none", "activations", "wide", "layers")
+REMAT = ("none", "activations", "wide", "inputs", "layers")
 TENSOR = (1, 2, 4, 8)
 # A smaller micro-batch is estimated to need its share of the temporaries. Candidates whose estimate
 # exceeds the available memory by this factor are not compiled.

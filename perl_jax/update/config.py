@@ -33,7 +33,8 @@ class UpdateConfig(Checked):
         max_logprob_gap: The run stops if sampler and trainer differ by more on a token.
         remat: What the backward pass recomputes, to save memory: ``none``; ``activations``, all but
             the results of linear maps; ``wide``, also those of maps that are wider than
-            their inputs, as an MLP's; ``layers``, all.
+            their inputs, as an MLP's; ``inputs``, all but the inputs of layers; ``layers``, also
+            those of the vision tower's layers.
         logprob_chunk: Rows of the vocabulary that log-probabilities read at a time.
         reference_dtype: The dtype of the reference model's parameters.
         packing: How batches are cut and padded.

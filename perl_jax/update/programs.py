@@ -102,7 +102,7 @@ class Programs:
         adaptive = kl_coefficient is not None
         like_state: Any = state_shardings(shapes, params, replicated, adaptive=adaptive)
         # A backward pass that goes layer by layer can add up gradients on its way.
-        in_place = policy.text_layers if head.remat == "layers" else ()
+        in_place = policy.text_layers if head.remat in ("inputs", "layers") else ()
         options = _compiler_options(params)
         self.start = compile(
             "start",

@@ -1,5 +1,7 @@
 """Stacked layers: what their backward pass recomputes, and what it keeps on a mesh."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -45,13 +47,31 @@ def test_each_mode_recomputes_the_products_that_it_names(layers):
     narrow = 2 * LAYERS * TOKENS * WIDTH * WIDTH
     gate_and_up = 2 * 2 * LAYERS * TOKENS * WIDTH * HIDDEN
     counted = {}
-    for remat in ("none", "activations", "wide", "layers"):
+    for remat in ("none", "activations", "wide", "inputs", "layers"):
         gradient, state = gradient_with(remat, layers)
         counted[remat] = count_flops(gradient, state, x)
     assert counted["activations"] == counted["none"]
     # No gradient needs the result of the last map of a layer.
     assert counted["wide"] == counted["none"] + gate_and_up
-    assert counted["layers"] == counted["none"] + gate_and_up + narrow
+    assert counted["inputs"] == counted["none"] + gate_and_up + narrow
+    assert counted["layers"] == counted["inputs"]
+
+
+def test_products_of_the_backward_pass_read_an_mlps_gradients_when_they_are_complete():
+    """Those of the gate and of the other map, together; nothing holds up the forward pass."""
+    mlp = GatedMLP(WIDTH, HIDDEN, bias=False, dtype=jnp.float32, rngs=nnx.Rngs(0))
+    definition, state = nnx.split(mlp)
+
+    def loss(state, x):
+        return nnx.merge(definition, state)(x).sum()
+
+    def barriers(function):
+        text = jax.jit(function).lower(state, jnp.ones((TOKENS, WIDTH))).as_text()
+        return re.findall(r"optimization_barrier .* : (.*)", text)
+
+    hidden = f"tensor<{TOKENS}x{HIDDEN}xf32>"
+    assert barriers(loss) == []
+    assert barriers(jax.grad(loss, argnums=(0, 1))) == [f"{hidden}, {hidden}"]
 
 
 def test_what_is_kept_of_each_layer_is_split_over_the_tensor_axis(layers):

@@ -64,6 +64,24 @@ def test_a_block_that_attends_within_windows_costs_less_by_the_pairs_across_them
     assert saved == 4 * vision.hidden_size * pairs
 
 
+def test_where_inputs_of_its_layers_are_kept_the_tower_is_read_once_less(model, processor):
+    image = processor.preprocess(random_image(np.random.default_rng(0), (112, 112)))
+    sizes = model.config.image_sizes([[image.grid]], num_patches=len(image.patches), num_images=1)
+    images = jax.tree.map(lambda part: part[None], sizes.pack([image]))
+    definition, state = nnx.split(model)
+
+    def gradient(remat):
+        def total(state):
+            return nnx.merge(definition, state).encode_shards(images, remat).sum()
+
+        return count_flops(jax.grad(total), state)
+
+    forward = model.config.image_operations(image.grid)
+    # No gradient needs the result of the merger's last map.
+    assert 0.95 * forward < gradient("layers") - gradient("inputs") < forward
+    assert gradient("inputs") - gradient("none") < 0.7 * forward
+
+
 def test_gradients_cost_twice_what_they_are_the_gradients_of(model, prompt):
     length = len(prompt.tokens)
     inputs = pack_prompts([prompt], model.config, length=length)

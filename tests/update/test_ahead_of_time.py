@@ -90,6 +90,16 @@ def test_weights_are_gathered_and_go_around_no_ring(update):
     assert "collective-permute" not in update["collectives"]
 
 
+@needs_7b
+def test_where_inputs_of_layers_are_kept_it_uses_two_fifths_of_the_chip():
+    """By the compiler's estimate; kernels at 30% of the peak, links at 80% of their rate."""
+    update = compiled(
+        "tests.update.update_on_topology", "v5e:4x4", "7B", "float32", "1", "16", "1", "inputs"
+    )
+    assert update["expected"]["mfu"] >= 0.4
+    assert update["temporary"] <= 3.1 * 2**30
+
+
 @pytest.fixture(scope="module")
 def update_of_split_layers():
     """The same on 64 chips, each layer split over four of them."""

@@ -101,10 +101,10 @@ def test_two_updates_of_a_batch_compare_with_the_policy_before_the_first(micro_g
 
 # That of layers, the other family shows by separate sequences.
 @pytest.mark.parametrize(
-    "remat", ["activations", "wide", pytest.param("layers", marks=pytest.mark.soak)]
+    "remat", ["activations", "wide", "inputs", pytest.param("layers", marks=pytest.mark.soak)]
 )
 def test_what_the_backward_pass_computes_again_does_not_change_the_gradients(remat, case):
-    """With ``layers`` those of the text layers are added up in place, over two micro-batches."""
+    """With the last two those of the text layers are added up in place, over two micro-batches."""
     packing = replace(PACKING, micro_groups=2)
     config = replace(case.learner.config, updates_per_batch=1, packing=packing)
     case.learner.config = config

@@ -1,7 +1,8 @@
 """Compiles an update for a TPU topology without a TPU, and prints what it takes as JSON.
 
-``TOPOLOGY SIZE DTYPE DATA FSDP TENSOR``, such as ``v5e:4x4 7B float32 1 16 1``: with one order of
-three images and six responses for every shard, and parameters of this dtype.
+``TOPOLOGY SIZE DTYPE DATA FSDP TENSOR [REMAT] [FILE]``, such as ``v5e:4x4 7B float32 1 16 1
+inputs``: with one order of three images and six responses for every shard, and parameters of this
+dtype. The compiled program goes to the file.
 """
 
 import json
@@ -49,16 +50,16 @@ COLLECTIVE = re.compile(
 )
 
 
-def main(topology, size, dtype, *shape):
+def main(topology, size, dtype, data, fsdp, tensor, remat="layers", path=None):
     from jax.experimental.topologies import get_topology_desc
 
     devices = get_topology_desc(platform="tpu", topology_name=topology).devices
-    mesh = make_mesh(*map(int, shape), devices=devices)
-    path = next(iter(sys.argv[7:]), None)
-    return described(mesh, parse_config(published_config(size)), dtype, Kernel("tpu"), path)
+    mesh = make_mesh(int(data), int(fsdp), int(tensor), devices=devices)
+    config = parse_config(published_config(size))
+    return described(mesh, config, dtype, Kernel("tpu"), remat, path)
 
 
-def described(mesh, config, dtype, kernel, path=None):
+def described(mesh, config, dtype, kernel, remat="layers", path=None):
     """What the update of a model takes on the devices of a mesh; its program goes to the path."""
     model = abstract_model(config, dtype=dtype, compute_dtype="bfloat16", mesh=mesh)
     model.attend_by(kernel)
@@ -69,7 +70,8 @@ def described(mesh, config, dtype, kernel, path=None):
         for path, leaf in params.items()
     }
     banned = jax.ShapeDtypeStruct((config.vocab_size,), bool, sharding=sharding.replicated)
-    traced = programs(policy, params, sharding).add.trace(gradients, params, {}, batch, banned)
+    add = programs(policy, params, sharding, remat).add
+    traced = add.trace(gradients, params, {}, batch, banned)
     compiled = traced.lower().compile()
     memory, text = compiled.memory_analysis(), compiled.as_text()
     if path:
@@ -141,8 +143,8 @@ def one_shard(config):
     )
 
 
-def programs(policy, params, sharding):
-    head = Head(remat="layers", mesh=sharding.mesh)
+def programs(policy, params, sharding, remat="layers"):
+    head = Head(remat=remat, mesh=sharding.mesh)
     objective = Objective(kl="k3", kl_coefficient=0.01)
     return Programs(
         policy,
@@ -173,4 +175,4 @@ def collectives(text):
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(*sys.argv[1:7])))
+    print(json.dumps(main(*sys.argv[1:])))

@@ -13,7 +13,15 @@ from jax.sharding import Mesh
 
 from perl_jax.kernels import Kernel
 from perl_jax.mesh import whole
-from perl_jax.models.layers import GatedMLP, Linear, RMSNorm, Rotary, scan_layers, stack
+from perl_jax.models.layers import (
+    GatedMLP,
+    Linear,
+    RMSNorm,
+    Rotary,
+    gradient_computed_once,
+    scan_layers,
+    stack,
+)
 from perl_jax.models.patches import attend_in_a_row, attend_within
 from perl_jax.models.policy import Remat
 from perl_jax.models.qwen2_5_vl.inputs import WindowedImages
@@ -73,7 +81,8 @@ class PatchMerger(nnx.Module):
         """Maps ``[P, D]`` to ``[M, text width]``."""
         units = self.ln_q(x).reshape(-1, self.width)
         # The exact GELU: its usual approximation by tanh moves the logits by 3e-4.
-        return self.out(jax.nn.gelu(self.hidden(units), approximate=False))
+        hidden = gradient_computed_once(self.hidden(units))
+        return self.out(jax.nn.gelu(hidden, approximate=False))
 
 
 class VisionTower(nnx.Module):

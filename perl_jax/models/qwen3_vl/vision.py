@@ -14,7 +14,14 @@ from jax.sharding import Mesh
 from perl_jax.kernels import Kernel
 from perl_jax.mesh import whole
 from perl_jax.models.decoder import Embedding
-from perl_jax.models.layers import LayerNorm, Linear, Rotary, scan_layers, stack
+from perl_jax.models.layers import (
+    LayerNorm,
+    Linear,
+    Rotary,
+    gradient_computed_once,
+    scan_layers,
+    stack,
+)
 from perl_jax.models.patches import attend_in_a_row, attend_within
 from perl_jax.models.policy import Remat
 from perl_jax.models.qwen3_vl.inputs import PackedImages
@@ -33,7 +40,8 @@ class VisionMLP(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps the last axis."""
         # The approximation by tanh here, the exact GELU in the mergers: both as published.
-        return self.linear_fc2(jax.nn.gelu(self.linear_fc1(x), approximate=True))
+        hidden = gradient_computed_once(self.linear_fc1(x))
+        return self.linear_fc2(jax.nn.gelu(hidden, approximate=True))
 
 
 class VisionBlock(nnx.Module):
@@ -79,7 +87,8 @@ class PatchMerger(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps ``[P, D]`` to ``[M, text width]``."""
         units = self.norm(x.reshape(-1, self.norm_width)).reshape(-1, self.width)
-        return self.linear_fc2(jax.nn.gelu(self.linear_fc1(units), approximate=False))
+        hidden = gradient_computed_once(self.linear_fc1(units))
+        return self.linear_fc2(jax.nn.gelu(hidden, approximate=False))
 
 
 class VisionTower(nnx.Module):
