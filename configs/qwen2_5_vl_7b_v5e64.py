@@ -24,6 +24,4 @@ def get_config() -> ConfigDict:
     # axis of four has one each of four key/value heads.
     config.rollout.mesh = {"data": 16, "fsdp": 1, "tensor": 4}
     config.learner.packing.micro_groups = 32
-    # There is memory for the inputs of the vision tower's layers: it is read once less.
-    config.learner.remat = "inputs"
     return config

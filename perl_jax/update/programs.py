@@ -12,6 +12,7 @@ from perl_jax.device_memory import explained_memory
 from perl_jax.mesh import BatchSharding
 from perl_jax.models import Policy
 from perl_jax.objectives import Objective
+from perl_jax.update.compiler_options import compiler_options
 from perl_jax.update.forward import Head, response_logprobs
 from perl_jax.update.optimizer import Optimizer, applied_updates, apply_gradients
 from perl_jax.update.packing import MicroBatch
@@ -48,31 +49,6 @@ def jit(name: str, function: Callable[..., Any], **options: Any) -> Any:
     return Program(name, function, **options)
 
 
-_COMPILER_OPTIONS: dict[str, dict[str, bool | int]] = {
-    "tpu": {
-        # Otherwise the parameters of all layers are cast to bfloat16 before the loop over layers.
-        # For a 7B policy on 16 chips that copy takes 0.8 GiB of each.
-        "xla_jf_bf16_propagation": False,
-        # Otherwise the parts of a split weight go around a ring, and each adds its product to the
-        # whole result, which is read from HBM and written again for each of them: the update of
-        # that policy is then expected to take 2.5 times the cycles. Weights are gathered instead,
-        # while the chip multiplies by those before.
-        "xla_jf_spmd_threshold_for_windowed_einsum_mib": 1 << 20,
-        # The compiler ends the process where it makes one collective of an all-reduce and a slice
-        # of some sizes: a failed check in rotated_pincer_fusion_emitter.cc, of libtpu 0.0.42.1, for
-        # a policy of 8B on v5e:8x8. The all-reduces that are left send a few percent more.
-        "xla_tpu_enable_all_reduce_scatter_fusion": False,
-        # Gradients of a layer are added up over chips while the rest of its backward pass goes on;
-        # otherwise the chip waits, an eighth of the time of that update on v5e.
-        "xla_enable_async_all_reduce": True,
-        "xla_tpu_enable_async_collective_fusion_fuse_all_reduce": True,
-    },
-    # The devices of a CPU share its threads, and a waiting collective holds one. If devices start
-    # independent collectives in different orders, all threads may wait for ever.
-    "cpu": {"xla_cpu_enable_concurrency_optimized_scheduler": False},
-}
-
-
 class Programs:
     """The compiled programs of one learner: the functions below with their first arguments bound.
 
@@ -107,7 +83,8 @@ class Programs:
         like_state: Any = state_shardings(shapes, params, replicated, adaptive=adaptive)
         # A backward pass that goes layer by layer can add up gradients on its way.
         in_place = policy.text_layers if head.remat in ("inputs", "layers") else ()
-        options = _compiler_options(params)
+        devices = next(iter(params.values())).sharding.device_set
+        options = compiler_options(devices, sharding.mesh)
         self.start = compile(
             "start",
             partial(start, optimizer, kl_coefficient),
@@ -138,13 +115,6 @@ class Programs:
         )
         self.of_update = compile("of_update", of_update)
         self.of_batch = compile("of_batch", of_batch)
-
-
-def _compiler_options(params: Params) -> dict[str, bool | int] | None:
-    devices: set[Any] = next(iter(params.values())).sharding.device_set
-    platform = next(iter(devices)).platform
-    # A single device has no collectives.
-    return None if platform == "cpu" and len(devices) == 1 else _COMPILER_OPTIONS.get(platform)
 
 
 def start(

@@ -6,26 +6,9 @@ import jax
 import pytest
 
 from perl_jax.mesh import make_mesh
-from perl_jax.models import parse_config
 from tests.libtpu import compiled, needs_libtpu
-from tests.models.published import published_config
 from tests.update.cases import quick_compilation
-from tests.update.update_on_topology import described
-
-# Layers wide enough that one matrix takes more memory than the activations of a batch.
-WIDTH, MLP = 512, 8192
-
-
-def small_config():
-    content = published_config("7B")
-    content |= {"hidden_size": WIDTH, "intermediate_size": MLP, "num_hidden_layers": 2}
-    content |= {"num_attention_heads": 4, "num_key_value_heads": 1}
-    content["vision_config"] |= {
-        "hidden_size": 160, "intermediate_size": 428, "num_heads": 2, "out_hidden_size": WIDTH,
-        "depth": 2, "fullatt_block_indexes": [1],
-    }  # fmt: skip
-    return parse_config(content)
-
+from tests.update.update_on_topology import MLP, WIDTH, described, small_config
 
 def test_on_cpus_gradients_are_added_up_in_place_and_only_weights_travel():
     """What the others show of 7B on TPUs; the compiler takes no kernels and widens bfloat16."""

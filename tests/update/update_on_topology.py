@@ -36,6 +36,9 @@ from tests.models.published import published_config
 PROMPT, ROLLOUTS, RESPONSE = 1152, 6, 300
 IMAGES, GRID, PATCHES = 3, (28, 48), 4096  # three images of 336 tokens each
 
+# Layers wide enough that one matrix takes more memory than the activations of a batch.
+WIDTH, MLP = 512, 8192
+
 PLACES = Padded(
     (1, PROMPT),
     (1, ROLLOUTS, RESPONSE),
@@ -116,6 +119,18 @@ def expected(mesh, config, text, kernels):
         "seconds": seconds,
         "mfu": least / chip.peak / seconds * num_shards(mesh) / mesh.size,
     }
+
+
+def small_config():
+    """A policy with few layers, each much larger than what a batch leaves of it."""
+    content = published_config("7B")
+    content |= {"hidden_size": WIDTH, "intermediate_size": MLP, "num_hidden_layers": 2}
+    content |= {"num_attention_heads": 4, "num_key_value_heads": 1}
+    content["vision_config"] |= {
+        "hidden_size": 160, "intermediate_size": 428, "num_heads": 2, "out_hidden_size": WIDTH,
+        "depth": 2, "fullatt_block_indexes": [1],
+    }  # fmt: skip
+    return parse_config(content)
 
 
 def one_shard(config):
