@@ -10,6 +10,7 @@ from tests.libtpu import compiled, needs_libtpu
 from tests.update.cases import quick_compilation
 from tests.update.update_on_topology import MLP, WIDTH, described, small_config
 
+
 def test_on_cpus_gradients_are_added_up_in_place_and_only_weights_travel():
     """What the others show of 7B on TPUs; the compiler takes no kernels and widens bfloat16."""
     mesh = make_mesh(fsdp=4, devices=jax.devices()[:4])
@@ -73,13 +74,14 @@ def test_weights_are_gathered_and_go_around_no_ring(update):
     assert "collective-permute" not in update["collectives"]
 
 
+@pytest.mark.parametrize(("topology", "used"), [("v5e:4x4", 0.44), ("v5p:2x2x4", 0.40)])
 @needs_7b
-def test_where_inputs_of_layers_are_kept_it_uses_two_fifths_of_the_chip():
+def test_where_inputs_of_layers_are_kept_two_fifths_of_the_chip_are_used(topology, used):
     """By the compiler's estimate; kernels at 30% of the peak, links at 80% of their rate."""
     update = compiled(
-        "tests.update.update_on_topology", "v5e:4x4", "7B", "float32", "1", "16", "1", "inputs"
+        "tests.update.update_on_topology", topology, "7B", "float32", "1", "16", "1", "inputs"
     )
-    assert update["expected"]["mfu"] >= 0.4
+    assert update["expected"]["mfu"] >= used
     assert update["temporary"] <= 3.1 * 2**30
 
 
