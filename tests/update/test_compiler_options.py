@@ -3,16 +3,10 @@
 from dataclasses import dataclass
 
 import jax
-import optax
 import pytest
 
-from perl_jax.mesh import BatchSharding, make_mesh
-from perl_jax.models import abstract_model
-from perl_jax.update import programs
+from perl_jax.mesh import make_mesh
 from perl_jax.update.compiler_options import compiler_options
-from perl_jax.update.forward import Head
-from perl_jax.update.state import SplitPolicy
-from tests.update.update_on_topology import small_config
 
 RING, SUMS = (
     "xla_jf_spmd_threshold_for_windowed_einsum_mib",
@@ -64,29 +58,3 @@ def test_other_platforms_have_options_of_their_own():
     assert several == {"xla_cpu_enable_concurrency_optimized_scheduler": False}
     assert compiler_options(set(jax.devices()[:1]), None) is None
     assert compiler_options({Chip(0, "cuda")}, None) is None
-
-
-def test_programs_that_run_the_model_are_compiled_with_the_options_of_its_devices(monkeypatch):
-    asked = []
-    monkeypatch.setattr(
-        programs, "compiler_options", lambda *given: asked.append(given) or {"of": "devices"}
-    )
-    mesh = make_mesh(1, 4, 2)
-    model = abstract_model(small_config(), dtype="float32", mesh=mesh)
-    policy, found = SplitPolicy(model), {}
-
-    def compile(name, function, **options):
-        found[name] = options.get("compiler_options")
-
-    programs.Programs(
-        policy,
-        policy.split(model),
-        loss=None,
-        head=Head(mesh=mesh),
-        optimizer=optax.sgd(1.0),
-        schedule=optax.constant_schedule(1.0),
-        sharding=BatchSharding.of(mesh),
-        compile=compile,
-    )
-    assert {name for name, options in found.items() if options} == {"add", "score"}
-    assert asked == [(set(jax.devices()), mesh)]
