@@ -99,17 +99,15 @@ def work_of(call: Call, config: TrainConfig, shards: int, *, vision_trained: boo
         batch = given["batch"]
         (prompts, length), rows = batch.prompts.tokens.shape, batch.rows.starts.shape
         images = batch.prompts.images
-        trained = call.name == "update"
         again = 0 if config.learner.remat == "none" else 1
-        # Without the inputs of its layers, the whole tower is read once more.
-        images_again = 2 if config.learner.remat == "layers" else again
+        more = _BACKWARD + again if call.name == "update" else 0
         return Work(
             tokens=batch.rows.source.size / shards,
             pairs=(prompts * length**2 + math.prod(rows) * (length + rows[-1])) / shards,
             predicted=batch.rows.read_at.size / shards,
             patches=0 if images is None else images.patches.shape[1],
-            passes=1 + trained * (_BACKWARD + again),
-            image_passes=1 + trained * vision_trained * (_BACKWARD + images_again),
+            passes=1 + more,
+            image_passes=1 + more * vision_trained,
         )
     return None
 

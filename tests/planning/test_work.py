@@ -39,20 +39,6 @@ def test_work_of_a_chip_is_that_of_its_shard(recorder, config):
     assert work("compact") is None
 
 
-@pytest.mark.parametrize(
-    ("remat", "text", "images"),
-    [("none", 3, 3), ("wide", 4, 4), ("inputs", 4, 4), ("layers", 4, 5)],
-)
-def test_what_is_not_kept_is_read_once_more_and_the_tower_twice_without_inputs_of_its_layers(
-    remat, text, images, recorder, config
-):
-    config = replace(config, learner=replace(config.learner, remat=remat))
-    call = recorder.calls["update"]
-    passes = [work_of(call, config, SHARDS, vision_trained=trained) for trained in (True, False)]
-    assert [one.passes for one in passes] == [text, text]
-    assert [one.image_passes for one in passes] == [images, 1]
-
-
 def test_operations_of_a_call_are_those_of_its_tokens_pairs_and_patches():
     sizes = read_config("Qwen/Qwen2.5-VL-7B-Instruct")
     once = Work(tokens=10, pairs=100, predicted=3, patches=8)
