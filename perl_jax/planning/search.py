@@ -3,10 +3,11 @@
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 from perl_jax.chips import GIB
 from perl_jax.config import MeshConfig, TrainConfig
+from perl_jax.models.policy import Remat
 from perl_jax.planning.plan import Plan
 from perl_jax.planning.planner import PlanConfig, make_plan, mesh_for
 from perl_jax.planning.work import ceil_div, num_micro_batches
@@ -14,7 +15,7 @@ from perl_jax.planning.work import ceil_div, num_micro_batches
 logger = logging.getLogger(__name__)
 
 # From the least recomputation in the backward pass to the most.
-REMAT = ("none", "activations", "wide", "inputs", "layers")
+REMAT: tuple[Remat, ...] = get_args(Remat)
 TENSOR = (1, 2, 4, 8)
 # A smaller micro-batch is estimated to need its share of the temporaries. Candidates whose estimate
 # exceeds the available memory by this factor are not compiled.

@@ -34,7 +34,7 @@ _OF_PLATFORM: dict[str, Options] = {
 }
 
 # Collectives that TPUs run beside the rest of a layer, where each layer is whole on a chip. The
-# sums of its gradients otherwise have the chip wait, for an eighth of the update of a 7B policy on
+# sums of its gradients otherwise have the chip wait, for a tenth of the update of a 7B policy on
 # sixteen v5e, and on v5p the gathers of its weights do so too. Where layers are split, these sums
 # are found to stay where they are, and some gathers of weights then wait.
 _BESIDE_WHOLE_LAYERS: Options = {
@@ -59,5 +59,5 @@ def compiler_options(devices: Collection[Any], mesh: Mesh | None) -> Options | N
     options = _OF_PLATFORM.get(platform)
     if platform == "tpu" and options and mesh is not None and mesh.shape[TENSOR_AXIS] == 1:
         options = options | _BESIDE_WHOLE_LAYERS
-    given = os.environ.get(_TPU_FLAGS, "").replace("=", " ").split()
-    return options and {k: v for k, v in options.items() if f"--{k}" not in given}
+    given = {flag.lstrip("-") for flag in os.environ.get(_TPU_FLAGS, "").replace("=", " ").split()}
+    return options and {name: value for name, value in options.items() if name not in given}

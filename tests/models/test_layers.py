@@ -9,7 +9,10 @@ from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 
 from perl_jax.mesh import SHARD_AXES, make_mesh
+from perl_jax.models import read_config
 from perl_jax.models.layers import GatedMLP, Linear, scan_layers, scan_layers_adding, stack
+from perl_jax.models.qwen2_5_vl import vision as qwen2_5_vl
+from perl_jax.models.qwen3_vl import vision as qwen3_vl
 from tests.counting import count_flops
 
 LAYERS, TOKENS, WIDTH, HIDDEN = 5, 16, 8, 24
@@ -57,21 +60,50 @@ def test_each_mode_recomputes_the_products_that_it_names(layers):
     assert counted["layers"] == counted["inputs"]
 
 
-def test_products_of_the_backward_pass_read_an_mlps_gradients_when_they_are_complete():
-    """Those of the gate and of the other map, together; nothing holds up the forward pass."""
-    mlp = GatedMLP(WIDTH, HIDDEN, bias=False, dtype=jnp.float32, rngs=nnx.Rngs(0))
-    definition, state = nnx.split(mlp)
+MLPS = {
+    "text": (
+        lambda rngs: GatedMLP(WIDTH, HIDDEN, bias=False, dtype=jnp.float32, rngs=rngs),
+        (TOKENS, WIDTH), [(TOKENS, HIDDEN)] * 2,
+    ),
+    "merger of Qwen2.5-VL": (
+        lambda rngs: qwen2_5_vl.PatchMerger(
+            read_config("Qwen/Qwen2.5-VL-7B-Instruct").vision, dtype=jnp.float32, rngs=rngs
+        ),
+        (TOKENS, 1280), [(TOKENS // 4, 5120)],
+    ),
+    "vision of Qwen3-VL": (
+        lambda rngs: qwen3_vl.VisionMLP(
+            read_config("Qwen/Qwen3-VL-8B-Instruct").vision, dtype=jnp.float32, rngs=rngs
+        ),
+        (TOKENS, 1152), [(TOKENS, 4304)],
+    ),
+    "merger of Qwen3-VL": (
+        lambda rngs: qwen3_vl.PatchMerger(
+            read_config("Qwen/Qwen3-VL-8B-Instruct").vision,
+            norm_joined=False, dtype=jnp.float32, rngs=rngs,
+        ),
+        (TOKENS, 1152), [(TOKENS // 4, 4608)],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("build", "shape", "hidden"), MLPS.values(), ids=MLPS)
+def test_products_of_the_backward_pass_read_an_mlps_gradients_when_they_are_complete(
+    build, shape, hidden
+):
+    """Those of all maps into its inside, together; nothing holds up the forward pass."""
+    definition, state = nnx.split(nnx.eval_shape(lambda: build(nnx.Rngs(0))))
 
     def loss(state, x):
         return nnx.merge(definition, state)(x).sum()
 
     def barriers(function):
-        text = jax.jit(function).lower(state, jnp.ones((TOKENS, WIDTH))).as_text()
+        text = jax.jit(function).lower(state, jax.ShapeDtypeStruct(shape, jnp.float32)).as_text()
         return re.findall(r"optimization_barrier .* : (.*)", text)
 
-    hidden = f"tensor<{TOKENS}x{HIDDEN}xf32>"
+    held = ", ".join(f"tensor<{rows}x{width}xf32>" for rows, width in hidden)
     assert barriers(loss) == []
-    assert barriers(jax.grad(loss, argnums=(0, 1))) == [f"{hidden}, {hidden}"]
+    assert barriers(jax.grad(loss, argnums=(0, 1))) == [held]
 
 
 def test_what_is_kept_of_each_layer_is_split_over_the_tensor_axis(layers):

@@ -39,7 +39,7 @@ def test_a_single_chip_has_what_any_mesh_has():
     assert SUMS not in compiler_options({Chip(0)}, None)
 
 
-@pytest.mark.parametrize("flag", [f"--{SUMS}=false", f"--{SUMS}", f"--other=1 --{SUMS}=true"])
+@pytest.mark.parametrize("flag", [f"--{SUMS}=false", f"-{SUMS}=0", f"--other=1 --{SUMS}"])
 def test_a_flag_for_the_compiler_of_tpus_wins(flag, monkeypatch):
     monkeypatch.setenv("LIBTPU_INIT_ARGS", flag)
     options = compiler_options(CHIPS, make_mesh(1, 8, 1))
