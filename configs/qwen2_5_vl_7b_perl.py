@@ -51,7 +51,7 @@ def get_config() -> ConfigDict:
     # 1,536 rollouts in mini-batches of 64 prompts x 6 rollouts: four updates a batch.
     config.learner = {
         "updates_per_batch": 4,
-        "remat": "layers",
+        "remat": "inputs",
         "reference_dtype": "bfloat16",
         "packing": {"micro_groups": 16},
     }

@@ -13,6 +13,10 @@ from perl_jax.planning.shapes import bytes_on_chip
 
 # Readings of the weights by the backward pass, in addition to the one of the forward pass.
 _BACKWARD = 2
+# How often it computes with them again, by `LearnerConfig.remat`: with those of the text model, and
+# with those of the vision tower. A tower that keeps nothing is read once more for the inputs of its
+# layers.
+_AGAIN = {"none": (0, 0), "activations": (0, 0), "wide": (1, 1), "inputs": (1, 1), "layers": (1, 2)}
 
 
 @dataclass(frozen=True)
@@ -99,15 +103,16 @@ def work_of(call: Call, config: TrainConfig, shards: int, *, vision_trained: boo
         batch = given["batch"]
         (prompts, length), rows = batch.prompts.tokens.shape, batch.rows.starts.shape
         images = batch.prompts.images
-        again = 0 if config.learner.remat == "none" else 1
-        more = _BACKWARD + again if call.name == "update" else 0
+        more, of_images = 0, 0
+        if call.name == "update":
+            more, of_images = (_BACKWARD + again for again in _AGAIN[config.learner.remat])
         return Work(
             tokens=batch.rows.source.size / shards,
             pairs=(prompts * length**2 + math.prod(rows) * (length + rows[-1])) / shards,
             predicted=batch.rows.read_at.size / shards,
             patches=0 if images is None else images.patches.shape[1],
             passes=1 + more,
-            image_passes=1 + more * vision_trained,
+            image_passes=1 + of_images * vision_trained,
         )
     return None
 

@@ -39,6 +39,21 @@ def test_work_of_a_chip_is_that_of_its_shard(recorder, config):
     assert work("compact") is None
 
 
+@pytest.mark.parametrize(
+    ("remat", "passes", "of_images"),
+    [("none", 3, 3), ("activations", 3, 3), ("wide", 4, 4), ("inputs", 4, 4), ("layers", 4, 5)],
+)
+@pytest.mark.parametrize("trained", [True, False])
+def test_weights_are_read_again_for_what_an_update_did_not_keep(
+    recorder, config, remat, passes, of_images, trained
+):
+    config = replace(config, learner=replace(config.learner, remat=remat))
+    work = work_of(recorder.calls["update"], config, SHARDS, vision_trained=trained)
+    assert (work.passes, work.image_passes) == (passes, of_images if trained else 1)
+    scored = work_of(recorder.calls["reference"], config, SHARDS, vision_trained=trained)
+    assert (scored.passes, scored.image_passes) == (1, 1)
+
+
 def test_operations_of_a_call_are_those_of_its_tokens_pairs_and_patches():
     sizes = read_config("Qwen/Qwen2.5-VL-7B-Instruct")
     once = Work(tokens=10, pairs=100, predicted=3, patches=8)
