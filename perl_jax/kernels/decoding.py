@@ -1,49 +1,25 @@
-"""Attention of one new token of every response to the caches, read where they lie, on TPUs.
+"""Attention of one new token of every response to the caches, by the kernel of a platform."""
 
-Both kernels are given all layers of a cache and the number of one: nothing of a cache is cut out,
-reordered or copied first. That of a prompt is read once for all of its responses.
-"""
-
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import jax
-import jax.numpy as jnp
-from jax.experimental import pallas as pl
-from jax.experimental.pallas import tpu as pltpu
 from jax.sharding import PartitionSpec
 
-from perl_jax.kernels.parts import LANES, LAST, MASKED, NOTHING, dot
-from perl_jax.kernels.shared_prefix import Kernel
+from perl_jax.kernels import gpu_decoding, tpu_decoding
+from perl_jax.kernels.parts import Caches
+from perl_jax.kernels.shared_prefix import Kernel, Platform
 
-_MAX_SLOTS = 256
-_MAX_ORDERS = 16
-
-
-class Caches(NamedTuple):
-    """The caches of all layers, and what is in them.
-
-    Attributes:
-        prompt_keys: ``[L, B, J, T, F]``, as ``prompt_values``.
-        prompt_valid: bool ``[B, T]``.
-        keys: ``[L, S, J, N, B, F]``, as ``values``.
-        valid: bool ``[B, N, S]``.
-    """
-
-    prompt_keys: jax.Array
-    prompt_values: jax.Array
-    prompt_valid: jax.Array
-    keys: jax.Array
-    values: jax.Array
-    valid: jax.Array
+_ENGINES: Mapping[Platform, Any] = {"tpu": tpu_decoding, "gpu": gpu_decoding}
 
 
 def takes(kernel: Kernel, caches: Caches) -> bool:
     """Whether there is a kernel for caches of these sizes on these devices."""
     _, s, j, _, b, _ = caches.keys.shape
     shards, tensor = kernel.split
-    split = b % shards == 0 and j % tensor == 0 and orders_of(b // shards) is not None
-    return kernel.platform == "tpu" and s >= kernel.least and split
+    if s < kernel.least or b % shards or j % tensor:
+        return False
+    return _ENGINES[kernel.platform].takes(caches, b // shards)
 
 
 def attend(kernel: Kernel, queries: jax.Array, caches: Caches, layer: jax.Array) -> jax.Array:
@@ -51,33 +27,8 @@ def attend(kernel: Kernel, queries: jax.Array, caches: Caches, layer: jax.Array)
     batch, heads = kernel.batch_axes or None, kernel.head_axis
 
     def run(queries: jax.Array, caches: Caches, layer: jax.Array) -> jax.Array:
-        b, n, h, f = queries.shape
-        j, scale = caches.keys.shape[2], f**-0.5
-        q = queries.reshape(b, n, j, h // j, f)
-        of_prompts, prompt_lse = attend_to_prompts(
-            q.transpose(0, 2, 1, 3, 4).reshape(b, j, -1, f),
-            caches.prompt_keys,
-            caches.prompt_values,
-            caches.prompt_valid.astype(jnp.int32),
-            layer,
-            scale,
-            kernel.interpret,
-        )
-        own, own_lse = attend_to_responses(
-            q.transpose(2, 1, 0, 3, 4),
-            caches.keys,
-            caches.values,
-            caches.valid.astype(jnp.int32).swapaxes(0, 1),
-            layer,
-            scale,
-            kernel.interpret,
-        )
-        of_prompts = of_prompts.reshape(b, j, n, -1, f).swapaxes(1, 2)
-        prompt_lse = prompt_lse.reshape(b, j, n, -1).swapaxes(1, 2)
-        own, own_lse = own.transpose(2, 1, 0, 3, 4), own_lse.transpose(2, 1, 0, 3)
-        share = jax.nn.sigmoid(prompt_lse - own_lse)[..., None]
-        joint = share * of_prompts + (1 - share) * own
-        return joint.reshape(queries.shape).astype(queries.dtype)
+        attended = _ENGINES[kernel.platform].attend(queries, caches, layer, kernel.run)
+        return attended.astype(queries.dtype)
 
     if kernel.mesh is None:
         return run(queries, caches, layer)
@@ -92,186 +43,3 @@ def attend(kernel: Kernel, queries: jax.Array, caches: Caches, layer: jax.Array)
         out_specs=of_queries,
         check_vma=False,
     )(queries, caches, layer)
-
-
-def block_of(length: int) -> int:
-    """The size of blocks of slots, or of a prompt's tokens, of which the last may be cut off."""
-    return min(length, _MAX_SLOTS)
-
-
-def _padded(valid: jax.Array, size: int) -> jax.Array:
-    """Nothing is valid beyond the last token: there a cut block holds anything."""
-    return jnp.pad(valid, (*[(0, 0)] * (valid.ndim - 1), (0, size - valid.shape[-1])))
-
-
-def _values_of(values: jax.Array, step: Any, length: int) -> jax.Array:
-    """A block of values, zero beyond their end: what lies there a weight of 0 may not make 0."""
-    block = len(values)
-    if not length % block:
-        return values
-    places = step * block + jax.lax.broadcasted_iota(jnp.int32, values.shape, 0)
-    return jnp.where(places < length, values, jnp.zeros_like(values))
-
-
-def attend_to_prompts(
-    q: jax.Array, keys: jax.Array, values: jax.Array, valid: jax.Array, layer: jax.Array,
-    scale: float, interpret: bool,
-) -> tuple[jax.Array, jax.Array]:  # fmt: skip
-    """What the responses to a prompt attend to in it, and the log-sum-exp, float32 ``[B, J, X]``.
-
-    ``q`` are ``[B, J, X, F]``, X of them for each prompt and key/value head; keys and values
-    ``[L, B, J, T, F]``; ``valid``, int32 ``[B, T]``.
-    """
-    b, j, x, f = q.shape
-    t = keys.shape[3]
-    block = block_of(t)
-    steps = -(-t // block)
-    valid = _padded(valid, steps * block)
-    # Blocks after the last token are not read.
-    last = jnp.max(jnp.where(valid > 0, jnp.arange(steps * block)[None], 0), axis=1) // block
-    of_q = pl.BlockSpec((None, None, x, f), lambda b, j, step, *_: (b, j, 0, 0))
-    of_k = pl.BlockSpec(
-        (None, None, None, block, f),
-        lambda b, j, step, layer, last: (layer[0], b, j, jnp.minimum(step, last[b]), 0),
-    )
-    of_valid = pl.BlockSpec(
-        (None, 1, block), lambda b, j, step, layer, last: (b, 0, jnp.minimum(step, last[b]))
-    )
-    number = pl.BlockSpec((None, None, x, LANES), lambda b, j, step, *_: (b, j, 0, 0))
-
-    def body(layer: Any, last: Any, q: Any, k: Any, v: Any, valid: Any, *refs: Any) -> None:
-        step = pl.program_id(2)
-        needed = step <= last[pl.program_id(0)]
-        _collect(
-            (step == 0, needed, step == steps - 1), [None], scale,
-            lambda _: (q[...], k[...], _values_of(v[...], step, t), valid[...]), refs,
-        )  # fmt: skip
-
-    return _call(
-        body, (b, j, steps), (layer[None], last.astype(jnp.int32)),
-        (q, keys, values, valid[:, None]),
-        [of_q, of_k, of_k, of_valid, number], _scratch(1, x, f), interpret,
-    )  # fmt: skip
-
-
-def attend_to_responses(
-    q: jax.Array, keys: jax.Array, values: jax.Array, valid: jax.Array, layer: jax.Array,
-    scale: float, interpret: bool,
-) -> tuple[jax.Array, jax.Array]:  # fmt: skip
-    """What responses attend to in themselves, and the log-sum-exp, float32 ``[J, N, B, G]``.
-
-    ``q`` are ``[J, N, B, G, F]``; keys and values ``[L, S, J, N, B, F]``; ``valid``, int32
-    ``[N, B, S]``.
-    """
-    j, n, b, g, f = q.shape
-    s = keys.shape[1]
-    block, orders = block_of(s), orders_of(b)
-    assert orders is not None
-    steps = -(-s // block)
-    valid = _padded(valid, steps * block)
-    slots = jnp.arange(steps * block)[None, None]
-    of_block = (n, b // orders, orders * steps * block)
-    first = jnp.min(jnp.where(valid > 0, slots, s - 1).reshape(of_block), axis=2) // block
-    last = jnp.max(jnp.where(valid > 0, slots, 0).reshape(of_block), axis=2) // block
-    spans = (first.reshape(-1).astype(jnp.int32), last.reshape(-1).astype(jnp.int32))
-
-    def held(n: Any, i: Any, step: Any, first: Any, last: Any) -> Any:
-        at = n * (b // orders) + i
-        return jnp.minimum(jnp.maximum(step, first[at]), last[at])
-
-    of_q = pl.BlockSpec((None, None, orders, g, f), lambda j, n, i, step, *_: (j, n, i, 0, 0))
-    of_k = pl.BlockSpec(
-        (None, block, None, None, orders, f),
-        lambda j, n, i, step, layer, *spans: (layer[0], held(n, i, step, *spans), j, n, i, 0),
-    )
-    of_valid = pl.BlockSpec(
-        (None, orders, block), lambda j, n, i, step, _, *spans: (n, i, held(n, i, step, *spans))
-    )
-    number = pl.BlockSpec((None, None, orders, g, LANES), lambda j, n, i, *_: (j, n, i, 0, 0))
-
-    def body(
-        layer: Any, first: Any, last: Any, q: Any, k: Any, v: Any, valid: Any, *refs: Any
-    ) -> None:
-        step = pl.program_id(3)
-        at = pl.program_id(1) * (b // orders) + pl.program_id(2)
-        needed = (step >= first[at]) & (step <= last[at])
-        _collect(
-            (step == 0, needed, step == steps - 1), range(orders), scale,
-            lambda o: (q[o], k[:, o, :], _values_of(v[:, o, :], step, s), valid[o : o + 1]), refs,
-        )  # fmt: skip
-
-    return _call(
-        body, (j, n, b // orders, steps), (layer[None], *spans), (q, keys, values, valid),
-        [of_q, of_k, of_k, of_valid, number], _scratch(orders, g, f), interpret,
-    )  # fmt: skip
-
-
-def orders_of(count: int) -> int | None:
-    """How many orders a block has; None: there is no suitable number."""
-    return count if count <= _MAX_ORDERS else next((x for x in (16, 8) if count % x == 0), None)
-
-
-def _call(
-    body: Any, grid: tuple[int, ...], scalars: Sequence[jax.Array], arrays: Sequence[jax.Array],
-    specs: list[Any], scratch: list[Any], interpret: bool,
-) -> tuple[jax.Array, jax.Array]:  # fmt: skip
-    """Runs a kernel that collects for each query what is attended and the log-sum-exp."""
-    queries = arrays[0].shape
-    *inputs, number = specs
-    out, lse = pl.pallas_call(
-        body,
-        grid_spec=pltpu.PrefetchScalarGridSpec(
-            num_scalar_prefetch=len(scalars),
-            grid=grid,
-            in_specs=inputs,
-            out_specs=[inputs[0], number],
-            scratch_shapes=scratch,
-        ),
-        out_shape=[
-            jax.ShapeDtypeStruct(queries, jnp.float32),
-            jax.ShapeDtypeStruct((*queries[:-1], LANES), jnp.float32),
-        ],
-        compiler_params=pltpu.CompilerParams(
-            dimension_semantics=(*(pltpu.PARALLEL,) * (len(grid) - 1), pltpu.ARBITRARY)
-        ),
-        name="attention_decode",
-        interpret=interpret,
-    )(*scalars, *arrays)
-    return out, lse[..., 0]
-
-
-def _scratch(count: int, rows: int, width: int) -> list[Any]:
-    return [pltpu.VMEM((count, rows, size), jnp.float32) for size in (LANES, LANES, width)]
-
-
-def _collect(when: Any, numbers: Any, scale: float, read: Any, refs: Any) -> None:
-    """One step of a softmax over blocks of keys, for each of several sets of queries and keys."""
-    out, lse, most, total, acc = refs
-    first, needed, last = when
-
-    @pl.when(first)
-    def _() -> None:
-        most[...] = jnp.full_like(most, NOTHING)
-        total[...] = jnp.zeros_like(total)
-        acc[...] = jnp.zeros_like(acc)
-
-    @pl.when(needed)
-    def _() -> None:
-        for place, number in enumerate(numbers):
-            q, k, v, valid = read(number)
-            scores = jnp.where(valid > 0, dot(q, k, LAST) * scale, MASKED)
-            before = most[place][:, :1]
-            highest = jnp.maximum(before, jnp.max(scores, axis=1, keepdims=True))
-            weights, shrink = jnp.exp(scores - highest), jnp.exp(before - highest)
-            sums = shrink * total[place][:, :1] + jnp.sum(weights, axis=1, keepdims=True)
-            most[place] = jnp.broadcast_to(highest, most.shape[1:])
-            total[place] = jnp.broadcast_to(sums, total.shape[1:])
-            acc[place] = shrink * acc[place] + dot(weights.astype(v.dtype), v)
-
-    @pl.when(last)
-    def _() -> None:
-        for place, number in enumerate(numbers):
-            some = jnp.maximum(total[place], 1e-30)
-            at = slice(None) if number is None else number
-            out[at] = acc[place] / some[:, :1]
-            lse[at] = jnp.where(total[place] > 0, most[place] + jnp.log(some), NOTHING)

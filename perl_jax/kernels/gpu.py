@@ -4,6 +4,7 @@ A program holds a block of queries of one head and goes through the blocks of ke
 compared with; for the gradients of keys and values, it is the other way round.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -13,7 +14,16 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 
-from perl_jax.kernels.parts import MASKED, NOTHING, Blocks, Bounds, Keys, divided, needed
+from perl_jax.kernels.parts import (
+    MASKED,
+    NOTHING,
+    Blocks,
+    Bounds,
+    Keys,
+    Run,
+    divided,
+    needed,
+)
 
 # Queries and keys of a block. Triton takes powers of two only.
 _BLOCK = 64
@@ -26,19 +36,20 @@ def blocks_for(queries: int, keys: int, group: int) -> Blocks:
 
 
 def forward(
-    q: jax.Array, keys: Keys, bounds: Bounds, scale: float, blocks: Blocks, interpret: bool
+    q: jax.Array, keys: Keys, bounds: Bounds, scale: float, blocks: Blocks, run: Run
 ) -> tuple[jax.Array, jax.Array]:
     """What is attended ``[B, N, J, G, R, F]``, and the log-sum-exp, float32 ``[B, N, J, G, R]``."""
     f = q.shape[-1]
     q, k, v = map(_widened, (q, keys.keys, keys.values))
     specs = _QuerySpecs(q, k, blocks)
-    out, lse = _call(
+    out, lse = call(
         partial(_forward, scale, blocks.keys),
         specs.grid,
         [specs.q, specs.k, specs.k, *specs.numbers],
         [specs.q, specs.number],
         [q, jax.ShapeDtypeStruct(q.shape[:5], jnp.float32)],
-        interpret,
+        run,
+        _flops(2, q, k, blocks),
     )(q, k, v, keys.valid, *bounds, *_spans(needed(bounds, keys.valid, blocks)))
     return out[..., :f], lse
 
@@ -49,7 +60,7 @@ def backward(
     bounds: Bounds,
     scale: float,
     blocks: Blocks,
-    interpret: bool,
+    run: Run,
     cotangent: tuple[jax.Array, jax.Array, jax.Array],
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Gradients of queries, keys and values, as `perl_jax.kernels.tpu.backward` gives them."""
@@ -58,24 +69,26 @@ def backward(
     given = (of_attended, *cotangent[1:])
     pairs = needed(bounds, keys.valid, blocks)
     specs = _QuerySpecs(q, k, blocks)
-    (of_q,) = _call(
+    (of_q,) = call(
         partial(_backward_q, scale, blocks.keys),
         specs.grid,
         [specs.q, specs.k, specs.k, *specs.numbers, specs.q, specs.number, specs.number],
         [specs.q],
         [q],
-        interpret,
+        run,
+        _flops(3, q, k, blocks),
     )(q, k, v, keys.valid, *bounds, *_spans(pairs), *given)
     b, n, nr, nk = pairs.shape
     m = k.shape[1]
     of_keys = _KeySpecs(q, k, blocks)
-    of_k, of_v = _call(
+    of_k, of_v = call(
         partial(_backward_kv, scale, blocks.queries),
         of_keys.grid,
         [of_keys.q, of_keys.k, of_keys.k, *of_keys.numbers, of_keys.q, *[of_keys.number] * 2],
         [of_keys.k, of_keys.k],
         [k, v],
-        interpret,
+        run,
+        _flops(4, q, k, blocks),
     )(
         q, k, v, keys.valid, *bounds,
         *_spans(jnp.moveaxis(pairs.reshape(b, m, n // m, nr, nk), 4, 2)), *given,
@@ -146,24 +159,64 @@ class _KeySpecs:
         self.numbers = [valid, bound, bound, span, span]
 
 
-def _call(
+def _flops(products: int, q: jax.Array, k: jax.Array, blocks: Blocks) -> int:
+    """What a kernel is expected to do that computes so many products of the blocks it compares."""
+    pairs = math.prod(q.shape[:5]) * k.shape[3] * blocks.compared
+    return round(2 * products * q.shape[5] * pairs)
+
+
+def call(
     kernel: Any,
     grid: tuple[int, ...],
     inputs: Sequence[Any],
     outputs: Sequence[Any],
     shapes: Sequence[Any],
-    interpret: bool,
+    run: Run,
+    flops: int,
+    name: str = "",
 ) -> Callable[..., Any]:
-    return pl.pallas_call(
+    """A kernel as a function of its arrays.
+
+    Args:
+        kernel: A partial function of references to the arrays and to the results.
+        grid: The numbers of programs.
+        inputs: How a program sees the arrays.
+        outputs: How it sees the results.
+        shapes: Their shapes and dtypes.
+        run: How it gets into a program.
+        flops: The operations that it is expected to do, which loops with computed bounds hide.
+        name: Its name; empty: that of the function.
+    """
+    results = tuple(jax.ShapeDtypeStruct(shape.shape, shape.dtype) for shape in shapes)
+    moved = sum(math.prod(one.shape) * one.dtype.itemsize for one in results)
+    compiled = pl.pallas_call(
         kernel,
         grid=grid,
-        in_specs=list(inputs),
-        out_specs=list(outputs),
-        out_shape=[jax.ShapeDtypeStruct(shape.shape, shape.dtype) for shape in shapes],
+        in_specs=tuple(inputs),
+        out_specs=tuple(outputs),
+        out_shape=results,
         compiler_params=plgpu.CompilerParams(num_warps=4, num_stages=2),
-        name=f"attention{kernel.func.__name__}",
-        interpret=interpret,
+        name=name or f"attention{kernel.func.__name__}",
+        cost_estimate=pl.CostEstimate(flops=flops, transcendentals=0, bytes_accessed=moved),
+        interpret=run == "interpreted",
     )
+    return _outlined(compiled, results) if run == "outlined" else compiled
+
+
+def _outlined(compiled: Callable[..., Any], results: Sequence[Any]) -> Callable[..., Any]:
+    """A kernel that on a CPU is a call with its inputs and results, which computes nothing.
+
+    What is compiled around it then is as on a GPU, in memory too.
+    """
+
+    def absent(*arrays: Any) -> Any:
+        del arrays
+        raise NotImplementedError("a kernel for GPUs: on a CPU its programs can only be planned")
+
+    def on_cpu(*arrays: jax.Array) -> Any:
+        return jax.pure_callback(absent, results, *arrays, vmap_method="broadcast_all")
+
+    return lambda *arrays: jax.lax.platform_dependent(*arrays, cpu=on_cpu, default=compiled)
 
 
 def _scores(q: Any, k: Any, scale: float, slots: Any, valid: Any, first: Any, last: Any) -> Any:

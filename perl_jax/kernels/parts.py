@@ -6,7 +6,7 @@ them (M = 1, a shared prefix). What a query or a key has one of for all heads ha
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,9 +24,32 @@ LAST = (((1,), (1,)), ((), ()))
 FIRST = (((0,), (0,)), ((), ()))
 
 
+# How a kernel gets into a program: for its own devices; interpreted, which any platform can; or, on
+# a CPU, as a call with its inputs and results that computes nothing, see `perl_jax.kernels.gpu`.
+Run = Literal["compiled", "interpreted", "outlined"]
+
+
 class Keys(NamedTuple):
     """Keys and values ``[B, M, J, S, F]``; ``valid``, int32 ``[B, M, S]``, is 0 at padding."""
 
+    keys: jax.Array
+    values: jax.Array
+    valid: jax.Array
+
+
+class Caches(NamedTuple):
+    """The caches of all layers, and what is in them.
+
+    Attributes:
+        prompt_keys: ``[L, B, J, T, F]``, as ``prompt_values``.
+        prompt_valid: bool ``[B, T]``.
+        keys: ``[L, S, J, N, B, F]``, as ``values``.
+        valid: bool ``[B, N, S]``.
+    """
+
+    prompt_keys: jax.Array
+    prompt_values: jax.Array
+    prompt_valid: jax.Array
     keys: jax.Array
     values: jax.Array
     valid: jax.Array

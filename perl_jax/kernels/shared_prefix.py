@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
 from perl_jax.kernels import gpu, tpu
-from perl_jax.kernels.parts import Blocks, Bounds, Keys
+from perl_jax.kernels.parts import Blocks, Bounds, Keys, Run
 
 Platform = Literal["tpu", "gpu"]
 _ENGINES: Mapping[Platform, Any] = {"tpu": tpu, "gpu": gpu}
@@ -30,6 +30,8 @@ class Kernel:
     Attributes:
         platform: What it is written for.
         interpret: Whether it is interpreted, which any platform can.
+        outline: Whether programs for CPUs have a call with its inputs and results in its place,
+            which fails when it is run. Plans of GPUs are compiled so. For TPUs there is none.
         least: Rows of fewer queries are left to XLA, and in decoding caches of fewer slots.
         mesh: The devices; None: one.
         batch_axes: The mesh axes that B is split over.
@@ -40,6 +42,7 @@ class Kernel:
 
     platform: Platform
     interpret: bool = False
+    outline: bool = False
     least: int = 128
     mesh: Mesh | None = None
     batch_axes: tuple[str, ...] = ()
@@ -60,6 +63,13 @@ class Kernel:
         """Whether it attends for queries ``[B, N, R, H, F]`` with J key/value heads."""
         parts, of_heads = self.split
         return queries[2] >= self.least and queries[0] % parts == 0 and heads % of_heads == 0
+
+    @property
+    def run(self) -> Run:
+        """How it gets into a program."""
+        if self.interpret:
+            return "interpreted"
+        return "outlined" if self.outline else "compiled"
 
     @property
     def split(self) -> tuple[int, int]:
@@ -125,9 +135,9 @@ class _How:
 
     def each(self, run: Callable[..., Any], q: jax.Array, *parts: tuple[Any, ...]) -> list[Any]:
         """What an engine's function gives for each part."""
-        interpret = self.kernel.interpret
+        how = self.kernel.run
         return [
-            run(q, keys, bounds, self.scale, blocks, interpret, *rest)
+            run(q, keys, bounds, self.scale, blocks, how, *rest)
             for blocks, keys, bounds, *rest in zip(self.blocks, *parts, strict=True)
         ]
 

@@ -26,6 +26,7 @@ from perl_jax.kernels.parts import (
     Blocks,
     Bounds,
     Keys,
+    Run,
     divided,
     dot,
     even,
@@ -44,7 +45,7 @@ def blocks_for(queries: int, keys: int, group: int) -> Blocks:
 
 
 def forward(
-    q: jax.Array, keys: Keys, bounds: Bounds, scale: float, blocks: Blocks, interpret: bool
+    q: jax.Array, keys: Keys, bounds: Bounds, scale: float, blocks: Blocks, run: Run
 ) -> tuple[jax.Array, jax.Array]:
     """What is attended ``[B, N, J, G, R, F]``, and the log-sum-exp, float32 ``[B, N, J, G, R]``."""
     g, f, bq = q.shape[3], q.shape[5], blocks.queries
@@ -53,7 +54,7 @@ def forward(
         {"q": q, "k": keys.keys, "v": keys.values},
         {"q": _like(q), "number": jax.ShapeDtypeStruct(q.shape[:5], jnp.float32)},
         [(g, bq), (g, bq), (g, f, bq)],
-        interpret,
+        run,
     )
     return out, lse
 
@@ -64,7 +65,7 @@ def backward(
     bounds: Bounds,
     scale: float,
     blocks: Blocks,
-    interpret: bool,
+    run: Run,
     cotangent: tuple[jax.Array, jax.Array, jax.Array],
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Gradients of queries, keys and values.
@@ -79,14 +80,14 @@ def backward(
         "cotangent": of_attended, "lse": lse, "product": product,
     }  # fmt: skip
     (of_q,) = _Grid.of_queries(q, keys, bounds, blocks).run(
-        partial(_backward_q, scale), arrays, {"q": _like(q)}, [(g, f, bq)], interpret
+        partial(_backward_q, scale), arrays, {"q": _like(q)}, [(g, f, bq)], run
     )
     of_k, of_v = _Grid.of_keys(q, keys, bounds, blocks).run(
         partial(_backward_kv, scale),
         arrays,
         {"k": _like(keys.keys), "v": _like(keys.values)},
         [(bk, f), (bk, f)],
-        interpret,
+        run,
     )
     return of_q, of_k, of_v
 
@@ -172,7 +173,7 @@ class _Grid:
         arrays: dict[str, jax.Array],
         outputs: dict[str, jax.ShapeDtypeStruct],
         scratch: list[tuple[int, ...]],
-        interpret: bool,
+        run: Run,
     ) -> list[jax.Array]:
         """Runs a kernel of a `_Block`, the arrays by name, the results and float32 scratch."""
         count = len(arrays) + 3
@@ -199,7 +200,7 @@ class _Grid:
             ),
             name=f"attention{kernel.func.__name__}",
             cost_estimate=self._cost(_PRODUCTS[kernel.func], arrays, outputs),
-            interpret=interpret,
+            interpret=run == "interpreted",
         )(self.held, *inputs.values(), *arrays.values())
 
     def _cost(

@@ -13,7 +13,7 @@ from jax.typing import DTypeLike
 from perl_jax import hosts
 from perl_jax.attention import KeyValues, attend
 from perl_jax.kernels import Kernel, Platform, decoding
-from perl_jax.kernels.decoding import Caches
+from perl_jax.kernels.parts import Caches
 from perl_jax.models.cache import ResponseCache, of_layer
 from perl_jax.models.policy import Policy
 

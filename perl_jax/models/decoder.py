@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 
 from perl_jax.attention import KeyValues, attend
 from perl_jax.kernels import Kernel, decoding
-from perl_jax.kernels.decoding import Caches
+from perl_jax.kernels.parts import Caches
 from perl_jax.mesh import (
     SHARD_AXES,
     TENSOR_AXIS,

@@ -13,8 +13,10 @@ import jax
 
 from perl_jax.config import MeshConfig, TrainConfig
 from perl_jax.flops import count_in_jaxpr, count_in_kernels
+from perl_jax.kernels import Kernel
 from perl_jax.mesh import make_mesh, num_shards
 from perl_jax.models import read_config
+from perl_jax.models.attending import kernel_for
 from perl_jax.models.paths import VISION, within
 from perl_jax.planning.adapters import choose
 from perl_jax.planning.collectives import find_collectives
@@ -34,11 +36,12 @@ from perl_jax.settings import brief
 
 _VIRTUAL = (
     "Compiled for virtual CPU devices: temporaries and collectives are those of the CPU compiler, "
-    "which fuses less than a GPU's, takes attention in smaller blocks, and computes bfloat16 in "
-    "float32 (a layer at a time), so that temporaries and links may have twice a GPU's bytes. "
-    "Temporaries of apply, which it does not fuse at all, are taken to be one float32 copy of what "
-    "is trained."
+    "which fuses less than a GPU's, {attention}, and computes bfloat16 in float32 (a layer at a "
+    "time), so that temporaries and links may have twice a GPU's bytes. Temporaries of apply, "
+    "which it does not fuse at all, are taken to be one float32 copy of what is trained."
 )
+_BY_XLA = "takes attention in smaller blocks"
+_BY_KERNELS = "has attention kernels as calls with their inputs and results"
 
 logger = logging.getLogger(__name__)
 
@@ -145,7 +148,7 @@ def make_plan(request: PlanConfig, devices: Sequence[Any]) -> Plan:
         assumptions=shares.lines(),
         programs=programs,
         usable=usable,
-        notes=[*notes, request.compiler or _compiler(topology)],
+        notes=[*notes, request.compiler or _compiler(config, topology)],
         draws=step.draws,
         filtering=_filtering(config, step, programs),
         rates=_rates(topology, programs, simulation, rehearsal),
@@ -191,7 +194,8 @@ def rehearse(request: PlanConfig, devices: Sequence[Any]) -> tuple[Rehearsal, li
     mesh = None if mesh_config.devices == 1 else make_mesh(*mesh_config.shape, devices=devices)
     step = Step.of(config, sizes, workload)
     config = step.fit_ladders(config, sizes, workload)
-    model = sharded_model(config.model, sizes, mesh, devices[0], config.learner.lora)
+    kernel = _kernel(config, request.topology)
+    model = sharded_model(config.model, sizes, mesh, devices[0], config.learner.lora, kernel=kernel)
     return Rehearsal(config, model, mesh, devices[0], step, workload), notes
 
 
@@ -230,9 +234,16 @@ def _with_meshes(config: TrainConfig, mesh: MeshConfig) -> TrainConfig:
     return replace(config, mesh=mesh, rollout=rollout)
 
 
-def _compiler(topology: Topology) -> str:
+def _kernel(config: TrainConfig, topology: Topology) -> Kernel | None:
+    """The attention kernel of the run on these chips. A CPU cannot compile those of a GPU."""
+    kernel = kernel_for(config.model.attention, topology.platform)
+    return kernel and replace(kernel, outline=topology.virtual)
+
+
+def _compiler(config: TrainConfig, topology: Topology) -> str:
     if topology.virtual:
-        return f"{_VIRTUAL} jax {version('jax')}."
+        attention = _BY_KERNELS if _kernel(config, topology) else _BY_XLA
+        return f"{_VIRTUAL.format(attention=attention)} jax {version('jax')}."
     return f"Compiled by jax {version('jax')} with libtpu {version('libtpu')}."
 
 

@@ -7,8 +7,8 @@ import jax
 from flax import nnx
 from jax.sharding import Mesh, SingleDeviceSharding
 
+from perl_jax.kernels import Kernel
 from perl_jax.models import Policy, PolicyConfig, abstract_model
-from perl_jax.models.attending import kernel_for
 from perl_jax.models.lora import LoraConfig, with_adapters
 from perl_jax.models.opening import ModelConfig, held_dtype
 from perl_jax.models.paths import with_leaves
@@ -20,6 +20,8 @@ def sharded_model(
     mesh: Mesh | None,
     device: Any,
     lora: LoraConfig | None = None,
+    *,
+    kernel: Kernel | None = None,
 ) -> Policy:
     """The policy with shapes for parameters, with the shardings that loading gives them.
 
@@ -29,10 +31,11 @@ def sharded_model(
         mesh: The devices; None: a single device.
         device: The device of a run without a mesh.
         lora: The adapters; None: there are none.
+        kernel: What attends; None: XLA.
     """
     dtype = held_dtype(config, lora)
     model = abstract_model(sizes, dtype=dtype, compute_dtype=config.compute_dtype, mesh=mesh)
-    model.attend_by(kernel_for(config.attention, device.platform))
+    model.attend_by(kernel)
     if mesh is None:
         definition, state = nnx.split(model)
         alone = SingleDeviceSharding(device)

@@ -38,6 +38,14 @@ class Topology:
         return math.prod(self.shape)
 
     @property
+    def platform(self) -> str:
+        """That of its devices, as `jax.Device.platform` names it; ``cpu:8`` stays a CPU's."""
+        if not self.virtual:
+            return "tpu"
+        stays = self.name.partition(":")[0] == "cpu" or self.chip.is_tpu
+        return "cpu" if stays else "gpu"
+
+    @property
     def one_host(self) -> bool:
         """Whether one machine has all of the chips."""
         most = self.chip.per_node or {2: 8, 3: 4}[self.chip.axes]

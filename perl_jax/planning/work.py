@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from perl_jax.config import TrainConfig
-from perl_jax.kernels.decoding import block_of
+from perl_jax.kernels.tpu_decoding import block_of
 from perl_jax.models import PolicyConfig
 from perl_jax.planning.rehearsal import Call
 from perl_jax.planning.shapes import bytes_on_chip

@@ -29,10 +29,9 @@ def test_every_program_of_a_step_is_lowered_with_its_kernels(platform):
     }
     # Forward, there is one for the prompts, one for each part of what responses attend to, and one
     # for patches. The backward pass of a layer runs them again and has two for each of them; it
-    # also runs the vision tower again as a whole. On GPUs decoding is XLA's.
-    decode = 2 if platform == "tpu" else 0
+    # also runs the vision tower again as a whole.
     assert count == {
-        "update": 4 + 4 * 3 + 1, "score": 4, "encode": 1, "prefill": 1, "decode": decode,
+        "update": 4 + 4 * 3 + 1, "score": 4, "encode": 1, "prefill": 1, "decode": 2,
     }  # fmt: skip
 
 

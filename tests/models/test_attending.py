@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import pytest
 
-from perl_jax.kernels import Kernel, decoding, shared_prefix, tpu
+from perl_jax.kernels import Kernel, gpu_decoding, shared_prefix, tpu, tpu_decoding
 from perl_jax.models import attending
 from perl_jax.models.attending import checked, kernel_for
 from perl_jax.models.opening import ModelConfig, load_policy
@@ -73,11 +73,14 @@ def test_the_heads_of_images_are_checked_as_well(monkeypatch, caplog):
     assert "it differs from XLA by" in caplog.text
 
 
-def test_what_decodes_is_checked_as_well(monkeypatch, caplog):
+@pytest.mark.parametrize(("platform", "engine"), [("tpu", tpu_decoding), ("gpu", gpu_decoding)])
+def test_what_decodes_is_checked_as_well(platform, engine, monkeypatch, caplog):
+    kernel, heads = Kernel(platform, interpret=True), (2, 1, 16)
+    assert checked(kernel, heads, OF_IMAGES, "float32") == kernel
     monkeypatch.setattr(
-        decoding, "attend", lambda kernel, queries, caches, layer: jnp.zeros_like(queries)
+        engine, "attend", lambda queries, caches, layer, run: jnp.zeros_like(queries)
     )
-    assert checked(KERNEL, HEADS, OF_IMAGES, "float32") is None
+    assert checked(kernel, heads, OF_IMAGES, "float32") is None
     assert "it differs from XLA by 100.0%" in caplog.text
 
 

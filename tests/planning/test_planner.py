@@ -5,6 +5,7 @@ from dataclasses import replace
 import jax
 import pytest
 
+from perl_jax.config import MeshConfig
 from perl_jax.planning import planner
 from perl_jax.planning.optimise import plan_fastest
 from perl_jax.planning.planner import PlanConfig, make_plan
@@ -102,6 +103,40 @@ def test_a_plan_that_is_made_again_names_what_was_compiled_in_other_shapes(confi
     notes = make_plan(replace(request, facts=(changed, *facts[1:])), devices).notes
     said = "Compiled in other shapes than those that the run has now: "
     assert notes == [f"{said}{changed.name}.", "Compiled before."]
+
+
+@pytest.mark.parametrize(
+    ("topology", "attention", "kernels", "said"),
+    [
+        ("gpu:8", "auto", True, "has attention kernels as calls"),
+        ("gpu:8", "xla", False, "takes attention in smaller blocks"),
+        ("cpu:8", "auto", False, "takes attention in smaller blocks"),
+    ],
+)
+def test_programs_for_gpus_are_planned_with_their_kernels(
+    config, mesh, topology, attention, kernels, said
+):
+    long = replace(
+        config,
+        # A single key/value head is not split.
+        mesh=MeshConfig(fsdp=8),
+        model=replace(config.model, attention=attention),
+        data=replace(config.data, max_prompt_tokens=160),
+        rollout=replace(
+            config.rollout, sampler=replace(config.rollout.sampler, prompt_lengths=(160,))
+        ),
+        learner=replace(
+            config.learner, packing=replace(config.learner.packing, prompt_lengths=(160,))
+        ),
+    )
+    workload = replace(WORKLOAD, text_tokens=120)
+    request = PlanConfig(
+        long, parse_topology(topology), workload, Assumptions(), programs=("prefill",)
+    )
+    plan = make_plan(request, list(mesh.devices.flat))
+    (prefill,) = plan.programs
+    assert (prefill.facts.kernels > 0) is kernels
+    assert said in plan.notes[-1]
 
 
 @pytest.mark.soak  # compiles what test_optimise.py scripts

@@ -27,6 +27,17 @@ def test_virtual_devices_have_the_figures_of_the_chip_asked_for():
 
 
 @pytest.mark.parametrize(
+    ("name", "chip", "platform"),
+    [
+        ("v5e:4x4", None, "tpu"), ("h100:8", None, "gpu"), ("gpu:8", None, "gpu"),
+        ("gpu:8", "v5e", "cpu"), ("cpu:8", None, "cpu"), ("cpu:8", "h200", "cpu"),
+    ],
+)  # fmt: skip
+def test_kernels_are_those_of_the_chips_but_virtual_cpus_have_none(name, chip, platform):
+    assert parse_topology(name, chip=chip).platform == platform
+
+
+@pytest.mark.parametrize(
     ("name", "message"),
     [
         ("v5e", r"expected KIND:NUMBERS, such as v5e:4x4"),
