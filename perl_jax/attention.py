@@ -20,8 +20,9 @@ rollouts of one prompt (T prefix tokens, R queries, S own tokens; ``#`` is atten
 """
 
 import math
+from collections.abc import Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -35,11 +36,24 @@ from perl_jax.kernels import Bounds, Kernel, Part, attend_by_kernel
 _MAX_SCORES = 1 << 25
 _MAX_SCORES_CPU = 1 << 20
 
+_FLOAT32: Mapping[str, Any] = {"preferred_element_type": jnp.float32}
+
 
 class KeyValues(NamedTuple):
     """Keys (rotary positions applied) and values ``[..., S, J, F]`` of S tokens.
 
     ``valid``, bool ``[..., S]``, is False at padding and at slots not yet written.
+    """
+
+    keys: jax.Array
+    values: jax.Array
+    valid: jax.Array
+
+
+class RowKeyValues(NamedTuple):
+    """Keys ``[B, J, N, F, S]`` and values ``[B, J, N, S, F]``; ``valid``, bool ``[B, N, S]``.
+
+    Those of `KeyValues` in the order in which the products of a CPU read them.
     """
 
     keys: jax.Array
@@ -88,6 +102,24 @@ def attend(
         cpu=partial(_attend_in_blocks, _MAX_SCORES_CPU * shards),
         default=partial(_attend_in_blocks, _MAX_SCORES * shards),
     )
+
+
+def attend_to_rows(queries: jax.Array, own: RowKeyValues, prefix: KeyValues) -> jax.Array:
+    """`attend` for ``[B, N, 1, H, F]``, the new token of each row; the result is the same.
+
+    Args:
+        queries: ``[B, N, 1, H, F]``.
+        own: The N rows of each prompt.
+        prefix: As for `attend`.
+    """
+    b, n, r, h, f = queries.shape
+    j, s = own.keys.shape[1], own.keys.shape[-1]
+    q = queries.reshape(b, n, r, j, h // j, f)
+    products = jnp.einsum(
+        "bmrgf,bmfs->bmrgs", _heads_first(q), own.keys.reshape(b, j * n, f, s), **_FLOAT32
+    )
+    values = own.values.reshape(b, j * n, s, f)
+    return _joint(q, products, values, own.valid[:, None, :, None, None, :], prefix)
 
 
 def _attend_by_kernel(
@@ -149,20 +181,10 @@ def _attend(
 ) -> jax.Array:
     b, n, r, h, f = queries.shape
     j = own.keys.shape[-2]
-    g = h // j
-    accumulate = {"preferred_element_type": jnp.float32}
-
-    def scores(products: jax.Array, allowed: jax.Array) -> jax.Array:
-        return jnp.where(allowed, products * f**-0.5, jnp.finfo(jnp.float32).min)
-
     # B, N and J are batch axes of the products. With three batch axes a compiled decode step of a
     # TPU holds a second copy of its whole cache; with N and J joined it does not.
-    q = queries.reshape(b, n, r, j, g, f)
-    products = jnp.einsum(
-        "bmrgf,bmsf->bmrgs", _heads_first(q), _heads_first(own.keys), **accumulate
-    )
-    # Scores are [B, J, N, R, G, keys], the order in which the products come: without a prefix, or
-    # with one row per prefix, nothing of their size is ever transposed.
+    q = queries.reshape(b, n, r, j, h // j, f)
+    products = jnp.einsum("bmrgf,bmsf->bmrgs", _heads_first(q), _heads_first(own.keys), **_FLOAT32)
     allowed = own.valid[:, None, :, None, None, :]
     if query_slots is not None:
         slots = jnp.arange(own.keys.shape[2])
@@ -170,21 +192,47 @@ def _attend(
         if query_starts is not None:
             causal &= slots[None, None, None, :] >= query_starts[..., None]
         allowed = allowed & causal[:, None, :, :, None, :]
+    return _joint(q, products, _heads_first(own.values), allowed, prefix)
+
+
+def _joint(
+    q: jax.Array,
+    products: jax.Array,
+    values: jax.Array,
+    allowed: jax.Array,
+    prefix: KeyValues | None,
+) -> jax.Array:
+    """One softmax over own keys and the prefix, and the sum of values: ``[B, N, R, H, F]``.
+
+    Args:
+        q: ``[B, N, R, J, G, F]``.
+        products: Of queries and own keys, float32 ``[B, J * N, R, G, S]``.
+        values: ``[B, J * N, S, F]``.
+        allowed: bool, of the shape ``[B, J, N, R, G, S]`` or of one that is broadcast to it.
+        prefix: As for `attend`.
+    """
+    b, n, r, j, g, f = q.shape
+
+    def scores(products: jax.Array, allowed: jax.Array) -> jax.Array:
+        return jnp.where(allowed, products * f**-0.5, jnp.finfo(jnp.float32).min)
+
+    # Scores are [B, J, N, R, G, keys], the order in which the products come: without a prefix, or
+    # with one row per prefix, nothing of their size is ever transposed.
     parts = [scores(products.reshape(b, j, n, r, g, -1), allowed)]
     if prefix is not None:
         allowed = prefix.valid[:, None, None, None, None, :]
-        products = jnp.einsum("bnrjgf,btjf->bjnrgt", q, prefix.keys, **accumulate)
+        products = jnp.einsum("bnrjgf,btjf->bjnrgt", q, prefix.keys, **_FLOAT32)
         parts.insert(0, scores(products, allowed))
-    weights = jax.nn.softmax(jnp.concatenate(parts, axis=-1), axis=-1).astype(own.values.dtype)
+    weights = jax.nn.softmax(jnp.concatenate(parts, axis=-1), axis=-1).astype(values.dtype)
 
-    split = weights.shape[-1] - own.values.shape[2]
+    split = weights.shape[-1] - values.shape[2]
     of_own = weights[..., split:].reshape(b, j * n, r, g, -1)
-    out = jnp.einsum("bmrgs,bmsf->bmrgf", of_own, _heads_first(own.values), **accumulate)
+    out = jnp.einsum("bmrgs,bmsf->bmrgf", of_own, values, **_FLOAT32)
     out = out.reshape(b, j, n, r, g, f)
     if prefix is not None:
         shared = weights[..., :split]
-        out += jnp.einsum("bjnrgt,btjf->bjnrgf", shared, prefix.values, **accumulate)
-    return out.transpose(0, 2, 3, 1, 4, 5).reshape(b, n, r, h, f).astype(queries.dtype)
+        out += jnp.einsum("bjnrgt,btjf->bjnrgf", shared, prefix.values, **_FLOAT32)
+    return out.transpose(0, 2, 3, 1, 4, 5).reshape(b, n, r, j * g, f).astype(q.dtype)
 
 
 def _heads_first(part: jax.Array) -> jax.Array:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from perl_jax import attention
-from perl_jax.attention import KeyValues, attend
+from perl_jax.attention import KeyValues, RowKeyValues, attend, attend_to_rows
 
 B, N, R, S, T, H, J, F = 2, 3, 4, 6, 5, 6, 2, 8
 
@@ -66,6 +66,18 @@ def test_each_row_attends_to_its_prefix_and_its_own_past(with_prefix, causal, ar
     slots = slots if causal else None
     got = attend(queries, own, prefix, query_slots=slots)
     np.testing.assert_allclose(got, expected(queries, own, prefix, slots), atol=1e-5)
+
+
+def test_rows_in_the_order_of_a_cpu_give_the_same(arrays):
+    queries, own, prefix, _ = arrays
+    rows = RowKeyValues(
+        jnp.transpose(own.keys, (0, 3, 1, 4, 2)),
+        jnp.transpose(own.values, (0, 3, 1, 2, 4)),
+        own.valid,
+    )
+    got = attend_to_rows(queries[:, :, :1], rows, prefix)
+    want = expected(queries, own, prefix, None)[:, :, :1]
+    np.testing.assert_allclose(got, want, atol=1e-5)
 
 
 @pytest.mark.parametrize("room", [None, 3])

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from perl_jax.attention import KeyValues
+from perl_jax.attention import KeyValues, RowKeyValues, attend, attend_to_rows
 
 # L layers, J key/value heads, F numbers per head.
 CacheSizes = tuple[int, int, int]
@@ -76,3 +76,65 @@ class ResponseCache(NamedTuple):
         """One layer for attention: ``[B, N, S, J, F]``."""
         keys, values = (jnp.transpose(part[layer], (3, 2, 0, 1, 4)) for part in self)
         return KeyValues(keys, values, valid)
+
+    def attend(
+        self, queries: jax.Array, layer: jax.Array, valid: jax.Array, prefix: KeyValues
+    ) -> jax.Array:
+        """Attention of ``[B, N, 1, H, F]`` to a layer and to the prefix of all rows."""
+        return attend(queries, self.read(layer, valid), prefix)
+
+    def by_rows(self) -> "CacheOfRows":
+        """The same cache in the order of a CPU."""
+        keys, values = self
+        return CacheOfRows(
+            jnp.transpose(keys, (0, 4, 2, 3, 5, 1)), jnp.transpose(values, (0, 4, 2, 3, 1, 5))
+        )
+
+    def by_slots(self) -> "ResponseCache":
+        """Itself."""
+        return self
+
+
+class CacheOfRows(NamedTuple):
+    """A `ResponseCache` in another order: keys ``[L, B, J, N, F, S]``, values ``[.., S, F]``.
+
+    This is how the products of a CPU read them. From the other order it would copy a layer into
+    this one, number by number, at every step.
+    """
+
+    keys: jax.Array
+    values: jax.Array
+
+    def by_rows(self) -> "CacheOfRows":
+        """Itself."""
+        return self
+
+    def by_slots(self) -> ResponseCache:
+        """The same cache in its usual order."""
+        keys, values = self
+        return ResponseCache(
+            jnp.transpose(keys, (0, 5, 2, 3, 1, 4)), jnp.transpose(values, (0, 4, 2, 3, 1, 5))
+        )
+
+    def write(
+        self, layer: jax.Array, slot: jax.Array, keys: jax.Array, values: jax.Array
+    ) -> "CacheOfRows":
+        """Writes a layer's new ``[B, N, R, J, F]`` from ``slot`` on."""
+        keys, values = jnp.transpose(keys, (0, 3, 1, 4, 2)), jnp.transpose(values, (0, 3, 1, 2, 4))
+        return CacheOfRows(
+            jax.lax.dynamic_update_slice(self.keys, keys[None], (layer, 0, 0, 0, 0, slot)),
+            jax.lax.dynamic_update_slice(self.values, values[None], (layer, 0, 0, 0, slot, 0)),
+        )
+
+    def read(self, layer: jax.Array, valid: jax.Array) -> RowKeyValues:
+        """One layer for attention."""
+        return RowKeyValues(self.keys[layer], self.values[layer], valid)
+
+    def attend(
+        self, queries: jax.Array, layer: jax.Array, valid: jax.Array, prefix: KeyValues
+    ) -> jax.Array:
+        """As `ResponseCache.attend`."""
+        return attend_to_rows(queries, self.read(layer, valid), prefix)
+
+
+Cache = ResponseCache | CacheOfRows

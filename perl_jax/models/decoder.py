@@ -19,7 +19,7 @@ from perl_jax.mesh import (
     split_heads,
     take_within_shards,
 )
-from perl_jax.models.cache import PromptCache, ResponseCache, of_layer
+from perl_jax.models.cache import Cache, PromptCache, ResponseCache, of_layer
 from perl_jax.models.image_features import AddedFeatures
 from perl_jax.models.layers import Rotary, scan_layers, scan_layers_adding
 from perl_jax.models.policy import Remat
@@ -177,10 +177,10 @@ class Decoder(nnx.Module):
         positions: jax.Array,
         valid: jax.Array,
         prefix: PromptCache,
-        cache: ResponseCache,
+        cache: Cache,
         slot: jax.Array | int,
         mesh: Mesh | None = None,
-    ) -> tuple[jax.Array, ResponseCache]:
+    ) -> tuple[jax.Array, Cache]:
         """Reads the next token ``[B, N, D]`` of N responses to each of B prompts.
 
         As `perl_jax.models.policy.Policy.decode`, with positions ``[3, B, N]`` and normalised
@@ -189,21 +189,21 @@ class Decoder(nnx.Module):
         rotary = self.rotary(positions[..., None], embeddings.dtype)
         slot = jnp.asarray(slot, jnp.int32)
         kernel = self._kernel_on(mesh)
-        if kernel is not None and decoding.takes(kernel, Caches(*prefix, *cache, valid)):
-            return self._extend_by_kernel(
-                kernel, embeddings, rotary, Caches(*prefix, *cache, valid), slot
-            )
+        if kernel is not None and isinstance(cache, ResponseCache):
+            caches = Caches(*prefix, *cache, valid)
+            if decoding.takes(kernel, caches):
+                return self._extend_by_kernel(kernel, embeddings, rotary, caches, slot)
 
         def apply(
             layer: DecoderLayer,
-            carry: tuple[jax.Array, ResponseCache],
+            carry: tuple[jax.Array, Cache],
             layer_input: tuple[jax.Array, jax.Array, jax.Array],
-        ) -> tuple[tuple[jax.Array, ResponseCache], None]:
+        ) -> tuple[tuple[jax.Array, Cache], None]:
             x, cache = carry
             number, keys, values = layer_input
             q, k, v = layer.project(x, rotary)
             cache = cache.write(number, slot, k, v)
-            attended = attend(q, cache.read(number, valid), of_layer(keys, values, prefix.valid))
+            attended = cache.attend(q, number, valid, of_layer(keys, values, prefix.valid))
             return (layer.finish(x, attended), cache), None
 
         inputs = (jnp.arange(len(prefix.keys)), prefix.keys, prefix.values)

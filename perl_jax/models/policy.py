@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
 from perl_jax.kernels import Kernel
-from perl_jax.models.cache import CacheSizes, PromptCache, ResponseCache
+from perl_jax.models.cache import Cache, CacheSizes, PromptCache
 from perl_jax.models.rows import Rows
 from perl_jax.models.source import Source
 from perl_jax.types import ImagePatches, Prompt
@@ -201,6 +201,10 @@ class Policy(Protocol):
     def attend_by(self, kernel: Kernel | None) -> None:
         """Lets a kernel attend in place of XLA; None, as at first: XLA does."""
 
+    @property
+    def kernel(self) -> Kernel | None:
+        """What attends in place of XLA; None: XLA does."""
+
     def encode_shards(
         self, images: ImageInputs, remat: Remat = "none", mesh: Mesh | None = None
     ) -> jax.Array:
@@ -250,10 +254,10 @@ class Policy(Protocol):
         positions: jax.Array,
         valid: jax.Array,
         prefix: PromptCache,
-        cache: ResponseCache,
+        cache: Cache,
         slot: jax.Array | int,
         mesh: Mesh | None = None,
-    ) -> tuple[jax.Array, ResponseCache]:
+    ) -> tuple[jax.Array, Cache]:
         """Reads the next token of N responses to B prompts: ``[B, N, D]``, and the cache.
 
         Args:
@@ -262,7 +266,8 @@ class Policy(Protocol):
             valid: bool ``[B, N, S]``, the cache slots that each response attends to, this token's
                 included.
             prefix: The prefix that `prefill` returned.
-            cache: `ResponseCache.empty`, or the cache that the last call returned.
+            cache: `ResponseCache.empty`, or the cache that the last call returned. In either of
+                its orders.
             slot: The cache slot that this token's keys and values are written to.
             mesh: The devices over which B is split.
         """

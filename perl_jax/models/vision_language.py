@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 
 from perl_jax.kernels import Kernel
 from perl_jax.mesh import SHARD_AXES, TENSOR_AXIS, mesh_of, num_shards, split_first_axis
-from perl_jax.models.cache import PromptCache, ResponseCache
+from perl_jax.models.cache import Cache, PromptCache
 from perl_jax.models.image_features import ImageFeatures
 from perl_jax.models.layers import Linear
 from perl_jax.models.policy import Array, ImageInputs, PromptInputs, Remat
@@ -51,6 +51,11 @@ class VisionLanguageModel(nnx.Module):
     def attend_by(self, kernel: Kernel | None) -> None:
         """Lets a kernel attend in place of XLA; None, as at first: XLA does."""
         self.text.kernel = self.vision.kernel = kernel
+
+    @property
+    def kernel(self) -> Kernel | None:
+        """What attends in place of XLA; None: XLA does."""
+        return self.text.kernel
 
     @property
     def unembedding(self) -> jax.Array:
@@ -144,10 +149,10 @@ class VisionLanguageModel(nnx.Module):
         positions: jax.Array,
         valid: jax.Array,
         prefix: PromptCache,
-        cache: ResponseCache,
+        cache: Cache,
         slot: jax.Array | int,
         mesh: Mesh | None = None,
-    ) -> tuple[jax.Array, ResponseCache]:
+    ) -> tuple[jax.Array, Cache]:
         """Reads the next token of N responses to B prompts: ``[B, N, D]``, and the cache."""
         # Text has the same position on all three axes.
         positions = jnp.broadcast_to(positions[None], (3, *positions.shape))

@@ -9,11 +9,12 @@ from jax.sharding import Mesh, PartitionSpec
 
 from perl_jax.mesh import SHARD_AXES, fit_sharding
 from perl_jax.models import PolicyConfig
-from perl_jax.models.cache import PromptCache, ResponseCache
+from perl_jax.models.cache import Cache, CacheOfRows, PromptCache, ResponseCache
 
 _OF_ROW = PartitionSpec(SHARD_AXES, None)
 _OF_PREFIX = PartitionSpec(None, SHARD_AXES, "tensor", None, None)
 _OF_CACHE = PartitionSpec(None, None, "tensor", None, SHARD_AXES, None)
+_OF_CACHE_OF_ROWS = PartitionSpec(None, SHARD_AXES, "tensor", None, None, None)
 
 
 class DecodeState(NamedTuple):
@@ -28,7 +29,7 @@ class DecodeState(NamedTuple):
     """
 
     prefix: PromptCache
-    cache: ResponseCache
+    cache: Cache
     tokens: jax.Array
     seen: jax.Array | None
 
@@ -55,7 +56,8 @@ def empty_state(
 def shardings(state: DecodeState, mesh: Mesh) -> Any:
     """The shardings of a state: orders are split as a batch is, heads over the tensor axis."""
     of_seen = PartitionSpec(SHARD_AXES, None, None)
-    specs = (_OF_PREFIX, _OF_PREFIX, _OF_ROW, _OF_CACHE, _OF_CACHE, _OF_ROW, of_seen)
+    of_cache = _OF_CACHE_OF_ROWS if isinstance(state.cache, CacheOfRows) else _OF_CACHE
+    specs = (_OF_PREFIX, _OF_PREFIX, _OF_ROW, of_cache, of_cache, _OF_ROW, of_seen)
     leaves, structure = jax.tree.flatten(state)
     # `seen` comes last and may be absent.
     pairs = zip(leaves, specs, strict=False)

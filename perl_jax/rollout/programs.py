@@ -187,11 +187,25 @@ def decode(
         logprobs = jax.lax.dynamic_update_index_in_dim(logprobs, logprob, number, axis=2)
         return number + 1, state, done, tokens, logprobs
 
+    def loop(*carry: Any) -> Any:
+        return jax.lax.while_loop(
+            lambda carry: (carry[0] < steps) & ~jnp.all(carry[2]), step, carry
+        )
+
+    # From the usual order a CPU would copy every layer into this one at every step.
+    def loop_on_cpu(number: jax.Array, state: DecodeState, *carry: jax.Array) -> Any:
+        state = state._replace(cache=state.cache.by_rows())
+        number, state, *rest = loop(number, state, *carry)
+        return number, state._replace(cache=state.cache.by_slots()), *rest
+
     empty = (jnp.zeros(shape, jnp.int32), jnp.zeros(shape, jnp.float32))
     carry = (jnp.int32(0), state, rows.done | ended, *empty)
-    number, state, done, tokens, logprobs = jax.lax.while_loop(
-        lambda carry: (carry[0] < steps) & ~jnp.all(carry[2]), step, carry
-    )
+    if model.kernel is None:
+        carry = jax.lax.platform_dependent(*carry, cpu=loop_on_cpu, default=loop)
+    else:
+        carry = loop(*carry)
+    number, state, done, tokens, logprobs = carry
+    state = constrain(state, mesh)
     return state, whole(tokens, mesh), whole(logprobs, mesh), number, whole(jnp.asarray(done), mesh)
 
 

@@ -107,9 +107,12 @@ def pad_left(inputs, lengths):
     return type(inputs)(*(roll(getattr(inputs, field)) for field in fields), inputs.images)
 
 
-@pytest.mark.parametrize("name", ["three_images", "text_only", "ends_with_an_image"])
+@pytest.mark.parametrize(
+    ("name", "by_rows"),
+    [("three_images", False), ("text_only", False), ("ends_with_an_image", True)],
+)
 def test_cached_steps_equal_one_pass_over_the_whole_sequence(
-    name, model, reference, prompts, compiled
+    name, by_rows, model, reference, prompts, compiled
 ):
     """Three responses to one prompt, eight tokens each, against three separate sequences."""
     prompt = prompts[name]
@@ -119,6 +122,8 @@ def test_cached_steps_equal_one_pass_over_the_whole_sequence(
 
     _, prefix = compiled["prefill"](model, pack_prompts([prompt], model.config))
     cache = ResponseCache.empty(model.config.cache_sizes, 1, 3, 8, "float32")
+    if by_rows:
+        cache = cache.by_rows()
     got = []
     for slot in range(8):
         tokens = jnp.asarray(responses[None, :, slot])

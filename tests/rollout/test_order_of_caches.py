@@ -1,0 +1,40 @@
+"""Decoding reorders the caches of responses for a CPU once a chunk, and for nothing else."""
+
+import jax
+import pytest
+
+from perl_jax.kernels import Kernel
+from perl_jax.mesh import make_mesh
+from tests.kernels.step import SLOTS, traced
+from tests.update.update_on_topology import ROLLOUTS
+
+PLATFORMS = {"cpu": True, "tpu": False, "cuda": False}
+
+
+# Two layers, an order on each of two shards, four key/value heads, 128 numbers per head.
+USUAL = f"tensor<2x{SLOTS}x4x{ROLLOUTS}x2x128xbf16>"
+BY_ROWS = f"tensor<2x2x4x{ROLLOUTS}x128x{SLOTS}xbf16>"
+
+
+def decode(kernel=None):
+    mesh = make_mesh(fsdp=2, tensor=2, devices=jax.devices()[:4])
+    return traced(mesh, kernel)["decode"]
+
+
+@pytest.fixture(scope="module")
+def by_xla():
+    return decode()
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_only_a_cpu_gets_keys_whose_slots_come_last(by_xla, platform):
+    text = by_xla.lower(lowering_platforms=(platform,)).as_text()
+    assert (BY_ROWS in text) is PLATFORMS[platform]
+    assert USUAL in text
+
+
+def test_a_kernel_reads_the_usual_order_on_a_cpu_too():
+    """Interpreted, or in a plan."""
+    text = decode(Kernel("gpu", outline=True)).lower().as_text()
+    assert BY_ROWS not in text
+    assert USUAL in text
