@@ -7,7 +7,7 @@ PACKAGE = Path(__file__).parent.parent / "perl_jax"
 
 RANKS = {
     "activity": 0, "types": 0, "files": 0, "storage": 0, "flops": 0, "hub": 0, "chips": 0,
-    "legible": 0, "kernels": 0,
+    "legible": 0, "kernels": 0, "dense_attention": 0,
     "settings": 1,
     "fields": 2, "hosts": 2, "mesh": 2, "buckets": 2, "attention": 2, "objectives": 2,
     "compilation": 2, "device_memory": 2, "host_memory": 2, "filtering": 2, "endpoint": 2,

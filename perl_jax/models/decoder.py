@@ -1,6 +1,6 @@
 """A language model's decoder, built of its family's layers and of `perl_jax.attention`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -44,6 +44,10 @@ class Embedding(nnx.Module):
         self.weight = nnx.Param(normal(rngs.params(), (count, width), dtype))
 
 
+# The most layers that are compiled one by one.
+_MOST_APART = 8
+
+
 class Decoder(nnx.Module):
     """Stacked layers and a final norm; a family sets them and defines `rotary`."""
 
@@ -51,11 +55,24 @@ class Decoder(nnx.Module):
     norm: Any
     # What attends in place of XLA; see `perl_jax.attention.attend`.
     kernel: Kernel | None = None
+    # The parameters of each layer, see `take_apart`.
+    apart: Any = None
 
     @property
     def num_layers(self) -> int:
         """The length of the leading axis of the layers' parameters."""
         return len(jax.tree.leaves(nnx.state(self.layers))[0])
+
+    def take_apart(self) -> None:
+        """Lets `extend` go through the layers one by one, unless there are many to compile.
+
+        A loop over stacked layers copies the parameters of each, which for few tokens takes a CPU
+        as long as the products with them. These copies are made once, here.
+        """
+        if self.num_layers <= _MOST_APART:
+            leaves = jax.tree.leaves(nnx.state(self.layers))
+            numbers = range(self.num_layers)
+            self.apart = nnx.data([[leaf[number] for leaf in leaves] for number in numbers])
 
     def rotary(self, positions: jax.Array, dtype: jnp.dtype) -> Rotary:
         """Cosine and sine ``[..., F]`` of positions ``[3, ...]``."""
@@ -208,8 +225,24 @@ class Decoder(nnx.Module):
 
         inputs = (jnp.arange(len(prefix.keys)), prefix.keys, prefix.values)
         carry = (embeddings[:, :, None], cache)
-        (x, cache), _ = scan_layers(self.layers, apply, carry, inputs)
+        x, cache = self._through_layers(apply, carry, inputs)
         return self.norm(x)[:, :, 0], cache
+
+    def _through_layers(
+        self,
+        apply: Callable[[Any, Any, Any], tuple[Any, None]],
+        carry: Any,
+        inputs: tuple[jax.Array, ...],
+    ) -> Any:
+        """The last carry of `scan_layers`; one by one where they are taken apart."""
+        if self.apart is None:
+            return scan_layers(self.layers, apply, carry, inputs)[0]
+        definition, stacked = nnx.split(self.layers)
+        structure = jax.tree.structure(stacked)
+        for number, leaves in enumerate(self.apart):
+            layer = nnx.merge(definition, jax.tree.unflatten(structure, leaves))
+            carry, _ = apply(layer, carry, tuple(part[number] for part in inputs))
+        return carry
 
     def _extend_by_kernel(
         self,

@@ -201,6 +201,9 @@ class Policy(Protocol):
     def attend_by(self, kernel: Kernel | None) -> None:
         """Lets a kernel attend in place of XLA; None, as at first: XLA does."""
 
+    def take_apart(self) -> None:
+        """Lets `decode` go through the layers one by one, where that is faster on a CPU."""
+
     @property
     def kernel(self) -> Kernel | None:
         """What attends in place of XLA; None: XLA does."""

@@ -52,6 +52,10 @@ class VisionLanguageModel(nnx.Module):
         """Lets a kernel attend in place of XLA; None, as at first: XLA does."""
         self.text.kernel = self.vision.kernel = kernel
 
+    def take_apart(self) -> None:
+        """Lets `decode` go through the layers one by one; for a CPU, see `Decoder.take_apart`."""
+        self.text.take_apart()
+
     @property
     def kernel(self) -> Kernel | None:
         """What attends in place of XLA; None: XLA does."""

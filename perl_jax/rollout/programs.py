@@ -164,7 +164,7 @@ def decode(
     ended = jnp.isin(state.tokens, drawing.stops)
     ended |= (time - rows.start + 1 >= drawing.limit)[:, None]
 
-    def step(carry: Any) -> Any:
+    def step(model: Policy, carry: Any) -> Any:
         number, state, done, tokens, logprobs = carry
         now = time + number
         index = jnp.broadcast_to((now - rows.start)[:, None], done.shape)
@@ -187,23 +187,25 @@ def decode(
         logprobs = jax.lax.dynamic_update_index_in_dim(logprobs, logprob, number, axis=2)
         return number + 1, state, done, tokens, logprobs
 
-    def loop(*carry: Any) -> Any:
+    def loop(model: Policy, *carry: Any) -> Any:
         return jax.lax.while_loop(
-            lambda carry: (carry[0] < steps) & ~jnp.all(carry[2]), step, carry
+            lambda carry: (carry[0] < steps) & ~jnp.all(carry[2]), partial(step, model), carry
         )
 
-    # From the usual order a CPU would copy every layer into this one at every step.
     def loop_on_cpu(number: jax.Array, state: DecodeState, *carry: jax.Array) -> Any:
+        # A CPU would otherwise copy the caches and the parameters of every layer at every step.
+        model = nnx.merge(definition, parameters)
+        model.take_apart()
         state = state._replace(cache=state.cache.by_rows())
-        number, state, *rest = loop(number, state, *carry)
+        number, state, *rest = loop(model, number, state, *carry)
         return number, state._replace(cache=state.cache.by_slots()), *rest
 
     empty = (jnp.zeros(shape, jnp.int32), jnp.zeros(shape, jnp.float32))
     carry = (jnp.int32(0), state, rows.done | ended, *empty)
     if model.kernel is None:
-        carry = jax.lax.platform_dependent(*carry, cpu=loop_on_cpu, default=loop)
+        carry = jax.lax.platform_dependent(*carry, cpu=loop_on_cpu, default=partial(loop, model))
     else:
-        carry = loop(*carry)
+        carry = loop(model, *carry)
     number, state, done, tokens, logprobs = carry
     state = constrain(state, mesh)
     return state, whole(tokens, mesh), whole(logprobs, mesh), number, whole(jnp.asarray(done), mesh)

@@ -82,7 +82,7 @@ def test_where_inputs_of_its_layers_are_kept_the_tower_is_read_once_less(model, 
     assert gradient("inputs") - gradient("none") < 0.7 * forward
 
 
-def test_gradients_cost_twice_what_they_are_the_gradients_of(model, prompt):
+def test_gradients_cost_twice_what_they_are_the_gradients_of_and_the_scores_again(model, prompt):
     length = len(prompt.tokens)
     inputs = pack_prompts([prompt], model.config, length=length)
 
@@ -92,4 +92,6 @@ def test_gradients_cost_twice_what_they_are_the_gradients_of(model, prompt):
     forward = counted(model, total, inputs)
     definition, state = nnx.split(model)
     gradient = jax.grad(lambda state: total(nnx.merge(definition, state), inputs))
-    assert count_flops(gradient, state) == 3 * forward
+    # Scores are half of what attention computes.
+    of_pairs = model.config.text_operations(tokens=0, pairs=length**2, predicted=0)
+    assert count_flops(gradient, state) == 3 * forward + of_pairs // 2

@@ -1,10 +1,11 @@
-"""Decoding reorders the caches of responses for a CPU once a chunk, and for nothing else."""
+"""What decoding prepares for a CPU once a chunk, and for nothing else."""
 
 import jax
 import pytest
 
 from perl_jax.kernels import Kernel
 from perl_jax.mesh import make_mesh
+from perl_jax.models import decoder
 from tests.kernels.step import SLOTS, traced
 from tests.update.update_on_topology import ROLLOUTS
 
@@ -38,3 +39,14 @@ def test_a_kernel_reads_the_usual_order_on_a_cpu_too():
     text = decode(Kernel("gpu", outline=True)).lower().as_text()
     assert BY_ROWS not in text
     assert USUAL in text
+
+
+def test_a_cpu_goes_through_few_layers_one_by_one(monkeypatch):
+    def loops(most, platform):
+        monkeypatch.setattr(decoder, "_MOST_APART", most)
+        jax.clear_caches()
+        return decode().lower(lowering_platforms=(platform,)).as_text().count("stablehlo.while")
+
+    # There are two layers.
+    assert loops(2, "cpu") == loops(1, "cpu") - 1
+    assert loops(2, "tpu") == loops(1, "tpu")
