@@ -113,17 +113,14 @@ def three_mergers(real):
 def added_in_decoding(real):
     """Hidden states of responses get features too; these are ones."""
 
-    def scan(modules, apply, carry, *rest):
-        if not isinstance(carry, tuple):
-            return real(modules, apply, carry, *rest)
-
+    def through_layers(self, apply, carry, inputs):
         def adding(layer, carry, given):
             (x, cache), nothing = apply(layer, carry, given)
             return (jnp.where(given[0] < 3, x + 1, x), cache), nothing
 
-        return real(modules, adding, carry, *rest)
+        return real(self, adding, carry, inputs)
 
-    return scan
+    return through_layers
 
 
 def first_features_alone(real):
@@ -198,7 +195,7 @@ DEFECTS = {
         of_two_features,
     ),
     "features in the decoding step": (
-        replaced(decoder, "scan_layers", added_in_decoding),
+        replaced(decoder.Decoder, "_through_layers", added_in_decoding),
         of_decoding,
     ),
     "kept features without those of layers": (
