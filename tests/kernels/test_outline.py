@@ -45,6 +45,22 @@ def test_a_compiled_program_has_one_call_in_place_of_attention(name, programs):
     assert calls == {"outline": 1, "xla": 0}
 
 
+def test_kernels_count_the_products_of_all_pairs_of_their_blocks():
+    heads, width, length = 2, 16, 130
+    own = jax.ShapeDtypeStruct((1, 1, length, heads, width), jnp.float32)
+    valid = jnp.ones((1, 1, length), bool)
+
+    def loss(queries, keys, values):
+        return attend(queries, KeyValues(keys, values, valid), kernel=Kernel("gpu")).sum()
+
+    pairs = heads * 192**2  # blocks of 64
+    products = {"forward": 2, "for queries": 3, "for keys and values": 4}
+    forward = jax.make_jaxpr(loss)(own, own, own)
+    assert count_in_kernels(forward) == 2 * width * pairs * products["forward"]
+    both = jax.make_jaxpr(jax.grad(loss, (0, 1, 2)))(own, own, own)
+    assert count_in_kernels(both) == 2 * width * pairs * sum(products.values())
+
+
 def test_what_is_outlined_for_a_cpu_stays_a_kernel_for_a_gpu(programs):
     text = programs["outline"]["prefill"].lower(lowering_platforms=("cuda",)).as_text()
     assert "__gpu$xla.gpu.triton" in text

@@ -1,11 +1,14 @@
 """What decoding prepares for a CPU once a chunk, and for nothing else."""
 
 import jax
+import jax.numpy as jnp
 import pytest
 
 from perl_jax.kernels import Kernel
 from perl_jax.mesh import make_mesh
 from perl_jax.models import decoder
+from perl_jax.models.cache import PromptCache, ResponseCache
+from perl_jax.rollout.decode_state import DecodeState, shardings
 from tests.kernels.step import SLOTS, traced
 from tests.update.update_on_topology import ROLLOUTS
 
@@ -50,3 +53,22 @@ def test_a_cpu_goes_through_few_layers_one_by_one(monkeypatch):
     # There are two layers.
     assert loops(2, "cpu") == loops(1, "cpu") - 1
     assert loops(2, "tpu") == loops(1, "tpu")
+
+
+@pytest.mark.parametrize("by_rows", [False, True])
+def test_orders_and_heads_are_split_in_either_order(by_rows):
+    mesh = make_mesh(fsdp=2, tensor=2, devices=jax.devices()[:4])
+    layers, heads, width, orders, rollouts, slots = 3, 2, 8, 4, 5, 6
+
+    def make():
+        sizes = layers, heads, width
+        cache = ResponseCache.empty(sizes, orders, rollouts, slots, "float32")
+        prefix = PromptCache.empty(sizes, orders, 7, "float32")
+        tokens = jnp.zeros((orders, rollouts), jnp.int32)
+        return DecodeState(prefix, cache.by_rows() if by_rows else cache, tokens, None)
+
+    state = jax.eval_shape(make)
+    cache = shardings(state, mesh).cache
+    shapes = [one.shard_shape(part.shape) for one, part in zip(cache, state.cache, strict=True)]
+    slots_last = [(layers, 2, 1, rollouts, width, slots), (layers, 2, 1, rollouts, slots, width)]
+    assert shapes == (slots_last if by_rows else [(layers, slots, 1, rollouts, 2, width)] * 2)
