@@ -16,6 +16,9 @@ from perl_jax.models.policy import Array, ImageInputs, PromptInputs
 from perl_jax.rollout.decode_state import DecodeState, constrain, put_prompts
 from perl_jax.rollout.strategies import StrategyParameters, draw
 
+# So many rollouts, or fewer, are few for a CPU.
+_FEW_ROLLOUTS = 32
+
 # A policy apart from its parameters.
 Definition = nnx.GraphDef[Policy]
 
@@ -194,8 +197,10 @@ def decode(
 
     def loop_on_cpu(number: jax.Array, state: DecodeState, *carry: jax.Array) -> Any:
         # A CPU would otherwise copy the caches and the parameters of every layer at every step.
+        # With many rollouts the products take far longer than copies of parameters.
         model = nnx.merge(definition, parameters)
-        model.take_apart()
+        if state.tokens.size <= _FEW_ROLLOUTS:
+            model.take_apart()
         state = state._replace(cache=state.cache.by_rows())
         number, state, *rest = loop(model, number, state, *carry)
         return number, state._replace(cache=state.cache.by_slots()), *rest

@@ -8,6 +8,7 @@ from perl_jax.kernels import Kernel
 from perl_jax.mesh import make_mesh
 from perl_jax.models import decoder
 from perl_jax.models.cache import PromptCache, ResponseCache
+from perl_jax.rollout import programs
 from perl_jax.rollout.decode_state import DecodeState, shardings
 from tests.kernels.step import SLOTS, traced
 from tests.update.update_on_topology import ROLLOUTS
@@ -44,15 +45,17 @@ def test_a_kernel_reads_the_usual_order_on_a_cpu_too():
     assert USUAL in text
 
 
-def test_a_cpu_goes_through_few_layers_one_by_one(monkeypatch):
+def test_a_cpu_goes_through_few_layers_one_by_one_for_few_rollouts(monkeypatch):
     def loops(most, platform):
         monkeypatch.setattr(decoder, "_MOST_APART", most)
         jax.clear_caches()
         return decode().lower(lowering_platforms=(platform,)).as_text().count("stablehlo.while")
 
-    # There are two layers.
+    # There are two layers, and twelve rollouts.
     assert loops(2, "cpu") == loops(1, "cpu") - 1
     assert loops(2, "tpu") == loops(1, "tpu")
+    monkeypatch.setattr(programs, "_FEW_ROLLOUTS", 11)
+    assert loops(2, "cpu") == loops(1, "cpu")
 
 
 @pytest.mark.parametrize("by_rows", [False, True])
