@@ -1,6 +1,5 @@
 """The plans in docs/plans are what the command that they show makes, and the runs in them fit."""
 
-import importlib.util
 import json
 import shlex
 from pathlib import Path
@@ -8,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from perl_jax.config import TrainConfig
+from perl_jax.overrides import open_config
 from perl_jax.planning.facts import Facts
 from perl_jax.planning.planner import PlanConfig
 from perl_jax.planning.roofline import Assumptions
 from perl_jax.planning.topology import parse_topology
 from perl_jax.planning.worker import plan_in_a_process
 from perl_jax.planning.workload import Workload
-from perl_jax.settings import read_config
 from tests.libtpu import needs_libtpu
 
 ROOT = Path(__file__).parents[2]
@@ -30,11 +29,12 @@ def read(name):
 
 
 def config_of(flags):
-    path = ROOT / flags["config"]
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return read_config(TrainConfig, module.get_config())
+    changed = {
+        name.removeprefix("config."): value
+        for name, value in flags.items()
+        if name.startswith("config.")
+    }
+    return open_config(TrainConfig, str(ROOT / flags["config"]), changed)
 
 
 @pytest.mark.parametrize("name", PLANS)

@@ -21,8 +21,8 @@ USUAL = f"tensor<2x{SLOTS}x4x{ROLLOUTS}x2x128xbf16>"
 BY_ROWS = f"tensor<2x2x4x{ROLLOUTS}x128x{SLOTS}xbf16>"
 
 
-def decode(kernel=None):
-    mesh = make_mesh(fsdp=2, tensor=2, devices=jax.devices()[:4])
+def decode(kernel=None, split=2):
+    mesh = make_mesh(fsdp=split, tensor=split, devices=jax.devices()[: split**2])
     return traced(mesh, kernel)["decode"]
 
 
@@ -46,15 +46,18 @@ def test_a_kernel_reads_the_usual_order_on_a_cpu_too():
 
 
 def test_a_cpu_goes_through_few_layers_one_by_one_for_few_rollouts(monkeypatch):
-    def loops(most, platform):
+    def loops(most, platform, split=1):
         monkeypatch.setattr(decoder, "_MOST_APART", most)
         jax.clear_caches()
-        return decode().lower(lowering_platforms=(platform,)).as_text().count("stablehlo.while")
+        program = decode(split=split).lower(lowering_platforms=(platform,))
+        return program.as_text().count("stablehlo.while")
 
-    # There are two layers, and twelve rollouts.
+    # There are two layers, and six rollouts.
     assert loops(2, "cpu") == loops(1, "cpu") - 1
     assert loops(2, "tpu") == loops(1, "tpu")
-    monkeypatch.setattr(programs, "_FEW_ROLLOUTS", 11)
+    # Split over devices, they are gathered one after the other.
+    assert loops(2, "cpu", split=2) == loops(1, "cpu", split=2)
+    monkeypatch.setattr(programs, "_FEW_ROLLOUTS", 5)
     assert loops(2, "cpu") == loops(1, "cpu")
 
 
