@@ -27,14 +27,14 @@ import jax.numpy as jnp
 from perl_jax.dense_attention import KeyValues, RowKeyValues, attend_in_blocks, attend_to_rows
 from perl_jax.kernels import Bounds, Kernel, Part, attend_by_kernel
 
+__all__ = ["KeyValues", "RowKeyValues", "attend", "attend_to_rows"]
+
 # The most scores, one per (query, key, head), that a device holds at once. Longer inputs are
 # processed in blocks of queries, so memory grows with the length, not its square. Accelerators
 # want large blocks (128 MiB in float32; a backward pass holds several), CPUs want blocks that stay
 # in their cache (4 MiB).
 _MAX_SCORES = 1 << 25
 _MAX_SCORES_CPU = 1 << 20
-
-__all__ = ["KeyValues", "RowKeyValues", "attend", "attend_to_rows"]
 
 
 def attend(

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
 from perl_jax.kernels import gpu_decoding, tpu_decoding
@@ -27,8 +28,25 @@ def attend(kernel: Kernel, queries: jax.Array, caches: Caches, layer: jax.Array)
     batch, heads = kernel.batch_axes or None, kernel.head_axis
 
     def run(queries: jax.Array, caches: Caches, layer: jax.Array) -> jax.Array:
-        attended = _ENGINES[kernel.platform].attend(queries, caches, layer, kernel.run)
-        return attended.astype(queries.dtype)
+        engine, (b, n, h, f), j = _ENGINES[kernel.platform], queries.shape, caches.keys.shape[2]
+        q = queries.reshape(b, n, j, h // j, f)
+        of_prompts = engine.attend_to_prompts(
+            q.transpose(0, 2, 1, 3, 4).reshape(b, j, -1, f),
+            caches.prompt_keys,
+            caches.prompt_values,
+            caches.prompt_valid.astype(jnp.int32),
+            layer,
+            kernel.run,
+        )
+        own = engine.attend_to_responses(
+            q.transpose(2, 1, 0, 3, 4),
+            caches.keys,
+            caches.values,
+            caches.valid.astype(jnp.int32).swapaxes(0, 1),
+            layer,
+            kernel.run,
+        )
+        return engine.merge(*of_prompts, *own).reshape(queries.shape).astype(queries.dtype)
 
     if kernel.mesh is None:
         return run(queries, caches, layer)

@@ -188,7 +188,6 @@ def call(
         name: Its name; empty: that of the function.
     """
     results = tuple(jax.ShapeDtypeStruct(shape.shape, shape.dtype) for shape in shapes)
-    moved = sum(math.prod(one.shape) * one.dtype.itemsize for one in results)
     compiled = pl.pallas_call(
         kernel,
         grid=grid,
@@ -197,7 +196,8 @@ def call(
         out_shape=results,
         compiler_params=plgpu.CompilerParams(num_warps=4, num_stages=2),
         name=name or f"attention{kernel.func.__name__}",
-        cost_estimate=pl.CostEstimate(flops=flops, transcendentals=0, bytes_accessed=moved),
+        # Only our own counts read it.
+        cost_estimate=pl.CostEstimate(flops=flops, transcendentals=0, bytes_accessed=0),
         interpret=run == "interpreted",
     )
     return _outlined(compiled, results) if run == "outlined" else compiled
@@ -236,23 +236,37 @@ def _forward(
     q, first, last = q_ref[...], first_ref[...], last_ref[...]
 
     def step(block: Any, carry: Any) -> Any:
-        most, total, acc = carry
         at = pl.ds(block * bk, bk)
         k, v = k_ref[at, :], v_ref[at, :]
         scores = _scores(q, k, scale, _slots(block * bk, bk), valid_ref[at], first, last)
-        highest = jnp.maximum(most, jnp.max(scores, axis=1))
-        weights = jnp.exp(scores - highest[:, None])
-        shrink = jnp.exp(most - highest)
-        total = shrink * total + jnp.sum(weights, axis=1)
-        acc = shrink[:, None] * acc + plgpu.dot(weights.astype(v.dtype), v)
-        return highest, total, acc
+        return collect(carry, scores, v)
 
-    most = jnp.full(first.shape, NOTHING, jnp.float32)
-    start = (most, jnp.zeros_like(most), jnp.zeros(q.shape, jnp.float32))
-    most, total, acc = jax.lax.fori_loop(low_ref[0], high_ref[0], step, start)
+    out, lse_ref[...] = collected(jax.lax.fori_loop(low_ref[0], high_ref[0], step, nothing(q)))
+    out_ref[...] = out.astype(out_ref.dtype)
+
+
+def nothing(q: Any) -> Any:
+    """What a softmax over blocks of keys has collected before the first one, for queries."""
+    most = jnp.full(q.shape[:1], NOTHING, jnp.float32)
+    return most, jnp.zeros_like(most), jnp.zeros(q.shape, jnp.float32)
+
+
+def collect(carry: Any, scores: Any, v: Any) -> Any:
+    """Adds a block of keys, with scores ``[queries, keys]`` and values ``[keys, F]``."""
+    most, total, acc = carry
+    highest = jnp.maximum(most, jnp.max(scores, axis=1))
+    weights = jnp.exp(scores - highest[:, None])
+    shrink = jnp.exp(most - highest)
+    total = shrink * total + jnp.sum(weights, axis=1)
+    acc = shrink[:, None] * acc + plgpu.dot(weights.astype(v.dtype), v)
+    return highest, total, acc
+
+
+def collected(carry: Any) -> tuple[Any, Any]:
+    """The mean of the values, and the log-sum-exp, float32."""
+    most, total, acc = carry
     some = jnp.maximum(total, 1e-30)
-    lse_ref[...] = jnp.where(total > 0, most + jnp.log(some), NOTHING)
-    out_ref[...] = (acc / some[:, None]).astype(out_ref.dtype)
+    return acc / some[:, None], jnp.where(total > 0, most + jnp.log(some), NOTHING)
 
 
 def _backward_q(

@@ -17,8 +17,8 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 
-from perl_jax.kernels.gpu import call
-from perl_jax.kernels.parts import MASKED, NOTHING, Caches, Run, divided
+from perl_jax.kernels.gpu import call, collect, collected, nothing
+from perl_jax.kernels.parts import MASKED, Caches, Run, divided
 
 # Where the slots of a range are in a cache, as an index of it.
 _Found = Callable[[Any], tuple[Any, ...]]
@@ -37,36 +37,17 @@ def takes(caches: Caches, orders: int) -> bool:
     return min(length, slots, width) >= _LEAST and width == pl.next_power_of_2(width)
 
 
-def attend(queries: jax.Array, caches: Caches, layer: jax.Array, run: Run) -> jax.Array:
-    """What queries ``[B, N, H, F]`` attend to in one layer of the caches, float32."""
-    b, n, h, f = queries.shape
-    j = caches.keys.shape[2]
-    g = h // j
-    q = queries.reshape(b, n, j, g, f)
-    of_prompts, prompt_lse = attend_to_prompts(
-        q.transpose(0, 2, 1, 3, 4).reshape(b, j, n * g, f),
-        caches.prompt_keys,
-        caches.prompt_values,
-        caches.prompt_valid.astype(jnp.int32),
-        layer,
-        run,
-    )
-    own, own_lse = attend_to_responses(
-        q.transpose(2, 1, 0, 3, 4),
-        caches.keys,
-        caches.values,
-        caches.valid.astype(jnp.int32).swapaxes(0, 1),
-        layer,
-        run,
-    )
-    # All as [stretches, B, J, N, G, ...].
-    prompt_lse = prompt_lse.reshape(-1, b, j, n, g)
-    lse = jnp.concatenate([prompt_lse, own_lse.transpose(0, 3, 1, 2, 4)])
-    of_prompts = of_prompts.reshape(-1, b, j, n, g, f)
-    parts = jnp.concatenate([of_prompts, own.transpose(0, 3, 1, 2, 4, 5)])
-    shares = jax.nn.softmax(lse, axis=0)[..., None]
-    attended = jnp.sum(shares * parts, axis=0)
-    return attended.transpose(0, 2, 1, 3, 4).reshape(b, n, h, f)
+def merge(
+    of_prompts: jax.Array, prompt_lse: jax.Array, own: jax.Array, own_lse: jax.Array
+) -> jax.Array:
+    """What `attend_to_prompts` and `attend_to_responses` give, joined: ``[B, N, J, G, F]``."""
+    _, j, n, b, g, f = own.shape
+    # All as [stretches, B, N, J, G, ...].
+    of_prompts = of_prompts.reshape(-1, b, j, n, g, f).swapaxes(2, 3)
+    prompt_lse = prompt_lse.reshape(-1, b, j, n, g).swapaxes(2, 3)
+    own, own_lse = own.transpose(0, 3, 2, 1, 4, 5), own_lse.transpose(0, 3, 2, 1, 4)
+    shares = jax.nn.softmax(jnp.concatenate([prompt_lse, own_lse]), axis=0)[..., None]
+    return jnp.sum(shares * jnp.concatenate([of_prompts, own]), axis=0)
 
 
 def attend_to_prompts(
@@ -196,26 +177,13 @@ def _attend(
     first = pl.program_id(0) * _STEPS
 
     def step(number: Any, carry: Any) -> Any:
-        most, total, acc = carry
         # Where the last block would reach beyond the end, slots of the one before come twice.
         start = jnp.minimum(number * block, length - block)
         slots = start + jnp.arange(block, dtype=jnp.int32)
         at = pl.ds(start, block)
         allowed = (valid_ref[at] > 0) & (slots >= number * block)
-
         k, v = k_ref[found_at(at)], v_ref[found_at(at)]
-        scores = jnp.where(allowed[None, :], plgpu.dot(q, k.T) * scale, MASKED)
-        highest = jnp.maximum(most, jnp.max(scores, axis=1))
-        weights = jnp.exp(scores - highest[:, None])
-        shrink = jnp.exp(most - highest)
-        total = shrink * total + jnp.sum(weights, axis=1)
-        acc = shrink[:, None] * acc + plgpu.dot(weights.astype(v.dtype), v)
-        return highest, total, acc
+        return collect(carry, jnp.where(allowed[None, :], plgpu.dot(q, k.T) * scale, MASKED), v)
 
-    most = jnp.full(q.shape[:1], NOTHING, jnp.float32)
-    nothing = (most, jnp.zeros_like(most), jnp.zeros(q.shape, jnp.float32))
     begin, end = jnp.maximum(first, span_ref[0]), jnp.minimum(first + _STEPS, span_ref[1])
-    most, total, acc = jax.lax.fori_loop(begin, end, step, nothing)
-    some = jnp.maximum(total, 1e-30)
-    lse_ref[...] = jnp.where(total > 0, most + jnp.log(some), NOTHING)
-    out_ref[...] = acc / some[:, None]
+    out_ref[...], lse_ref[...] = collected(jax.lax.fori_loop(begin, end, step, nothing(q)))

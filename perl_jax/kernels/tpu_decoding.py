@@ -24,34 +24,16 @@ def takes(caches: Caches, orders: int) -> bool:
     return orders_of(orders) is not None
 
 
-def attend(queries: jax.Array, caches: Caches, layer: jax.Array, run: Run) -> jax.Array:
-    """What queries ``[B, N, H, F]`` attend to in one layer of the caches, float32."""
-    b, n, h, f = queries.shape
-    j, scale = caches.keys.shape[2], f**-0.5
-    q = queries.reshape(b, n, j, h // j, f)
-    of_prompts, prompt_lse = attend_to_prompts(
-        q.transpose(0, 2, 1, 3, 4).reshape(b, j, -1, f),
-        caches.prompt_keys,
-        caches.prompt_values,
-        caches.prompt_valid.astype(jnp.int32),
-        layer,
-        scale,
-        run,
-    )
-    own, own_lse = attend_to_responses(
-        q.transpose(2, 1, 0, 3, 4),
-        caches.keys,
-        caches.values,
-        caches.valid.astype(jnp.int32).swapaxes(0, 1),
-        layer,
-        scale,
-        run,
-    )
-    of_prompts = of_prompts.reshape(b, j, n, -1, f).swapaxes(1, 2)
-    prompt_lse = prompt_lse.reshape(b, j, n, -1).swapaxes(1, 2)
+def merge(
+    of_prompts: jax.Array, prompt_lse: jax.Array, own: jax.Array, own_lse: jax.Array
+) -> jax.Array:
+    """What `attend_to_prompts` and `attend_to_responses` give, joined: ``[B, N, J, G, F]``."""
+    j, n, b, g, f = own.shape
+    of_prompts = of_prompts.reshape(b, j, n, g, f).swapaxes(1, 2)
+    prompt_lse = prompt_lse.reshape(b, j, n, g).swapaxes(1, 2)
     own, own_lse = own.transpose(2, 1, 0, 3, 4), own_lse.transpose(2, 1, 0, 3)
     share = jax.nn.sigmoid(prompt_lse - own_lse)[..., None]
-    return (share * of_prompts + (1 - share) * own).reshape(queries.shape)
+    return share * of_prompts + (1 - share) * own
 
 
 def block_of(length: int) -> int:
@@ -74,9 +56,8 @@ def _values_of(values: jax.Array, step: Any, length: int) -> jax.Array:
 
 
 def attend_to_prompts(
-    q: jax.Array, keys: jax.Array, values: jax.Array, valid: jax.Array, layer: jax.Array,
-    scale: float, run: Run,
-) -> tuple[jax.Array, jax.Array]:  # fmt: skip
+    q: jax.Array, keys: jax.Array, values: jax.Array, valid: jax.Array, layer: jax.Array, run: Run
+) -> tuple[jax.Array, jax.Array]:
     """What the responses to a prompt attend to in it, and the log-sum-exp, float32 ``[B, J, X]``.
 
     ``q`` are ``[B, J, X, F]``, X of them for each prompt and key/value head; keys and values
@@ -103,7 +84,7 @@ def attend_to_prompts(
         step = pl.program_id(2)
         needed = step <= last[pl.program_id(0)]
         _collect(
-            (step == 0, needed, step == steps - 1), [None], scale,
+            (step == 0, needed, step == steps - 1), [None], f**-0.5,
             lambda _: (q[...], k[...], _values_of(v[...], step, t), valid[...]), refs,
         )  # fmt: skip
 
@@ -115,9 +96,8 @@ def attend_to_prompts(
 
 
 def attend_to_responses(
-    q: jax.Array, keys: jax.Array, values: jax.Array, valid: jax.Array, layer: jax.Array,
-    scale: float, run: Run,
-) -> tuple[jax.Array, jax.Array]:  # fmt: skip
+    q: jax.Array, keys: jax.Array, values: jax.Array, valid: jax.Array, layer: jax.Array, run: Run
+) -> tuple[jax.Array, jax.Array]:
     """What responses attend to in themselves, and the log-sum-exp, float32 ``[J, N, B, G]``.
 
     ``q`` are ``[J, N, B, G, F]``; keys and values ``[L, S, J, N, B, F]``; ``valid``, int32
@@ -156,7 +136,7 @@ def attend_to_responses(
         at = pl.program_id(1) * (b // orders) + pl.program_id(2)
         needed = (step >= first[at]) & (step <= last[at])
         _collect(
-            (step == 0, needed, step == steps - 1), range(orders), scale,
+            (step == 0, needed, step == steps - 1), range(orders), f**-0.5,
             lambda o: (q[o], k[:, o, :], _values_of(v[:, o, :], step, s), valid[o : o + 1]), refs,
         )  # fmt: skip
 

@@ -118,7 +118,10 @@ def work_of(call: Call, config: TrainConfig, shards: int, *, vision_trained: boo
 
 
 def owned_share(slots: int, filled: int) -> float:
-    """The share of the slots of a cache that a kernel reads of so many that are filled."""
+    """The share of the slots of a cache that a kernel reads of so many that are filled.
+
+    In blocks of those of TPUs; kernels for GPUs have smaller ones and read no more.
+    """
     block = block_of(slots)
     return min(1.0, ceil_div(filled, block) * block / slots)
 
