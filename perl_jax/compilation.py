@@ -45,8 +45,13 @@ class CompilationConfig(Checked):
 def use_cache(config: CompilationConfig) -> None:
     """Makes this process load and store compiled programs; call it before the first program.
 
-    A directory that cannot be written is a warning: the run then compiles everything.
+    A directory that cannot be written is a warning: the run then compiles everything. Nothing is
+    kept on CPUs of several hosts, which are to be joined before.
     """
+    if _order_is_lost():
+        logger.info("compiled programs are not kept: this is one of several hosts with CPUs")
+        jax.config.update("jax_compilation_cache_dir", None)
+        return
     given, own = os.environ.get(_VARIABLE), False
     directory = given if given is not None else config.cache
     if directory == "auto":
@@ -61,6 +66,17 @@ def use_cache(config: CompilationConfig) -> None:
         # Elsewhere there may be programs without the times of use that a bound needs.
         _unless_given("jax_compilation_cache_max_size", _MOST_BYTES)
         _remove_torn(Path(directory))
+
+
+def _order_is_lost() -> bool:
+    """Whether a program that was kept would run its collectives in another order than a new one.
+
+    On CPUs it does (jaxlib 0.10), where they do not wait for each other's results. Hosts take what
+    comes over the network in order, and JAX keeps the programs of host 0 only: when it loads one
+    that the others compile, gloo ends them all ("collective mismatch").
+    """
+    joined = jax.distributed.is_initialized()
+    return joined and jax.process_count() > 1 and jax.default_backend() == "cpu"
 
 
 def default_directory(environment: Mapping[str, str]) -> Path:

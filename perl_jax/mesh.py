@@ -289,8 +289,14 @@ class BatchSharding:
         return jax.tree.map(self._join, axes(pieces[0]), *pieces)
 
     def replicate(self, array: np.ndarray) -> jax.Array:
-        """Puts an array on every device."""
-        return jax.device_put(array, self.replicated)
+        """Puts an array on every device; it must be the same on all hosts."""
+        if self.mesh is None:
+            return jax.device_put(array, self.replicated)
+        # On several hosts `jax.device_put` would gather the array from all of them, to compare:
+        # each call would wait for the programs that the devices still run.
+        return jax.make_array_from_callback(
+            array.shape, self.replicated, lambda index: array[index]
+        )
 
     def fetch(self, array: jax.Array) -> np.ndarray:
         """The whole of an array of the devices, on every host; all hosts must call it."""

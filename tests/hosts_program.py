@@ -18,6 +18,8 @@ import pytest
 from jax.experimental import multihost_utils
 
 from perl_jax import hosts
+from perl_jax.compilation import CompilationConfig, use_cache
+from perl_jax.mesh import BatchSharding, make_mesh
 
 INDEX = 0
 LONG = 600
@@ -37,6 +39,24 @@ def meet():
         hosts.check_same({"config": "a", "data": f"b{INDEX}"}, "the run")
     large = "x" * 5_000_000
     assert hosts.gather(large, "much") == [large, large]
+
+
+def replicates():
+    sharding = BatchSharding.of(make_mesh(jax.device_count()))
+    hosts.gather(None, "first")
+    if INDEX == 1:
+        # The other host does not come to this.
+        array = sharding.replicate(np.arange(6).reshape(2, 3))
+        assert array.sharding == sharding.replicated
+        for piece in array.addressable_shards:
+            assert piece.data.tolist() == [[0, 1, 2], [3, 4, 5]]
+    hosts.gather(None, "last")
+
+
+def keeps_no_program():
+    assert jax.config.jax_compilation_cache_dir
+    use_cache(CompilationConfig(cache="auto"))
+    assert jax.config.jax_compilation_cache_dir is None
 
 
 def late():

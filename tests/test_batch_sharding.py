@@ -117,7 +117,8 @@ def test_what_is_replicated_is_whole_on_every_device():
     sharding = BatchSharding.of(make_mesh(2, 2, 2))
     assert sharding.replicated.spec == P()
     assert sharding.along(2).spec == P(None, None, ("data", "fsdp"))
-    array = jax.device_put(np.arange(3), sharding.replicated)
+    array = sharding.replicate(np.arange(3))
+    assert array.sharding == sharding.replicated
     assert [piece.data.tolist() for piece in array.addressable_shards] == [[0, 1, 2]] * 8
 
 

@@ -14,7 +14,10 @@ import pytest
 from perl_jax import hosts
 
 ROOT = Path(__file__).parents[1]
-SCENARIOS = ("meet", "late", "elsewhere", "raises", "killed", "echo", "killed_main")
+SCENARIOS = (
+    "meet", "replicates", "keeps_no_program", "late", "elsewhere", "raises", "killed", "echo",
+    "killed_main",
+)  # fmt: skip
 # Seconds, of which 10 pass until a heartbeat is missed, within which all have ended.
 LIMIT = 300
 
@@ -53,6 +56,14 @@ def test_hosts_tell_each_other_values_of_any_size(ends):
         status, said = ends["meet", index]
         assert status == 0, said
         assert said.splitlines()[-1] == "done"
+
+
+def test_a_host_puts_an_array_on_its_devices_without_the_others(ends):
+    assert [ends["replicates", index][0] for index in range(2)] == [0, 0], ends
+
+
+def test_hosts_with_cpus_keep_no_programs_whose_collectives_would_lose_their_order(ends):
+    assert [ends["keeps_no_program", index][0] for index in range(2)] == [0, 0], ends
 
 
 @pytest.mark.reliability("F29")
