@@ -63,6 +63,11 @@ class Decoder(nnx.Module):
         """The length of the leading axis of the layers' parameters."""
         return len(jax.tree.leaves(nnx.state(self.layers))[0])
 
+    def layer(self, number: int | jax.Array) -> Any:
+        """The layer of this number, with a copy of its parameters."""
+        definition, parameters = nnx.split(self.layers)
+        return nnx.merge(definition, jax.tree.map(lambda part: part[number], parameters))
+
     def take_apart(self) -> None:
         """Lets `extend` go through the layers one by one, unless there are many to compile.
 
@@ -85,12 +90,16 @@ class Decoder(nnx.Module):
         valid: jax.Array,
         mesh: Mesh | None = None,
         added: AddedFeatures | None = None,
+        wanted: jax.Array | None = None,
     ) -> tuple[jax.Array, KeyValues]:
         """Reads whole rows ``[B, N, R, D]``, with B split over ``mesh``.
 
         ``positions``, int ``[3, B, N, R]``, are temporal, height and width; ``valid``, bool
         ``[B, N, R]``, is False at padding; ``added`` holds what images add after layers. Returns
         normalised hidden states ``[B, N, R, D]`` and the keys and values ``[L, B, N, R, J, F]``.
+
+        ``wanted``, int ``[B, N, C]``, are the slots of the hidden states to return, then
+        ``[B, N, C, D]``: the last layer computes no others. None: all.
         """
         shards, kernel = num_shards(mesh), self._kernel_on(mesh)
         rotary = self.rotary(positions, embeddings.dtype)
@@ -108,9 +117,39 @@ class Decoder(nnx.Module):
                 x = shown.add(number, x)
             return split_first_axis(x, mesh), (k, v)
 
-        numbers = jnp.arange(self.num_layers)
-        x, (keys, values) = scan_layers(self.layers, apply, embeddings, numbers)
-        return self.norm(x), KeyValues(keys, values, valid)
+        if wanted is None:
+            numbers = jnp.arange(self.num_layers)
+            x, (keys, values) = scan_layers(self.layers, apply, embeddings, numbers)
+            return self.norm(x), KeyValues(keys, values, valid)
+
+        (x, (keys, values)), last = self._before_last(apply, embeddings), self.num_layers - 1
+        layer = self.layer(last)
+        _, k, v = layer.project(x, rotary)
+        x, cos, sin = (jnp.take_along_axis(a, wanted[..., None], axis=2) for a in (x, *rotary))
+        q, _, _ = layer.project(x, (cos, sin))
+        attended = attend(q, KeyValues(k, v, valid), query_slots=wanted, shards=shards)
+        x = layer.finish(x, attended)
+        if shown is not None:
+            x = shown.taken(wanted).add(jnp.int32(last), x)
+        x = split_first_axis(x, mesh)
+        return self.norm(x), KeyValues(keys.at[last].set(k), values.at[last].set(v), valid)
+
+    def _before_last(
+        self, apply: Callable[[Any, jax.Array, jax.Array], tuple[jax.Array, Any]], x: jax.Array
+    ) -> tuple[jax.Array, Any]:
+        """As `scan_layers`, without the last layer: zeros stand in the place of its output."""
+
+        def step(number: jax.Array, carry: tuple[jax.Array, Any]) -> tuple[jax.Array, Any]:
+            x, outputs = carry
+            x, output = apply(self.layer(number), x, number)
+            return x, jax.tree.map(lambda all_, one: all_.at[number].set(one), outputs, output)
+
+        # The loop fills what has room for all: to append the last one would copy the others.
+        outputs = jax.tree.map(
+            lambda part: jnp.zeros((self.num_layers, *part.shape), part.dtype),
+            jax.eval_shape(lambda: apply(self.layer(0), x, jnp.int32(0))[1]),
+        )
+        return jax.lax.fori_loop(0, self.num_layers - 1, step, (x, outputs))
 
     def read_with_responses(
         self,

@@ -58,6 +58,10 @@ class AddedAtTokens(NamedTuple):
 
     values: jax.Array
 
+    def taken(self, slots: jax.Array) -> "AddedAtTokens":
+        """What is added to tokens in these slots, int ``[B, N, C]``, of rows ``[B, N, R]``."""
+        return AddedAtTokens(jnp.take_along_axis(self.values, slots[None, ..., None], axis=3))
+
     def add(self, layer: jax.Array, x: jax.Array) -> jax.Array:
         """As `AddedFeatures.add`."""
 

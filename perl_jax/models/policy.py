@@ -217,12 +217,18 @@ class Policy(Protocol):
         """
 
     def prefill(
-        self, prompts: PromptInputs, features: jax.Array | None = None, mesh: Mesh | None = None
+        self,
+        prompts: PromptInputs,
+        features: jax.Array | None = None,
+        mesh: Mesh | None = None,
+        wanted: Array | None = None,
     ) -> tuple[jax.Array, PromptCache]:
         """Reads whole prompts: hidden states ``[B, T, D]``, and the prefix of their responses.
 
         The s-th of S equal parts of B shows rows of the s-th of the features
-        ``[S, M, *feature_shape]``; None: ``prompts.images`` are encoded.
+        ``[S, M, *feature_shape]``; None: ``prompts.images`` are encoded. ``wanted``, int
+        ``[B, C]``, are the tokens whose hidden states are returned, ``[B, C, D]``: the last layer
+        computes no others. None: all.
         """
 
     def read_with_responses(

@@ -107,7 +107,11 @@ class VisionLanguageModel(nnx.Module):
         return x if features is None else features.embed(x)
 
     def prefill(
-        self, prompts: PromptInputs, features: jax.Array | None = None, mesh: Mesh | None = None
+        self,
+        prompts: PromptInputs,
+        features: jax.Array | None = None,
+        mesh: Mesh | None = None,
+        wanted: Array | None = None,
     ) -> tuple[jax.Array, PromptCache]:
         """Reads whole prompts: hidden states ``[B, T, D]``, and the prefix of their responses."""
         if features is None and prompts.images is not None:
@@ -116,7 +120,10 @@ class VisionLanguageModel(nnx.Module):
         x = split_first_axis(self.embed(prompts.tokens, shown), mesh)
         positions, valid = jnp.asarray(prompts.positions), jnp.asarray(prompts.valid)
         added = None if shown is None else shown.added
-        hidden, own = self.text.read(x[:, None], positions[:, :, None], valid[:, None], mesh, added)
+        at = None if wanted is None else jnp.asarray(wanted)[:, None]
+        hidden, own = self.text.read(
+            x[:, None], positions[:, :, None], valid[:, None], mesh, added, at
+        )
         return hidden[:, 0], PromptCache.of(own)
 
     def read_with_responses(

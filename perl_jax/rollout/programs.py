@@ -89,9 +89,8 @@ def prefill(
     """
     model = nnx.merge(definition, parameters)
     table = features.reshape(1, -1, *features.shape[2:])
-    hidden, prefix = model.prefill(prompts, table, mesh)
-    last = jnp.sum(prompts.valid, axis=-1) - 1
-    hidden = jnp.take_along_axis(hidden, jnp.maximum(last, 0)[:, None, None], axis=1)
+    last = jnp.maximum(jnp.sum(prompts.valid, axis=-1) - 1, 0)
+    hidden, prefix = model.prefill(prompts, table, mesh, last[:, None])
     return model.unembed(hidden[:, 0]), prefix
 
 

@@ -37,6 +37,26 @@ def test_text_that_is_read_and_predicted_costs_what_its_program_multiplies(model
     assert counted(model, logits, inputs) == want
 
 
+def test_the_last_layer_reads_only_keys_and_values_of_tokens_that_are_not_wanted(model, prompt):
+    text, length = model.config.text, len(prompt.tokens)
+    inputs = pack_prompts([prompt], model.config, length=length)
+
+    def count(wanted):
+        return counted(model, lambda model, inputs: model.prefill(inputs, wanted=wanted), inputs)
+
+    *heads_of, width = model.config.attention_heads
+    heads, held = (count * width for count in heads_of)
+    # Maps before and after attention, the MLP; keys and values that each query is compared with.
+    saved = (length - 1) * (
+        2 * text.hidden_size * heads
+        + 3 * text.hidden_size * text.intermediate_size
+        + 2 * heads * length
+    )
+    # What is traced and never computed: queries of all tokens, keys and values of the last.
+    traced = text.hidden_size * (length * heads + 2 * held)
+    assert count(None) - count(np.array([[length - 1]])) == 2 * (saved - traced)
+
+
 def test_an_image_costs_what_its_program_multiplies(model, processor):
     # One window, so that neither kind of attention is padded.
     image = processor.preprocess(random_image(np.random.default_rng(0), (112, 112)))
