@@ -103,7 +103,9 @@ def forward_operations(
 ) -> Operations:
     """Counts one forward pass over groups and their responses, shared parts once.
 
-    Responses of length 0 cost nothing, and neither does a group with no other responses.
+    As is usual, all layers are counted for all tokens, though a prefill leaves most of the last one
+    out: no hidden state but a prompt's last is used. Responses of length 0 cost nothing, and
+    neither does a group with no other responses.
     """
     vision = of_patches = patches = tokens = pairs = predicted = 0
     for group, lengths_KxN in zip(groups, responses.lengths, strict=True):

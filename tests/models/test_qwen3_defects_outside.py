@@ -126,10 +126,10 @@ def added_in_decoding(real):
 def first_features_alone(real):
     """A table of features that are kept has one for each image token, and zeros."""
 
-    def prefill(self, inputs, features=None, mesh=None):
+    def prefill(self, inputs, features=None, mesh=None, wanted=None):
         if features is not None:
             features = features.at[:, :, 1:].set(0)
-        return real(self, inputs, features, mesh)
+        return real(self, inputs, features, mesh, wanted)
 
     return prefill
 
