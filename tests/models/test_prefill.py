@@ -7,6 +7,7 @@ from flax import nnx
 
 from perl_jax.mesh import make_mesh
 from perl_jax.models import load_model
+from perl_jax.models.policy import PromptInputs
 from perl_jax.models.prompts import pack_prompts
 from perl_jax.processing import load_processor
 from perl_jax.testing import write_tiny_checkpoint
@@ -40,14 +41,24 @@ def checkpoint(request, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def inputs_and_wanted(checkpoint):
-    """Two prompts, and two tokens of each: the last one, and one that shows an image."""
+    """Two prompts, their images a row each; and two tokens of each: the last, and one of the image.
+
+    Numbers of features count within the row.
+    """
     model, processor = load_model(checkpoint, dtype="float32"), load_processor(checkpoint)
     image = random_image(np.random.default_rng(1), (64, 96))
     prompts = [processor.encode(text, [image]) for text in TEXTS]
     lengths = [len(prompt.tokens) for prompt in prompts]
     assert lengths[0] < lengths[1]
+    packed = [pack_prompts([one], model.config, length=lengths[1] + 3) for one in prompts]
+    inputs = PromptInputs(
+        np.concatenate([one.tokens for one in packed]),
+        np.concatenate([one.positions for one in packed], axis=1),
+        np.concatenate([one.valid for one in packed]),
+        np.concatenate([one.feature_rows for one in packed]),
+        jax.tree.map(lambda *rows: np.stack(rows), *(one.images for one in packed)),
+    )
     shown = [np.flatnonzero(prompt.tokens == processor.image_token)[-1] for prompt in prompts]
-    inputs = pack_prompts(prompts, model.config, length=lengths[1] + 3)
     return inputs, np.stack([np.array(lengths) - 1, shown], axis=1)
 
 
@@ -55,7 +66,9 @@ def prefill(model, inputs, wanted, mesh=None):
     definition, parameters = nnx.split(model)
 
     def run(parameters, inputs):
-        return nnx.merge(definition, parameters).prefill(inputs, mesh=mesh, wanted=wanted)
+        model = nnx.merge(definition, parameters)
+        features = model.encode_shards(inputs.images, mesh=mesh)
+        return model.prefill(inputs, features, mesh, wanted)
 
     return jax.jit(run)(parameters, inputs)
 
