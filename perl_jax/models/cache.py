@@ -24,12 +24,6 @@ class PromptCache(NamedTuple):
     valid: jax.Array
 
     @classmethod
-    def of(cls, own: KeyValues) -> "PromptCache":
-        """Reorders the keys and values ``[L, B, 1, T, J, F]`` of a prefill."""
-        keys, values = (jnp.moveaxis(part[:, :, 0], 3, 2) for part in (own.keys, own.values))
-        return cls(keys, values, own.valid[:, 0])
-
-    @classmethod
     def empty(cls, sizes: CacheSizes, prompts: int, length: int, dtype: DTypeLike) -> "PromptCache":
         """Zeros for ``prompts`` of ``length`` tokens, none of them valid."""
         layers, heads, width = sizes

@@ -91,48 +91,54 @@ class Decoder(nnx.Module):
         mesh: Mesh | None = None,
         added: AddedFeatures | None = None,
         wanted: jax.Array | None = None,
-    ) -> tuple[jax.Array, KeyValues]:
-        """Reads whole rows ``[B, N, R, D]``, with B split over ``mesh``.
+    ) -> tuple[jax.Array, PromptCache]:
+        """Reads whole prompts ``[B, T, D]``, with B split over ``mesh``.
 
-        ``positions``, int ``[3, B, N, R]``, are temporal, height and width; ``valid``, bool
-        ``[B, N, R]``, is False at padding; ``added`` holds what images add after layers. Returns
-        normalised hidden states ``[B, N, R, D]`` and the keys and values ``[L, B, N, R, J, F]``.
+        ``positions``, int ``[3, B, T]``, are temporal, height and width; ``valid``, bool
+        ``[B, T]``, is False at padding; ``added`` holds what images add after layers. Returns
+        normalised hidden states ``[B, T, D]`` and the prefix of responses.
 
-        ``wanted``, int ``[B, N, C]``, are the slots of the hidden states to return, then
-        ``[B, N, C, D]``: the last layer computes no others. None: all.
+        ``wanted``, int ``[B, C]``, are the tokens of the hidden states to return, then
+        ``[B, C, D]``: the last layer computes no others. None: all.
         """
         shards, kernel = num_shards(mesh), self._kernel_on(mesh)
         rotary = self.rotary(positions, embeddings.dtype)
-        slots = jnp.broadcast_to(jnp.arange(valid.shape[-1])[None, None], valid.shape)
+        slots = jnp.broadcast_to(jnp.arange(valid.shape[-1]), valid.shape)
         shown = None if added is None else added.at_tokens(embeddings, mesh)
+
+        def attended(q: jax.Array, k: jax.Array, v: jax.Array, slots: jax.Array) -> jax.Array:
+            q, k, v, held, slots = (part[:, None] for part in (q, k, v, valid, slots))
+            own = KeyValues(k, v, held)
+            return attend(q, own, query_slots=slots, shards=shards, kernel=kernel)[:, 0]
+
+        def kept(k: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array]:
+            # Reordered in each layer, and not all layers at once: that were a copy of the cache.
+            return jnp.moveaxis(k, 2, 1), jnp.moveaxis(v, 2, 1)
 
         def apply(
             layer: DecoderLayer, x: jax.Array, number: jax.Array
         ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
             q, k, v = layer.project(x, rotary)
-            own = KeyValues(k, v, valid)
-            attended = attend(q, own, query_slots=slots, shards=shards, kernel=kernel)
-            x = layer.finish(x, attended)
+            x = layer.finish(x, attended(q, k, v, slots))
             if shown is not None:
                 x = shown.add(number, x)
-            return split_first_axis(x, mesh), (k, v)
+            return split_first_axis(x, mesh), kept(k, v)
 
         if wanted is None:
             numbers = jnp.arange(self.num_layers)
             x, (keys, values) = scan_layers(self.layers, apply, embeddings, numbers)
-            return self.norm(x), KeyValues(keys, values, valid)
+            return self.norm(x), PromptCache(keys, values, valid)
 
         (x, (keys, values)), last = self._before_last(apply, embeddings), self.num_layers - 1
         layer = self.layer(last)
         _, k, v = layer.project(x, rotary)
-        x, cos, sin = (jnp.take_along_axis(a, wanted[..., None], axis=2) for a in (x, *rotary))
+        x, cos, sin = (jnp.take_along_axis(a, wanted[..., None], axis=1) for a in (x, *rotary))
         q, _, _ = layer.project(x, (cos, sin))
-        attended = attend(q, KeyValues(k, v, valid), query_slots=wanted, shards=shards)
-        x = layer.finish(x, attended)
+        x = layer.finish(x, attended(q, k, v, wanted))
         if shown is not None:
             x = shown.taken(wanted).add(jnp.int32(last), x)
-        x = split_first_axis(x, mesh)
-        return self.norm(x), KeyValues(keys.at[last].set(k), values.at[last].set(v), valid)
+        x, (k, v) = split_first_axis(x, mesh), kept(k, v)
+        return self.norm(x), PromptCache(keys.at[last].set(k), values.at[last].set(v), valid)
 
     def _before_last(
         self, apply: Callable[[Any, jax.Array, jax.Array], tuple[jax.Array, Any]], x: jax.Array

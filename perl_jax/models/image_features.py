@@ -58,9 +58,9 @@ class AddedAtTokens(NamedTuple):
 
     values: jax.Array
 
-    def taken(self, slots: jax.Array) -> "AddedAtTokens":
-        """What is added to tokens in these slots, int ``[B, N, C]``, of rows ``[B, N, R]``."""
-        return AddedAtTokens(jnp.take_along_axis(self.values, slots[None, ..., None], axis=3))
+    def taken(self, tokens: jax.Array) -> "AddedAtTokens":
+        """What is added to some tokens of each row, int ``[B, C]``."""
+        return AddedAtTokens(jnp.take_along_axis(self.values, tokens[None, ..., None], axis=2))
 
     def add(self, layer: jax.Array, x: jax.Array) -> jax.Array:
         """As `AddedFeatures.add`."""

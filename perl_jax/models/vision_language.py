@@ -120,11 +120,8 @@ class VisionLanguageModel(nnx.Module):
         x = split_first_axis(self.embed(prompts.tokens, shown), mesh)
         positions, valid = jnp.asarray(prompts.positions), jnp.asarray(prompts.valid)
         added = None if shown is None else shown.added
-        at = None if wanted is None else jnp.asarray(wanted)[:, None]
-        hidden, own = self.text.read(
-            x[:, None], positions[:, :, None], valid[:, None], mesh, added, at
-        )
-        return hidden[:, 0], PromptCache.of(own)
+        at = None if wanted is None else jnp.asarray(wanted)
+        return self.text.read(x, positions, valid, mesh, added, at)
 
     def read_with_responses(
         self,
