@@ -14,7 +14,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from perl_jax.settings import suggestion
+from perl_jax.legible import suggestion
 
 # The modules are imported when their command runs: importing all of them takes seconds.
 COMMANDS = {

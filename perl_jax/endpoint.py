@@ -14,7 +14,8 @@ from typing import Annotated, Any
 import httpx2
 
 from perl_jax.files import parse_json, write_whole
-from perl_jax.settings import Checked, Count, CountOrZero, Expects, Positive, brief
+from perl_jax.legible import brief
+from perl_jax.settings import Checked, Count, CountOrZero, Expects, Positive
 
 _log = logging.getLogger(__name__)
 

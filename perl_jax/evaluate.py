@@ -31,9 +31,10 @@ from perl_jax.evaluation.running import TABLE, Task, run, tell
 from perl_jax.evaluation.sets.table import BENCHMARKS, benchmark
 from perl_jax.evaluation.tables import paper_columns, results_table
 from perl_jax.files import write_whole
+from perl_jax.legible import brief
 from perl_jax.main import add_strategy, command_parser, one_line_errors, parse
 from perl_jax.processing import Processor, load_processor
-from perl_jax.settings import brief, plain
+from perl_jax.settings import plain
 
 # What imports jax is imported where a policy is asked: given responses are scored without it.
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ are written, as a directory of PEFT; with --merged, the whole model.
 from collections.abc import Sequence
 from pathlib import Path
 
+from perl_jax.legible import brief
 from perl_jax.main import command_parser, one_line_errors, parse
 from perl_jax.mesh import find_devices
 from perl_jax.runs import RUN_ERRORS, export
-from perl_jax.settings import brief
 from perl_jax.storage import new_directory
 from perl_jax.training.earlier import recorded_settings
 

@@ -23,7 +23,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from perl_jax.settings import Checked, Expects, Positive, brief
+from perl_jax.legible import brief
+from perl_jax.settings import Checked, Expects, Positive
 
 _PREFIX = "perl_jax"
 _FAILURE = f"{_PREFIX}/failure"

@@ -17,7 +17,8 @@ from typing import Any, TypeVar
 from ml_collections import ConfigDict
 
 from perl_jax.fields import REQUIRED, default_of, section_in
-from perl_jax.settings import FlagText, brief, hints_of, read_config, suggestion
+from perl_jax.legible import brief, suggestion
+from perl_jax.settings import FlagText, hints_of, read_config
 
 T = TypeVar("T")
 

@@ -7,7 +7,6 @@ it. NaN and infinity are refused.
 
 import ast
 import dataclasses
-import difflib
 import functools
 import math
 import operator
@@ -21,7 +20,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from annotated_types import Ge, GroupedMetadata, Gt, Interval, Le, Lt, MaxLen, MinLen, Predicate
 
-from perl_jax.legible import legible
+from perl_jax.legible import brief, field_name, suggestion
 
 T = TypeVar("T")
 
@@ -85,34 +84,6 @@ class Checked:
     def _unset(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
         """The values of fields that a mapping leaves out, where they depend on those it gives."""
         return {}
-
-
-_LONGEST = 300
-
-
-def brief(value: object) -> str:
-    """A value in a message: its ``repr``, cut if it is long."""
-    text = repr(value)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
-
-
-def field_name(name: object, limit: int = _LONGEST) -> str:
-    """A name in a message, on one line: what is unseen is escaped, and what is long is cut."""
-    return legible(str(name), limit).replace("\n", "\\n").replace("\t", "\\t")
-
-
-def name_list(names: Iterable[object], most: int = 20) -> str:
-    """Names in a message: each as `field_name` has it, and how many more there are."""
-    every = list(names)
-    listed = ", ".join(field_name(name, 100) for name in every[:most])
-    return listed if len(every) <= most else f"{listed} and {len(every) - most} more"
-
-
-def suggestion(value: object, choices: Collection[str]) -> str:
-    """`` (did you mean 'x'?)`` if one of the choices is close to the value, else ``""``."""
-    named = {choice.lower(): choice for choice in choices}
-    close = difflib.get_close_matches(str(value).lower(), named, 1)
-    return f" (did you mean {named[close[0]]!r}?)" if close else ""
 
 
 def check_choice(path: str, value: object, choices: Iterable[Any], expected: str = "") -> None:

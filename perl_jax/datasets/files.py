@@ -14,7 +14,7 @@ from perl_jax.data.sources.columns import Row
 from perl_jax.data.sources.source import BadRow
 from perl_jax.data.sources.tables import row_of
 from perl_jax.datasets.json_array import json_array
-from perl_jax.settings import brief, name_list
+from perl_jax.legible import brief, name_list
 from perl_jax.types import Example
 
 ReadRow = Callable[[Row, str, int], Example]

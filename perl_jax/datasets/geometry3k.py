@@ -9,7 +9,7 @@ from perl_jax.data.sources.source import BadRow
 from perl_jax.datasets.dataset import DataSet, by_split
 from perl_jax.datasets.fields import read_examples, read_id
 from perl_jax.datasets.files import Columns
-from perl_jax.settings import brief
+from perl_jax.legible import brief
 from perl_jax.types import Example
 
 SOURCE = "hiyouga/geometry3k"

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from perl_jax.data.sources.image_files import check_path, encoded_image
 from perl_jax.data.sources.source import BadRow
+from perl_jax.legible import brief
 from perl_jax.processing.decode import MAX_BYTES
-from perl_jax.settings import brief
 
 # What zipfile raises for damaged members; RuntimeError for encrypted ones.
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, UnicodeError, RuntimeError)

@@ -26,7 +26,7 @@ from perl_jax.datasets.dataset import DataSet, by_split
 from perl_jax.datasets.files import Columns, read_files
 from perl_jax.datasets.image_store import ImageStore
 from perl_jax.datasets.mantis_text import read_answer, split_options
-from perl_jax.settings import brief
+from perl_jax.legible import brief
 from perl_jax.types import Example
 
 _COLUMNS = Columns(other=("id", "images", "conversation"))

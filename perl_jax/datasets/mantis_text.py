@@ -3,13 +3,13 @@
 import re
 
 from perl_jax.data.sources.source import BadRow
+from perl_jax.legible import brief, name_list
 from perl_jax.permutation.answers import letter_of
 from perl_jax.permutation.reading.options import fields_of, find_options
 from perl_jax.permutation.reading.references import read_references
 from perl_jax.permutation.reading.scan import Reader
 from perl_jax.permutation.refusal import CannotPermute
 from perl_jax.rewards.answers import answer_text
-from perl_jax.settings import brief, name_list
 from perl_jax.types import Example
 
 _LABEL = re.compile(r"(?:\(([A-Z])\)|([A-Z])[.):])\s*(?=\S)")

@@ -11,7 +11,7 @@ from perl_jax.datasets.dataset import DataSet, by_split
 from perl_jax.datasets.fields import listed, read_examples, read_id, read_question
 from perl_jax.datasets.files import Columns
 from perl_jax.files import parse_json
-from perl_jax.settings import brief
+from perl_jax.legible import brief
 from perl_jax.types import Example
 
 _MMK12, _EUREKA = "MMK12", "MM-Eureka"

@@ -2,7 +2,7 @@
 
 from perl_jax.datasets import geometry3k, k12_freeform, mantis, mmk12, show_how_to, virl39k
 from perl_jax.datasets.dataset import DataSet
-from perl_jax.settings import suggestion
+from perl_jax.legible import suggestion
 
 DATA_SETS: dict[str, DataSet] = {
     one.name: one

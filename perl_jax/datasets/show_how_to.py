@@ -14,8 +14,8 @@ from perl_jax.data.sources.image_files import encoded_image
 from perl_jax.data.sources.source import BadRow
 from perl_jax.datasets.dataset import DataSet, by_split
 from perl_jax.datasets.step_questions import KINDS, Frame, ask, names_images
+from perl_jax.legible import brief
 from perl_jax.processing import ImageError, encode_image, load_rgb
-from perl_jax.settings import brief
 from perl_jax.types import Example
 
 SOURCE = "ShowHowTo"

@@ -21,12 +21,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from perl_jax.data.sources.source import BadRow
+from perl_jax.legible import brief
 from perl_jax.permutation.answers import find_orders
 from perl_jax.permutation.reading.references import read_references
 from perl_jax.permutation.reading.scan import Reader
 from perl_jax.permutation.refusal import CannotPermute
 from perl_jax.processing import find_slots
-from perl_jax.settings import brief
 from perl_jax.types import Example
 
 KINDS = {"description_to_frame": 1, "missing_frame": 3, "next_frame": 2, "ordering": 2}

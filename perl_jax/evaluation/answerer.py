@@ -11,7 +11,7 @@ from typing import Any
 from perl_jax.activity import Activity, silent
 from perl_jax.data.sources.source import BadRow
 from perl_jax.evaluation.predictions import Answers
-from perl_jax.settings import brief
+from perl_jax.legible import brief
 from perl_jax.types import Example
 
 Outcome = Answers | BadRow

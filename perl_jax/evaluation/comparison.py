@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from perl_jax.evaluation.bootstrap import Interval, interval_of, intervals, means_of_draws
 from perl_jax.files import parse_json
-from perl_jax.settings import brief
+from perl_jax.legible import brief
 
 FILE = "predictions.jsonl"
 _HEADINGS = ("", "rows", "A", "B", "B - A", "95 %", "wins", "losses", "ties")

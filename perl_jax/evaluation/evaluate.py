@@ -17,12 +17,12 @@ from perl_jax.evaluation.grading import grade_on_hosts
 from perl_jax.evaluation.records import Record
 from perl_jax.evaluation.results import Evaluation
 from perl_jax.evaluation.slots import slot_of
+from perl_jax.legible import brief
 from perl_jax.models import Policy
 from perl_jax.permutation import Rule, Rules, rule_for
 from perl_jax.processing import Processor
 from perl_jax.rewards import Grader, answer_text, asked_answer, last_boxed
 from perl_jax.rollout import Group, Rollouts, Sampler
-from perl_jax.settings import brief
 from perl_jax.types import Example, ImagePatches, prompt_of
 
 KIND_COLUMN = "question_type"

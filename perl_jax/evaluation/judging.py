@@ -12,7 +12,7 @@ from tqdm import tqdm
 from perl_jax.endpoint import Endpoint, EndpointConfig, EndpointError, Refused
 from perl_jax.evaluation.benchmark import Benchmark, Scored
 from perl_jax.files import read_object, write_whole
-from perl_jax.settings import brief
+from perl_jax.legible import brief
 from perl_jax.types import Example
 
 CACHE = "judge"

@@ -25,8 +25,7 @@ from perl_jax.evaluation.rows import BenchmarkRows, read_rows, without_images
 from perl_jax.evaluation.scoring import score_answers, scores_of
 from perl_jax.evaluation.tables import results_table
 from perl_jax.files import lock, read_object, write_whole
-from perl_jax.legible import legible
-from perl_jax.settings import brief
+from perl_jax.legible import brief, legible
 from perl_jax.types import Example
 
 SETTINGS = "settings.json"

@@ -12,10 +12,10 @@ from perl_jax.evaluation.answered import Answered
 from perl_jax.evaluation.bootstrap import intervals
 from perl_jax.evaluation.consistency import Same, by_text, flips, flips_again
 from perl_jax.evaluation.slots import slot_of
+from perl_jax.legible import brief
 from perl_jax.rewards import Grader, check_truth
 from perl_jax.rewards.matching import match
 from perl_jax.rewards.numeric import Tolerance
-from perl_jax.settings import brief
 
 _STATISTICS = (
     "accuracy_own_order",

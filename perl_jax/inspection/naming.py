@@ -16,11 +16,11 @@ from perl_jax.data.sources.row_files import RowsConfig
 from perl_jax.data.sources.source import SourceKind
 from perl_jax.data.sources.tfds_config import TfdsConfig
 from perl_jax.files import parse_json
+from perl_jax.legible import brief
 from perl_jax.main import add_config, command_parser, print_config
 from perl_jax.main import parse as parse_flags
 from perl_jax.overrides import load_config, open_config
 from perl_jax.permutation import Rules, rules_from_config
-from perl_jax.settings import brief
 
 if TYPE_CHECKING:
     from perl_jax.config import RunConfig

@@ -14,10 +14,9 @@ from tqdm import tqdm
 from perl_jax.data.sources.source import Source
 from perl_jax.endpoint import Endpoint, EndpointConfig, Refused
 from perl_jax.inspection.cards import Look, draw
-from perl_jax.legible import legible
+from perl_jax.legible import brief, legible
 from perl_jax.permutation import rule_for
 from perl_jax.preparation.stage import ordered_map
-from perl_jax.settings import brief
 from perl_jax.types import Example
 
 _MAX_CHARACTERS = 2_000

@@ -12,6 +12,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from perl_jax.files import whole_directory
+from perl_jax.legible import brief, field_name
 from perl_jax.models.families import FAMILIES
 from perl_jax.models.load import FLOATS, check_finite
 from perl_jax.models.lora import (
@@ -31,7 +32,6 @@ from perl_jax.models.policy import Policy
 from perl_jax.models.safetensors_files import TensorInfo, listed, read_slice, read_tensors
 from perl_jax.models.save import Tensor, write_on_one_host
 from perl_jax.processing.files import read_json
-from perl_jax.settings import brief, field_name
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from perl_jax.settings import brief, finite_number
+from perl_jax.legible import brief
+from perl_jax.settings import finite_number
 
 
 @dataclass(frozen=True)

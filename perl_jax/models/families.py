@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
 from perl_jax.hub import resolve_directory
+from perl_jax.legible import brief
 from perl_jax.models.family import Family
 from perl_jax.models.paths import with_leaves
 from perl_jax.models.policy import Policy, PolicyConfig
@@ -21,7 +22,6 @@ from perl_jax.models.qwen2_5_vl.family import QWEN2_5_VL
 from perl_jax.models.qwen3_vl.family import QWEN3_VL
 from perl_jax.models.source import Source
 from perl_jax.processing.files import read_json
-from perl_jax.settings import brief
 
 FAMILIES: Mapping[str, Family[Any]] = {"qwen2_5_vl": QWEN2_5_VL, "qwen3_vl": QWEN3_VL}
 

@@ -11,6 +11,7 @@ from jax.sharding import Mesh, Sharding, SingleDeviceSharding
 from jax.typing import DTypeLike
 
 from perl_jax.hub import resolve_directory
+from perl_jax.legible import field_name
 from perl_jax.models.families import FAMILIES, abstract_model, parse_config
 from perl_jax.models.family import Stored
 from perl_jax.models.paths import leaves_of, with_leaves
@@ -18,7 +19,6 @@ from perl_jax.models.policy import Policy
 from perl_jax.models.safetensors_files import TensorInfo, listed, read_headers, read_slice
 from perl_jax.models.source import Source
 from perl_jax.processing.files import read_json
-from perl_jax.settings import field_name
 
 FLOATS = {"F32": np.float32, "BF16": ml_dtypes.bfloat16, "F16": np.float16}
 # Tensors are read in pieces of at most this many bytes, so that none is held twice.

@@ -19,10 +19,11 @@ from annotated_types import Interval
 from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec, Sharding
 
+from perl_jax.legible import brief
 from perl_jax.models.layers import Linear
 from perl_jax.models.paths import dotted
 from perl_jax.models.policy import Policy
-from perl_jax.settings import Checked, Count, Expects, Positive, brief
+from perl_jax.settings import Checked, Count, Expects, Positive
 
 DOWN, UP = "lora_A", "lora_B"
 """The names of A (rank, in) and of B (out, rank) beside a map's weight."""

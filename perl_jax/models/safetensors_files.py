@@ -9,7 +9,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from perl_jax.files import parse_json
-from perl_jax.settings import brief, field_name, name_list
+from perl_jax.legible import brief, field_name, name_list
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"

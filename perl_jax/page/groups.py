@@ -11,8 +11,8 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from perl_jax.files import ResumableLog, parse_json
+from perl_jax.legible import brief, field_name
 from perl_jax.page.run_files import RunFiles
-from perl_jax.settings import brief, field_name
 from perl_jax.training.display.rollout_log import ROLLOUTS
 
 # By order and response.

@@ -8,9 +8,10 @@ from typing import Any, get_type_hints
 from perl_jax.evaluation.records import Record
 from perl_jax.evaluation.results import Evaluation
 from perl_jax.files import parse_json
+from perl_jax.legible import brief
 from perl_jax.page.run_files import RunFiles
 from perl_jax.rewards import Grade
-from perl_jax.settings import brief, check_value, finite_number
+from perl_jax.settings import check_value, finite_number
 from perl_jax.training.display.rollout_log import EVALUATIONS
 from perl_jax.training.display.writers import METRICS_FILE, read_metrics
 from perl_jax.training.earlier import CONFIG, SUMMARY

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from perl_jax.legible import brief
 from perl_jax.permutation import answers
 from perl_jax.permutation.orders import inverse
 from perl_jax.permutation.reading import placeholders
@@ -17,7 +18,6 @@ from perl_jax.permutation.reading.options import (
 from perl_jax.permutation.reading.scan import Reader
 from perl_jax.permutation.refusal import CannotPermute
 from perl_jax.permutation.rules import Rule
-from perl_jax.settings import brief
 from perl_jax.types import Example
 
 _LABEL_BEFORE = re.compile(r"(?:^|\s)(?P<word>\w+\s+)?\(?[A-Z][.):]\s*$")

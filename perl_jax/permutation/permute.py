@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from perl_jax.legible import brief
 from perl_jax.permutation import answers, texts
 from perl_jax.permutation.layout import lay_out, movable_slots
 from perl_jax.permutation.orders import inverse
 from perl_jax.permutation.refusal import CannotPermute
 from perl_jax.permutation.rules import Rule
-from perl_jax.settings import brief
 from perl_jax.types import Example
 
 

@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import MinLen, Predicate
 
+from perl_jax.legible import brief, field_name
 from perl_jax.permutation.reading.words import NOUNS
-from perl_jax.settings import Checked, Expects, brief, field_name, read_config
+from perl_jax.settings import Checked, Expects, read_config
 
 Movable = Literal["all", "all_but_first", "option_images", "none"]
 _Slots = Annotated[tuple[int, ...], Expects("a list of slots")]

@@ -7,8 +7,9 @@ most of a set loses coverage on the rest, never exactness.
 
 from typing import TypeVar
 
+from perl_jax.legible import brief, suggestion
 from perl_jax.permutation.rules import Rule, RuleByColumn, Rules
-from perl_jax.settings import brief, check_choice, suggestion
+from perl_jax.settings import check_choice
 from perl_jax.types import Example
 
 # Characters of a name that a message shows.

@@ -14,6 +14,7 @@ import jax
 from perl_jax.config import MeshConfig, TrainConfig
 from perl_jax.flops import count_in_jaxpr, count_in_kernels
 from perl_jax.kernels import Kernel
+from perl_jax.legible import brief
 from perl_jax.mesh import make_mesh, num_shards
 from perl_jax.models import read_config
 from perl_jax.models.attending import kernel_for
@@ -32,7 +33,6 @@ from perl_jax.planning.timing import Timing
 from perl_jax.planning.topology import Topology
 from perl_jax.planning.work import work_of
 from perl_jax.planning.workload import Step, Workload
-from perl_jax.settings import brief
 
 _VIRTUAL = (
     "Compiled for virtual CPU devices: temporaries and collectives are those of the CPU compiler, "

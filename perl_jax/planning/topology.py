@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 from perl_jax.chips import CHIPS, Chip
-from perl_jax.settings import brief, suggestion
+from perl_jax.legible import brief, suggestion
 
 # Names of virtual devices, and the chip whose figures they get unless another is given.
 VIRTUAL = {"cpu": "h100", "gpu": "h100"}

@@ -8,11 +8,12 @@ from typing import Annotated, Any, Literal
 from perl_jax.data.pipeline.rows import Skipped
 from perl_jax.data.sources.source import BadRow, Source
 from perl_jax.endpoint import Refused
+from perl_jax.legible import brief
 from perl_jax.preparation.answers import answer_kind
 from perl_jax.preparation.questions import Ask, ask_rows, asking_depends
 from perl_jax.preparation.stage import Context, DroppedRow, KeptRow, Outcome, dropped
 from perl_jax.processing import find_slots
-from perl_jax.settings import Checked, Expects, brief
+from perl_jax.settings import Checked, Expects
 from perl_jax.types import Example, prompt_text
 
 _LETTERS = "ABCDEFGHIJ"

@@ -11,6 +11,7 @@ from perl_jax.data.config import open_source
 from perl_jax.data.sources.parquet import ParquetSource
 from perl_jax.data.sources.source import Source
 from perl_jax.files import lock
+from perl_jax.legible import brief
 from perl_jax.preparation.config import PrepareConfig
 from perl_jax.preparation.deduplicate import deduplicate_rows
 from perl_jax.preparation.difficulty import difficulty_depends, filter_difficulty
@@ -20,7 +21,7 @@ from perl_jax.preparation.order_check import check_orders, checking_depends
 from perl_jax.preparation.rephrase import rephrase_rows, rephrasing_depends
 from perl_jax.preparation.split import split_rows
 from perl_jax.preparation.stage import Context, Stage
-from perl_jax.settings import brief, plain
+from perl_jax.settings import plain
 
 # Cheap stages first, so that the costliest, the rollouts, have the fewest rows.
 STAGES = (

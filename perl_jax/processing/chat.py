@@ -11,8 +11,8 @@ from typing import Any
 
 from jinja2 import Environment, TemplateSyntaxError
 
+from perl_jax.legible import field_name
 from perl_jax.processing.files import read_json, read_optional_json
-from perl_jax.settings import field_name
 
 THOUGHT = "<think>"
 """The mark that opens a thought."""

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from perl_jax.legible import brief, name_list
 from perl_jax.processing.errors import PromptError
 from perl_jax.processing.placeholders import Slot, find_slots, split_placeholders
-from perl_jax.settings import brief, name_list
 
 ROLES = ("system", "user", "assistant")
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
+from perl_jax.legible import brief
 from perl_jax.processing.errors import ImageError
 from perl_jax.processing.png import SIGNATURE, without_damaged_metadata
-from perl_jax.settings import brief
 
 # Decoders for untrusted bytes. Of Pillow's other forty, some start programs (EPS), some decode
 # frames without a bound (TIFF, GIF), and no data set of this field needs them.

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from perl_jax.files import parse_json
-from perl_jax.settings import brief
+from perl_jax.legible import brief
 
 
 def read_json(path: Path) -> dict[str, Any]:

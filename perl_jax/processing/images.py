@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from perl_jax.legible import brief
 from perl_jax.processing.errors import ImageError
 from perl_jax.processing.files import integer, read_json, read_optional_json
-from perl_jax.settings import brief, finite_number
+from perl_jax.settings import finite_number
 from perl_jax.types import ImagePatches
 
 # The published preprocessing refuses thinner images; the model never saw any.

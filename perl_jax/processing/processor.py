@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from perl_jax.hub import resolve_directory
+from perl_jax.legible import field_name
 from perl_jax.processing.chat import THOUGHT, ChatTemplate, read_chat_template
 from perl_jax.processing.conversation import check_texts, read_conversation
 from perl_jax.processing.decode import load_rgb
@@ -16,7 +17,6 @@ from perl_jax.processing.errors import ImageError
 from perl_jax.processing.files import integer, read_json, read_optional_json
 from perl_jax.processing.images import ImageSettings, extract_patches, read_image_settings
 from perl_jax.processing.positions import multimodal_positions
-from perl_jax.settings import field_name
 from perl_jax.types import ImagePatches, Prompt
 
 # Names, not ids: tokenizers differ in which of them they have and where.

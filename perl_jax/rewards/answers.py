@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from perl_jax.legible import brief
 from perl_jax.rewards.extract import MAX_CHARACTERS, has_invisible_characters, last_boxed
 from perl_jax.rewards.normalise import clean, without_preamble
 from perl_jax.rewards.numeric import divides_by_zero
 from perl_jax.rewards.sequences import read_letters, read_sequence
-from perl_jax.settings import brief
 
 _TAGGED = re.compile(r"<answer>((?:(?!</?answer>).)*)</answer>[.\s]*", re.DOTALL | re.IGNORECASE)
 _THOUGHT = re.compile(r"\s*<think>.*</think>\s*", re.DOTALL)

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import numpy as np
 from annotated_types import Len
 
+from perl_jax.legible import brief, suggestion
 from perl_jax.rewards.grader import Grade, grade_arrays
 from perl_jax.settings import (
     Checked,
@@ -21,8 +22,6 @@ from perl_jax.settings import (
     Fraction,
     Positive,
     PositiveOrZero,
-    brief,
-    suggestion,
 )
 
 

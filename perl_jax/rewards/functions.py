@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from perl_jax.settings import brief, suggestion
+from perl_jax.legible import brief, suggestion
 
 POSITIONAL = ("responses", "answers", "metadata")
 """The columns that a function may take by position, whatever it calls them."""

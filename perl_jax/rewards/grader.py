@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from perl_jax.legible import brief
 from perl_jax.rewards.answers import answer_text
 from perl_jax.rewards.extract import last_boxed
 from perl_jax.rewards.matching import Match, match
@@ -17,7 +18,6 @@ from perl_jax.rewards.normalise import clean
 from perl_jax.rewards.numeric import Tolerance
 from perl_jax.rewards.sequences import read_items
 from perl_jax.rewards.workers import GradingError, Result, Task, WorkerPool
-from perl_jax.settings import brief
 
 Outcome = Literal["scored", "zero", "unscored"]
 

@@ -13,9 +13,9 @@ import numpy as np
 from tqdm import tqdm
 
 from perl_jax.files import parse_json
+from perl_jax.legible import brief
 from perl_jax.processing import Processor
 from perl_jax.rollout.sampler import Sampler
-from perl_jax.settings import brief
 from perl_jax.types import Group, Rollouts
 
 # `Sampler.sample` with all arguments bound except groups and on_tokens.

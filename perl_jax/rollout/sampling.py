@@ -10,6 +10,7 @@ import numpy as np
 
 from perl_jax.activity import Activity, silent
 from perl_jax.buckets import Ladder
+from perl_jax.legible import brief
 from perl_jax.models.prompts import feature_rows
 from perl_jax.processing import Processor
 from perl_jax.rollout.config import SamplerConfig
@@ -21,7 +22,6 @@ from perl_jax.rollout.sizes import Sizes
 from perl_jax.rollout.stopping import Ending, Response
 from perl_jax.rollout.strategies import Strategy
 from perl_jax.rollout.waves import Encoder, Wave
-from perl_jax.settings import brief
 from perl_jax.types import Group, Rollouts
 
 # Called with (group, order, rollout, new tokens).

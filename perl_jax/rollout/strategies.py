@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from perl_jax.settings import brief
+from perl_jax.legible import brief
 
 # Larger divisors have no reciprocal in float32: -inf / divisor may be NaN.
 LARGEST = 1e30

@@ -9,7 +9,7 @@ from typing import Any
 from etils import epath
 
 from perl_jax.files import read_object
-from perl_jax.settings import brief
+from perl_jax.legible import brief
 from perl_jax.training.checkpoint.config import CheckpointConfig
 from perl_jax.training.checkpoint.files import absolute
 from perl_jax.training.checkpoint.mirror import open_steps

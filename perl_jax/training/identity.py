@@ -11,8 +11,9 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from typing import Any
 
+from perl_jax.legible import suggestion
 from perl_jax.permutation.sources import BUILT_IN
-from perl_jax.settings import plain, suggestion
+from perl_jax.settings import plain
 from perl_jax.training.checkpoint.record import FingerprintError
 
 CODE, DATA, MODEL = "code", "data", "model"

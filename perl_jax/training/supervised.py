@@ -7,8 +7,8 @@ import numpy as np
 
 from perl_jax.activity import Activity, silent
 from perl_jax.data.pipeline.pipeline import Pipeline
+from perl_jax.legible import brief
 from perl_jax.processing import Processor
-from perl_jax.settings import brief
 from perl_jax.training.loop import Stepper, StepResult
 from perl_jax.types import Example, Group, Responses, prompt_of
 from perl_jax.update.exchange import gather_groups

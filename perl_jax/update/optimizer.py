@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import optax
 from annotated_types import Ge, Interval
 
+from perl_jax.legible import brief
 from perl_jax.settings import (
     Checked,
     Count,
@@ -24,7 +25,6 @@ from perl_jax.settings import (
     Fraction,
     Positive,
     PositiveOrZero,
-    brief,
 )
 from perl_jax.update.directions import adafactor, muon
 

@@ -19,7 +19,8 @@ from perl_jax.data.pipeline.pool import RowPool
 from perl_jax.data.pipeline.rows import Filtered, RowReader, SkipCount, Skipped
 from perl_jax.data.sources.source import Source
 from perl_jax.files import ResumableLog
-from perl_jax.settings import Checked, Count, CountOrZero, Expects, Fraction, brief
+from perl_jax.legible import brief
+from perl_jax.settings import Checked, Count, CountOrZero, Expects, Fraction
 from perl_jax.types import Example
 
 if TYPE_CHECKING:

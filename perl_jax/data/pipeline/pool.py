@@ -20,7 +20,7 @@ import cloudpickle
 
 from perl_jax.data.pipeline.rows import PipelineError
 from perl_jax.data.pipeline.worker import Answer
-from perl_jax.settings import field_name
+from perl_jax.legible import field_name
 
 _PROGRAM = Path(__file__).parent / "worker.py"
 # A process whose connection has closed has ended, or is about to.

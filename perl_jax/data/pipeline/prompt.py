@@ -3,8 +3,9 @@
 import re
 from dataclasses import dataclass, replace
 
+from perl_jax.legible import brief, suggestion
 from perl_jax.processing import find_slots
-from perl_jax.settings import Checked, brief, suggestion
+from perl_jax.settings import Checked
 from perl_jax.types import PROMPT_TEMPLATE, QUESTION, SYSTEM_PROMPT, Example
 
 # A name in braces, unless it is the argument of a command of LaTeX, as in \boxed{answer}.

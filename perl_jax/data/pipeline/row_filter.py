@@ -7,7 +7,8 @@ from typing import Annotated, Any
 from annotated_types import Len
 
 from perl_jax.data.sources.source import BadRow
-from perl_jax.settings import Checked, CountOrZero, Expects, brief
+from perl_jax.legible import brief
+from perl_jax.settings import Checked, CountOrZero, Expects
 from perl_jax.types import Example
 
 _Sources = Annotated[tuple[str, ...], Len(1), Expects("at least one")]

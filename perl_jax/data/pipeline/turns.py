@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from perl_jax.settings import brief
+from perl_jax.legible import brief
 
 # The turns of one period are kept in memory, at 8 bytes each.
 MAX_PERIOD = 1_000_000

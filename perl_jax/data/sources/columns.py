@@ -12,9 +12,10 @@ from typing import Any, Literal
 from perl_jax.data.sources.image_files import encoded_image
 from perl_jax.data.sources.messages import Asked, read_question
 from perl_jax.data.sources.source import BadRow
+from perl_jax.legible import brief, name_list, suggestion
 from perl_jax.processing import find_slots
 from perl_jax.rewards.answers import answer_text, check_truth
-from perl_jax.settings import Checked, brief, name_list, suggestion
+from perl_jax.settings import Checked
 from perl_jax.types import PROMPT_SUFFIX, Example, Turn
 
 Row = Mapping[str, Any]

@@ -13,7 +13,7 @@ from perl_jax.data.sources.layouts import top_level
 from perl_jax.data.sources.row_files import RowsConfig, RowsOptions
 from perl_jax.data.sources.tables import TableFiles, decode_names
 from perl_jax.files import parse_json
-from perl_jax.settings import name_list
+from perl_jax.legible import name_list
 
 # The end of an Arrow stream. Without it a file is cut off, perhaps between two batches.
 _END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from perl_jax.data.sources.columns import ColumnsConfig, check_columns
-from perl_jax.settings import name_list
+from perl_jax.legible import name_list
 
 _NUMBERED = re.compile(r"image_?([0-9]{1,3})")
 

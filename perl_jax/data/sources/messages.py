@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from perl_jax.data.sources.source import BadRow
+from perl_jax.legible import field_name
 from perl_jax.processing import find_slots
-from perl_jax.settings import field_name
 from perl_jax.types import Turn
 
 _TEXT_TYPES = ("text", "input_text")

@@ -15,7 +15,8 @@ from annotated_types import Len
 from perl_jax.data.sources.columns import ColumnsConfig, Row, RowOptions, read_row, row_id, value_at
 from perl_jax.data.sources.image_files import image_directory
 from perl_jax.data.sources.source import Source, SourceKind
-from perl_jax.settings import Expects, brief
+from perl_jax.legible import brief
+from perl_jax.settings import Expects
 from perl_jax.storage import find_files, sample, short_names
 from perl_jax.types import Example
 

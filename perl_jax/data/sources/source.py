@@ -4,7 +4,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Protocol, Self
 
-from perl_jax.settings import Checked, field_name
+from perl_jax.legible import field_name
+from perl_jax.settings import Checked
 from perl_jax.types import Example
 
 _LONGEST_MESSAGE = 1000

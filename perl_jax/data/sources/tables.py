@@ -10,7 +10,7 @@ from perl_jax.data.sources.columns import Row
 from perl_jax.data.sources.layouts import Layout, same_type, schema_layout
 from perl_jax.data.sources.row_files import RowFiles
 from perl_jax.data.sources.source import BadRow
-from perl_jax.settings import name_list
+from perl_jax.legible import name_list
 
 Table: TypeAlias = pa.Table | pa.RecordBatch
 

@@ -15,7 +15,7 @@ import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordReader
 
 from perl_jax.data.sources.tfds_records import DECODERS, FEATURES, FEATURES_FILE, from_fields
-from perl_jax.settings import field_name, name_list
+from perl_jax.legible import field_name, name_list
 from perl_jax.storage import sample
 from perl_jax.types import PROMPT_SUFFIX, Example
 

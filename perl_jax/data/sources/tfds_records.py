@@ -10,7 +10,7 @@ from google.protobuf.json_format import MessageToDict  # type: ignore[import-unt
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
 from perl_jax.files import parse_json
-from perl_jax.settings import brief
+from perl_jax.legible import brief
 from perl_jax.types import Example, Turn
 
 # The key of the turns in the JSON text of the metadata.

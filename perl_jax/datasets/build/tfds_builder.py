@@ -32,7 +32,8 @@ from perl_jax.datasets import DataSet
 from perl_jax.datasets.build.built import Built, Tally
 from perl_jax.datasets.build.record_shards import FinishedShards, sha256, write_shards
 from perl_jax.files import lock, parse_json, write_whole
-from perl_jax.settings import Checked, Count, Expects, Fraction, brief
+from perl_jax.legible import brief
+from perl_jax.settings import Checked, Count, Expects, Fraction
 from perl_jax.types import Example
 
 VERSION = "1.0.0"

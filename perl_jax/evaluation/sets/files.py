@@ -14,7 +14,7 @@ from perl_jax.data.sources.columns import Row
 from perl_jax.data.sources.source import BadRow
 from perl_jax.datasets.files import Columns, read_paths
 from perl_jax.datasets.image_store import ImageStore
-from perl_jax.settings import name_list
+from perl_jax.legible import name_list
 from perl_jax.types import Example
 
 _log = logging.getLogger(__name__)

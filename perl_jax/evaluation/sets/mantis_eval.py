@@ -20,7 +20,7 @@ from perl_jax.evaluation.sets import multiple_choice as mc
 from perl_jax.evaluation.sets.files import PublishedRow, rows_of
 from perl_jax.evaluation.sets.letters import plain, read_text, undressed
 from perl_jax.evaluation.sets.responses import final
-from perl_jax.settings import brief
+from perl_jax.legible import brief
 from perl_jax.types import Example
 
 SOURCE = "Mantis-Eval"

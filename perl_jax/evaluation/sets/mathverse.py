@@ -25,7 +25,7 @@ from perl_jax.evaluation.sets.letters import choices, plain
 from perl_jax.evaluation.sets.replies import NOTHING, plain_reply, verdict_of
 from perl_jax.evaluation.sets.responses import boxed, final, said
 from perl_jax.evaluation.sets.statements import same_text, stated
-from perl_jax.settings import brief
+from perl_jax.legible import brief
 from perl_jax.types import Example
 
 SOURCE = "AI4Math/MathVerse"

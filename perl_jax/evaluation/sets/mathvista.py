@@ -31,7 +31,7 @@ from perl_jax.evaluation.sets.replies import NOTHING, plain_reply
 from perl_jax.evaluation.sets.responses import boxed, final, said
 from perl_jax.evaluation.sets.statements import same_text, stated
 from perl_jax.evaluation.sets.values import value_of
-from perl_jax.settings import brief
+from perl_jax.legible import brief
 from perl_jax.types import Example
 
 SOURCE = "AI4Math/MathVista"

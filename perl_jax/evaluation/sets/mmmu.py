@@ -29,8 +29,8 @@ from perl_jax.evaluation.sets import multiple_choice as mc
 from perl_jax.evaluation.sets.files import PublishedRow, rows_of
 from perl_jax.evaluation.sets.letters import undressed
 from perl_jax.evaluation.sets.responses import final
+from perl_jax.legible import brief
 from perl_jax.processing import Slot, find_slots, split_placeholders
-from perl_jax.settings import brief
 from perl_jax.types import Example
 
 SOURCE = "MMMU"

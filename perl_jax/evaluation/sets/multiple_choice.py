@@ -15,9 +15,9 @@ from perl_jax.evaluation.sets.letters import (
     whole_letter,
 )
 from perl_jax.evaluation.sets.responses import final
+from perl_jax.legible import brief
 from perl_jax.permutation.answers import letter_of
 from perl_jax.processing import find_slots
-from perl_jax.settings import brief
 from perl_jax.types import Example, prompt_text
 
 IMAGE = "<image>"

@@ -33,7 +33,7 @@ from perl_jax.evaluation.sets.replies import plain_reply, verdict_of
 from perl_jax.evaluation.sets.responses import boxed, final, said
 from perl_jax.evaluation.sets.statements import same_text, stated
 from perl_jax.evaluation.sets.tags import check_tags, numbers_of, replace_tags
-from perl_jax.settings import brief
+from perl_jax.legible import brief
 from perl_jax.types import Example
 
 SOURCE = "PeijieWang/MV-MATH"

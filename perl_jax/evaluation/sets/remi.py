@@ -27,7 +27,7 @@ from perl_jax.evaluation.benchmark import Benchmark, Scored, mean_of_tasks
 from perl_jax.evaluation.sets.files import PublishedRow, rows_of
 from perl_jax.evaluation.sets.responses import boxed, said
 from perl_jax.evaluation.sets.tags import check_tags, in_reading_order
-from perl_jax.settings import brief
+from perl_jax.legible import brief
 from perl_jax.types import Example
 
 SOURCE = "mehrankazemi/ReMI"

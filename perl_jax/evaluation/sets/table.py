@@ -14,7 +14,7 @@ from perl_jax.evaluation.sets import (
     nlvr2,
     remi,
 )
-from perl_jax.settings import suggestion
+from perl_jax.legible import suggestion
 
 # Those of the paper's table in its order, then others.
 _ALL: tuple[Benchmark, ...] = (

@@ -13,7 +13,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from perl_jax.hosts import gather
-from perl_jax.settings import brief
+from perl_jax.legible import brief
 from perl_jax.training.checkpoint.checksums import checksums
 from perl_jax.training.checkpoint.config import CheckpointConfig, rank_by_metric, steps_to_keep
 from perl_jax.training.checkpoint.files import ARRAYS, RECORD, absolute

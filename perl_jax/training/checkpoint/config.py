@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
-from perl_jax.settings import Checked, Count, Expects, brief
+from perl_jax.legible import brief
+from perl_jax.settings import Checked, Count, Expects
 
 _BUCKETS = ("gs://", "s3://")
 _Count = Annotated[Count, Expects("a whole number of at least 1")]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from perl_jax.settings import brief
+from perl_jax.legible import brief
 from perl_jax.training.workdir import fingerprint_of_config
 
 _VERSION = 1

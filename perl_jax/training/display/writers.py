@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from perl_jax.files import ResumableLog, write_whole
-from perl_jax.settings import Checked, Count, Expects, brief, field_name
+from perl_jax.legible import brief, field_name
+from perl_jax.settings import Checked, Count, Expects
 from perl_jax.training.display.metrics import reduce_metrics
 from perl_jax.training.display.rollout_log import IMAGES, RolloutLogConfig, Row
 from perl_jax.training.display.wandb_table import table_of
