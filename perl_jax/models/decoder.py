@@ -106,39 +106,36 @@ class Decoder(nnx.Module):
         slots = jnp.broadcast_to(jnp.arange(valid.shape[-1]), valid.shape)
         shown = None if added is None else added.at_tokens(embeddings, mesh)
 
-        def attended(q: jax.Array, k: jax.Array, v: jax.Array, slots: jax.Array) -> jax.Array:
-            q, k, v, held, slots = (part[:, None] for part in (q, k, v, valid, slots))
-            own = KeyValues(k, v, held)
-            return attend(q, own, query_slots=slots, shards=shards, kernel=kernel)[:, 0]
-
-        def kept(k: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array]:
-            # Reordered in each layer, and not all layers at once: that were a copy of the cache.
-            return jnp.moveaxis(k, 2, 1), jnp.moveaxis(v, 2, 1)
-
         def apply(
-            layer: DecoderLayer, x: jax.Array, number: jax.Array
+            layer: DecoderLayer, x: jax.Array, number: jax.Array, tokens: jax.Array | None = None
         ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
             q, k, v = layer.project(x, rotary)
-            x = layer.finish(x, attended(q, k, v, slots))
-            if shown is not None:
-                x = shown.add(number, x)
-            return split_first_axis(x, mesh), kept(k, v)
+            own, at, more = KeyValues(k[:, None], v[:, None], valid[:, None]), slots, shown
+            if tokens is not None:
+                rows, at = tokens[..., None], tokens
+                x, cos, sin = (jnp.take_along_axis(a, rows, axis=1) for a in (x, *rotary))
+                q, _, _ = layer.project(x, (cos, sin))
+                more = None if shown is None else shown.taken(tokens)
+            attended = attend(
+                q[:, None], own, query_slots=at[:, None], shards=shards, kernel=kernel
+            )
+            x = layer.finish(x, attended[:, 0])
+            if more is not None:
+                x = more.add(number, x)
+            # Reordered here: to reorder those of all layers at once would take a copy of the cache.
+            return split_first_axis(x, mesh), (jnp.moveaxis(k, 2, 1), jnp.moveaxis(v, 2, 1))
 
         if wanted is None:
             numbers = jnp.arange(self.num_layers)
             x, (keys, values) = scan_layers(self.layers, apply, embeddings, numbers)
-            return self.norm(x), PromptCache(keys, values, valid)
-
-        (x, (keys, values)), last = self._before_last(apply, embeddings), self.num_layers - 1
-        layer = self.layer(last)
-        _, k, v = layer.project(x, rotary)
-        x, cos, sin = (jnp.take_along_axis(a, wanted[..., None], axis=1) for a in (x, *rotary))
-        q, _, _ = layer.project(x, (cos, sin))
-        x = layer.finish(x, attended(q, k, v, wanted))
-        if shown is not None:
-            x = shown.taken(wanted).add(jnp.int32(last), x)
-        x, (k, v) = split_first_axis(x, mesh), kept(k, v)
-        return self.norm(x), PromptCache(keys.at[last].set(k), values.at[last].set(v), valid)
+        else:
+            x, outputs = self._before_last(apply, embeddings)
+            last = self.num_layers - 1
+            x, output = apply(self.layer(last), x, jnp.int32(last), wanted)
+            keys, values = (
+                part.at[last].set(one) for part, one in zip(outputs, output, strict=True)
+            )
+        return self.norm(x), PromptCache(keys, values, valid)
 
     def _before_last(
         self, apply: Callable[[Any, jax.Array, jax.Array], tuple[jax.Array, Any]], x: jax.Array
