@@ -29,7 +29,10 @@ from tests.update.update_on_topology import PATCHES, PROMPT, RESPONSE, ROLLOUTS,
 SLOTS = 512
 
 
-def traced(mesh, kernel):
+PROGRAMS = ("update", "score", "encode", "prefill", "decode")
+
+
+def traced(mesh, kernel, wanted=PROGRAMS):
     """By name: the update, the log-probabilities, the vision tower, prefill and decoding."""
     content = published_config("7B")
     content["num_hidden_layers"] = 2
@@ -52,15 +55,15 @@ def traced(mesh, kernel):
     tokens = PATCHES // config.patches_per_unit * sharding.num_shards
     features = jax.ShapeDtypeStruct((1, tokens, *config.feature_shape), jnp.bfloat16)
     of_prompts = PromptInputs(**{**vars(prompts), "images": None})
-    return {
-        "update": update.add.trace(gradients, params, {}, batch, banned),
-        "score": update.score.trace(params, {}, batch, banned),
-        "encode": rollout.encode.trace(definition, mesh, parameters, images),
-        "prefill": rollout.prefill.trace(definition, mesh, parameters, features, of_prompts),
-        "decode": rollout.decode.trace(
-            definition, False, mesh, 8, parameters, *decoding(config, orders)
-        ),
+    of_decoding = (8, parameters, *decoding(config, orders))
+    calls = {
+        "update": (update.add, gradients, params, {}, batch, banned),
+        "score": (update.score, params, {}, batch, banned),
+        "encode": (rollout.encode, definition, mesh, parameters, images),
+        "prefill": (rollout.prefill, definition, mesh, parameters, features, of_prompts),
+        "decode": (rollout.decode, definition, False, mesh, *of_decoding),
     }
+    return {name: calls[name][0].trace(*calls[name][1:]) for name in wanted}
 
 
 def decoding(config, orders):

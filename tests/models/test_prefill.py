@@ -73,7 +73,9 @@ def prefill(model, inputs, wanted, mesh=None):
     return jax.jit(run)(parameters, inputs)
 
 
-@pytest.mark.parametrize("sizes", [None, (2, 1, 2), (1, 2, 2)])
+@pytest.mark.parametrize(
+    "sizes", [None, (2, 1, 2), pytest.param((1, 2, 2), marks=pytest.mark.soak)]
+)
 def test_wanted_hidden_states_and_all_caches_are_those_of_a_whole_prefill(
     sizes, checkpoint, inputs_and_wanted
 ):

@@ -23,7 +23,7 @@ BY_ROWS = f"tensor<2x2x4x{ROLLOUTS}x128x{SLOTS}xbf16>"
 
 def decode(kernel=None, split=2):
     mesh = make_mesh(fsdp=split, tensor=split, devices=jax.devices()[: split**2])
-    return traced(mesh, kernel)["decode"]
+    return traced(mesh, kernel, ["decode"])["decode"]
 
 
 @pytest.fixture(scope="module")
