@@ -145,7 +145,7 @@ class Decoder(nnx.Module):
         def step(number: jax.Array, carry: tuple[jax.Array, Any]) -> tuple[jax.Array, Any]:
             x, outputs = carry
             x, output = apply(self.layer(number), x, number)
-            return x, jax.tree.map(lambda all_, one: all_.at[number].set(one), outputs, output)
+            return x, jax.tree.map(lambda every, one: every.at[number].set(one), outputs, output)
 
         # The loop fills what has room for all: to append the last one would copy the others.
         outputs = jax.tree.map(

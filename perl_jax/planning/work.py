@@ -85,7 +85,7 @@ def work_of(call: Call, config: TrainConfig, shards: int, *, vision_trained: boo
     if call.name == "prefill":
         prompts, length = given["prompts"].tokens.shape
         of_shard = prompts / shards
-        # All layers, though the last one computes keys and values only of all tokens but one.
+        # All layers whole, though of most tokens the last one computes keys and values only.
         return Work(of_shard * length, of_shard * length**2, of_shard, passes=1)
     if call.name == "decode":
         steps, state = given["steps"], given["state"]

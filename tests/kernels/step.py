@@ -27,13 +27,11 @@ from tests.models.published import published_config
 from tests.update.update_on_topology import PATCHES, PROMPT, RESPONSE, ROLLOUTS, one_shard, programs
 
 SLOTS = 512
-
-
 PROGRAMS = ("update", "score", "encode", "prefill", "decode")
 
 
 def traced(mesh, kernel, wanted=PROGRAMS):
-    """By name: the update, the log-probabilities, the vision tower, prefill and decoding."""
+    """By name, those wanted of the update, log-probabilities, vision tower, prefill, decoding."""
     content = published_config("7B")
     content["num_hidden_layers"] = 2
     content["vision_config"] |= {"depth": 2, "fullatt_block_indexes": [1]}

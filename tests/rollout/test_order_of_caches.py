@@ -55,7 +55,7 @@ def test_a_cpu_goes_through_few_layers_one_by_one_for_few_rollouts(monkeypatch):
     # There are two layers, and six rollouts.
     assert loops(2, "cpu") == loops(1, "cpu") - 1
     assert loops(2, "tpu") == loops(1, "tpu")
-    # Split over devices, they are gathered one after the other.
+    # Not on several devices.
     assert loops(2, "cpu", split=2) == loops(1, "cpu", split=2)
     monkeypatch.setattr(programs, "_FEW_ROLLOUTS", 5)
     assert loops(2, "cpu") == loops(1, "cpu")
